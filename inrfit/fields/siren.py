@@ -1,0 +1,93 @@
+"""SIREN (Sitzmann et al., NeurIPS 2020, arXiv:2006.09661): a multilayer perceptron with sines between the layers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ..options import setting
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from . import FieldSpec
+
+
+@dataclass(frozen=True)
+class Siren:
+    """x_0 = coords; x_{i+1} = sin(W_i x_i + b_i); value = W x + b.
+
+    The paper writes sin(omega (W x + b)). Here omega is folded into W and b, when they are drawn and ever after: one
+    multiplication fewer per activation, and a decoder needs no omega. The learning rate of a folded tensor is omega
+    times that of the paper's, which is the same optimisation. ``first_omega`` sets the band of the first layer:
+    the highest frequency it starts with, in radians per unit of a coordinate axis that runs from -1 to 1."""
+
+    omega: float = setting(30.0, "frequency factor of the hidden layers", 1e-3, 1e4)
+    first_omega: float = setting(30.0, "frequency factor of the first layer (radians per unit)", 1e-3, 1e6)
+
+    def shapes(self, spec: FieldSpec) -> dict[str, tuple[int, ...]]:
+        """Weights are (out, in) per layer; the equal hidden layers are stacked in one tensor."""
+        hidden = spec.depth - 1
+        shapes: dict[str, tuple[int, ...]] = {
+            "first.weight": (spec.width, spec.inputs),
+            "first.bias": (spec.width,),
+        }
+        if hidden:
+            shapes["hidden.weight"] = (hidden, spec.width, spec.width)
+            shapes["hidden.bias"] = (hidden, spec.width)
+        return shapes | {"last.weight": (spec.outputs, spec.width), "last.bias": (spec.outputs,)}
+
+    def macs(self, spec: FieldSpec) -> int:
+        """One multiply-accumulate per weight of a matrix; sines and biases are not counted."""
+        return spec.width * (spec.inputs + (spec.depth - 1) * spec.width + spec.outputs)
+
+    def initial(self, spec: FieldSpec, generator: torch.Generator) -> dict[str, Tensor]:
+        """The paper's ranges times omega: first layer U(+-omega_0/d), hidden U(+-sqrt(6/h)), last U(+-sqrt(6/h)/omega);
+        biases PyTorch's default U(+-1/sqrt(fan in)), likewise times omega; the last bias starts at zero."""
+        import torch
+
+        def uniform(shape: tuple[int, ...], bound: float) -> Tensor:
+            return (torch.rand(shape, generator=generator) * 2 - 1) * bound
+
+        shapes, width = self.shapes(spec), spec.width
+        bounds = {
+            "first.weight": self.first_omega / spec.inputs,
+            "first.bias": self.omega / math.sqrt(spec.inputs),
+            "hidden.weight": math.sqrt(6 / width),
+            "hidden.bias": self.omega / math.sqrt(width),
+            "last.weight": math.sqrt(6 / width) / self.omega,
+            "last.bias": 0.0,
+        }
+        return {name: uniform(shape, bounds[name]) for name, shape in shapes.items()}
+
+    def forward(self, weights: Mapping[str, Tensor], coords: Tensor, precision: torch.dtype) -> Tensor:
+        """First and last layer always float32: a phase rounded to bfloat16 is off by 1/512 of itself."""
+        from torch.nn.functional import linear
+
+        x = linear(coords, weights["first.weight"], weights["first.bias"]).sin()
+        if "hidden.weight" in weights:
+            x = x.to(precision)
+            matrices = weights["hidden.weight"].to(precision).unbind(0)
+            biases = weights["hidden.bias"].to(precision).unbind(0)
+            for matrix, bias in zip(matrices, biases, strict=True):
+                x = linear(x, matrix, bias).sin()
+            x = x.float()
+        return linear(x, weights["last.weight"], weights["last.bias"])
+
+    def rates(self) -> dict[str, float]:
+        """Folded tensors move omega times as fast."""
+        return {
+            "first.weight": self.first_omega,
+            "first.bias": self.omega,
+            "hidden.weight": self.omega,
+            "hidden.bias": self.omega,
+            "last.weight": 1.0,
+            "last.bias": 1.0,
+        }
+
+    def matrices(self) -> frozenset[str]:
+        """The stacked hidden layers."""
+        return frozenset({"hidden.weight"})

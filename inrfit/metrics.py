@@ -1,0 +1,72 @@
+"""Measures: floats, in the units their docstrings say. Definitions: docs/glossary.md."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+
+
+def decibels(power: float, noise: float) -> float:
+    """10 log10(power / noise) in dB: inf without noise, nan without either."""
+    if noise == 0:
+        return math.inf if power > 0 else math.nan
+    return -math.inf if power == 0 else 10 * math.log10(power / noise)
+
+
+def psnr(decoded: Array, source: Array, peak: float) -> float:
+    """Peak signal-to-noise ratio in dB over all samples and channels; inf when equal. ``peak`` in raw units."""
+    return decibels(peak * peak, mean_square(decoded, source))
+
+
+def mean_square(decoded: Array, source: Array) -> float:
+    """Mean squared difference, accumulated in float64 over blocks, in squared raw units."""
+    a, b = decoded.reshape(-1), source.reshape(-1)
+    total = 0.0
+    for start in range(0, a.size, 1 << 20):
+        difference = a[start : start + (1 << 20)].astype(np.float64) - b[start : start + (1 << 20)]
+        total += float(difference @ difference)
+    return total / max(a.size, 1)
+
+
+def snr(decoded: Array, source: Array) -> float:
+    """Signal-to-noise ratio in dB: the source's energy over the error's; nan for silence against silence."""
+    return decibels(mean_square(source, np.zeros_like(source)), mean_square(decoded, source))
+
+
+def si_snr(decoded: Array, source: Array) -> float:
+    """Scale-invariant SNR in dB (Le Roux et al., ICASSP 2019), means removed per channel, channels averaged;
+    nan when a channel is silent."""
+    found = []
+    for a, b in zip(decoded.reshape(len(decoded), -1).T, source.reshape(len(source), -1).T, strict=True):
+        estimate, target = a - a.mean(dtype=np.float64), b - b.mean(dtype=np.float64)
+        energy = float(target @ target)
+        if energy == 0:
+            return math.nan
+        projection = (float(estimate @ target) / energy) * target
+        noise = estimate - projection
+        found.append(decibels(float(projection @ projection), float(noise @ noise)))
+    return float(np.mean(found))
+
+
+def iou(inside: Array, reference: Array) -> float:
+    """Intersection over union of two boolean arrays, 0 to 1; 1 when both are empty."""
+    union = int(np.count_nonzero(inside | reference))
+    return int(np.count_nonzero(inside & reference)) / union if union else 1.0
+
+
+def ssim(decoded: Array, source: Array) -> float:
+    """Structural similarity (Wang et al. 2004): Gaussian window, sigma 1.5, K1 = 0.01, K2 = 0.03, range 255, population
+    covariance, channels averaged; nan for an image below 11 pixels on a side, where the window does not fit."""
+    from skimage.metrics import structural_similarity
+
+    if min(decoded.shape[:2]) < 11:
+        return math.nan
+    value = structural_similarity(
+        source, decoded, channel_axis=2, data_range=255, gaussian_weights=True, sigma=1.5, use_sample_covariance=False
+    )
+    return float(value)

@@ -62,6 +62,8 @@ def _convert(field: dataclasses.Field[Any], kind: Any, given: Any) -> Any:
         return given
     options = [arm for arm in get_args(kind) if arm is not type(None)]
     kind = options[0] if options else kind
+    if kind is bool and given in ("true", "false"):
+        return given == "true"
     try:
         value = kind(given)
     except (TypeError, ValueError):

@@ -8,6 +8,7 @@ and every refusal must answer before anything heavy is imported.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -20,7 +21,7 @@ def check(value: Any, schema: Schema, path: str) -> None:
         try:
             schema(value)
         except ValueError as error:
-            raise ValueError(f"{path} {error}") from None
+            raise ValueError(f"{path} {error}".replace("  ", " ")) from None
         return
     if type(value) is not dict:
         raise ValueError(f"{path} must be an object")
@@ -87,6 +88,37 @@ def optional(schema: Schema) -> Callable[[Any], None]:
             check(value, schema, "")
 
     return inner
+
+
+def either(*schemas: Schema) -> Callable[[Any], None]:
+    """What at least one of ``schemas`` says; the message is the last one's."""
+
+    def inner(value: Any) -> None:
+        for schema in schemas[:-1]:
+            try:
+                return check(value, schema, "")
+            except ValueError:
+                pass
+        return check(value, schemas[-1], "")
+
+    return inner
+
+
+def matching(pattern: str, noun: str) -> Callable[[Any], None]:
+    """A string that the regular expression ``pattern`` matches whole; ``noun`` says in words what that is."""
+
+    def inner(value: Any) -> None:
+        if type(value) is not str or not re.fullmatch(pattern, value, re.ASCII):
+            raise ValueError(f"must be {noun}")
+
+    return inner
+
+
+def scalar(value: Any) -> None:
+    """null, true, false, a finite number or a string of at most 1,000 characters."""
+    finite = type(value) in (int, float) and math.isfinite(value)
+    if not (value is None or type(value) is bool or finite or (type(value) is str and len(value) <= 1000)):
+        raise ValueError("must be null, true, false, a finite number or a string of at most 1000 characters")
 
 
 def items(schema: Schema, low: int, high: int) -> Callable[[Any], None]:

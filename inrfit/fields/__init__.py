@@ -32,8 +32,11 @@ class Architecture(Protocol):
     def macs(self, spec: FieldSpec) -> int:
         """Multiply-accumulates per sample of one forward pass."""
 
-    def initial(self, spec: FieldSpec, generator: torch.Generator) -> dict[str, Tensor]:
-        """Fresh float32 weights on the CPU, drawn from ``generator`` alone."""
+    def initial(self, spec: FieldSpec, generator: torch.Generator, mean: Tensor) -> dict[str, Tensor]:
+        """Fresh float32 weights on the CPU, drawn from ``generator`` alone, for values around ``mean`` (c,)."""
+
+    def constant(self, weights: Mapping[str, Tensor], value: Tensor) -> dict[str, Tensor]:
+        """Weights of the field that is ``value`` (c,) everywhere."""
 
     def forward(self, weights: Mapping[str, Tensor], coords: Tensor, precision: torch.dtype) -> Tensor:
         """Values (n, c), float32, at ``coords`` (n, d); hidden layers in ``precision``."""

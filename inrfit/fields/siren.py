@@ -44,9 +44,9 @@ class Siren:
         """One multiply-accumulate per weight of a matrix; sines and biases are not counted."""
         return spec.width * (spec.inputs + (spec.depth - 1) * spec.width + spec.outputs)
 
-    def initial(self, spec: FieldSpec, generator: torch.Generator) -> dict[str, Tensor]:
+    def initial(self, spec: FieldSpec, generator: torch.Generator, mean: Tensor) -> dict[str, Tensor]:
         """The paper's ranges times omega: first layer U(+-omega_0/d), hidden U(+-sqrt(6/h)), last U(+-sqrt(6/h)/omega);
-        biases PyTorch's default U(+-1/sqrt(fan in)), likewise times omega; the last bias starts at zero."""
+        biases PyTorch's default U(+-1/sqrt(fan in)), likewise times omega; the last bias starts at the mean value."""
         import torch
 
         def uniform(shape: tuple[int, ...], bound: float) -> Tensor:
@@ -59,9 +59,14 @@ class Siren:
             "hidden.weight": math.sqrt(6 / width),
             "hidden.bias": self.omega / math.sqrt(width),
             "last.weight": math.sqrt(6 / width) / self.omega,
-            "last.bias": 0.0,
         }
-        return {name: uniform(shape, bounds[name]) for name, shape in shapes.items()}
+        drawn = {name: uniform(shape, bounds[name]) for name, shape in shapes.items() if name in bounds}
+        return drawn | {"last.bias": mean.clone()}
+
+    def constant(self, weights: Mapping[str, Tensor], value: Tensor) -> dict[str, Tensor]:
+        """The same field made constant: only the last bias speaks."""
+        silenced = {"last.weight": weights["last.weight"] * 0, "last.bias": value.clone()}
+        return {name: silenced.get(name, weight) for name, weight in weights.items()}
 
     def forward(self, weights: Mapping[str, Tensor], coords: Tensor, precision: torch.dtype) -> Tensor:
         """First and last layer always float32: a phase rounded to bfloat16 is off by 1/512 of itself."""

@@ -39,6 +39,8 @@ class Modality(Protocol):
 
     NAME: str
     FORMATS: tuple[str, ...]
+    SUFFIXES: tuple[str, ...]
+    WRITES: tuple[str, ...]
     QUALITY: str
     UNIT: str
     META: Schema

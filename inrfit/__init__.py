@@ -1,0 +1,56 @@
+"""inrfit turns files into neural fields and back.
+
+    import inrfit
+    artifact = inrfit.encode("photo.png", sampler="nint", budget="60s", progress=print)
+    artifact.save("photo.png.safetensors")
+    pixels = inrfit.load("photo.png.safetensors").decode()
+
+Importing this does not import torch.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from .artifact import Artifact
+    from .budget import Budget
+    from .codec import Settings, decode, encode
+    from .errors import InrfitError
+    from .limits import Limits
+    from .modalities import Request
+
+_HOME = {
+    "Artifact": "artifact",
+    "Budget": "budget",
+    "InrfitError": "errors",
+    "Limits": "limits",
+    "Request": "modalities",
+    "Settings": "codec",
+    "decode": "codec",
+    "encode": "codec",
+    "load": "artifact",
+}
+
+__all__ = [
+    "Artifact",
+    "Budget",
+    "InrfitError",
+    "Limits",
+    "Request",
+    "Settings",
+    "__version__",
+    "decode",
+    "encode",
+    "load",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'inrfit' has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f"inrfit.{_HOME[name]}"), name)

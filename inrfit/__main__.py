@@ -1,0 +1,80 @@
+"""``inrfit`` and ``python -m inrfit``: runs a command and turns whatever happens into an exit code and one line."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+
+
+def main() -> None:
+    """The console script."""
+    arguments = sys.argv[1:]
+    if arguments in (["--version"], ["-V"]):
+        from . import __version__
+
+        sys.stdout.write(f"inrfit {__version__}\n")
+        return
+    if hasattr(sys.stderr, "reconfigure"):
+        sys.stderr.reconfigure(errors="backslashreplace")
+    code = run(arguments)
+    try:
+        sys.stdout.flush()
+    except OSError:
+        # stdout is gone: point it away, or the interpreter complains while it shuts down.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = code or 141
+    sys.exit(code)
+
+
+def run(arguments: list[str]) -> int:
+    """One command line; the exit code."""
+    import typer
+
+    from .cli import app
+    from .errors import InrfitError
+
+    # typer ships its own click in newer releases: its classes are reached through typer's public names.
+    usage_error = typer.BadParameter.__mro__[1]
+    click_error = usage_error.__mro__[1]
+
+    debug = "--debug" in arguments
+    arguments = [word for word in arguments if word != "--debug"]
+    try:
+        return int(app(arguments, prog_name="inrfit", standalone_mode=False) or 0)
+    except typer.Exit as leave:
+        return leave.exit_code
+    except usage_error as error:
+        if not error.format_message():  # no words at all: the help was printed
+            return 2
+        return _fail(f"{error.format_message()} (see inrfit {_command(arguments)}--help)", 2, debug)
+    except click_error as error:
+        return _fail(error.format_message(), 2, debug)
+    except InrfitError as error:
+        return _fail(str(error), error.exit_code, debug)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except (KeyboardInterrupt, typer.Abort):
+        return _fail("interrupted", 130, debug)
+    except MemoryError:
+        return _fail("out of memory", 5, debug)
+    except Exception as error:
+        return _fail(f"a bug in inrfit: {type(error).__name__}: {error} (run again with --debug)", 1, debug)
+
+
+def _command(arguments: list[str]) -> str:
+    return f"{arguments[0]} " if arguments and arguments[0] in ("encode", "decode", "info") else ""
+
+
+def _fail(message: str, code: int, debug: bool) -> int:
+    from .errors import printable
+
+    if debug:
+        traceback.print_exc()
+    sys.stderr.write(printable(f"inrfit: error: {message}") + "\n")
+    return code
+
+
+if __name__ == "__main__":
+    main()

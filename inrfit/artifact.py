@@ -1,0 +1,294 @@
+"""The saved file: weights and one JSON header, as safetensors. docs/artifact.md is the specification.
+
+A file is believed only when every byte of it is accounted for: sizes and shapes are computed from the checked
+header in Python integers before anything is allocated. torch is imported by ``field`` alone.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from . import files, header
+from .errors import (
+    InrfitError,
+    RefusedInput,
+    UnreadableFile,
+    UnsupportedInput,
+    UnwritableOutput,
+    UsageError,
+    printable,
+)
+from .fields import FIELDS, MAX_DEPTH, MAX_PARAMETERS, MAX_WIDTH, FieldSpec
+from .limits import Limits
+from .modalities import MODALITIES
+from .schema import either, integer, items, mapping, matching, number, one_of, optional, scalar, text
+
+if TYPE_CHECKING:
+    import torch
+
+    from .fields.field import Field
+    from .modalities import Request, Tick
+
+VERSION = 1
+LIMITS = Limits()
+MAX_OUTPUTS = 65_535
+
+COUNT = integer(0, 2**63 - 1)
+
+PROVENANCE: Mapping[str, Any] = {
+    "inrfit": text(100),
+    "torch": text(100),
+    "numpy": text(100),
+    "python": text(100),
+    "platform": text(100),
+    "device": text(200),
+    "threads": integer(0, 65_535),
+    "created": matching(
+        r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(Z|\+00:00)", "a time in UTC, as in 2030-01-31T12:00:00+00:00"
+    ),
+    "source": {
+        "name": text(1000),
+        "bytes": COUNT,
+        "sha256": matching("[0-9a-f]{64}", "64 hexadecimal digits"),
+    },
+    "samples": integer(1, 2**63 - 1),
+    "sampler": {"name": text(100), "options": mapping(scalar)},
+    "settings": mapping(scalar),
+    "budget": {
+        "seconds": optional(number(0)),
+        "steps": optional(COUNT),
+        "target": optional(number()),
+    },
+    # Open: what is counted and timed grows with the engine, and decoding needs none of it.
+    "spent": mapping(either(mapping(COUNT), number(0))),
+    "ended": one_of("budget", "target", "steps", "perfect", "interrupted"),
+    "target_reached": optional(one_of(True, False)),
+    "notes": items(text(), 0, 100),
+}
+"""Where an artifact comes from; decoding needs none of it. A new key here is a new ``VERSION``."""
+
+_SPEC: Mapping[str, Any] = {
+    "architecture": one_of(*FIELDS),
+    "inputs": integer(1, 4),
+    "outputs": integer(1, MAX_OUTPUTS),
+    "width": integer(1, MAX_WIDTH),
+    "depth": integer(1, MAX_DEPTH),
+    "options": mapping(scalar),
+}
+
+_SIZES: Mapping[str, Callable[[Mapping[str, Any]], tuple[int, int]]] = {
+    "image": lambda meta: (2, len(meta["mode"])),
+    "audio": lambda meta: (1, meta["channels"]),
+    "shape": lambda meta: (3, 1),
+}
+"""Coordinates and values per sample that a modality's ``meta`` implies."""
+
+
+@dataclass(frozen=True, eq=False)
+class Artifact:
+    """A field as a file.
+
+    ``weights`` are float32, by the names of ``spec.shapes``; ``meta`` is all that is needed to write the
+    source's kind of file; ``quality`` was measured on these very weights, null where undefined."""
+
+    spec: FieldSpec
+    weights: Mapping[str, npt.NDArray[np.float32]]
+    modality: str
+    meta: Mapping[str, Any]
+    provenance: Mapping[str, Any]
+    quality: Mapping[str, Any]
+
+    @staticmethod
+    def from_bytes(data: bytes, limits: Limits = LIMITS) -> Artifact:
+        """The artifact in ``data``; raises a ``RefusedInput`` that names what is wrong. Imports no torch."""
+        limits.require("max_bytes", len(data), "size in bytes")
+        outside = header.parse(data)
+        inside = _checked(outside.inrfit)
+        spec = _spec(inside["field"], inside["modality"], inside["signal"])
+        header.match_tensors(outside, spec.shapes)
+        return Artifact(
+            spec,
+            _weights(data, spec),
+            inside["modality"],
+            inside["signal"],
+            inside["provenance"],
+            inside["quality"],
+        )
+
+    def to_bytes(self) -> bytes:
+        """As a file: the same bytes for the same artifact. Raises ``InrfitError`` if it would not load."""
+        from safetensors.numpy import save
+
+        # All options are written, so that a later change of a default changes no field that exists.
+        spec = replace(self.spec, options=asdict(self.spec.settings))  # type: ignore[call-overload]
+        inside = {
+            "version": VERSION,
+            "field": spec.json(),
+            "modality": self.modality,
+            "signal": dict(self.meta),
+            "provenance": _presentable(self.provenance),
+            "quality": plain(self.quality),
+        }
+        try:
+            written = header.dumps(inside)
+            weights = {name: np.ascontiguousarray(weight, "<f4") for name, weight in self.weights.items()}
+            data: bytes = save(weights, metadata={header.KEY: written})
+            outside = header.parse(data)
+            _checked(outside.inrfit)
+            _spec(spec.json(), self.modality, self.meta)
+            header.match_tensors(outside, spec.shapes)
+        except (RefusedInput, ValueError, TypeError) as error:
+            raise InrfitError(f"this artifact could not be loaded again: {error}", "artifact") from error
+        return data
+
+    def save(self, path: str | os.PathLike[str], force: bool = False) -> None:
+        """Writes the file, complete or not at all, and only if it loads again; raises ``OutputExists``
+        (without ``force``) or ``UnwritableOutput``."""
+
+        def check(written: bytes) -> None:
+            try:
+                Artifact.from_bytes(written, Limits(max_bytes=len(written)))
+            except RefusedInput as error:
+                raise UnwritableOutput(f"the model cannot be loaded again: {error}", error.reason) from error
+
+        files.write(path, self.to_bytes(), force, check)
+
+    def field(self, device: str | torch.device = "cpu") -> Field:
+        """The field itself, a ``torch.nn.Module``, with its own copy of the weights."""
+        import torch
+
+        from .fields.field import Field
+
+        weights = {name: torch.tensor(self.weights[name], device=device) for name in self.spec.shapes}
+        return Field(self.spec, weights)
+
+    def decode(
+        self,
+        request: Request | None = None,
+        device: str | torch.device = "cpu",
+        limits: Limits = LIMITS,
+        tick: Tick = lambda share: None,
+    ) -> Any:
+        """The samples, in the source's sample type, on its grid unless ``request`` asks for another."""
+        from .modalities import Request
+
+        wanted = Request() if request is None else request
+        return MODALITIES[self.modality].decode(self.field(device), self.meta, wanted, limits, tick)
+
+    def with_quality(self, quality: Mapping[str, Any]) -> Artifact:
+        """The same with ``quality``, as JSON can say it."""
+        return replace(self, quality=plain(quality))
+
+    @property
+    def stored_bytes(self) -> int:
+        """Size of the file."""
+        return len(self.to_bytes())
+
+    @property
+    def bits_per_sample(self) -> float:
+        """Size of the file in bits, per sample (pixel, frame, point) of the source."""
+        return 8 * self.stored_bytes / int(self.provenance["samples"])
+
+
+def load(path: str | os.PathLike[str] | int, limits: Limits = LIMITS) -> Artifact:
+    """The artifact in a file, or from standard input for "-"; raises a ``RefusedInput``."""
+    return Artifact.from_bytes(files.read(path, limits), limits)
+
+
+def plain(quality: Mapping[str, Any]) -> dict[str, Any]:
+    """``quality`` as JSON can say it: NaN becomes null, infinity null with ``"perfect": true`` beside it."""
+    made: dict[str, Any] = {}
+    for name, given in quality.items():
+        value = given.item() if isinstance(given, np.generic) else given
+        finite = not isinstance(value, float) or math.isfinite(value)
+        made[name] = value if finite else None
+        if value == math.inf:
+            made["perfect"] = True
+    return made
+
+
+def _presentable(provenance: Mapping[str, Any]) -> dict[str, Any]:
+    """``provenance`` with a name and notes that no terminal and no other JSON reader chokes on (file names
+    need not be Unicode), short enough for the schema: a long remark must not cost a finished fit."""
+    made = dict(provenance)
+    if isinstance(source := made.get("source"), Mapping):
+        made["source"] = {**source, "name": printable(os.path.basename(str(source.get("name"))))[:1000]}
+    if isinstance(notes := made.get("notes"), list | tuple):
+        made["notes"] = [printable(note)[:1000] for note in notes[:100]]
+    return made
+
+
+def _checked(inside: Any) -> dict[str, Any]:
+    """The header, after its version and the shape of it are as they must be."""
+    if type(inside) is not dict:
+        raise UnreadableFile("the header 'inrfit' is not a JSON object", "schema")
+    version = inside.get("version")
+    if type(version) is int and version > VERSION:
+        raise UnsupportedInput(
+            f"format version {version}: needs a newer inrfit (this one reads {VERSION})", "version"
+        )
+    schema = {
+        "version": integer(VERSION, VERSION),
+        "field": _SPEC,
+        "modality": one_of(*MODALITIES),
+        "signal": mapping(lambda value: None),
+        "provenance": PROVENANCE,
+        "quality": mapping(scalar),
+    }
+    header.refuse_unless(inside, schema, "header", "schema")
+    header.refuse_unless(inside["signal"], MODALITIES[inside["modality"]].META, "header.signal", "schema")
+    return inside
+
+
+def _spec(given: Mapping[str, Any], modality: str, meta: Mapping[str, Any]) -> FieldSpec:
+    """The field that the checked header describes, if it can be one and fits the signal."""
+    known = FIELDS[given["architecture"]]
+    spec = FieldSpec(**given)
+    try:
+        options = asdict(spec.settings)  # type: ignore[call-overload]
+    except UsageError as error:
+        raise UnreadableFile(f"header.field.options: {str(error).removeprefix('-O ')}", "field") from None
+    for name in given["options"]:
+        if name not in options:
+            raise UnreadableFile(
+                f"header.field.options: {known.__name__} has no option {name[:40]!r}", "field"
+            )
+    for name, value in options.items():
+        if name not in given["options"]:
+            raise UnreadableFile(f"header.field.options lacks {name!r}", "field")
+        written = type(given["options"][name])
+        if written is not type(value) and not (written is int and type(value) is float):
+            raise UnreadableFile(f"header.field.options.{name} has the wrong type", "field")
+    if spec.parameters > MAX_PARAMETERS:
+        raise UnreadableFile(f"{spec.parameters:,} weights, at most {MAX_PARAMETERS:,} are read", "field")
+    implied = _SIZES[modality](meta)
+    if (spec.inputs, spec.outputs) != implied:
+        raise UnreadableFile(
+            f"header.field has {spec.inputs} inputs and {spec.outputs} outputs, "
+            f"but this {modality} has {implied[0]} and {implied[1]}",
+            "field",
+        )
+    return spec
+
+
+def _weights(data: bytes, spec: FieldSpec) -> dict[str, npt.NDArray[np.float32]]:
+    """The tensors of a container that was checked, all finite, in the order of ``spec.shapes``."""
+    from safetensors import SafetensorError
+    from safetensors.numpy import load as load_tensors
+
+    try:
+        found = load_tensors(data)
+    except SafetensorError as error:  # stricter than our own check: believed
+        raise UnreadableFile(f"damaged: {error}", "safetensors") from None
+    for name in spec.shapes:
+        broken = found[name].size - int(np.isfinite(found[name]).sum())
+        if broken:
+            raise UnreadableFile(f"tensor {name!r} has {broken:,} values that are not finite", "nonfinite")
+    return {name: found[name] for name in spec.shapes}

@@ -1,0 +1,150 @@
+"""What people and programs see: messages, progress and JSON."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from ..errors import InrfitError, UnwritableOutput, printable
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+    from ..fit import Report
+
+SCHEMA = 1
+"""Version of the JSON objects on stdout."""
+
+PLAIN_SECONDS = 10.0
+"""Seconds between two progress lines where stderr is no terminal."""
+
+
+class Console:
+    """stderr for people, stdout for what was asked for. ``level``: -1 errors only, 0 normal, 1 more."""
+
+    def __init__(self, level: int = 0, as_json: bool = False) -> None:
+        self.level = level
+        self.as_json = as_json
+
+    def say(self, text: str, level: int = 0) -> None:
+        """One line on stderr, unless that is quieter than asked for."""
+        if level <= self.level:
+            sys.stderr.write(printable(text) + "\n")
+            sys.stderr.flush()
+
+    def warn(self, source: str, text: str) -> None:
+        """One warning line."""
+        self.say(f"inrfit: warning: {source}: {text}")
+
+    def result(self, record: Mapping[str, Any]) -> None:
+        """One JSON object on stdout, if asked for."""
+        if self.as_json:
+            out(json.dumps({"schema": SCHEMA} | finite(record), allow_nan=False) + "\n")
+
+    def failed(self, source: str, error: InrfitError) -> None:
+        """One line on stderr, and the JSON object of a failure."""
+        sys.stderr.write(printable(f"inrfit: error: {source}: {error}" if source else f"inrfit: error: {error}") + "\n")
+        record = {"code": error.exit_code, "reason": error.reason, "message": str(error)}
+        self.result({"ok": False, "source": source or None, "error": record})
+
+
+def out(text: str) -> None:
+    """Text on stdout, written through at once; a full or closed stdout is an error like any other."""
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise UnwritableOutput(f"standard output: {error.strerror}", "stdout") from None
+
+
+def finite(value: Any) -> Any:
+    """JSON without non-finite numbers: they become null."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, Mapping):
+        return {str(key): finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(item) for item in value]
+    return value
+
+
+class FitProgress:
+    """Shows a fit: a bar on a terminal, elsewhere one plain line every ten seconds."""
+
+    def __init__(self, console: Console, name: str, now: Callable[[], float] = time.monotonic) -> None:
+        self.console = console
+        self.name = printable(name)
+        self.now = now
+        self.shown = now()
+        self.bar: Progress | None = None
+        self.task: TaskID | None = None
+        if console.level >= 0 and interactive():
+            self._open()
+
+    def _open(self) -> None:
+        from rich.console import Console as Rich
+        from rich.progress import BarColumn, Progress, TextColumn
+
+        self.bar = Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            TextColumn("{task.fields[status]}", markup=False),
+            console=Rich(stderr=True, no_color="NO_COLOR" in os.environ),
+            transient=True,
+        )
+        self.task = self.bar.add_task(self.name, total=1.0, status="starting")
+        self.bar.start()
+
+    def __call__(self, report: Report) -> None:
+        if self.bar is not None and self.task is not None:
+            self.bar.update(self.task, completed=report.share, status=str(report))
+        elif self.console.level >= 0 and self.now() - self.shown >= PLAIN_SECONDS:
+            self.shown = self.now()
+            self.console.say(f"{self.name}: {report}")
+
+    def share(self, done: float, what: str) -> None:
+        """Progress of something without a report: decoding, checking."""
+        if self.bar is not None and self.task is not None:
+            self.bar.update(self.task, completed=done, status=what)
+        elif self.console.level >= 0 and self.now() - self.shown >= PLAIN_SECONDS:
+            self.shown = self.now()
+            self.console.say(f"{self.name}: {what} {done:.0%}")
+
+    def close(self) -> None:
+        """Takes the bar away."""
+        if self.bar is not None:
+            self.bar.stop()
+            self.bar = None
+
+
+def interactive() -> bool:
+    """Whether stderr is a terminal that can redraw a line."""
+    return sys.stderr.isatty() and os.environ.get("TERM", "") not in ("", "dumb")
+
+
+def quality_words(quality: Mapping[str, Any]) -> str:
+    """Measures in one line: ``PSNR 37.21 dB, SSIM 0.9612``."""
+    units = {"psnr": " dB", "snr": " dB", "si_snr": " dB", "psnr_in_file": " dB", "snr_in_file": " dB"}
+    names = {"psnr": "PSNR", "ssim": "SSIM", "snr": "SNR", "si_snr": "SI-SNR", "iou": "IoU", "chamfer": "Chamfer"}
+    names |= {"psnr_in_file": "PSNR in the lossy file", "snr_in_file": "SNR in the lossy file"}
+    words = []
+    for key, name in names.items():
+        if key in quality:
+            words.append(f"{name} {number(quality[key], bool(quality.get('perfect')))}{units.get(key, '')}")
+    if quality.get("estimate"):
+        words.append(f"estimated from {quality.get('samples'):,} samples")
+    return ", ".join(words)
+
+
+def number(value: float | None, perfect: bool = False) -> str:
+    """Four significant digits; null is ``inf`` for a perfect copy, else ``undefined``."""
+    if value is None or value != value:
+        return "inf" if perfect else "undefined"
+    return f"{value:.2f}" if abs(value) >= 10 else f"{value:.4g}"

@@ -1,0 +1,129 @@
+"""``inrfit decode``: fields back into files."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+from typing import Annotated, Any
+
+import typer
+
+from ..errors import InrfitError, UsageError
+from ..limits import Limits
+from .console import Console, FitProgress
+
+LIMITS = Limits()
+
+
+class _Interrupted(Exception):
+    pass
+
+
+def decode(  # one option a line: long by nature
+    models: Annotated[list[str], typer.Argument(help="Fields written by encode.", show_default=False)],
+    output: Annotated[str | None, typer.Option("-o", "--output", help="A file (one model; its suffix chooses the kind) or an existing folder.")] = None,
+    size: Annotated[str | None, typer.Option(help="WxH: pixels of the decoded image.")] = None,
+    scale: Annotated[float | None, typer.Option(help="Factor on the image's size, per side.")] = None,
+    rate: Annotated[int | None, typer.Option(help="Sample rate of the decoded sound, Hz.")] = None,
+    resolution: Annotated[int | None, typer.Option(help="Cells per side of the grid the surface is taken from. Default 128.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N. The arithmetic is float32 on each.")] = "auto",
+    threads: Annotated[int | None, typer.Option(help="CPU threads. Default: torch's.")] = None,
+    force: Annotated[bool, typer.Option("-f", "--force", help="Replace an existing output.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a model on stdout.")] = False,
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Errors only.")] = False,
+    max_output: Annotated[int, typer.Option(help="Largest decoded signal, bytes.")] = LIMITS.max_output,
+) -> int:
+    """Write each field as the kind of file it came from.
+
+    Example: inrfit decode photo.png.safetensors
+    """
+    from ..interrupts import catching
+    from ..modalities import Request
+
+    console = Console(-1 if quiet else 0, as_json)
+    request = Request(_size(size), scale, rate, resolution)
+    if size is not None and scale is not None:
+        raise UsageError("--size and --scale exclude each other", "option")
+    if output is not None and len(models) > 1 and not os.path.isdir(output):
+        raise UsageError(f"-o {output}: several models need an existing folder", "output")
+    codes = []
+    with catching((signal.SIGINT, signal.SIGTERM, signal.SIGHUP)) as stop:
+        for model in models:
+            try:
+                run(model, output, request, device, threads, force, Limits(max_output=max_output), console, stop)
+                codes.append(0)
+            except InrfitError as error:
+                console.failed(model, error)
+                codes.append(error.exit_code)
+            except _Interrupted:
+                return int(stop.code)
+    if len(codes) == 1:
+        return codes[0]
+    return 7 if any(codes) else 0
+
+
+def run(
+    model: str,
+    output: str | None,
+    request: Any,
+    device: str,
+    threads: int | None,
+    force: bool,
+    limits: Limits,
+    console: Console,
+    stop: Any,
+) -> None:
+    """One model from its bytes to the decoded file."""
+    from .. import codec, files
+    from ..artifact import load
+    from ..machine import limited_threads
+    from ..modalities import MODALITIES
+
+    artifact = load(model, limits)
+    modality = MODALITIES[artifact.modality]
+    suffix, note = modality.suffix(artifact.meta)
+    target = name_of(model, output, suffix)
+    wanted = os.path.splitext(target)[1] or suffix
+    if wanted.lower() not in modality.WRITES:
+        raise UsageError(f"-o {target}: {artifact.modality}s are written as {' '.join(modality.WRITES)}", "suffix")
+    files.check_target(target, force)
+    if note and wanted == suffix:
+        console.say(f"inrfit: {model}: {note}")
+    progress = FitProgress(console, os.path.basename(model))
+
+    def tick(share: float) -> None:
+        if stop():
+            raise _Interrupted
+        progress.share(share, "decoding")
+
+    try:
+        with limited_threads(threads):
+            decoded = codec.decode(artifact, request, device, limits, tick)
+    finally:
+        progress.close()
+    data = modality.write(decoded, artifact.meta, wanted, request)
+    files.write(target, data, force)
+    console.say(f"{model} -> {target}: {modality.describe(artifact.meta)}, {len(data):,} bytes")
+    console.result({"ok": True, "source": model, "output": target, "bytes": len(data), "quality": artifact.quality})
+
+
+def name_of(model: str, output: str | None, suffix: str) -> str:
+    """``photo.png.safetensors`` -> ``photo.decoded.png``, beside the model or in the folder ``output``."""
+    if output is not None and not os.path.isdir(output):
+        return output
+    stem = model.removesuffix(".safetensors")
+    root, ending = os.path.splitext(stem)
+    if re.fullmatch(r"\.[A-Za-z0-9]{1,5}", ending):
+        stem = root
+    name = f"{stem}.decoded{suffix}"
+    return name if output is None else os.path.join(output, os.path.basename(name))
+
+
+def _size(text: str | None) -> tuple[int, int] | None:
+    if text is None:
+        return None
+    match = re.fullmatch(r"(\d{1,7})[xX](\d{1,7})", text)
+    if not match or 0 in (int(match[1]), int(match[2])):
+        raise UsageError(f"--size {text}: write width x height, as in 1920x1080", "option")
+    return int(match[1]), int(match[2])

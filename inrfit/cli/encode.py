@@ -1,0 +1,258 @@
+"""``inrfit encode``: files into fields."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ..errors import InrfitError, UsageError, printable
+from ..limits import Limits
+from .console import Console, FitProgress, quality_words
+
+LIMITS = Limits()
+SUFFIX = ".safetensors"
+
+
+def encode(  # one option a line: long by nature
+    sources: Annotated[list[str], typer.Argument(help="Files or folders; - reads standard input.", show_default=False)],
+    output: Annotated[str | None, typer.Option("-o", "--output", help="A file (one source) or an existing folder. Default: SOURCE.safetensors beside the source.")] = None,
+    sampler: Annotated[str, typer.Option(help="Teaching strategy: full, uniform, int, nint.")] = "nint",
+    arch: Annotated[str, typer.Option(help="Architecture: siren.")] = "siren",
+    width: Annotated[int, typer.Option(help="Units per hidden layer.")] = 256,
+    depth: Annotated[int, typer.Option(help="Hidden layers.")] = 5,
+    option: Annotated[list[str] | None, typer.Option("-O", help="key=value: a setting of the sampler, architecture or modality; repeatable.")] = None,
+    budget: Annotated[list[str] | None, typer.Option(help="60s, 5m, 1h30m, 2000it; repeatable, the first reached ends the fit. Default 60s; with --target alone 10m.")] = None,
+    target: Annotated[str | None, typer.Option(help="Quality that ends the fit: 35dB PSNR (images), SNR (sounds), 0.98 IoU (shapes).")] = None,
+    ratio: Annotated[float | None, typer.Option(help="Share of the samples in one selection, 0 to 1. Default: the sampler's own.")] = None,
+    batch: Annotated[str, typer.Option(help="Points per optimiser step: a number, selection (one step a selection) or auto.")] = "auto",
+    lr: Annotated[float | None, typer.Option(help="Peak learning rate (Adam's; Muon's follows in proportion). Default: the recipe's.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N.")] = "auto",
+    precision: Annotated[str, typer.Option(help="Hidden layers while fitting: auto, fp32, bf16.")] = "auto",
+    threads: Annotated[int | None, typer.Option(help="CPU threads. Default: torch's.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of weights and draws. With a budget in steps alone, same seed and threads, same weights.")] = 0,
+    kind: Annotated[str | None, typer.Option("--type", help="image, audio or shape, where content and name do not tell.")] = None,
+    verify: Annotated[str | None, typer.Option(help="full: measure every sample; sample: one million. Default: full up to 16 million.")] = None,
+    force: Annotated[bool, typer.Option("-f", "--force", help="Replace an existing output, once the new one is complete.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be kept, what not, the plan and the memory; fit nothing.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a source on stdout.")] = False,
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Errors only.")] = False,
+    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Say more.")] = False,
+    max_bytes: Annotated[int, typer.Option(help="Largest source, bytes.")] = LIMITS.max_bytes,
+    max_pixels: Annotated[int, typer.Option(help="Largest image, pixels.")] = LIMITS.max_pixels,
+    max_samples: Annotated[int, typer.Option(help="Longest sound, samples per channel.")] = LIMITS.max_samples,
+    max_channels: Annotated[int, typer.Option(help="Most channels of a sound.")] = LIMITS.max_channels,
+    max_faces: Annotated[int, typer.Option(help="Largest mesh, triangles.")] = LIMITS.max_faces,
+) -> int:
+    """Fit a field to each source and write it, measured, beside the source.
+
+    Example: inrfit encode photo.png --sampler nint --budget 60s
+    """
+    from ..codec import Settings
+    from ..options import parse_pairs
+
+    console = Console(-1 if quiet else int(verbose), as_json)
+    settings = Settings(
+        sampler, arch, width, depth, parse_pairs(option or ()), tuple(budget or ()), target, ratio,
+        batch if batch in ("auto", "selection") else _count(batch), lr, device, precision, threads, seed, kind, verify,
+        Limits(max_bytes, max_pixels, max_samples, max_channels, max_faces),
+    )  # fmt: skip
+    settings.parsed_budget()
+    jobs = list_jobs(sources, output, console)
+    codes = run_jobs(jobs, settings, console, force, dry_run)
+    if len(jobs) == 1 or codes[-1] >= 128:
+        return codes[-1]
+    failed = sum(code != 0 for code in codes)
+    if failed:
+        console.say(f"inrfit: {failed} of {len(jobs)} sources failed", level=-1)
+    return 7 if failed else 0
+
+
+@dataclass(frozen=True)
+class Job:
+    """One source and where its field goes."""
+
+    source: str
+    output: str
+
+    @property
+    def name(self) -> str:
+        """The source for people."""
+        return "standard input" if self.source == "-" else self.source
+
+
+def list_jobs(sources: Iterable[str], output: str | None, console: Console) -> list[Job]:
+    """Sources with their outputs, folders opened; refuses two sources with one output, before anything is done."""
+    files = [file for source in sources for file in expand(source, console)]
+    if not files:
+        raise UsageError("no source files found", "no-sources")
+    into_folder = output is not None and os.path.isdir(output)
+    if output is not None and not into_folder and len(files) > 1:
+        raise UsageError(f"-o {output}: several sources need an existing folder", "output")
+    jobs = []
+    for file in files:
+        if file == "-" and (output is None or into_folder):
+            raise UsageError("standard input needs -o FILE", "output")
+        if output is None:
+            target = file + SUFFIX
+        else:
+            target = os.path.join(output, os.path.basename(file) + SUFFIX) if into_folder else output
+        jobs.append(Job(file, target))
+    seen: dict[str, Job] = {}
+    for job in jobs:
+        twin = seen.setdefault(os.path.realpath(job.output), job)
+        if twin is not job:
+            raise UsageError(f"{twin.name} and {job.name} have the same output {job.output}", "same-output")
+    return jobs
+
+
+def expand(source: str, console: Console) -> list[str]:
+    """A file as itself; a folder as the files in and below it whose names look like a kind we read, sorted."""
+    from ..modalities import MODALITIES
+
+    if source == "-" or not os.path.isdir(source):
+        return [source]
+    suffixes = {suffix for modality in MODALITIES.values() for suffix in modality.SUFFIXES}
+    found, skipped = [], 0
+    for folder, folders, names in os.walk(source):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(names):
+            if Path(name).suffix.lower() in suffixes and not name.startswith("."):
+                found.append(os.path.join(folder, name))
+            else:
+                skipped += not name.endswith(SUFFIX)
+    if skipped:
+        console.say(f"inrfit: {source}: {skipped} files of other kinds left out")
+    return found
+
+
+def run_jobs(jobs: list[Job], settings: Any, console: Console, force: bool, dry_run: bool) -> list[int]:
+    """Exit code of every job done; an interrupt ends the list."""
+    from ..interrupts import catching
+
+    codes = []
+    with catching((signal.SIGINT, signal.SIGTERM, signal.SIGHUP)) as stop:
+        for job in jobs:
+            try:
+                codes.append(run_job(job, settings, console, force, dry_run, stop))
+            except InrfitError as error:
+                console.failed(job.name, error)
+                codes.append(error.exit_code)
+            except MemoryError:
+                from ..errors import NotEnoughMemory
+
+                failure = NotEnoughMemory("out of memory (try a smaller --batch)", "memory")
+                console.failed(job.name, failure)
+                codes.append(failure.exit_code)
+            if stop():
+                codes.append(stop.code)
+                break
+    return codes
+
+
+def run_job(job: Job, settings: Any, console: Console, force: bool, dry_run: bool, stop: Any) -> int:
+    """One source from its bytes to the written field."""
+    from .. import codec, files
+
+    begun = time.monotonic()
+    if not dry_run:
+        files.check_target(job.output, force)
+    if job.source == "-":
+        console.say("inrfit: reading standard input")
+    data = files.read(job.source, settings.limits)
+    planned = codec.plan(data, os.path.basename(job.source), settings, begun)
+    del data
+    if planned.signal.notes:
+        console.warn(job.name, "; ".join(planned.signal.notes))
+    if dry_run:
+        show_plan(job, planned, console)
+        return 0
+    progress = FitProgress(console, os.path.basename(job.name))
+    try:
+        artifact = codec.carry_out(planned, progress, stop)
+    except KeyboardInterrupt:
+        console.say(f"inrfit: {job.name}: interrupted before the first step; nothing written")
+        return int(stop.code)
+    finally:
+        progress.close()
+    written = save(artifact, job.output, force, stop())
+    report(job, written, artifact, console, time.monotonic() - begun)
+    return int(stop.code) if stop() else 0
+
+
+def save(artifact: Any, output: str, force: bool, interrupted: bool) -> str:
+    """Writes the artifact; an interrupted one never replaces an older output. Returns the name written."""
+    if interrupted and os.path.lexists(output):
+        output = output.removesuffix(SUFFIX) + ".interrupted" + SUFFIX
+        force = True
+    artifact.save(output, force)
+    return output
+
+
+def report(job: Job, output: str, artifact: Any, console: Console, total: float) -> None:
+    """The summary line and the JSON object."""
+    spent, provenance = artifact.provenance["spent"], artifact.provenance
+    size = os.path.getsize(output)
+    console.say(f"{job.name} -> {output}: {quality_words(artifact.quality)}; {size:,} bytes")
+    share = spent["sampler_seconds"] / max(spent["fit_seconds"], 1e-9)
+    parts = ", ".join(f"{name} {count:,}" for name, count in spent["origin"].items())
+    console.say(
+        f"  fit {spent['fit_seconds']:.1f} s ({provenance['ended']}), {spent['steps']:,} steps, {spent['points']:,} points; "
+        f"sampler {provenance['sampler']['name']} {share:.1%} of the fit, {spent['scoring_passes']} scoring passes; "
+        f"selected: {parts}"
+    )
+    console.say(
+        f"  outside the budget: start {spent['startup_seconds']:.1f} s, read {spent['read_seconds']:.1f} s, "
+        f"check {spent['check_seconds']:.1f} s; {total:.1f} s in all"
+    )
+    for note in provenance["notes"][len(artifact.provenance["notes"]) - len(provenance["notes"]) :]:
+        console.say(f"  note: {note}", level=1)
+    if provenance["target_reached"] is False:
+        console.warn(job.name, "the target was not reached within the budget")
+    record = {"ok": True, "source": job.source, "output": output, "bytes": size, "seconds": round(total, 3)}
+    console.result(record | {"quality": artifact.quality} | dict(provenance))
+
+
+def show_plan(job: Job, planned: Any, console: Console) -> None:
+    """``--dry-run``."""
+    from ..codec import check_memory
+
+    signal, spec = planned.signal, planned.spec
+    memory = check_memory(planned)
+    lines = [
+        f"{printable(job.name)} -> {job.output}",
+        f"  kept: {planned.modality.describe(signal.meta)}",
+        *(f"  not kept: {note}" for note in signal.notes),
+        f"  plan: {spec.architecture} {spec.depth}x{spec.width}, {spec.parameters:,} parameters ({4 * spec.parameters:,} "
+        f"bytes; the source has {planned.bytes:,}), sampler {planned.settings.sampler}, budget {planned.budget}",
+        f"  memory: about {memory / 1e9:.1f} GB at most",
+    ]
+    for line in lines:
+        console.say(line)
+    record = {
+        "ok": True,
+        "source": job.source,
+        "output": job.output,
+        "dry_run": True,
+        "modality": planned.modality.NAME,
+        "signal": dict(signal.meta),
+        "samples": signal.n,
+        "notes": list(signal.notes),
+        "field": spec.json(),
+        "parameters": spec.parameters,
+        "memory_bytes": memory,
+    }
+    console.result(record)
+
+
+def _count(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise UsageError(f"--batch {text}: write a whole number, selection or auto", "option") from None

@@ -1,0 +1,104 @@
+"""``inrfit info``: what a field is, without torch."""
+
+from __future__ import annotations
+
+import os
+from typing import Annotated, Any
+
+import typer
+
+from ..errors import InrfitError
+from ..limits import Limits
+from .console import Console, number, out, quality_words
+
+
+def info(
+    models: Annotated[list[str], typer.Argument(help="Fields written by encode.", show_default=False)],
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a model.")] = False,
+) -> int:
+    """Print header, sizes, how the budget was spent and the quality of each field.
+
+    Example: inrfit info photo.png.safetensors
+    """
+    from ..artifact import load
+
+    console = Console(as_json=as_json)
+    codes = []
+    for model in models:
+        try:
+            artifact = load(model, Limits())
+        except InrfitError as error:
+            console.failed(model, error)
+            codes.append(error.exit_code)
+            continue
+        size = os.path.getsize(model)
+        if as_json:
+            console.result(record(model, artifact, size))
+        else:
+            show(model, rows(artifact, size))
+        codes.append(0)
+    if len(codes) == 1:
+        return codes[0]
+    return 7 if any(codes) else 0
+
+
+def record(model: str, artifact: Any, size: int) -> dict[str, Any]:
+    """Everything as JSON."""
+    source = artifact.provenance["source"]
+    return {
+        "ok": True,
+        "source": model,
+        "bytes": size,
+        "bits_per_sample": 8 * size / artifact.provenance["samples"],
+        "source_bits_per_sample": 8 * source["bytes"] / artifact.provenance["samples"],
+        "parameters": artifact.spec.parameters,
+        "macs_per_sample": artifact.spec.macs,
+        "field": artifact.spec.json(),
+        "modality": artifact.modality,
+        "signal": dict(artifact.meta),
+        "quality": dict(artifact.quality),
+        "provenance": dict(artifact.provenance),
+    }
+
+
+def rows(artifact: Any, size: int) -> list[tuple[str, str]]:
+    """Label and text, for people."""
+    from ..modalities import MODALITIES
+
+    provenance, spec = artifact.provenance, artifact.spec
+    source, spent, samples = provenance["source"], provenance["spent"], provenance["samples"]
+    sampler = provenance["sampler"]
+    budget = {key: value for key, value in provenance["budget"].items() if value is not None}
+    return [
+        ("modality", f"{artifact.modality}: {MODALITIES[artifact.modality].describe(artifact.meta)}"),
+        ("architecture", f"{spec.architecture} {spec.depth}x{spec.width} {words(spec.options)}".rstrip()),
+        ("parameters", f"{spec.parameters:,}"),
+        ("MACs per sample", f"{spec.macs:,}"),
+        ("stored", f"{size:,} bytes, {8 * size / samples:.2f} bits per sample"),
+        ("source", f"{source['name']}: {source['bytes']:,} bytes, {8 * source['bytes'] / samples:.2f} bits per sample"),
+        ("source SHA-256", source["sha256"]),
+        ("quality", quality_words(artifact.quality)),
+        *((key, number(value)) for key, value in artifact.quality.items() if key in ("bbox_error", "iou_resolution")),
+        ("sampler", f"{sampler['name']} {words(sampler['options'])}".rstrip()),
+        ("budget", f"{words(budget)}; ended: {provenance['ended']}"),
+        ("spent", words({key: value for key, value in spent.items() if key != "origin"})),
+        ("selected", words(spent["origin"])),
+        ("settings", words(provenance["settings"])),
+        ("notes", "; ".join(provenance["notes"]) or "none"),
+        ("made", f"{provenance['created']} on {provenance['device']}, {provenance['threads']} threads"),
+        ("versions", words({key: provenance[key] for key in ("inrfit", "torch", "numpy", "python", "platform")})),
+    ]
+
+
+def words(values: Any) -> str:
+    """``key value, key value``."""
+    return ", ".join(f"{key} {value:,}" if type(value) is int else f"{key} {value}" for key, value in values.items())
+
+
+def show(model: str, table: list[tuple[str, str]]) -> None:
+    """A table on stdout; plain text where stdout is no terminal."""
+    from ..errors import printable
+
+    width = max(len(label) for label, _ in table)
+    text = "\n".join(f"  {label:<{width}}  {printable(value)}" for label, value in table)
+    out(f"{printable(model)}\n{text}\n")

@@ -1,0 +1,71 @@
+"""How far the fit is: seconds and steps against a budget."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from .budget import Budget
+
+FINISH_SHARE = 0.1
+"""Once the target is met, the fit anneals for this share of what it has spent."""
+
+
+@dataclass
+class Clock:
+    """``reserve`` seconds are kept for what must follow the last step (the final evaluation)."""
+
+    budget: Budget
+    now: Callable[[], float]
+    started: float
+    reserve: float = 0.0
+    step: int = 0
+    step_seconds: float = 0.0
+    finish: tuple[float, float, float] | None = None
+
+    @property
+    def seconds(self) -> float:
+        """Since the raw data were in memory."""
+        return self.now() - self.started
+
+    @property
+    def timed(self) -> bool:
+        """Whether seconds limit the fit; if not, nothing may depend on them."""
+        return self.budget.seconds is not None
+
+    @property
+    def limit(self) -> float:
+        """Seconds after which no step may start."""
+        assert self.budget.seconds is not None
+        return max(self.budget.seconds - self.reserve, 0.2 * self.budget.seconds)
+
+    @property
+    def progress(self) -> float:
+        """The larger of the spent shares, 0 to 1; after ``finish_soon`` the way from there to the end."""
+        share = 0.0
+        if self.timed:
+            share = self.seconds / self.limit
+        if self.budget.steps is not None:
+            share = max(share, self.step / self.budget.steps)
+        if self.finish is not None:
+            begun, until, shown = self.finish
+            share = max(share, shown + (1 - shown) * (self._spent - begun) / (until - begun))
+        return min(share, 1.0)
+
+    @property
+    def over(self) -> bool:
+        """Whether the next step would end later than the budget (by more than half of itself)."""
+        if self.progress >= 1:
+            return True
+        return self.timed and self.seconds + self.step_seconds / 2 > self.limit
+
+    @property
+    def _spent(self) -> float:
+        return self.seconds if self.timed else float(self.step)
+
+    def finish_soon(self) -> None:
+        """The target is met: end within a further tenth of what was spent, annealing on the way."""
+        if self.finish is None:
+            shown, spent = self.progress, self._spent
+            extra = max(spent * FINISH_SHARE - (self.reserve if self.timed else 0), 1e-9)
+            self.finish = (spent, spent + extra, shown)

@@ -1,0 +1,181 @@
+"""What a sampler may ask about the fit under way, and what each answer costs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from .fields.field import Field
+from .signal import CHUNK, Samples
+
+SMALLEST_POOL = 16_384
+"""A scoring pass over fewer points is not worth making (unless the signal itself is smaller)."""
+
+TEACHING_COST = 3.0
+"""A taught point in forward passes: forward 1, backward 2."""
+
+
+class Learner:
+    """A read-only view of the fit. Costs are counted in *forward points* (one point through the field once), never in
+    seconds, so that what a sampler decides is the same on every run.
+
+    ``taught`` holds (indices, residuals) of every batch since the last selection (free); ``renewed`` is True when
+    the points behind the indices are new ones, which voids maps kept of the old ones."""
+
+    def __init__(
+        self, field: Field, samples: Samples, generator: torch.Generator, precision: torch.dtype
+    ) -> None:
+        self.field = field
+        self.samples = samples
+        self.generator = generator
+        self.precision = precision
+        self.step = 0
+        self.progress = 0.0
+        self.taught: list[tuple[Tensor, Tensor]] = []
+        self.renewed = False
+        self.points_taught = 0
+        self.forwards_scored = 0.0
+        self.scoring_passes = 0
+        self.points_scored = 0
+        self.tick: Callable[[], None] = lambda: None
+
+    @property
+    def n(self) -> int:
+        """Number of samples of the signal."""
+        return self.samples.signal.n
+
+    @property
+    def device(self) -> torch.device:
+        """Where indices and residuals live."""
+        return self.samples.raw.device
+
+    def uniform(self, count: int) -> Float[Tensor, "k"]:
+        """Numbers in [0, 1)."""
+        return torch.rand(count, generator=self.generator, device=self.device)
+
+    def permutation(self, count: int) -> Int[Tensor, "k"]:
+        """0 .. count - 1 in random order."""
+        return torch.randperm(count, generator=self.generator, device=self.device)
+
+    def draw(self, count: int, without: Int[Tensor, "m"] | None = None) -> Int[Tensor, "k"]:
+        """``count`` distinct random indices (all that are left, if fewer), none of them in ``without``.
+
+        Small shares of a long signal are drawn by rejection, in time and memory of the share, not of the signal."""
+        barred = 0 if without is None else without.shape[0]
+        count = min(count, self.n - barred)
+        if count * 4 > self.n - barred or self.n <= SMALLEST_POOL:
+            free = torch.ones(self.n, dtype=torch.bool, device=self.device)
+            if without is not None:
+                free[without] = False
+            rest = free.nonzero().squeeze(1)
+            return rest[self.permutation(rest.shape[0])[:count]]
+        barred_indices = torch.empty(0, dtype=torch.int64, device=self.device) if without is None else without
+        found = barred_indices
+        while found.shape[0] - barred < count:
+            missing = count + barred - found.shape[0]
+            shape = (missing + missing // 3 + 64,)
+            more = torch.randint(self.n, shape, generator=self.generator, device=self.device)
+            found = _first_seen(torch.cat([found, more]))
+        return found[barred : barred + count]
+
+    def pool(self, cost: float, share: float) -> Int[Tensor, "k"] | None:
+        """Random points for a scoring pass of ``cost`` forward points each, as many as keep all scoring within ``share``
+        of the arithmetic; None when that is too few. ``share`` 1 grants the whole signal. The very first pass may
+        run into debt for the smallest useful pool; the debt is paid before the next."""
+        smallest = min(self.n, SMALLEST_POOL)
+        if share >= 1:
+            affordable = self.n
+        else:
+            credit = share / (1 - share) * TEACHING_COST * self.points_taught - self.forwards_scored
+            affordable = int(credit / cost)
+            if self.scoring_passes == 0 and share > 0:
+                affordable = max(affordable, smallest)
+        if affordable < smallest:
+            return None
+        if affordable >= self.n:
+            return torch.arange(self.n, device=self.device)
+        return self.draw(affordable)
+
+    @torch.no_grad()
+    def residuals(self, indices: Int[Tensor, "k"] | None = None) -> Float[Tensor, "k c"]:
+        """Prediction minus value at ``indices`` (None: everywhere), in the precision of the fit. Cost: 1 a point."""
+        indices = self._all(indices)
+        pieces = [self._residuals(piece) for piece in self._pieces(indices)]
+        self._count(indices.shape[0], 1.0)
+        return torch.cat(pieces)
+
+    def ntk_scores(
+        self, indices: Int[Tensor, "k"] | None = None
+    ) -> tuple[Float[Tensor, "k"], Float[Tensor, "k c"]]:
+        """Squared norm over channels of (K g)_i with K = J J^T and g the residuals over ``indices``, and g itself.
+
+        v = J^T g by vjp, then K g = J v by jvp, in chunks, so memory does not grow with the number of points. J is
+        taken with respect to the paper's parameters: folded frequencies enter squared. Cost: 6 a point."""
+        indices = self._all(indices)
+        weights = {name: w.detach() for name, w in self.field.weights.items()}
+        pieces = self._pieces(indices)
+        residuals, v = self._pull_back(weights, pieces)
+        rates = self.field.architecture.rates()
+        v = {name: g * rates[name] ** 2 for name, g in v.items()}
+        scores = [self._push_forward(weights, v, piece) for piece in pieces]
+        self._count(indices.shape[0], 6.0)
+        return torch.cat(scores), residuals
+
+    def _pull_back(
+        self, weights: Mapping[str, Tensor], pieces: list[Tensor]
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Residuals g of all pieces, and J^T g."""
+        leaves = {name: w.clone().requires_grad_() for name, w in weights.items()}
+        total = {name: torch.zeros_like(w) for name, w in weights.items()}
+        residuals = []
+        for piece in pieces:
+            coords, values = self.samples.take(piece)
+            predicted = self.field.architecture.forward(leaves, coords, self.precision)
+            residual = predicted.detach() - values
+            gradients = torch.autograd.grad(predicted, list(leaves.values()), residual)
+            for name, gradient in zip(leaves, gradients, strict=True):
+                total[name] += gradient
+            residuals.append(residual)
+            self.tick()
+        return torch.cat(residuals), total
+
+    def _push_forward(self, weights: Mapping[str, Tensor], v: Mapping[str, Tensor], piece: Tensor) -> Tensor:
+        """|J v|^2 per point of one piece."""
+        coords, _ = self.samples.take(piece)
+
+        def at(w: Mapping[str, Tensor]) -> Tensor:
+            return self.field.architecture.forward(w, coords, self.precision)
+
+        _, moved = torch.func.jvp(at, (dict(weights),), (dict(v),))
+        self.tick()
+        return moved.float().square().sum(-1)
+
+    def _residuals(self, piece: Tensor) -> Tensor:
+        coords, values = self.samples.take(piece)
+        self.tick()
+        residuals: Tensor = self.field(coords, self.precision) - values
+        return residuals
+
+    def _all(self, indices: Tensor | None) -> Tensor:
+        return torch.arange(self.n, device=self.device) if indices is None else indices
+
+    def _pieces(self, indices: Tensor) -> list[Tensor]:
+        return list(indices.split(CHUNK // 4))
+
+    def _count(self, points: int, cost: float) -> None:
+        self.forwards_scored += cost * points
+        self.points_scored += points
+        self.scoring_passes += 1
+
+
+def _first_seen(indices: Tensor) -> Tensor:
+    """``indices`` without repeats, in the order of their first appearance."""
+    ordered, order = indices.sort(stable=True)
+    first = torch.ones_like(ordered, dtype=torch.bool)
+    first[1:] = ordered[1:] != ordered[:-1]
+    keep = torch.zeros_like(first)
+    keep[order[first]] = True
+    return indices[keep]

@@ -1,0 +1,60 @@
+"""Where an artifact comes from: the part of the header that decoding does not need."""
+
+from __future__ import annotations
+
+import platform
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any
+
+from . import __version__
+
+if TYPE_CHECKING:
+    import torch
+
+    from .codec import Plan
+    from .fit import Fit
+    from .recipe import Recipe
+
+
+def describe(planned: Plan, result: Fit, recipe: Recipe, device: torch.device) -> dict[str, Any]:
+    """Settings, seed, versions, device, source and time spent, as JSON."""
+    import numpy
+    import torch
+
+    settings = planned.settings
+    return {
+        "inrfit": __version__,
+        "torch": torch.__version__,
+        "numpy": numpy.__version__,
+        "python": sys.version.split()[0],
+        "platform": f"{platform.system()} {platform.machine()}",
+        "device": device_name(device),
+        "threads": torch.get_num_threads(),
+        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "source": {"name": planned.name[:1000], "bytes": planned.bytes, "sha256": planned.sha256},
+        "samples": result.signal.n,
+        "sampler": {"name": settings.sampler, "options": asdict(planned.sampler)},  # type: ignore[call-overload]
+        "settings": asdict(recipe) | {"seed": settings.seed},
+        "budget": asdict(planned.budget),
+        "spent": {k: rounded(v) for k, v in result.spent.items()},
+        "ended": result.ended,
+        "target_reached": None,
+        "notes": [*planned.signal.notes, *result.notes],
+    }
+
+
+def device_name(device: torch.device) -> str:
+    """``cpu`` or the CUDA device's own name."""
+    import torch
+
+    return f"cuda ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else "cpu"
+
+
+def rounded(value: Any) -> Any:
+    """Seconds to the millisecond; everything else as it is."""
+    if isinstance(value, Mapping):
+        return dict(value)
+    return round(value, 3) if isinstance(value, float) else value

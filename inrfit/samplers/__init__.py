@@ -1,0 +1,30 @@
+"""Teaching strategies: one frozen dataclass of settings a published method, with one method, ``select``.
+
+A sampler keeps nothing itself: what it must remember travels in ``Selection.memory``. To add one: one file here, one
+line in ``SAMPLERS``, one row in docs/samplers.md (docs/extending.md).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from .full import Full
+from .int import Int
+from .nint import Nint
+from .selection import Selection
+from .uniform import Uniform
+
+if TYPE_CHECKING:
+    from ..learner import Learner
+
+
+class Sampler(Protocol):
+    """A teaching strategy."""
+
+    def select(self, learner: Learner, previous: Selection | None) -> Selection:
+        """The next points to teach; ``previous`` is None at the first call."""
+
+
+SAMPLERS: dict[str, type[Sampler]] = {"full": Full, "uniform": Uniform, "int": Int, "nint": Nint}
+
+__all__ = ["SAMPLERS", "Full", "Int", "Nint", "Sampler", "Selection", "Uniform"]

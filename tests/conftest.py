@@ -1,0 +1,52 @@
+"""Made inputs, and jaxtyping's shape checks switched on for the tensor modules."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import numpy as np
+import pytest
+from jaxtyping import install_import_hook
+
+CHECKED = ["inrfit.fields.field", "inrfit.learner", "inrfit.optim", "inrfit.engine"]
+_hook = install_import_hook(CHECKED, "beartype.beartype")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread():
+    """The tests' fields are tiny: more threads only wait for each other."""
+    import torch
+
+    torch.set_num_threads(1)
+
+
+def picture(height: int = 24, width: int = 32, channels: int = 3, seed: int = 0) -> np.ndarray:
+    """A smooth picture with an edge and a little texture, uint8 (h, w, c)."""
+    y, x = np.mgrid[0:height, 0:width] / max(height, width)
+    rng = np.random.default_rng(seed)
+    planes = [
+        120 + 80 * np.sin(4 * x + k) * np.cos(3 * y) + 40 * (x > 0.5) + 4 * rng.standard_normal((height, width))
+        for k in range(channels)
+    ]
+    return np.clip(np.stack(planes, -1), 0, 255).astype(np.uint8)
+
+
+def image_signal(height: int = 24, width: int = 32, channels: int = 3, seed: int = 0):
+    """The picture as a signal."""
+    from inrfit.modalities.image import BYTES
+    from inrfit.signal import Grid, Signal
+
+    mode = ["L", "LA", "RGB", "RGBA"][channels - 1]
+    meta = {"format": "PNG", "mode": mode, "width": width, "height": height, "scale": asdict(BYTES)}
+    samples = picture(height, width, channels, seed).reshape(-1, channels)
+    return Signal("image", samples, BYTES, meta, Grid((height, width)))
+
+
+@pytest.fixture
+def png(tmp_path):
+    """A small PNG on disk."""
+    from PIL import Image
+
+    path = tmp_path / "photo.png"
+    Image.fromarray(picture()).save(path)
+    return path

@@ -1,0 +1,98 @@
+"""What every sampler promises, over the registry."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+from conftest import image_signal
+
+from inrfit.fields import FieldSpec
+from inrfit.fields.field import Field
+from inrfit.learner import Learner
+from inrfit.samplers import SAMPLERS, Selection
+
+
+def learner(signal, seed=0):
+    spec = FieldSpec("siren", 2, signal.channels, 8, 2, {})
+    weights = spec.settings.initial(spec, torch.Generator().manual_seed(0), torch.zeros(signal.channels))
+    return Learner(
+        Field(spec, weights), signal.on(torch.device("cpu")), torch.Generator().manual_seed(seed), torch.float32
+    )
+
+
+def selections(sampler, of, rounds=25):
+    """A fit without the fit: every selection is answered with its residuals."""
+    previous = None
+    for k in range(rounds):
+        of.step, of.progress = k, k / rounds
+        previous = sampler.select(of, previous)
+        of.taught.clear()
+        if previous.indices is not None:
+            of.taught.append((previous.indices, of.residuals(previous.indices)))
+            of.points_taught += previous.indices.shape[0]
+        yield previous
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+@pytest.mark.parametrize("ratio", [0.2, 1.0])
+@pytest.mark.parametrize("size", [(1, 1), (1, 7), (12, 16)])
+def test_selects_distinct_indices_in_range(name, ratio, size):
+    signal = image_signal(*size)
+    options = {} if name == "full" else {"ratio": ratio}
+    for selection in selections(SAMPLERS[name](**options), learner(signal)):
+        if selection.indices is None:
+            continue
+        found = selection.indices.tolist()
+        assert len(found) == max(1, int(ratio * signal.n))
+        assert len(set(found)) == len(found)
+        assert 0 <= min(found)
+        assert max(found) < signal.n
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_memory_is_a_mapping_of_tensors(name):
+    for selection in selections(SAMPLERS[name](), learner(image_signal())):
+        assert all(isinstance(item, torch.Tensor) for item in selection.memory.values())
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_origin_counts_every_selected_point(name):
+    signal = image_signal()
+    for selection in selections(SAMPLERS[name](), learner(signal)):
+        taught = signal.n if selection.indices is None else selection.indices.shape[0]
+        assert sum(selection.origin.values()) == taught
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_same_draws_same_selections(name):
+    first, second = (list(selections(SAMPLERS[name](), learner(image_signal(), seed=3))) for _ in range(2))
+    for a, b in zip(first, second, strict=True):
+        assert (a.indices is None and b.indices is None) or torch.equal(a.indices, b.indices)
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_settings_are_frozen(name):
+    sampler = SAMPLERS[name]()
+    for field in dataclasses.fields(sampler):
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            setattr(sampler, field.name, 1)
+
+
+@pytest.mark.parametrize("name", ["int", "nint"])
+def test_renewed_points_void_the_error_map(name):
+    of = learner(image_signal())
+    sampler = SAMPLERS[name]()
+    before = list(selections(sampler, of))[-1]
+    of.taught.clear()
+    of.renewed = True
+    after = sampler.select(of, before)
+    unseen = (after.memory["errors"] >= 1e6).float().mean()
+    assert float(unseen) > 0.5 or of.scoring_passes > 1
+
+
+def test_full_selects_everything():
+    assert next(selections(SAMPLERS["full"](), learner(image_signal()))) == Selection(
+        None, origin={"chance": 24 * 32}
+    )

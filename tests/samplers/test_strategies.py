@@ -1,0 +1,122 @@
+"""What each strategy says it does."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from conftest import image_signal
+from test_contract import learner, selections
+
+from inrfit.samplers import Int, Nint, Uniform
+from inrfit.samplers.int import current_ratio
+
+
+def test_uniform_teaches_every_point_once_an_epoch():
+    of = learner(image_signal(10, 10))
+    epoch = torch.cat([s.indices for _, s in zip(range(5), selections(Uniform(0.2), of), strict=False)])
+    assert sorted(epoch.tolist()) == list(range(100))
+
+
+def test_int_selects_the_largest_errors():
+    of = learner(image_signal())
+    selection = Int(scoring=1.0).select(of, None)
+    errors = of.residuals().abs().sum(-1)
+    expected = set(torch.topk(errors, selection.indices.shape[0]).indices.tolist())
+    assert set(selection.indices.tolist()) == expected
+
+
+def test_int_notices_what_was_learned_without_scoring():
+    """Residuals of the taught points alone change the next selection."""
+    of = learner(image_signal())
+    sampler = Int(scoring=1.0)
+    first = sampler.select(of, None)
+    of.taught.append((first.indices, torch.zeros(first.indices.shape[0], 3)))
+    second = Int(scoring=0.0).select(of, first)
+    assert not set(first.indices.tolist()) & set(second.indices.tolist())
+
+
+def test_int_incremental_reuses_its_selection_ever_longer():
+    of = learner(image_signal())
+    sampler = Int(refresh="incremental", scoring=1.0)
+    first = sampler.select(of, None)
+    of.step, of.progress = 5, 0.5
+    assert sampler.select(of, first) is first
+    of.step = 25
+    assert sampler.select(of, first) is not first
+
+
+@pytest.mark.parametrize(
+    ("schedule", "expected"),
+    [
+        ("constant", [0.2, 0.2, 0.2]),
+        ("linear", [0.2, 0.6, 1.0]),
+        ("step", [0.2, 0.6, 1.0]),
+        ("cosine", [0.2, 0.6, 1.0]),
+        ("progressive", [0.2, 0.6, 1.0]),
+    ],
+)
+def test_the_ratio_grows_as_the_code_of_int_does(schedule, expected):
+    assert [current_ratio(schedule, 0.2, p) for p in (0, 0.5, 1.0)] == pytest.approx(expected)
+    if schedule in ("step", "progressive"):
+        assert current_ratio(schedule, 0.2, 0.999) == pytest.approx(0.92)
+
+
+def test_nint_mixes_its_three_parts_as_the_paper_says():
+    of = learner(image_signal(160, 160))
+    of.points_taught = 10**9
+    count = int(0.2 * of.n)
+    for progress in (0.0, 0.1, 0.2):
+        of.progress = progress
+        selection = Nint().select(of, None)
+        share = 0.3 * math.exp(-progress / 0.1)
+        assert selection.origin["ntk"] == int(count * share)
+        assert selection.origin["chance"] + selection.origin["error"] == count - int(count * share)
+
+
+def test_nint_follows_its_scorer(monkeypatch):
+    """Swap the scorer and other indices come first."""
+    of = learner(image_signal(160, 160))
+    of.points_taught = 10**9
+    favoured = torch.arange(300, 600)
+
+    def scores(indices=None):
+        wanted = torch.isin(indices, favoured).float()
+        return wanted + 1e-3 * torch.rand(indices.shape[0]), torch.ones(indices.shape[0], 3)
+
+    honest = Nint().select(of, None)
+    monkeypatch.setattr(of, "ntk_scores", scores)
+    swapped = Nint().select(of, None)
+    leading = set(swapped.indices[: swapped.origin["ntk"]].tolist())
+    assert set(favoured.tolist()) <= leading
+    assert not set(favoured.tolist()) <= set(honest.indices[: honest.origin["ntk"]].tolist())
+
+
+def test_nint_keeps_scoring_within_its_bound():
+    of = learner(image_signal(200, 200))
+    for _ in selections(Nint(), of, rounds=60):
+        pass
+    first_pool = 6 * 16_384
+    # ``selections`` above scores to answer: those passes are not the sampler's.
+    answered = 60 * int(0.2 * of.n)
+    assert of.forwards_scored - answered <= max(first_pool, 0.05 * 3 * of.points_taught)
+
+
+def test_nint_released_follows_the_released_schedule():
+    """NTK points per call and the calls that score it: the table in the authors' code (share 0.3, period 10)."""
+    of = learner(image_signal(100, 100))
+    calls, scored = [], []
+    honest = of.ntk_scores
+
+    def counting(indices=None):
+        scored.append(len(calls))
+        return honest(indices)
+
+    of.ntk_scores = counting
+    for selection in selections(Nint(schedule="released"), of, rounds=75):
+        calls.append(selection.origin["ntk"])
+    assert scored == [0, 9, 19, 29, 39, 49]
+    share = {0: -1, 9: -1, 10: -2, 20: -3, 30: -4, 40: -5, 50: -6, 60: -7}
+    for call, power in share.items():
+        assert calls[call] == int(2000 * 0.3 * math.exp(power)), call

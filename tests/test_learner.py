@@ -1,0 +1,99 @@
+"""NTK scores against the explicit Jacobian, draws, pools, costs."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from conftest import image_signal
+
+from inrfit.fields import FieldSpec
+from inrfit.fields.field import Field
+from inrfit.learner import SMALLEST_POOL, Learner
+
+
+def learner(height=6, width=5, width_of_field=8, depth=2, seed=0):
+    signal = image_signal(height, width)
+    spec = FieldSpec("siren", 2, 3, width_of_field, depth, {"omega": 5.0, "first_omega": 7.0})
+    weights = spec.settings.initial(spec, torch.Generator().manual_seed(seed), torch.zeros(3))
+    samples = signal.on(torch.device("cpu"))
+    return Learner(Field(spec, weights), samples, torch.Generator().manual_seed(1), torch.float32)
+
+
+def explicit_scores(of: Learner) -> torch.Tensor:
+    """|K g|^2 per point from the Jacobian with respect to the paper's, unfolded, parameters, built row by row."""
+    coords, values = of.samples.take(torch.arange(of.n))
+    rates = of.field.architecture.rates()
+    rows = []
+    predicted = of.field(coords)
+    for entry in predicted.reshape(-1):
+        gradients = torch.autograd.grad(entry, list(of.field.weights.values()), retain_graph=True)
+        rows.append(
+            torch.cat([(g * rates[name]).reshape(-1) for name, g in zip(of.field.weights, gradients, strict=True)])
+        )
+    jacobian = torch.stack(rows)
+    g = (predicted - values).detach().reshape(-1)
+    return (jacobian @ (jacobian.T @ g)).reshape(of.n, 3).square().sum(-1)
+
+
+def test_ntk_scores_equal_the_explicit_jacobian():
+    of = learner()
+    scores, residuals = of.ntk_scores()
+    torch.testing.assert_close(scores, explicit_scores(of), rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(residuals, of.residuals())
+
+
+def test_ntk_scores_do_not_depend_on_the_chunks(monkeypatch):
+    of = learner()
+    whole, _ = of.ntk_scores()
+    monkeypatch.setattr("inrfit.learner.CHUNK", 28)
+    pieces, _ = of.ntk_scores()
+    torch.testing.assert_close(whole, pieces, rtol=1e-4, atol=1e-6)
+
+
+def test_scoring_counts_its_cost():
+    of = learner()
+    of.residuals(torch.arange(10))
+    of.ntk_scores(torch.arange(5))
+    assert (of.scoring_passes, of.points_scored, of.forwards_scored) == (2, 15, 40.0)
+
+
+def test_a_pool_keeps_scoring_within_its_share():
+    of = learner(160, 160)
+    of.points_taught = 1_000_000
+    pool = of.pool(6.0, 0.04)
+    assert pool is not None
+    assert len(set(pool.tolist())) == pool.shape[0]
+    assert 6 * pool.shape[0] <= 0.04 / 0.96 * 3_000_000
+    of.forwards_scored = 6.0 * pool.shape[0]
+    of.scoring_passes = 1
+    assert of.pool(6.0, 0.04) is None
+
+
+def test_the_first_pass_may_run_into_debt_for_the_smallest_pool():
+    of = learner(200, 200)
+    pool = of.pool(1.0, 0.04)
+    assert pool is not None
+    assert pool.shape[0] == SMALLEST_POOL
+
+
+def test_a_share_of_one_scores_everything():
+    assert learner(200, 200).pool(6.0, 1.0).shape[0] == 40_000
+
+
+@pytest.mark.parametrize(("count", "barred"), [(5, 0), (300, 100), (39_000, 500), (40_000, 0), (900, 39_500)])
+def test_draws_are_distinct_and_leave_out_what_is_barred(count, barred):
+    of = learner(200, 200)
+    without = torch.arange(barred) if barred else None
+    drawn = of.draw(count, without)
+    assert drawn.shape[0] == min(count, 40_000 - barred)
+    assert len(set(drawn.tolist())) == drawn.shape[0]
+    assert int(drawn.min()) >= barred
+
+
+def test_draws_are_uniform():
+    of = learner(200, 200)
+    hits = torch.zeros(40_000)
+    for _ in range(200):
+        hits[of.draw(2000)] += 1
+    quarters = hits.reshape(4, -1).sum(1) / hits.sum()
+    assert float((quarters - 0.25).abs().max()) < 0.005

@@ -202,7 +202,9 @@ def carry_out(
 
     from . import engine, recipe
     from .fit import fit
+    from .learner import warm_up
 
+    warm_up()
     device = engine.choose_device(settings.device)
     startup = time.monotonic() - begun
     with limited_threads(settings.threads):

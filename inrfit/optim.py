@@ -1,7 +1,8 @@
 """Muon on the hidden matrices, Adam on the rest.
 
-torch has a Muon of its own from 2.9 on, for two-dimensional parameters one by one; here the equal hidden matrices are
-one stacked tensor, orthogonalised together, and torch 2.6 is still supported.
+Both are written out. torch.optim imports torch's compiler when the first optimiser is made, which costs a second and a
+half of a budget that may be five; and its Muon (from torch 2.9 on) takes two-dimensional parameters one by one, while
+the equal hidden matrices here are one stacked tensor, orthogonalised together.
 """
 
 from __future__ import annotations
@@ -12,9 +13,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+BETAS = (0.9, 0.99)
+EPSILON = 1e-8
+MOMENTUM = 0.95
+
 
 class Optimiser:
-    """Updates ``weights`` in place. The state is a flat mapping of tensors, so that a fit can be saved and resumed.
+    """Updates ``weights`` in place.
 
     ``rates`` are per-tensor factors on the learning rate; tensors named in ``matrices`` get Muon (Jordan et al. 2024) with
     rate ``muon_rate`` (0: Adam everywhere), the others Adam (Kingma and Ba 2015) with ``adam_rate``."""
@@ -27,37 +32,42 @@ class Optimiser:
         adam_rate: float,
         muon_rate: float,
     ) -> None:
-        muon = {name for name in weights if name in matrices and muon_rate > 0}
-        self.weights = weights
-        self.momentum = {name: torch.zeros_like(weights[name]) for name in weights if name in muon}
-        self.muon_rates = {name: muon_rate * rates[name] for name in self.momentum}
-        self.adam_rates = {name: adam_rate * rates[name] for name in weights if name not in muon}
-        groups = [{"params": [weights[name]], "lr": rate} for name, rate in self.adam_rates.items()]
-        self.adam = torch.optim.Adam(groups, betas=(0.9, 0.99), eps=1e-8, fused=True)
+        self.weights = {name: weight.detach() for name, weight in weights.items()}
+        muon = matrices & set(weights) if muon_rate > 0 else frozenset()
+        self.rates = {name: rates[name] * (muon_rate if name in muon else adam_rate) for name in weights}
+        self.first = {name: torch.zeros_like(weight) for name, weight in self.weights.items()}
+        self.second = {name: torch.zeros_like(w) for name, w in self.weights.items() if name not in muon}
+        self.steps = 0
 
     @torch.no_grad()
     def step(self, gradients: Mapping[str, Tensor], factor: float) -> None:
         """One update; ``factor`` (0 to 1) is the schedule's share of the full rates."""
-        for group, (name, rate) in zip(self.adam.param_groups, self.adam_rates.items(), strict=True):
-            group["lr"] = rate * factor
-            self.weights[name].grad = gradients[name]
-        self.adam.step()
-        for name, momentum in self.momentum.items():
-            momentum.lerp_(gradients[name], 0.05)
-            update = orthogonal(gradients[name].lerp(momentum, 0.95))
-            self.weights[name].add_(update, alpha=-self.muon_rates[name] * factor)
+        self.steps += 1
+        for name, weight in self.weights.items():
+            if name in self.second:
+                self._adam(name, weight, gradients[name], factor)
+            else:
+                momentum = self.first[name].lerp_(gradients[name], 1 - MOMENTUM)
+                update = orthogonal(gradients[name].lerp(momentum, MOMENTUM))
+                weight.add_(update, alpha=-self.rates[name] * factor)
+
+    def _adam(self, name: str, weight: Tensor, gradient: Tensor, factor: float) -> None:
+        mean = self.first[name].lerp_(gradient, 1 - BETAS[0])
+        square = self.second[name].mul_(BETAS[1]).addcmul_(gradient, gradient, value=1 - BETAS[1])
+        rate = self.rates[name] * factor / (1 - BETAS[0] ** self.steps)
+        spread = (square / (1 - BETAS[1] ** self.steps)).sqrt_().add_(EPSILON)
+        weight.addcdiv_(mean, spread, value=-rate)
 
     def reset(self) -> None:
         """Forget all moments."""
-        for momentum in self.momentum.values():
-            momentum.zero_()
-        self.adam.state.clear()
+        self.steps = 0
+        for moment in (*self.first.values(), *self.second.values()):
+            moment.zero_()
 
 
 def orthogonal(matrices: Float[Tensor, "l out in"]) -> Float[Tensor, "l out in"]:
-    """The nearest (roughly) orthogonal matrices, by five quintic Newton-Schulz steps with Jordan's coefficients.
-
-    bfloat16 where the device multiplies it: the iteration is meant to be rough. The scale is sqrt(max(1, out/in))."""
+    """Roughly the nearest orthogonal matrices, by five quintic Newton-Schulz steps with Jordan's coefficients, times
+    sqrt(max(1, out/in)); in bfloat16 from a size where that pays, for the iteration is meant to be rough."""
     x = matrices.bfloat16() if matrices.shape[-1] >= 64 else matrices
     x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
     for _ in range(5):

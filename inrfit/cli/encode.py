@@ -55,7 +55,10 @@ def encode(  # one option a line: long by nature
     Example: inrfit encode photo.png --sampler nint --budget 60s
     """
     from ..codec import Settings
+    from ..machine import keep_freed_memory
     from ..options import parse_pairs
+
+    keep_freed_memory()
 
     console = Console(-1 if quiet else int(verbose), as_json)
     settings = Settings(

@@ -1,0 +1,105 @@
+"""Checks the documentation against the program; ``--write`` regenerates docs/cli.md.
+
+docs/cli.md is made from the commands themselves; links between pages must lead somewhere; the README's tree must be the
+tree; every sampler and architecture must have its row.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+import sys
+from pathlib import Path
+from typing import Any, get_args, get_type_hints
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def command_page() -> str:
+    """docs/cli.md as it must be, from the signatures that Typer makes the commands of."""
+    from inrfit.cli import app
+
+    parts = [
+        "# Command line\n\nGenerated from the program by `python docs/check.py --write`; do not edit.\n",
+        f"{app.info.help}\n\n{app.info.epilog}\n",
+        "`--debug` anywhere on the line shows the traceback of an error; `--version` prints the version.\n",
+    ]
+    for command in app.registered_commands:
+        function: Any = command.callback
+        about = inspect.cleandoc(function.__doc__)
+        rows = ["| option | value | default | what it does |", "|---|---|---|---|"]
+        hints = get_type_hints(function, include_extras=True)
+        for parameter in inspect.signature(function).parameters.values():
+            rows.append(option_row(parameter, hints[parameter.name]))
+        parts += [f"## inrfit {function.__name__}\n\n{about}\n", "\n".join(rows) + "\n"]
+    return "\n".join(parts)
+
+
+def option_row(parameter: inspect.Parameter, hint: Any) -> str:
+    """One row of a command's table."""
+    kind, info = get_args(hint)
+    kinds = {bool: "", int: "number", float: "number"}
+    value = next((word for known, word in kinds.items() if kind is known or known in get_args(kind)), "text")
+    # In an annotation Typer takes the first name for a default until it makes the command.
+    given_names = (info.default, *(info.param_decls or ()))
+    names = ", ".join(name for name in given_names if isinstance(name, str)) or "--" + parameter.name.replace("_", "-")
+    if type(info).__name__ == "ArgumentInfo":
+        names, value = parameter.name.upper() + "...", ""
+    given = parameter.default
+    default = "" if given in (None, False, inspect.Parameter.empty) else str(given)
+    return f"| `{names}` | {value} | {default} | {info.help} |"
+
+
+def broken_links() -> list[str]:
+    """Relative links of README and docs that lead nowhere."""
+    found = []
+    for page in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
+        for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text("utf-8")):
+            if "://" not in target and not (page.parent / target).exists():
+                found.append(f"{page.relative_to(ROOT)}: {target}")
+    return found
+
+
+def missing_rows() -> list[str]:
+    """Registered names without a row in their page."""
+    from inrfit.fields import FIELDS
+    from inrfit.samplers import SAMPLERS
+
+    pages = {"samplers.md": SAMPLERS, "artifact.md": FIELDS}
+    found = []
+    for page, names in pages.items():
+        text = (ROOT / "docs" / page).read_text("utf-8").lower()
+        found += [f"docs/{page}: nothing about {name}" for name in names if name.lower() not in text]
+    return found
+
+
+def missing_from_tree() -> list[str]:
+    """Python files that the README's tree does not name."""
+    text = (ROOT / "README.md").read_text("utf-8")
+    files = [*(ROOT / "inrfit").glob("*.py"), *(ROOT / "inrfit").glob("*/*.py")]
+    return [
+        f"README.md: the tree lacks {path.relative_to(ROOT)}"
+        for path in sorted(files)
+        if path.name != "__init__.py" and path.name not in text
+    ]
+
+
+def problems() -> list[str]:
+    """Everything that is not as it must be."""
+    page = ROOT / "docs" / "cli.md"
+    stale = not page.exists() or page.read_text("utf-8") != command_page()
+    return [
+        *(["docs/cli.md is stale: run python docs/check.py --write"] if stale else []),
+        *broken_links(),
+        *missing_rows(),
+        *missing_from_tree(),
+    ]
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(ROOT))
+    if "--write" in sys.argv:
+        (ROOT / "docs" / "cli.md").write_text(command_page(), "utf-8")
+    found = problems()
+    sys.stderr.write("".join(f"{line}\n" for line in found))
+    sys.exit(1 if found else 0)

@@ -1,0 +1,52 @@
+"""Adam against torch's own, Muon's orthogonal step against the SVD."""
+
+from __future__ import annotations
+
+import torch
+
+from inrfit.optim import Optimiser, orthogonal
+
+
+def test_adam_equals_torchs():
+    generator = torch.Generator().manual_seed(0)
+    start = torch.randn(7, 5, generator=generator)
+    ours = {"w": start.clone()}
+    theirs = start.clone().requires_grad_()
+    optimiser = Optimiser(ours, {"w": 3.0}, frozenset(), 1e-2, 0.0)
+    reference = torch.optim.Adam([theirs], lr=3e-2 * 0.5, betas=(0.9, 0.99))
+    for _ in range(20):
+        gradient = torch.randn(7, 5, generator=generator)
+        optimiser.step({"w": gradient}, 0.5)
+        theirs.grad = gradient
+        reference.step()
+    torch.testing.assert_close(ours["w"], theirs.detach())
+
+
+def test_muons_step_has_singular_values_near_one():
+    matrices = torch.randn(3, 32, 32, generator=torch.Generator().manual_seed(0))
+    u, s, v = torch.linalg.svd(orthogonal(matrices))
+    assert float(s[:, :-2].min()) > 0.3
+    assert float(s.max()) < 1.3
+
+
+def test_muons_step_points_where_the_polar_factor_does():
+    matrices = torch.randn(2, 48, 48, generator=torch.Generator().manual_seed(1))
+    u, _, v = torch.linalg.svd(matrices)
+    polar, found = u @ v, orthogonal(matrices)
+    assert float((polar * found).sum() / (polar.norm() * found.norm())) > 0.95
+
+
+def test_stacked_matrices_are_orthogonalised_one_by_one():
+    matrices = torch.randn(3, 16, 16, generator=torch.Generator().manual_seed(2))
+    together = orthogonal(matrices)
+    alone = torch.cat([orthogonal(matrix[None]) for matrix in matrices])
+    torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-5)
+
+
+def test_reset_forgets_the_moments():
+    weights = {"m": torch.zeros(1, 4, 4), "v": torch.zeros(4)}
+    optimiser = Optimiser(weights, {"m": 1.0, "v": 1.0}, frozenset({"m"}), 0.1, 0.1)
+    optimiser.step({"m": torch.ones(1, 4, 4), "v": torch.ones(4)}, 1.0)
+    optimiser.reset()
+    assert optimiser.steps == 0
+    assert not any(bool(m.any()) for m in (*optimiser.first.values(), *optimiser.second.values()))

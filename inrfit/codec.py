@@ -21,6 +21,7 @@ from .errors import InrfitError, NotEnoughMemory, UnsupportedInput, UsageError
 from .fields import FIELDS, MAX_DEPTH, MAX_WIDTH, FieldSpec
 from .interrupts import catching
 from .limits import Limits
+from .machine import limited_threads, physical_memory
 from .modalities import MODALITIES, Modality, Request
 from .samplers import SAMPLERS, Sampler
 from .signal import Signal
@@ -192,9 +193,8 @@ def encode(
 def carry_out(
     planned: Plan, progress: Callable[[Report], None] | None = None, stop: Callable[[], bool] = lambda: False
 ) -> Artifact:
-    """Fits and measures what was planned. Raises ``KeyboardInterrupt`` when stopped before the first step."""
-    from .machine import limited_threads
-
+    """Fits and measures what was planned. Raises ``KeyboardInterrupt`` when stopped before
+    anything was learned."""
     settings = planned.settings
     check_memory(planned)
     begun = time.monotonic()
@@ -228,8 +228,6 @@ def carry_out(
             )
         except (MemoryError, torch.OutOfMemoryError) as error:
             raise NotEnoughMemory(f"the fit does not fit into memory (try a smaller --batch): {error}", "memory") from None
-        if result.ended == "interrupted" and result.spent["steps"] == 0:
-            raise KeyboardInterrupt
         spent = result.spent | {"read_seconds": planned.read_seconds, "startup_seconds": startup}
         return finish(planned, replace(result, spent=spent), chosen, device, stop)
 
@@ -246,7 +244,7 @@ def finish(
         result.field.spec, weights, planned.signal.modality, dict(planned.signal.meta), provenance, {}
     )
     begun = time.monotonic()
-    read_back = Artifact.from_bytes(bare.to_bytes(), planned.settings.limits)
+    read_back = Artifact.from_bytes(bare.to_bytes())
     quality = measure(read_back, result.signal, planned, device, result.ended == "interrupted", stop)
     value = quality.get(planned.modality.QUALITY)
     if stop():
@@ -330,7 +328,7 @@ def check_memory(planned: Plan) -> int:
     activations = piece * spec.width * (spec.depth * 4 + 4) * 4
     estimate = 600_000_000 + planned.bytes + 2 * signal.samples.nbytes + 24 * signal.n + activations
     estimate += 12 * spec.parameters * 4
-    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    total = physical_memory()
     if estimate > total:
         raise NotEnoughMemory(
             f"the fit needs about {estimate / 1e9:.1f} GB, this machine has {total / 1e9:.1f} GB", "memory"

@@ -256,8 +256,8 @@ def fit(
 ) -> Fit:
     """Fits one field to ``signal`` within ``budget``; the clock starts at ``started`` (default: now).
 
-    Returns the best weights seen. Raises ``Diverged`` when they are worse than a constant; ``stop`` becoming true ends
-    the fit with what there is."""
+    Returns the best weights seen; ``stop`` becoming true ends the fit with what there is. Raises ``Diverged`` when that
+    is worse than a constant, ``KeyboardInterrupt`` when it is so because of ``stop``."""
     clock = Clock(budget, now, now() if started is None else started)
     run = Run(signal, spec, sampler, recipe, clock, device, seed, report, stop)
     run.spent.prepare = clock.seconds
@@ -269,6 +269,8 @@ def fit(
         ended = "interrupted" if stop() else "budget"
     run.engine.load(best.weights)
     if best.error > run.constant_error * 1.000001 + 1e-12:
+        if ended == "interrupted":
+            raise KeyboardInterrupt
         raise Diverged(
             f"after {clock.step} steps the fit is still worse than a constant (give it a larger --budget)", "diverged"
         )

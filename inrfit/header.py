@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -79,8 +80,6 @@ def parse(data: bytes) -> Outside:
     """Takes the container apart. Raises ``UnreadableFile`` or ``UnsupportedInput`` saying what is wrong."""
     length = _header_length(data)
     header = loads(data[8 : 8 + length], "the header")
-    if type(header) is not dict:
-        raise UnreadableFile("the header is not a JSON object", "header")
     if len(header) > MAX_TENSORS + 1:
         raise UnreadableFile(f"{len(header) - 1:,} tensors, at most {MAX_TENSORS:,} are read", "tensors")
     metadata = header.pop("__metadata__", None)
@@ -144,39 +143,15 @@ def looks_like(data: bytes) -> str | None:
 
 def loads(raw: bytes, what: str) -> Any:
     """Strict JSON: UTF-8, unique keys, finite numbers of sane length, no lone surrogates."""
-
-    def pairs(found: list[tuple[str, Any]]) -> dict[str, Any]:
-        made = dict(found)
-        if len(made) != len(found):
-            seen: set[str] = set()
-            twice = next(key for key, _ in found if key in seen or seen.add(key))  # type: ignore[func-returns-value]
-            raise UnreadableFile(f"{what} has the key {twice[:40]!r} twice", "duplicate")
-        return made
-
-    def constant(name: str) -> Any:
-        raise UnreadableFile(f"{what} has {name}, which is not JSON", "number")
-
-    def whole(digits: str) -> int:
-        return int(sane(digits))
-
-    def real(digits: str) -> float:
-        value = float(sane(digits))
-        if not math.isfinite(value):
-            raise UnreadableFile(f"{what} has the number {digits}, which is out of range", "number")
-        return value
-
-    def sane(digits: str) -> str:
-        if len(digits) > MAX_DIGITS:
-            raise UnreadableFile(f"{what} has a number of {len(digits):,} digits", "number")
-        return digits
-
     try:
         decoded = raw.decode("utf-8")
         value = json.loads(
-            decoded, object_pairs_hook=pairs, parse_constant=constant, parse_int=whole, parse_float=real
+            decoded, object_pairs_hook=_pairs, parse_constant=_constant, parse_int=_whole, parse_float=_real
         )
         if "\\u" in decoded:
             json.dumps(value, ensure_ascii=False).encode("utf-8")
+    except UnreadableFile as error:
+        raise UnreadableFile(f"{what} has {error}", error.reason) from None
     except UnicodeDecodeError as error:
         raise UnreadableFile(f"{what} is not UTF-8 at byte {error.start:,}", "header") from None
     except UnicodeEncodeError:
@@ -186,6 +161,37 @@ def loads(raw: bytes, what: str) -> Any:
     except json.JSONDecodeError as error:
         raise UnreadableFile(f"{what} is not JSON: {error.msg} at {error.pos:,}", "header") from None
     return value
+
+
+def _pairs(found: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object; parsers disagree which of two equal keys wins."""
+    made = dict(found)
+    if len(made) != len(found):
+        ((twice, _),) = Counter(key for key, _ in found).most_common(1)
+        raise UnreadableFile(f"the key {twice[:40]!r} twice", "duplicate")
+    return made
+
+
+def _constant(name: str) -> Any:
+    raise UnreadableFile(f"{name}, which is not JSON", "number")
+
+
+def _whole(digits: str) -> int:
+    return int(_sane(digits))
+
+
+def _real(digits: str) -> float:
+    value = float(_sane(digits))
+    if not math.isfinite(value):
+        raise UnreadableFile(f"the number {digits}, which is out of range", "number")
+    return value
+
+
+def _sane(digits: str) -> str:
+    """``digits`` unless there are too many."""
+    if len(digits) > MAX_DIGITS:
+        raise UnreadableFile(f"a number of {len(digits):,} digits", "number")
+    return digits
 
 
 def dumps(value: Any) -> str:

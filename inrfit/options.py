@@ -62,8 +62,11 @@ def _convert(field: dataclasses.Field[Any], kind: Any, given: Any) -> Any:
         return given
     options = [arm for arm in get_args(kind) if arm is not type(None)]
     kind = options[0] if options else kind
-    if kind is bool and given in ("true", "false"):
-        return given == "true"
+    if kind is bool:
+        switches = {"true": True, "false": False, True: True, False: False}
+        if given not in switches:
+            raise UsageError(f"-O {field.name}={given}: write true or false", "option")
+        return switches[given]
     try:
         value = kind(given)
     except (TypeError, ValueError):

@@ -1,8 +1,8 @@
 """A strict schema for what comes out of files: exact keys, exact types, ranges, nothing else.
 
-A schema is a plain Python value: a dict of key -> schema (every key required, no other allowed), or a function
-that returns the value or raises ``ValueError``. Fifty lines instead of a validation library, because ``info``
-and every refusal must answer before anything heavy is imported.
+A schema is a plain Python value: a dict of key -> schema (every key required, no other allowed), or a
+function that raises ``ValueError`` for what it does not take. A page of code instead of a validation library,
+because ``info`` and every refusal must answer before anything heavy is imported.
 """
 
 from __future__ import annotations

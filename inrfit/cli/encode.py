@@ -165,6 +165,7 @@ def run_job(job: Job, settings: Any, console: Console, force: bool, dry_run: boo
 
     begun = time.monotonic()
     if not dry_run:
+        files.sweep(os.path.dirname(job.output) or ".", os.path.basename(job.output))
         files.check_target(job.output, force)
     if job.source == "-":
         console.say("inrfit: reading standard input")
@@ -180,7 +181,7 @@ def run_job(job: Job, settings: Any, console: Console, force: bool, dry_run: boo
     try:
         artifact = codec.carry_out(planned, progress, stop)
     except KeyboardInterrupt:
-        console.say(f"inrfit: {job.name}: interrupted before the first step; nothing written")
+        console.say(f"inrfit: {job.name}: interrupted before anything was learned; nothing written")
         return int(stop.code)
     finally:
         progress.close()

@@ -1,0 +1,107 @@
+"""What every architecture promises, over the registry."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from conftest import image_signal
+
+from inrfit import recipe
+from inrfit.budget import Budget
+from inrfit.fields import FIELDS, FieldSpec
+from inrfit.fields.field import Field
+from inrfit.fit import fit
+from inrfit.samplers import Uniform
+from inrfit.signal import Grid, Signal
+
+
+def make(name, inputs=2, outputs=3, width=16, depth=3, seed=0):
+    spec = FieldSpec(name, inputs, outputs, width, depth, {})
+    weights = spec.settings.initial(spec, torch.Generator().manual_seed(seed), torch.zeros(outputs))
+    return Field(spec, weights)
+
+
+@pytest.mark.parametrize("name", FIELDS)
+@pytest.mark.parametrize("inputs", [1, 2, 3])
+@pytest.mark.parametrize("depth", [1, 2, 5])
+def test_maps_coords_to_values(name, inputs, depth):
+    field = make(name, inputs, 4, depth=depth)
+    assert field(torch.zeros(7, inputs)).shape == (7, 4)
+
+
+@pytest.mark.parametrize("name", FIELDS)
+@pytest.mark.parametrize("depth", [1, 2, 5])
+def test_shapes_and_counts_are_those_of_the_tensors(name, depth):
+    field = make(name, depth=depth)
+    assert {key: tuple(w.shape) for key, w in field.weights.items()} == field.spec.shapes
+    assert sum(w.numel() for w in field.parameters()) == field.spec.parameters
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_on_grid_equals_forward(name, monkeypatch):
+    field, grid = make(name), Grid((5, 7))
+    monkeypatch.setattr("inrfit.fields.field.CHUNK", 8)
+    expected = field(grid.coords(torch.arange(grid.n))).detach()
+    torch.testing.assert_close(field.on_grid(grid, 0, grid.n), expected)
+    torch.testing.assert_close(field.on_grid(grid, 9, 22), expected[9:22])
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_fits_a_ramp(name):
+    picture = image_signal(1, 64, 1)
+    ramp = np.arange(0, 256, 4, dtype=np.uint8)[:, None].copy()
+    signal = Signal("image", ramp, picture.scale, picture.meta, Grid((1, 64)))
+    spec = FieldSpec(name, 2, 1, 32, 2, {})
+    chosen = recipe.choose(spec, signal.n, torch.device("cpu"), 64, "fp32")
+    assert fit(signal, spec, Uniform(1.0), chosen, Budget(steps=300), torch.device("cpu")).quality > 30
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_a_constant_field_is_constant(name):
+    field = make(name)
+    weights = field.architecture.constant(field.weights, torch.tensor([0.1, 0.2, 0.3]))
+    values = Field(field.spec, {key: w.detach() for key, w in weights.items()})(torch.rand(9, 2))
+    assert values.tolist() == [pytest.approx([0.1, 0.2, 0.3])] * 9
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_rates_and_matrices_name_tensors_that_exist(name):
+    field = make(name)
+    assert set(field.architecture.rates()) >= set(field.weights)
+    for key in field.architecture.matrices() & set(field.weights):
+        assert field.weights[key].dim() == 3
+
+
+def test_siren_5x256_has_the_papers_size():
+    spec = FieldSpec("siren", 2, 3, 256, 5, {})
+    assert spec.parameters == 264_707
+    assert spec.macs == 263_424
+
+
+def test_siren_equals_the_papers_formula():
+    """sin(omega (W x + b)) per layer with the unfolded weights."""
+    field = make("siren", width=8, depth=3)
+    w = {key: tensor.detach().double() for key, tensor in field.weights.items()}
+    x = torch.rand(5, 2).double()
+    h = torch.sin(30 * (x @ (w["first.weight"] / 30).T + w["first.bias"] / 30))
+    for k in range(2):
+        h = torch.sin(30 * (h @ (w["hidden.weight"][k] / 30).T + w["hidden.bias"][k] / 30))
+    expected = h @ w["last.weight"].T + w["last.bias"]
+    torch.testing.assert_close(field(x.float()).double(), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_siren_starts_in_the_papers_ranges():
+    field = make("siren", width=256, depth=3)
+    w = field.weights
+    assert 14 < float(w["first.weight"].abs().max()) <= 15
+    bound = (6 / 256) ** 0.5
+    assert 0.9 * bound < float(w["hidden.weight"].abs().max()) <= bound
+    assert float(w["last.weight"].abs().max()) <= bound / 30
+
+
+def test_bfloat16_hidden_layers_stay_close():
+    field = make("siren", width=64)
+    coords = torch.rand(200, 2)
+    gap = (field(coords) - field(coords, torch.bfloat16)).detach()
+    assert 0 < float(gap.abs().max()) < 0.02

@@ -1,0 +1,201 @@
+"""encode and decode from Python: round trips, the number is true, interrupts, limits."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+from conftest import picture
+
+import inrfit
+from inrfit import codec
+from inrfit.errors import NotEnoughMemory, RefusedInput, UsageError
+from inrfit.modalities import image
+
+QUICK = {"budget": "60it", "width": 32, "depth": 2, "device": "cpu"}
+
+
+def test_the_number_is_that_of_the_written_weights(png, tmp_path):
+    made = inrfit.encode(png, **QUICK)
+    made.save(tmp_path / "out.safetensors")
+    decoded = inrfit.load(tmp_path / "out.safetensors").decode()
+    error = np.mean((decoded.astype(float) - picture()) ** 2)
+    assert made.quality["psnr"] == pytest.approx(10 * np.log10(255**2 / error), abs=1e-6)
+
+
+def test_an_array_is_a_picture_too():
+    array = picture(channels=4)
+    decoded = inrfit.encode(array, **QUICK).decode()
+    assert decoded.shape == array.shape
+    assert decoded.dtype == np.uint8
+
+
+def test_an_array_with_a_rate_is_a_sound():
+    time = np.arange(2000) / 8000
+    sound = (8000 * np.sin(2 * np.pi * 440 * time)).astype(np.int16)
+    made = inrfit.encode(sound, rate=8000, **(QUICK | {"budget": "400it", "width": 64, "depth": 3}))
+    assert made.decode().shape == (2000, 1)
+    assert made.quality["snr"] > 3
+
+
+@pytest.mark.parametrize("array", [np.zeros((4, 4)), np.zeros((4, 4, 5), np.uint8), np.zeros((0, 3), np.uint8)])
+def test_other_arrays_are_refused(array):
+    with pytest.raises(UsageError):
+        inrfit.encode(array, **QUICK)
+
+
+def test_a_whole_new_process_decodes_it(png, tmp_path):
+    made = inrfit.encode(png, **QUICK)
+    made.save(tmp_path / "out.safetensors")
+    script = "import inrfit, sys, numpy; numpy.save(sys.argv[2], inrfit.load(sys.argv[1]).decode())"
+    subprocess.run([sys.executable, "-c", script, tmp_path / "out.safetensors", tmp_path / "x.npy"], check=True)
+    assert np.array_equal(np.load(tmp_path / "x.npy"), made.decode())
+
+
+def test_another_size_is_the_same_picture(png):
+    made = inrfit.encode(png, **(QUICK | {"budget": "300it"}))
+    large = made.decode(inrfit.Request(size=(64, 48)))
+    assert large.shape == (48, 64, 3)
+    halved = large.reshape(24, 2, 32, 2, 3).mean((1, 3))
+    assert np.abs(halved - made.decode()).mean() < 4
+
+
+def test_the_provenance_says_what_was_done(png):
+    made = inrfit.encode(png, sampler="nint", options={"xi": 0.5}, seed=7, **QUICK)
+    found = made.provenance
+    assert found["source"]["name"] == "photo.png"
+    assert found["source"]["bytes"] == os.path.getsize(png)
+    assert found["sampler"] == {"name": "nint", "options": found["sampler"]["options"]}
+    assert found["sampler"]["options"]["xi"] == 0.5
+    assert found["settings"]["seed"] == 7
+    assert found["spent"]["steps"] == 60
+    assert sum(found["spent"]["origin"].values()) >= found["spent"]["points"]
+    assert str(png.parent) not in str(made.to_bytes())
+
+
+def test_a_missed_target_is_said(png):
+    assert inrfit.encode(png, target="90dB", **QUICK).provenance["target_reached"] is False
+    assert inrfit.encode(png, target=8.0, **QUICK).provenance["target_reached"] is True
+
+
+def test_same_seed_same_file(png):
+    first, second = (inrfit.encode(png, seed=3, **QUICK) for _ in range(2))
+    assert all(np.array_equal(first.weights[name], second.weights[name]) for name in first.weights)
+
+
+def test_ctrl_c_returns_what_was_learned(png):
+    made = inrfit.encode(
+        png,
+        budget="60s",
+        width=32,
+        depth=2,
+        device="cpu",
+        progress=lambda report: os.kill(os.getpid(), signal.SIGINT) if report.step > 20 else None,
+    )
+    assert made.provenance["ended"] == "interrupted"
+    assert made.quality["estimate"] is True
+    assert made.provenance["spent"]["fit_seconds"] < 30
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_stopped_before_the_first_step_nothing_is_returned(png):
+    with pytest.raises(KeyboardInterrupt):
+        inrfit.encode(png, stop=lambda: True, **QUICK)
+
+
+def test_works_outside_the_main_thread(png):
+    found = []
+    thread = threading.Thread(target=lambda: found.append(inrfit.encode(png, **QUICK)))
+    thread.start()
+    thread.join()
+    assert found[0].quality["psnr"] > 5
+
+
+def test_a_one_colour_picture_is_perfect():
+    made = inrfit.encode(np.full((9, 9, 3), 40, np.uint8), **QUICK)
+    assert made.quality["psnr"] is None
+    assert made.quality["perfect"] is True
+    assert (made.decode() == 40).all()
+
+
+def test_long_signals_are_measured_by_a_sample(png, monkeypatch):
+    monkeypatch.setattr(codec, "FULL_CHECK", 100)
+    monkeypatch.setattr(codec, "SAMPLED", 300)
+    sampled = inrfit.encode(png, **QUICK)
+    assert sampled.quality["estimate"] is True
+    assert sampled.quality["samples"] == 300
+    whole = inrfit.encode(png, verify="full", **QUICK)
+    assert whole.quality["estimate"] is False
+    assert whole.quality["samples"] == 24 * 32
+
+
+def test_a_signal_too_large_for_the_machine_is_refused_before_the_fit(png, monkeypatch):
+    monkeypatch.setattr(codec, "physical_memory", lambda: 100_000_000)
+    with pytest.raises(NotEnoughMemory):
+        inrfit.encode(png, **QUICK)
+
+
+def test_out_of_memory_in_the_fit_is_an_error_of_its_own(png, monkeypatch):
+    import torch
+
+    from inrfit.engine import Engine
+
+    def full(*args):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(Engine, "step", full)
+    with pytest.raises(NotEnoughMemory):
+        inrfit.encode(png, **QUICK)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"sampler": "best"},
+        {"arch": "mlp"},
+        {"width": 0},
+        {"depth": 0},
+        {"batch": "some"},
+        {"batch": 0},
+        {"lr": -1.0},
+        {"precision": "fp8"},
+        {"device": "mps"},
+        {"device": "cuda:99"},
+        {"verify": "no"},
+        {"budget": "soon"},
+        {"options": {"alpha": 9}},
+        {"sampler": "full", "ratio": 0.5},
+    ],
+    ids=str,
+)
+def test_settings_without_meaning_are_refused(png, settings):
+    with pytest.raises(UsageError):
+        inrfit.encode(png, **(QUICK | settings))
+
+
+def test_bytes_of_no_known_kind_are_refused(tmp_path):
+    (tmp_path / "x").write_bytes(b"nothing in particular")
+    with pytest.raises(RefusedInput):
+        inrfit.encode(tmp_path / "x", **QUICK)
+
+
+def test_importing_does_not_import_torch():
+    script = "import inrfit, inrfit.codec, inrfit.cli, inrfit.artifact, sys; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", script], check=True)
+
+
+def test_the_threads_are_put_back(png):
+    import torch
+
+    before = torch.get_num_threads()
+    inrfit.encode(png, threads=before + 1, **QUICK)
+    assert torch.get_num_threads() == before
+
+
+def test_names_and_suffixes_are_consistent():
+    assert set(image.WRITES) <= set(image.SUFFIXES)

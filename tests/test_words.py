@@ -1,0 +1,147 @@
+"""Budgets, targets, options and the schema: what is accepted, and what is said otherwise."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Literal
+
+import pytest
+
+from inrfit import budget, options, schema
+from inrfit.budget import Budget
+from inrfit.clock import Clock
+from inrfit.errors import UsageError
+from inrfit.options import setting
+
+
+@pytest.mark.parametrize(
+    ("texts", "expected"),
+    [
+        ([], Budget(60.0)),
+        (["60s"], Budget(60.0)),
+        (["1h30m"], Budget(5400.0)),
+        (["5m"], Budget(300.0)),
+        (["0.5s"], Budget(0.5)),
+        (["2000it"], Budget(None, 2000)),
+        (["60s", "2000it"], Budget(60.0, 2000)),
+        (["60s,2000it"], Budget(60.0, 2000)),
+        (["60s", "5s"], Budget(5.0)),
+    ],
+)
+def test_budgets_are_read(texts, expected):
+    assert budget.parse(texts) == expected
+
+
+def test_a_target_alone_has_ten_minutes():
+    assert budget.parse([], 35.0) == Budget(600.0, None, 35.0)
+    assert budget.parse(["60s"], 35.0) == Budget(60.0, None, 35.0)
+
+
+@pytest.mark.parametrize("text", ["60", "", "s", "-5s", "1e3s", "5x", "it", "0s", "0it", "60 s"])
+def test_other_words_are_refused(text):
+    with pytest.raises(UsageError):
+        budget.parse([text] if text else [" ", "s"])
+
+
+def test_targets_are_read():
+    assert budget.parse_target("35dB") == budget.parse_target("35 db") == 35.0
+    assert budget.parse_target("0.98") == 0.98
+    for text in ("good", "nan", "inf", ""):
+        with pytest.raises(UsageError):
+            budget.parse_target(text)
+
+
+class Hand:
+    """A clock moved by hand."""
+
+    time = 0.0
+
+    def __call__(self) -> float:
+        return self.time
+
+
+def test_progress_is_the_larger_share():
+    hand = Hand()
+    clock = Clock(Budget(10.0, 100), hand, 0.0)
+    hand.time, clock.step = 5.0, 20
+    assert clock.progress == 0.5
+    clock.step = 80
+    assert clock.progress == 0.8
+
+
+def test_a_step_that_would_end_too_late_is_not_started():
+    hand = Hand()
+    clock = Clock(Budget(10.0), hand, 0.0)
+    hand.time, clock.step_seconds = 9.0, 1.5
+    assert not clock.over
+    clock.step_seconds = 2.5
+    assert clock.over
+
+
+def test_after_the_target_a_tenth_is_left_and_progress_runs_to_the_end():
+    hand = Hand()
+    clock = Clock(Budget(1000.0), hand, 0.0)
+    hand.time = 100.0
+    clock.finish_soon()
+    assert clock.progress == pytest.approx(0.1)
+    hand.time = 105.0
+    assert clock.progress == pytest.approx(0.55)
+    hand.time = 110.0
+    assert clock.over
+
+
+@dataclasses.dataclass(frozen=True)
+class Some:
+    ratio: float = setting(0.2, "a share", 0.0, 1.0)
+    kind: Literal["a", "b"] = setting("a", "a kind")
+    count: int = setting(3, "a count", 1)
+    on: bool = setting(False, "a switch")
+
+
+def test_options_are_converted_by_type():
+    made = options.build({"some": Some}, {"ratio": "0.5", "kind": "b", "count": "7", "on": "true"})
+    assert made["some"] == Some(0.5, "b", 7, True)
+
+
+@pytest.mark.parametrize(
+    "given", [{"ratio": "2"}, {"ratio": "x"}, {"ratio": "nan"}, {"kind": "c"}, {"count": "0"}, {"count": "1.5"}, {"on": "7"}]
+)
+def test_options_out_of_range_are_refused(given):
+    with pytest.raises(UsageError):
+        options.build({"some": Some}, given)
+
+
+def test_an_unknown_option_names_the_valid_ones():
+    with pytest.raises(UsageError, match=r"unknown option -O rate.*count, kind, on, ratio"):
+        options.build({"some": Some}, {"rate": "1"})
+
+
+@pytest.mark.parametrize("pairs", [["a"], ["=1"], ["a=1", "a=2"]])
+def test_pairs_must_be_pairs(pairs):
+    with pytest.raises(UsageError):
+        options.parse_pairs(pairs)
+
+
+@pytest.mark.parametrize(
+    ("value", "rule"),
+    [
+        (True, schema.integer(0, 5)),
+        (1.0, schema.integer(0, 5)),
+        (6, schema.integer(0, 5)),
+        (math.nan, schema.number()),
+        (math.inf, schema.number()),
+        ("1", schema.number()),
+        ("x" * 11, schema.text(10)),
+        (1, schema.one_of(True)),
+        (1, schema.boolean),
+        ([1, "a"], schema.items(schema.integer(0, 5), 0, 5)),
+        ({"a": 1}, {"b": schema.integer(0, 5)}),
+        ({}, {"b": schema.integer(0, 5)}),
+        ({"a": 1, "b": 1}, {"b": schema.integer(0, 5)}),
+        ([], {}),
+    ],
+)
+def test_the_schema_is_exact(value, rule):
+    with pytest.raises(ValueError, match="value"):
+        schema.check(value, rule, "value")

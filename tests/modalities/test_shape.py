@@ -1,0 +1,525 @@
+"""Shapes: what is read, what is refused and why, and what comes back."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import struct
+import subprocess
+import sys
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import trimesh
+
+from inrfit import schema
+from inrfit.errors import Diverged, OverLimit, RefusedInput, UnreadableFile, UnsupportedInput, UsageError
+from inrfit.limits import Limits
+from inrfit.modalities import Request, shape
+from inrfit.modalities.mesh import Mesh, chamfer, encoded, trees
+from inrfit.options import from_mapping
+from inrfit.signal import Grid, Signal
+
+BOX = trimesh.creation.box((2.0, 1.0, 4.0))
+BOX.apply_translation((10.0, -3.0, 0.5))
+TORUS = trimesh.creation.torus(2.0, 0.5, major_sections=48, minor_sections=24)
+
+
+def export(mesh: Any, kind: str) -> bytes:
+    data = mesh.export(file_type=kind)
+    return data.encode() if isinstance(data, str) else data
+
+
+def load(data: bytes | str, name: str = "a.obj", limits: Limits | None = None, **options: Any) -> Signal:
+    data = data.encode() if isinstance(data, str) else data
+    return shape.load(data, name, from_mapping(shape.Options, options), limits or Limits())
+
+
+def refusal(data: bytes | str, name: str = "a.obj", limits: Limits | None = None) -> RefusedInput:
+    with pytest.raises(RefusedInput) as caught:
+        load(data, name, limits)
+    return caught.value
+
+
+def obj(mesh: Any, turned: bool = False) -> str:
+    """The mesh as plain OBJ text, faces as they are or turned inside out."""
+    faces = mesh.faces[:, ::-1] if turned else mesh.faces
+    lines = [f"v {x!r} {y!r} {z!r}" for x, y, z in np.asarray(mesh.vertices).tolist()]
+    return "\n".join(lines + [f"f {a} {b} {c}" for a, b, c in (faces + 1).tolist()])
+
+
+def drawn(signal: Signal, seed: int = 0) -> Signal:
+    assert signal.renew is not None
+    return signal.renew(torch.Generator().manual_seed(seed))
+
+
+def silent(share: float) -> None:
+    assert 0 <= share <= 1
+
+
+class Perfect:
+    """A field that gives exactly the values that the signal asks for, plus ``error``."""
+
+    def __init__(self, signal: Signal, error: float = 0.0) -> None:
+        self.meta, self.trees, self.error = signal.meta, trees(signal.reference), error
+
+    def on_grid(self, grid: Grid, start: int, stop: int) -> torch.Tensor:
+        points = grid.coords(torch.arange(start, stop)).double().numpy()
+        if self.meta["target"] == "sdf":
+            values = (self.trees.signed_distance(points) / self.meta["band"]).clip(-1, 1)
+        else:
+            values = (self.trees.winding(points) > 0.5).astype(float)
+        return torch.from_numpy(values + self.error).float()[:, None]
+
+
+class Constant:
+    def __init__(self, value: float) -> None:
+        self.value = value
+
+    def on_grid(self, grid: Grid, start: int, stop: int) -> torch.Tensor:
+        return torch.full((stop - start, 1), self.value)
+
+
+def decoded(signal: Signal, resolution: int = 32, field: Any = None) -> Mesh:
+    request = Request(resolution=resolution)
+    mesh: Mesh = shape.decode(field or Perfect(signal), signal.meta, request, Limits(), silent)
+    return mesh
+
+
+# Reading
+
+
+@pytest.mark.parametrize("kind", ["ply", "obj", "stl", "stl_ascii", "off", "glb"])
+def test_every_format_gives_the_same_mesh_and_is_known_by_its_content(kind: str) -> None:
+    data = export(BOX, kind)
+    signal = load(data, "no suffix")
+    assert shape.sniff(data)
+    assert signal.meta["format"] == kind.removesuffix("_ascii").upper()
+    assert (signal.meta["vertices"], signal.meta["faces"], signal.meta["open_edges"]) == (8, 12, 0)
+    assert signal.meta["centre"] == pytest.approx([10, -3, 0.5])
+    assert signal.meta["size"] == pytest.approx([2, 1, 4])
+    assert np.abs(signal.reference.vertices).max() == pytest.approx(1 / (1 + shape.PADDING))
+    assert signal.n == 0
+    assert signal.points is not None
+    assert signal.points.shape == (0, 3)
+
+
+def test_ascii_ply_with_quads_is_cut_into_triangles_with_a_note() -> None:
+    corners = [(x, y, z) for x in (0, 1) for y in (0, 1) for z in (0, 1)]
+    quads = [(0, 1, 3, 2), (4, 6, 7, 5), (0, 4, 5, 1), (2, 3, 7, 6), (0, 2, 6, 4), (1, 5, 7, 3)]
+    head = "ply\nformat ascii 1.0\nelement vertex 8\nproperty float x\nproperty float y\nproperty float z\n"
+    head += "element face 6\nproperty list uchar int vertex_indices\nend_header\n"
+    body = "".join("{} {} {}\n".format(*c) for c in corners) + "".join(
+        "4 {} {} {} {}\n".format(*q) for q in quads
+    )
+    signal = load(head + body, "a.ply")
+    assert signal.meta["faces"] == 12
+    assert "6 polygons cut into triangles" in signal.notes
+    assert refusal(head + body[:-10], "a.ply").reason in ("truncated", "damaged")
+
+
+def test_content_decides_and_a_wrong_suffix_is_noted() -> None:
+    signal = load(export(BOX, "ply"), "box.stl")
+    assert signal.meta["format"] == "PLY"
+    assert "the content is PLY, not STL" in signal.notes
+
+
+def test_negative_obj_indices_count_back_from_their_own_line() -> None:
+    faces = [[a - 9, b - 9, c - 9] for a, b, c in (BOX.faces + 1).tolist()]
+    vertices = "".join(f"v {x} {y} {z}\n" for x, y, z in BOX.vertices.tolist())
+    text = vertices + "".join("f {} {} {}\n".format(*face) for face in faces)
+    later = "".join(f"v {x + 5} {y} {z}\n" for x, y, z in BOX.vertices.tolist())
+    signal = load(text + later + "".join("f {} {} {}\n".format(*face) for face in faces))
+    assert signal.meta["size"] == pytest.approx([7, 1, 4])
+    assert signal.meta["faces"] == 24
+
+
+def test_texture_seams_do_not_open_a_surface() -> None:
+    seamed = trimesh.Trimesh(BOX.triangles.reshape(-1, 3), np.arange(36).reshape(-1, 3), process=False)
+    text = obj(seamed).replace("f ", "vt 0 0\nusemtl m\nf ", 1)
+    signal = load("mtllib http://nowhere.invalid/a.mtl\n" + text)
+    assert signal.meta["open_edges"] == 0
+    assert signal.meta["vertices"] == 8
+    assert "texture coordinates, materials not kept" in signal.notes
+
+
+def test_glb_scene_is_flattened_to_world_coordinates_with_a_note() -> None:
+    scene = trimesh.Scene()
+    for shift in (0.0, 4.0):
+        matrix = trimesh.transformations.translation_matrix((shift, 0, 0)) @ np.diag([1.0, -1.0, 1.0, 1.0])
+        scene.add_geometry(trimesh.creation.box((1, 1, 1)), transform=matrix)
+    signal = load(scene.export(file_type="glb"), "a.glb")
+    assert "2 objects joined" in signal.notes
+    assert not any("inside out" in note for note in signal.notes)
+    assert signal.meta["size"] == pytest.approx([5, 1, 1])
+
+
+def test_an_unreferenced_vertex_does_not_widen_the_box() -> None:
+    assert load(obj(BOX) + "\nv 1e9 0 0").meta["size"] == pytest.approx([2, 1, 4])
+
+
+@pytest.mark.parametrize("size", [1e-38, 1e38, 1e-150, 1e150])
+def test_extreme_coordinates_come_back_in_their_own_units(size: float) -> None:
+    mesh = trimesh.Trimesh(BOX.vertices * size, BOX.faces, process=False)
+    signal = load(obj(mesh))
+    assert np.ptp(decoded(signal).bounds, axis=0) / size == pytest.approx([2, 1, 4], abs=0.1)
+
+
+# Refusals
+
+
+def test_one_triangle_is_refused() -> None:
+    assert refusal("v 0 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 3").reason == "no-inside"
+
+
+def test_flat_sheet_is_refused() -> None:
+    assert refusal("v 0 0 0\nv 1 0 0\nv 1 1 0\nv 0 1 0\nf 1 2 3 4").reason == "no-inside"
+
+
+def test_a_thin_plate_has_an_inside() -> None:
+    assert load(obj(trimesh.creation.box((1, 1, 1e-3)))).meta["open_edges"] == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("v 0 0 0\nv 1 0 0\nv 0 1 0\n", "no-faces"),
+        ("v 0 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 9\n", "index"),
+        ("v 0 0 0\nv 1 0 0\nv 0 1 0\nf 0 1 2\n", "index"),
+        ("v 0 0 0\nv 1 0 0\nv 0 1 0\nf -1 -2 -4\n", "index"),
+        ("v 0 0 0\nv 1 nan 0\nv 0 1 0\nf 1 2 3\n", "nonfinite"),
+        ("v 0 0 0\nv 1 1e999 0\nv 0 1 0\nf 1 2 3\n", "nonfinite"),
+        ("v 2 2 2\nv 2 2 2\nv 2 2 2\nf 1 2 3\n", "extent"),
+        ("v 0 0\nv 1 0\nv 0 1\nf 1 2 3\n", "damaged"),
+        ("v 0 0 0\nv 1 x 0\nv 0 1 0\nf 1 2 3\n", "damaged"),
+        ("", "empty"),
+    ],
+)
+def test_obj_that_is_no_shape_is_refused_with_its_reason(text: str, reason: str) -> None:
+    assert refusal(text).reason == reason
+
+
+@pytest.mark.parametrize("change", [1, -1, 1 << 31])
+def test_stl_whose_count_lies_is_refused(change: int) -> None:
+    data = bytearray(export(BOX, "stl"))
+    data[80:84] = struct.pack("<I", 12 + change)
+    assert refusal(bytes(data), "a.stl").reason == "truncated"
+
+
+def test_stl_cut_short_is_refused_in_both_kinds() -> None:
+    binary, text = export(BOX, "stl"), export(BOX, "stl_ascii")
+    assert refusal(binary[:-1], "a.stl").reason == "truncated"
+    assert refusal(binary[:50], "a.stl").reason == "truncated"
+    assert refusal(text[: len(text) // 2], "a.stl").reason == "truncated"
+    assert refusal(b"not a mesh at all", "a.stl").reason == "truncated"
+
+
+def test_stl_with_a_nan_triangle_is_refused() -> None:
+    data = bytearray(export(BOX, "stl"))
+    data[84 + 12 : 84 + 16] = struct.pack("<f", math.nan)
+    assert refusal(bytes(data), "a.stl").reason == "nonfinite"
+
+
+def test_off_with_missing_lines_is_refused() -> None:
+    lines = export(BOX, "off").strip().splitlines()
+    assert refusal(b"\n".join(lines[:-1]), "a.off").reason == "truncated"
+
+
+def test_ply_that_lies_or_has_no_faces_is_refused() -> None:
+    data = export(BOX, "ply")
+    assert (
+        refusal(data.replace(b"element vertex 8", b"element vertex 80000000"), "a.ply").reason == "truncated"
+    )
+    assert refusal(data.replace(b"element face 12", b"element face -2"), "a.ply").reason == "truncated"
+    assert refusal(data.replace(b"element face 12", b"element face 0"), "a.ply").reason == "no-faces"
+    assert refusal(data[:-7], "a.ply").reason == "damaged"
+
+
+def glb(change: Any) -> bytes:
+    """A good GLB file with its JSON changed."""
+    data = export(BOX, "glb")
+    length = struct.unpack_from("<I", data, 12)[0]
+    header = json.loads(data[20 : 20 + length])
+    change(header)
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 4)
+    rest = struct.pack("<I", len(text)) + data[16:20] + text + data[20 + length :]
+    return data[:8] + struct.pack("<I", 12 + len(rest)) + rest
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda h: h["nodes"][0].setdefault("children", []).append(0), "node-graph"),
+        (lambda h: h["buffers"][0].update(uri="/dev/zero"), "external"),
+        (lambda h: h["accessors"][0].update(count=10**12), "truncated"),
+        (lambda h: h["accessors"][0].pop("bufferView"), "accessor"),
+        (lambda h: h.update(extensionsRequired=["KHR_draco_mesh_compression"]), "extension"),
+        (lambda h: h.update(meshes=[]), "damaged"),
+        (lambda h: h.update(nodes="?"), "damaged"),
+    ],
+)
+def test_glb_that_cannot_be_trusted_is_refused(change: Any, reason: str) -> None:
+    assert load(glb(lambda header: None), "a.glb").meta["faces"] == 12
+    assert refusal(glb(change), "a.glb").reason == reason
+
+
+def test_deeply_nested_json_is_refused_and_not_a_crash() -> None:
+    text = b"[" * 200_000
+    data = b"glTF" + struct.pack("<IIII", 2, 20 + len(text), len(text), 0x4E4F534A) + text
+    assert refusal(data, "a.glb").reason == "damaged"
+
+
+@pytest.mark.parametrize(
+    ("data", "name"),
+    [
+        (b'{"asset": {}}', "a.gltf"),
+        (b"PK\x03\x04...", "a.3mf"),
+        (b"<COLLADA/>", "a.dae"),
+        (b"1 2 3\n", "a.xyz"),
+    ],
+)
+def test_other_mesh_formats_are_refused_naming_those_read(data: bytes, name: str) -> None:
+    error = refusal(data, name)
+    assert isinstance(error, UnsupportedInput)
+    assert "ply, obj, stl, off, glb" in str(error)
+
+
+@pytest.mark.parametrize("kind", ["ply", "obj", "stl", "stl_ascii", "off", "glb"])
+def test_too_many_faces_are_refused_naming_the_option(kind: str) -> None:
+    error = refusal(export(BOX, kind), "a." + kind, Limits(max_faces=11))
+    assert isinstance(error, OverLimit)
+    assert "--max-faces" in str(error)
+
+
+@pytest.mark.parametrize("kind", ["ply", "obj", "stl", "stl_ascii", "off", "glb"])
+def test_damaged_bytes_are_read_or_refused_never_anything_else(kind: str) -> None:
+    data = np.frombuffer(export(BOX, kind), np.uint8)
+    random = np.random.default_rng(1)
+    for _ in range(25):
+        damaged = data.copy()
+        damaged[random.integers(len(data), size=3)] = random.integers(256, size=3)
+        try:
+            load(damaged[: random.integers(1, len(data) + 1)].tobytes(), "a." + kind.removesuffix("_ascii"))
+        except RefusedInput:
+            continue
+
+
+# Open and turned surfaces
+
+
+def test_open_mesh_counts_its_open_edges() -> None:
+    cup = trimesh.Trimesh(BOX.vertices, BOX.faces[:-2], process=False)
+    count = len(trimesh.grouping.group_rows(cup.edges_sorted, require_count=1))
+    assert count >= 4
+    signal = load(obj(cup))
+    assert signal.meta["open_edges"] == count
+    assert f"surface is open: {count} open edges; inside decided by winding number" in signal.notes
+
+
+def test_a_mesh_wound_inside_out_is_turned_round_with_a_note() -> None:
+    signal = load(obj(BOX, turned=True))
+    assert "triangles wound inside out: turned round" in signal.notes
+    assert trees(signal.reference).winding(np.zeros((1, 3)))[0] == pytest.approx(1, abs=0.01)
+
+
+def test_one_turned_triangle_is_turned_back_with_a_note() -> None:
+    faces = BOX.faces.copy()
+    faces[3] = faces[3][::-1]
+    signal = load(obj(trimesh.Trimesh(BOX.vertices, faces, process=False)))
+    assert any("opposite winding" in note for note in signal.notes)
+    assert signal.meta["open_edges"] == 0
+    assert trees(signal.reference).winding(np.zeros((1, 3)))[0] == pytest.approx(1, abs=0.01)
+
+
+# The pool
+
+
+def test_same_seed_same_pool_and_another_seed_another() -> None:
+    signal = load(obj(TORUS), pool=2_000)
+    first, again, other = drawn(signal, 1), drawn(signal, 1), drawn(signal, 2)
+    assert first.points is not None
+    assert np.array_equal(first.points, again.points)
+    assert np.array_equal(first.samples, again.samples)
+    assert not np.array_equal(first.points, other.points)
+
+
+def test_renewing_raises_the_generation_and_changes_the_points() -> None:
+    generator = torch.Generator().manual_seed(0)
+    signal = load(obj(TORUS), pool=2_000)
+    assert signal.renew is not None
+    first = signal.renew(generator)
+    assert first.renew is not None
+    second = first.renew(generator)
+    assert (signal.generation, first.generation, second.generation) == (0, 1, 2)
+    assert not np.array_equal(first.points, second.points)
+    assert first.n == second.n == 2_000
+    assert first.meta == signal.meta
+
+
+def test_distance_is_negative_inside_and_right() -> None:
+    signal = drawn(load(obj(TORUS), pool=4_000))
+    assert signal.points is not None
+    assert np.abs(signal.points).max() <= 1
+    points = signal.points * signal.meta["extent"] + signal.meta["centre"]
+    ring = np.hypot(np.hypot(points[:, 0], points[:, 1]) - 2.0, points[:, 2]) - 0.5
+    true = (ring / signal.meta["extent"] / signal.meta["band"]).clip(-1, 1)
+    assert signal.samples.dtype == np.float32
+    # The torus is a polyhedron: its facets cut up to 0.01 off the radius.
+    assert np.abs(signal.samples[:, 0] - true).max() < 0.02 / signal.meta["extent"] / signal.meta["band"]
+
+
+def test_occupancy_is_one_inside_and_zero_outside() -> None:
+    signal = drawn(load(obj(TORUS), pool=4_000, target="occupancy"))
+    assert signal.points is not None
+    points = signal.points * signal.meta["extent"] + signal.meta["centre"]
+    ring = np.hypot(np.hypot(points[:, 0], points[:, 1]) - 2.0, points[:, 2])
+    sure = np.abs(ring - 0.5) > 0.02
+    assert set(np.unique(signal.samples)) == {0, 1}
+    assert np.array_equal(signal.samples[sure, 0] == 1, ring[sure] < 0.5)
+
+
+@pytest.mark.parametrize("target", ["sdf", "occupancy"])
+def test_estimate_is_the_iou_of_inside(target: str) -> None:
+    signal = drawn(load(obj(TORUS), pool=1_000, target=target))
+    values = signal.scale.values(torch.from_numpy(signal.samples))
+    assert shape.estimate(values, values, signal.scale) == 1.0
+    inside = values < 0 if target == "sdf" else values > 0.5
+    half = values.clone()
+    wrong = inside.nonzero()[: int(inside.sum()) // 2, 0]
+    half[wrong] = 1.0 - half[wrong].clamp(min=0)
+    assert shape.estimate(half, values, signal.scale) == pytest.approx(0.5, abs=0.01)
+
+
+# Decoding
+
+
+@pytest.mark.parametrize("target", ["sdf", "occupancy"])
+def test_decoded_mesh_is_in_the_sources_units_closed_and_faces_outward(target: str) -> None:
+    signal = load(obj(BOX), target=target)
+    mesh = decoded(signal, 48)
+    cell = 2 * signal.meta["extent"] / 48
+    assert np.abs(mesh.bounds - BOX.bounds).max() < (0.2 if target == "sdf" else 1.0) * cell
+    closed = trimesh.Trimesh(mesh.vertices, mesh.faces)
+    assert closed.is_watertight
+    assert closed.volume == pytest.approx(8.0, rel=0.15)
+
+
+def test_a_shape_that_touches_the_border_of_the_box_is_closed() -> None:
+    signal = load(obj(BOX))
+    mesh = decoded(signal, 8, Constant(-1.0))
+    closed = trimesh.Trimesh(mesh.vertices, mesh.faces)
+    assert closed.is_watertight
+    assert closed.volume > 0
+
+
+def test_a_field_without_a_surface_is_diverged() -> None:
+    with pytest.raises(Diverged) as caught:
+        decoded(load(obj(BOX)), 8, Constant(1.0))
+    assert caught.value.reason == "no-surface"
+
+
+def test_a_field_that_is_not_finite_is_refused() -> None:
+    with pytest.raises(UnreadableFile) as caught:
+        decoded(load(obj(BOX)), 8, Constant(math.nan))
+    assert caught.value.reason == "nonfinite"
+
+
+@pytest.mark.parametrize(
+    "request_", [Request(size=(8, 8)), Request(rate=8), Request(scale=2.0), Request(resolution=1)]
+)
+def test_a_request_without_meaning_is_a_usage_error(request_: Request) -> None:
+    signal = load(obj(BOX))
+    with pytest.raises(UsageError):
+        shape.decode(Constant(-1.0), signal.meta, request_, Limits(), silent)  # type: ignore[arg-type]
+
+
+def test_a_grid_above_the_limit_is_refused_before_the_field_is_asked() -> None:
+    signal = load(obj(BOX))
+    with pytest.raises(OverLimit):
+        shape.decode(None, signal.meta, Request(resolution=2000), Limits(), silent)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("suffix", [".ply", ".obj", ".stl"])
+def test_written_mesh_reads_back_the_same(suffix: str) -> None:
+    signal = load(obj(TORUS))
+    mesh = decoded(signal)
+    data = shape.write(mesh, signal.meta, suffix, Request())
+    again = trimesh.load_mesh(io.BytesIO(data), file_type=suffix[1:], process=False)
+    assert np.allclose(again.triangles, mesh.corners, atol=1e-6)
+    assert load(data, "x" + suffix).meta["faces"] > 0
+
+
+def test_a_shape_far_from_the_origin_keeps_its_detail_in_ply() -> None:
+    mesh = Mesh(np.asarray(BOX.vertices) + 1e7 + 0.123, np.asarray(BOX.faces, np.int64))
+    again = trimesh.load_mesh(io.BytesIO(encoded(mesh, ".ply")), file_type="ply", process=False)
+    assert np.array_equal(again.vertices, mesh.vertices)
+
+
+def test_other_suffixes_are_a_usage_error_that_lists_those_written() -> None:
+    with pytest.raises(UsageError, match=r"\.ply, \.obj, \.stl"):
+        encoded(Mesh(np.asarray(BOX.vertices), np.asarray(BOX.faces, np.int64)), ".glb")
+
+
+def test_suffix_is_the_sources_own_where_it_can_be_written() -> None:
+    assert shape.suffix({"format": "STL"}) == (".stl", None)
+    assert shape.suffix({"format": "GLB"}) == (".ply", "off and glb decode to ply")
+
+
+# Measuring
+
+
+def test_a_perfect_field_measures_as_perfect_and_a_swollen_one_does_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(shape, "RESOLUTION", 56)
+    signal = load(obj(TORUS))
+    best = shape.measure(Perfect(signal), signal, silent)  # type: ignore[arg-type]
+    swollen = shape.measure(Perfect(signal, -0.5), signal, silent)  # type: ignore[arg-type]
+    grown = 0.5 * signal.meta["band"] * signal.meta["extent"]
+    assert best["iou"] == 1.0
+    assert best["bbox_error"] < 0.01
+    assert best["chamfer"] < 0.1 * grown
+    assert swollen["iou"] < 0.9
+    assert swollen["chamfer"] == pytest.approx(grown, rel=0.2)
+    assert swollen["bbox_error"] == pytest.approx(grown / 5.0, rel=0.2)
+
+
+def test_a_field_without_a_surface_measures_as_nothing() -> None:
+    signal = load(obj(BOX))
+    found = shape.measure(Constant(1.0), signal, silent)  # type: ignore[arg-type]
+    assert found["iou"] == 0.0
+    assert found["iou_resolution"] == 128
+    assert math.isnan(found["chamfer"])
+
+
+def test_chamfer_of_two_spheres_is_the_difference_of_their_radii() -> None:
+    small, large = (trimesh.creation.icosphere(4, r) for r in (1.0, 1.1))
+    meshes = [Mesh(np.asarray(s.vertices), np.asarray(s.faces, np.int64)) for s in (small, large)]
+    assert chamfer(meshes[0], meshes[1], 2_000) == pytest.approx(0.1, abs=0.002)
+
+
+# Around it
+
+
+@pytest.mark.parametrize("target", ["sdf", "occupancy"])
+def test_meta_is_strict_json_and_says_the_shape_in_one_line(target: str) -> None:
+    meta = load(obj(BOX), target=target).meta
+    again = json.loads(json.dumps(meta))
+    schema.check(again, shape.META, "meta")
+    assert shape.describe(again) == "8 vertices, 12 faces, OBJ, extent 2 x 1 x 4"
+    with pytest.raises(ValueError):
+        schema.check(again | {"extent": 0.0}, shape.META, "meta")
+
+
+def test_loading_a_mesh_imports_no_torch() -> None:
+    code = (
+        "import sys; from inrfit.modalities import shape; from inrfit.limits import Limits;"
+        "assert not {'torch', 'trimesh', 'igl', 'skimage', 'scipy'} & set(sys.modules);"
+        "shape.load(sys.stdin.buffer.read(), 'a.obj', shape.Options(), Limits());"
+        "assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], input=obj(BOX).encode(), check=True, timeout=60)

@@ -32,7 +32,7 @@ def run(arguments: list[str]) -> int:
     import typer
 
     from .cli import app
-    from .errors import InrfitError
+    from .errors import InrfitError, OutputClosed
 
     # typer ships its own click in newer releases: its classes are reached through typer's public names.
     usage_error = typer.BadParameter.__mro__[1]
@@ -50,11 +50,11 @@ def run(arguments: list[str]) -> int:
         return _fail(f"{error.format_message()} (see inrfit {_command(arguments)}--help)", 2, debug)
     except click_error as error:
         return _fail(error.format_message(), 2, debug)
+    except OutputClosed as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return error.exit_code
     except InrfitError as error:
         return _fail(str(error), error.exit_code, debug)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141
     except (KeyboardInterrupt, typer.Abort):
         return _fail("interrupted", 130, debug)
     except MemoryError:

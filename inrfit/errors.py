@@ -9,9 +9,10 @@
     │   └── OverLimit            3  larger than a limit that an option can raise
     ├── UnwritableOutput         4  the output cannot be written, or does not read back the same
     ├── NotEnoughMemory          5  a legal input that does not fit
-    └── Diverged                 6  the fit has nothing better than a constant to show
+    ├── Diverged                 6  the fit has nothing better than a constant to show
+    └── OutputClosed           141  stdout was closed by its reader
 
-Codes without an exception: 7 some of several sources failed, 130/143 interrupted, 141 stdout closed.
+Codes without an exception: 7 some of several sources failed, 130/143 interrupted.
 """
 
 from __future__ import annotations
@@ -71,6 +72,12 @@ class Diverged(InrfitError):
     """No weights better than a constant were found."""
 
     exit_code = 6
+
+
+class OutputClosed(InrfitError):
+    """Whoever read stdout has left; said to nobody."""
+
+    exit_code = 141
 
 
 def printable(text: object) -> str:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from ..errors import InrfitError, UnwritableOutput, printable
+from ..errors import InrfitError, OutputClosed, UnwritableOutput, printable
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -59,7 +59,7 @@ def out(text: str) -> None:
         sys.stdout.write(text)
         sys.stdout.flush()
     except BrokenPipeError:
-        raise
+        raise OutputClosed("standard output was closed", "stdout") from None
     except OSError as error:
         raise UnwritableOutput(f"standard output: {error.strerror}", "stdout") from None
 

@@ -165,8 +165,8 @@ def run_job(job: Job, settings: Any, console: Console, force: bool, dry_run: boo
 
     begun = time.monotonic()
     if not dry_run:
-        files.sweep(os.path.dirname(job.output) or ".", os.path.basename(job.output))
         files.check_target(job.output, force)
+        files.sweep(os.path.dirname(job.output) or ".", os.path.basename(job.output))
     if job.source == "-":
         console.say("inrfit: reading standard input")
     data = files.read(job.source, settings.limits)
@@ -177,6 +177,7 @@ def run_job(job: Job, settings: Any, console: Console, force: bool, dry_run: boo
     if dry_run:
         show_plan(job, planned, console)
         return 0
+    console.say(f"inrfit: {job.name}: fitting ({planned.budget})", level=1)
     progress = FitProgress(console, os.path.basename(job.name))
     try:
         artifact = codec.carry_out(planned, progress, stop)

@@ -1,0 +1,304 @@
+"""The commands as a user types them: names, exit codes, one line on stderr, JSON on stdout."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from conftest import picture
+from PIL import Image
+
+from inrfit.__main__ import run
+
+QUICK = ["--budget", "40it", "--width", "24", "--depth", "2", "--device", "cpu"]
+
+
+def encode(*words, quick=QUICK):
+    return run(["encode", *map(str, words), *quick])
+
+
+def spawn(*words, **more):
+    command = [sys.executable, "-m", "inrfit", *map(str, words)]
+    return subprocess.run(command, capture_output=True, text=True, **more)
+
+
+def test_a_picture_there_and_back(png, capsys):
+    assert encode(png) == 0
+    assert run(["decode", f"{png}.safetensors"]) == 0
+    with Image.open(png.parent / "photo.decoded.png") as decoded:
+        assert decoded.size == (32, 24)
+        assert decoded.mode == "RGB"
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "PSNR" in err
+
+
+def test_the_printed_quality_is_that_of_the_decoded_file(png, capsys):
+    assert encode(png, "--json") == 0
+    told = json.loads(capsys.readouterr().out)
+    run(["decode", told["output"]])
+    with Image.open(png.parent / "photo.decoded.png") as picture_back:
+        decoded = np.asarray(picture_back).astype(float)
+    error = np.mean((decoded - picture()) ** 2)
+    assert told["quality"]["psnr"] == pytest.approx(10 * np.log10(255**2 / error), abs=1e-6)
+
+
+def test_json_says_everything_on_success(png, capsys):
+    encode(png, "--json", "-q")
+    out, err = capsys.readouterr()
+    record = json.loads(out)
+    assert err == ""
+    assert record["schema"] == 1
+    assert record["ok"] is True
+    assert record["spent"]["steps"] == 40
+    assert record["bytes"] == os.path.getsize(record["output"])
+    assert {"scoring_passes", "sampler_seconds", "origin"} <= set(record["spent"])
+
+
+def test_json_says_why_on_failure(tmp_path, capsys):
+    bad = tmp_path / "bad.png"
+    bad.write_bytes(b"\x89PNG\r\n\x1a\nnot a picture")
+    assert encode(bad, "--json") == 3
+    out, err = capsys.readouterr()
+    record = json.loads(out)
+    assert record["ok"] is False
+    assert record["error"]["code"] == 3
+    assert record["error"]["reason"]
+    assert err.count("\n") == 1
+    assert err.startswith("inrfit: error: ")
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (["encode", "missing.png"], 3),
+        (["encode", "PHOTO", "--sampler", "best"], 2),
+        (["encode", "PHOTO", "-O", "nothing=1"], 2),
+        (["encode", "PHOTO", "--budget", "soon"], 2),
+        (["encode", "PHOTO", "--nonsense"], 2),
+        (["encode", "PHOTO", "--width", "wide"], 2),
+        (["encode", "PHOTO", "-o", "no/such/folder/x.safetensors"], 4),
+        (["encode", "PHOTO", "PHOTO"], 2),
+        (["encode", "PHOTO", "--max-pixels", "5"], 3),
+        (["decode", "PHOTO"], 3),
+        (["decode", "missing.safetensors"], 3),
+        (["decode", "x", "--size", "12"], 2),
+        (["decode", "x", "--size", "12x12", "--scale", "2"], 2),
+        (["info", "PHOTO"], 3),
+        (["nonsense"], 2),
+        (["encode"], 2),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else str(value),
+)
+def test_every_no_has_its_code_and_one_line(png, words, code, capsys):
+    assert run([str(png) if word == "PHOTO" else word for word in words]) == code
+    out, err = capsys.readouterr()
+    if words != ["encode"]:
+        assert err.count("\n") == 1, err
+        assert err.startswith("inrfit: error: ")
+        assert out == ""
+
+
+def test_an_existing_output_stands_without_force(png, capsys):
+    target = png.parent / "photo.png.safetensors"
+    target.write_bytes(b"precious")
+    assert encode(png) == 2
+    assert target.read_bytes() == b"precious"
+    assert encode(png, "--force") == 0
+    assert target.read_bytes() != b"precious"
+
+
+def test_a_failed_fit_leaves_the_old_output_whole(png, capsys):
+    target = png.parent / "photo.png.safetensors"
+    target.write_bytes(b"precious")
+    assert encode(png, "--force", "--lr", "9", quick=["--budget", "2it", "--width", "24", "--device", "cpu"]) == 6
+    assert target.read_bytes() == b"precious"
+
+
+def test_two_sources_with_one_output_are_refused_before_any_fit(tmp_path, png, capsys):
+    (tmp_path / "twin").mkdir()
+    twin = tmp_path / "twin" / "photo.png"
+    Image.fromarray(picture()).save(twin)
+    (tmp_path / "out").mkdir()
+    assert encode(png, twin, "-o", tmp_path / "out") == 2
+    assert "same output" in capsys.readouterr().err
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_a_failed_source_does_not_stop_the_others(tmp_path, png, capsys):
+    bad = tmp_path / "bad.png"
+    bad.write_bytes(b"\x89PNG\r\n\x1a\nnot a picture")
+    assert encode(bad, png, "--json") == 7
+    records = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [record["ok"] for record in records] == [False, True]
+
+
+def test_a_folder_is_the_files_in_it(tmp_path, capsys):
+    (tmp_path / "in" / "deep").mkdir(parents=True)
+    for name in ("a.png", "deep/b.png"):
+        Image.fromarray(picture(8, 8)).save(tmp_path / "in" / name)
+    (tmp_path / "in" / "notes.txt").write_text("not a signal")
+    assert encode(tmp_path / "in") == 0
+    assert (tmp_path / "in" / "a.png.safetensors").exists()
+    assert (tmp_path / "in" / "deep" / "b.png.safetensors").exists()
+    assert "1 files of other kinds" in capsys.readouterr().err
+    assert encode(tmp_path / "in", "--force") == 0
+
+
+def test_dry_run_writes_nothing_and_says_what_is_kept(png, capsys):
+    assert encode(png, "--dry-run", "--json") == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out)["parameters"] > 0
+    assert "32x24 RGB PNG" in err
+    assert not (png.parent / "photo.png.safetensors").exists()
+
+
+def test_info_prints_what_a_field_is(png, capsys):
+    encode(png, "-q")
+    assert run(["info", f"{png}.safetensors"]) == 0
+    table = capsys.readouterr().out
+    for word in ("siren 2x24", "parameters", "MACs per sample", "bits per sample", "PSNR", "nint", "photo.png"):
+        assert word in table
+    assert run(["info", "--json", f"{png}.safetensors"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert record["parameters"] == 24 * 2 + 24 + 24 * 24 + 24 + 3 * 24 + 3
+    assert record["macs_per_sample"] == 24 * 2 + 24 * 24 + 3 * 24
+
+
+def test_decode_to_another_kind_and_size(png, capsys):
+    encode(png, "-q")
+    model = f"{png}.safetensors"
+    assert run(["decode", model, "-o", str(png.parent / "x.jpg"), "--size", "64x48"]) == 0
+    with Image.open(png.parent / "x.jpg") as decoded:
+        assert decoded.size == (64, 48)
+    assert run(["decode", model, "-o", str(png.parent / "y.webp"), "--scale", "0.5"]) == 0
+    with Image.open(png.parent / "y.webp") as decoded:
+        assert decoded.size == (16, 12)
+    assert run(["decode", model, "-o", str(png.parent / "z.xyz")]) == 2
+    assert run(["decode", model, "--rate", "8000", "--force"]) == 2
+
+
+def test_names_with_control_characters_are_shown_escaped(tmp_path, capsys):
+    bad = tmp_path / "a\x1b[31m\nb.png"
+    bad.write_bytes(b"\x89PNG\r\n\x1a\nno")
+    assert encode(bad) == 3
+    err = capsys.readouterr().err
+    assert "\x1b" not in err
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("name", ["-dash.png", "space d.png", "ünï.png", "dot."])
+def test_odd_names_work(tmp_path, monkeypatch, name, capsys):
+    monkeypatch.chdir(tmp_path)
+    Image.fromarray(picture(8, 8)).save(tmp_path / name, "PNG")
+    assert run(["encode", *QUICK, "-q", "--", name]) == 0
+    assert run(["decode", "--", f"{name}.safetensors"]) == 0
+
+
+def test_without_a_terminal_there_are_no_control_codes(png):
+    found = spawn("encode", png, *QUICK)
+    assert found.returncode == 0
+    assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f]", found.stderr)
+    assert found.stdout == ""
+
+
+def test_a_pipe_is_a_source(tmp_path, png):
+    words = ["encode", "-", "-o", tmp_path / "x.safetensors", *QUICK]
+    found = subprocess.run([sys.executable, "-m", "inrfit", *map(str, words)], input=png.read_bytes(), capture_output=True)
+    assert found.returncode == 0, found.stderr
+    assert (tmp_path / "x.safetensors").exists()
+
+
+def test_refusals_version_and_help_do_without_torch(tmp_path, png):
+    (tmp_path / "bad.png").write_bytes(b"\x89PNG\r\n\x1a\nno")
+    encode(png, "-q")
+    script = (
+        "import sys; from inrfit.__main__ import run; code = run(sys.argv[1:]); "
+        "assert 'torch' not in sys.modules; sys.exit(code)"
+    )
+    cases = [
+        (["--help"], 0),
+        (["encode", "--help"], 0),
+        (["encode", str(tmp_path / "bad.png")], 3),
+        (["encode", str(png)], 2),
+        (["encode", str(png), "--dry-run"], 0),
+        (["info", f"{png}.safetensors"], 0),
+        (["decode", str(png)], 3),
+    ]
+    for words, code in cases:
+        found = subprocess.run([sys.executable, "-c", script, *words], capture_output=True, text=True)
+        assert found.returncode == code, (words, found.stderr)
+
+
+def test_version_is_told():
+    assert re.fullmatch(r"inrfit \d+\.\d+\.\d+\n", spawn("--version").stdout)
+
+
+def test_stdout_closed_is_no_traceback(png):
+    encode(png, "-q")
+    command = f"{sys.executable} -m inrfit info {png}.safetensors | true; exit ${{PIPESTATUS[0]}}"
+    found = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
+    assert found.returncode in (0, 141)
+    assert "Traceback" not in found.stderr
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full here")
+def test_a_full_stdout_is_a_failure(png):
+    encode(png, "-q")
+    with open("/dev/full", "w") as full:
+        command = [sys.executable, "-m", "inrfit", "info", f"{png}.safetensors"]
+        found = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert found.returncode == 4
+    assert found.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize("older", [False, True])
+def test_an_interrupt_keeps_the_work(png, number, code, older):
+    target = png.parent / "photo.png.safetensors"
+    if older:
+        target.write_bytes(b"precious")
+    script = (
+        "import os, sys\nfrom inrfit.__main__ import run\nfrom inrfit.cli.console import FitProgress\n"
+        "def interrupt(self, report):\n"
+        "    if report.step > 50 and not self.__dict__.setdefault('sent', False):\n"
+        "        self.sent = True\n"
+        f"        os.kill(os.getpid(), {int(number)})\n"
+        "FitProgress.__call__ = interrupt\n"
+        "sys.exit(run(sys.argv[1:]))"
+    )
+    words = ["encode", png, "--budget", "600s", "--width", "24", "--depth", "2", "--device", "cpu", "--force"]
+    found = subprocess.run([sys.executable, "-c", script, *map(str, words)], capture_output=True, text=True)
+    assert found.returncode == code, found.stderr
+    written = png.parent / ("photo.png.interrupted.safetensors" if older else "photo.png.safetensors")
+    if older:
+        assert target.read_bytes() == b"precious"
+    from inrfit import load
+
+    found = load(written)
+    assert found.provenance["ended"] == "interrupted"
+    assert found.quality["estimate"] is True
+
+
+def test_a_kill_during_the_write_leaves_the_old_output(png, tmp_path):
+    """SIGKILL at the moment the temporary file is complete and about to be renamed."""
+    target = png.parent / "photo.png.safetensors"
+    target.write_bytes(b"precious")
+    script = (
+        "import os, signal, sys\nfrom inrfit.__main__ import run\n"
+        "os.replace = lambda *a, **k: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "run(sys.argv[1:])"
+    )
+    words = ["encode", str(png), "--force", *QUICK]
+    found = subprocess.run([sys.executable, "-c", script, *words], capture_output=True)
+    assert found.returncode == -signal.SIGKILL
+    assert target.read_bytes() == b"precious"
+    assert encode(png, "--force", "-q") == 0
+    leftovers = [name for name in os.listdir(png.parent) if "inrfit-tmp" in name]
+    assert leftovers == []

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ..errors import InrfitError, UsageError
+from ..errors import InrfitError, OutputClosed, UsageError
 from ..limits import Limits
 from .console import Console, FitProgress
 
@@ -53,6 +53,8 @@ def decode(  # one option a line: long by nature
             try:
                 run(model, output, request, device, threads, force, Limits(max_output=max_output), console, stop)
                 codes.append(0)
+            except OutputClosed:
+                raise
             except InrfitError as error:
                 console.failed(model, error)
                 codes.append(error.exit_code)

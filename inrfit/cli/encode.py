@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ..errors import InrfitError, UsageError, printable
+from ..errors import InrfitError, NotEnoughMemory, OutputClosed, UsageError, printable
 from ..limits import Limits
 from .console import Console, FitProgress, quality_words
 
@@ -144,12 +144,12 @@ def run_jobs(jobs: list[Job], settings: Any, console: Console, force: bool, dry_
         for job in jobs:
             try:
                 codes.append(run_job(job, settings, console, force, dry_run, stop))
+            except OutputClosed:
+                raise
             except InrfitError as error:
                 console.failed(job.name, error)
                 codes.append(error.exit_code)
             except MemoryError:
-                from ..errors import NotEnoughMemory
-
                 failure = NotEnoughMemory("out of memory (try a smaller --batch)", "memory")
                 console.failed(job.name, failure)
                 codes.append(failure.exit_code)

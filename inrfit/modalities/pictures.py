@@ -165,7 +165,7 @@ def _tiff(data: bytes, limits: Limits, notes: list[str]) -> Raster:
     tags = dict(picture.tag_v2)
     if 50706 in tags or data[8:10] == b"CR" or int(tags.get(254, 0)) & 1:
         raise UnsupportedInput("camera raw, or a TIFF that starts with a preview: not supported", "raw")
-    if any(form != 1 for form in tags.get(339, ())):
+    if any(form != 1 for form in tags.get(339, ())) and picture.mode != "I":
         raise UnsupportedInput(
             "floating-point or signed samples: not supported yet (8 and 16 bits are)", "samples"
         )
@@ -189,6 +189,8 @@ def _tiff(data: bytes, limits: Limits, notes: list[str]) -> Raster:
     if depth > 8 and picture.mode in ("I;16", "I;16B", "RGB", "RGBA") and 1 not in extra:
         high, low = wide(data, "TIFF", limits)
         raster = ~eight(high, low) if tags.get(262) == 0 else eight(high, low)  # 0: white is zero
+    elif picture.mode == "I":
+        raster = _sixteen_in_thirty_two(picture)
     else:
         raster = raster_of(picture, notes)
     pages = _pages(data, limits)
@@ -197,6 +199,15 @@ def _tiff(data: bytes, limits: Limits, notes: list[str]) -> Raster:
     names = (_TIFF_METADATA.get(tag, "private tags") for tag in tags if tag not in _TIFF_LAYOUT)
     notes.extend(f"{what} not kept" for what in names)
     return raster
+
+
+def _sixteen_in_thirty_two(picture: Any) -> Raster:
+    """32-bit whole numbers that are 16-bit samples; wider ones have no scale we could know, and are refused."""
+    picture.load()
+    values = np.asarray(picture, np.int64)
+    if values.min() < 0 or values.max() > 65_535:
+        raise UnsupportedInput("32-bit samples: not supported yet (8 and 16 bits are)", "samples")
+    return ((values + 128) // 257).astype(np.uint8)[..., None]
 
 
 def _pages(data: bytes, limits: Limits) -> int:

@@ -528,7 +528,7 @@ def test_run_length_bitmap_that_would_take_minutes_is_refused() -> None:
     ("data", "what"),
     [
         (saved(Image.new("F", (3, 3)), "TIFF"), "floating-point"),
-        (saved(Image.new("I", (3, 3)), "TIFF"), "signed|32-bit"),
+        (saved(Image.new("I", (3, 3), 70_000), "TIFF"), "signed|32-bit"),
         (saved(Image.new("LAB", (3, 3)), "TIFF"), "Lab"),
         (tiff(pixels(channels=1), (339, 2)), "signed"),
         (tiff(pixels(), (254, 1)), "preview"),
@@ -818,3 +818,17 @@ def test_estimate_is_the_psnr_of_what_would_be_written() -> None:
     assert image.estimate(values.clone().fill_(0), values, image.BYTES) == pytest.approx(
         10 * math.log10(255**2 / np.mean((np.array([0, 10, 20, 255]) - 128) ** 2))
     )
+
+
+@pytest.mark.parametrize(("top", "accepted"), [(65_535, True), (70_000, False), (-1, False)])
+def test_a_32_bit_tiff_is_taken_where_it_holds_16_bit_samples(top, accepted):
+    values = np.array([[0, 257 * 100, 1], [3, 4, top]], np.int32)
+    file = BytesIO()
+    Image.fromarray(values).save(file, "TIFF")
+    if accepted:
+        signal = image.load(file.getvalue(), "x.tif", image.Options(), Limits())
+        assert signal.samples[:, 0].tolist() == [0, 100, 0, 0, 0, 255]
+        assert any("32-bit samples reduced to 8 bits" in note for note in signal.notes)
+    else:
+        with pytest.raises(UnsupportedInput):
+            image.load(file.getvalue(), "x.tif", image.Options(), Limits())

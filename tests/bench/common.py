@@ -1,0 +1,55 @@
+"""What the benchmarks share: where real files are, what the machine is, tables."""
+
+from __future__ import annotations
+
+import json
+import platform
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+SHARED = ROOT.parent / "shared"
+"""Real files beside the checkout; a benchmark that needs them says so and ends when they are not there."""
+
+
+def data(*names: str) -> list[Path]:
+    """The named files under SHARED/data, or a visible end."""
+    found = [SHARED / "data" / name for name in names]
+    missing = [str(path) for path in found if not path.exists()]
+    if missing:
+        print("skipped: no", ", ".join(missing))
+        sys.exit(0)
+    return found
+
+
+def machine() -> dict[str, Any]:
+    """Processor, threads, versions, commit."""
+    import torch
+
+    cpu = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        models = {line.split(":")[1].strip() for line in info.read_text().splitlines() if "model name" in line}
+        cpu = ", ".join(sorted(models)) or cpu
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True)
+    return {
+        "cpu": cpu,
+        "threads": torch.get_num_threads(),
+        "bf16": bool(getattr(torch.cpu, "_is_avx512_bf16_supported", bool)()),
+        "amx": bool(getattr(torch.cpu, "_is_amx_tile_supported", bool)()),
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "commit": commit.stdout.strip(),
+    }
+
+
+def table(rows: list[dict[str, Any]]) -> None:
+    """Rows as a Markdown table, then as one JSON line."""
+    columns = list(rows[0])
+    print("|", " | ".join(columns), "|")
+    print("|" + "---|" * len(columns))
+    for row in rows:
+        print("|", " | ".join(f"{row[c]:.4g}" if isinstance(row[c], float) else str(row[c]) for c in columns), "|")
+    print(json.dumps({"machine": machine(), "rows": rows}))

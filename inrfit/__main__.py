@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import traceback
+from typing import Any
 
 
 def main() -> None:
@@ -35,8 +36,8 @@ def run(arguments: list[str]) -> int:
     from .errors import InrfitError, OutputClosed
 
     # typer ships its own click in newer releases: its classes are reached through typer's public names.
-    usage_error = typer.BadParameter.__mro__[1]
-    click_error = usage_error.__mro__[1]
+    usage_error: Any = typer.BadParameter.__mro__[1]
+    click_error: Any = usage_error.__mro__[1]
 
     debug = "--debug" in arguments
     arguments = [word for word in arguments if word != "--debug"]

@@ -50,9 +50,7 @@ PROVENANCE: Mapping[str, Any] = {
     "platform": text(100),
     "device": text(200),
     "threads": integer(0, 65_535),
-    "created": matching(
-        r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(Z|\+00:00)", "a time in UTC, as in 2030-01-31T12:00:00+00:00"
-    ),
+    "created": matching(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(Z|\+00:00)", "a time in UTC, as in 2030-01-31T12:00:00+00:00"),
     "source": {
         "name": text(1000),
         "bytes": COUNT,
@@ -231,9 +229,7 @@ def _checked(inside: Any) -> dict[str, Any]:
         raise UnreadableFile("the header 'inrfit' is not a JSON object", "schema")
     version = inside.get("version")
     if type(version) is int and version > VERSION:
-        raise UnsupportedInput(
-            f"format version {version}: needs a newer inrfit (this one reads {VERSION})", "version"
-        )
+        raise UnsupportedInput(f"format version {version}: needs a newer inrfit (this one reads {VERSION})", "version")
     schema = {
         "version": integer(VERSION, VERSION),
         "field": _SPEC,
@@ -257,9 +253,7 @@ def _spec(given: Mapping[str, Any], modality: str, meta: Mapping[str, Any]) -> F
         raise UnreadableFile(f"header.field.options: {str(error).removeprefix('-O ')}", "field") from None
     for name in given["options"]:
         if name not in options:
-            raise UnreadableFile(
-                f"header.field.options: {known.__name__} has no option {name[:40]!r}", "field"
-            )
+            raise UnreadableFile(f"header.field.options: {known.__name__} has no option {name[:40]!r}", "field")
     for name, value in options.items():
         if name not in given["options"]:
             raise UnreadableFile(f"header.field.options lacks {name!r}", "field")

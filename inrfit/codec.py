@@ -22,12 +22,11 @@ from .fields import FIELDS, MAX_DEPTH, MAX_WIDTH, FieldSpec
 from .interrupts import catching
 from .limits import Limits
 from .machine import limited_threads, physical_memory
-from .modalities import MODALITIES, Modality, Request
+from .modalities import MODALITIES, Modality, Request, audio, image
 from .samplers import SAMPLERS, Sampler
 from .signal import Signal
 
 if TYPE_CHECKING:
-    import numpy as np
     import numpy.typing as npt
     import torch
 
@@ -181,7 +180,8 @@ def encode(
     if isinstance(source, str | os.PathLike):
         data, name = files.read(source, made.limits), os.path.basename(os.fspath(source))
     else:
-        data, name = _from_array(source, rate), "array"
+        data = image.from_array(source) if rate is None else audio.from_array(source, rate)
+        name = "array"
     planned = plan(data, name, made, begun)
     del data
     if stop is not None:
@@ -209,10 +209,9 @@ def carry_out(
     startup = time.monotonic() - begun
     with limited_threads(settings.threads):
         started = time.monotonic()
-        spec = replace(
-            planned.spec, options=recipe.architecture_options(planned.signal, settings.arch) | planned.spec.options
-        )
-        chosen = recipe.choose(spec, planned.signal.n, device, settings.batch, settings.precision, settings.lr)
+        frequencies = recipe.architecture_options(planned.signal, settings.arch)
+        spec = replace(planned.spec, options={**frequencies, **planned.spec.options})
+        chosen = recipe.choose(spec, device, settings.batch, settings.precision, settings.lr)
         try:
             result = fit(
                 planned.signal,
@@ -227,22 +226,20 @@ def carry_out(
                 started=started,
             )
         except (MemoryError, torch.OutOfMemoryError) as error:
-            raise NotEnoughMemory(f"the fit does not fit into memory (try a smaller --batch): {error}", "memory") from None
+            raise NotEnoughMemory(
+                f"the fit does not fit into memory (try a smaller --batch): {error}", "memory"
+            ) from None
         spent = result.spent | {"read_seconds": planned.read_seconds, "startup_seconds": startup}
         return finish(planned, replace(result, spent=spent), chosen, device, stop)
 
 
-def finish(
-    planned: Plan, result: Fit, chosen: Any, device: torch.device, stop: Callable[[], bool]
-) -> Artifact:
+def finish(planned: Plan, result: Fit, chosen: Any, device: torch.device, stop: Callable[[], bool]) -> Artifact:
     """The artifact of a fit: serialised, read back, decoded in float32 and measured."""
     from .provenance import describe
 
     weights = {name: w.detach().cpu().numpy().copy() for name, w in result.field.weights.items()}
     provenance = describe(planned, result, chosen, device)
-    bare = Artifact(
-        result.field.spec, weights, planned.signal.modality, dict(planned.signal.meta), provenance, {}
-    )
+    bare = Artifact(result.field.spec, weights, planned.signal.modality, dict(planned.signal.meta), provenance, {})
     begun = time.monotonic()
     read_back = Artifact.from_bytes(bare.to_bytes())
     quality = measure(read_back, result.signal, planned, device, result.ended == "interrupted", stop)
@@ -265,9 +262,7 @@ def measure(
 ) -> dict[str, Any]:
     """Quality of what ``artifact`` decodes to: of the whole signal, or of a sample, marked so."""
     modality = planned.modality
-    whole = planned.settings.verify == "full" or (
-        planned.settings.verify is None and signal.n <= FULL_CHECK
-    )
+    whole = planned.settings.verify == "full" or (planned.settings.verify is None and signal.n <= FULL_CHECK)
     field = artifact.field(device)
 
     class _Hurry(Exception):
@@ -334,33 +329,6 @@ def check_memory(planned: Plan) -> int:
             f"the fit needs about {estimate / 1e9:.1f} GB, this machine has {total / 1e9:.1f} GB", "memory"
         )
     return estimate
-
-
-def _from_array(array: npt.NDArray[np.generic], rate: int | None) -> bytes:
-    """An array as the file it would be: PNG or WAV."""
-    import io
-
-    import numpy as np
-
-    if rate is not None:
-        import soundfile
-
-        if array.dtype not in (np.int16, np.float32, np.float64) or array.ndim not in (1, 2):
-            raise UsageError("a sound must be int16 or float, (n,) or (n, c)", "array")
-        subtype = {"int16": "PCM_16", "float32": "FLOAT", "float64": "DOUBLE"}[array.dtype.name]
-        buffer = io.BytesIO()
-        soundfile.write(buffer, array, rate, subtype=subtype, format="WAV")
-        return buffer.getvalue()
-    from PIL import Image
-
-    if array.dtype != np.uint8 or array.ndim not in (2, 3) or 0 in array.shape:
-        raise UsageError("an image must be uint8, (h, w) or (h, w, c); a sound needs rate=", "array")
-    if array.ndim == 3 and array.shape[2] not in (1, 2, 3, 4):
-        raise UsageError("an image has 1 to 4 channels", "array")
-    plane = array[:, :, 0] if array.ndim == 3 and array.shape[2] == 1 else array
-    buffer = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(plane)).save(buffer, "PNG", compress_level=1)
-    return buffer.getvalue()
 
 
 def _choose(option: str, given: str, known: Any) -> None:

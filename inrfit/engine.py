@@ -58,7 +58,7 @@ class Engine:
         self,
         coords: Float[Tensor, "b d"],
         values: Float[Tensor, "b c"],
-        weights: Float[Tensor, "b"] | None,
+        weights: Float[Tensor, b] | None,
         factor: float,
     ) -> Float[Tensor, "b c"]:
         """One update at ``factor`` of the full rates; the residuals before it."""
@@ -76,11 +76,7 @@ class Engine:
             if weights is not None:
                 square = square * weights[part, None]
             gradients = torch.autograd.grad(square.sum() / mass, leaves)
-            total = (
-                list(gradients)
-                if total is None
-                else [a + b for a, b in zip(total, gradients, strict=True)]
-            )
+            total = list(gradients) if total is None else [a + b for a, b in zip(total, gradients, strict=True)]
             residuals.append(residual.detach())
         assert total is not None
         self.optimiser.step(dict(zip(names, total, strict=True)), factor)

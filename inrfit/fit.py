@@ -21,7 +21,7 @@ from .modalities import MODALITIES
 from .recipe import Recipe
 from .samplers import Sampler, Selection
 from .samplers.uniform import LONGEST_SHUFFLE
-from .signal import CHUNK, Samples, Signal
+from .signal import CHUNK, Signal
 
 EVALUATED = 16_384
 """Points of the fixed, stratified subset that decides which weights are best."""
@@ -235,9 +235,7 @@ class Run:
         rate = self.spent.points / max(seconds, 1e-9)
         share = self.spent.sampler / max(seconds, 1e-9)
         self.report(
-            Report(
-                self.clock.progress, seconds, self.clock.step, best.quality, self.modality.UNIT, rate, share
-            )
+            Report(self.clock.progress, seconds, self.clock.step, best.quality, self.modality.UNIT, rate, share)
         )
 
 
@@ -272,7 +270,8 @@ def fit(
         if ended == "interrupted":
             raise KeyboardInterrupt
         raise Diverged(
-            f"after {clock.step} steps the fit is still worse than a constant (give it a larger --budget)", "diverged"
+            f"after {clock.step} steps the fit is still worse than a constant (give it a larger --budget)",
+            "diverged",
         )
     return Fit(run.field, run.signal, best.quality, ended, summary(run), tuple(run.notes))
 

@@ -84,9 +84,7 @@ def parse(data: bytes) -> Outside:
         raise UnreadableFile(f"{len(header) - 1:,} tensors, at most {MAX_TENSORS:,} are read", "tensors")
     metadata = header.pop("__metadata__", None)
     if metadata is None or (type(metadata) is dict and KEY not in metadata):
-        raise UnsupportedInput(
-            f"a safetensors file of another program: no {KEY!r} in its metadata", "metadata"
-        )
+        raise UnsupportedInput(f"a safetensors file of another program: no {KEY!r} in its metadata", "metadata")
     if type(metadata) is not dict or type(metadata[KEY]) is not str:
         raise UnreadableFile(f"the metadata must be an object with one string {KEY!r}", "metadata")
     if len(metadata) != 1:
@@ -95,8 +93,7 @@ def parse(data: bytes) -> Outside:
     for name, entry in header.items():
         refuse_unless(entry, _TENSOR, f"tensor {name[:40]!r}", "header")
     tensors = {
-        name: Tensor(entry["dtype"], tuple(entry["shape"]), *entry["data_offsets"])
-        for name, entry in header.items()
+        name: Tensor(entry["dtype"], tuple(entry["shape"]), *entry["data_offsets"]) for name, entry in header.items()
     }
     return Outside(loads(metadata[KEY].encode(), f"the metadata {KEY!r}"), tensors, len(data) - 8 - length)
 
@@ -111,17 +108,13 @@ def _header_length(data: bytes) -> int:
     if not plausible and kind:
         raise UnsupportedInput(f"not a safetensors file (looks like {kind})", "not-safetensors")
     if len(data) < 8:
-        raise UnreadableFile(
-            f"ends early: {len(data)} bytes, the length of the header alone takes 8", "truncated"
-        )
+        raise UnreadableFile(f"ends early: {len(data)} bytes, the length of the header alone takes 8", "truncated")
     if length == 0:
         raise UnreadableFile("the header has length 0", "header")
     if length > MAX_HEADER:
         raise UnreadableFile(f"claims a header of {length:,} bytes, the limit is {MAX_HEADER:,}", "header")
     if length > len(data) - 8:
-        raise UnreadableFile(
-            f"ends early: the header says {length:,} bytes, {len(data) - 8:,} follow", "truncated"
-        )
+        raise UnreadableFile(f"ends early: the header says {length:,} bytes, {len(data) - 8:,} follow", "truncated")
     if not plausible:
         raise UnreadableFile("not a safetensors file (the header is not a JSON object)", "not-safetensors")
     return length
@@ -230,9 +223,7 @@ def match_tensors(outside: Outside, shapes: Mapping[str, tuple[int, ...]]) -> No
     for name, tensor in sorted(outside.tensors.items(), key=lambda item: item[1].start):
         if tensor.start != end:
             what = "a hole before" if tensor.start > end else "an overlap at"
-            raise UnreadableFile(
-                f"{what} tensor {name!r} (starts at {tensor.start:,}, not {end:,})", "offsets"
-            )
+            raise UnreadableFile(f"{what} tensor {name!r} (starts at {tensor.start:,}, not {end:,})", "offsets")
         end = tensor.stop
     if outside.data_bytes < end:
         found = f"the weights take {end:,} bytes, {outside.data_bytes:,} are there"

@@ -27,7 +27,7 @@ def limited_threads(count: int | None) -> Iterator[None]:
 
 def keep_freed_memory() -> None:
     """Tells glibc to reuse large blocks instead of giving them back to the system at every step (a third of the time
-    of a large batch goes into page faults otherwise). For the command line only; elsewhere than glibc nothing happens."""
+    of a large batch goes into page faults otherwise). For the command line only; without glibc nothing happens."""
     if not sys.platform.startswith("linux"):
         return
     try:
@@ -36,8 +36,6 @@ def keep_freed_memory() -> None:
         libc.mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD
     except (OSError, AttributeError):
         return
-
-
 
 
 def physical_memory() -> int:

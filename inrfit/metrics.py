@@ -50,7 +50,7 @@ def si_snr(decoded: Array, source: Array) -> float:
         projection = (float(estimate @ target) / energy) * target
         noise = estimate - projection
         found.append(decibels(float(projection @ projection), float(noise @ noise)))
-    return float(np.mean(found))
+    return sum(found) / len(found)
 
 
 def iou(inside: Array, reference: Array) -> float:
@@ -89,4 +89,5 @@ def ssim(decoded: Array, source: Array) -> float:
             use_sample_covariance=False,
         )
         total += float(value) * (stop - start)
-    return total / (height - 2 * RADIUS)
+    mean: float = total / (height - 2 * RADIUS)
+    return mean

@@ -21,7 +21,7 @@ MOMENTUM = 0.95
 class Optimiser:
     """Updates ``weights`` in place.
 
-    ``rates`` are per-tensor factors on the learning rate; tensors named in ``matrices`` get Muon (Jordan et al. 2024) with
+    ``rates`` are per-tensor factors on the learning rate; tensors in ``matrices`` get Muon (Jordan et al. 2024) with
     rate ``muon_rate`` (0: Adam everywhere), the others Adam (Kingma and Ba 2015) with ``adam_rate``."""
 
     def __init__(
@@ -73,4 +73,5 @@ def orthogonal(matrices: Float[Tensor, "l out in"]) -> Float[Tensor, "l out in"]
     for _ in range(5):
         square = x @ x.mT
         x = 3.4445 * x + (-4.7750 * square + 2.0315 * square @ square) @ x
-    return x.float() * max(1.0, matrices.shape[-2] / matrices.shape[-1]) ** 0.5
+    scaled: Tensor = x.float() * max(1.0, matrices.shape[-2] / matrices.shape[-1]) ** 0.5
+    return scaled

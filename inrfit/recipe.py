@@ -14,7 +14,7 @@ from .fields import FieldSpec
 from .modalities import audio, shape
 from .signal import Signal
 
-BATCH = 8192
+BATCH = 4096
 ADAM_RATE = 5e-4
 MUON_RATE = 1.5e-3
 WARM_UP = 0.02
@@ -44,14 +44,13 @@ def fast_bf16(device: torch.device) -> bool:
     """Whether bfloat16 products are faster than float32 ones: by what the processor can, never by timing, so that the
     choice is the same on every run."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported()
+        return bool(torch.cuda.is_bf16_supported())
     checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
     return any(getattr(torch.cpu, check, bool)() for check in checks)
 
 
 def choose(
     spec: FieldSpec,
-    n: int,
     device: torch.device,
     batch: str | int = "auto",
     precision: str = "auto",
@@ -61,7 +60,7 @@ def choose(
     override it."""
     if precision == "auto":
         precision = "bf16" if fast_bf16(device) and spec.width >= 64 else "fp32"
-    points = 0 if batch == "selection" else min(n, BATCH if batch == "auto" else int(batch))
+    points = 0 if batch == "selection" else BATCH if batch == "auto" else int(batch)
     scale = 1.0 if rate is None else rate / ADAM_RATE
     return Recipe(points, precision, ADAM_RATE * scale, MUON_RATE * scale)
 

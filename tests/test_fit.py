@@ -26,7 +26,7 @@ def spec_for(signal, width=32, depth=2):
 
 def run(signal, sampler=Uniform(), budget=Budget(steps=40), batch=128, seed=0, **more):
     spec = spec_for(signal)
-    chosen = recipe.choose(spec, signal.n, CPU, batch, "fp32")
+    chosen = recipe.choose(spec, CPU, batch, "fp32")
     return fit(signal, spec, sampler, chosen, budget, CPU, seed, **more)
 
 
@@ -112,10 +112,14 @@ def test_never_worse_than_a_constant():
     rng = np.random.default_rng(0)
     signal = image_signal()
     noise = Signal(
-        "image", rng.integers(0, 256, signal.samples.shape, dtype=np.uint8), signal.scale, signal.meta, signal.grid
+        "image",
+        rng.integers(0, 256, signal.samples.shape, dtype=np.uint8),
+        signal.scale,
+        signal.meta,
+        signal.grid,
     )
     spec = spec_for(noise)
-    wild = recipe.choose(spec, noise.n, CPU, 128, "fp32", rate=10.0)
+    wild = recipe.choose(spec, CPU, 128, "fp32", rate=10.0)
     with pytest.raises(Diverged):
         fit(noise, spec, Uniform(), wild, Budget(steps=2), CPU)
 
@@ -186,7 +190,7 @@ def test_batches_join_selections_without_losing_or_padding_points():
     spec = spec_for(signal)
     from inrfit.clock import Clock
 
-    chosen = recipe.choose(spec, signal.n, CPU, 100, "fp32")
+    chosen = recipe.choose(spec, CPU, 100, "fp32")
     state = Run(signal, spec, Uniform(1.0), chosen, Clock(Budget(steps=10), FakeClock(0), 0), CPU, 0, None, bool)
     batches = state.batches()
     epoch = torch.cat([next(batches)[0] for _ in range(signal.n // 100)])

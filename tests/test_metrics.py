@@ -31,7 +31,13 @@ def test_ssim_in_bands_is_that_of_the_whole(monkeypatch):
     source = picture(90, 60)
     decoded = noisy(source)
     whole = structural_similarity(
-        source, decoded, channel_axis=2, data_range=255, gaussian_weights=True, sigma=1.5, use_sample_covariance=False
+        source,
+        decoded,
+        channel_axis=2,
+        data_range=255,
+        gaussian_weights=True,
+        sigma=1.5,
+        use_sample_covariance=False,
     )
     monkeypatch.setattr(metrics, "BAND", 17)
     assert metrics.ssim(decoded, source) == pytest.approx(whole, abs=1e-9)

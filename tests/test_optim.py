@@ -24,7 +24,7 @@ def test_adam_equals_torchs():
 
 def test_muons_step_has_singular_values_near_one():
     matrices = torch.randn(3, 32, 32, generator=torch.Generator().manual_seed(0))
-    u, s, v = torch.linalg.svd(orthogonal(matrices))
+    s = torch.linalg.svdvals(orthogonal(matrices))
     assert float(s[:, :-2].min()) > 0.3
     assert float(s.max()) < 1.3
 

@@ -105,7 +105,16 @@ def test_options_are_converted_by_type():
 
 
 @pytest.mark.parametrize(
-    "given", [{"ratio": "2"}, {"ratio": "x"}, {"ratio": "nan"}, {"kind": "c"}, {"count": "0"}, {"count": "1.5"}, {"on": "7"}]
+    "given",
+    [
+        {"ratio": "2"},
+        {"ratio": "x"},
+        {"ratio": "nan"},
+        {"kind": "c"},
+        {"count": "0"},
+        {"count": "1.5"},
+        {"on": "7"},
+    ],
 )
 def test_options_out_of_range_are_refused(given):
     with pytest.raises(UsageError):

@@ -132,7 +132,14 @@ def interactive() -> bool:
 def quality_words(quality: Mapping[str, Any]) -> str:
     """Measures in one line: ``PSNR 37.21 dB, SSIM 0.9612``."""
     units = {"psnr": " dB", "snr": " dB", "si_snr": " dB", "psnr_in_file": " dB", "snr_in_file": " dB"}
-    names = {"psnr": "PSNR", "ssim": "SSIM", "snr": "SNR", "si_snr": "SI-SNR", "iou": "IoU", "chamfer": "Chamfer"}
+    names = {
+        "psnr": "PSNR",
+        "ssim": "SSIM",
+        "snr": "SNR",
+        "si_snr": "SI-SNR",
+        "iou": "IoU",
+        "chamfer": "Chamfer",
+    }
     names |= {"psnr_in_file": "PSNR in the lossy file", "snr_in_file": "SNR in the lossy file"}
     words = []
     for key, name in names.items():

@@ -22,11 +22,16 @@ class _Interrupted(Exception):
 
 def decode(  # one option a line: long by nature
     models: Annotated[list[str], typer.Argument(help="Fields written by encode.", show_default=False)],
-    output: Annotated[str | None, typer.Option("-o", "--output", help="A file (one model; its suffix chooses the kind) or an existing folder.")] = None,
+    output: Annotated[
+        str | None,
+        typer.Option("-o", "--output", help="A file (one model; its suffix chooses the kind) or an existing folder."),
+    ] = None,
     size: Annotated[str | None, typer.Option(help="WxH: pixels of the decoded image.")] = None,
     scale: Annotated[float | None, typer.Option(help="Factor on the image's size, per side.")] = None,
     rate: Annotated[int | None, typer.Option(help="Sample rate of the decoded sound, Hz.")] = None,
-    resolution: Annotated[int | None, typer.Option(help="Cells per side of the grid the surface is taken from. Default 128.")] = None,
+    resolution: Annotated[
+        int | None, typer.Option(help="Cells per side of the grid the surface is taken from. Default 128.")
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N. The arithmetic is float32 on each.")] = "auto",
     threads: Annotated[int | None, typer.Option(help="CPU threads. Default: torch's.")] = None,
     force: Annotated[bool, typer.Option("-f", "--force", help="Replace an existing output.")] = False,
@@ -51,7 +56,17 @@ def decode(  # one option a line: long by nature
     with catching((signal.SIGINT, signal.SIGTERM, signal.SIGHUP)) as stop:
         for model in models:
             try:
-                run(model, output, request, device, threads, force, Limits(max_output=max_output), console, stop)
+                run(
+                    model,
+                    output,
+                    request,
+                    device,
+                    threads,
+                    force,
+                    Limits(max_output=max_output),
+                    console,
+                    stop,
+                )
                 codes.append(0)
             except OutputClosed:
                 raise

@@ -22,25 +22,67 @@ SUFFIX = ".safetensors"
 
 def encode(  # one option a line: long by nature
     sources: Annotated[list[str], typer.Argument(help="Files or folders; - reads standard input.", show_default=False)],
-    output: Annotated[str | None, typer.Option("-o", "--output", help="A file (one source) or an existing folder. Default: SOURCE.safetensors beside the source.")] = None,
+    output: Annotated[
+        str | None,
+        typer.Option(
+            "-o",
+            "--output",
+            help="A file (one source) or an existing folder. Default: SOURCE.safetensors beside the source.",
+        ),
+    ] = None,
     sampler: Annotated[str, typer.Option(help="Teaching strategy: full, uniform, int, nint.")] = "nint",
     arch: Annotated[str, typer.Option(help="Architecture: siren.")] = "siren",
     width: Annotated[int, typer.Option(help="Units per hidden layer.")] = 256,
     depth: Annotated[int, typer.Option(help="Hidden layers.")] = 5,
-    option: Annotated[list[str] | None, typer.Option("-O", help="key=value: a setting of the sampler, architecture or modality; repeatable.")] = None,
-    budget: Annotated[list[str] | None, typer.Option(help="60s, 5m, 1h30m, 2000it; repeatable, the first reached ends the fit. Default 60s; with --target alone 10m.")] = None,
-    target: Annotated[str | None, typer.Option(help="Quality that ends the fit: 35dB PSNR (images), SNR (sounds), 0.98 IoU (shapes).")] = None,
-    ratio: Annotated[float | None, typer.Option(help="Share of the samples in one selection, 0 to 1. Default: the sampler's own.")] = None,
-    batch: Annotated[str, typer.Option(help="Points per optimiser step: a number, selection (one step a selection) or auto.")] = "auto",
-    lr: Annotated[float | None, typer.Option(help="Peak learning rate (Adam's; Muon's follows in proportion). Default: the recipe's.")] = None,
+    option: Annotated[
+        list[str] | None,
+        typer.Option("-O", help="key=value: a setting of the sampler, architecture or modality; repeatable."),
+    ] = None,
+    budget: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="60s, 5m, 1h30m, 2000it; repeatable: the first reached ends the fit. Default 60s; --target alone: 10m."
+        ),
+    ] = None,
+    target: Annotated[
+        str | None,
+        typer.Option(help="Quality that ends the fit: 35dB PSNR (images), SNR (sounds), 0.98 IoU (shapes)."),
+    ] = None,
+    ratio: Annotated[
+        float | None,
+        typer.Option(help="Share of the samples in one selection, 0 to 1. Default: the sampler's own."),
+    ] = None,
+    batch: Annotated[
+        str,
+        typer.Option(help="Points per optimiser step: a number, selection (one step a selection) or auto."),
+    ] = "auto",
+    lr: Annotated[
+        float | None,
+        typer.Option(help="Peak learning rate (Adam's; Muon's follows in proportion). Default: the recipe's."),
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N.")] = "auto",
     precision: Annotated[str, typer.Option(help="Hidden layers while fitting: auto, fp32, bf16.")] = "auto",
     threads: Annotated[int | None, typer.Option(help="CPU threads. Default: torch's.")] = None,
-    seed: Annotated[int, typer.Option(help="Seed of weights and draws. With a budget in steps alone, same seed and threads, same weights.")] = 0,
-    kind: Annotated[str | None, typer.Option("--type", help="image, audio or shape, where content and name do not tell.")] = None,
-    verify: Annotated[str | None, typer.Option(help="full: measure every sample; sample: one million. Default: full up to 16 million.")] = None,
-    force: Annotated[bool, typer.Option("-f", "--force", help="Replace an existing output, once the new one is complete.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be kept, what not, the plan and the memory; fit nothing.")] = False,
+    seed: Annotated[
+        int,
+        typer.Option(
+            help="Seed of weights and draws. With a budget in steps alone, same seed and threads, same weights."
+        ),
+    ] = 0,
+    kind: Annotated[
+        str | None, typer.Option("--type", help="image, audio or shape, where content and name do not tell.")
+    ] = None,
+    verify: Annotated[
+        str | None,
+        typer.Option(help="full: measure every sample; sample: one million. Default: full up to 16 million."),
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("-f", "--force", help="Replace an existing output, once the new one is complete.")
+    ] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Say what would be kept, what not, the plan and the memory; fit nothing."),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a source on stdout.")] = False,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Errors only.")] = False,
     verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Say more.")] = False,
@@ -208,7 +250,8 @@ def report(job: Job, output: str, artifact: Any, console: Console, total: float)
     share = spent["sampler_seconds"] / max(spent["fit_seconds"], 1e-9)
     parts = ", ".join(f"{name} {count:,}" for name, count in spent["origin"].items())
     console.say(
-        f"  fit {spent['fit_seconds']:.1f} s ({provenance['ended']}), {spent['steps']:,} steps, {spent['points']:,} points; "
+        f"  fit {spent['fit_seconds']:.1f} s ({provenance['ended']}), {spent['steps']:,} steps, "
+        f"{spent['points']:,} points; "
         f"sampler {provenance['sampler']['name']} {share:.1%} of the fit, {spent['scoring_passes']} scoring passes; "
         f"selected: {parts}"
     )
@@ -234,8 +277,8 @@ def show_plan(job: Job, planned: Any, console: Console) -> None:
         f"{printable(job.name)} -> {job.output}",
         f"  kept: {planned.modality.describe(signal.meta)}",
         *(f"  not kept: {note}" for note in signal.notes),
-        f"  plan: {spec.architecture} {spec.depth}x{spec.width}, {spec.parameters:,} parameters ({4 * spec.parameters:,} "
-        f"bytes; the source has {planned.bytes:,}), sampler {planned.settings.sampler}, budget {planned.budget}",
+        f"  plan: {spec.architecture} {spec.depth}x{spec.width}, {spec.parameters:,} parameters "
+        f"({4 * spec.parameters:,} bytes; the source has {planned.bytes:,}), sampler {planned.settings.sampler}, budget {planned.budget}",
         f"  memory: about {memory / 1e9:.1f} GB at most",
     ]
     for line in lines:

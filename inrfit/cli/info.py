@@ -75,7 +75,10 @@ def rows(artifact: Any, size: int) -> list[tuple[str, str]]:
         ("parameters", f"{spec.parameters:,}"),
         ("MACs per sample", f"{spec.macs:,}"),
         ("stored", f"{size:,} bytes, {8 * size / samples:.2f} bits per sample"),
-        ("source", f"{source['name']}: {source['bytes']:,} bytes, {8 * source['bytes'] / samples:.2f} bits per sample"),
+        (
+            "source",
+            f"{source['name']}: {source['bytes']:,} bytes, {8 * source['bytes'] / samples:.2f} bits per sample",
+        ),
         ("source SHA-256", source["sha256"]),
         ("quality", quality_words(artifact.quality)),
         *((key, number(value)) for key, value in artifact.quality.items() if key in ("bbox_error", "iou_resolution")),
@@ -86,7 +89,10 @@ def rows(artifact: Any, size: int) -> list[tuple[str, str]]:
         ("settings", words(provenance["settings"])),
         ("notes", "; ".join(provenance["notes"]) or "none"),
         ("made", f"{provenance['created']} on {provenance['device']}, {provenance['threads']} threads"),
-        ("versions", words({key: provenance[key] for key in ("inrfit", "torch", "numpy", "python", "platform")})),
+        (
+            "versions",
+            words({key: provenance[key] for key in ("inrfit", "torch", "numpy", "python", "platform")}),
+        ),
     ]
 
 

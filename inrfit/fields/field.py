@@ -36,13 +36,11 @@ class Field(nn.Module):
         """Where the weights are."""
         return next(self.parameters()).device
 
-    def forward(
-        self, coords: Float[Tensor, "n d"], precision: torch.dtype = torch.float32
-    ) -> Float[Tensor, "n c"]:
+    def forward(self, coords: Float[Tensor, "n d"], precision: torch.dtype = torch.float32) -> Float[Tensor, "n c"]:
         """Values at ``coords``; ``precision`` is that of the hidden layers (the decoder's is float32)."""
         return self.architecture.forward(self.weights, coords, precision)
 
-    def at(self, grid: Grid, indices: Int[Tensor, "n"]) -> Float[Tensor, "n c"]:
+    def at(self, grid: Grid, indices: Int[Tensor, n]) -> Float[Tensor, "n c"]:
         """Values at the cells ``indices`` of ``grid``."""
         values: Tensor = self(grid.coords(indices))
         return values

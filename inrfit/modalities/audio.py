@@ -28,11 +28,11 @@ if TYPE_CHECKING:
     from . import Request
 
 NAME = "audio"
-FORMATS = containers.READ
+FORMATS: tuple[str, ...] = containers.READ
 QUALITY = "snr"
 UNIT = "dB"
-SUFFIXES = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3")
-WRITES = (".wav", ".flac", ".ogg")
+SUFFIXES: tuple[str, ...] = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3")
+WRITES: tuple[str, ...] = (".wav", ".flac", ".ogg")
 LOWEST_OMEGA, HIGHEST_OMEGA = 30.0, 4000.0
 SHARE, QUANTILE = 0.08, 0.95
 """The rule of ``first_omega``."""
@@ -157,6 +157,18 @@ def _notes(meta: Mapping[str, Any], tags: list[str]) -> list[str]:
     if tags:
         notes.append(f"tags not kept: {', '.join(map(printable, tags))}")
     return notes
+
+
+def from_array(array: Array, rate: int) -> bytes:
+    """A sound (n,) or (n, c), int16 or float, at ``rate`` Hz, as the WAV it would be; else ``UsageError``."""
+    import soundfile
+
+    subtypes = {"int16": "PCM_16", "float32": "FLOAT", "float64": "DOUBLE"}
+    if array.dtype.name not in subtypes or array.ndim not in (1, 2) or not array.size or rate < 1:
+        raise UsageError("a sound must be int16 or float, (n,) or (n, c), with a rate in Hz", "array")
+    buffer = io.BytesIO()
+    soundfile.write(buffer, array, rate, subtype=subtypes[array.dtype.name], format="WAV")
+    return buffer.getvalue()
 
 
 def first_omega(signal: Signal) -> float:

@@ -178,18 +178,12 @@ def _flac(data: bytes) -> Container:
         if position + 4 + size > len(data):
             raise _short("bytes of metadata", size, max(len(data) - position - 4, 0))
         last, kind = bool(data[position] & 0x80), data[position] & 0x7F
-        lost |= {
-            name
-            for number, name in ((2, "application data"), (5, "cue sheet"), (6, "picture"))
-            if kind == number
-        }
+        lost |= {name for number, name in ((2, "application data"), (5, "cue sheet"), (6, "picture")) if kind == number}
         position += 4 + size
     notes += [f"{name} not kept" for name in sorted(lost)]
     frames = int.from_bytes(data[18:26], "big") & (1 << 36) - 1
     if not frames:
-        raise UnreadableFile(
-            "length not recorded (FLAC from a pipe): rewrite it with flac or ffmpeg", "no-length"
-        )
+        raise UnreadableFile("length not recorded (FLAC from a pipe): rewrite it with flac or ffmpeg", "no-length")
     # A frame takes 10 bytes or more and holds 65,535 samples at most.
     if frames > ((len(data) - position) // 10 + 1) * 65_535:
         raise _short("samples", frames, f"{len(data) - position:,} bytes")

@@ -9,6 +9,7 @@ from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from ..errors import UnreadableFile, UsageError
 from ..limits import Limits
@@ -73,6 +74,18 @@ def load(data: bytes, name: str, options: Options, limits: Limits) -> Signal:
     return Signal(NAME, samples, BYTES, meta, Grid((height, width)), notes=tuple(notes))
 
 
+def from_array(array: npt.NDArray[Any]) -> bytes:
+    """A picture (h, w) or (h, w, 1..4), uint8, as the PNG it would be. Raises ``UsageError`` for any other array."""
+    if array.dtype != np.uint8 or array.ndim not in (2, 3) or 0 in array.shape:
+        raise UsageError("an image must be uint8, (h, w) or (h, w, c); a sound needs rate=", "array")
+    if array.ndim == 3 and array.shape[2] not in MODES.values():
+        raise UsageError(f"an image has 1 to 4 channels, not {array.shape[2]}", "array")
+    from . import Request
+
+    picture = array[..., None] if array.ndim == 2 else array
+    return write(np.ascontiguousarray(picture), {}, ".png", Request())
+
+
 def estimate(predicted: Tensor, values: Tensor, scale: Scale) -> float:
     """PSNR in dB of the samples as they would be written, clamped and rounded; inf when all are equal."""
     noise = (scale.raw(predicted) - scale.raw(values)).square().mean().item()
@@ -128,9 +141,7 @@ def _size(meta: Mapping[str, Any], request: Request) -> tuple[int, int]:
     width, height = request.size or (meta["width"], meta["height"])
     if request.scale is not None:
         if not 0 < request.scale <= LONGEST:
-            raise UsageError(
-                f"--scale {request.scale:g}: want a number above 0, at most {LONGEST:,}", "request"
-            )
+            raise UsageError(f"--scale {request.scale:g}: want a number above 0, at most {LONGEST:,}", "request")
         width, height = max(1, round(width * request.scale)), max(1, round(height * request.scale))
     if not (1 <= width <= LONGEST and 1 <= height <= LONGEST):
         raise UsageError(f"{width}x{height}: a side has 1 to {LONGEST:,} pixels", "request")
@@ -156,9 +167,7 @@ def write(decoded: Raster, meta: Mapping[str, Any], suffix: str, request: Reques
     if kind == "JPEG" and channels in (2, 4):
         raise UsageError("JPEG cannot hold the alpha channel; .png .webp .tif .bmp can", "suffix")
     if max(decoded.shape[:2]) > longest:
-        raise UsageError(
-            f"{kind} holds at most {longest:,} pixels a side; .png .tif .bmp hold more", "suffix"
-        )
+        raise UsageError(f"{kind} holds at most {longest:,} pixels a side; .png .tif .bmp hold more", "suffix")
     if kind == "BMP" and channels in (2, 4):
         return _bmp_with_alpha(decoded)
     file = BytesIO()
@@ -186,8 +195,6 @@ def measure(field: Field, signal: Signal, tick: Tick) -> dict[str, Any]:
     source = signal.samples.reshape(decoded.shape)
     found: dict[str, Any] = {"psnr": psnr(decoded, source, 255), "ssim": ssim(decoded, source)}
     if signal.meta["format"] == "JPEG":
-        again = load(
-            write(decoded, signal.meta, ".jpg", Request()), "", Options(), Limits(max_pixels=signal.n)
-        )
+        again = load(write(decoded, signal.meta, ".jpg", Request()), "", Options(), Limits(max_pixels=signal.n))
         found["psnr_in_file"] = psnr(again.samples, signal.samples, 255)
     return found

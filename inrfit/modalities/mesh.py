@@ -189,9 +189,7 @@ def on_surface(mesh: Mesh, draws: Array) -> Array:
     shares = np.cumsum(areas)
     chosen = corners[np.searchsorted(shares, draws[:, 0] * shares[-1], side="right").clip(max=len(areas) - 1)]
     root, along = np.sqrt(draws[:, 1:2]), draws[:, 2:3]
-    points: Array = (
-        (1 - root) * chosen[:, 0] + root * (1 - along) * chosen[:, 1] + root * along * chosen[:, 2]
-    )
+    points: Array = (1 - root) * chosen[:, 0] + root * (1 - along) * chosen[:, 1] + root * along * chosen[:, 2]
     return points
 
 

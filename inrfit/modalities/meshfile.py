@@ -136,9 +136,7 @@ def _stl(data: bytes, limits: Limits) -> Raw:
     if text and not (len(data) >= 84 and len(data) == _stl_size(data)):
         return _stl_text(data, limits)
     if len(data) < 84:
-        raise UnreadableFile(
-            f"the file ends early: an STL has 84 bytes at least, found {len(data)}", "truncated"
-        )
+        raise UnreadableFile(f"the file ends early: an STL has 84 bytes at least, found {len(data)}", "truncated")
     size = _stl_size(data)
     claimed, found = (size - 84) // 50, (len(data) - 84) // 50
     if found != claimed:
@@ -188,8 +186,7 @@ def _off(data: bytes, limits: Limits) -> Raw:
     limits.require("max_faces", polygons, "faces")
     if corners < 0 or polygons < 0 or corners + polygons > len(lines) - 1:
         raise UnreadableFile(
-            f"the header says {corners:,} vertices and {polygons:,} faces, the file has {len(lines) - 1:,} "
-            "lines",
+            f"the header says {corners:,} vertices and {polygons:,} faces, the file has {len(lines) - 1:,} lines",
             "truncated",
         )
     vertices = [[float(word) for word in words[:3]] for words in lines[1 : 1 + corners]]
@@ -244,9 +241,7 @@ def _ply_rows(name: str, rows: Any, count: int) -> None:
     for field in getattr(rows, "dtype", np.dtype(int)).names or ():
         inner = rows[field]
         if inner.dtype.names and "f0" in inner.dtype.names and len(inner) and np.ptp(inner["f0"]):
-            raise UnsupportedInput(
-                "binary PLY with faces of several sizes is not read (triangulate it)", "polygons"
-            )
+            raise UnsupportedInput("binary PLY with faces of several sizes is not read (triangulate it)", "polygons")
 
 
 def _glb(data: bytes, limits: Limits) -> Raw:
@@ -280,9 +275,7 @@ def _glb_checked(data: bytes, limits: Limits) -> tuple[str, ...]:
         raise UnreadableFile("the file ends early: its header says more bytes than there are", "truncated")
     header = json.loads(data[20 : 20 + struct.unpack_from("<I", data, 12)[0]])
     if any(not str(b.get("uri", "data:")).startswith("data:") for b in header.get("buffers", [])):
-        raise UnsupportedInput(
-            "the geometry lies in another file (glb is read when self-contained)", "external"
-        )
+        raise UnsupportedInput("the geometry lies in another file (glb is read when self-contained)", "external")
     needed = [e for e in header.get("extensionsRequired", []) if not str(e).startswith(_HARMLESS)]
     if needed:
         raise UnsupportedInput(f"glTF extension {printable(needed[0])} is not read", "extension")

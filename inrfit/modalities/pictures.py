@@ -119,9 +119,7 @@ def _plain(kind: str) -> Callable[[bytes, Limits, list[str]], Raster]:
     def read(data: bytes, limits: Limits, notes: list[str]) -> Raster:
         _precheck(data, kind, limits, notes)
         picture = opened(data, kind.upper(), limits)
-        if (
-            kind == "JPEG"
-        ):  # at least a bit per 64 pixels; what is missing would come out grey, without an error
+        if kind == "JPEG":  # at least a bit per 64 pixels; what is missing would come out grey, without an error
             require_bytes(picture.width * picture.height // 512, data)
         frames = getattr(picture, "n_frames", 1)
         if frames > 1:
@@ -138,9 +136,7 @@ def _precheck(data: bytes, kind: str, limits: Limits, notes: list[str]) -> None:
     if kind == "WebP":
         claimed = struct.unpack_from("<I", data, 4)[0] + 8
         if claimed > len(data):
-            raise UnreadableFile(
-                f"the file ends early: {claimed:,} bytes claimed, {len(data):,} found", "truncated"
-            )
+            raise UnreadableFile(f"the file ends early: {claimed:,} bytes claimed, {len(data):,} found", "truncated")
         if data[12:16] == b"VP8X" and len(data) >= 30:
             width, height = (int.from_bytes(data[at : at + 3], "little") + 1 for at in (24, 27))
             require_size(width, height, limits)
@@ -166,9 +162,7 @@ def _tiff(data: bytes, limits: Limits, notes: list[str]) -> Raster:
     if 50706 in tags or data[8:10] == b"CR" or int(tags.get(254, 0)) & 1:
         raise UnsupportedInput("camera raw, or a TIFF that starts with a preview: not supported", "raw")
     if any(form != 1 for form in tags.get(339, ())) and picture.mode != "I":
-        raise UnsupportedInput(
-            "floating-point or signed samples: not supported yet (8 and 16 bits are)", "samples"
-        )
+        raise UnsupportedInput("floating-point or signed samples: not supported yet (8 and 16 bits are)", "samples")
     depth, planes, extra = max(tags.get(258, (1,))), tags.get(284, 1), tags.get(338, ())
     if depth > 8 and planes == 2:
         raise UnsupportedInput("more than 8 bits in separate planes: not supported yet", "samples")

@@ -87,12 +87,7 @@ def header(data: bytes) -> Header:
     if crc != zlib.crc32(data[12:29]):
         raise UnreadableFile("damaged: wrong checksum of the PNG header", "crc")
     found = Header(*fields)
-    if (
-        found.depth not in _DEPTHS.get(found.colour, ())
-        or found.compression
-        or found.filtering
-        or found.interlaced > 1
-    ):
+    if found.depth not in _DEPTHS.get(found.colour, ()) or found.compression or found.filtering or found.interlaced > 1:
         raise UnreadableFile("damaged: the header has values that PNG does not allow", "corrupt")
     return found
 

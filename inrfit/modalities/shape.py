@@ -33,9 +33,9 @@ if TYPE_CHECKING:
     from . import Request, Tick
 
 NAME = "shape"
-FORMATS = READ
-SUFFIXES = (".ply", ".obj", ".stl", ".off", ".glb")
-WRITES = (".ply", ".obj", ".stl")
+FORMATS: tuple[str, ...] = READ
+SUFFIXES: tuple[str, ...] = (".ply", ".obj", ".stl", ".off", ".glb")
+WRITES: tuple[str, ...] = (".ply", ".obj", ".stl")
 QUALITY = "iou"
 UNIT = ""
 PADDING = 0.1
@@ -47,7 +47,7 @@ steps (see ``first_omega``), IoU: 0.9929 at 0.1, 0.9944 at 0.05, 0.9953 at 0.025
 CHAMFER_POINTS = 30_000
 
 _FAR = 1e300
-META = {
+META: schema.Schema = {
     "format": schema.one_of(*FORMATS),
     "target": schema.one_of("sdf", "occupancy"),
     "centre": schema.items(schema.number(-_FAR, _FAR), 3, 3),
@@ -73,9 +73,7 @@ class Options:
     """How a mesh becomes a function."""
 
     target: Literal["sdf", "occupancy"] = setting("sdf", "what the field gives: distance or inside")
-    pool: int = setting(
-        400_000, "points drawn near the surface and in its box (6 µs each)", 1_000, 50_000_000
-    )
+    pool: int = setting(400_000, "points drawn near the surface and in its box (6 µs each)", 1_000, 50_000_000)
 
 
 def sniff(data: bytes) -> bool:
@@ -242,7 +240,7 @@ def _surface(values: npt.NDArray[np.float32], meta: Mapping[str, Any]) -> Mesh:
     padded = np.pad(values, 1, constant_values=beyond)
     # The direction that turns the triangles outward here; the tests check it by the sign of the volume.
     direction = "descent" if sdf else "ascent"
-    vertices, faces, _, _ = marching_cubes(padded, level, gradient_direction=direction)  # type: ignore[no-untyped-call]
+    vertices, faces, _, _ = marching_cubes(padded, level, gradient_direction=direction)
     normalised = (2 * (vertices.astype(np.float64) - 1) + 1) / values.shape[0] - 1
     return Mesh(normalised, faces.astype(np.int64))
 

@@ -48,14 +48,14 @@ class Int:
         return Selection(indices, memory=memory, origin={"error": count - unseen, "chance": unseen})
 
     def _interval(self, progress: float) -> int:
-        """Steps between two looks: INT code, ``incremental``: every step for a quarter of the fit, then 10, 20 ... 50."""
+        """Steps between two looks. ``incremental``: none for a quarter of the fit, then 10, 20 ... 50 (INT code)."""
         if self.refresh == "dense" and self.schedule != "progressive":
             return 0
         return 0 if progress < 0.25 else 10 * min(5, 1 + int((progress - 0.25) / 0.15))
 
 
 def current_ratio(schedule: Schedule, start: float, progress: float) -> float:
-    """The ratio at ``progress``; ``step`` has ten stages, so its last one is below 1 (0.92 from 0.2), as in the code."""
+    """The ratio at ``progress``; ``step`` has ten stages, so its last is below 1 (0.92 from 0.2), as in the code."""
     if schedule == "linear":
         return start + progress * (1 - start)
     if schedule in ("step", "progressive"):

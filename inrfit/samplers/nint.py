@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from ..options import setting
 from . import errors
 from .selection import Selection
+from .uniform import deal
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -25,8 +26,8 @@ class Nint:
     """A mixture of three parts: a share ``xi`` by chance, a share (1 - xi) exp(-decay * progress / alpha) with the
     largest NTK score ||K(x_i, .) g||, K = J J^T, g = residuals, and the rest with the largest error.
 
-    The paper counts t in steps; here progress is the share of the budget spent, so the NTK leads for the first tenths of
-    any budget and is scored once every ``alpha`` of it. NTK scores are made on a random pool as large as the bound
+    The paper counts t in steps; here progress is the share of the budget spent, so the NTK leads in the first tenths
+    of any budget and is scored once every ``alpha`` of it. NTK scores are made on a random pool as large as the bound
     ``scoring`` allows; errors come from the map in ``errors.py``.
 
     ``schedule=released`` does what the authors' code does, call for call: a full scoring of the errors at every
@@ -38,7 +39,9 @@ class Nint:
     xi: float = setting(0.7, "share of a selection drawn by chance", 0.0, 1.0)
     decay: float = setting(1.0, "decay of the NTK part (lambda of the paper)", 0.0, 1e3)
     alpha: float = setting(0.1, "share of the budget between two NTK scorings, and unit of the decay", 1e-3, 1.0)
-    schedule: Literal["paper", "released"] = setting("paper", "decay over the budget, or the released code's call counter")
+    schedule: Literal["paper", "released"] = setting(
+        "paper", "decay over the budget, or the released code's call counter"
+    )
     scoring: float = setting(0.04, "largest share of the arithmetic spent on scoring; 1 lifts the bound", 0.0, 1.0)
 
     def select(self, learner: Learner, previous: Selection | None) -> Selection:
@@ -53,7 +56,7 @@ class Nint:
         wanted = min(int(count * share), ntk.shape[0])
         hard = int(count * (1 - self.xi)) - wanted
         memory = {"errors": known, "ntk": ntk, "scored": scored}
-        return mixture(learner, known, ntk[:wanted], hard, count, memory)
+        return mixture(learner, previous, known, ntk[:wanted], hard, count, memory)
 
     def _ranked(
         self, learner: Learner, previous: Selection | None, known: Tensor, stage: int, share: float
@@ -89,11 +92,17 @@ class Nint:
         known.copy_(errors.magnitude(residuals))
         wanted, hard = int(count * share), int(count * (1 - self.xi - share))
         memory = {"errors": known, "ntk": ntk, "calls": torch.tensor(calls)}
-        return mixture(learner, known, ntk[:wanted], hard, count, memory)
+        return mixture(learner, previous, known, ntk[:wanted], hard, count, memory)
 
 
 def mixture(
-    learner: Learner, known: Tensor, ntk: Tensor, hard: int, count: int, memory: Mapping[str, Tensor]
+    learner: Learner,
+    previous: Selection | None,
+    known: Tensor,
+    ntk: Tensor,
+    hard: int,
+    count: int,
+    memory: Mapping[str, Tensor],
 ) -> Selection:
     """``ntk``, then the ``hard`` largest errors among the others, then chance among what is left: no overlap."""
     import torch
@@ -105,11 +114,11 @@ def mixture(
     hard = min(hard, learner.n - ntk.shape[0])
     by_error = errors.hardest(learner, masked, hard) if hard else ntk[:0]
     taken = torch.cat([ntk, by_error])
-    by_chance = learner.draw(count - taken.shape[0], without=taken)
+    by_chance, deck = deal(learner, None if previous is None else previous.memory, count - taken.shape[0], taken)
     unseen = int((known[by_error] >= errors.UNSEEN).sum())
     origin = {
         "ntk": int(ntk.shape[0]),
         "error": int(by_error.shape[0]) - unseen,
         "chance": int(by_chance.shape[0]) + unseen,
     }
-    return Selection(torch.cat([taken, by_chance]), memory=memory, origin=origin)
+    return Selection(torch.cat([taken, by_chance]), memory={**memory, **deck}, origin=origin)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,8 @@ from ..options import setting
 from .selection import Selection
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from ..learner import Learner
 
 LONGEST_SHUFFLE = 1 << 24
@@ -26,14 +29,36 @@ class Uniform:
 
     def select(self, learner: Learner, previous: Selection | None) -> Selection:
         """The next slice; a new shuffle when the old one is used up."""
-        import torch
-
         count = max(1, int(self.ratio * learner.n))
-        if learner.n > LONGEST_SHUFFLE:
-            return Selection(learner.draw(count), origin={"chance": count})
-        if previous is None or int(previous.memory["used"]) + count > learner.n:
+        indices, deck = deal(learner, None if previous is None else previous.memory, count)
+        return Selection(indices, memory=deck, origin={"chance": count})
+
+
+def deal(
+    learner: Learner, memory: Mapping[str, Tensor] | None, count: int, taken: Tensor | None = None
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """The next ``count`` points of a shuffled deck of all of them, none in ``taken``, and the deck to remember.
+
+    What is left of a deck when a new one is opened goes unused, like the last short batch of an epoch."""
+    import torch
+
+    if learner.n > LONGEST_SHUFFLE:
+        return learner.draw(count, taken), {}
+    order, used = (None, 0) if memory is None or learner.renewed else (memory["order"], int(memory["used"]))
+    barred = None
+    if taken is not None:
+        barred = torch.zeros(learner.n, dtype=torch.bool, device=learner.device)
+        barred[taken] = True
+    for _ in range(2):
+        if order is None:
             order, used = learner.permutation(learner.n), 0
+        rest = order[used:]
+        if barred is None:
+            dealt, reach = rest[:count], count
         else:
-            order, used = previous.memory["order"], int(previous.memory["used"])
-        memory = {"order": order, "used": torch.tensor(used + count)}
-        return Selection(order[used : used + count], memory=memory, origin={"chance": count})
+            free = (~barred[rest]).nonzero().squeeze(1)[:count]
+            dealt, reach = rest[free], int(free[-1]) + 1 if free.shape[0] else 0
+        if dealt.shape[0] == count:
+            return dealt, {"order": order, "used": torch.tensor(used + reach)}
+        order = None
+    raise AssertionError("a fresh deck holds every point")

@@ -51,5 +51,9 @@ def table(rows: list[dict[str, Any]]) -> None:
     print("|", " | ".join(columns), "|")
     print("|" + "---|" * len(columns))
     for row in rows:
-        print("|", " | ".join(f"{row[c]:.4g}" if isinstance(row[c], float) else str(row[c]) for c in columns), "|")
+        print(
+            "|",
+            " | ".join(f"{row[c]:.4g}" if isinstance(row[c], float) else str(row[c]) for c in columns),
+            "|",
+        )
     print(json.dumps({"machine": machine(), "rows": rows}))

@@ -19,7 +19,24 @@ from common import SHARED
 
 from inrfit.__main__ import run
 
-READ = {"png", "jpg", "jpeg", "webp", "tif", "tiff", "bmp", "wav", "flac", "ogg", "mp3", "ply", "obj", "stl", "off", "glb"}
+READ = {
+    "png",
+    "jpg",
+    "jpeg",
+    "webp",
+    "tif",
+    "tiff",
+    "bmp",
+    "wav",
+    "flac",
+    "ogg",
+    "mp3",
+    "ply",
+    "obj",
+    "stl",
+    "off",
+    "glb",
+}
 
 
 def outcome(path: Path, model: bool) -> tuple[int, int, float]:
@@ -49,7 +66,11 @@ def main() -> int:
         slowest = max(slowest, seconds)
         counts[kind, expected, code] += 1
         read = path.suffix[1:].lower() in READ
-        fine = {"refuse": code == 3 and lines == 1, "decode": code == 0 or not read, "either": code in (0, 3)}[expected]
+        fine = {
+            "refuse": code == 3 and lines == 1,
+            "decode": code == 0 or not read,
+            "either": code in (0, 3),
+        }[expected]
         if not fine:
             wrong.append(f"{row['file']}: expected {expected}, code {code}, {lines} lines ({row['why_interesting']})")
     for (kind, expected, code), count in sorted(counts.items()):

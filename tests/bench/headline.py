@@ -1,6 +1,6 @@
 """The commands a user types, on real files: encode for --budget, decode, and the quality of the decoded file itself.
 
-    python tests/bench/headline.py --budget 60s
+python tests/bench/headline.py --budget 60s
 """
 
 from __future__ import annotations
@@ -30,7 +30,9 @@ FILES = (
 
 def command(*words: str) -> dict[str, Any]:
     """One inrfit command; its JSON object."""
-    found = subprocess.run([sys.executable, "-m", "inrfit", *words, "--json"], stdout=subprocess.PIPE, text=True, check=True)
+    found = subprocess.run(
+        [sys.executable, "-m", "inrfit", *words, "--json"], stdout=subprocess.PIPE, text=True, check=True
+    )
     record: dict[str, Any] = json.loads(found.stdout)
     return record
 
@@ -47,7 +49,12 @@ def decoded_quality(source: Path, decoded: Path) -> str:
         import soundfile
 
         a, b = soundfile.info(source), soundfile.info(decoded)
-        assert (a.samplerate, a.channels, a.frames, a.subtype) == (b.samplerate, b.channels, b.frames, b.subtype)
+        assert (a.samplerate, a.channels, a.frames, a.subtype) == (
+            b.samplerate,
+            b.channels,
+            b.frames,
+            b.subtype,
+        )
         left, right = (soundfile.read(path, dtype="float64", always_2d=True)[0] for path in (source, decoded))
         return f"{metrics.snr(right, left):.4f} dB"
     import trimesh

@@ -1,6 +1,6 @@
 """What chose the constants of recipe.py: quality after equal taught points, per choice, over images and seeds.
 
-    python tests/bench/recipe.py --points 4096000 --seeds 2
+python tests/bench/recipe.py --points 4096000 --seeds 2
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def quality(path: Any, changes: dict[str, Any], points: int, seed: int, sampler:
     planned = codec.plan(path.read_bytes(), path.name, Settings(sampler=sampler))
     device = torch.device("cpu")
     spec = dataclasses.replace(planned.spec, options=recipe.architecture_options(planned.signal, "siren"))
-    chosen = dataclasses.replace(recipe.choose(spec, planned.signal.n, device), **changes)
+    chosen = dataclasses.replace(recipe.choose(spec, device), **changes)
     steps = Budget(steps=points // chosen.batch)
     return fit(planned.signal, spec, planned.sampler, chosen, steps, device, seed).quality
 

@@ -163,7 +163,15 @@ def test_info_prints_what_a_field_is(png, capsys):
     encode(png, "-q")
     assert run(["info", f"{png}.safetensors"]) == 0
     table = capsys.readouterr().out
-    for word in ("siren 2x24", "parameters", "MACs per sample", "bits per sample", "PSNR", "nint", "photo.png"):
+    for word in (
+        "siren 2x24",
+        "parameters",
+        "MACs per sample",
+        "bits per sample",
+        "PSNR",
+        "nint",
+        "photo.png",
+    ):
         assert word in table
     assert run(["info", "--json", f"{png}.safetensors"]) == 0
     record = json.loads(capsys.readouterr().out)
@@ -210,7 +218,9 @@ def test_without_a_terminal_there_are_no_control_codes(png):
 
 def test_a_pipe_is_a_source(tmp_path, png):
     words = ["encode", "-", "-o", tmp_path / "x.safetensors", *QUICK]
-    found = subprocess.run([sys.executable, "-m", "inrfit", *map(str, words)], input=png.read_bytes(), capture_output=True)
+    found = subprocess.run(
+        [sys.executable, "-m", "inrfit", *map(str, words)], input=png.read_bytes(), capture_output=True
+    )
     assert found.returncode == 0, found.stderr
     assert (tmp_path / "x.safetensors").exists()
 

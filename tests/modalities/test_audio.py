@@ -58,7 +58,7 @@ def equal(a, b):
     return np.allclose(a, b, rtol=1e-15, atol=0) if b.dtype == np.float64 else np.array_equal(a, b)
 
 
-def decode(signal, request=Request(), limits=Limits()):  # noqa: B008
+def decode(signal, request=Request(), limits=Limits()):
     return audio.decode(Perfect(signal), signal.meta, request, limits, lambda share: None)
 
 
@@ -154,16 +154,12 @@ def test_an_mp3_that_lacks_bytes_is_refused_in_silence(capfd):
 
 
 def test_a_truncated_wav_says_how_much_is_missing():
-    with pytest.raises(
-        UnreadableFile, match="ends early: header says 600 bytes of samples, found 500"
-    ) as caught:
+    with pytest.raises(UnreadableFile, match="ends early: header says 600 bytes of samples, found 500") as caught:
         load(file(sound())[:-100])
     assert caught.value.reason == "truncated"
 
 
-@pytest.mark.parametrize(
-    ("size", "riff"), [(0xFFFFFFFF, 0xFFFFFFFF), (0, 0), (0, 36), (0x7FFFF000, 0x7FFFF024)]
-)
+@pytest.mark.parametrize(("size", "riff"), [(0xFFFFFFFF, 0xFFFFFFFF), (0, 0), (0, 36), (0x7FFFF000, 0x7FFFF024)])
 def test_a_streamed_wav_is_read_to_its_end_with_a_note(size, riff):
     body = np.arange(50, dtype="<i2")
     signal = load(wav(body.tobytes(), size=size, riff=riff))
@@ -310,9 +306,7 @@ def test_another_rate_keeps_the_duration():
     assert len(decode(signal, Request(rate=1))) == 1
 
 
-@pytest.mark.parametrize(
-    "request_", [Request(scale=2.0), Request(size=(1, 2)), Request(resolution=3), Request(rate=0)]
-)
+@pytest.mark.parametrize("request_", [Request(scale=2.0), Request(size=(1, 2)), Request(resolution=3), Request(rate=0)])
 def test_requests_that_mean_nothing_for_sound_are_usage_errors(request_):
     with pytest.raises(UsageError):
         decode(load(file(sound())), request_)
@@ -383,9 +377,7 @@ def test_lossy_codings_are_also_measured_after_the_file_was_written():
     measured = audio.measure(Perfect(signal), signal, lambda share: None)
     assert measured["snr"] > 100
     assert 5 < measured["snr_in_file"] < 60
-    assert "snr_in_file" not in audio.measure(
-        Perfect(load(file(sound()))), load(file(sound())), lambda s: None
-    )
+    assert "snr_in_file" not in audio.measure(Perfect(load(file(sound()))), load(file(sound())), lambda s: None)
 
 
 def test_the_first_frequency_follows_the_sound_and_its_duration():

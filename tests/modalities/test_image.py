@@ -80,9 +80,7 @@ def png(
 def sixteen(array: np.ndarray, colour: int, *between: bytes) -> bytes:
     """A 16-bit PNG of (h, w, c) uint16."""
     height, width = array.shape[:2]
-    return png(
-        width, height, 16, colour, b"".join(b"\0" + row.astype(">u2").tobytes() for row in array), *between
-    )
+    return png(width, height, 16, colour, b"".join(b"\0" + row.astype(">u2").tobytes() for row in array), *between)
 
 
 def tiff(array: np.ndarray, *tags: tuple[int, int], order: str = "<") -> bytes:
@@ -395,9 +393,7 @@ def test_notes_carry_no_text_of_the_file() -> None:
 )
 def test_pictures_not_read_are_named_with_those_that_are(data: bytes, kind: str) -> None:
     assert image.sniff(data)
-    with pytest.raises(
-        UnsupportedInput, match=rf"^{kind} is not supported \(reads PNG, JPEG, WebP, TIFF, BMP\)$"
-    ):
+    with pytest.raises(UnsupportedInput, match=rf"^{kind} is not supported \(reads PNG, JPEG, WebP, TIFF, BMP\)$"):
         load(data)
 
 
@@ -509,9 +505,7 @@ def lying(kind: str) -> bytes:
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "TIFF", "BMP"])
-def test_claimed_pixels_that_cannot_be_in_the_file_are_refused_before_decoding(
-    kind: str, monkeypatch: Any
-) -> None:
+def test_claimed_pixels_that_cannot_be_in_the_file_are_refused_before_decoding(kind: str, monkeypatch: Any) -> None:
     monkeypatch.setattr("PIL.ImageFile.ImageFile.load", lambda self: pytest.fail("decoded"))
     with pytest.raises(UnreadableFile, match=r"early") as caught:
         load(lying(kind))
@@ -544,9 +538,7 @@ def test_samples_that_cannot_be_kept_are_refused_by_name(data: bytes, what: str)
 @pytest.mark.parametrize(
     "error", [SyntaxError, struct.error, ValueError, RecursionError, MemoryError, KeyError, EOFError]
 )
-def test_any_exception_of_a_decoder_becomes_a_refusal(
-    error: type[Exception], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_any_exception_of_a_decoder_becomes_a_refusal(error: type[Exception], monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(self: Any) -> None:
         raise error("told by\x1b[31m the decoder")
 
@@ -591,10 +583,7 @@ def test_threads_load_side_by_side_and_leave_the_process_as_it_was() -> None:
     data = [saved(pixels(seed=seed), "PNG") for seed in range(8)]
     before = (Image.MAX_IMAGE_PIXELS, list(warnings.filters))
     found: dict[int, np.ndarray] = {}
-    threads = [
-        threading.Thread(target=lambda n=n: found.update({n: raster(load(data[n]))}))
-        for n in range(len(data))
-    ]
+    threads = [threading.Thread(target=lambda n=n: found.update({n: raster(load(data[n]))})) for n in range(len(data))]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -807,9 +796,7 @@ def test_jpeg_is_also_measured_as_the_file_that_is_written() -> None:
     measured = image.measure(Known(raster(signal)), signal, lambda share: None)  # type: ignore[arg-type]
     assert measured["psnr"] == math.inf
     again = raster(load(image.write(raster(signal), signal.meta, ".jpg", Request()))).astype(float)
-    assert measured["psnr_in_file"] == pytest.approx(
-        10 * math.log10(255**2 / np.mean((again - raster(signal)) ** 2))
-    )
+    assert measured["psnr_in_file"] == pytest.approx(10 * math.log10(255**2 / np.mean((again - raster(signal)) ** 2)))
 
 
 def test_estimate_is_the_psnr_of_what_would_be_written() -> None:

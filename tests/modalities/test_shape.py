@@ -112,9 +112,7 @@ def test_ascii_ply_with_quads_is_cut_into_triangles_with_a_note() -> None:
     quads = [(0, 1, 3, 2), (4, 6, 7, 5), (0, 4, 5, 1), (2, 3, 7, 6), (0, 2, 6, 4), (1, 5, 7, 3)]
     head = "ply\nformat ascii 1.0\nelement vertex 8\nproperty float x\nproperty float y\nproperty float z\n"
     head += "element face 6\nproperty list uchar int vertex_indices\nend_header\n"
-    body = "".join("{} {} {}\n".format(*c) for c in corners) + "".join(
-        "4 {} {} {} {}\n".format(*q) for q in quads
-    )
+    body = "".join("{} {} {}\n".format(*c) for c in corners) + "".join("4 {} {} {} {}\n".format(*q) for q in quads)
     signal = load(head + body, "a.ply")
     assert signal.meta["faces"] == 12
     assert "6 polygons cut into triangles" in signal.notes
@@ -230,9 +228,7 @@ def test_off_with_missing_lines_is_refused() -> None:
 
 def test_ply_that_lies_or_has_no_faces_is_refused() -> None:
     data = export(BOX, "ply")
-    assert (
-        refusal(data.replace(b"element vertex 8", b"element vertex 80000000"), "a.ply").reason == "truncated"
-    )
+    assert refusal(data.replace(b"element vertex 8", b"element vertex 80000000"), "a.ply").reason == "truncated"
     assert refusal(data.replace(b"element face 12", b"element face -2"), "a.ply").reason == "truncated"
     assert refusal(data.replace(b"element face 12", b"element face 0"), "a.ply").reason == "no-faces"
     assert refusal(data[:-7], "a.ply").reason == "damaged"
@@ -428,9 +424,7 @@ def test_a_field_that_is_not_finite_is_refused() -> None:
     assert caught.value.reason == "nonfinite"
 
 
-@pytest.mark.parametrize(
-    "request_", [Request(size=(8, 8)), Request(rate=8), Request(scale=2.0), Request(resolution=1)]
-)
+@pytest.mark.parametrize("request_", [Request(size=(8, 8)), Request(rate=8), Request(scale=2.0), Request(resolution=1)])
 def test_a_request_without_meaning_is_a_usage_error(request_: Request) -> None:
     signal = load(obj(BOX))
     with pytest.raises(UsageError):

@@ -18,7 +18,10 @@ def learner(signal, seed=0):
     spec = FieldSpec("siren", 2, signal.channels, 8, 2, {})
     weights = spec.settings.initial(spec, torch.Generator().manual_seed(0), torch.zeros(signal.channels))
     return Learner(
-        Field(spec, weights), signal.on(torch.device("cpu")), torch.Generator().manual_seed(seed), torch.float32
+        Field(spec, weights),
+        signal.on(torch.device("cpu")),
+        torch.Generator().manual_seed(seed),
+        torch.float32,
     )
 
 
@@ -47,7 +50,7 @@ def test_selects_distinct_indices_in_range(name, ratio, size):
         found = selection.indices.tolist()
         assert len(found) == max(1, int(ratio * signal.n))
         assert len(set(found)) == len(found)
-        assert 0 <= min(found)
+        assert min(found) >= 0
         assert max(found) < signal.n
 
 
@@ -93,6 +96,4 @@ def test_renewed_points_void_the_error_map(name):
 
 
 def test_full_selects_everything():
-    assert next(selections(SAMPLERS["full"](), learner(image_signal()))) == Selection(
-        None, origin={"chance": 24 * 32}
-    )
+    assert next(selections(SAMPLERS["full"](), learner(image_signal()))) == Selection(None, origin={"chance": 24 * 32})

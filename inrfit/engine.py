@@ -58,7 +58,7 @@ class Engine:
         self,
         coords: Float[Tensor, "b d"],
         values: Float[Tensor, "b c"],
-        weights: Float[Tensor, b] | None,
+        weights: Float[Tensor, "b"] | None,
         factor: float,
     ) -> Float[Tensor, "b c"]:
         """One update at ``factor`` of the full rates; the residuals before it."""

@@ -51,15 +51,15 @@ class Learner:
         """Where indices and residuals live."""
         return self.samples.raw.device
 
-    def uniform(self, count: int) -> Float[Tensor, k]:
+    def uniform(self, count: int) -> Float[Tensor, "k"]:
         """Numbers in [0, 1)."""
         return torch.rand(count, generator=self.generator, device=self.device)
 
-    def permutation(self, count: int) -> Int[Tensor, k]:
+    def permutation(self, count: int) -> Int[Tensor, "k"]:
         """0 .. count - 1 in random order."""
         return torch.randperm(count, generator=self.generator, device=self.device)
 
-    def draw(self, count: int, without: Int[Tensor, m] | None = None) -> Int[Tensor, k]:
+    def draw(self, count: int, without: Int[Tensor, "m"] | None = None) -> Int[Tensor, "k"]:
         """``count`` distinct random indices (all that are left, if fewer), none of them in ``without``.
 
         Small shares of a long signal are drawn by rejection, in time and memory of the share, not of the signal."""
@@ -80,10 +80,10 @@ class Learner:
             found = _first_seen(torch.cat([found, more]))
         return found[barred : barred + count]
 
-    def pool(self, cost: float, share: float) -> Int[Tensor, k] | None:
+    def pool(self, cost: float, share: float) -> Int[Tensor, "k"] | None:
         """Random points for a scoring pass of ``cost`` forward points each, as many as keep all scoring within
-        ``share`` of the arithmetic; None when that is too few. ``share`` 1 grants the whole signal. The very first pass may
-        run into debt for the smallest useful pool; the debt is paid before the next."""
+        ``share`` of the arithmetic; None when that is too few. ``share`` 1 grants the whole signal. The very first pass
+        may run into debt for the smallest useful pool; the debt is paid before the next."""
         smallest = min(self.n, SMALLEST_POOL)
         if share >= 1:
             affordable = self.n
@@ -99,14 +99,14 @@ class Learner:
         return self.draw(affordable)
 
     @torch.no_grad()
-    def residuals(self, indices: Int[Tensor, k] | None = None) -> Float[Tensor, "k c"]:
+    def residuals(self, indices: Int[Tensor, "k"] | None = None) -> Float[Tensor, "k c"]:
         """Prediction minus value at ``indices`` (None: everywhere), in the precision of the fit. Cost: 1 a point."""
         indices = self._all(indices)
         pieces = [self._residuals(piece) for piece in self._pieces(indices)]
         self._count(indices.shape[0], 1.0)
         return torch.cat(pieces)
 
-    def ntk_scores(self, indices: Int[Tensor, k] | None = None) -> tuple[Float[Tensor, k], Float[Tensor, "k c"]]:
+    def ntk_scores(self, indices: Int[Tensor, "k"] | None = None) -> tuple[Float[Tensor, "k"], Float[Tensor, "k c"]]:
         """Squared norm over channels of (K g)_i with K = J J^T and g the residuals over ``indices``, and g itself.
 
         v = J^T g by vjp, then K g = J v by jvp, in chunks, so memory does not grow with the number of points. J is

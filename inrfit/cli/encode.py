@@ -278,7 +278,8 @@ def show_plan(job: Job, planned: Any, console: Console) -> None:
         f"  kept: {planned.modality.describe(signal.meta)}",
         *(f"  not kept: {note}" for note in signal.notes),
         f"  plan: {spec.architecture} {spec.depth}x{spec.width}, {spec.parameters:,} parameters "
-        f"({4 * spec.parameters:,} bytes; the source has {planned.bytes:,}), sampler {planned.settings.sampler}, budget {planned.budget}",
+        f"({4 * spec.parameters:,} bytes; the source has {planned.bytes:,}), sampler {planned.settings.sampler}, "
+        f"budget {planned.budget}",
         f"  memory: about {memory / 1e9:.1f} GB at most",
     ]
     for line in lines:

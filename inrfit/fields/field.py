@@ -40,7 +40,7 @@ class Field(nn.Module):
         """Values at ``coords``; ``precision`` is that of the hidden layers (the decoder's is float32)."""
         return self.architecture.forward(self.weights, coords, precision)
 
-    def at(self, grid: Grid, indices: Int[Tensor, n]) -> Float[Tensor, "n c"]:
+    def at(self, grid: Grid, indices: Int[Tensor, "n"]) -> Float[Tensor, "n c"]:
         """Values at the cells ``indices`` of ``grid``."""
         values: Tensor = self(grid.coords(indices))
         return values

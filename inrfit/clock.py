@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from .budget import Budget
 
+FIRST_CYCLE_SECONDS, FIRST_CYCLE_STEPS, MOST_CYCLES = 2.0, 100, 8
 FINISH_SHARE = 0.1
 """Once the target is met, the fit anneals for this share of what it has spent."""
 
@@ -48,9 +50,43 @@ class Clock:
         if self.budget.steps is not None:
             share = max(share, self.step / self.budget.steps)
         if self.finish is not None:
-            begun, until, shown = self.finish
-            share = max(share, shown + (1 - shown) * (self._spent - begun) / (until - begun))
+            shown = self.finish[2]
+            share = max(share, shown + (1 - shown) * self.finishing)
         return min(share, 1.0)
+
+    @property
+    def cycle(self) -> int:
+        """Which annealing cycle is running, from 0. With a target each is twice as long as the one before (warm
+        restarts, Loshchilov and Hutter 2017): only annealed weights show what has been reached, and so a fit that
+        could stop early learns that it can."""
+        return min(int(math.log2(self._parts)), self.cycles - 1)
+
+    @property
+    def cycle_share(self) -> float:
+        """How far the running cycle is, 0 to 1."""
+        return self._parts / 2**self.cycle - 1
+
+    @property
+    def _parts(self) -> float:
+        return 1 + self.progress * (2**self.cycles - 1)
+
+    @property
+    def cycles(self) -> int:
+        """How many annealing cycles the budget holds: one without a target, else as many as the first has room for."""
+        if self.budget.target is None:
+            return 1
+        firsts = (self.budget.steps or 0) / FIRST_CYCLE_STEPS
+        if self.budget.seconds is not None:
+            firsts = self.budget.seconds / FIRST_CYCLE_SECONDS
+        return max(1, min(int(math.log2(firsts + 1)), MOST_CYCLES))
+
+    @property
+    def finishing(self) -> float:
+        """How much of the last annealing after a met target is over, 0 to 1."""
+        if self.finish is None:
+            return 0.0
+        begun, until, _ = self.finish
+        return min((self._spent - begun) / (until - begun), 1.0)
 
     @property
     def over(self) -> bool:

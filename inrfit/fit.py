@@ -30,7 +30,7 @@ EVALUATION_SHARE = 0.02
 """Largest share of the arithmetic spent on evaluations; the first and the last come on top."""
 
 EXPLODED = 4.0
-"""An error this many times the best one is a divergence, not noise."""
+"""An error this many times the best one of the annealing cycle is a divergence, not noise."""
 
 LOOK_EVERY = 16
 """Steps between two looks for non-finite residuals (on CUDA each look waits for the device)."""
@@ -132,6 +132,7 @@ class Run:
         self.back_off = 1.0
         self.notes: list[str] = []
         self._reported = -1.0
+        self._rate = 0.0
 
     def _tick(self) -> None:
         """Called between chunks of anything long."""
@@ -189,14 +190,20 @@ class Run:
         """One optimiser step; the residuals before it."""
         begun = self.clock.now()
         coords, values = self.samples.take(indices)
-        factor = self.recipe.factor(self.clock.progress) * self.back_off
-        residuals = self.engine.step(coords, values, weights, factor)
+        residuals = self.engine.step(coords, values, weights, self.factor())
         self.learner.taught.append((indices, residuals))
         self.learner.points_taught += indices.shape[0]
         self.spent.points += indices.shape[0]
         self.clock.step += 1
         self.clock.step_seconds = self.clock.now() - begun
         return residuals
+
+    def factor(self) -> float:
+        """Share of the peak rates for the next step."""
+        if self.clock.finish is None:
+            self._rate = self.recipe.factor(self.clock.cycle_share)
+            return self._rate * self.back_off
+        return self._rate * (1 - self.clock.finishing) * self.back_off
 
     @torch.no_grad()
     def evaluate(self) -> Best:
@@ -279,6 +286,7 @@ def fit(
 def teach(run: Run, best: Best) -> str:
     """Steps until the budget, the target or perfection; keeps ``best`` current in place. Returns how it ended."""
     clock = run.clock
+    cycle, cycle_error = 0, best.error
     for indices, weights in run.batches():
         if run.stop():
             _keep(best, run.evaluate())
@@ -288,10 +296,13 @@ def teach(run: Run, best: Best) -> str:
         residuals = run.step(indices, weights)
         if clock.step % LOOK_EVERY == 0 and not bool(residuals.isfinite().all()):
             run.retreat(best)
-        if run.evaluation_due():
+        cycle_ended = clock.cycle != cycle
+        if run.evaluation_due() or cycle_ended:
             found = run.evaluate()
-            if not found.error <= EXPLODED * best.error:
+            if not found.error <= EXPLODED * cycle_error:
                 run.retreat(best)
+            cycle_error = run.constant_error if cycle_ended else min(cycle_error, found.error)
+            cycle = clock.cycle
             _keep(best, found)
             if run.perfect(best):
                 return "perfect"

@@ -79,6 +79,27 @@ def test_a_step_that_would_end_too_late_is_not_started():
     assert clock.over
 
 
+def test_without_a_target_there_is_one_cycle():
+    hand = Hand()
+    clock = Clock(Budget(10.0), hand, 0.0)
+    hand.time = 7.0
+    assert (clock.cycle, clock.cycle_share) == (0, pytest.approx(0.7))
+
+
+def test_with_a_target_each_cycle_is_twice_as_long_and_the_last_ends_with_the_budget():
+    hand = Hand()
+    clock = Clock(Budget(126.0, None, 99.0), hand, 0.0)
+    seen = []
+    for second in range(63):
+        hand.time = 2.0 * second
+        seen.append(clock.cycle)
+    assert [seen.count(k) for k in range(6)] == [1, 2, 4, 8, 16, 32]
+    hand.time = 4.0
+    assert clock.cycle_share == pytest.approx(0.5)
+    hand.time = 126.0
+    assert (clock.cycle, clock.cycle_share) == (5, 1.0)
+
+
 def test_after_the_target_a_tenth_is_left_and_progress_runs_to_the_end():
     hand = Hand()
     clock = Clock(Budget(1000.0), hand, 0.0)
@@ -87,6 +108,7 @@ def test_after_the_target_a_tenth_is_left_and_progress_runs_to_the_end():
     assert clock.progress == pytest.approx(0.1)
     hand.time = 105.0
     assert clock.progress == pytest.approx(0.55)
+    assert clock.finishing == pytest.approx(0.5)
     hand.time = 110.0
     assert clock.over
 

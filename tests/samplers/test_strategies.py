@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 from conftest import image_signal
-from test_contract import learner, selections
+from test_samplers import learner, selections
 
 from inrfit.samplers import Int, Nint, Uniform
 from inrfit.samplers.int import current_ratio

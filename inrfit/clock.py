@@ -64,11 +64,11 @@ class Clock:
     @property
     def cycle_share(self) -> float:
         """How far the running cycle is, 0 to 1."""
-        return self._parts / 2**self.cycle - 1
+        return self._parts / 2.0**self.cycle - 1
 
     @property
     def _parts(self) -> float:
-        return 1 + self.progress * (2**self.cycles - 1)
+        return 1 + self.progress * (2.0**self.cycles - 1)
 
     @property
     def cycles(self) -> int:

@@ -35,6 +35,9 @@ EXPLODED = 4.0
 LOOK_EVERY = 16
 """Steps between two looks for non-finite residuals (on CUDA each look waits for the device)."""
 
+POOL_SHARE = 0.25
+"""Largest share of a budget in seconds spent on drawing points."""
+
 REPORT_SECONDS = 0.1
 
 
@@ -111,9 +114,9 @@ class Run:
         stop: Callable[[], bool],
     ) -> None:
         generator = torch.Generator().manual_seed(seed)
-        self.signal = signal.renew(generator) if signal.renew else signal
         self.sampler, self.recipe, self.clock = sampler, recipe, clock
         self.report, self.stop = report, stop
+        self.signal = signal.renew(generator, self._more) if signal.renew else signal
         self.modality = MODALITIES[signal.modality]
         self.samples = self.signal.on(device)
         self.subset = stratified(self.signal.n, EVALUATED).to(device)
@@ -133,6 +136,11 @@ class Run:
         self.notes: list[str] = []
         self._reported = -1.0
         self._rate = 0.0
+
+    def _more(self) -> bool:
+        """Whether to draw more points before the first step."""
+        limit = self.clock.budget.seconds
+        return not self.stop() and (limit is None or self.clock.seconds < POOL_SHARE * limit)
 
     def _tick(self) -> None:
         """Called between chunks of anything long."""

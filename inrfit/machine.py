@@ -38,6 +38,14 @@ def keep_freed_memory() -> None:
         return
 
 
+def wait_politely() -> None:
+    """Lets idle OpenMP threads sleep sooner: where another program wants the cores, threads that spin for each other
+    cost more than they compute (steps 1.4 times as fast on two cores with one busy, 3 % slower on quiet ones).
+    Must come before torch is imported; what the user has set stands. For the command line only."""
+    if not {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"} & set(os.environ):
+        os.environ["GOMP_SPINCOUNT"] = "20000"
+
+
 def physical_memory() -> int:
     """Bytes of memory this machine has."""
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

@@ -16,7 +16,7 @@ from .signal import Signal
 
 BATCH = 4096
 ADAM_RATE = 5e-4
-MUON_RATE = 1.5e-3
+MUON_RATE = 1.2e-3
 WARM_UP = 0.02
 LAST_FACTOR = 0.0
 

@@ -37,6 +37,7 @@ def decode(  # one option a line: long by nature
     force: Annotated[bool, typer.Option("-f", "--force", help="Replace an existing output.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a model on stdout.")] = False,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Errors only.")] = False,
+    max_bytes: Annotated[int, typer.Option(help="Largest model file, bytes.")] = LIMITS.max_bytes,
     max_output: Annotated[int, typer.Option(help="Largest decoded signal, bytes.")] = LIMITS.max_output,
 ) -> int:
     """Write each field as the kind of file it came from.
@@ -44,7 +45,10 @@ def decode(  # one option a line: long by nature
     Example: inrfit decode photo.png.safetensors
     """
     from ..interrupts import catching
+    from ..machine import wait_politely
     from ..modalities import Request
+
+    wait_politely()
 
     console = Console(-1 if quiet else 0, as_json)
     request = Request(_size(size), scale, rate, resolution)
@@ -52,6 +56,7 @@ def decode(  # one option a line: long by nature
         raise UsageError("--size and --scale exclude each other", "option")
     if output is not None and len(models) > 1 and not os.path.isdir(output):
         raise UsageError(f"-o {output}: several models need an existing folder", "output")
+    limits = Limits(max_bytes=max_bytes, max_output=max_output)
     codes = []
     with catching((signal.SIGINT, signal.SIGTERM, signal.SIGHUP)) as stop:
         for model in models:
@@ -63,7 +68,7 @@ def decode(  # one option a line: long by nature
                     device,
                     threads,
                     force,
-                    Limits(max_output=max_output),
+                    limits,
                     console,
                     stop,
                 )

@@ -66,7 +66,7 @@ def encode(  # one option a line: long by nature
     seed: Annotated[
         int,
         typer.Option(
-            help="Seed of weights and draws. With a budget in steps alone, same seed and threads, same weights."
+            help="Seed of weights and draws. Same seed, threads and a budget in steps alone: same weights; with seconds they differ."
         ),
     ] = 0,
     kind: Annotated[
@@ -97,10 +97,11 @@ def encode(  # one option a line: long by nature
     Example: inrfit encode photo.png --sampler nint --budget 60s
     """
     from ..codec import Settings
-    from ..machine import keep_freed_memory
+    from ..machine import keep_freed_memory, wait_politely
     from ..options import parse_pairs
 
     keep_freed_memory()
+    wait_politely()
 
     console = Console(-1 if quiet else int(verbose), as_json)
     settings = Settings(

@@ -15,6 +15,7 @@ from .console import Console, number, out, quality_words
 def info(
     models: Annotated[list[str], typer.Argument(help="Fields written by encode.", show_default=False)],
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a model.")] = False,
+    max_bytes: Annotated[int, typer.Option(help="Largest model file, bytes.")] = Limits().max_bytes,
 ) -> int:
     """Print header, sizes, how the budget was spent and the quality of each field.
 
@@ -26,7 +27,7 @@ def info(
     codes = []
     for model in models:
         try:
-            artifact = load(model, Limits())
+            artifact = load(model, Limits(max_bytes=max_bytes))
         except InrfitError as error:
             console.failed(model, error)
             codes.append(error.exit_code)

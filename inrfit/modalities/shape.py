@@ -8,7 +8,7 @@ divided by it. Inside is where the winding number is above 1/2, which also decid
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
@@ -21,7 +21,7 @@ from ..errors import Diverged, InrfitError, UnreadableFile, UsageError, printabl
 from ..limits import Limits
 from ..options import setting
 from ..signal import IDENTITY, Grid, Scale, Signal
-from .mesh import INSIDE, Mesh, Placed, chamfer, encoded, on_surface, place, trees
+from .mesh import CALL, INSIDE, Mesh, Placed, chamfer, encoded, on_surface, place, trees
 from .meshfile import READ, foreign, signature
 from .meshfile import read as read_file
 
@@ -130,16 +130,23 @@ def _renew(
     pool: int,
     generation: int,
     generator: torch.Generator,
+    more: Callable[[], bool],
 ) -> Signal:
-    """A fresh pool of ``pool`` points with their values, drawn from ``generator`` alone."""
+    """A fresh pool of ``pool`` points with their values, drawn from ``generator`` alone; a smaller one, of the same
+    kind, when ``more`` says no between two calls of the search structures."""
     points = _draw(mesh, pool, generator)
     search, sdf = trees(mesh), meta["target"] == "sdf"
-    exact = points.astype(np.float64)
-    if sdf:
-        values = (search.signed_distance(exact) / meta["band"]).clip(-1, 1)
-        samples: npt.NDArray[Any] = values.astype(np.float32)
-    else:
-        samples = (search.winding(exact) > INSIDE).astype(np.uint8)
+    pieces: list[npt.NDArray[Any]] = []
+    for start in range(0, pool, CALL):
+        if start and not more():
+            break
+        exact = points[start : start + CALL].astype(np.float64)
+        if sdf:
+            pieces.append((search.signed_distance(exact) / meta["band"]).clip(-1, 1).astype(np.float32))
+        else:
+            pieces.append((search.winding(exact) > INSIDE).astype(np.uint8))
+    samples = np.concatenate(pieces)
+    points = points[: len(samples)]
     return Signal(
         modality=NAME,
         samples=samples[:, None],
@@ -154,7 +161,7 @@ def _renew(
 
 
 def _draw(mesh: Mesh, pool: int, generator: torch.Generator) -> npt.NDArray[np.float32]:
-    """Points (pool, 3): near the surface, by area with Gaussian offsets, and uniform in the box."""
+    """Points (pool, 3) in random order: near the surface, by area with Gaussian offsets, and uniform in the box."""
     import torch
 
     like: dict[str, Any] = {"generator": generator, "device": generator.device, "dtype": torch.float64}
@@ -166,7 +173,9 @@ def _draw(mesh: Mesh, pool: int, generator: torch.Generator) -> npt.NDArray[np.f
         pieces.append(on_surface(mesh, draws) + spread * offsets)
     rest = pool - sum(len(piece) for piece in pieces)
     uniform = torch.rand((rest, 3), **like).cpu().numpy()
-    return np.concatenate([*pieces, 2 * uniform - 1]).clip(-1, 1).astype(np.float32)
+    order = torch.randperm(pool, generator=generator, device=generator.device).cpu().numpy()
+    drawn: npt.NDArray[np.float32] = np.concatenate([*pieces, 2 * uniform - 1]).clip(-1, 1).astype(np.float32)[order]
+    return drawn
 
 
 def first_omega(signal: Signal) -> float:

@@ -53,7 +53,7 @@ def obj(mesh: Any, turned: bool = False) -> str:
 
 def drawn(signal: Signal, seed: int = 0) -> Signal:
     assert signal.renew is not None
-    return signal.renew(torch.Generator().manual_seed(seed))
+    return signal.renew(torch.Generator().manual_seed(seed), lambda: True)
 
 
 def silent(share: float) -> None:
@@ -347,9 +347,9 @@ def test_renewing_raises_the_generation_and_changes_the_points() -> None:
     generator = torch.Generator().manual_seed(0)
     signal = load(obj(TORUS), pool=2_000)
     assert signal.renew is not None
-    first = signal.renew(generator)
+    first = signal.renew(generator, lambda: True)
     assert first.renew is not None
-    second = first.renew(generator)
+    second = first.renew(generator, lambda: True)
     assert (signal.generation, first.generation, second.generation) == (0, 1, 2)
     assert not np.array_equal(first.points, second.points)
     assert first.n == second.n == 2_000
@@ -517,3 +517,17 @@ def test_loading_a_mesh_imports_no_torch() -> None:
         "assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], input=obj(BOX).encode(), check=True, timeout=60)
+
+
+def test_a_pool_that_takes_too_long_is_smaller_and_of_the_same_kind(monkeypatch) -> None:
+    monkeypatch.setattr(shape, "CALL", 1000)
+    signal = shape.load(
+        trimesh.creation.icosphere(2).export(file_type="ply"), "x.ply", shape.Options(pool=8000), Limits()
+    )
+    answers = iter([True, False])
+    cut = signal.renew(torch.Generator().manual_seed(0), lambda: next(answers))
+    whole = signal.renew(torch.Generator().manual_seed(0), lambda: True)
+    assert (cut.n, whole.n) == (2000, 8000)
+    assert np.array_equal(cut.samples, whole.samples[:2000])
+    near = [float((np.abs(pool.samples) < 0.5).mean()) for pool in (cut, whole)]
+    assert near[0] == pytest.approx(near[1], abs=0.05)

@@ -84,8 +84,8 @@ class Signal:
     ``samples`` (n, c) are the file's own numbers in the file's own type; ``points`` (n, d), float32, is None for
     a grid signal. ``meta`` is JSON: all that is needed to write the file back. ``notes`` name what cannot be kept.
     A signal of resampled points has ``renew(generator, more) -> Signal``: a new set of points, ``generation`` one
-    higher, which voids whatever was remembered about the old ones; ``more`` is asked between chunks whether to go on. ``reference`` is what quality is measured against
-    where the samples are not enough (the input mesh)."""
+    higher, which voids whatever was remembered about the old ones; ``more`` is asked between chunks whether to go on.
+    ``reference`` is what quality is measured against where the samples are not enough (the input mesh)."""
 
     modality: str
     samples: npt.NDArray[Any]

@@ -66,7 +66,8 @@ def encode(  # one option a line: long by nature
     seed: Annotated[
         int,
         typer.Option(
-            help="Seed of weights and draws. Same seed, threads and a budget in steps alone: same weights; with seconds they differ."
+            help="Seed of weights and draws. Same seed and threads, same weights, with a budget in steps alone; "
+            "with seconds they differ."
         ),
     ] = 0,
     kind: Annotated[

@@ -17,10 +17,11 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from .artifact import Artifact
     from .budget import Budget
-    from .codec import Settings, decode, encode
+    from .codec import decode, encode
     from .errors import InrfitError
     from .limits import Limits
     from .modalities import Request
+    from .plan import Settings
 
 _HOME = {
     "Artifact": "artifact",
@@ -28,7 +29,7 @@ _HOME = {
     "InrfitError": "errors",
     "Limits": "limits",
     "Request": "modalities",
-    "Settings": "codec",
+    "Settings": "plan",
     "decode": "codec",
     "encode": "codec",
     "load": "artifact",

@@ -11,7 +11,7 @@ from typing import Any
 def main() -> None:
     """The console script."""
     arguments = sys.argv[1:]
-    if arguments in (["--version"], ["-V"]):
+    if [word for word in arguments if word != "--debug"] in (["--version"], ["-V"]):
         from . import __version__
 
         sys.stdout.write(f"inrfit {__version__}\n")
@@ -20,7 +20,8 @@ def main() -> None:
         sys.stderr.reconfigure(errors="backslashreplace")
     code = run(arguments)
     try:
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except OSError:
         # stdout is gone: point it away, or the interpreter complains while it shuts down.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -39,8 +40,9 @@ def run(arguments: list[str]) -> int:
     usage_error: Any = typer.BadParameter.__mro__[1]
     click_error: Any = usage_error.__mro__[1]
 
-    debug = "--debug" in arguments
-    arguments = [word for word in arguments if word != "--debug"]
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    debug = "--debug" in arguments[:end]
+    arguments = [word for place, word in enumerate(arguments) if word != "--debug" or place >= end]
     try:
         return int(app(arguments, prog_name="inrfit", standalone_mode=False) or 0)
     except typer.Exit as leave:
@@ -52,7 +54,8 @@ def run(arguments: list[str]) -> int:
     except click_error as error:
         return _fail(error.format_message(), 2, debug)
     except OutputClosed as error:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if sys.stdout is not None:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return error.exit_code
     except InrfitError as error:
         return _fail(str(error), error.exit_code, debug)
@@ -69,11 +72,11 @@ def _command(arguments: list[str]) -> str:
 
 
 def _fail(message: str, code: int, debug: bool) -> int:
-    from .errors import printable
+    from .cli.console import complain
 
     if debug:
         traceback.print_exc()
-    sys.stderr.write(printable(f"inrfit: error: {message}") + "\n")
+    complain(f"inrfit: error: {message}")
     return code
 
 

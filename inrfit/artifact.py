@@ -201,14 +201,17 @@ def load(path: str | os.PathLike[str] | int, limits: Limits = LIMITS) -> Artifac
 
 
 def plain(quality: Mapping[str, Any]) -> dict[str, Any]:
-    """``quality`` as JSON can say it: NaN becomes null, infinity null with ``"perfect": true`` beside it."""
+    """``quality`` without what JSON lacks: infinity and NaN become null; the names of the infinite ones are listed in
+    ``infinite`` (a text, by spaces), so that nothing else is taken for perfect."""
     made: dict[str, Any] = {}
+    infinite = []
     for name, given in quality.items():
         value = given.item() if isinstance(given, np.generic) else given
-        finite = not isinstance(value, float) or math.isfinite(value)
-        made[name] = value if finite else None
+        made[name] = None if isinstance(value, float) and not math.isfinite(value) else value
         if value == math.inf:
-            made["perfect"] = True
+            infinite.append(name)
+    if infinite:
+        made["infinite"] = " ".join(infinite)
     return made
 
 

@@ -41,9 +41,9 @@ def parse(texts: Iterable[str], target: float | None = None) -> Budget:
     steps: int | None = None
     for text in (word for given in texts for word in given.replace(",", " ").split()):
         if re.fullmatch(r"\d+it", text):
-            steps = min(int(text[:-2]), steps or 10**12)
+            steps = int(text[:-2]) if steps is None else min(int(text[:-2]), steps)
         else:
-            seconds = min(parse_seconds(text), seconds or math.inf)
+            seconds = parse_seconds(text) if seconds is None else min(parse_seconds(text), seconds)
     if steps == 0 or seconds == 0:
         raise UsageError("--budget must be more than nothing", "budget")
     if seconds is None and steps is None:
@@ -61,12 +61,13 @@ def parse_seconds(text: str) -> float:
     return sum(float(match[unit] or 0) * size for unit, size in _UNITS.items())
 
 
-def parse_target(text: str) -> float:
-    """``35dB`` -> 35.0; ``0.98`` -> 0.98."""
-    try:
-        value = float(re.sub(r"\s*dB$", "", text, flags=re.IGNORECASE))
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        raise UsageError(f"--target {text}: write a quality, as in 35dB or 0.98", "target")
+def parse_target(target: str | float, unit: str) -> float:
+    """``35dB`` -> 35.0 where ``unit`` is dB; ``0.98`` -> 0.98 where there is none (IoU). A bare number above 1 is
+    taken as dB, for a target of 1 dB nobody wants; anything else raises ``UsageError``."""
+    match = re.fullmatch(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*(dB)?\s*", str(target), re.IGNORECASE)
+    value = float(match[1]) if match else math.nan
+    decibels = match is not None and (match[2] is not None or value > 1)
+    if not match or decibels != (unit == "dB"):
+        example = "35dB" if unit == "dB" else "0.98"
+        raise UsageError(f"--target {target}: write a quality, as in {example} for this kind of file", "target")
     return value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -31,6 +32,9 @@ EVALUATION_SHARE = 0.02
 
 EXPLODED = 4.0
 """An error this many times the best one of the annealing cycle is a divergence, not noise."""
+
+HOPELESS = 1.5
+"""An error this many times that of the best constant means the same."""
 
 LOOK_EVERY = 16
 """Steps between two looks for non-finite residuals (on CUDA each look waits for the device)."""
@@ -66,8 +70,8 @@ class Report:
 
 @dataclass(frozen=True)
 class Fit:
-    """What came out: the best weights seen, how the budget was spent, and how it ended (``budget``, ``target``,
-    ``perfect`` or ``interrupted``)."""
+    """What came out: the best weights seen, how the budget was spent, and how it ended (``budget`` of seconds,
+    ``steps``, ``target``, ``perfect`` or ``interrupted``)."""
 
     field: Field
     signal: Signal
@@ -95,7 +99,7 @@ class Spent:
     evaluate: float = 0.0
     points: int = 0
     points_evaluated: int = 0
-    origin: dict[str, int] = field(default_factory=dict)
+    origin: dict[str, float] = field(default_factory=dict)
 
 
 class Run:
@@ -121,10 +125,12 @@ class Run:
         self.samples = self.signal.on(device)
         self.subset = stratified(self.signal.n, EVALUATED).to(device)
         self.subset_coords, self.subset_values = self.samples.take(self.subset)
+        self.judged = judged_points(self.signal, EVALUATED, device) if self.modality.PROBED else None
         mean = self.subset_values.double().mean(0).float().cpu()
         self.constant_error = float((self.subset_values - mean.to(device)).square().mean())
         weights = spec.settings.initial(spec, generator, mean)
-        if (self.signal.samples == self.signal.samples[:1]).all():
+        self.constant = bool((self.signal.samples == self.signal.samples[:1]).all())
+        if self.constant:
             weights = spec.settings.constant(weights, self.subset_values[0].cpu())
         self.field = Field(spec, weights).to(device)
         self.engine = Engine(self.field, recipe)
@@ -136,6 +142,8 @@ class Run:
         self.notes: list[str] = []
         self._reported = -1.0
         self._rate = 0.0
+        self._selection: Selection | None = None
+        self._points_at_selection = 0
 
     def _more(self) -> bool:
         """Whether to draw more points before the first step."""
@@ -153,9 +161,8 @@ class Run:
         """Points of one step at a time: a stream of shuffled selections, cut into batches of one size; what is left of
         a selection opens the first batch of the next."""
         rest: tuple[Tensor, Tensor | None] | None = None
-        selection: Selection | None = None
         while True:
-            selection = self._select(selection)
+            selection = self._select()
             count = self.learner.n if selection.indices is None else selection.indices.shape[0]
             if self.recipe.batch == 0:
                 indices = self._whole() if selection.indices is None else selection.indices
@@ -183,24 +190,32 @@ class Run:
         weights = None if selection.weights is None else selection.weights[order]
         return selection.indices[order], weights
 
-    def _select(self, previous: Selection | None) -> Selection:
-        """Asks the sampler, off the clock of everything else."""
+    def _select(self) -> Selection:
+        """Asks the sampler, on a stopwatch of its own."""
         begun = self.clock.now()
+        self.settle()
         self.learner.step, self.learner.progress = self.clock.step, self.clock.progress
-        selection = self.sampler.select(self.learner, previous)
+        self._selection = self.sampler.select(self.learner, self._selection)
         self.learner.taught.clear()
-        for name, count in selection.origin.items():
-            self.spent.origin[name] = self.spent.origin.get(name, 0) + count
         self.spent.sampler += self.clock.now() - begun
-        return selection
+        return self._selection
+
+    def settle(self) -> None:
+        """Books the points taught since the last selection to where that selection came from, in its proportions."""
+        points = self.spent.points - self._points_at_selection
+        self._points_at_selection = self.spent.points
+        if self._selection is None:
+            return
+        chosen = max(1, sum(self._selection.origin.values()))
+        for name, count in self._selection.origin.items():
+            self.spent.origin[name] = self.spent.origin.get(name, 0.0) + points * count / chosen
 
     def step(self, indices: Tensor, weights: Tensor | None) -> Tensor:
         """One optimiser step; the residuals before it."""
         begun = self.clock.now()
         coords, values = self.samples.take(indices)
         residuals = self.engine.step(coords, values, weights, self.factor())
-        self.learner.taught.append((indices, residuals))
-        self.learner.points_taught += indices.shape[0]
+        self.learner.remember(indices, residuals)
         self.spent.points += indices.shape[0]
         self.clock.step += 1
         self.clock.step_seconds = self.clock.now() - begun
@@ -219,8 +234,12 @@ class Run:
         begun = self.clock.now()
         predicted = torch.cat([self.field(piece) for piece in self.subset_coords.split(CHUNK // 4)])
         error = float((predicted - self.subset_values).square().mean())
-        quality = self.modality.estimate(predicted, self.subset_values, self.signal.scale)
-        self.spent.points_evaluated += self.subset.shape[0]
+        values = self.subset_values
+        if self.judged is not None:
+            values = self.judged[1]
+            predicted = torch.cat([self.field(piece) for piece in self.judged[0].split(CHUNK // 4)])
+        quality = self.modality.estimate(predicted, values, self.signal.scale)
+        self.spent.points_evaluated += self.subset.shape[0] + (0 if self.judged is None else values.shape[0])
         taken = self.clock.now() - begun
         self.spent.evaluate += taken
         self.clock.reserve = 1.25 * taken + 0.005
@@ -239,7 +258,7 @@ class Run:
 
     def perfect(self, best: Best) -> bool:
         """Nothing is left to learn: every sample decodes exactly."""
-        return best.quality == float("inf") and self.subset.shape[0] == self.signal.n
+        return best.quality == math.inf and (self.constant or self.subset.shape[0] == self.signal.n)
 
     def tell(self, best: Best) -> None:
         """Calls ``report``, at most every tenth of a second."""
@@ -280,6 +299,7 @@ def fit(
         ended = ended or teach(run, best)
     except Stopped:
         ended = "interrupted" if stop() else "budget"
+        _keep(best, run.evaluate())
     run.engine.load(best.weights)
     if best.error > run.constant_error * 1.000001 + 1e-12:
         if ended == "interrupted":
@@ -307,7 +327,7 @@ def teach(run: Run, best: Best) -> str:
         cycle_ended = clock.cycle != cycle
         if run.evaluation_due() or cycle_ended:
             found = run.evaluate()
-            if not found.error <= EXPLODED * cycle_error:
+            if not found.error <= min(EXPLODED * cycle_error, HOPELESS * run.constant_error):
                 run.retreat(best)
             cycle_error = run.constant_error if cycle_ended else min(cycle_error, found.error)
             cycle = clock.cycle
@@ -318,7 +338,9 @@ def teach(run: Run, best: Best) -> str:
                 clock.finish_soon()
         run.tell(best)
     _keep(best, run.evaluate())
-    return "target" if clock.finish is not None else "budget"
+    if clock.finish is not None:
+        return "target"
+    return "steps" if clock.step == clock.budget.steps else "budget"
 
 
 def _keep(best: Best, found: Best) -> None:
@@ -330,6 +352,7 @@ def _keep(best: Best, found: Best) -> None:
 def summary(run: Run) -> dict[str, Any]:
     """How the budget was spent, as JSON."""
     learner = run.learner
+    run.settle()
     return {
         "fit_seconds": run.clock.seconds,
         "prepare_seconds": run.spent.prepare,
@@ -339,18 +362,29 @@ def summary(run: Run) -> dict[str, Any]:
         "points": run.spent.points,
         "scoring_passes": learner.scoring_passes,
         "scoring_points": learner.points_scored,
-        "origin": dict(run.spent.origin),
+        "origin": {name: round(count) for name, count in run.spent.origin.items()},
     }
 
 
 def stratified(n: int, count: int) -> Tensor:
-    """``count`` indices spread evenly over 0..n-1, one from the middle region of each stratum, the same ones always:
-    the offset inside the stratum runs through a golden-ratio sequence, so no raster column is favoured."""
+    """``count`` distinct indices spread evenly over 0..n-1, one of each stratum, the same ones always: the offset
+    inside the stratum runs through a golden-ratio sequence, so that no raster column is favoured."""
     if n <= count:
         return torch.arange(n)
-    strata = torch.arange(count, dtype=torch.float64)
-    offsets = (strata * 0.6180339887498949) % 1.0
-    return ((strata + offsets) * (n / count)).long().clamp_(max=n - 1)
+    strata = torch.arange(count)
+    first, after = strata * n // count, (strata + 1) * n // count
+    offsets = (strata.double() * 0.6180339887498949) % 1.0
+    return first + (offsets * (after - first)).long()
+
+
+def judged_points(signal: Signal, count: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Coordinates and values at ``count`` fixed points that stand for the whole signal: stratified samples of it, or
+    what the modality says where its samples are drawn unevenly (a shape's lie near its surface)."""
+    modality = MODALITIES[signal.modality]
+    if modality.PROBED:
+        coords, values = modality.probe(signal, count)
+        return torch.from_numpy(coords).to(device), torch.from_numpy(values).to(device)
+    return signal.on(device).take(stratified(signal.n, count).to(device))
 
 
 def _joined(

@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 
@@ -15,14 +15,34 @@ class Stop:
 
     def __init__(self) -> None:
         self.signal: int | None = None
+        self.raising = False
 
     def __call__(self) -> bool:
         return self.signal is not None
+
+    @contextmanager
+    def at_once(self) -> Iterator[None]:
+        """Inside, a signal raises ``KeyboardInterrupt`` where it falls: for reading, which may wait for ever and where
+        there is nothing to keep."""
+        self.raising = True
+        try:
+            if self.signal is not None:
+                raise KeyboardInterrupt
+            yield
+        finally:
+            self.raising = False
 
     @property
     def code(self) -> int:
         """128 + signal number."""
         return 128 + (self.signal or 0)
+
+
+def show_cursor() -> None:
+    """Gives a terminal its cursor back, which a progress bar had hidden."""
+    with suppress(OSError):
+        if os.isatty(2):
+            os.write(2, b"\x1b[?25h")
 
 
 @contextmanager
@@ -33,13 +53,18 @@ def catching(signals: Iterable[int] = (signal.SIGINT,)) -> Iterator[Stop]:
 
     def handler(number: int, frame: FrameType | None) -> None:
         if stop.signal is not None:
+            show_cursor()
             os._exit(128 + number)
         stop.signal = number
+        if stop.raising:
+            raise KeyboardInterrupt
 
     if threading.current_thread() is not threading.main_thread():
         yield stop
         return
-    before = {number: signal.signal(number, handler) for number in signals}
+    # A signal that is ignored stays ignored: nohup means it.
+    heeded = [number for number in signals if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, handler) for number in heeded}
     try:
         yield stop
     finally:

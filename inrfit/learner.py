@@ -15,6 +15,8 @@ from .signal import CHUNK, Samples
 SMALLEST_POOL = 16_384
 """A scoring pass over fewer points is not worth making (unless the signal itself is smaller)."""
 
+REMEMBERED = 1 << 21
+
 TEACHING_COST = 3.0
 """A taught point in forward passes: forward 1, backward 2."""
 
@@ -23,8 +25,8 @@ class Learner:
     """A read-only view of the fit. Costs are counted in *forward points* (one point through the field once), never in
     seconds, so that what a sampler decides is the same on every run.
 
-    ``taught`` holds (indices, residuals) of every batch since the last selection (free); ``renewed`` is True when
-    the points behind the indices are new ones, which voids maps kept of the old ones."""
+    ``taught`` holds (indices, residuals) of the batches since the last selection (free), of a long one the last
+    REMEMBERED points."""
 
     def __init__(self, field: Field, samples: Samples, generator: torch.Generator, precision: torch.dtype) -> None:
         self.field = field
@@ -34,7 +36,6 @@ class Learner:
         self.step = 0
         self.progress = 0.0
         self.taught: list[tuple[Tensor, Tensor]] = []
-        self.renewed = False
         self.points_taught = 0
         self.forwards_scored = 0.0
         self.scoring_passes = 0
@@ -51,6 +52,13 @@ class Learner:
         """Where indices and residuals live."""
         return self.samples.raw.device
 
+    def remember(self, indices: Int[Tensor, "k"], residuals: Float[Tensor, "k c"]) -> None:
+        """Called by the fit after every step."""
+        self.points_taught += indices.shape[0]
+        self.taught.append((indices, residuals))
+        if len(self.taught) * indices.shape[0] > REMEMBERED and len(self.taught) > 1:
+            self.taught.pop(0)
+
     def uniform(self, count: int) -> Float[Tensor, "k"]:
         """Numbers in [0, 1)."""
         return torch.rand(count, generator=self.generator, device=self.device)
@@ -62,23 +70,21 @@ class Learner:
     def draw(self, count: int, without: Int[Tensor, "m"] | None = None) -> Int[Tensor, "k"]:
         """``count`` distinct random indices (all that are left, if fewer), none of them in ``without``.
 
-        Small shares of a long signal are drawn by rejection, in time and memory of the share, not of the signal."""
+        Small shares of a long signal are drawn one of each stratum, which costs the share and not the signal."""
         barred = 0 if without is None else without.shape[0]
         count = min(count, self.n - barred)
-        if count * 4 > self.n - barred or self.n <= SMALLEST_POOL:
-            free = torch.ones(self.n, dtype=torch.bool, device=self.device)
-            if without is not None:
-                free[without] = False
+        free = torch.ones(self.n, dtype=torch.bool, device=self.device)
+        if without is not None:
+            free[without] = False
+        strata = count + barred
+        if strata * 4 > self.n:
             rest = free.nonzero().squeeze(1)
-            return rest[self.permutation(rest.shape[0])[:count]]
-        barred_indices = torch.empty(0, dtype=torch.int64, device=self.device) if without is None else without
-        found = barred_indices
-        while found.shape[0] - barred < count:
-            missing = count + barred - found.shape[0]
-            shape = (missing + missing // 3 + 64,)
-            more = torch.randint(self.n, shape, generator=self.generator, device=self.device)
-            found = _first_seen(torch.cat([found, more]))
-        return found[barred : barred + count]
+        else:
+            first = torch.arange(strata + 1, device=self.device) * self.n // strata
+            within = self.uniform(strata).double() * (first[1:] - first[:-1])
+            rest = first[:-1] + within.long().minimum(first[1:] - first[:-1] - 1)
+            rest = rest[free[rest]]
+        return rest[self.permutation(rest.shape[0])[:count]]
 
     def pool(self, cost: float, share: float) -> Int[Tensor, "k"] | None:
         """Random points for a scoring pass of ``cost`` forward points each, as many as keep all scoring within
@@ -144,7 +150,9 @@ class Learner:
         def at(w: Mapping[str, Tensor]) -> Tensor:
             return self.field.architecture.forward(w, coords, self.precision)
 
-        moved: Tensor = torch.func.jvp(at, (dict(weights),), (dict(v),))[1]
+        with warnings.catch_warnings():  # torch's forward mode uses a part of torch that torch has deprecated
+            warnings.simplefilter("ignore", DeprecationWarning)
+            moved: Tensor = torch.func.jvp(at, (dict(weights),), (dict(v),))[1]
         self.tick()
         return moved.float().square().sum(-1)
 
@@ -164,20 +172,3 @@ class Learner:
         self.forwards_scored += cost * points
         self.points_scored += points
         self.scoring_passes += 1
-
-
-def warm_up() -> None:
-    """Makes torch load its forward-mode derivatives (a quarter of a second), so that no budget pays for it."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        torch.func.jvp(torch.sin, (torch.zeros(1),), (torch.ones(1),))
-
-
-def _first_seen(indices: Tensor) -> Tensor:
-    """``indices`` without repeats, in the order of their first appearance."""
-    ordered, order = indices.sort(stable=True)
-    first = torch.ones_like(ordered, dtype=torch.bool)
-    first[1:] = ordered[1:] != ordered[:-1]
-    keep = torch.zeros_like(first)
-    keep[order[first]] = True
-    return indices[keep]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -43,7 +44,7 @@ def si_snr(decoded: Array, source: Array) -> float:
     nan when a channel is silent."""
     found = []
     for a, b in zip(decoded.reshape(len(decoded), -1).T, source.reshape(len(source), -1).T, strict=True):
-        estimate, target = a - a.mean(dtype=np.float64), b - b.mean(dtype=np.float64)
+        estimate, target = a.astype(np.float64) - a.mean(dtype=np.float64), b - b.mean(dtype=np.float64)
         energy = float(target @ target)
         if energy == 0:
             return math.nan
@@ -66,10 +67,10 @@ RADIUS = 5
 """Of SSIM's window: 3.5 sigma, rounded."""
 
 
-def ssim(decoded: Array, source: Array) -> float:
+def ssim(decoded: Array, source: Array, tick: Callable[[float], None] = lambda share: None) -> float:
     """Structural similarity (Wang et al. 2004) of images (h, w, c): Gaussian window, sigma 1.5, K1 = 0.01, K2 = 0.03,
     range 255, population covariance, channels averaged; nan for an image below 11 pixels on a side, where the window
-    does not fit. Computed in bands of rows that overlap by the window: equal to the whole."""
+    does not fit. Computed in bands of rows that overlap by the window: equal to the whole; ``tick`` comes between."""
     from skimage.metrics import structural_similarity
 
     height = decoded.shape[0]
@@ -89,5 +90,6 @@ def ssim(decoded: Array, source: Array) -> float:
             use_sample_covariance=False,
         )
         total += float(value) * (stop - start)
+        tick(stop / height)
     mean: float = total / (height - 2 * RADIUS)
     return mean

@@ -14,8 +14,8 @@ from . import __version__
 if TYPE_CHECKING:
     import torch
 
-    from .codec import Plan
     from .fit import Fit
+    from .plan import Plan
     from .recipe import Recipe
 
 

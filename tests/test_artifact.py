@@ -571,14 +571,14 @@ def test_long_notes_do_not_cost_a_finished_fit():
 def test_quality_is_what_json_can_say():
     assert plain({"psnr": math.inf, "iou": math.nan, "ssim": np.float32(0.5), "n": np.int64(3)}) == {
         "psnr": None,
-        "perfect": True,
         "iou": None,
         "ssim": 0.5,
         "n": 3,
+        "infinite": "psnr",
     }
     assert plain({"low": -math.inf, "estimate": False}) == {"low": None, "estimate": False}
     again = Artifact.from_bytes(made().with_quality({"psnr": math.inf}).to_bytes())
-    assert again.quality == {"psnr": None, "perfect": True}
+    assert again.quality == {"psnr": None, "infinite": "psnr"}
 
 
 def test_size_and_bits_per_sample_are_the_files():

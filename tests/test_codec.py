@@ -13,7 +13,7 @@ import pytest
 from conftest import picture
 
 import inrfit
-from inrfit import codec
+from inrfit import judge
 from inrfit.errors import NotEnoughMemory, RefusedInput, UsageError
 from inrfit.modalities import image
 
@@ -119,13 +119,13 @@ def test_works_outside_the_main_thread(png):
 def test_a_one_colour_picture_is_perfect():
     made = inrfit.encode(np.full((9, 9, 3), 40, np.uint8), **QUICK)
     assert made.quality["psnr"] is None
-    assert made.quality["perfect"] is True
+    assert made.quality["infinite"] == "psnr"
     assert (made.decode() == 40).all()
 
 
 def test_long_signals_are_measured_by_a_sample(png, monkeypatch):
-    monkeypatch.setattr(codec, "FULL_CHECK", 100)
-    monkeypatch.setattr(codec, "SAMPLED", 300)
+    monkeypatch.setattr(judge, "FULL_CHECK", 100)
+    monkeypatch.setattr(judge, "SAMPLED", 300)
     sampled = inrfit.encode(png, **QUICK)
     assert sampled.quality["estimate"] is True
     assert sampled.quality["samples"] == 300
@@ -135,7 +135,7 @@ def test_long_signals_are_measured_by_a_sample(png, monkeypatch):
 
 
 def test_a_signal_too_large_for_the_machine_is_refused_before_the_fit(png, monkeypatch):
-    monkeypatch.setattr(codec, "physical_memory", lambda: 100_000_000)
+    monkeypatch.setattr("inrfit.plan.physical_memory", lambda: 100_000_000)
     with pytest.raises(NotEnoughMemory):
         inrfit.encode(png, **QUICK)
 

@@ -38,6 +38,11 @@ def test_a_target_alone_has_ten_minutes():
     assert budget.parse(["60s"], 35.0) == Budget(60.0, None, 35.0)
 
 
+def test_no_budget_is_forgotten():
+    with pytest.raises(UsageError):
+        budget.parse(["0it", "5it"])
+
+
 @pytest.mark.parametrize("text", ["60", "", "s", "-5s", "1e3s", "5x", "it", "0s", "0it", "60 s"])
 def test_other_words_are_refused(text):
     with pytest.raises(UsageError):
@@ -45,11 +50,21 @@ def test_other_words_are_refused(text):
 
 
 def test_targets_are_read():
-    assert budget.parse_target("35dB") == budget.parse_target("35 db") == 35.0
-    assert budget.parse_target("0.98") == 0.98
-    for text in ("good", "nan", "inf", ""):
+    assert (
+        budget.parse_target("35dB", "dB") == budget.parse_target("35 db", "dB") == budget.parse_target(35, "dB") == 35
+    )
+    assert budget.parse_target("0.98", "") == 0.98
+    for text, unit in (
+        ("good", "dB"),
+        ("nan", "dB"),
+        ("", ""),
+        ("30dB", ""),
+        ("30", ""),
+        ("0.98", "dB"),
+        ("-3dB", "dB"),
+    ):
         with pytest.raises(UsageError):
-            budget.parse_target(text)
+            budget.parse_target(text, unit)
 
 
 class Hand:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
@@ -34,8 +35,7 @@ class Console:
     def say(self, text: str, level: int = 0) -> None:
         """One line on stderr, unless that is quieter than asked for."""
         if level <= self.level:
-            sys.stderr.write(printable(text) + "\n")
-            sys.stderr.flush()
+            complain(text)
 
     def warn(self, source: str, text: str) -> None:
         """One warning line."""
@@ -48,13 +48,24 @@ class Console:
 
     def failed(self, source: str, error: InrfitError) -> None:
         """One line on stderr, and the JSON object of a failure."""
-        sys.stderr.write(printable(f"inrfit: error: {source}: {error}" if source else f"inrfit: error: {error}") + "\n")
+        complain(f"inrfit: error: {source}: {error}" if source else f"inrfit: error: {error}")
+        if error.reason == "stdout":
+            return
         record = {"code": error.exit_code, "reason": error.reason, "message": str(error)}
         self.result({"ok": False, "source": source or None, "error": record})
 
 
+def complain(text: str) -> None:
+    """One line on stderr, as far as there is one: a message must never decide the fate of the work."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        sys.stderr.write(printable(text) + "\n")
+        sys.stderr.flush()
+
+
 def out(text: str) -> None:
     """Text on stdout, written through at once; a full or closed stdout is an error like any other."""
+    if sys.stdout is None:
+        raise OutputClosed("standard output was closed", "stdout")
     try:
         sys.stdout.write(text)
         sys.stdout.flush()
@@ -68,6 +79,8 @@ def finite(value: Any) -> Any:
     """JSON without non-finite numbers: they become null."""
     if isinstance(value, float) and not math.isfinite(value):
         return None
+    if isinstance(value, str):  # a file name that is not UTF-8: bytes that JSON cannot carry are escaped
+        return value.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     if isinstance(value, Mapping):
         return {str(key): finite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -126,7 +139,7 @@ class FitProgress:
 
 def interactive() -> bool:
     """Whether stderr is a terminal that can redraw a line."""
-    return sys.stderr.isatty() and os.environ.get("TERM", "") not in ("", "dumb")
+    return sys.stderr is not None and sys.stderr.isatty() and os.environ.get("TERM", "") not in ("", "dumb")
 
 
 def quality_words(quality: Mapping[str, Any]) -> str:
@@ -144,14 +157,14 @@ def quality_words(quality: Mapping[str, Any]) -> str:
     words = []
     for key, name in names.items():
         if key in quality:
-            words.append(f"{name} {number(quality[key], bool(quality.get('perfect')))}{units.get(key, '')}")
+            words.append(f"{name} {number(quality[key], key in quality.get('infinite', ''))}{units.get(key, '')}")
     if quality.get("estimate"):
         words.append(f"estimated from {quality.get('samples'):,} samples")
     return ", ".join(words)
 
 
-def number(value: float | None, perfect: bool = False) -> str:
-    """Four significant digits; null is ``inf`` for a perfect copy, else ``undefined``."""
+def number(value: float | None, infinite: bool = False) -> str:
+    """Four significant digits; null is ``inf`` or ``undefined``."""
     if value is None or value != value:
-        return "inf" if perfect else "undefined"
+        return "inf" if infinite else "undefined"
     return f"{value:.2f}" if abs(value) >= 10 else f"{value:.4g}"

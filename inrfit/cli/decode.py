@@ -57,6 +57,7 @@ def decode(  # one option a line: long by nature
     if output is not None and len(models) > 1 and not os.path.isdir(output):
         raise UsageError(f"-o {output}: several models need an existing folder", "output")
     limits = Limits(max_bytes=max_bytes, max_output=max_output)
+    refuse_twins(models, output)
     codes = []
     with catching((signal.SIGINT, signal.SIGTERM, signal.SIGHUP)) as stop:
         for model in models:
@@ -78,7 +79,7 @@ def decode(  # one option a line: long by nature
             except InrfitError as error:
                 console.failed(model, error)
                 codes.append(error.exit_code)
-            except _Interrupted:
+            except (_Interrupted, KeyboardInterrupt):
                 return int(stop.code)
     if len(codes) == 1:
         return codes[0]
@@ -102,7 +103,8 @@ def run(
     from ..machine import limited_threads
     from ..modalities import MODALITIES
 
-    artifact = load(model, limits)
+    with stop.at_once():
+        artifact = load(model, limits)
     modality = MODALITIES[artifact.modality]
     suffix, note = modality.suffix(artifact.meta)
     target = name_of(model, output, suffix)
@@ -128,6 +130,17 @@ def run(
     files.write(target, data, force)
     console.say(f"{model} -> {target}: {modality.describe(artifact.meta)}, {len(data):,} bytes")
     console.result({"ok": True, "source": model, "output": target, "bytes": len(data), "quality": artifact.quality})
+
+
+def refuse_twins(models: list[str], output: str | None) -> None:
+    """Two models whose decoded files would have one name, found before any is decoded."""
+    seen: dict[str, str] = {}
+    for model in models:
+        if model == "-" and (output is None or os.path.isdir(output)):
+            raise UsageError("standard input needs -o FILE", "output")
+        twin = seen.setdefault(os.path.realpath(name_of(model, output, "")), model)
+        if twin is not model:
+            raise UsageError(f"{twin} and {model} have the same output", "same-output")
 
 
 def name_of(model: str, output: str | None, suffix: str) -> str:

@@ -12,9 +12,18 @@ from typing import Annotated, Any
 
 import typer
 
-from ..errors import InrfitError, NotEnoughMemory, OutputClosed, UsageError, printable
+from ..errors import (
+    InrfitError,
+    NotEnoughMemory,
+    OutputClosed,
+    OutputExists,
+    UnwritableOutput,
+    UsageError,
+    printable,
+)
+from ..interrupts import Stop, catching
 from ..limits import Limits
-from .console import Console, FitProgress, quality_words
+from .console import Console, FitProgress, out, quality_words
 
 LIMITS = Limits()
 SUFFIX = ".safetensors"
@@ -97,9 +106,9 @@ def encode(  # one option a line: long by nature
 
     Example: inrfit encode photo.png --sampler nint --budget 60s
     """
-    from ..codec import Settings
     from ..machine import keep_freed_memory, wait_politely
     from ..options import parse_pairs
+    from ..plan import Settings
 
     keep_freed_memory()
     wait_politely()
@@ -110,7 +119,6 @@ def encode(  # one option a line: long by nature
         batch if batch in ("auto", "selection") else _count(batch), lr, device, precision, threads, seed, kind, verify,
         Limits(max_bytes, max_pixels, max_samples, max_channels, max_faces),
     )  # fmt: skip
-    settings.parsed_budget()
     jobs = list_jobs(sources, output, console)
     codes = run_jobs(jobs, settings, console, force, dry_run)
     if len(jobs) == 1 or codes[-1] >= 128:
@@ -152,7 +160,10 @@ def list_jobs(sources: Iterable[str], output: str | None, console: Console) -> l
             target = os.path.join(output, os.path.basename(file) + SUFFIX) if into_folder else output
         jobs.append(Job(file, target))
     seen: dict[str, Job] = {}
+    sources_seen = {os.path.realpath(job.source): job for job in jobs if job.source != "-"}
     for job in jobs:
+        if os.path.realpath(job.output) in sources_seen:
+            raise UsageError(f"{job.output} is a source: it would be replaced by its field", "same-output")
         twin = seen.setdefault(os.path.realpath(job.output), job)
         if twin is not job:
             raise UsageError(f"{twin.name} and {job.name} have the same output {job.output}", "same-output")
@@ -167,29 +178,33 @@ def expand(source: str, console: Console) -> list[str]:
         return [source]
     suffixes = {suffix for modality in MODALITIES.values() for suffix in modality.SUFFIXES}
     found, skipped = [], 0
-    for folder, folders, names in os.walk(source):
+    unreadable: list[OSError] = []
+    for folder, folders, names in os.walk(source, onerror=unreadable.append):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(names):
-            if Path(name).suffix.lower() in suffixes and not name.startswith("."):
-                found.append(os.path.join(folder, name))
+            path = os.path.join(folder, name)
+            if Path(name).suffix.lower() in suffixes and not name.startswith(".") and os.path.isfile(path):
+                found.append(path)
             else:
                 skipped += not name.endswith(SUFFIX)
+    for error in unreadable:
+        console.warn(source, f"{error.filename}: {error.strerror}")
     if skipped:
         console.say(f"inrfit: {source}: {skipped} files of other kinds left out")
     return found
 
 
 def run_jobs(jobs: list[Job], settings: Any, console: Console, force: bool, dry_run: bool) -> list[int]:
-    """Exit code of every job done; an interrupt ends the list."""
-    from ..interrupts import catching
-
+    """Exit code of every job; an interrupt ends the list, and the jobs left get their JSON object all the same."""
     codes = []
     with catching((signal.SIGINT, signal.SIGTERM, signal.SIGHUP)) as stop:
-        for job in jobs:
+        for position, job in enumerate(jobs):
             try:
                 codes.append(run_job(job, settings, console, force, dry_run, stop))
             except OutputClosed:
                 raise
+            except KeyboardInterrupt:
+                codes.append(interrupted(job, console, stop))
             except InrfitError as error:
                 console.failed(job.name, error)
                 codes.append(error.exit_code)
@@ -198,99 +213,143 @@ def run_jobs(jobs: list[Job], settings: Any, console: Console, force: bool, dry_
                 console.failed(job.name, failure)
                 codes.append(failure.exit_code)
             if stop():
+                for left in jobs[position + 1 :]:
+                    interrupted(left, console, stop)
                 codes.append(stop.code)
                 break
     return codes
 
 
-def run_job(job: Job, settings: Any, console: Console, force: bool, dry_run: bool, stop: Any) -> int:
+def interrupted(job: Job, console: Console, stop: Stop) -> int:
+    """Says that nothing was written for ``job``; its exit code."""
+    code = stop.code if stop() else 130
+    message = "interrupted before anything was learned; nothing written"
+    console.say(f"inrfit: {job.name}: {message}", level=-1)
+    error = {"code": code, "reason": "interrupted", "message": message}
+    console.result({"ok": False, "source": job.source, "error": error})
+    return code
+
+
+def run_job(job: Job, settings: Any, console: Console, force: bool, dry_run: bool, stop: Stop) -> int:
     """One source from its bytes to the written field."""
     from .. import codec, files
+    from ..plan import plan
 
     begun = time.monotonic()
     if not dry_run:
         files.check_target(job.output, force)
-        files.sweep(os.path.dirname(job.output) or ".", os.path.basename(job.output))
     if job.source == "-":
         console.say("inrfit: reading standard input")
-    data = files.read(job.source, settings.limits)
-    planned = codec.plan(data, os.path.basename(job.source), settings, begun)
+    with stop.at_once():
+        data = files.read(job.source, settings.limits)
+        planned = plan(data, os.path.basename(job.source), settings, begun)
     del data
     if planned.signal.notes:
         console.warn(job.name, "; ".join(planned.signal.notes))
     if dry_run:
-        show_plan(job, planned, console)
+        show_plan(job, planned, console, force)
         return 0
+    # Room for the weights and the largest header, before the fit and not after it.
+    files.check_target(job.output, force, 4 * planned.spec.parameters + (1 << 20))
+    files.sweep(os.path.dirname(job.output) or ".", os.path.basename(job.output))
     console.say(f"inrfit: {job.name}: fitting ({planned.budget})", level=1)
     progress = FitProgress(console, os.path.basename(job.name))
     try:
-        artifact = codec.carry_out(planned, progress, stop)
-    except KeyboardInterrupt:
-        console.say(f"inrfit: {job.name}: interrupted before anything was learned; nothing written")
-        return int(stop.code)
+        artifact = codec.carry_out(planned, progress, stop, lambda share: progress.share(share, "checking"))
     finally:
         progress.close()
-    written = save(artifact, job.output, force, stop())
-    report(job, written, artifact, console, time.monotonic() - begun)
-    return int(stop.code) if stop() else 0
+    writing = time.monotonic()
+    written = save(artifact, job, force, console)
+    now = time.monotonic()
+    report(job, written, artifact, len(planned.signal.notes), console, now - writing, now - begun)
+    return stop.code if stop() else 0
 
 
-def save(artifact: Any, output: str, force: bool, interrupted: bool) -> str:
-    """Writes the artifact; an interrupted one never replaces an older output. Returns the name written."""
-    if interrupted and os.path.lexists(output):
-        output = output.removesuffix(SUFFIX) + ".interrupted" + SUFFIX
-        force = True
-    artifact.save(output, force)
-    return output
+def save(artifact: Any, job: Job, force: bool, console: Console) -> str:
+    """Writes the artifact and returns the name written. An interrupted fit never replaces an older output; a fit that
+    cannot be written where it should be is written beside it, for it may have taken an hour."""
+    if artifact.provenance["ended"] == "interrupted" and os.path.lexists(job.output):
+        output = free_name(job.output, "interrupted")
+        artifact.save(output)
+        return output
+    try:
+        artifact.save(job.output, force)
+    except (OutputExists, UnwritableOutput) as error:
+        rescue = free_name(job.output, "rescued")
+        try:
+            artifact.save(rescue)
+        except InrfitError:
+            raise error from None
+        console.say(f"inrfit: {job.name}: the finished field was written to {rescue} instead", level=-1)
+        raise
+    return job.output
 
 
-def report(job: Job, output: str, artifact: Any, console: Console, total: float) -> None:
-    """The summary line and the JSON object."""
+def free_name(output: str, word: str) -> str:
+    """``photo.png.interrupted.safetensors``, or with a number, where nothing stands yet."""
+    stem = output.removesuffix(SUFFIX)
+    names = (f"{stem}.{word}{number}{SUFFIX}" for number in ("", *range(2, 1000)))
+    return next(name for name in names if not os.path.lexists(name))
+
+
+def report(
+    job: Job, output: str, artifact: Any, source_notes: int, console: Console, writing: float, total: float
+) -> None:
+    """The summary and the JSON object."""
     spent, provenance = artifact.provenance["spent"], artifact.provenance
     size = os.path.getsize(output)
     console.say(f"{job.name} -> {output}: {quality_words(artifact.quality)}; {size:,} bytes")
     share = spent["sampler_seconds"] / max(spent["fit_seconds"], 1e-9)
     parts = ", ".join(f"{name} {count:,}" for name, count in spent["origin"].items())
     console.say(
-        f"  fit {spent['fit_seconds']:.1f} s ({provenance['ended']}), {spent['steps']:,} steps, "
-        f"{spent['points']:,} points; "
-        f"sampler {provenance['sampler']['name']} {share:.1%} of the fit, {spent['scoring_passes']} scoring passes; "
-        f"selected: {parts}"
+        f"  fit {spent['fit_seconds']:.1f} s ({provenance['ended']}; start-up {spent['startup_seconds']:.1f} s of it), "
+        f"{spent['steps']:,} steps, {spent['points']:,} points; sampler {provenance['sampler']['name']} {share:.1%} of "
+        f"the fit, {spent['scoring_passes']} scoring passes; points by {parts}"
     )
     console.say(
-        f"  outside the budget: start {spent['startup_seconds']:.1f} s, read {spent['read_seconds']:.1f} s, "
-        f"check {spent['check_seconds']:.1f} s; {total:.1f} s in all"
+        f"  outside the budget: read {spent['read_seconds']:.1f} s, check {spent['check_seconds']:.1f} s, "
+        f"write {writing:.1f} s; {total:.1f} s in all"
     )
-    for note in provenance["notes"][len(artifact.provenance["notes"]) - len(provenance["notes"]) :]:
-        console.say(f"  note: {note}", level=1)
+    for note in provenance["notes"][source_notes:]:
+        console.warn(job.name, note)
     if provenance["target_reached"] is False:
         console.warn(job.name, "the target was not reached within the budget")
     record = {"ok": True, "source": job.source, "output": output, "bytes": size, "seconds": round(total, 3)}
-    console.result(record | {"quality": artifact.quality} | dict(provenance))
+    record |= {"write_seconds": round(writing, 3), "quality": artifact.quality, "spent": spent}
+    record |= {"ended": provenance["ended"], "target_reached": provenance["target_reached"]}
+    console.result(record | {"provenance": dict(provenance)})
 
 
-def show_plan(job: Job, planned: Any, console: Console) -> None:
-    """``--dry-run``."""
-    from ..codec import check_memory
+def show_plan(job: Job, planned: Any, console: Console, force: bool) -> None:
+    """``--dry-run``: what was asked for, so on stdout."""
+    from .. import files
+    from ..plan import check_memory
 
     signal, spec = planned.signal, planned.spec
     memory = check_memory(planned)
+    try:
+        files.check_target(job.output, force)
+        problem = None
+    except InrfitError as error:
+        problem = str(error)
     lines = [
-        f"{printable(job.name)} -> {job.output}",
+        f"{job.name} -> {job.output}",
+        *([f"  would fail: {problem}"] if problem else []),
         f"  kept: {planned.modality.describe(signal.meta)}",
         *(f"  not kept: {note}" for note in signal.notes),
         f"  plan: {spec.architecture} {spec.depth}x{spec.width}, {spec.parameters:,} parameters "
-        f"({4 * spec.parameters:,} bytes; the source has {planned.bytes:,}), sampler {planned.settings.sampler}, "
-        f"budget {planned.budget}",
+        f"({4 * spec.parameters:,} bytes; the source has {planned.bytes:,}), {planned.sampler}, "
+        f"batch {planned.settings.batch}, budget {planned.budget}",
         f"  memory: about {memory / 1e9:.1f} GB at most",
     ]
-    for line in lines:
-        console.say(line)
+    if not console.as_json:
+        out("".join(printable(line) + "\n" for line in lines))
     record = {
         "ok": True,
         "source": job.source,
         "output": job.output,
         "dry_run": True,
+        "problem": problem,
         "modality": planned.modality.NAME,
         "signal": dict(signal.meta),
         "samples": signal.n,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Annotated, Any
 
 import typer
@@ -32,7 +31,7 @@ def info(
             console.failed(model, error)
             codes.append(error.exit_code)
             continue
-        size = os.path.getsize(model)
+        size = artifact.stored_bytes
         if as_json:
             console.result(record(model, artifact, size))
         else:
@@ -82,7 +81,7 @@ def rows(artifact: Any, size: int) -> list[tuple[str, str]]:
         ),
         ("source SHA-256", source["sha256"]),
         ("quality", quality_words(artifact.quality)),
-        *((key, number(value)) for key, value in artifact.quality.items() if key in ("bbox_error", "iou_resolution")),
+        *((key, number(artifact.quality[key])) for key in ("bbox_error", "iou_resolution") if key in artifact.quality),
         ("sampler", f"{sampler['name']} {words(sampler['options'])}".rstrip()),
         ("budget", f"{words(budget)}; ended: {provenance['ended']}"),
         ("spent", words({key: value for key, value in spent.items() if key != "origin"})),

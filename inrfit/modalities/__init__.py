@@ -16,6 +16,8 @@ from ..signal import Scale, Signal
 from . import audio, image, shape
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
     from torch import Tensor
 
     from ..fields.field import Field
@@ -43,6 +45,7 @@ class Modality(Protocol):
     WRITES: tuple[str, ...]
     QUALITY: str
     UNIT: str
+    PROBED: bool
     META: Schema
     Options: type[Any]
 
@@ -54,6 +57,10 @@ class Modality(Protocol):
 
     def estimate(self, predicted: Tensor, values: Tensor, scale: Scale) -> float:
         """Quality (QUALITY, in UNIT) of predicted (k, c) against true values, both as the field gives them."""
+
+    def probe(self, signal: Signal, count: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        """Where PROBED: coordinates (k, d) and values (k, c) at about ``count`` fixed points that stand for the whole
+        signal better than its own samples; ``estimate`` is told these."""
 
     def suffix(self, meta: Mapping[str, Any]) -> tuple[str, str | None]:
         """Suffix of the decoded file, and a note when that is not the source's own format."""

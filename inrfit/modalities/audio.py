@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from .. import metrics, schema
 from ..errors import InrfitError, UnreadableFile, UnsupportedInput, UsageError, printable
@@ -31,10 +32,11 @@ NAME = "audio"
 FORMATS: tuple[str, ...] = containers.READ
 QUALITY = "snr"
 UNIT = "dB"
+PROBED = False
 SUFFIXES: tuple[str, ...] = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3")
 WRITES: tuple[str, ...] = (".wav", ".flac", ".ogg")
-LOWEST_OMEGA, HIGHEST_OMEGA = 30.0, 4000.0
-SHARE, QUANTILE = 0.08, 0.95
+LOWEST_OMEGA, HIGHEST_OMEGA = 500.0, 4500.0
+SHARE, QUANTILE = 0.2, 0.95
 """The rule of ``first_omega``."""
 
 META: schema.Schema = {
@@ -174,11 +176,10 @@ def from_array(array: Array, rate: int) -> bytes:
 def first_omega(signal: Signal) -> float:
     """The first layer's frequency factor, in radians per unit of a time axis from -1 to 1.
 
-    0.08 pi f T, where 95 % of the energy lies below f (Hz) and T is the duration (s); a tone of f Hz has
-    pi f T. On 3 to 7 s of speech, piano, trumpet and a band it came within about 2 dB of the best of 300 to
-    8000 (5x256, Adam, batches of 8192, 300 to 400 steps; a bird at 7 kHz learnt nothing at any). 8000 lost 2
-    to 16 dB to 4000 on the three tried: Adam moves the first weights by rate times omega a step, 4 radians
-    there. Hence the upper bound. Silence gets the lower one."""
+    SHARE pi f T, where 95 % of the energy lies below f (Hz) and T is the duration (s): a tone of f Hz has pi f T, and
+    the hidden layers multiply frequencies. Measured by tests/bench/omega.py (docs/benchmarks.md): on speech, piano and
+    an orchestra the SNR still rises at 5,500, on a trumpet it falls from 16.8 dB at 3,500 to 4.5 at 6,000, and at 9,000
+    the piano is lost. Hence the upper bound; the lower one is what short tones like best."""
     window = min(signal.n, 32_768)
     power = np.zeros(window // 2 + 1)
     for start in np.linspace(0, signal.n - window, min(64, -(-signal.n // window))).astype(int):
@@ -200,6 +201,11 @@ def estimate(predicted: Tensor, values: Tensor, scale: Scale) -> float:
     truth = scale.raw(values) * scale.factor
     noise = (scale.raw(predicted) * scale.factor - truth).square().mean().item()
     return metrics.decibels(truth.square().mean().item(), noise) if noise else math.inf
+
+
+def probe(signal: Signal, count: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """Not needed: the samples stand for themselves."""
+    raise NotImplementedError
 
 
 def suffix(meta: Mapping[str, Any]) -> tuple[str, str | None]:

@@ -31,6 +31,7 @@ WRITES: tuple[str, ...] = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".
 SUFFIXES = WRITES
 QUALITY = "psnr"
 UNIT = "dB"
+PROBED = False
 BYTES = Scale("uint8", 2 / 255, -1.0, 0, 255, 1.0)
 
 META: Schema = {
@@ -90,6 +91,11 @@ def estimate(predicted: Tensor, values: Tensor, scale: Scale) -> float:
     """PSNR in dB of the samples as they would be written, clamped and rounded; inf when all are equal."""
     noise = (scale.raw(predicted) - scale.raw(values)).square().mean().item()
     return decibels((scale.high - scale.low) ** 2, noise)
+
+
+def probe(signal: Signal, count: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """Not needed: the samples stand for themselves."""
+    raise NotImplementedError
 
 
 def suffix(meta: Mapping[str, Any]) -> tuple[str, str | None]:
@@ -193,7 +199,7 @@ def measure(field: Field, signal: Signal, tick: Tick) -> dict[str, Any]:
 
     decoded = decode(field, signal.meta, Request(), Limits(max_output=signal.samples.size), tick)
     source = signal.samples.reshape(decoded.shape)
-    found: dict[str, Any] = {"psnr": psnr(decoded, source, 255), "ssim": ssim(decoded, source)}
+    found: dict[str, Any] = {"psnr": psnr(decoded, source, 255), "ssim": ssim(decoded, source, tick)}
     if signal.meta["format"] == "JPEG":
         again = load(write(decoded, signal.meta, ".jpg", Request()), "", Options(), Limits(max_pixels=signal.n))
         found["psnr_in_file"] = psnr(again.samples, signal.samples, 255)

@@ -38,6 +38,7 @@ SUFFIXES: tuple[str, ...] = (".ply", ".obj", ".stl", ".off", ".glb")
 WRITES: tuple[str, ...] = (".ply", ".obj", ".stl")
 QUALITY = "iou"
 UNIT = ""
+PROBED = True
 PADDING = 0.1
 RESOLUTION = 128
 BAND = 0.05
@@ -197,6 +198,18 @@ def estimate(predicted: Tensor, values: Tensor, scale: Scale) -> float:
     return int((inside & true).sum()) / union if union else 1.0
 
 
+def probe(signal: Signal, count: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """Cells of the grid that IoU is stated on, evenly spread, and whether they are inside: the pool lies near the
+    surface and would tell an IoU of its own."""
+    cells = RESOLUTION**3
+    flat = (np.arange(count) * 0.6180339887498949 % 1.0 * cells).astype(np.int64)
+    positions = np.stack(np.unravel_index(flat, (RESOLUTION,) * 3), axis=1)
+    coords = ((2.0 * positions + 1) / RESOLUTION - 1).astype(np.float32)
+    inside = trees(signal.reference).winding(coords.astype(np.float64)) > INSIDE
+    values = np.where(inside, -1.0, 1.0) if signal.meta["target"] == "sdf" else inside
+    return coords, values.astype(np.float32)[:, None]
+
+
 def suffix(meta: Mapping[str, Any]) -> tuple[str, str | None]:
     """The source's own format where it can be written."""
     own = {"PLY": ".ply", "OBJ": ".obj", "STL": ".stl"}.get(meta["format"])
@@ -277,6 +290,7 @@ def measure(field: Field, signal: Signal, tick: Tick) -> dict[str, Any]:
     found = {"iou": metrics.iou(_inside(values, meta), true), "iou_resolution": RESOLUTION}
     try:
         surface = _surface(values, meta)
+        tick(0.9)
         distance = chamfer(mesh, surface, CHAMFER_POINTS) * meta["extent"]
         low, high = mesh.bounds
         box = float(np.abs(surface.bounds - mesh.bounds).max() / (high - low).max())

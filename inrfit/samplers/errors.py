@@ -2,7 +2,7 @@
 
 The papers score the whole signal before every selection, which costs more than the lesson itself (a third of the
 arithmetic of teaching all points). Here the residuals of the points just taught are written back, for nothing, and
-scoring passes are made only as far as ``learner.affordable`` grants. A point never seen counts as harder than any seen
+scoring passes are made only as far as ``learner.pool`` grants. A point never seen counts as harder than any seen
 one, in random order, so that the first selections visit everything once.
 """
 
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 UNSEEN = 1e6
 """Errors from here on stand for points not seen yet; values live in [-1, 1]."""
 
-LONGEST_SORT = 1 << 21
+LONGEST_SORT = 1 << 20
 """Above this many points the hardest are looked for in a random pool of half this size."""
 
 
 def current(learner: Learner, previous: Selection | None) -> Tensor:
     """The map (n,): absolute errors summed over channels (INT and NINT code), updated with what was taught since."""
-    if previous is None or previous.memory["errors"].shape[0] != learner.n or learner.renewed:
+    if previous is None or previous.memory["errors"].shape[0] != learner.n:
         errors = UNSEEN * (1 + learner.uniform(learner.n))
     else:
         errors = previous.memory["errors"]

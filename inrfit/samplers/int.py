@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from ..options import setting
 from . import errors
-from .selection import Selection
+from .selection import Selection, chosen_from
 
 if TYPE_CHECKING:
     from ..learner import Learner
@@ -36,12 +36,12 @@ class Int:
         import torch
 
         known = errors.current(learner, previous)
-        if previous is not None and not learner.renewed:
+        if previous is not None:
             since = learner.step - int(previous.memory["step"])
             if since < self._interval(learner.progress):
                 return previous
         errors.rescore(learner, known, self.scoring)
-        count = max(1, int(current_ratio(self.schedule, self.ratio, learner.progress) * learner.n))
+        count = max(1, int(current_ratio(self.schedule, self.ratio, learner.progress) * chosen_from(learner)))
         indices = errors.hardest(learner, known, count)
         unseen = int((known[indices] >= errors.UNSEEN).sum())
         memory = {"errors": known, "step": torch.tensor(learner.step)}

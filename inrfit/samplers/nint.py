@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from ..options import setting
 from . import errors
-from .selection import Selection
+from .selection import Selection, chosen_from
 from .uniform import deal
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class Nint:
 
     def select(self, learner: Learner, previous: Selection | None) -> Selection:
         """The next mixture."""
-        count = max(1, int(self.ratio * learner.n))
+        count = max(1, int(self.ratio * chosen_from(learner)))
         known = errors.current(learner, previous)
         if self.schedule == "released":
             return self._released(learner, previous, known, count)
@@ -64,17 +64,15 @@ class Nint:
         """The quarter of the last pool with the largest NTK scores, best first, and the stage it was scored in."""
         import torch
 
-        fresh = previous is None or learner.renewed
-        due = fresh or stage > int(previous.memory["scored"])  # type: ignore[union-attr]
+        due = previous is None or stage > int(previous.memory["scored"])
         pool = learner.pool(NTK_COST, self.scoring) if due and share >= 1e-3 else None
         if pool is not None:
             scores, residuals = learner.ntk_scores(pool)
             known[pool] = errors.magnitude(residuals)
             best = torch.topk(scores, max(1, pool.shape[0] // 4)).indices
             return pool[best], torch.tensor(stage)
-        if fresh:
-            return torch.empty(0, dtype=torch.int64, device=known.device), torch.tensor(-1)
-        assert previous is not None
+        if previous is None:
+            return known.new_empty(0, dtype=torch.int64), torch.tensor(-1)
         return previous.memory["ntk"], previous.memory["scored"]
 
     def _released(self, learner: Learner, previous: Selection | None, known: Tensor, count: int) -> Selection:
@@ -88,7 +86,7 @@ class Nint:
             ntk = scores.argsort(descending=True)[: int(count * (1 - self.xi)) + 1]
         else:
             residuals = learner.residuals(None)
-            ntk = previous.memory["ntk"] if previous is not None else torch.empty(0, dtype=torch.int64)
+            ntk = previous.memory["ntk"] if previous is not None else known.new_empty(0, dtype=torch.int64)
         known.copy_(errors.magnitude(residuals))
         wanted, hard = int(count * share), int(count * (1 - self.xi - share))
         memory = {"errors": known, "ntk": ntk, "calls": torch.tensor(calls)}

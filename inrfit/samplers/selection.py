@@ -9,6 +9,16 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from ..learner import Learner
+
+LONGEST_CHOICE = 1 << 20
+
+
+def chosen_from(learner: Learner) -> int:
+    """How many points a selection's ratio is a share of: all, but at most LONGEST_CHOICE. The papers' signals are
+    smaller; in a longer one a selection of a fifth would be taught for most of the budget before the next look."""
+    return min(learner.n, LONGEST_CHOICE)
+
 
 @dataclass(frozen=True)
 class Selection:

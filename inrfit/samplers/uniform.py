@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..options import setting
-from .selection import Selection
+from .selection import Selection, chosen_from
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from ..learner import Learner
 
-LONGEST_SHUFFLE = 1 << 24
+LONGEST_SHUFFLE = 1 << 21
 """Above this many points a permutation is not kept (8 bytes a point); shares are drawn afresh instead."""
 
 
@@ -29,7 +29,7 @@ class Uniform:
 
     def select(self, learner: Learner, previous: Selection | None) -> Selection:
         """The next slice; a new shuffle when the old one is used up."""
-        count = max(1, int(self.ratio * learner.n))
+        count = max(1, int(self.ratio * chosen_from(learner)))
         indices, deck = deal(learner, None if previous is None else previous.memory, count)
         return Selection(indices, memory=deck, origin={"chance": count})
 
@@ -44,7 +44,7 @@ def deal(
 
     if learner.n > LONGEST_SHUFFLE:
         return learner.draw(count, taken), {}
-    order, used = (None, 0) if memory is None or learner.renewed else (memory["order"], int(memory["used"]))
+    order, used = (None, 0) if memory is None else (memory["order"], int(memory["used"]))
     barred = None
     if taken is not None:
         barred = torch.zeros(learner.n, dtype=torch.bool, device=learner.device)

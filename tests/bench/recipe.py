@@ -13,10 +13,10 @@ from typing import Any
 import torch
 from common import data, table
 
-from inrfit import codec, recipe
+from inrfit import plan, recipe
 from inrfit.budget import Budget
-from inrfit.codec import Settings
 from inrfit.fit import fit
+from inrfit.plan import Settings
 
 FILES = ("images/div2k/train/01.png", "images/kodak/kodim03.png", "images/kodak/kodim05.png")
 
@@ -34,7 +34,7 @@ CHOICES: dict[str, dict[str, Any]] = {
 
 def quality(path: Any, changes: dict[str, Any], points: int, seed: int, sampler: str) -> float:
     """Estimated quality after ``points`` taught points."""
-    planned = codec.plan(path.read_bytes(), path.name, Settings(sampler=sampler))
+    planned = plan.plan(path.read_bytes(), path.name, Settings(sampler=sampler))
     device = torch.device("cpu")
     spec = dataclasses.replace(planned.spec, options=recipe.architecture_options(planned.signal, "siren"))
     chosen = dataclasses.replace(recipe.choose(spec, device), **changes)

@@ -155,7 +155,10 @@ def test_dry_run_writes_nothing_and_says_what_is_kept(png, capsys):
     assert encode(png, "--dry-run", "--json") == 0
     out, err = capsys.readouterr()
     assert json.loads(out)["parameters"] > 0
-    assert "32x24 RGB PNG" in err
+    assert err == ""
+    assert encode(png, "--dry-run") == 0
+    out, err = capsys.readouterr()
+    assert "32x24 RGB PNG" in out
     assert not (png.parent / "photo.png.safetensors").exists()
 
 

@@ -83,16 +83,18 @@ def test_settings_are_frozen(name):
             setattr(sampler, field.name, 1)
 
 
-@pytest.mark.parametrize("name", ["int", "nint"])
-def test_renewed_points_void_the_error_map(name):
-    of = learner(image_signal())
-    sampler = SAMPLERS[name]()
-    before = list(selections(sampler, of))[-1]
-    of.taught.clear()
-    of.renewed = True
-    after = sampler.select(of, before)
-    unseen = (after.memory["errors"] >= 1e6).float().mean()
-    assert float(unseen) > 0.5 or of.scoring_passes > 1
+@pytest.mark.parametrize("name", ["uniform", "int", "nint"])
+def test_long_signals_are_chosen_from_by_other_ways_with_the_same_promises(name, monkeypatch):
+    monkeypatch.setattr("inrfit.samplers.uniform.LONGEST_SHUFFLE", 1000)
+    monkeypatch.setattr("inrfit.samplers.errors.LONGEST_SORT", 1000)
+    monkeypatch.setattr("inrfit.samplers.selection.LONGEST_CHOICE", 2000)
+    signal = image_signal(60, 80)
+    for selection in selections(SAMPLERS[name](), learner(signal), rounds=8):
+        found = selection.indices.tolist()
+        assert len(found) == 400
+        assert len(set(found)) == 400
+        assert min(found) >= 0
+        assert max(found) < signal.n
 
 
 def test_full_selects_everything():

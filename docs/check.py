@@ -6,6 +6,7 @@ tree; every sampler and architecture must have its row.
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import re
 import sys
@@ -32,7 +33,26 @@ def command_page() -> str:
         for parameter in inspect.signature(function).parameters.values():
             rows.append(option_row(parameter, hints[parameter.name]))
         parts += [f"## inrfit {function.__name__}\n\n{about}\n", "\n".join(rows) + "\n"]
+    parts.append(setting_tables())
     return "\n".join(parts)
+
+
+def setting_tables() -> str:
+    """What ``-O key=value`` takes, from the settings' own dataclasses."""
+    from inrfit.fields import FIELDS
+    from inrfit.modalities import MODALITIES
+    from inrfit.samplers import SAMPLERS
+
+    classes: dict[str, type[Any]] = {f"--sampler {name}": kind for name, kind in SAMPLERS.items()}
+    classes |= {f"--arch {name}": kind for name, kind in FIELDS.items()}
+    classes |= {name: modality.Options for name, modality in MODALITIES.items()}
+    rows = ["## Settings\n\n`-O key=value`.\n\n| of | key | default | what it is |", "|---|---|---|---|"]
+    for label, kind in classes.items():
+        for field in dataclasses.fields(kind):
+            choices = get_args(get_type_hints(kind)[field.name])
+            words = f"{field.metadata['help']}{': ' + ', '.join(map(str, choices)) if choices else ''}"
+            rows.append(f"| `{label}` | `{field.name}` | {field.default} | {words} |")
+    return "\n".join(rows) + "\n"
 
 
 def option_row(parameter: inspect.Parameter, hint: Any) -> str:
@@ -65,12 +85,12 @@ def missing_rows() -> list[str]:
     from inrfit.fields import FIELDS
     from inrfit.samplers import SAMPLERS
 
-    pages = {"samplers.md": SAMPLERS, "artifact.md": FIELDS}
-    found = []
-    for page, names in pages.items():
-        text = (ROOT / "docs" / page).read_text("utf-8").lower()
-        found += [f"docs/{page}: nothing about {name}" for name in names if name.lower() not in text]
-    return found
+    samplers = (ROOT / "docs" / "samplers.md").read_text("utf-8")
+    formats = (ROOT / "docs" / "artifact.md").read_text("utf-8").lower()
+    return [
+        *(f"docs/samplers.md: no row for {name}" for name in SAMPLERS if f"| `{name}` |" not in samplers),
+        *(f"docs/artifact.md: nothing about {name}" for name in FIELDS if name not in formats),
+    ]
 
 
 def missing_from_tree() -> list[str]:

@@ -99,7 +99,6 @@ def test_ctrl_c_returns_what_was_learned(png):
     )
     assert made.provenance["ended"] == "interrupted"
     assert made.quality["estimate"] is True
-    assert made.provenance["spent"]["fit_seconds"] < 30
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
@@ -140,13 +139,15 @@ def test_a_signal_too_large_for_the_machine_is_refused_before_the_fit(png, monke
         inrfit.encode(png, **QUICK)
 
 
-def test_out_of_memory_in_the_fit_is_an_error_of_its_own(png, monkeypatch):
-    import torch
-
+@pytest.mark.parametrize(
+    "words", ["CUDA out of memory", "[enforce fail] . DefaultCPUAllocator: can't allocate memory: you tried 9 bytes"]
+)
+@pytest.mark.parametrize("kind", [RuntimeError, MemoryError])
+def test_out_of_memory_in_the_fit_is_an_error_of_its_own(png, monkeypatch, kind, words):
     from inrfit.engine import Engine
 
     def full(*args):
-        raise torch.OutOfMemoryError("CUDA out of memory")
+        raise kind(words)
 
     monkeypatch.setattr(Engine, "step", full)
     with pytest.raises(NotEnoughMemory):

@@ -312,6 +312,8 @@ def report(
     )
     for note in provenance["notes"][source_notes:]:
         console.warn(job.name, note)
+    if (artifact.quality.get("bbox_error") or 0) > 0.01:
+        console.warn(job.name, f"the decoded box is off by {artifact.quality['bbox_error']:.1%} of the longest side")
     if provenance["target_reached"] is False:
         console.warn(job.name, "the target was not reached within the budget")
     record = {"ok": True, "source": job.source, "output": output, "bytes": size, "seconds": round(total, 3)}

@@ -531,3 +531,17 @@ def test_a_pool_that_takes_too_long_is_smaller_and_of_the_same_kind(monkeypatch)
     assert np.array_equal(cut.samples, whole.samples[:2000])
     near = [float((np.abs(pool.samples) < 0.5).mean()) for pool in (cut, whole)]
     assert near[0] == pytest.approx(near[1], abs=0.05)
+
+
+@pytest.mark.parametrize("target", ["sdf", "occupancy"])
+def test_values_known_without_asking_are_the_true_ones(target) -> None:
+    signal = load(obj(TORUS), pool=4_000, target=target)
+    pool = drawn(signal)
+    search = trees(signal.reference)
+    exact = pool.points.astype(np.float64)
+    if target == "sdf":
+        expected = (search.signed_distance(exact) / signal.meta["band"]).clip(-1, 1)
+    else:
+        expected = search.winding(exact) > 0.5
+    assert np.abs(pool.samples[:, 0] - expected).max() < 1e-5
+    assert (shape._far_cells(signal.reference, 0.05) != 0).mean() > 0.3

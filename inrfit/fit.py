@@ -33,8 +33,11 @@ EVALUATION_SHARE = 0.02
 EXPLODED = 4.0
 """An error this many times the best one of the annealing cycle is a divergence, not noise."""
 
-HOPELESS = 1.5
-"""An error this many times that of the best constant means the same."""
+HOPELESS = 1.05
+"""An error this many times that of the best constant means the same, once the fit has had PATIENCE."""
+
+PATIENCE = 0.05
+"""Share of the budget in which a rate may show what it is worth."""
 
 LOOK_EVERY = 16
 """Steps between two looks for non-finite residuals (on CUDA each look waits for the device)."""
@@ -142,6 +145,7 @@ class Run:
         self.notes: list[str] = []
         self._reported = -1.0
         self._rate = 0.0
+        self._retreated = 0.0
         self._selection: Selection | None = None
         self._points_at_selection = 0
 
@@ -249,7 +253,13 @@ class Run:
         """The fit went astray: back to the best weights, with half the rate."""
         self.engine.load(best.weights)
         self.back_off /= 2
+        self._retreated = self.clock.progress
         self.notes.append(f"the fit diverged at {self.clock.progress:.0%} of the budget; the rate was halved")
+
+    def hopeless(self, found: Best) -> bool:
+        """Whether a rate that has had its chance still teaches less than nothing."""
+        patient = self.clock.progress < self._retreated + PATIENCE
+        return not patient and found.error > HOPELESS * self.constant_error
 
     def evaluation_due(self) -> bool:
         """By counted arithmetic, so that the same steps give the same evaluations."""
@@ -327,7 +337,7 @@ def teach(run: Run, best: Best) -> str:
         cycle_ended = clock.cycle != cycle
         if run.evaluation_due() or cycle_ended:
             found = run.evaluate()
-            if not found.error <= min(EXPLODED * cycle_error, HOPELESS * run.constant_error):
+            if not found.error <= EXPLODED * cycle_error or run.hopeless(found):
                 run.retreat(best)
             cycle_error = run.constant_error if cycle_ended else min(cycle_error, found.error)
             cycle = clock.cycle

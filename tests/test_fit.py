@@ -103,7 +103,7 @@ def test_a_met_target_ends_the_fit_within_a_tenth(monkeypatch):
 def test_a_rate_that_is_too_high_is_halved_until_the_fit_learns():
     signal = image_signal()
     spec = spec_for(signal, 64, 4)
-    chosen = recipe.choose(spec, CPU, 128, "fp32", rate=0.02)
+    chosen = recipe.choose(spec, CPU, 128, "fp32", rate=0.2)
     found = fit(signal, spec, Uniform(), chosen, Budget(steps=600), CPU)
     assert any("halved" in note for note in found.notes)
     assert found.quality > 15

@@ -403,13 +403,13 @@ def test_a_target_stops_a_shape(tmp_path, capsys):
     import trimesh
 
     trimesh.creation.icosphere(2).export(tmp_path / "ball.ply")
-    words = ["encode", str(tmp_path / "ball.ply"), "--target", "0.9", "--budget", "4000it", "--json", "-q"]
+    words = ["encode", str(tmp_path / "ball.ply"), "--target", "0.6", "--budget", "4000it", "--json", "-q"]
     assert run([*words, "--width", "32", "--depth", "3", "--device", "cpu", "-O", "pool=20000"]) == 0
     record = json.loads(capsys.readouterr().out)
     assert record["ended"] == "target"
     assert record["target_reached"] is True
     assert record["spent"]["steps"] < 4000
-    assert record["quality"]["iou"] >= 0.9
+    assert record["quality"]["iou"] >= 0.6
 
 
 def test_a_decibel_target_means_nothing_for_a_shape(tmp_path, capsys):

@@ -19,6 +19,7 @@ from .fields import FieldSpec
 from .fields.field import Field
 from .learner import TEACHING_COST, Learner
 from .modalities import MODALITIES
+from .points import judged_points, stratified
 from .recipe import Recipe
 from .samplers import Sampler, Selection
 from .samplers.uniform import LONGEST_SHUFFLE
@@ -374,27 +375,6 @@ def summary(run: Run) -> dict[str, Any]:
         "scoring_points": learner.points_scored,
         "origin": {name: round(count) for name, count in run.spent.origin.items()},
     }
-
-
-def stratified(n: int, count: int) -> Tensor:
-    """``count`` distinct indices spread evenly over 0..n-1, one of each stratum, the same ones always: the offset
-    inside the stratum runs through a golden-ratio sequence, so that no raster column is favoured."""
-    if n <= count:
-        return torch.arange(n)
-    strata = torch.arange(count)
-    first, after = strata * n // count, (strata + 1) * n // count
-    offsets = (strata.double() * 0.6180339887498949) % 1.0
-    return first + (offsets * (after - first)).long()
-
-
-def judged_points(signal: Signal, count: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Coordinates and values at ``count`` fixed points that stand for the whole signal: stratified samples of it, or
-    what the modality says where its samples are drawn unevenly (a shape's lie near its surface)."""
-    modality = MODALITIES[signal.modality]
-    if modality.PROBED:
-        coords, values = modality.probe(signal, count)
-        return torch.from_numpy(coords).to(device), torch.from_numpy(values).to(device)
-    return signal.on(device).take(stratified(signal.n, count).to(device))
 
 
 def _joined(

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 
 from .fields.field import Field
-from .fit import judged_points
 from .modalities import MODALITIES
+from .points import judged_points
 from .signal import Signal
 
 FULL_CHECK = 16_000_000

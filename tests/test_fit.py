@@ -13,7 +13,8 @@ from inrfit import recipe
 from inrfit.budget import Budget
 from inrfit.errors import Diverged
 from inrfit.fields import FieldSpec
-from inrfit.fit import Run, fit, stratified
+from inrfit.fit import Run, fit
+from inrfit.points import stratified
 from inrfit.samplers import SAMPLERS, Full, Int, Nint, Uniform
 from inrfit.signal import Grid, Signal
 

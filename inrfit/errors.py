@@ -49,7 +49,7 @@ class UnreadableFile(RefusedInput):
 
 
 class UnsupportedInput(RefusedInput):
-    """A sound file, but of a kind that inrfit does not read yet."""
+    """An intact file, but of a kind that inrfit does not read yet."""
 
 
 class OverLimit(RefusedInput):

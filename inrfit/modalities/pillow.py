@@ -118,14 +118,15 @@ def raster_of(picture: Any, notes: list[str]) -> Raster:
         "La": ("LA", "premultiplied alpha divided out"),
         "CMYK": ("RGB", "CMYK converted to RGB"),
         "YCbCr": ("RGB", "YCbCr converted to RGB"),
+        "LAB": ("RGB", "Lab converted to sRGB"),
     }.get(mode, (None, None))
     if target is None:
-        known = {"F": "floating-point samples", "I": "32-bit or signed samples", "LAB": "Lab colour"}
+        known = {"F": "floating-point samples", "I": "32-bit or signed samples"}
         raise UnsupportedInput(f"{known.get(mode, mode)}: not supported yet (8 and 16 bits are)", "samples")
     _decode(picture)
     if note:
         notes.append(note)
-        picture = picture.convert(target)
+        picture = _srgb(picture) if mode == "LAB" else picture.convert(target)
     width, height = picture.size
     raster = np.empty((height, width, MODES[target]), np.uint8)
     rows = max(1, (1 << 20) // width)
@@ -133,6 +134,14 @@ def raster_of(picture: Any, notes: list[str]) -> Raster:
         strip = np.asarray(picture.crop((0, top, width, min(top + rows, height))))
         raster[top : top + rows] = strip.reshape(-1, width, MODES[target])
     return raster
+
+
+def _srgb(picture: Any) -> Any:
+    """A Lab picture (D50) in sRGB."""
+    from PIL import ImageCms
+
+    profiles = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
+    return ImageCms.profileToProfile(picture, *profiles, outputMode="RGB")
 
 
 def _decode(picture: ImageFile) -> None:

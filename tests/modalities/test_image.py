@@ -523,7 +523,6 @@ def test_run_length_bitmap_that_would_take_minutes_is_refused() -> None:
     [
         (saved(Image.new("F", (3, 3)), "TIFF"), "floating-point"),
         (saved(Image.new("I", (3, 3), 70_000), "TIFF"), "signed|32-bit"),
-        (saved(Image.new("LAB", (3, 3)), "TIFF"), "Lab"),
         (tiff(pixels(channels=1), (339, 2)), "signed"),
         (tiff(pixels(), (254, 1)), "preview"),
         (tiff(np.zeros((4, 4, 3), np.uint16), (284, 2)), "separate planes"),
@@ -819,3 +818,12 @@ def test_a_32_bit_tiff_is_taken_where_it_holds_16_bit_samples(top, accepted):
     else:
         with pytest.raises(UnsupportedInput):
             image.load(file.getvalue(), "x.tif", image.Options(), Limits())
+
+
+def test_lab_becomes_srgb_and_is_named():
+    """L* = 100 is white, L* = 0 black; TIFF stores a* and b* signed, so neutral is 0."""
+    file = BytesIO()
+    Image.fromarray(np.array([[[255, 0, 0], [0, 0, 0]]], np.uint8), "LAB").save(file, "TIFF")
+    signal = image.load(file.getvalue(), "x.tif", image.Options(), Limits())
+    assert np.abs(signal.samples.astype(int) - [[255, 255, 255], [0, 0, 0]]).max() <= 2
+    assert "Lab converted to sRGB" in signal.notes

@@ -17,6 +17,9 @@ SMALLEST_POOL = 16_384
 
 REMEMBERED = 1 << 21
 
+DEBT_BEFORE = 0.05
+"""Share of the budget after which no scoring pass is made on credit: where starting took more, there is no time."""
+
 TEACHING_COST = 3.0
 """A taught point in forward passes: forward 1, backward 2."""
 
@@ -96,7 +99,7 @@ class Learner:
         else:
             credit = share / (1 - share) * TEACHING_COST * self.points_taught - self.forwards_scored
             affordable = int(credit / cost)
-            if self.scoring_passes == 0 and share > 0:
+            if self.scoring_passes == 0 and share > 0 and self.progress < DEBT_BEFORE:
                 affordable = max(affordable, smallest)
         if affordable < smallest:
             return None

@@ -76,6 +76,12 @@ def test_the_first_pass_may_run_into_debt_for_the_smallest_pool():
     assert pool.shape[0] == SMALLEST_POOL
 
 
+def test_a_budget_too_short_for_debt_gets_no_first_pass():
+    of = learner(200, 200)
+    of.progress = 0.4
+    assert of.pool(1.0, 0.04) is None
+
+
 def test_a_share_of_one_scores_everything():
     assert learner(200, 200).pool(6.0, 1.0).shape[0] == 40_000
 

@@ -53,8 +53,3 @@ class Field(nn.Module):
             indices = torch.arange(begin, min(begin + CHUNK, stop), device=self.device)
             pieces.append(self.at(grid, indices).cpu())
         return torch.cat(pieces)
-
-    @torch.no_grad()
-    def on_points(self, points: Float[Tensor, "n d"]) -> Float[Tensor, "n c"]:
-        """Values at ``points``, on the CPU, in chunks, float32."""
-        return torch.cat([self(piece.to(self.device)).cpu() for piece in points.split(CHUNK)])

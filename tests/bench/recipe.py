@@ -27,6 +27,7 @@ CHOICES: dict[str, dict[str, Any]] = {
     "batch 4096": {"batch": 4096},
     "batch 8192": {"batch": 8192},
     "Muon 1e-3": {"muon_rate": 1e-3},
+    "Muon 1.5e-3": {"muon_rate": 1.5e-3},
     "Muon 3e-3": {"muon_rate": 3e-3},
     "Adam part 2e-3": {"adam_rate": 2e-3},
 }

@@ -178,8 +178,8 @@ def first_omega(signal: Signal) -> float:
 
     SHARE pi f T, where 95 % of the energy lies below f (Hz) and T is the duration (s): a tone of f Hz has pi f T, and
     the hidden layers multiply frequencies. Measured by tests/bench/omega.py and by hand (docs/benchmarks.md): on
-    speech, a cello and an orchestra the SNR still rises at 5,500; on a trumpet it falls from 16.8 dB at 3,500 to 4.5 at 6,000,
-    and at 9,000 the cello is lost. Hence the upper bound; the lower one was tried on a single short tone."""
+    speech, a cello and an orchestra the SNR still rises at 5,500; on a trumpet it falls from 16.8 dB at 3,500 to 4.5 at
+    6,000, and at 9,000 the cello is lost. Hence the upper bound; the lower one was tried on a single short tone."""
     window = min(signal.n, 32_768)
     power = np.zeros(window // 2 + 1)
     for start in np.linspace(0, signal.n - window, min(64, -(-signal.n // window))).astype(int):

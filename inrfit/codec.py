@@ -19,7 +19,7 @@ from .artifact import Artifact
 from .errors import NotEnoughMemory
 from .interrupts import catching
 from .limits import Limits
-from .machine import limited_threads
+from .machine import limited_threads, out_of_memory
 from .modalities import Request, audio, image
 from .plan import Plan, Settings, check_memory, plan
 
@@ -27,7 +27,9 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import torch
 
+    from .fields import FieldSpec
     from .fit import Fit, Report
+    from .recipe import Recipe
 
 Share = Callable[[float], None]
 """Told the share done, 0 to 1, of something long."""
@@ -67,46 +69,60 @@ def carry_out(
     progress: Callable[[Report], None] | None = None,
     stop: Callable[[], bool] = lambda: False,
     checking: Share = lambda share: None,
+    chosen: Callable[[FieldSpec, Recipe], None] = lambda spec, recipe: None,
 ) -> Artifact:
     """Fits and measures what was planned; the budget's clock has run since the raw data were in memory, so starting
-    torch counts. Raises ``KeyboardInterrupt`` when stopped before anything was learned."""
+    torch counts; ``chosen`` is told the plan before the first step. Raises ``KeyboardInterrupt`` when stopped before
+    anything was learned."""
     settings = planned.settings
     check_memory(planned)
     with translated_memory_errors():
-        from . import engine, recipe
+        from .engine import choose_device
         from .fit import fit
+        from .precision import matmul_precision
 
-        device = engine.choose_device(settings.device)
+        device = choose_device(settings.device)
         startup = time.monotonic() - planned.loaded_at
         with limited_threads(settings.threads):
-            frequencies = recipe.architecture_options(planned.signal, settings.arch)
-            spec = replace(planned.spec, options={**frequencies, **planned.spec.options})
-            chosen = recipe.choose(spec, device, settings.batch, settings.precision, settings.lr)
-            result = fit(
-                planned.signal,
-                spec,
-                planned.sampler,
-                chosen,
-                planned.budget,
-                device,
-                settings.seed,
-                progress,
-                stop,
-                started=planned.loaded_at,
-            )
+            spec, how = choose(planned, device)
+            chosen(spec, how)
+            with matmul_precision(how.matmul_precision):
+                result = fit(
+                    planned.signal,
+                    spec,
+                    planned.sampler,
+                    how,
+                    planned.budget,
+                    device,
+                    settings.seed,
+                    progress,
+                    stop,
+                    started=planned.loaded_at,
+                )
             spent = {"startup_seconds": startup, **result.spent, "read_seconds": planned.read_seconds}
-            return finish(planned, replace(result, spent=spent), chosen, device, stop, checking)
+            return finish(planned, replace(result, spent=spent), how, device, stop, checking)
+
+
+def choose(planned: Plan, device: torch.device) -> tuple[FieldSpec, Recipe]:
+    """Field and recipe for what was planned."""
+    from . import recipe
+
+    settings = planned.settings
+    frequencies = recipe.architecture_options(planned.signal, settings.arch)
+    spec = replace(planned.spec, options={**frequencies, **planned.spec.options})
+    how = recipe.choose(spec, device, settings.batch, settings.precision, settings.lr, settings.engine, planned.budget)
+    return spec, how
 
 
 def finish(
-    planned: Plan, result: Fit, chosen: Any, device: torch.device, stop: Callable[[], bool], checking: Share
+    planned: Plan, result: Fit, how: Recipe, device: torch.device, stop: Callable[[], bool], checking: Share
 ) -> Artifact:
     """The artifact of a fit: serialised, read back, decoded in float32 and measured."""
     from .judge import measure
     from .provenance import describe
 
     weights = {name: w.detach().cpu().numpy().copy() for name, w in result.field.weights.items()}
-    provenance = describe(planned, result, chosen, device)
+    provenance = describe(planned, result, how, device)
     bare = Artifact(result.field.spec, weights, planned.signal.modality, dict(planned.signal.meta), provenance, {})
     begun = time.monotonic()
     field = Artifact.from_bytes(bare.to_bytes()).field(device)
@@ -136,14 +152,12 @@ def decode(
 
 @contextmanager
 def translated_memory_errors() -> Iterator[None]:
-    """Out of memory as ``NotEnoughMemory``, whoever ran out: Python, CUDA, or torch's CPU allocator, which raises a
-    plain RuntimeError."""
+    """Out of memory as ``NotEnoughMemory``."""
     try:
         yield
     except (MemoryError, RuntimeError) as error:
-        text = str(error).lower()
-        if isinstance(error, MemoryError) or "allocate memory" in text or "out of memory" in text:
-            words = str(error).splitlines()[0][:200] if str(error) else "no room"
-            advice = "try a smaller --batch or --width, or a smaller grid"
-            raise NotEnoughMemory(f"not enough memory ({advice}): {words}", "memory") from None
-        raise
+        if not out_of_memory(error):
+            raise
+        words = str(error).splitlines()[0][:200] if str(error) else "no room"
+        advice = "try a smaller --batch or --width, or a smaller grid"
+        raise NotEnoughMemory(f"not enough memory ({advice}): {words}", "memory") from None

@@ -1,24 +1,30 @@
-"""How one optimiser step is made on a device."""
+"""How one optimiser step is made on a device.
+
+``plain`` is autograd, the reference; ``explicit`` the architecture's own backward pass; ``compiled`` the same through
+torch.compile, in the background, with explicit steps until it is there; ``graph`` the whole step (gather, gradients,
+update) as one CUDA graph. All make the same step to rounding. The loss is sum(mass * squared residual) with mass =
+weight / (sum of weights * channels), so points of weight 0 pad a batch to a fixed size without changing anything.
+"""
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Mapping
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
+from .capture import Capture, Throttle
+from .compilation import Compilation, Gradients
 from .errors import UsageError
+from .fields import Architecture, Differentiated
 from .fields.field import Field
 from .optim import Optimiser
 from .recipe import Recipe
+from .signal import Samples
 
-LARGEST_PIECE = 32_768
+LARGEST_PIECE = {"cpu": 8192, "cuda": 262_144}
 """Points differentiated at a time; a larger batch is accumulated, so memory does not grow with it."""
-
-STEPS_AHEAD = 8
-"""On CUDA the host queues at most this many steps before it waits: the clock is then read at most so much early."""
 
 
 def choose_device(name: str) -> torch.device:
@@ -36,62 +42,120 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
+def by_autograd(architecture: Architecture, precision: torch.dtype) -> Gradients:
+    """Autograd on the architecture's formula."""
+
+    def gradients(
+        weights: Mapping[str, Tensor], coords: Tensor, values: Tensor, mass: Tensor
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        with torch.enable_grad():
+            leaves = {name: weight.detach().requires_grad_() for name, weight in weights.items()}
+            residuals = architecture.forward(leaves, coords, precision) - values
+            found = torch.autograd.grad((mass * residuals.square()).sum(), list(leaves.values()))
+        return residuals.detach(), dict(zip(leaves, found, strict=True))
+
+    return gradients
+
+
+def by_hand(architecture: Architecture, precision: torch.dtype) -> Gradients:
+    """The architecture's own backward pass, where it has one; autograd where it has not."""
+    if not isinstance(architecture, Differentiated):
+        return by_autograd(architecture, precision)
+    own = architecture.gradients
+    return lambda weights, coords, values, mass: own(weights, coords, values, mass, precision)
+
+
 class Engine:
-    """Plain autograd steps: the reference. Loss = sum(weight * squared error) / (sum(weight) * channels)."""
+    """Steps of one field on one signal, made as ``recipe.engine`` says."""
 
-    def __init__(self, field: Field, recipe: Recipe) -> None:
+    def __init__(self, field: Field, samples: Samples, recipe: Recipe) -> None:
         self.field = field
+        self.samples = samples
         self.recipe = recipe
-        self.precision = torch.bfloat16 if recipe.precision == "bf16" else torch.float32
-        self.weights: Mapping[str, Tensor] = field.weights
+        self.weights: Mapping[str, Tensor] = {name: weight.detach() for name, weight in field.weights.items()}
+        architecture, device = field.architecture, field.device
         self.optimiser = Optimiser(
-            self.weights,
-            field.architecture.rates(),
-            field.architecture.matrices(),
-            recipe.adam_rate,
-            recipe.muon_rate,
+            self.weights, architecture.rates(), architecture.matrices(), recipe.adam_rate, recipe.muon_rate
         )
+        self.piece = LARGEST_PIECE[device.type]
+        self.factor = torch.zeros((), device=device)
+        self.throttle = Throttle() if device.type == "cuda" else None
         self.tick: Callable[[], None] = lambda: None
-        self._queued: deque[torch.cuda.Event] = deque()
+        self.use(recipe.dtype)
 
+    def use(self, precision: torch.dtype) -> None:
+        """From now on hidden layers in ``precision``."""
+        self.precision = precision
+        make = by_autograd if self.recipe.engine == "plain" else by_hand
+        self.gradients = make(self.field.architecture, precision)
+        self.compilation: Compilation | None = None
+        self.capture: Capture | None = None
+        if self.recipe.engine == "compiled":
+            size = min(self.recipe.batch or self.samples.signal.n, self.samples.signal.n, self.piece)
+            self.compilation = Compilation(self.field.spec, precision, size, self.gradients)
+
+    def told(self) -> str:
+        """How steps are made now, for the record."""
+        if self.compilation is None:
+            return self.recipe.engine
+        if self.compilation.ready is not None:
+            return "compiled"
+        return f"explicit ({self.compilation.failed or 'still compiling'})"
+
+    @torch.no_grad()
     def step(
-        self,
-        coords: Float[Tensor, "b d"],
-        values: Float[Tensor, "b c"],
-        weights: Float[Tensor, "b"] | None,
-        factor: float,
+        self, indices: Int[Tensor, "b"], weights: Float[Tensor, "b"] | None, factor: float
     ) -> Float[Tensor, "b c"]:
         """One update at ``factor`` of the full rates; the residuals before it."""
-        names = list(self.weights)
-        leaves = list(self.weights.values())
-        total: list[Tensor] | None = None
-        residuals = []
-        mass = values.numel() if weights is None else weights.sum() * values.shape[1]
-        for start in range(0, coords.shape[0], LARGEST_PIECE):
-            if start:
-                self.tick()
-            part = slice(start, start + LARGEST_PIECE)
-            residual = self.field(coords[part], self.precision) - values[part]
-            square = residual.square()
-            if weights is not None:
-                square = square * weights[part, None]
-            gradients = torch.autograd.grad(square.sum() / mass, leaves)
-            total = list(gradients) if total is None else [a + b for a, b in zip(total, gradients, strict=True)]
-            residuals.append(residual.detach())
-        assert total is not None
-        self.optimiser.step(dict(zip(names, total, strict=True)), factor)
-        self._throttle()
-        return torch.cat(residuals)
+        self.factor.fill_(factor)
+        if self.recipe.engine == "graph":
+            residuals = self._captured(indices.shape[0]).replay(indices, weights)
+        else:
+            residuals = self._whole(indices, weights)
+        if self.throttle is not None:
+            self.throttle.passed()
+        return residuals
 
-    def _throttle(self) -> None:
-        """Keeps the host at most STEPS_AHEAD steps in front of a CUDA device."""
-        if self.field.device.type != "cuda":
-            return
-        event = torch.cuda.Event()
-        event.record()
-        self._queued.append(event)
-        if len(self._queued) > STEPS_AHEAD:
-            self._queued.popleft().synchronize()
+    def _captured(self, count: int) -> Capture:
+        """The step for batches of ``count`` points: the one there is, or a new one for the larger batch."""
+        if self.capture is None or count > self.capture.size:
+            self.capture = None  # its memory first
+            state = [*self.weights.values(), *self.optimiser.state()]
+            self.capture = Capture(self._whole, count, state, self.field.device)
+        return self.capture
+
+    def _whole(self, indices: Tensor, weights: Tensor | None) -> Tensor:
+        """Gather, gradients, update; the residuals before it."""
+        count, channels = indices.shape[0], self.samples.signal.channels
+        if weights is None:
+            mass = torch.full((count, 1), 1 / (count * channels), device=indices.device)
+        else:
+            mass = (weights / (weights.sum() * channels))[:, None]
+        total: dict[str, Tensor] = {}
+        residuals = []
+        for start in range(0, count, self.piece):
+            if start and self.recipe.engine != "graph":  # no way out of the middle of a capture
+                self.tick()
+            part = slice(start, start + self.piece)
+            coords, values = self.samples.take(indices[part])
+            residual, found = self._differentiate(coords, values, mass[part])
+            total = {name: total[name] + found[name] for name in found} if total else found
+            residuals.append(residual)
+        self.optimiser.step(total, self.factor)
+        return residuals[0] if len(residuals) == 1 else torch.cat(residuals)
+
+    def _differentiate(self, coords: Tensor, values: Tensor, mass: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        compiled = self.compilation
+        if compiled is not None and compiled.ready is not None and coords.shape[0] == compiled.size:
+            return compiled.ready(self.weights, coords, values, mass)
+        return self.gradients(self.weights, coords, values, mass)
+
+    def halve(self) -> None:
+        """Out of memory: from now on half as many points at a time."""
+        self.piece = max(1, self.piece // 2)
+        self.capture = None
+        if self.field.device.type == "cuda":
+            torch.cuda.empty_cache()
 
     @torch.no_grad()
     def load(self, weights: Mapping[str, Tensor]) -> None:

@@ -18,9 +18,10 @@ from .errors import Diverged
 from .fields import FieldSpec
 from .fields.field import Field
 from .learner import TEACHING_COST, Learner
+from .machine import out_of_memory
 from .modalities import MODALITIES
 from .points import judged_points, stratified
-from .recipe import Recipe
+from .recipe import EXACT_FROM, EXACT_TAIL, Recipe
 from .samplers import Sampler, Selection
 from .samplers.uniform import LONGEST_SHUFFLE
 from .signal import CHUNK, Signal
@@ -41,7 +42,10 @@ PATIENCE = 0.05
 """Share of the budget in which a rate may show what it is worth."""
 
 LOOK_EVERY = 16
-"""Steps between two looks for non-finite residuals (on CUDA each look waits for the device)."""
+"""Steps between two looks for non-finite residuals on the CPU; on CUDA looking means waiting: evaluations look."""
+
+MOST_HALVINGS = 4
+"""So often the batch is halved when memory runs out."""
 
 POOL_SHARE = 0.25
 """Largest share of a budget in seconds spent on drawing points."""
@@ -74,14 +78,15 @@ class Report:
 
 @dataclass(frozen=True)
 class Fit:
-    """What came out: the best weights seen, how the budget was spent, and how it ended (``budget`` of seconds,
-    ``steps``, ``target``, ``perfect`` or ``interrupted``)."""
+    """What came out: the best weights seen, how the budget was spent, what became of the recipe, and how it ended
+    (``budget`` of seconds, ``steps``, ``target``, ``perfect`` or ``interrupted``)."""
 
     field: Field
     signal: Signal
     quality: float
     ended: str
     spent: dict[str, Any]
+    used: dict[str, Any]
     notes: tuple[str, ...] = ()
 
 
@@ -137,13 +142,15 @@ class Run:
         if self.constant:
             weights = spec.settings.constant(weights, self.subset_values[0].cpu())
         self.field = Field(spec, weights).to(device)
-        self.engine = Engine(self.field, recipe)
+        self.engine = Engine(self.field, self.samples, recipe)
+        self.batch = recipe.batch
         draws = torch.Generator(device).manual_seed(seed + 1)
         self.learner = Learner(self.field, self.samples, draws, self.engine.precision)
         self.learner.tick = self.engine.tick = self._tick
         self.spent = Spent()
         self.back_off = 1.0
         self.notes: list[str] = []
+        self.exact_from: int | None = None
         self._reported = -1.0
         self._rate = 0.0
         self._retreated = 0.0
@@ -169,11 +176,11 @@ class Run:
         while True:
             selection = self._select()
             count = self.learner.n if selection.indices is None else selection.indices.shape[0]
-            if self.recipe.batch == 0:
+            if self.batch == 0:
                 indices = self._whole() if selection.indices is None else selection.indices
                 yield indices, selection.weights
                 continue
-            size = min(self.recipe.batch, count)
+            size = min(self.batch, count)
             if selection.indices is None and self.learner.n > LONGEST_SHUFFLE:
                 for _ in range(count // size):
                     yield self.learner.draw(size), None
@@ -218,8 +225,7 @@ class Run:
     def step(self, indices: Tensor, weights: Tensor | None) -> Tensor:
         """One optimiser step; the residuals before it."""
         begun = self.clock.now()
-        coords, values = self.samples.take(indices)
-        residuals = self.engine.step(coords, values, weights, self.factor())
+        residuals = self.engine.step(indices, weights, self.factor())
         self.learner.remember(indices, residuals)
         self.spent.points += indices.shape[0]
         self.clock.step += 1
@@ -256,6 +262,21 @@ class Run:
         self.back_off /= 2
         self._retreated = self.clock.progress
         self.notes.append(f"the fit diverged at {self.clock.progress:.0%} of the budget; the rate was halved")
+
+    def shrink(self, best: Best) -> None:
+        """Memory ran out: half the batch, from the best weights on."""
+        self.engine.halve()
+        self.batch = max(1, self.batch // 2) if self.batch else 0
+        self.engine.load(best.weights)
+        self.notes.append(f"out of memory at {self.clock.progress:.0%} of the budget; the batch was halved")
+
+    def finish_exactly(self, best: Best) -> None:
+        """The last share of a good fit in float32, which bfloat16 hidden layers would hold back."""
+        due = self.clock.progress >= 1 - EXACT_TAIL and self.modality.UNIT == "dB"
+        if due and self.engine.precision != torch.float32 and best.quality >= EXACT_FROM:
+            self.engine.use(torch.float32)
+            self.learner.precision = torch.float32
+            self.exact_from = self.clock.step
 
     def hopeless(self, found: Best) -> bool:
         """Whether a rate that has had its chance still teaches less than nothing."""
@@ -307,7 +328,7 @@ def fit(
     best = run.evaluate()
     ended = "perfect" if run.perfect(best) else ""
     try:
-        ended = ended or teach(run, best)
+        ended = ended or teach_within_memory(run, best)
     except Stopped:
         ended = "interrupted" if stop() else "budget"
         _keep(best, run.evaluate())
@@ -319,7 +340,19 @@ def fit(
             f"after {clock.step} steps the fit is still worse than a constant (give it a larger --budget)",
             "diverged",
         )
-    return Fit(run.field, run.signal, best.quality, ended, summary(run), tuple(run.notes))
+    return Fit(run.field, run.signal, best.quality, ended, summary(run), used(run), tuple(run.notes))
+
+
+def teach_within_memory(run: Run, best: Best) -> str:
+    """``teach``, with half the batch each time that memory runs out."""
+    for _ in range(MOST_HALVINGS):
+        try:
+            return teach(run, best)
+        except (MemoryError, RuntimeError) as error:
+            if not out_of_memory(error):
+                raise
+        run.shrink(best)
+    return teach(run, best)
 
 
 def teach(run: Run, best: Best) -> str:
@@ -333,7 +366,8 @@ def teach(run: Run, best: Best) -> str:
         if clock.over:
             break
         residuals = run.step(indices, weights)
-        if clock.step % LOOK_EVERY == 0 and not bool(residuals.isfinite().all()):
+        looking = clock.step % LOOK_EVERY == 0 and run.samples.raw.device.type == "cpu"
+        if looking and not bool(residuals.isfinite().all()):
             run.retreat(best)
         cycle_ended = clock.cycle != cycle
         if run.evaluation_due() or cycle_ended:
@@ -347,6 +381,7 @@ def teach(run: Run, best: Best) -> str:
                 return "perfect"
             if clock.budget.target is not None and best.quality >= clock.budget.target:
                 clock.finish_soon()
+            run.finish_exactly(best)
         run.tell(best)
     _keep(best, run.evaluate())
     if clock.finish is not None:
@@ -375,6 +410,11 @@ def summary(run: Run) -> dict[str, Any]:
         "scoring_points": learner.points_scored,
         "origin": {name: round(count) for name, count in run.spent.origin.items()},
     }
+
+
+def used(run: Run) -> dict[str, Any]:
+    """What became of the recipe on the way, as JSON."""
+    return {"engine": run.engine.told(), "batch": run.batch, "exact_from_step": run.exact_from}
 
 
 def _joined(

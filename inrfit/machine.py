@@ -49,3 +49,17 @@ def wait_politely() -> None:
 def physical_memory() -> int:
     """Bytes of memory this machine has."""
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def keep_compiled_code() -> None:
+    """Lets torch keep what it compiles in the user's cache folder rather than in the temporary one, which does not
+    outlive the day. What the user has set stands. For the command line only."""
+    cache = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", os.path.join(cache, "inrfit", "compiled"))
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether ``error`` means that, whoever ran out: Python, CUDA, or torch's CPU allocator, which raises a plain
+    RuntimeError."""
+    text = str(error).lower()
+    return isinstance(error, MemoryError) or "allocate memory" in text or "out of memory" in text

@@ -2,7 +2,8 @@
 
 Both are written out. torch.optim imports torch's compiler when the first optimiser is made, which costs a second and a
 half of a budget that may be five; and its Muon (from torch 2.9 on) takes two-dimensional parameters one by one, while
-the equal hidden matrices here are one stacked tensor, orthogonalised together.
+the equal hidden matrices here are one stacked tensor, orthogonalised together. Step count and schedule live in tensors,
+so that an update can be captured in a CUDA graph; Adam's many small tensors are one long vector.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from torch import Tensor
 BETAS = (0.9, 0.99)
 EPSILON = 1e-8
 MOMENTUM = 0.95
+NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
+"""Jordan's coefficients."""
 
 
 class Optimiser:
@@ -34,44 +37,53 @@ class Optimiser:
     ) -> None:
         self.weights = {name: weight.detach() for name, weight in weights.items()}
         muon = matrices & set(weights) if muon_rate > 0 else frozenset()
-        self.rates = {name: rates[name] * (muon_rate if name in muon else adam_rate) for name in weights}
-        self.first = {name: torch.zeros_like(weight) for name, weight in self.weights.items()}
-        self.second = {name: torch.zeros_like(w) for name, w in self.weights.items() if name not in muon}
-        self.steps = 0
+        self.muon = {name: rates[name] * muon_rate for name in weights if name in muon}
+        self.adam = [name for name in weights if name not in muon]
+        self.sizes = [self.weights[name].numel() for name in self.adam]
+        device = next(iter(self.weights.values())).device
+        each = [rates[name] * adam_rate for name in self.adam for _ in range(self.weights[name].numel())]
+        self.adam_rates = torch.tensor(each, device=device)
+        self.momentum = {name: torch.zeros_like(self.weights[name]) for name in self.muon}
+        self.mean, self.square = torch.zeros_like(self.adam_rates), torch.zeros_like(self.adam_rates)
+        self.steps = torch.zeros((), device=device)
 
     @torch.no_grad()
-    def step(self, gradients: Mapping[str, Tensor], factor: float) -> None:
+    def step(self, gradients: Mapping[str, Tensor], factor: Float[Tensor, ""]) -> None:
         """One update; ``factor`` (0 to 1) is the schedule's share of the full rates."""
         self.steps += 1
-        for name, weight in self.weights.items():
-            if name in self.second:
-                self._adam(name, weight, gradients[name], factor)
-            else:
-                momentum = self.first[name].lerp_(gradients[name], 1 - MOMENTUM)
-                update = orthogonal(gradients[name].lerp(momentum, MOMENTUM))
-                weight.add_(update, alpha=-self.rates[name] * factor)
+        for name, rate in self.muon.items():
+            momentum = self.momentum[name].lerp_(gradients[name], 1 - MOMENTUM)
+            update = orthogonal(gradients[name].lerp(momentum, MOMENTUM))
+            self.weights[name].addcmul_(update, factor * -rate)
+        if self.adam:
+            self._adam(torch.cat([gradients[name].reshape(-1) for name in self.adam]), factor)
 
-    def _adam(self, name: str, weight: Tensor, gradient: Tensor, factor: float) -> None:
-        mean = self.first[name].lerp_(gradient, 1 - BETAS[0])
-        square = self.second[name].mul_(BETAS[1]).addcmul_(gradient, gradient, value=1 - BETAS[1])
-        rate = self.rates[name] * factor / (1 - BETAS[0] ** self.steps)
-        spread = (square / (1 - BETAS[1] ** self.steps)).sqrt_().add_(EPSILON)
-        weight.addcdiv_(mean, spread, value=-rate)
+    def _adam(self, gradient: Tensor, factor: Tensor) -> None:
+        self.mean.lerp_(gradient, 1 - BETAS[0])
+        self.square.lerp_(gradient.square(), 1 - BETAS[1])
+        spread = (self.square / (1 - BETAS[1] ** self.steps)).sqrt_().add_(EPSILON)
+        update = self.adam_rates * (factor / (1 - BETAS[0] ** self.steps)) * self.mean / spread
+        for name, piece in zip(self.adam, update.split(self.sizes), strict=True):
+            self.weights[name].sub_(piece.view_as(self.weights[name]))
+
+    def state(self) -> list[Tensor]:
+        """Everything an update changes besides the weights."""
+        return [self.steps, self.mean, self.square, *self.momentum.values()]
 
     def reset(self) -> None:
         """Forget all moments."""
-        self.steps = 0
-        for moment in (*self.first.values(), *self.second.values()):
+        for moment in self.state():
             moment.zero_()
 
 
 def orthogonal(matrices: Float[Tensor, "l out in"]) -> Float[Tensor, "l out in"]:
-    """Roughly the nearest orthogonal matrices, by five quintic Newton-Schulz steps with Jordan's coefficients, times
-    sqrt(max(1, out/in)); in bfloat16 from a size where that pays, for the iteration is meant to be rough."""
+    """Roughly the nearest orthogonal matrices, by five quintic Newton-Schulz steps, times sqrt(max(1, out/in)); in
+    bfloat16 from a size where that pays, for the iteration is meant to be rough."""
     x = matrices.bfloat16() if matrices.shape[-1] >= 64 else matrices
     x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
+    a, b, c = NEWTON_SCHULZ
     for _ in range(5):
-        square = x @ x.mT
-        x = 3.4445 * x + (-4.7750 * square + 2.0315 * square @ square) @ x
+        square = torch.bmm(x, x.mT)
+        x = torch.baddbmm(x, torch.baddbmm(square, square, square, beta=b, alpha=c), x, beta=a)
     scaled: Tensor = x.float() * max(1.0, matrices.shape[-2] / matrices.shape[-1]) ** 0.5
     return scaled

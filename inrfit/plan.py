@@ -19,6 +19,12 @@ from .modalities import MODALITIES, Modality
 from .samplers import SAMPLERS, Sampler
 from .signal import Signal
 
+PRECISIONS = ("fp32", "medium", "bf16")
+"""Of the hidden layers while fitting (precision.py)."""
+
+ENGINES = ("plain", "explicit", "compiled", "graph")
+"""How steps are made (engine.py)."""
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -36,6 +42,7 @@ class Settings:
     lr: float | None = None
     device: str = "auto"
     precision: str = "auto"
+    engine: str = "auto"
     threads: int | None = None
     seed: int = 0
     type: str | None = None
@@ -45,7 +52,8 @@ class Settings:
     def __post_init__(self) -> None:
         _choose("sampler", self.sampler, SAMPLERS)
         _choose("arch", self.arch, FIELDS)
-        _choose("precision", self.precision, ("auto", "fp32", "bf16"))
+        _choose("precision", self.precision, ("auto", *PRECISIONS))
+        _choose("engine", self.engine, ("auto", *ENGINES))
         if self.type is not None:
             _choose("type", self.type, MODALITIES)
         if self.verify is not None:

@@ -7,11 +7,16 @@ are first choices that were not varied, but for four times the Adam rate, which 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 import torch
 
-from .fields import FieldSpec
+from . import precision as arithmetics
+from .budget import Budget
+from .compilation import compiler
+from .fields import Differentiated, FieldSpec
 from .modalities import audio, shape
 from .signal import Signal
 
@@ -22,20 +27,46 @@ ADAM_RATE = 5e-4
 MUON_RATE = 1.2e-3
 """Between 1e-3 (better in long fits of hard pictures) and 1.5e-3 (better in short ones); 3e-3 loses 2 dB on kodim05."""
 
+CUDA_BATCH = 16_896
+"""132 tiles of 128 points: one for every multiprocessor of an H100. Not measured yet."""
+
+CUDA_MUON_RATE = 1.5e-3
+"""The best at batches of 8,192 and 16,384 in the first experiments. Not measured yet."""
+
 WARM_UP = 0.02
 LAST_FACTOR = 0.0
+
+COMPILED_FROM = 20.0
+"""Seconds of budget from which compiling repays itself: it costs about four, and makes steps 1.4 times as fast."""
+
+EXACT_TAIL = 0.1
+EXACT_FROM = 50.0
+"""From this quality (dB) the last EXACT_TAIL of the budget is fitted in float32: bfloat16 hidden layers end near 60."""
 
 
 @dataclass(frozen=True)
 class Recipe:
     """How the fit is made. ``batch`` 0 stands for one step per selection; rates are peak rates in the paper's
-    parametrisation; ``warm_up`` is the share of the budget in which they rise."""
+    parametrisation; ``warm_up`` is the share of the budget in which they rise. ``reasons`` say why, by field name."""
 
     batch: int
     precision: str
     adam_rate: float
     muon_rate: float
     warm_up: float = WARM_UP
+    engine: str = "explicit"
+    probe: str = ""
+    reasons: Mapping[str, str] = field(default_factory=dict, compare=False)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Type of the hidden layers while fitting."""
+        return torch.bfloat16 if self.precision == "bf16" else torch.float32
+
+    @property
+    def matmul_precision(self) -> str:
+        """torch's own word for how float32 products are made while fitting."""
+        return "medium" if self.precision == "medium" else "highest"
 
     def factor(self, progress: float) -> float:
         """Share of the peak rates at ``progress``: a linear rise, then a half cosine down to LAST_FACTOR."""
@@ -44,14 +75,9 @@ class Recipe:
         rest = (progress - self.warm_up) / (1 - self.warm_up)
         return LAST_FACTOR + (1 - LAST_FACTOR) * 0.5 * (1 + math.cos(math.pi * min(rest, 1.0)))
 
-
-def fast_bf16(device: torch.device) -> bool:
-    """Whether bfloat16 products are faster than float32 ones: by what the processor can, never by timing, so that the
-    choice is the same on every run."""
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported())
-    checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-    return any(getattr(torch.cpu, check, bool)() for check in checks)
+    def json(self) -> dict[str, Any]:
+        """What was chosen, without the reasons."""
+        return {key: value for key, value in asdict(self).items() if key != "reasons"}
 
 
 def choose(
@@ -60,14 +86,56 @@ def choose(
     batch: str | int = "auto",
     precision: str = "auto",
     rate: float | None = None,
+    engine: str = "auto",
+    budget: Budget = Budget(),
 ) -> Recipe:
-    """The recipe; ``batch``, ``precision`` and ``rate`` (a factor-free Adam rate; Muon's follows in proportion)
-    override it."""
-    if precision == "auto":
-        precision = "bf16" if fast_bf16(device) and spec.width >= 64 else "fp32"
-    points = 0 if batch == "selection" else BATCH if batch == "auto" else int(batch)
+    """The recipe for ``budget``; ``batch``, ``precision``, ``rate`` (a factor-free Adam rate; Muon's follows in
+    proportion) and ``engine`` override it."""
+    why: dict[str, str] = {}
+
+    def pick(name: str, given: Any, found: Any, reason: str) -> Any:
+        """``found`` for the reason, unless the user says otherwise."""
+        asked = given not in ("auto", None)
+        why[name] = "asked for" if asked else reason
+        return given if asked else found
+
+    cuda = device.type == "cuda"
+    arithmetic, told, reason = ("", "", "") if precision != "auto" else choose_precision(spec, device, budget)
+    arithmetic = pick("precision", precision, arithmetic, reason)
+    steps, reason = choose_engine(spec, device, budget)
+    steps = pick("engine", engine, steps, reason)
+    points = pick("batch", batch, CUDA_BATCH if cuda else BATCH, "best in seconds (tests/bench/recipe.py)")
+    points = 0 if points == "selection" else int(points)
     scale = 1.0 if rate is None else rate / ADAM_RATE
-    return Recipe(points, precision, ADAM_RATE * scale, MUON_RATE * scale)
+    muon = CUDA_MUON_RATE if cuda else MUON_RATE
+    pick("adam_rate", rate, None, "safe within a factor of four (tests/bench/recipe.py)")
+    pick("muon_rate", rate, None, "Muon on the hidden matrices, Adam on the rest (tests/bench/optimisers.py)")
+    why["warm_up"] = "a first choice that was not varied"
+    return Recipe(points, arithmetic, ADAM_RATE * scale, muon * scale, WARM_UP, steps, told, why)
+
+
+def choose_precision(spec: FieldSpec, device: torch.device, budget: Budget) -> tuple[str, str, str]:
+    """Arithmetic of the hidden layers, what was measured to find it, and the reason."""
+    capable = "bf16" if arithmetics.capable_of_bf16(device) and spec.width >= 64 else "fp32"
+    if budget.seconds is None:
+        return capable, "", "a budget in steps: by what the processor can, so that the same steps give the same field"
+    measured = arithmetics.probe(device, spec.width)
+    found = arithmetics.fastest(measured, capable)
+    told = ", ".join(f"{name} {m.gflops:.0f} GFLOP/s (error {m.error:.0e})" for name, m in measured.items())
+    return found, told, f"fastest of safe error: {told}" if len(measured) > 1 else "the machine is too busy to probe"
+
+
+def choose_engine(spec: FieldSpec, device: torch.device, budget: Budget) -> tuple[str, str]:
+    """How steps are made, and the reason."""
+    if not isinstance(spec.settings, Differentiated):
+        return "plain", "this architecture has no backward pass of its own"
+    if device.type == "cuda":
+        return "graph", "one launch a step"
+    if budget.seconds is None or budget.seconds < COMPILED_FROM:
+        return "explicit", f"compiling repays itself from {COMPILED_FROM:.0f} s of budget"
+    if compiler() is None:
+        return "explicit", "there is no C++ compiler to compile with"
+    return "compiled", "1.4 times as fast once it is there, some seconds into the fit"
 
 
 def architecture_options(signal: Signal, architecture: str) -> dict[str, float]:
@@ -77,3 +145,25 @@ def architecture_options(signal: Signal, architecture: str) -> dict[str, float]:
     if architecture == "siren" and signal.modality == "shape":
         return {"first_omega": shape.first_omega(signal)}
     return {}
+
+
+def explain(recipe: Recipe, spec: FieldSpec, signal: Signal, asked: Collection[str]) -> list[tuple[str, str, str]]:
+    """(setting, value, reason) of everything that was chosen for a fit; ``asked`` are the user's own settings."""
+    rows = [(key, _shown(key, getattr(recipe, key)), why) for key, why in recipe.reasons.items()]
+    for key, value in spec.json()["options"].items():
+        reason = "asked for" if key in asked else FREQUENCY_REASONS[signal.modality]
+        rows.append((key, f"{value:g}" if isinstance(value, float) else str(value), reason))
+    return rows
+
+
+FREQUENCY_REASONS = {
+    "image": "the architecture's own",
+    "audio": "from the spectrum: the frequency below which 95 % of the power lies (tests/bench/omega.py)",
+    "shape": "sharp enough for a surface (first experiments on two meshes)",
+}
+
+
+def _shown(key: str, value: Any) -> str:
+    if key == "batch":
+        return f"{value:,} points" if value else "the selection"
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -16,7 +16,7 @@ def test_adam_equals_torchs():
     reference = torch.optim.Adam([theirs], lr=3e-2 * 0.5, betas=(0.9, 0.99))
     for _ in range(20):
         gradient = torch.randn(7, 5, generator=generator)
-        optimiser.step({"w": gradient}, 0.5)
+        optimiser.step({"w": gradient}, torch.tensor(0.5))
         theirs.grad = gradient
         reference.step()
     torch.testing.assert_close(ours["w"], theirs.detach())
@@ -46,7 +46,24 @@ def test_stacked_matrices_are_orthogonalised_one_by_one():
 def test_reset_forgets_the_moments():
     weights = {"m": torch.zeros(1, 4, 4), "v": torch.zeros(4)}
     optimiser = Optimiser(weights, {"m": 1.0, "v": 1.0}, frozenset({"m"}), 0.1, 0.1)
-    optimiser.step({"m": torch.ones(1, 4, 4), "v": torch.ones(4)}, 1.0)
+    optimiser.step({"m": torch.ones(1, 4, 4), "v": torch.ones(4)}, torch.tensor(1.0))
+    assert all(bool(moment.any()) for moment in optimiser.state())
     optimiser.reset()
-    assert optimiser.steps == 0
-    assert not any(bool(m.any()) for m in (*optimiser.first.values(), *optimiser.second.values()))
+    assert not any(bool(moment.any()) for moment in optimiser.state())
+
+
+def test_muons_update_is_the_orthogonal_one_at_its_rate():
+    generator = torch.Generator().manual_seed(3)
+    gradient = torch.randn(2, 8, 8, generator=generator)
+    weights = {"m": torch.zeros(2, 8, 8)}
+    Optimiser(weights, {"m": 3.0}, frozenset({"m"}), 9.0, 0.1).step({"m": gradient}, torch.tensor(0.5))
+    torch.testing.assert_close(weights["m"], -0.15 * orthogonal(gradient), rtol=1e-3, atol=1e-4)
+
+
+def test_every_tensor_has_its_own_adam_rate():
+    weights = {"a": torch.zeros(2), "b": torch.zeros(3)}
+    Optimiser(weights, {"a": 1.0, "b": 30.0}, frozenset(), 1e-2, 0.0).step(
+        {"a": torch.ones(2), "b": -torch.ones(3)}, torch.tensor(1.0)
+    )
+    torch.testing.assert_close(weights["a"], torch.full((2,), -1e-2))
+    torch.testing.assert_close(weights["b"], torch.full((3,), 0.3))

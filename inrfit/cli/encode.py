@@ -70,7 +70,10 @@ def encode(  # one option a line: long by nature
         typer.Option(help="Peak learning rate (Adam's; Muon's follows in proportion). Default: the recipe's."),
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N.")] = "auto",
-    precision: Annotated[str, typer.Option(help="Hidden layers while fitting: auto, fp32, bf16.")] = "auto",
+    precision: Annotated[str, typer.Option(help="Hidden layers while fitting: auto, fp32, medium, bf16.")] = "auto",
+    engine: Annotated[
+        str, typer.Option(help="How steps are made: auto, plain, explicit, compiled, graph (CUDA). All give the same.")
+    ] = "auto",
     threads: Annotated[int | None, typer.Option(help="CPU threads. Default: torch's.")] = None,
     seed: Annotated[
         int,
@@ -93,6 +96,9 @@ def encode(  # one option a line: long by nature
         bool,
         typer.Option("--dry-run", help="Say what would be kept, what not, the plan and the memory; fit nothing."),
     ] = False,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Say what was chosen for the fit (batch, rates, precision ...) and why.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a source on stdout.")] = False,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Errors only.")] = False,
     verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Say more.")] = False,
@@ -106,21 +112,22 @@ def encode(  # one option a line: long by nature
 
     Example: inrfit encode photo.png --sampler nint --budget 60s
     """
-    from ..machine import keep_freed_memory, wait_politely
+    from ..machine import keep_compiled_code, keep_freed_memory, wait_politely
     from ..options import parse_pairs
     from ..plan import Settings
 
     keep_freed_memory()
+    keep_compiled_code()
     wait_politely()
 
     console = Console(-1 if quiet else int(verbose), as_json)
     settings = Settings(
         sampler, arch, width, depth, parse_pairs(option or ()), tuple(budget or ()), target, ratio,
-        batch if batch in ("auto", "selection") else _count(batch), lr, device, precision, threads, seed, kind, verify,
-        Limits(max_bytes, max_pixels, max_samples, max_channels, max_faces),
+        batch if batch in ("auto", "selection") else _count(batch), lr, device, precision, engine, threads, seed, kind,
+        verify, Limits(max_bytes, max_pixels, max_samples, max_channels, max_faces),
     )  # fmt: skip
     jobs = list_jobs(sources, output, console)
-    codes = run_jobs(jobs, settings, console, force, dry_run)
+    codes = run_jobs(jobs, settings, console, force, dry_run, explain)
     if len(jobs) == 1 or codes[-1] >= 128:
         return codes[-1]
     failed = sum(code != 0 for code in codes)
@@ -194,13 +201,13 @@ def expand(source: str, console: Console) -> list[str]:
     return found
 
 
-def run_jobs(jobs: list[Job], settings: Any, console: Console, force: bool, dry_run: bool) -> list[int]:
+def run_jobs(jobs: list[Job], settings: Any, console: Console, force: bool, dry_run: bool, explain: bool) -> list[int]:
     """Exit code of every job; an interrupt ends the list, and the jobs left get their JSON object all the same."""
     codes = []
     with catching((signal.SIGINT, signal.SIGTERM, signal.SIGHUP)) as stop:
         for position, job in enumerate(jobs):
             try:
-                codes.append(run_job(job, settings, console, force, dry_run, stop))
+                codes.append(run_job(job, settings, console, force, dry_run, explain, stop))
             except OutputClosed:
                 raise
             except KeyboardInterrupt:
@@ -230,7 +237,7 @@ def interrupted(job: Job, console: Console, stop: Stop) -> int:
     return code
 
 
-def run_job(job: Job, settings: Any, console: Console, force: bool, dry_run: bool, stop: Stop) -> int:
+def run_job(job: Job, settings: Any, console: Console, force: bool, dry_run: bool, explain: bool, stop: Stop) -> int:
     """One source from its bytes to the written field."""
     from .. import codec, files
     from ..plan import plan
@@ -247,7 +254,7 @@ def run_job(job: Job, settings: Any, console: Console, force: bool, dry_run: boo
     if planned.signal.notes:
         console.warn(job.name, "; ".join(planned.signal.notes))
     if dry_run:
-        show_plan(job, planned, console, force)
+        show_plan(job, planned, console, force, explain)
         return 0
     # Room for the weights and the largest header, before the fit and not after it.
     files.check_target(job.output, force, 4 * planned.spec.parameters + (1 << 20))
@@ -255,7 +262,13 @@ def run_job(job: Job, settings: Any, console: Console, force: bool, dry_run: boo
     console.say(f"inrfit: {job.name}: fitting ({planned.budget})", level=1)
     progress = FitProgress(console, os.path.basename(job.name))
     try:
-        artifact = codec.carry_out(planned, progress, stop, lambda share: progress.share(share, "checking"))
+        artifact = codec.carry_out(
+            planned,
+            progress,
+            stop,
+            lambda share: progress.share(share, "checking"),
+            lambda spec, recipe: show_recipe(planned, spec, recipe, console, explain),
+        )
     finally:
         progress.close()
     writing = time.monotonic()
@@ -322,7 +335,19 @@ def report(
     console.result(record | {"provenance": dict(provenance)})
 
 
-def show_plan(job: Job, planned: Any, console: Console, force: bool) -> None:
+def show_recipe(planned: Any, spec: Any, recipe: Any, console: Console, explain: bool) -> None:
+    """With ``-v`` what was chosen, with ``--explain`` why as well."""
+    from ..recipe import explain as reasons
+
+    rows = reasons(recipe, spec, planned.signal, planned.spec.options)
+    if not explain:
+        console.say("  " + ", ".join(f"{key} {value}" for key, value, _ in rows), level=1)
+        return
+    for key, value, why in rows:
+        console.say(f"  {key:<14} {value:<14} {why}")
+
+
+def show_plan(job: Job, planned: Any, console: Console, force: bool, explain: bool) -> None:
     """``--dry-run``: what was asked for, so on stdout."""
     from .. import files
     from ..plan import check_memory
@@ -346,6 +371,12 @@ def show_plan(job: Job, planned: Any, console: Console, force: bool) -> None:
     ]
     if not console.as_json:
         out("".join(printable(line) + "\n" for line in lines))
+    if explain:
+        from ..codec import choose
+        from ..engine import choose_device
+
+        spec, recipe = choose(planned, choose_device(planned.settings.device))
+        show_recipe(planned, spec, recipe, console, explain)
     record = {
         "ok": True,
         "source": job.source,

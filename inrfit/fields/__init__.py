@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from math import prod
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from ..options import from_mapping
 from .siren import Siren
@@ -23,6 +23,7 @@ FIELDS: dict[str, type[Architecture]] = {"siren": Siren}
 MAX_WIDTH, MAX_DEPTH, MAX_PARAMETERS = 8192, 64, 100_000_000
 
 
+@runtime_checkable
 class Architecture(Protocol):
     """What an architecture must offer. ``spec`` gives the sizes, ``self`` the settings."""
 
@@ -46,6 +47,16 @@ class Architecture(Protocol):
 
     def matrices(self) -> frozenset[str]:
         """Names of the stacked hidden matrices (l, out, in): the ones Muon is made for."""
+
+
+@runtime_checkable
+class Differentiated(Protocol):
+    """What an architecture may offer besides: its own backward pass."""
+
+    def gradients(
+        self, weights: Mapping[str, Tensor], coords: Tensor, values: Tensor, mass: Tensor, precision: torch.dtype
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Residuals (n, c) and the gradients, float32, of sum(mass * residual^2), ``mass`` (n, 1)."""
 
 
 @dataclass(frozen=True)

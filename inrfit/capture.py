@@ -1,0 +1,101 @@
+"""CUDA graphs and the queue in front of a CUDA device.
+
+A small step is some sixty kernels of a few microseconds each, which the host cannot launch as fast as the device runs
+them; a graph launches all of them at once.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+SECONDS_AHEAD = 0.05
+"""The host queues about this much work before it waits."""
+
+WARM_UP_STEPS = 3
+"""Steps on a side stream before a capture, as torch asks for: libraries allocate their workspaces then."""
+
+
+class Capture:
+    """One whole step for batches of at most ``size`` points, replayed from fixed buffers.
+
+    ``whole(indices, weights) -> residuals`` must do all its work on tensors; ``state`` are the tensors it changes
+    besides, which the warm-up leaves as they were. On the CPU ``whole`` is called as it is: the same buffers, padding
+    and results without a graph, which is what tests can check anywhere."""
+
+    def __init__(
+        self, whole: Callable[[Tensor, Tensor], Tensor], size: int, state: Sequence[Tensor], device: torch.device
+    ) -> None:
+        self.size = size
+        self.whole = whole
+        self.indices = torch.zeros(size, dtype=torch.int64, device=device)
+        self.weights = torch.ones(size, device=device)
+        self.graph: torch.cuda.CUDAGraph | None = None
+        if device.type == "cuda":
+            self._capture(state, device)
+
+    def _capture(self, state: Sequence[Tensor], device: torch.device) -> None:
+        kept = [tensor.clone() for tensor in state]
+        stream = torch.cuda.Stream(device)
+        stream.wait_stream(torch.cuda.current_stream(device))
+        with torch.cuda.stream(stream):
+            for _ in range(WARM_UP_STEPS):
+                self.whole(self.indices, self.weights)
+        torch.cuda.current_stream(device).wait_stream(stream)
+        self.graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self.graph):
+            self.residuals = self.whole(self.indices, self.weights)
+        for tensor, before in zip(state, kept, strict=True):
+            tensor.copy_(before)
+
+    def replay(self, indices: Int[Tensor, "b"], weights: Float[Tensor, "b"] | None) -> Float[Tensor, "b c"]:
+        """One step on ``indices``, padded to ``size`` with points of weight 0; the residuals before it."""
+        count = indices.shape[0]
+        self.indices[:count].copy_(indices)
+        self.indices[count:].zero_()
+        if weights is None:
+            self.weights[:count].fill_(1.0)
+        else:
+            self.weights[:count].copy_(weights)
+        self.weights[count:].zero_()
+        if self.graph is None:
+            return self.whole(self.indices, self.weights)[:count]
+        self.graph.replay()
+        return self.residuals[:count].clone()
+
+
+class Throttle:
+    """Keeps the host about SECONDS_AHEAD in front of the device: an event every ``every`` steps, so many that eight
+    intervals between events make up that time, and at most eight events not yet reached."""
+
+    INTERVALS = 8
+
+    def __init__(self) -> None:
+        self.every, self.steps = 1, 0
+        self.queued: deque[torch.cuda.Event] = deque()
+        self.reached: torch.cuda.Event | None = None
+
+    def passed(self) -> None:
+        """A step was queued."""
+        self.steps += 1
+        if self.steps % self.every:
+            return
+        event = torch.cuda.Event(enable_timing=True)
+        event.record()
+        self.queued.append(event)
+        if len(self.queued) <= self.INTERVALS:
+            return
+        oldest: torch.cuda.Event | None = self.queued.popleft()
+        assert oldest is not None
+        oldest.synchronize()
+        if self.reached is not None:
+            seconds = max(self.reached.elapsed_time(oldest) / 1e3, 1e-6)
+            wanted = self.every * SECONDS_AHEAD / self.INTERVALS / seconds
+            if wanted >= 2 * self.every or (wanted < self.every / 2 and self.every > 1):
+                self.every, oldest = max(1, int(wanted)), None  # events of another spacing tell nothing
+                self.queued.clear()
+        self.reached = oldest

@@ -1,0 +1,269 @@
+"""Every way of making a step makes the same step; padding changes nothing; memory that runs out halves the batch."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import shutil
+
+import pytest
+import torch
+from conftest import image_signal
+
+from inrfit import compilation, precision, recipe
+from inrfit.budget import Budget
+from inrfit.capture import Capture
+from inrfit.engine import Engine, by_autograd, by_hand
+from inrfit.fields import FIELDS, Differentiated, FieldSpec
+from inrfit.fields.field import Field
+from inrfit.fit import MOST_HALVINGS, fit
+from inrfit.samplers import Full, Uniform
+
+CPU = torch.device("cpu")
+BATCH = 96
+TOLERANCE = {"fp32": 1e-3, "bf16": 0.03}
+"""Largest difference of the residuals after 20 steps, in values from -1 to 1."""
+
+
+def engine(kind="plain", arithmetic="fp32", depth=3, batch=BATCH, width=64):
+    signal = image_signal()
+    spec = FieldSpec("siren", 2, 3, width, depth, {})
+    weights = spec.settings.initial(spec, torch.Generator().manual_seed(0), torch.zeros(3))
+    chosen = recipe.choose(spec, CPU, batch, arithmetic, engine=kind)
+    return Engine(Field(spec, weights), signal.on(CPU), chosen)
+
+
+def taught(of: Engine, steps=20, batch=BATCH):
+    """Residuals of the last step."""
+    generator = torch.Generator().manual_seed(1)
+    for _ in range(steps):
+        found = of.step(torch.randperm(of.samples.signal.n, generator=generator)[:batch], None, 1.0)
+    return found
+
+
+@pytest.mark.parametrize("depth", [1, 2, 4])
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("arithmetic", [torch.float32, torch.bfloat16])
+def test_the_backward_pass_written_out_equals_autograd(depth, channels, arithmetic):
+    spec = FieldSpec("siren", 2, channels, 32, depth, {})
+    generator = torch.Generator().manual_seed(depth)
+    weights = spec.settings.initial(spec, generator, torch.zeros(channels))
+    coords = torch.rand(2048, 2, generator=generator) * 2 - 1
+    values, mass = torch.rand(2048, channels, generator=generator), torch.rand(2048, 1, generator=generator) / 2048
+    expected_residuals, expected = by_autograd(spec.settings, arithmetic)(weights, coords, values, mass)
+    residuals, found = by_hand(spec.settings, arithmetic)(weights, coords, values, mass)
+    torch.testing.assert_close(residuals, expected_residuals)
+    assert found.keys() == expected.keys() == spec.shapes.keys()
+    for name, gradient in expected.items():
+        assert found[name].dtype == torch.float32
+        error = (found[name] - gradient).norm() / gradient.norm()
+        assert error < (1e-5 if arithmetic == torch.float32 else 0.01), name
+
+
+@pytest.mark.parametrize("name", [name for name, a in FIELDS.items() if isinstance(a(), Differentiated)])
+def test_every_backward_pass_written_out_has_all_gradients(name):
+    spec = FieldSpec(name, 3, 1, 8, 2, {})
+    weights = spec.settings.initial(spec, torch.Generator().manual_seed(0), torch.zeros(1))
+    _, found = by_hand(spec.settings, torch.float32)(
+        weights, torch.rand(5, 3), torch.rand(5, 1), torch.full((5, 1), 0.2)
+    )
+    assert {key: tuple(gradient.shape) for key, gradient in found.items()} == spec.shapes
+
+
+@pytest.mark.parametrize("arithmetic", ["fp32", "bf16"])
+@pytest.mark.parametrize("kind", ["explicit", "graph"])
+def test_twenty_steps_equal_the_plain_engines(kind, arithmetic):
+    expected, found = taught(engine("plain", arithmetic)), taught(engine(kind, arithmetic))
+    torch.testing.assert_close(found, expected, rtol=0, atol=TOLERANCE[arithmetic])
+
+
+@pytest.mark.skipif(compilation.compiler() is None, reason="no C++ compiler")
+@pytest.mark.parametrize("arithmetic", ["fp32", "bf16"])
+def test_twenty_compiled_steps_equal_the_plain_engines(arithmetic):
+    compiled = engine("compiled", arithmetic)
+    compiled.compilation.wait()
+    assert compiled.told() == "compiled"
+    torch.testing.assert_close(
+        taught(compiled), taught(engine("plain", arithmetic)), rtol=0, atol=TOLERANCE[arithmetic]
+    )
+    again = engine("compiled", arithmetic)
+    assert again.compilation.ready is compiled.compilation.ready
+
+
+def test_without_a_compiler_the_fit_goes_on_explicitly(monkeypatch):
+    def broken(*args, **more):
+        raise RuntimeError("no compiler\nat all")
+
+    monkeypatch.setattr(torch, "compile", broken)
+    of = engine("compiled", width=24)
+    of.compilation.wait()
+    assert of.told() == "explicit (RuntimeError: no compiler)"
+    torch.testing.assert_close(taught(of), taught(engine("explicit", width=24)))
+
+
+def test_points_of_weight_zero_change_nothing():
+    plain, padded = engine(), engine()
+    indices = torch.arange(50)
+    weights = torch.rand(50, generator=torch.Generator().manual_seed(3))
+    plain.step(indices, weights, 1.0)
+    padded.step(torch.cat([indices, torch.arange(14)]), torch.cat([weights, torch.zeros(14)]), 1.0)
+    for name, weight in plain.weights.items():
+        torch.testing.assert_close(padded.weights[name], weight)
+
+
+def test_a_changing_batch_does_not_capture_again():
+    of, plain = engine("graph"), engine()
+    of.step(torch.arange(96), None, 1.0)
+    plain.step(torch.arange(96), None, 1.0)
+    captured = of.capture
+    for count in (40, 96, 1):
+        found, expected = (e.step(torch.arange(count), None, 1.0) for e in (of, plain))
+        assert found.shape[0] == count
+        torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
+    assert of.capture is captured
+    of.step(torch.arange(200), None, 1.0)
+    assert of.capture.size == 200
+
+
+def test_a_capture_replays_what_it_was_given():
+    seen = []
+
+    def whole(indices, weights):
+        seen.append((indices.clone(), weights.clone()))
+        return indices[:, None].float()
+
+    capture = Capture(whole, 5, [], CPU)
+    assert capture.replay(torch.tensor([4, 2]), None).tolist() == [[4.0], [2.0]]
+    assert capture.replay(torch.tensor([1]), torch.tensor([0.5])).tolist() == [[1.0]]
+    assert [(i.tolist(), w.tolist()) for i, w in seen] == [
+        ([4, 2, 0, 0, 0], [1, 1, 0, 0, 0]),
+        ([1, 0, 0, 0, 0], [0.5, 0, 0, 0, 0]),
+    ]
+
+
+def test_a_large_batch_in_pieces_equals_the_same_in_one():
+    whole, pieces = engine(), engine()
+    pieces.piece = 100
+    one, many = (e.step(torch.arange(768), None, 1.0) for e in (whole, pieces))
+    torch.testing.assert_close(many, one)
+    for name, weight in whole.weights.items():
+        torch.testing.assert_close(pieces.weights[name], weight, rtol=1e-3, atol=1e-5)
+
+
+def full_at(steps, kind, monkeypatch):
+    """Makes memory run out at the steps named (counted over all attempts); the batches tried."""
+    tried = []
+
+    def step(self, indices, weights, factor, honest=Engine.step):
+        tried.append(indices.shape[0])
+        if len(tried) in steps:
+            raise kind("DefaultCPUAllocator: can't allocate memory")
+        return honest(self, indices, weights, factor)
+
+    monkeypatch.setattr(Engine, "step", step)
+    return tried
+
+
+@pytest.mark.parametrize("kind", [RuntimeError, MemoryError])
+def test_out_of_memory_halves_the_batch_and_goes_on(monkeypatch, kind):
+    signal, spec = image_signal(), FieldSpec("siren", 2, 3, 32, 2, {})
+    tried = full_at({3, 4}, kind, monkeypatch)
+    chosen = recipe.choose(spec, CPU, 128, "fp32")
+    found = fit(signal, spec, Full(), chosen, Budget(steps=60), CPU)
+    assert tried[:6] == [128, 128, 128, 64, 32, 32]
+    assert found.spent["steps"] == 60
+    assert found.used["batch"] == 32
+    assert [note for note in found.notes if "out of memory" in note]
+    assert found.quality > 12
+
+
+def test_out_of_memory_is_final_after_four_halvings(monkeypatch):
+    signal, spec = image_signal(), FieldSpec("siren", 2, 3, 32, 2, {})
+    tried = full_at(set(range(100)), MemoryError, monkeypatch)
+    with pytest.raises(MemoryError):
+        fit(signal, spec, Uniform(), recipe.choose(spec, CPU, 128, "fp32"), Budget(steps=60), CPU)
+    assert tried == [128, 64, 32, 16, 8]
+    assert len(tried) == MOST_HALVINGS + 1
+
+
+def test_another_error_than_memory_is_not_swallowed(monkeypatch):
+    def broken(*args):
+        raise RuntimeError("shapes do not match")
+
+    monkeypatch.setattr(Engine, "step", broken)
+    signal, spec = image_signal(), FieldSpec("siren", 2, 3, 16, 2, {})
+    with pytest.raises(RuntimeError, match="shapes"):
+        fit(signal, spec, Uniform(), recipe.choose(spec, CPU, 128, "fp32"), Budget(steps=5), CPU)
+
+
+def test_a_very_good_fit_ends_in_float32(monkeypatch):
+    monkeypatch.setattr("inrfit.fit.EXACT_FROM", 15.0)
+    signal, spec = image_signal(), FieldSpec("siren", 2, 3, 64, 2, {})
+    chosen = recipe.choose(spec, CPU, 128, "bf16")
+    found = fit(signal, spec, Uniform(), chosen, Budget(steps=400), CPU)
+    assert 360 <= found.used["exact_from_step"] <= 380
+    monkeypatch.setattr("inrfit.fit.EXACT_FROM", 90.0)
+    assert fit(signal, spec, Uniform(), chosen, Budget(steps=100), CPU).used["exact_from_step"] is None
+
+
+def test_the_probe_measures_and_leaves_no_trace():
+    torch.set_float32_matmul_precision("highest")
+    threads = torch.get_num_threads()
+    found = precision.probe(CPU, 64, seconds=5.0)
+    assert found.keys() == {"bf16", "fp32", "medium"}
+    assert found["fp32"].error < 1e-5
+    assert 1e-4 < found["bf16"].error < precision.BF16_ERROR
+    assert torch.get_float32_matmul_precision() == "highest"
+    assert torch.get_num_threads() == threads
+
+
+def test_the_switch_is_put_back_after_an_error():
+    torch.set_float32_matmul_precision("highest")
+    with contextlib.suppress(ValueError), precision.matmul_precision("medium"):
+        assert torch.get_float32_matmul_precision() == "medium"
+        raise ValueError
+    assert torch.get_float32_matmul_precision() == "highest"
+
+
+M = precision.Measured
+
+
+@pytest.mark.parametrize(
+    ("found", "expected"),
+    [
+        ({"fp32": M(100, 4e-7), "medium": M(190, 7e-7), "bf16": M(500, 7e-3)}, "bf16"),
+        ({"fp32": M(100, 4e-7), "medium": M(190, 7e-7), "bf16": M(90, 7e-3)}, "medium"),
+        ({"fp32": M(100, 4e-7), "medium": M(500, 7e-3), "bf16": M(105, 7e-3)}, "fp32"),
+        ({"fp32": M(100, 4e-7), "medium": M(190, 7e-7), "bf16": M(200, 7e-3)}, "medium"),
+        ({"fp32": M(100, 4e-7), "bf16": M(900, 0.2)}, "fp32"),
+        ({"bf16": M(900, 7e-3)}, "otherwise"),
+        ({}, "otherwise"),
+    ],
+)
+def test_the_fastest_safe_arithmetic_is_chosen(found, expected):
+    assert precision.fastest(found, "otherwise") == expected
+
+
+def test_a_budget_in_steps_never_probes(monkeypatch):
+    monkeypatch.setattr("inrfit.precision.probe", lambda *args: pytest.fail("probed"))
+    spec = FieldSpec("siren", 2, 3, 256, 5, {})
+    first = recipe.choose(spec, CPU, budget=Budget(steps=100))
+    assert first.precision == ("bf16" if precision.capable_of_bf16(CPU) else "fp32")
+    assert first.engine == "explicit"
+
+
+def test_a_short_budget_does_not_compile_and_a_long_one_does_where_it_can():
+    spec = FieldSpec("siren", 2, 3, 256, 5, {})
+    assert recipe.choose_engine(spec, CPU, Budget(seconds=5))[0] == "explicit"
+    expected = "compiled" if shutil.which("g++") else "explicit"
+    assert recipe.choose_engine(spec, CPU, Budget(seconds=60))[0] == expected
+
+
+def test_every_choice_has_a_reason():
+    spec = FieldSpec("siren", 2, 3, 64, 5, {})
+    made = recipe.choose(spec, CPU, budget=Budget(seconds=60))
+    chosen = {f.name for f in dataclasses.fields(made)} - {"reasons", "probe"}
+    assert chosen <= made.reasons.keys()
+    assert all(made.reasons.values())
+    asked = recipe.choose(spec, CPU, 100, "fp32", 1e-3, "plain")
+    assert {asked.reasons[key] for key in ("batch", "precision", "adam_rate", "muon_rate", "engine")} == {"asked for"}

@@ -1,0 +1,84 @@
+"""No fit may collapse: every image, sound and shape of ../shared/data that encode accepts, at its default settings.
+
+A row says the quality of the written field, and whether the guard had to step in. A fit counts as collapsed when encode
+fails, or when what it wrote is hardly better than a constant: PSNR under 15 dB, SNR under 1 dB, IoU under 0.5.
+
+python tests/bench/collapse.py --budget 15s
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from common import SHARED, table
+
+COLLAPSED = {"psnr": 15.0, "snr": 1.0, "iou": 0.5}
+FOLDERS = ("images", "audio", "shapes")
+
+
+def encoded(source: Path, budget: str, folder: Path) -> dict[str, Any]:
+    """The JSON object of one encode."""
+    words = ["encode", str(source), "--budget", budget, "-o", str(folder / "field.safetensors"), "--force", "--json"]
+    found = subprocess.run([sys.executable, "-m", "inrfit", *words], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    lines = found.stdout.decode().splitlines()
+    record: dict[str, Any] = json.loads(lines[-1]) if lines else {"ok": False, "error": {"code": found.returncode}}
+    return record
+
+
+def row(source: Path, budget: str, folder: Path) -> dict[str, Any] | None:
+    """One file's row; None where encode refuses the file."""
+    record = encoded(source, budget, folder)
+    name = str(source.relative_to(SHARED / "data"))
+    if not record["ok"]:
+        error = record["error"]
+        if error["code"] == 3:
+            return None
+        return {"file": name, "quality": "", "steps": "", "guard": error.get("message", ""), "collapsed": "YES"}
+    quality, spent = record["quality"], record["spent"]
+    measure = next(key for key in ("psnr", "snr", "iou") if key in quality)
+    value = quality[measure]
+    infinite = measure in str(quality.get("infinite", "")).split()
+    collapsed = not infinite and (value is None or value < COLLAPSED[measure])
+    guard = [note for note in record["provenance"]["notes"] if "diverged" in note]
+    return {
+        "file": name,
+        "quality": "exact" if infinite else f"{value:.2f} {'' if measure == 'iou' else 'dB '}{measure.upper()}",
+        "steps": spent["steps"],
+        "guard": "; ".join(guard),
+        "collapsed": "YES" if collapsed else "no",
+    }
+
+
+def files() -> list[Path]:
+    """Every file of the folders, in order."""
+    roots = [SHARED / "data" / folder for folder in FOLDERS]
+    found = [path for root in roots for path in sorted(root.rglob("*")) if path.is_file()]
+    if not found:
+        print(f"skipped: no files under {SHARED / 'data'}")
+        sys.exit(0)
+    return found
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--budget", default="15s")
+    parser.add_argument("names", nargs="*", help="parts of file names; default: all")
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as place:
+        rows, refused = [], 0
+        for source in files():
+            if given.names and not any(name in str(source) for name in given.names):
+                continue
+            made = row(source, given.budget, Path(place))
+            refused += made is None
+            if made is not None:
+                print(*made.values(), file=sys.stderr, flush=True)
+                rows.append(made)
+        table(rows)
+        print(f"{len(rows)} files fitted, {refused} refused, {sum(r['collapsed'] == 'YES' for r in rows)} collapsed")

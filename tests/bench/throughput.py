@@ -1,0 +1,135 @@
+"""Trained points per second of every engine against the floor of its own arithmetic, measured beside it.
+
+The floor of a step is what it cannot do without: the matrix products of the hidden layers (forward, to the activations,
+to the weights), one sine and one cosine per unit, and the products of Muon's iteration; each timed alone, in the step's
+own shapes and precision, with its operands in the cache and a buffer for the result, as the fastest of the ways torch
+offers. Everything else (gathering, casts, multiplications, sums, Adam) counts as overhead. Floor and engines alternate.
+
+python tests/bench/throughput.py
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from common import table
+from torch import Tensor
+
+from inrfit import machine, recipe
+from inrfit.budget import Budget
+from inrfit.engine import Engine, choose_device
+from inrfit.fields import FieldSpec
+from inrfit.fields.field import Field
+from inrfit.modalities.image import BYTES
+from inrfit.signal import Grid, Signal
+
+
+def made_engine(spec: FieldSpec, kind: str, batch: int, precision: str, device: torch.device) -> Engine:
+    """An engine on a made 512x512 picture."""
+    pixels = np.random.default_rng(0).integers(0, 256, (512 * 512, spec.outputs), dtype=np.uint8)
+    signal = Signal("image", pixels, BYTES, {}, Grid((512, 512)))
+    weights = spec.settings.initial(spec, torch.Generator().manual_seed(0), torch.zeros(spec.outputs))
+    chosen = recipe.choose(spec, device, batch, precision, engine=kind, budget=Budget(seconds=60))
+    engine = Engine(Field(spec, weights).to(device), signal.on(device), dataclasses.replace(chosen, engine=kind))
+    if engine.compilation is not None:
+        engine.compilation.wait()
+        print(f"{kind}: {engine.told()}")
+    return engine
+
+
+def floor_parts(spec: FieldSpec, batch: int, dtype: torch.dtype, device: torch.device) -> dict[str, Any]:
+    """Name -> (how often a step needs it, ways to do it)."""
+    width, layers = spec.width, spec.depth - 1
+
+    def made(*shape: int) -> Tensor:
+        return torch.randn(*shape, device=device).to(dtype)
+
+    x, g, w, out, square = (
+        made(batch, width),
+        made(batch, width),
+        made(width, width),
+        made(batch, width),
+        made(width, width),
+    )
+    parts = torch.empty(4, width, width, dtype=dtype, device=device)
+    first, first_out = torch.randn(2, batch, width, device=device)
+    stack = torch.randn(layers, width, width, device=device).bfloat16()
+    stack_out = torch.empty_like(stack)
+    return {
+        "forward product": (layers, [lambda: torch.mm(x, w.mT, out=out), lambda: torch.nn.functional.linear(x, w)]),
+        "product to the activations": (layers, [lambda: torch.mm(g, w, out=out)]),
+        "product to the weights": (
+            layers,
+            [
+                lambda: torch.mm(g.mT, x, out=square),
+                lambda: torch.bmm(g.view(4, -1, width).mT, x.view(4, -1, width), out=parts),
+            ],
+        ),
+        "sine or cosine": (2 * layers, [lambda: torch.sin(x, out=out)]),
+        "sine or cosine, float32": (2, [lambda: torch.sin(first, out=first_out)]),
+        "Muon's product": (15, [lambda: torch.bmm(stack, stack, out=stack_out)]),
+    }
+
+
+def seconds(work: Callable[[], Any], repeats: int, device: torch.device) -> float:
+    """Mean seconds of one call."""
+    begun = time.perf_counter()
+    for _ in range(repeats):
+        work()
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    return (time.perf_counter() - begun) / repeats
+
+
+def measure(given: argparse.Namespace) -> list[dict[str, Any]]:
+    """One row an engine, and the floor's parts."""
+    device = choose_device(given.device)
+    spec = FieldSpec("siren", 2, 3, given.width, given.depth, {})
+    dtype = torch.bfloat16 if given.precision == "bf16" else torch.float32
+    kinds = ["plain", "explicit", *(["graph"] if device.type == "cuda" else ["compiled"])]
+    engines = {kind: made_engine(spec, kind, given.batch, given.precision, device) for kind in kinds}
+    parts = floor_parts(spec, given.batch, dtype, device)
+    indices = torch.randperm(512 * 512, device=device)[: given.batch]
+    floors: dict[str, list[list[float]]] = {name: [[] for _ in ways] for name, (_, ways) in parts.items()}
+    steps: dict[str, list[float]] = {kind: [] for kind in kinds}
+    for kind in kinds:
+        seconds(lambda: engines[kind].step(indices, None, 1e-3), 10, device)  # noqa: B023
+    for _ in range(given.rounds):
+        for name, (_, ways) in parts.items():
+            for way, found in zip(ways, floors[name], strict=True):
+                seconds(way, 1, device)
+                found.append(seconds(way, 5, device))
+        for kind in kinds:
+            steps[kind].append(seconds(lambda: engines[kind].step(indices, None, 1e-3), 5, device))  # noqa: B023
+    each = {name: min(statistics.median(found) for found in ways) for name, ways in floors.items()}
+    floor = sum(parts[name][0] * taken for name, taken in each.items())
+    rows = [
+        {"what": f"floor: {parts[n][0]} x {n}", "ms": 1e3 * parts[n][0] * t, "kpoints/s": "", "of the floor": ""}
+        for n, t in each.items()
+    ]
+    for kind, taken in {"floor": [floor], **steps}.items():
+        median = statistics.median(taken)
+        rows.append(
+            {"what": kind, "ms": 1e3 * median, "kpoints/s": given.batch / median / 1e3, "of the floor": floor / median}
+        )
+    return rows
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--batch", type=int, default=4096)
+    parser.add_argument("--width", type=int, default=256)
+    parser.add_argument("--depth", type=int, default=5)
+    parser.add_argument("--precision", default="bf16")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--rounds", type=int, default=15)
+    given = parser.parse_args()
+    machine.keep_freed_memory()
+    table(measure(given))

@@ -110,7 +110,9 @@ def choose(planned: Plan, device: torch.device) -> tuple[FieldSpec, Recipe]:
     settings = planned.settings
     frequencies = recipe.architecture_options(planned.signal, settings.arch)
     spec = replace(planned.spec, options={**frequencies, **planned.spec.options})
-    how = recipe.choose(spec, device, settings.batch, settings.precision, settings.lr, settings.engine, planned.budget)
+    how = recipe.choose(
+        spec, device, settings.batch, settings.precision, settings.lr, settings.engine, settings.threads, planned.budget
+    )
     return spec, how
 
 

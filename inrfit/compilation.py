@@ -30,17 +30,23 @@ def compiler() -> str | None:
 
 
 class Compilation:
-    """``ready`` is the compiled function for ``size`` points once it is there; ``failed`` says why it never will."""
+    """``ready`` is the compiled function for ``size`` points and ``threads`` threads once it is there; ``failed`` says
+    why it never will be."""
 
     def __init__(self, spec: FieldSpec, precision: torch.dtype, size: int, gradients: Gradients) -> None:
         self.size = size
+        self.threads = torch.get_num_threads()
         self.failed = ""
-        self._key = f"{spec} {precision} {size} {torch.get_num_threads()}"
+        self._key = f"{spec} {precision} {size} {self.threads}"
         self.ready = _compiled.get(self._key)
         self._thread: threading.Thread | None = None
         if self.ready is None:
             self._thread = threading.Thread(target=self._compile, args=(spec, gradients), daemon=True)
             self._thread.start()
+
+    def fits(self, size: int) -> bool:
+        """Whether the function was compiled for ``size`` points and the present number of threads."""
+        return size == self.size and torch.get_num_threads() == self.threads
 
     def wait(self) -> None:
         """Until it is ready or has failed."""

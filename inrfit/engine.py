@@ -145,9 +145,9 @@ class Engine:
         return residuals[0] if len(residuals) == 1 else torch.cat(residuals)
 
     def _differentiate(self, coords: Tensor, values: Tensor, mass: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        compiled = self.compilation
-        if compiled is not None and compiled.ready is not None and coords.shape[0] == compiled.size:
-            return compiled.ready(self.weights, coords, values, mass)
+        made = self.compilation
+        if made is not None and made.ready is not None and made.fits(coords.shape[0]):
+            return made.ready(self.weights, coords, values, mass)
         return self.gradients(self.weights, coords, values, mass)
 
     def halve(self) -> None:

@@ -25,6 +25,7 @@ from .recipe import EXACT_FROM, EXACT_TAIL, Recipe
 from .samplers import Sampler, Selection
 from .samplers.uniform import LONGEST_SHUFFLE
 from .signal import CHUNK, Signal
+from .threads import Threads
 
 EVALUATED = 16_384
 """Points of the fixed, stratified subset that decides which weights are best."""
@@ -143,6 +144,7 @@ class Run:
             weights = spec.settings.constant(weights, self.subset_values[0].cpu())
         self.field = Field(spec, weights).to(device)
         self.engine = Engine(self.field, self.samples, recipe)
+        self.threads = Threads() if clock.timed and recipe.adapt_threads else None
         self.batch = recipe.batch
         draws = torch.Generator(device).manual_seed(seed + 1)
         self.learner = Learner(self.field, self.samples, draws, self.engine.precision)
@@ -225,11 +227,15 @@ class Run:
     def step(self, indices: Tensor, weights: Tensor | None) -> Tensor:
         """One optimiser step; the residuals before it."""
         begun = self.clock.now()
+        if self.threads is not None:
+            self.threads.begin()
         residuals = self.engine.step(indices, weights, self.factor())
         self.learner.remember(indices, residuals)
         self.spent.points += indices.shape[0]
         self.clock.step += 1
         self.clock.step_seconds = self.clock.now() - begun
+        if self.threads is not None:
+            self.threads.ended(self.clock.step_seconds)
         return residuals
 
     def factor(self) -> float:
@@ -332,6 +338,9 @@ def fit(
     except Stopped:
         ended = "interrupted" if stop() else "budget"
         _keep(best, run.evaluate())
+    finally:
+        if run.threads is not None:
+            run.threads.restore()
     run.engine.load(best.weights)
     if best.error > run.constant_error * 1.000001 + 1e-12:
         if ended == "interrupted":
@@ -414,7 +423,8 @@ def summary(run: Run) -> dict[str, Any]:
 
 def used(run: Run) -> dict[str, Any]:
     """What became of the recipe on the way, as JSON."""
-    return {"engine": run.engine.told(), "batch": run.batch, "exact_from_step": run.exact_from}
+    threads = torch.get_num_threads() if run.threads is None else run.threads.counts[run.threads.level]
+    return {"engine": run.engine.told(), "batch": run.batch, "last_threads": threads, "exact_from_step": run.exact_from}
 
 
 def _joined(

@@ -36,6 +36,8 @@ CUDA_MUON_RATE = 1.5e-3
 WARM_UP = 0.02
 LAST_FACTOR = 0.0
 
+ADAPTED = "half or twice the threads are tried now and then: on a busy machine fewer are faster"
+
 COMPILED_FROM = 20.0
 """Seconds of budget from which compiling repays itself: it costs about four, and makes steps 1.4 times as fast."""
 
@@ -55,6 +57,7 @@ class Recipe:
     muon_rate: float
     warm_up: float = WARM_UP
     engine: str = "explicit"
+    adapt_threads: bool = False
     probe: str = ""
     reasons: Mapping[str, str] = field(default_factory=dict, compare=False)
 
@@ -87,10 +90,11 @@ def choose(
     precision: str = "auto",
     rate: float | None = None,
     engine: str = "auto",
+    threads: int | None = None,
     budget: Budget = Budget(),
 ) -> Recipe:
     """The recipe for ``budget``; ``batch``, ``precision``, ``rate`` (a factor-free Adam rate; Muon's follows in
-    proportion) and ``engine`` override it."""
+    proportion), ``engine`` and ``threads`` override it."""
     why: dict[str, str] = {}
 
     def pick(name: str, given: Any, found: Any, reason: str) -> Any:
@@ -110,8 +114,9 @@ def choose(
     muon = CUDA_MUON_RATE if cuda else MUON_RATE
     pick("adam_rate", rate, None, "safe within a factor of four (tests/bench/recipe.py)")
     pick("muon_rate", rate, None, "Muon on the hidden matrices, Adam on the rest (tests/bench/optimisers.py)")
+    adapt = pick("adapt_threads", None if threads is None else False, not cuda and budget.seconds is not None, ADAPTED)
     why["warm_up"] = "a first choice that was not varied"
-    return Recipe(points, arithmetic, ADAM_RATE * scale, muon * scale, WARM_UP, steps, told, why)
+    return Recipe(points, arithmetic, ADAM_RATE * scale, muon * scale, WARM_UP, steps, adapt, told, why)
 
 
 def choose_precision(spec: FieldSpec, device: torch.device, budget: Budget) -> tuple[str, str, str]:

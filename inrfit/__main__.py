@@ -16,6 +16,9 @@ def main() -> None:
 
         sys.stdout.write(f"inrfit {__version__}\n")
         return
+    from .machine import collect_rarely, leave_the_rest
+
+    collect_rarely()
     if hasattr(sys.stderr, "reconfigure"):
         sys.stderr.reconfigure(errors="backslashreplace")
     code = run(arguments)
@@ -26,6 +29,7 @@ def main() -> None:
         # stdout is gone: point it away, or the interpreter complains while it shuts down.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = code or 141
+    leave_the_rest()
     sys.exit(code)
 
 

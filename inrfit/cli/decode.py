@@ -45,9 +45,10 @@ def decode(  # one option a line: long by nature
     Example: inrfit decode photo.png.safetensors
     """
     from ..interrupts import catching
-    from ..machine import wait_politely
+    from ..machine import keep_freed_memory, wait_politely
     from ..modalities import Request
 
+    keep_freed_memory()
     wait_politely()
 
     console = Console(-1 if quiet else 0, as_json)

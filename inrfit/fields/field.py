@@ -48,8 +48,10 @@ class Field(nn.Module):
     @torch.no_grad()
     def on_grid(self, grid: Grid, start: int, stop: int) -> Float[Tensor, "n c"]:
         """Values of the cells start..stop (flat, row-major) of ``grid``, on the CPU, in chunks, float32."""
-        pieces = []
-        for begin in range(start, stop, CHUNK):
-            indices = torch.arange(begin, min(begin + CHUNK, stop), device=self.device)
-            pieces.append(self.at(grid, indices).cpu())
-        return torch.cat(pieces)
+        values = torch.empty(stop - start, self.spec.outputs)
+        # A quarter of a chunk is what a CPU's caches hold; a CUDA device wants long ones.
+        step = CHUNK if self.device.type == "cuda" else CHUNK // 4
+        for begin in range(start, stop, step):
+            indices = torch.arange(begin, min(begin + step, stop), device=self.device)
+            values[begin - start : begin - start + step] = self.at(grid, indices)
+        return values

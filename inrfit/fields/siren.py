@@ -108,11 +108,11 @@ class Siren:
         pulled = pulled.to(precision) if matrices else pulled
         by_matrix, by_bias = [], []
         for matrix, phase, before in zip(matrices[::-1], phases[::-1], activations[-2::-1], strict=True):
-            pulled = pulled * phase.cos()
+            pulled = phase.cos_().mul_(pulled)
             by_matrix.append(_outer(pulled, before))
             by_bias.append(pulled.sum(0).float())
             pulled = pulled @ matrix
-        pulled = pulled.float() * first.cos()
+        pulled = first.cos_().mul_(pulled)
         found |= {"first.weight": pulled.mT @ coords, "first.bias": pulled.sum(0)}
         if matrices:
             found |= {"hidden.weight": torch.stack(by_matrix[::-1]), "hidden.bias": torch.stack(by_bias[::-1])}

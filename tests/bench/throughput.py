@@ -1,9 +1,10 @@
 """Trained points per second of every engine against the floor of its own arithmetic, measured beside it.
 
 The floor of a step is what it cannot do without: the matrix products of the hidden layers (forward, to the activations,
-to the weights), one sine and one cosine per unit, and the products of Muon's iteration; each timed alone, in the step's
-own shapes and precision, with its operands in the cache and a buffer for the result, as the fastest of the ways torch
-offers. Everything else (gathering, casts, multiplications, sums, Adam) counts as overhead. Floor and engines alternate.
+to the weights), one sine and one cosine per unit, and the products of Muon's iteration, in the step's own shapes and
+precision, with a buffer for every result. Everything else (gathering, casts, multiplications, sums, Adam) is overhead.
+It is given twice: each operation alone, over and over on the same operands, which then sit in the cache; and all of
+them once, in the step's order, on as many buffers as a step has. Floors and engines alternate.
 
 python tests/bench/throughput.py
 """
@@ -78,6 +79,30 @@ def floor_parts(spec: FieldSpec, batch: int, dtype: torch.dtype, device: torch.d
     }
 
 
+def bare_step(spec: FieldSpec, batch: int, dtype: torch.dtype, device: torch.device) -> Callable[[], None]:
+    """The floor's operations once, in the order of a step and on its own buffers; the results mean nothing."""
+    width, layers = spec.width, spec.depth - 1
+    units, phases, pulled = torch.randn(3, layers + 1, batch, width, device=device).to(dtype)
+    weights, parts = torch.randn(2, max(layers, 4), width, width, device=device).to(dtype) / 16
+    first, first_out = torch.randn(2, batch, width, device=device)
+    stack, stack_out = torch.randn(2, layers, width, width, device=device).bfloat16()
+
+    def work() -> None:
+        torch.sin(first, out=first_out)
+        for i in range(layers):
+            torch.mm(units[i], weights[i].mT, out=phases[i])
+            torch.sin(phases[i], out=units[i + 1])
+        for i in reversed(range(layers)):
+            torch.cos(phases[i], out=phases[i])
+            torch.bmm(pulled[0].view(4, -1, width).mT, units[i].view(4, -1, width), out=parts[:4])
+            torch.mm(pulled[0], weights[i], out=pulled[1])
+        torch.cos(first, out=first_out)
+        for _ in range(15):
+            torch.bmm(stack, stack, out=stack_out)
+
+    return work
+
+
 def seconds(work: Callable[[], Any], repeats: int, device: torch.device) -> float:
     """Mean seconds of one call."""
     begun = time.perf_counter()
@@ -98,7 +123,8 @@ def measure(given: argparse.Namespace) -> list[dict[str, Any]]:
     parts = floor_parts(spec, given.batch, dtype, device)
     indices = torch.randperm(512 * 512, device=device)[: given.batch]
     floors: dict[str, list[list[float]]] = {name: [[] for _ in ways] for name, (_, ways) in parts.items()}
-    steps: dict[str, list[float]] = {kind: [] for kind in kinds}
+    bare = bare_step(spec, given.batch, dtype, device)
+    steps: dict[str, list[float]] = {kind: [] for kind in ("bare step", *kinds)}
     for kind in kinds:
         seconds(lambda: engines[kind].step(indices, None, 1e-3), 10, device)  # noqa: B023
     for _ in range(given.rounds):
@@ -106,19 +132,20 @@ def measure(given: argparse.Namespace) -> list[dict[str, Any]]:
             for way, found in zip(ways, floors[name], strict=True):
                 seconds(way, 1, device)
                 found.append(seconds(way, 5, device))
+        steps["bare step"].append(seconds(bare, 5, device))
         for kind in kinds:
             steps[kind].append(seconds(lambda: engines[kind].step(indices, None, 1e-3), 5, device))  # noqa: B023
     each = {name: min(statistics.median(found) for found in ways) for name, ways in floors.items()}
     floor = sum(parts[name][0] * taken for name, taken in each.items())
-    rows = [
-        {"what": f"floor: {parts[n][0]} x {n}", "ms": 1e3 * parts[n][0] * t, "kpoints/s": "", "of the floor": ""}
-        for n, t in each.items()
+    whole = statistics.median(steps["bare step"])
+    rows: list[dict[str, Any]] = [
+        {"what": f"{parts[n][0]} x {n}", "ms": 1e3 * parts[n][0] * t} for n, t in each.items()
     ]
-    for kind, taken in {"floor": [floor], **steps}.items():
-        median = statistics.median(taken)
-        rows.append(
-            {"what": kind, "ms": 1e3 * median, "kpoints/s": given.batch / median / 1e3, "of the floor": floor / median}
-        )
+    for what, taken in {"floor, each alone": floor, **{k: statistics.median(t) for k, t in steps.items()}}.items():
+        rows.append({"what": what, "ms": 1e3 * taken, "kpoints/s": given.batch / taken / 1e3})
+        rows[-1] |= {"of the floor, each alone": floor / taken, "of the bare step": whole / taken}
+    for row in rows:
+        row |= {key: row.get(key, "") for key in rows[-1]}
     return rows
 
 

@@ -55,6 +55,15 @@ class Clock:
         return min(share, 1.0)
 
     @property
+    def expected_steps(self) -> float:
+        """How many steps the budget will have room for, by the length of the last ones; under a target, of a cycle."""
+        steps = math.inf if self.budget.steps is None else float(self.budget.steps)
+        if self.budget.seconds is not None and self.step:
+            rest = max(self.limit - self.seconds, 0.0)
+            steps = min(steps, self.step + rest / max(self.step_seconds, 1e-9))
+        return steps
+
+    @property
     def cycle(self) -> int:
         """Which annealing cycle is running, from 0. With a target each is twice as long as the one before (warm
         restarts, Loshchilov and Hutter 2017): only annealed weights show what has been reached, and so a fit that

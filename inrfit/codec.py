@@ -28,8 +28,9 @@ if TYPE_CHECKING:
     import torch
 
     from .fields import FieldSpec
-    from .fit import Fit, Report
+    from .fit import Fit
     from .recipe import Recipe
+    from .run import Report
 
 Share = Callable[[float], None]
 """Told the share done, 0 to 1, of something long."""

@@ -38,6 +38,10 @@ LAST_FACTOR = 0.0
 
 ADAPTED = "half or twice the threads are tried now and then: on a busy machine fewer are faster"
 
+BOOST_NEUTRAL, BOOST_POWER, BOOST = 1100.0, 0.5, (0.8, 1.6)
+"""Rates times (1100 / steps)^0.5, within bounds. First figures: at 360 steps twice the rate gains 0.8 dB on two images,
+at 1,100 it loses 4 dB on a hard one and ruins a sound (docs/benchmarks.md)."""
+
 COMPILED_FROM = 20.0
 """Seconds of budget from which compiling repays itself: it costs about four, and makes steps 1.4 times as fast."""
 
@@ -58,6 +62,7 @@ class Recipe:
     warm_up: float = WARM_UP
     engine: str = "explicit"
     adapt_threads: bool = False
+    boosted: bool = True
     probe: str = ""
     reasons: Mapping[str, str] = field(default_factory=dict, compare=False)
 
@@ -77,6 +82,11 @@ class Recipe:
             return (progress + 1e-3) / (self.warm_up + 1e-3)
         rest = (progress - self.warm_up) / (1 - self.warm_up)
         return LAST_FACTOR + (1 - LAST_FACTOR) * 0.5 * (1 + math.cos(math.pi * min(rest, 1.0)))
+
+    def boost(self, steps: float) -> float:
+        """Factor on the rates for a fit of about ``steps`` optimiser steps: short fits stand, and need, larger ones."""
+        low, high = BOOST
+        return min(max((BOOST_NEUTRAL / max(steps, 1.0)) ** BOOST_POWER, low), high) if self.boosted else 1.0
 
     def json(self) -> dict[str, Any]:
         """What was chosen, without the reasons."""
@@ -115,8 +125,11 @@ def choose(
     pick("adam_rate", rate, None, "safe within a factor of four (tests/bench/recipe.py)")
     pick("muon_rate", rate, None, "Muon on the hidden matrices, Adam on the rest (tests/bench/optimisers.py)")
     adapt = pick("adapt_threads", None if threads is None else False, not cuda and budget.seconds is not None, ADAPTED)
+    pick("boosted", rate, None, "rates follow the number of steps the budget has room for: short fits need larger ones")
     why["warm_up"] = "a first choice that was not varied"
-    return Recipe(points, arithmetic, ADAM_RATE * scale, muon * scale, WARM_UP, steps, adapt, told, why)
+    return Recipe(
+        points, arithmetic, ADAM_RATE * scale, muon * scale, WARM_UP, steps, adapt, rate is None and not cuda, told, why
+    )
 
 
 def choose_precision(spec: FieldSpec, device: torch.device, budget: Budget) -> tuple[str, str, str]:

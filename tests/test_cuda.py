@@ -53,3 +53,64 @@ def test_ntk_scores_equal_the_cpus():
     of.samples = of.samples.signal.on(torch.device("cuda"))
     found, _ = of.ntk_scores()
     torch.testing.assert_close(found.cpu(), expected, rtol=1e-3, atol=1e-4)
+
+
+def engine(kind, precision="bf16", batch=512):
+    from inrfit.engine import Engine
+    from inrfit.fields.field import Field
+
+    signal, device = image_signal(64, 64), torch.device("cuda")
+    spec = FieldSpec("siren", 2, 3, 64, 4, {})
+    weights = spec.settings.initial(spec, torch.Generator().manual_seed(0), torch.zeros(3))
+    chosen = recipe.choose(spec, device, batch, precision, engine=kind)
+    return Engine(Field(spec, weights).to(device), signal.on(device), chosen)
+
+
+def taught(of, steps=20, batch=512):
+    generator = torch.Generator().manual_seed(1)
+    for _ in range(steps):
+        indices = torch.randperm(of.samples.signal.n, generator=generator)[:batch].to("cuda")
+        found = of.step(indices, None, 1.0)
+    return found
+
+
+@pytest.mark.parametrize(("precision", "tolerance"), [("fp32", 1e-3), ("bf16", 0.03)])
+@pytest.mark.parametrize("kind", ["explicit", "graph"])
+def test_twenty_steps_on_the_device_equal_the_plain_engines(kind, precision, tolerance):
+    found, expected = taught(engine(kind, precision)), taught(engine("plain", precision))
+    torch.testing.assert_close(found, expected, rtol=0, atol=tolerance)
+
+
+def test_a_graph_is_captured_once_for_all_smaller_batches():
+    of, plain = engine("graph", "fp32"), engine("plain", "fp32")
+    captured = None
+    for count in (512, 300, 1, 512):
+        indices = torch.arange(count, device="cuda")
+        torch.testing.assert_close(of.step(indices, None, 1.0), plain.step(indices, None, 1.0), rtol=0, atol=1e-3)
+        captured = captured or of.capture
+        assert of.capture is captured
+
+
+def test_the_capture_leaves_weights_and_moments_as_they_were():
+    of = engine("graph", "fp32")
+    before = of.snapshot()
+    of._captured(512)
+    for name, weight in of.weights.items():
+        assert torch.equal(weight, before[name])
+    assert not any(bool(moment.any()) for moment in of.optimiser.state())
+
+
+def test_the_host_does_not_run_far_ahead():
+    from inrfit.capture import Throttle
+
+    of = engine("graph")
+    taught(of, 400)
+    assert len(of.throttle.queued) <= Throttle.INTERVALS
+
+
+def test_out_of_memory_on_the_device_is_recognised():
+    from inrfit.machine import out_of_memory
+
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(1 << 45, device="cuda")
+    assert out_of_memory(caught.value)

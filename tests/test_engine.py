@@ -197,12 +197,12 @@ def test_another_error_than_memory_is_not_swallowed(monkeypatch):
 
 
 def test_a_very_good_fit_ends_in_float32(monkeypatch):
-    monkeypatch.setattr("inrfit.fit.EXACT_FROM", 15.0)
+    monkeypatch.setattr("inrfit.run.EXACT_FROM", 15.0)
     signal, spec = image_signal(), FieldSpec("siren", 2, 3, 64, 2, {})
     chosen = recipe.choose(spec, CPU, 128, "bf16")
     found = fit(signal, spec, Uniform(), chosen, Budget(steps=400), CPU)
     assert 360 <= found.used["exact_from_step"] <= 380
-    monkeypatch.setattr("inrfit.fit.EXACT_FROM", 90.0)
+    monkeypatch.setattr("inrfit.run.EXACT_FROM", 90.0)
     assert fit(signal, spec, Uniform(), chosen, Budget(steps=100), CPU).used["exact_from_step"] is None
 
 
@@ -267,3 +267,11 @@ def test_every_choice_has_a_reason():
     assert all(made.reasons.values())
     asked = recipe.choose(spec, CPU, 100, "fp32", 1e-3, "plain")
     assert {asked.reasons[key] for key in ("batch", "precision", "adam_rate", "muon_rate", "engine")} == {"asked for"}
+
+
+@pytest.mark.parametrize(("steps", "factor"), [(1, 1.6), (360, 1.6), (1100, 1.0), (1500, 0.856), (1e9, 0.8)])
+def test_short_fits_get_larger_rates(steps, factor):
+    made = recipe.choose(FieldSpec("siren", 2, 3, 64, 5, {}), CPU, budget=Budget(seconds=5))
+    assert made.boost(steps) == pytest.approx(factor, abs=0.01)
+    asked = recipe.choose(FieldSpec("siren", 2, 3, 64, 5, {}), CPU, rate=1e-3, budget=Budget(seconds=5))
+    assert asked.boost(steps) == 1.0

@@ -13,8 +13,9 @@ from inrfit import recipe
 from inrfit.budget import Budget
 from inrfit.errors import Diverged
 from inrfit.fields import FieldSpec
-from inrfit.fit import Run, fit
+from inrfit.fit import fit
 from inrfit.points import stratified
+from inrfit.run import Run
 from inrfit.samplers import SAMPLERS, Full, Int, Nint, Uniform
 from inrfit.signal import Grid, Signal
 

@@ -16,7 +16,7 @@ from ..errors import InrfitError, OutputClosed, UnwritableOutput, printable
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
-    from ..fit import Report
+    from ..run import Report
 
 SCHEMA = 1
 """Version of the JSON objects on stdout."""

@@ -24,6 +24,28 @@ def data(*names: str) -> list[Path]:
     return found
 
 
+RUNNER = """
+import json, os, subprocess, sys, time
+begun = time.perf_counter()
+process = subprocess.Popen(sys.argv[1:], stdout=subprocess.PIPE, text=True)
+said = process.stdout.read()
+_, status, usage = os.wait4(process.pid, 0)
+peak = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+print(json.dumps([said, time.perf_counter() - begun, peak / 1e6, os.waitstatus_to_exitcode(status)]))
+"""
+"""A child's peak memory counts from its fork, when it is as large as its parent: hence a bare interpreter between."""
+
+
+def child(*words: str) -> tuple[str, float, float]:
+    """One inrfit command as a user runs it: its stdout, wall seconds, and peak memory in MB."""
+    command = [sys.executable, "-m", "inrfit", *words]
+    told = subprocess.run([sys.executable, "-ISc", RUNNER, *command], stdout=subprocess.PIPE, text=True, check=True)
+    said, wall, peak, code = json.loads(told.stdout)
+    if code:
+        raise SystemExit(f"inrfit {' '.join(words)}: exit code {code}")
+    return said, wall, peak
+
+
 def machine() -> dict[str, Any]:
     """Processor, threads, versions, commit."""
     import torch

@@ -1,12 +1,14 @@
 """torch.compile in the background: the fit goes on with explicit steps until the compiled one is there.
 
-Compiling takes 3 to 10 s, most of it in one thread; the compiled code is kept on disk by torch (the command line says
-where: ``machine.keep_compiled_code``) and in this process, so that the next file of the same kind has it at once.
-Whatever goes wrong, the fit goes on without.
+Compiling takes about 10 s and both of two cores the first time, 3 s when torch finds its code again on disk (the
+command line says where it is kept: ``machine.keep_compiled_code``), nothing for the next file of the same kind in one
+process. Whatever goes wrong, the fit goes on without.
 """
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import os
 import shutil
 import threading
@@ -29,6 +31,23 @@ def compiler() -> str | None:
     return shutil.which(os.environ.get("CXX", "g++")) or shutil.which("clang++")
 
 
+def key(spec: FieldSpec, precision: torch.dtype, size: int) -> str:
+    """What a compiled function depends on."""
+    return f"{spec} {precision} {size} {torch.get_num_threads()} {torch.__version__}"
+
+
+def known(wanted: str) -> bool:
+    """Whether this was compiled before: in this process, or by one that kept its code (``keep_compiled_code``)."""
+    mark = _mark(wanted)
+    return wanted in _compiled or (mark is not None and os.path.exists(mark))
+
+
+def _mark(wanted: str) -> str | None:
+    """The empty file that says that code for ``wanted`` lies in torch's cache."""
+    folder = os.environ.get("TORCHINDUCTOR_CACHE_DIR")
+    return None if folder is None else os.path.join(folder, hashlib.sha256(wanted.encode()).hexdigest()[:16] + ".known")
+
+
 class Compilation:
     """``ready`` is the compiled function for ``size`` points and ``threads`` threads once it is there; ``failed`` says
     why it never will be."""
@@ -37,7 +56,7 @@ class Compilation:
         self.size = size
         self.threads = torch.get_num_threads()
         self.failed = ""
-        self._key = f"{spec} {precision} {size} {self.threads}"
+        self._key = key(spec, precision, size)
         self.ready = _compiled.get(self._key)
         self._thread: threading.Thread | None = None
         if self.ready is None:
@@ -64,3 +83,7 @@ class Compilation:
             self.failed = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"[:200]
         else:
             _compiled[self._key] = self.ready = function
+            mark = _mark(self._key)
+            if mark is not None:
+                with contextlib.suppress(OSError), open(mark, "w"):
+                    pass

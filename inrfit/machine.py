@@ -48,7 +48,8 @@ def collect_rarely() -> None:
 def leave_the_rest() -> None:
     """Spares the interpreter, as it ends, a search through all that was imported (a third of a second with torch).
     For the command line only, as its last act."""
-    gc.freeze()
+    if "igl" not in sys.modules:  # it complains on stderr of every object that is still there
+        gc.freeze()
 
 
 def wait_politely() -> None:

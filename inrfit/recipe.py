@@ -15,7 +15,7 @@ import torch
 
 from . import precision as arithmetics
 from .budget import Budget
-from .compilation import compiler
+from .compilation import compiler, key, known
 from .fields import Differentiated, FieldSpec
 from .modalities import audio, shape
 from .signal import Signal
@@ -42,8 +42,8 @@ BOOST_NEUTRAL, BOOST_POWER, BOOST = 1100.0, 0.5, (0.8, 1.6)
 """Rates times (1100 / steps)^0.5, within bounds. First figures: at 360 steps twice the rate gains 0.8 dB on two images,
 at 1,100 it loses 4 dB on a hard one and ruins a sound (docs/benchmarks.md)."""
 
-COMPILED_FROM = 20.0
-"""Seconds of budget from which compiling repays itself: it costs about four, and makes steps 1.4 times as fast."""
+COMPILED_FROM, KNOWN_FROM = 45.0, 12.0
+"""Seconds of budget from which compiling repays itself, and from which loading what was compiled before does."""
 
 EXACT_TAIL = 0.1
 EXACT_FROM = 50.0
@@ -116,10 +116,10 @@ def choose(
     cuda = device.type == "cuda"
     arithmetic, told, reason = ("", "", "") if precision != "auto" else choose_precision(spec, device, budget)
     arithmetic = pick("precision", precision, arithmetic, reason)
-    steps, reason = choose_engine(spec, device, budget)
-    steps = pick("engine", engine, steps, reason)
     points = pick("batch", batch, CUDA_BATCH if cuda else BATCH, "best in seconds (tests/bench/recipe.py)")
     points = 0 if points == "selection" else int(points)
+    dtype = torch.bfloat16 if arithmetic == "bf16" else torch.float32
+    steps = pick("engine", engine, *choose_engine(spec, device, budget, dtype, points))
     scale = 1.0 if rate is None else rate / ADAM_RATE
     muon = CUDA_MUON_RATE if cuda else MUON_RATE
     pick("adam_rate", rate, None, "safe within a factor of four (tests/bench/recipe.py)")
@@ -143,17 +143,20 @@ def choose_precision(spec: FieldSpec, device: torch.device, budget: Budget) -> t
     return found, told, f"fastest of safe error: {told}" if len(measured) > 1 else "the machine is too busy to probe"
 
 
-def choose_engine(spec: FieldSpec, device: torch.device, budget: Budget) -> tuple[str, str]:
+def choose_engine(
+    spec: FieldSpec, device: torch.device, budget: Budget, dtype: torch.dtype, batch: int
+) -> tuple[str, str]:
     """How steps are made, and the reason."""
     if not isinstance(spec.settings, Differentiated):
         return "plain", "this architecture has no backward pass of its own"
     if device.type == "cuda":
         return "graph", "one launch a step"
-    if budget.seconds is None or budget.seconds < COMPILED_FROM:
-        return "explicit", f"compiling repays itself from {COMPILED_FROM:.0f} s of budget"
+    least = KNOWN_FROM if known(key(spec, dtype, batch)) else COMPILED_FROM
+    if budget.seconds is None or budget.seconds < least:
+        return "explicit", f"compiling repays itself from {COMPILED_FROM:.0f} s of budget, {KNOWN_FROM:.0f} once done"
     if compiler() is None:
         return "explicit", "there is no C++ compiler to compile with"
-    return "compiled", "1.4 times as fast once it is there, some seconds into the fit"
+    return "compiled", "1.3 times as fast once it is there, some seconds into the fit"
 
 
 def architecture_options(signal: Signal, architecture: str) -> dict[str, float]:
@@ -167,10 +170,10 @@ def architecture_options(signal: Signal, architecture: str) -> dict[str, float]:
 
 def explain(recipe: Recipe, spec: FieldSpec, signal: Signal, asked: Collection[str]) -> list[tuple[str, str, str]]:
     """(setting, value, reason) of everything that was chosen for a fit; ``asked`` are the user's own settings."""
-    rows = [(key, _shown(key, getattr(recipe, key)), why) for key, why in recipe.reasons.items()]
-    for key, value in spec.json()["options"].items():
-        reason = "asked for" if key in asked else FREQUENCY_REASONS[signal.modality]
-        rows.append((key, f"{value:g}" if isinstance(value, float) else str(value), reason))
+    rows = [(name, _shown(name, getattr(recipe, name)), why) for name, why in recipe.reasons.items()]
+    for option, value in spec.json()["options"].items():
+        reason = "asked for" if option in asked else FREQUENCY_REASONS[signal.modality]
+        rows.append((option, f"{value:g}" if isinstance(value, float) else str(value), reason))
     return rows
 
 

@@ -254,9 +254,20 @@ def test_a_budget_in_steps_never_probes(monkeypatch):
 
 def test_a_short_budget_does_not_compile_and_a_long_one_does_where_it_can():
     spec = FieldSpec("siren", 2, 3, 256, 5, {})
-    assert recipe.choose_engine(spec, CPU, Budget(seconds=5))[0] == "explicit"
     expected = "compiled" if shutil.which("g++") else "explicit"
-    assert recipe.choose_engine(spec, CPU, Budget(seconds=60))[0] == expected
+    for seconds, found in {5: "explicit", 20: "explicit", 60: expected}.items():
+        assert recipe.choose_engine(spec, CPU, Budget(seconds=seconds), torch.bfloat16, 4096)[0] == found
+
+
+def test_what_was_compiled_before_is_used_sooner(tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    spec = FieldSpec("siren", 2, 3, 256, 5, {})
+    wanted = compilation.key(spec, torch.bfloat16, 4096)
+    assert not compilation.known(wanted)
+    open(compilation._mark(wanted), "w").close()
+    assert compilation.known(wanted)
+    expected = "compiled" if shutil.which("g++") else "explicit"
+    assert recipe.choose_engine(spec, CPU, Budget(seconds=20), torch.bfloat16, 4096)[0] == expected
 
 
 def test_every_choice_has_a_reason():

@@ -76,16 +76,16 @@ class Learner:
         Small shares of a long signal are drawn one of each stratum, which costs the share and not the signal."""
         barred = 0 if without is None else without.shape[0]
         count = min(count, self.n - barred)
-        free = torch.ones(self.n, dtype=torch.bool, device=self.device)
-        if without is not None:
-            free[without] = False
         strata = count + barred
         if strata * 4 > self.n:
-            rest = free.nonzero().squeeze(1)
+            rest = torch.arange(self.n, device=self.device)
         else:
             first = torch.arange(strata + 1, device=self.device) * self.n // strata
             within = self.uniform(strata).double() * (first[1:] - first[:-1])
             rest = first[:-1] + within.long().minimum(first[1:] - first[:-1] - 1)
+        if without is not None:
+            free = torch.ones(self.n, dtype=torch.bool, device=self.device)
+            free[without] = False
             rest = rest[free[rest]]
         return rest[self.permutation(rest.shape[0])[:count]]
 

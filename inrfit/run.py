@@ -38,8 +38,8 @@ that means that the rate teaches nothing."""
 BOOST_STEPS = 8
 """Steps after which their length is known well enough to say how many there will be."""
 
-POOL_SHARE = 0.25
-"""Largest share of a budget in seconds spent on drawing points."""
+POOL_SHARE, POOL_SECONDS = 0.25, 1.0
+"""Largest share of a budget in seconds, and most seconds, spent on drawing points."""
 
 REPORT_SECONDS = 0.1
 
@@ -106,6 +106,7 @@ class Run:
         generator = torch.Generator().manual_seed(seed)
         self.sampler, self.recipe, self.clock = sampler, recipe, clock
         self.report, self.stop = report, stop
+        self._drawing_since = clock.seconds
         self.signal = signal.renew(generator, self._more) if signal.renew else signal
         self.modality = MODALITIES[signal.modality]
         self.samples = self.signal.on(device)
@@ -139,7 +140,10 @@ class Run:
     def _more(self) -> bool:
         """Whether to draw more points before the first step."""
         limit = self.clock.budget.seconds
-        return not self.stop() and (limit is None or self.clock.seconds < POOL_SHARE * limit)
+        if limit is None:
+            return not self.stop()
+        drawing = self.clock.seconds - self._drawing_since
+        return not self.stop() and self.clock.seconds < POOL_SHARE * limit and drawing < POOL_SECONDS
 
     def _tick(self) -> None:
         """Called between chunks of anything long."""

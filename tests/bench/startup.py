@@ -1,0 +1,62 @@
+"""From the command to the first optimiser step, which must take at most 3 s; and the commands that answer at once.
+
+Until the first step is bounded from above by what the record says of reading, starting torch, preparing, evaluating and
+selecting, plus the seconds of the process that the record does not count: the interpreter's start and its end.
+
+python tests/bench/startup.py
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from common import child, data, table
+
+FILES = ("images/div2k/train/01.png", "audio/libri121/05.flac", "shapes/bunny_oded_hr.obj")
+ROUNDS = 3
+STEPS = "20it"
+"""After one step alone a fit is worse than a constant, and refused."""
+
+
+def first_step(source: Path, model: Path) -> dict[str, float]:
+    """Seconds of one ``encode`` until its first step, by part."""
+    said, wall, _ = child("encode", str(source), "--budget", STEPS, "-o", str(model), "--force", "--json", "--quiet")
+    record = json.loads(said)
+    spent = record["spent"]
+    outside = wall - record["seconds"]
+    prepare = spent["prepare_seconds"]  # counted from the same moment as startup_seconds, which it includes
+    select = spent["evaluate_seconds"] + spent["sampler_seconds"]
+    return {
+        "to the first step s": outside + spent["read_seconds"] + prepare + select,
+        "interpreter s": outside,
+        "read s": spent["read_seconds"],
+        "torch s": spent["startup_seconds"],
+        "prepare s": prepare - spent["startup_seconds"],
+        "evaluate, select s": select,
+        "process s": wall,
+    }
+
+
+def row(name: str, rounds: list[dict[str, float]]) -> dict[str, Any]:
+    """The median round, by its first column."""
+    return {"command": name, **sorted(rounds, key=lambda found: next(iter(found.values())))[len(rounds) // 2]}
+
+
+def rows(folder: Path) -> list[dict[str, Any]]:
+    """All commands."""
+    model = folder / "model.safetensors"
+    made = [row(f"encode {s.name}", [first_step(s, model) for _ in range(ROUNDS)]) for s in data(*FILES)]
+    empty = dict.fromkeys(list(made[0])[1:], "")
+    for words in (["--version"], ["--help"], ["info", str(model)]):
+        walls = [child(*words)[1] for _ in range(ROUNDS)]
+        made.append({"command": words[0], **empty, "process s": statistics.median(walls)})
+    return made
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as place:
+        table(rows(Path(place)))

@@ -29,6 +29,9 @@ def main() -> None:
         # stdout is gone: point it away, or the interpreter complains while it shuts down.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = code or 141
+    compilation = sys.modules.get("inrfit.compilation")
+    if compilation is not None and compilation.under_way():
+        os._exit(code)  # taking the interpreter down around the compiler could crash it; everything is written
     leave_the_rest()
     sys.exit(code)
 

@@ -69,13 +69,13 @@ class Capture:
 
 
 class Throttle:
-    """Keeps the host about SECONDS_AHEAD in front of the device: an event every ``every`` steps, so many that eight
-    intervals between events make up that time, and at most eight events not yet reached."""
+    """Keeps the host about SECONDS_AHEAD in front of the device, but one step at least: an event every ``every`` steps,
+    so many that INTERVALS of them make up that time, and at most ``most`` events not yet reached."""
 
     INTERVALS = 8
 
     def __init__(self) -> None:
-        self.every, self.steps = 1, 0
+        self.every, self.most, self.steps = 1, self.INTERVALS, 0
         self.queued: deque[torch.cuda.Event] = deque()
         self.reached: torch.cuda.Event | None = None
 
@@ -87,15 +87,17 @@ class Throttle:
         event = torch.cuda.Event(enable_timing=True)
         event.record()
         self.queued.append(event)
-        if len(self.queued) <= self.INTERVALS:
-            return
-        oldest: torch.cuda.Event | None = self.queued.popleft()
-        assert oldest is not None
-        oldest.synchronize()
-        if self.reached is not None:
-            seconds = max(self.reached.elapsed_time(oldest) / 1e3, 1e-6)
-            wanted = self.every * SECONDS_AHEAD / self.INTERVALS / seconds
-            if wanted >= 2 * self.every or (wanted < self.every / 2 and self.every > 1):
-                self.every, oldest = max(1, int(wanted)), None  # events of another spacing tell nothing
-                self.queued.clear()
-        self.reached = oldest
+        while len(self.queued) > self.most:
+            oldest = self.queued.popleft()
+            oldest.synchronize()
+            before, self.reached = self.reached, oldest
+            if before is not None:
+                self._respace(max(before.elapsed_time(oldest) / 1e3, 1e-6) / self.every)
+
+    def _respace(self, step_seconds: float) -> None:
+        """Events as far apart as steps of this length need; those of another spacing tell nothing."""
+        wanted = max(1, int(SECONDS_AHEAD / self.INTERVALS / step_seconds))
+        if wanted >= 2 * self.every or 2 * wanted <= self.every:
+            self.every, self.reached = wanted, None
+            self.queued.clear()
+        self.most = min(self.INTERVALS, max(1, int(SECONDS_AHEAD / step_seconds / self.every)))

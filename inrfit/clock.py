@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import statistics
+from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from .budget import Budget
 
@@ -22,8 +24,18 @@ class Clock:
     started: float
     reserve: float = 0.0
     step: int = 0
-    step_seconds: float = 0.0
+    steps_took: deque[float] = field(default_factory=lambda: deque(maxlen=8))
     finish: tuple[float, float, float] | None = None
+
+    def step_took(self, seconds: float) -> None:
+        """Another step, and what it took."""
+        self.step += 1
+        self.steps_took.append(seconds)
+
+    @property
+    def step_seconds(self) -> float:
+        """What the last step took."""
+        return self.steps_took[-1] if self.steps_took else 0.0
 
     @property
     def seconds(self) -> float:
@@ -56,11 +68,11 @@ class Clock:
 
     @property
     def expected_steps(self) -> float:
-        """How many steps the budget will have room for, by the length of the last ones; under a target, of a cycle."""
+        """How many steps the budget will have room for, by the median of the last ones."""
         steps = math.inf if self.budget.steps is None else float(self.budget.steps)
         if self.budget.seconds is not None and self.step:
             rest = max(self.limit - self.seconds, 0.0)
-            steps = min(steps, self.step + rest / max(self.step_seconds, 1e-9))
+            steps = min(steps, self.step + rest / max(statistics.median(self.steps_took), 1e-9))
         return steps
 
     @property

@@ -19,7 +19,7 @@ from .artifact import Artifact
 from .errors import NotEnoughMemory
 from .interrupts import catching
 from .limits import Limits
-from .machine import limited_threads, out_of_memory
+from .machine import current, limited_threads, out_of_memory
 from .modalities import Request, audio, image
 from .plan import Plan, Settings, check_memory, plan
 
@@ -87,7 +87,7 @@ def carry_out(
         with limited_threads(settings.threads):
             spec, how = choose(planned, device)
             chosen(spec, how)
-            with matmul_precision(how.matmul_precision):
+            with matmul_precision(how.matmul_precision), current(device):
                 result = fit(
                     planned.signal,
                     spec,

@@ -22,8 +22,11 @@ from .fields import FieldSpec
 Gradients = Callable[[Mapping[str, Tensor], Tensor, Tensor, Tensor], tuple[Tensor, dict[str, Tensor]]]
 """(weights, coords (n, d), values (n, c), mass (n, 1)) -> residuals (n, c), gradients of sum(mass * residual^2)."""
 
-_compiled: dict[str, Gradients] = {}
-"""What this process has compiled, by ``_key``."""
+_begun: dict[str, Compilation] = {}
+"""What this process has compiled or is compiling, by ``key``: files of one kind share it."""
+
+_one_at_a_time = threading.Lock()
+"""torch's compiler is not made for several threads."""
 
 
 def compiler() -> str | None:
@@ -32,14 +35,17 @@ def compiler() -> str | None:
 
 
 def key(spec: FieldSpec, precision: torch.dtype, size: int) -> str:
-    """What a compiled function depends on."""
-    return f"{spec} {precision} {size} {torch.get_num_threads()} {torch.__version__}"
+    """What a compiled function depends on; frequencies that only the first weights depend on are left out."""
+    folded = getattr(spec.settings, "FOLDED", ())
+    options = {name: value for name, value in spec.options.items() if name not in folded}
+    state = f"{torch.get_num_threads()} {torch.get_float32_matmul_precision()} {torch.__version__}"
+    return f"{spec.architecture} {spec.shapes} {options} {precision} {size} {state}"
 
 
 def known(wanted: str) -> bool:
     """Whether this was compiled before: in this process, or by one that kept its code (``keep_compiled_code``)."""
     mark = _mark(wanted)
-    return wanted in _compiled or (mark is not None and os.path.exists(mark))
+    return wanted in _begun or (mark is not None and os.path.exists(mark))
 
 
 def _mark(wanted: str) -> str | None:
@@ -48,33 +54,49 @@ def _mark(wanted: str) -> str | None:
     return None if folder is None else os.path.join(folder, hashlib.sha256(wanted.encode()).hexdigest()[:16] + ".known")
 
 
+def compilation(spec: FieldSpec, precision: torch.dtype, size: int, gradients: Gradients) -> Compilation:
+    """That of ``gradients`` for ``size`` points and the present number of threads: the one there is, or a new one."""
+    wanted = key(spec, precision, size)
+    if wanted not in _begun:
+        _begun[wanted] = Compilation(wanted, spec, size, gradients)
+    return _begun[wanted]
+
+
+def under_way() -> bool:
+    """Whether something is being compiled: the interpreter must not be taken down around it."""
+    return any(not made.finished for made in _begun.values())
+
+
 class Compilation:
     """``ready`` is the compiled function for ``size`` points and ``threads`` threads once it is there; ``failed`` says
     why it never will be."""
 
-    def __init__(self, spec: FieldSpec, precision: torch.dtype, size: int, gradients: Gradients) -> None:
+    def __init__(self, wanted: str, spec: FieldSpec, size: int, gradients: Gradients) -> None:
         self.size = size
         self.threads = torch.get_num_threads()
+        self.ready: Gradients | None = None
         self.failed = ""
-        self._key = key(spec, precision, size)
-        self.ready = _compiled.get(self._key)
-        self._thread: threading.Thread | None = None
-        if self.ready is None:
-            self._thread = threading.Thread(target=self._compile, args=(spec, gradients), daemon=True)
-            self._thread.start()
+        self._wanted = wanted
+        self._thread = threading.Thread(target=self._compile, args=(spec, gradients), daemon=True)
+        self._thread.start()
+
+    @property
+    def finished(self) -> bool:
+        """Whether it is ready or has failed."""
+        return self.ready is not None or bool(self.failed)
 
     def fits(self, size: int) -> bool:
-        """Whether the function was compiled for ``size`` points and the present number of threads."""
-        return size == self.size and torch.get_num_threads() == self.threads
+        """Whether the function is there, for ``size`` points and the present number of threads."""
+        return self.ready is not None and size == self.size and torch.get_num_threads() == self.threads
 
     def wait(self) -> None:
-        """Until it is ready or has failed."""
-        if self._thread is not None:
-            self._thread.join()
+        """Until it has finished."""
+        self._thread.join()
 
     def _compile(self, spec: FieldSpec, gradients: Gradients) -> None:
         try:
-            with torch.no_grad():
+            with _one_at_a_time, torch.no_grad():
+                torch.set_num_threads(self.threads)  # of this thread: the count becomes part of the code
                 function = torch.compile(gradients, dynamic=False, fullgraph=True)
                 weights = {name: torch.zeros(shape) for name, shape in spec.shapes.items()}
                 coords, values = torch.zeros(self.size, spec.inputs), torch.zeros(self.size, spec.outputs)
@@ -82,8 +104,8 @@ class Compilation:
         except Exception as error:  # the compiler's many ways to fail all mean the same: go on without
             self.failed = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"[:200]
         else:
-            _compiled[self._key] = self.ready = function
-            mark = _mark(self._key)
+            self.ready = function
+            mark = _mark(self._wanted)
             if mark is not None:
                 with contextlib.suppress(OSError), open(mark, "w"):
                     pass

@@ -15,7 +15,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from .capture import Capture, Throttle
-from .compilation import Compilation, Gradients
+from .compilation import Compilation, Gradients, compilation
 from .errors import UsageError
 from .fields import Architecture, Differentiated
 from .fields.field import Field
@@ -81,26 +81,35 @@ class Engine:
         self.factor = torch.zeros((), device=device)
         self.throttle = Throttle() if device.type == "cuda" else None
         self.tick: Callable[[], None] = lambda: None
+        self.patient = False
+        self.compiled_steps = 0
+        self.may_compile = recipe.engine == "compiled"
         self.use(recipe.dtype)
 
     def use(self, precision: torch.dtype) -> None:
-        """From now on hidden layers in ``precision``."""
+        """From now on hidden layers in ``precision``; for a change in the midst of a fit nothing is compiled."""
         self.precision = precision
         make = by_autograd if self.recipe.engine == "plain" else by_hand
         self.gradients = make(self.field.architecture, precision)
         self.compilation: Compilation | None = None
         self.capture: Capture | None = None
-        if self.recipe.engine == "compiled":
-            size = min(self.recipe.batch or self.samples.signal.n, self.samples.signal.n, self.piece)
-            self.compilation = Compilation(self.field.spec, precision, size, self.gradients)
+
+    @property
+    def compiling(self) -> bool:
+        """Whether a compilation is under way, during which the number of threads should stay."""
+        return self.compilation is not None and not self.compilation.finished
+
+    def close(self) -> None:
+        """Lets go of what holds the engine and the run together."""
+        self.tick = lambda: None
+        self.capture = None
 
     def told(self) -> str:
         """How steps are made now, for the record."""
-        if self.compilation is None:
+        if self.recipe.engine != "compiled" or self.compiled_steps:
             return self.recipe.engine
-        if self.compilation.ready is not None:
-            return "compiled"
-        return f"explicit ({self.compilation.failed or 'still compiling'})"
+        made = self.compilation
+        return f"explicit ({(made.failed or 'still compiling') if made else 'not compiled'})"
 
     @torch.no_grad()
     def step(
@@ -117,8 +126,11 @@ class Engine:
         return residuals
 
     def _captured(self, count: int) -> Capture:
-        """The step for batches of ``count`` points: the one there is, or a new one for the larger batch."""
+        """The step for batches of ``count`` points: the one there is, or a new one for a larger batch, with room for
+        the next ones to grow."""
         if self.capture is None or count > self.capture.size:
+            if self.capture is not None:
+                count = 1 << (count - 1).bit_length()
             self.capture = None  # its memory first
             state = [*self.weights.values(), *self.optimiser.state()]
             self.capture = Capture(self._whole, count, state, self.field.device)
@@ -145,15 +157,21 @@ class Engine:
         return residuals[0] if len(residuals) == 1 else torch.cat(residuals)
 
     def _differentiate(self, coords: Tensor, values: Tensor, mass: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        if self.may_compile:
+            self.may_compile = False
+            self.compilation = compilation(self.field.spec, self.precision, coords.shape[0], self.gradients)
+            if self.patient:
+                self.compilation.wait()
         made = self.compilation
         if made is not None and made.ready is not None and made.fits(coords.shape[0]):
+            self.compiled_steps += 1
             return made.ready(self.weights, coords, values, mass)
         return self.gradients(self.weights, coords, values, mass)
 
     def halve(self) -> None:
         """Out of memory: from now on half as many points at a time."""
         self.piece = max(1, self.piece // 2)
-        self.capture = None
+        self.capture = self.compilation = None
         if self.field.device.type == "cuda":
             torch.cuda.empty_cache()
 

@@ -69,8 +69,7 @@ def fit(
         ended = "interrupted" if stop() else "budget"
         _keep(best, run.evaluate())
     finally:
-        if run.threads is not None:
-            run.threads.restore()
+        run.close()
     run.engine.load(best.weights)
     if best.error > run.constant_error * 1.000001 + 1e-12:
         if ended == "interrupted":
@@ -111,11 +110,15 @@ def teach(run: Run, best: Best) -> str:
         cycle_ended = clock.cycle != cycle
         if run.evaluation_due() or cycle_ended:
             found = run.evaluate()
-            if run.astray(found, cycle_error):
-                run.retreat(best)
-            cycle_error = run.constant_error if cycle_ended else min(cycle_error, found.error)
-            cycle = clock.cycle
+            astray = run.astray(found, cycle_error)
             _keep(best, found)
+            if astray:
+                run.retreat(best)
+            if cycle_ended:
+                cycle_error = run.constant_error
+            elif clock.cycle_share >= run.recipe.warm_up:  # before, the weights still are those of the last annealing
+                cycle_error = min(cycle_error, found.error)
+            cycle = clock.cycle
             if run.perfect(best):
                 return "perfect"
             if clock.budget.target is not None and best.quality >= clock.budget.target:
@@ -141,6 +144,7 @@ def summary(run: Run) -> dict[str, Any]:
     return {
         "fit_seconds": run.clock.seconds,
         "prepare_seconds": run.spent.prepare,
+        "first_step_seconds": run.first_step or 0.0,
         "sampler_seconds": run.spent.sampler,
         "evaluate_seconds": run.spent.evaluate,
         "steps": run.clock.step,
@@ -154,4 +158,10 @@ def summary(run: Run) -> dict[str, Any]:
 def used(run: Run) -> dict[str, Any]:
     """What became of the recipe on the way, as JSON."""
     threads = torch.get_num_threads() if run.threads is None else run.threads.counts[run.threads.level]
-    return {"engine": run.engine.told(), "batch": run.batch, "last_threads": threads, "exact_from_step": run.exact_from}
+    return {
+        "engine": run.engine.told(),
+        "batch": run.batch,
+        "last_threads": threads,
+        "boost": round(run.boost(), 3),
+        "exact_from_step": run.exact_from,
+    }

@@ -43,6 +43,7 @@ class Learner:
         self.forwards_scored = 0.0
         self.scoring_passes = 0
         self.points_scored = 0
+        self.piece = CHUNK // 4
         self.tick: Callable[[], None] = lambda: None
 
     @property
@@ -169,7 +170,7 @@ class Learner:
         return torch.arange(self.n, device=self.device) if indices is None else indices
 
     def _pieces(self, indices: Tensor) -> list[Tensor]:
-        return list(indices.split(CHUNK // 4))
+        return list(indices.split(self.piece))
 
     def _count(self, points: int, cost: float) -> None:
         self.forwards_scored += cost * points

@@ -8,6 +8,10 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
 
 
 @contextmanager
@@ -24,6 +28,18 @@ def limited_threads(count: int | None) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+@contextmanager
+def current(device: torch.device) -> Iterator[None]:
+    """Inside, ``device`` is CUDA's current one: its streams, graphs and events belong to that."""
+    import torch
+
+    if device.type != "cuda":
+        yield
+        return
+    with torch.cuda.device(device):
+        yield
 
 
 def keep_freed_memory() -> None:
@@ -76,4 +92,6 @@ def out_of_memory(error: BaseException) -> bool:
     """Whether ``error`` means that, whoever ran out: Python, CUDA, or torch's CPU allocator, which raises a plain
     RuntimeError."""
     text = str(error).lower()
-    return isinstance(error, MemoryError) or "allocate memory" in text or "out of memory" in text
+    return isinstance(error, MemoryError) or any(
+        words in text for words in ("allocate memory", "out of memory", "alloc_failed")
+    )

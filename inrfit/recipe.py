@@ -16,6 +16,7 @@ import torch
 from . import precision as arithmetics
 from .budget import Budget
 from .compilation import compiler, key, known
+from .errors import UsageError
 from .fields import Differentiated, FieldSpec
 from .modalities import audio, shape
 from .signal import Signal
@@ -33,7 +34,9 @@ CUDA_BATCH = 16_896
 CUDA_MUON_RATE = 1.5e-3
 """The best at batches of 8,192 and 16,384 in the first experiments. Not measured yet."""
 
-WARM_UP = 0.02
+WARM_UP, LONGEST_WARM_UP = 0.02, 100
+"""The rates rise for this share of the steps, or of an annealing cycle; in the beginning for so many steps at most."""
+
 LAST_FACTOR = 0.0
 
 ADAPTED = "half or twice the threads are tried now and then: on a busy machine fewer are faster"
@@ -76,12 +79,10 @@ class Recipe:
         """torch's own word for how float32 products are made while fitting."""
         return "medium" if self.precision == "medium" else "highest"
 
-    def factor(self, progress: float) -> float:
-        """Share of the peak rates at ``progress``: a linear rise, then a half cosine down to LAST_FACTOR."""
-        if progress < self.warm_up:
-            return (progress + 1e-3) / (self.warm_up + 1e-3)
-        rest = (progress - self.warm_up) / (1 - self.warm_up)
-        return LAST_FACTOR + (1 - LAST_FACTOR) * 0.5 * (1 + math.cos(math.pi * min(rest, 1.0)))
+    def factor(self, progress: float, risen: float) -> float:
+        """Share of the peak rates at ``progress``: a half cosine down to LAST_FACTOR, times ``risen``, the share of the
+        rise that is over."""
+        return min(risen, 1.0) * (LAST_FACTOR + (1 - LAST_FACTOR) * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0))))
 
     def boost(self, steps: float) -> float:
         """Factor on the rates for a fit of about ``steps`` optimiser steps: short fits stand, and need, larger ones."""
@@ -114,6 +115,8 @@ def choose(
         return given if asked else found
 
     cuda = device.type == "cuda"
+    if cuda and engine == "compiled":
+        raise UsageError("--engine compiled: only on the CPU (on CUDA use graph)", "option")
     arithmetic, told, reason = ("", "", "") if precision != "auto" else choose_precision(spec, device, budget)
     arithmetic = pick("precision", precision, arithmetic, reason)
     points = pick("batch", batch, CUDA_BATCH if cuda else BATCH, "best in seconds (tests/bench/recipe.py)")

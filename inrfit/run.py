@@ -16,10 +16,11 @@ from .fields.field import Field
 from .learner import TEACHING_COST, Learner
 from .modalities import MODALITIES
 from .points import judged_points, stratified
-from .recipe import EXACT_FROM, EXACT_TAIL, Recipe
+from .precision import matmul_precision
+from .recipe import EXACT_FROM, EXACT_TAIL, LONGEST_WARM_UP, Recipe
 from .samplers import Sampler, Selection
 from .samplers.uniform import LONGEST_SHUFFLE
-from .signal import CHUNK, Signal
+from .signal import Signal
 from .threads import Threads
 
 EVALUATED = 16_384
@@ -31,11 +32,14 @@ EVALUATION_SHARE = 0.02
 EXPLODED = 4.0
 """An error this many times the best one of the annealing cycle is a divergence, not noise."""
 
-HOPELESS = ((0.05, 1.05), (0.15, 0.98))
-"""(share of the budget since the start or the last retreat, share of the best constant's error): an error still above
-that means that the rate teaches nothing."""
+HARMFUL_AFTER, HARMFUL = 0.05, 1.05
+"""Once a rate has had this share of the budget, an error this many times the best constant's means the same."""
 
-BOOST_STEPS = 8
+IDLE_AFTER, IDLE, MOST_IDLE = 0.15, 0.98, 4
+"""After this share an error still above this share of the constant's, and no longer falling, means that the rate
+teaches nothing; it is halved for that so often at most, for there are signals that cannot be learned."""
+
+KNOWN_STEPS = 8
 """Steps after which their length is known well enough to say how many there will be."""
 
 POOL_SHARE, POOL_SECONDS = 0.25, 1.0
@@ -121,6 +125,7 @@ class Run:
             weights = spec.settings.constant(weights, self.subset_values[0].cpu())
         self.field = Field(spec, weights).to(device)
         self.engine = Engine(self.field, self.samples, recipe)
+        self.engine.patient = not clock.timed
         self.threads = Threads() if clock.timed and recipe.adapt_threads else None
         self.batch = recipe.batch
         draws = torch.Generator(device).manual_seed(seed + 1)
@@ -131,9 +136,12 @@ class Run:
         self.notes: list[str] = []
         self.exact_from: int | None = None
         self._reported = -1.0
+        self.first_step: float | None = None
         self._rate = 0.0
-        self._retreated = 0.0
-        self._boost: float | None = None
+        self._begun_at = self._retreated = 0.0
+        self._idle = 0
+        self._last_error = math.inf
+        self._expected: dict[tuple[int, bool], float] = {}
         self._selection: Selection | None = None
         self._points_at_selection = 0
 
@@ -208,40 +216,61 @@ class Run:
     def step(self, indices: Tensor, weights: Tensor | None) -> Tensor:
         """One optimiser step; the residuals before it."""
         begun = self.clock.now()
-        if self.threads is not None:
-            self.threads.begin()
+        if self.first_step is None:
+            self.first_step = self.clock.seconds
+            self._begun_at = self._retreated = self.clock.progress if self.clock.timed else 0.0
+        trying = self.threads if not self.engine.compiling else None
+        if trying is not None:
+            trying.begin()
         residuals = self.engine.step(indices, weights, self.factor())
         self.learner.remember(indices, residuals)
         self.spent.points += indices.shape[0]
-        self.clock.step += 1
-        self.clock.step_seconds = self.clock.now() - begun
-        if self.threads is not None:
-            self.threads.ended(self.clock.step_seconds)
+        self.clock.step_took(self.clock.now() - begun)
+        if trying is not None:
+            trying.ended(self.clock.step_seconds)
         return residuals
 
     def factor(self) -> float:
-        """Share of the peak rates for the next step."""
-        if self.clock.finish is None:
-            self._rate = self.recipe.factor(self.clock.cycle_share)
-            return self._rate * self.back_off * self.boost()
-        return self._rate * (1 - self.clock.finishing) * self.back_off * self.boost()
+        """Share of the peak rates for the next step; the rise begins with the first step, not with the clock."""
+        clock = self.clock
+        if clock.finish is not None:
+            return self._rate * (1 - clock.finishing) * self.back_off * self.boost()
+        share, risen = clock.cycle_share, clock.cycle_share / self.recipe.warm_up + 0.05
+        if clock.cycle == 0:
+            begun = self._begun_at * (2.0**clock.cycles - 1)
+            share = max(0.0, (share - begun) / (1 - begun)) if begun < 1 else share
+            rise = min(self.recipe.warm_up * self.expected_steps(), LONGEST_WARM_UP)
+            risen = (clock.step + 1) / max(rise, 1.0)
+        self._rate = self.recipe.factor(share, risen)
+        return self._rate * self.back_off * self.boost()
 
     def boost(self) -> float:
-        """What the recipe adds to the rates for a fit as short, or as long, as this one turns out to be."""
-        if self._boost is None or self.clock.step == BOOST_STEPS:
-            self._boost = self.recipe.boost(self.clock.expected_steps)
-        return self._boost
+        """What the recipe adds to the rates for a fit, or an annealing cycle of it, as short or long as this one."""
+        return self.recipe.boost(self.expected_steps())
+
+    def expected_steps(self) -> float:
+        """Of the running annealing cycle: found at its start, and once more when the length of a step is known."""
+        clock = self.clock
+        known = (clock.cycle, clock.step >= KNOWN_STEPS)
+        if known not in self._expected:
+            self._expected[known] = clock.expected_steps * 2.0**clock.cycle / (2.0**clock.cycles - 1)
+        return self._expected[known]
 
     @torch.no_grad()
     def evaluate(self) -> Best:
         """The current weights on the subset, in the decoder's arithmetic."""
         begun = self.clock.now()
-        predicted = torch.cat([self.field(piece) for piece in self.subset_coords.split(CHUNK // 4)])
+        with matmul_precision("highest"):
+            return self._evaluate(begun)
+
+    def _evaluate(self, begun: float) -> Best:
+        piece = self.learner.piece
+        predicted = torch.cat([self.field(part) for part in self.subset_coords.split(piece)])
         error = float((predicted - self.subset_values).square().mean())
         values = self.subset_values
         if self.judged is not None:
             values = self.judged[1]
-            predicted = torch.cat([self.field(piece) for piece in self.judged[0].split(CHUNK // 4)])
+            predicted = torch.cat([self.field(part) for part in self.judged[0].split(piece)])
         quality = self.modality.estimate(predicted, values, self.signal.scale)
         self.spent.points_evaluated += self.subset.shape[0] + (0 if self.judged is None else values.shape[0])
         taken = self.clock.now() - begun
@@ -253,12 +282,14 @@ class Run:
         """The fit went astray: back to the best weights, with half the rate."""
         self.engine.load(best.weights)
         self.back_off /= 2
+        self._last_error = math.inf
         self._retreated = self.clock.progress
-        self.notes.append(f"the fit diverged at {self.clock.progress:.0%} of the budget; the rate was halved")
+        self.notes.append(f"the fit went astray at {self.clock.progress:.0%} of the budget; the rate was halved")
 
     def shrink(self, best: Best) -> None:
-        """Memory ran out: half the batch, from the best weights on."""
+        """Memory ran out: half the batch, and half the points of everything else, from the best weights on."""
         self.engine.halve()
+        self.learner.piece = max(1, self.learner.piece // 2)
         self.batch = max(1, self.batch // 2) if self.batch else 0
         self.engine.load(best.weights)
         self.notes.append(f"out of memory at {self.clock.progress:.0%} of the budget; the batch was halved")
@@ -275,8 +306,20 @@ class Run:
         """Whether the error exploded, or a rate that has had its chance still teaches next to nothing."""
         if not found.error <= EXPLODED * cycle_error:
             return True
+        falling, self._last_error = found.error < self._last_error, found.error
         had = self.clock.progress - self._retreated
-        return any(had >= share and found.error > limit * self.constant_error for share, limit in HOPELESS)
+        if had >= HARMFUL_AFTER and found.error > HARMFUL * self.constant_error:
+            return True
+        idle = had >= IDLE_AFTER and found.error > IDLE * self.constant_error and not falling
+        self._idle += idle
+        return idle and self._idle <= MOST_IDLE
+
+    def close(self) -> None:
+        """Threads as before, and no knots between the objects: a folder of files must not pile up in memory."""
+        if self.threads is not None:
+            self.threads.restore()
+        self.engine.close()
+        self.learner.tick = lambda: None
 
     def evaluation_due(self) -> bool:
         """By counted arithmetic, so that the same steps give the same evaluations."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import shutil
 
 import pytest
 import torch
@@ -12,7 +11,7 @@ from conftest import image_signal
 
 from inrfit import compilation, precision, recipe
 from inrfit.budget import Budget
-from inrfit.capture import Capture
+from inrfit.capture import SECONDS_AHEAD, Capture, Throttle
 from inrfit.engine import Engine, by_autograd, by_hand
 from inrfit.fields import FIELDS, Differentiated, FieldSpec
 from inrfit.fields.field import Field
@@ -81,24 +80,50 @@ def test_twenty_steps_equal_the_plain_engines(kind, arithmetic):
 @pytest.mark.parametrize("arithmetic", ["fp32", "bf16"])
 def test_twenty_compiled_steps_equal_the_plain_engines(arithmetic):
     compiled = engine("compiled", arithmetic)
-    compiled.compilation.wait()
-    assert compiled.told() == "compiled"
+    compiled.patient = True
+    assert compiled.told() == "explicit (not compiled)"
     torch.testing.assert_close(
         taught(compiled), taught(engine("plain", arithmetic)), rtol=0, atol=TOLERANCE[arithmetic]
     )
+    assert compiled.told() == "compiled"
+    assert compiled.compiled_steps == 20
     again = engine("compiled", arithmetic)
-    assert again.compilation.ready is compiled.compilation.ready
+    taught(again, 1)
+    assert again.compilation is compiled.compilation
 
 
-def test_without_a_compiler_the_fit_goes_on_explicitly(monkeypatch):
+def test_a_compilation_that_fails_leaves_the_fit_explicit(monkeypatch):
     def broken(*args, **more):
         raise RuntimeError("no compiler\nat all")
 
     monkeypatch.setattr(torch, "compile", broken)
     of = engine("compiled", width=24)
-    of.compilation.wait()
-    assert of.told() == "explicit (RuntimeError: no compiler)"
+    of.patient = True
     torch.testing.assert_close(taught(of), taught(engine("explicit", width=24)))
+    assert of.told() == "explicit (RuntimeError: no compiler)"
+    assert not compilation.under_way()
+
+
+def test_without_a_compiler_nothing_is_compiled(monkeypatch):
+    monkeypatch.setattr("inrfit.recipe.compiler", lambda: None)
+    spec = FieldSpec("siren", 2, 3, 256, 5, {})
+    assert recipe.choose_engine(spec, CPU, Budget(seconds=600), torch.bfloat16, 4096)[0] == "explicit"
+
+
+def test_sounds_of_other_frequencies_share_what_was_compiled():
+    first, second = (FieldSpec("siren", 1, 1, 256, 5, {"first_omega": omega}) for omega in (900.0, 4500.0))
+    assert compilation.key(first, torch.bfloat16, 4096) == compilation.key(second, torch.bfloat16, 4096)
+    wider = FieldSpec("siren", 1, 1, 128, 5, {"first_omega": 900.0})
+    assert compilation.key(first, torch.bfloat16, 4096) != compilation.key(wider, torch.bfloat16, 4096)
+
+
+def test_other_threads_than_it_was_compiled_for_do_not_use_it():
+    made = compilation.Compilation.__new__(compilation.Compilation)
+    made.size, made.threads, made.ready = 96, torch.get_num_threads() + 1, by_autograd
+    assert not made.fits(96)
+    made.threads -= 1
+    assert made.fits(96)
+    assert not made.fits(95)
 
 
 def test_points_of_weight_zero_change_nothing():
@@ -111,7 +136,7 @@ def test_points_of_weight_zero_change_nothing():
         torch.testing.assert_close(padded.weights[name], weight)
 
 
-def test_a_changing_batch_does_not_capture_again():
+def test_a_smaller_batch_does_not_capture_again_and_a_growing_one_seldom():
     of, plain = engine("graph"), engine()
     of.step(torch.arange(96), None, 1.0)
     plain.step(torch.arange(96), None, 1.0)
@@ -121,8 +146,11 @@ def test_a_changing_batch_does_not_capture_again():
         assert found.shape[0] == count
         torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
     assert of.capture is captured
-    of.step(torch.arange(200), None, 1.0)
-    assert of.capture.size == 200
+    sizes = set()
+    for count in range(100, 700, 25):
+        of.step(torch.arange(count), None, 1.0)
+        sizes.add(of.capture.size)
+    assert sizes == {128, 256, 512, 1024}
 
 
 def test_a_capture_replays_what_it_was_given():
@@ -254,7 +282,7 @@ def test_a_budget_in_steps_never_probes(monkeypatch):
 
 def test_a_short_budget_does_not_compile_and_a_long_one_does_where_it_can():
     spec = FieldSpec("siren", 2, 3, 256, 5, {})
-    expected = "compiled" if shutil.which("g++") else "explicit"
+    expected = "compiled" if compilation.compiler() else "explicit"
     for seconds, found in {5: "explicit", 20: "explicit", 60: expected}.items():
         assert recipe.choose_engine(spec, CPU, Budget(seconds=seconds), torch.bfloat16, 4096)[0] == found
 
@@ -266,7 +294,7 @@ def test_what_was_compiled_before_is_used_sooner(tmp_path, monkeypatch):
     assert not compilation.known(wanted)
     open(compilation._mark(wanted), "w").close()
     assert compilation.known(wanted)
-    expected = "compiled" if shutil.which("g++") else "explicit"
+    expected = "compiled" if compilation.compiler() else "explicit"
     assert recipe.choose_engine(spec, CPU, Budget(seconds=20), torch.bfloat16, 4096)[0] == expected
 
 
@@ -286,3 +314,35 @@ def test_short_fits_get_larger_rates(steps, factor):
     assert made.boost(steps) == pytest.approx(factor, abs=0.01)
     asked = recipe.choose(FieldSpec("siren", 2, 3, 64, 5, {}), CPU, rate=1e-3, budget=Budget(seconds=5))
     assert asked.boost(steps) == 1.0
+
+
+class FakeEvent:
+    """A CUDA event on a made clock."""
+
+    now = 0.0
+    waited = 0
+
+    def __init__(self, enable_timing):
+        assert enable_timing
+
+    def record(self):
+        self.at = FakeEvent.now
+
+    def synchronize(self):
+        FakeEvent.waited += 1
+
+    def elapsed_time(self, other):
+        return (other.at - self.at) * 1e3
+
+
+@pytest.mark.parametrize("step_seconds", [1e-4, 1e-3, 0.02, 0.2])
+def test_the_host_runs_ahead_by_a_bounded_time(monkeypatch, step_seconds):
+    monkeypatch.setattr(torch.cuda, "Event", FakeEvent)
+    throttle = Throttle()
+    FakeEvent.waited = 0
+    for _ in range(5000):
+        FakeEvent.now += step_seconds
+        throttle.passed()
+    ahead = throttle.every * step_seconds * throttle.most
+    assert SECONDS_AHEAD / 4 <= ahead <= max(2 * SECONDS_AHEAD, step_seconds)
+    assert FakeEvent.waited

@@ -25,6 +25,8 @@ class Siren:
     times that of the paper's, which is the same optimisation. ``first_omega`` sets the band of the first layer:
     the highest frequency it starts with, in radians per unit of a coordinate axis that runs from -1 to 1."""
 
+    FOLDED = frozenset({"omega", "first_omega"})  # only the first weights depend on these
+
     omega: float = setting(30.0, "frequency factor of the hidden layers", 1e-3, 1e4)
     first_omega: float = setting(30.0, "frequency factor of the first layer (radians per unit)", 1e-3, 1e6)
 

@@ -19,7 +19,7 @@ from .artifact import Artifact
 from .errors import NotEnoughMemory
 from .interrupts import catching
 from .limits import Limits
-from .machine import current, limited_threads, out_of_memory
+from .machine import current, limited_threads, matmul_precision, out_of_memory
 from .modalities import Request, audio, image
 from .plan import Plan, Settings, check_memory, plan
 
@@ -80,7 +80,6 @@ def carry_out(
     with translated_memory_errors():
         from .engine import choose_device
         from .fit import fit
-        from .precision import matmul_precision
 
         device = choose_device(settings.device)
         startup = time.monotonic() - planned.loaded_at

@@ -31,6 +31,19 @@ def limited_threads(count: int | None) -> Iterator[None]:
 
 
 @contextmanager
+def matmul_precision(name: str) -> Iterator[None]:
+    """float32 products as torch calls ``name`` inside (``highest``, ``high``, ``medium``)."""
+    import torch
+
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision(name)
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+@contextmanager
 def current(device: torch.device) -> Iterator[None]:
     """Inside, ``device`` is CUDA's current one: its streams, graphs and events belong to that."""
     import torch

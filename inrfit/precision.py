@@ -7,13 +7,12 @@ as fast on AVX512 processors of AMD at the same error, but rounded to bfloat16 o
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 
-from .machine import limited_threads
+from .machine import limited_threads, matmul_precision
 
 PROBE_SECONDS = 0.05
 ROWS, CHECKED = 1024, 16
@@ -37,17 +36,6 @@ class Measured:
 
     gflops: float
     error: float
-
-
-@contextmanager
-def matmul_precision(name: str) -> Iterator[None]:
-    """float32 products as torch calls ``name`` inside (``highest``, ``high``, ``medium``); put back afterwards."""
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision(name)
-    try:
-        yield
-    finally:
-        torch.set_float32_matmul_precision(before)
 
 
 def probe(device: torch.device, width: int, seconds: float = PROBE_SECONDS) -> dict[str, Measured]:

@@ -14,9 +14,9 @@ from .engine import Engine
 from .fields import FieldSpec
 from .fields.field import Field
 from .learner import TEACHING_COST, Learner
+from .machine import matmul_precision
 from .modalities import MODALITIES
 from .points import judged_points, stratified
-from .precision import matmul_precision
 from .recipe import EXACT_FROM, EXACT_TAIL, LONGEST_WARM_UP, Recipe
 from .samplers import Sampler, Selection
 from .samplers.uniform import LONGEST_SHUFFLE

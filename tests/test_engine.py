@@ -9,7 +9,7 @@ import pytest
 import torch
 from conftest import image_signal
 
-from inrfit import compilation, precision, recipe
+from inrfit import compilation, machine, precision, recipe
 from inrfit.budget import Budget
 from inrfit.capture import SECONDS_AHEAD, Capture, Throttle
 from inrfit.engine import Engine, by_autograd, by_hand
@@ -247,7 +247,7 @@ def test_the_probe_measures_and_leaves_no_trace():
 
 def test_the_switch_is_put_back_after_an_error():
     torch.set_float32_matmul_precision("highest")
-    with contextlib.suppress(ValueError), precision.matmul_precision("medium"):
+    with contextlib.suppress(ValueError), machine.matmul_precision("medium"):
         assert torch.get_float32_matmul_precision() == "medium"
         raise ValueError
     assert torch.get_float32_matmul_precision() == "highest"

@@ -1,8 +1,8 @@
 """The defaults: what is chosen for a signal, an architecture, a device and a budget, and why.
 
 Constants say what chose them; the figures are in docs/benchmarks.md. First choices that were not varied: WARM_UP and
-its longest, LAST_FACTOR, ADAM_RATE (but for four times as much, which was worse), EXACT_TAIL and EXACT_FROM, the bounds of
-BOOST, and COMPILED_FROM and KNOWN_FROM, which follow from what compiling took on one machine.
+its longest, LAST_FACTOR, ADAM_RATE (but for four times as much, which was worse), EXACT_TAIL and EXACT_FROM, the
+bounds of BOOST, and COMPILED_FROM and KNOWN_FROM, which follow from what compiling took on one machine.
 """
 
 from __future__ import annotations

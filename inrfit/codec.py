@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from .fields import FieldSpec
     from .fit import Fit
     from .recipe import Recipe
-    from .run import Report
+    from .run import Moment, Report
 
 Share = Callable[[float], None]
 """Told the share done, 0 to 1, of something long."""
@@ -71,10 +71,11 @@ def carry_out(
     stop: Callable[[], bool] = lambda: False,
     checking: Share = lambda share: None,
     chosen: Callable[[FieldSpec, Recipe], None] = lambda spec, recipe: None,
+    watch: Callable[[Moment], None] | None = None,
 ) -> Artifact:
     """Fits and measures what was planned; the budget's clock has run since the raw data were in memory, so starting
-    torch counts; ``chosen`` is told the plan before the first step. Raises ``KeyboardInterrupt`` when stopped before
-    anything was learned."""
+    torch counts; ``chosen`` is told the plan before the first step, ``watch`` every step made. Raises
+    ``KeyboardInterrupt`` when stopped before anything was learned."""
     settings = planned.settings
     check_memory(planned)
     with translated_memory_errors():
@@ -98,6 +99,7 @@ def carry_out(
                     progress,
                     stop,
                     started=planned.loaded_at,
+                    watch=watch,
                 )
             spent = {"startup_seconds": startup, **result.spent, "read_seconds": planned.read_seconds}
             return finish(planned, replace(result, spent=spent), how, device, stop, checking)
@@ -108,10 +110,18 @@ def choose(planned: Plan, device: torch.device) -> tuple[FieldSpec, Recipe]:
     from . import recipe
 
     settings = planned.settings
-    frequencies = recipe.architecture_options(planned.signal, settings.arch)
+    frequencies = recipe.architecture_options(planned.signal, settings.arch, settings.regime)
     spec = replace(planned.spec, options={**frequencies, **planned.spec.options})
     how = recipe.choose(
-        spec, device, settings.batch, settings.precision, settings.lr, settings.engine, settings.threads, planned.budget
+        spec,
+        device,
+        settings.batch,
+        settings.precision,
+        settings.lr,
+        settings.engine,
+        settings.threads,
+        planned.budget,
+        settings.regime,
     )
     return spec, how
 

@@ -16,7 +16,7 @@ from .fields import FieldSpec
 from .fields.field import Field
 from .machine import out_of_memory
 from .recipe import Recipe
-from .run import Best, Report, Run, Stopped
+from .run import Best, Moment, Report, Run, Stopped
 from .samplers import Sampler
 from .signal import Signal
 
@@ -53,13 +53,15 @@ def fit(
     stop: Callable[[], bool] = lambda: False,
     now: Callable[[], float] = time.monotonic,
     started: float | None = None,
+    watch: Callable[[Moment], None] | None = None,
 ) -> Fit:
-    """Fits one field to ``signal`` within ``budget``; the clock starts at ``started`` (default: now).
+    """Fits one field to ``signal`` within ``budget``; the clock starts at ``started`` (default: now); ``watch`` is
+    called after every step.
 
     Returns the best weights seen; ``stop`` becoming true ends the fit with what there is. Raises ``Diverged`` when that
     is worse than a constant, ``KeyboardInterrupt`` when it is so because of ``stop``."""
     clock = Clock(budget, now, now() if started is None else started)
-    run = Run(signal, spec, sampler, recipe, clock, device, seed, report, stop)
+    run = Run(signal, spec, sampler, recipe, clock, device, seed, report, stop, watch)
     run.spent.prepare = clock.seconds
     best = run.evaluate()
     ended = "perfect" if run.perfect(best) else ""

@@ -38,6 +38,7 @@ class Learner:
         self.precision = precision
         self.step = 0
         self.progress = 0.0
+        self.batch = 0
         self.taught: list[tuple[Tensor, Tensor]] = []
         self.points_taught = 0
         self.forwards_scored = 0.0

@@ -25,6 +25,9 @@ PRECISIONS = ("fp32", "medium", "bf16")
 ENGINES = ("plain", "explicit", "compiled", "graph")
 """How steps are made (engine.py)."""
 
+REGIMES = ("engine", "paper")
+"""The recipe of this project, or the papers': Adam at a constant rate, float32, one step a selection (recipe.py)."""
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -44,6 +47,7 @@ class Settings:
     precision: str = "auto"
     engine: str = "auto"
     threads: int | None = None
+    regime: str = "engine"
     seed: int = 0
     type: str | None = None
     verify: str | None = None
@@ -54,6 +58,7 @@ class Settings:
         _choose("arch", self.arch, FIELDS)
         _choose("precision", self.precision, ("auto", *PRECISIONS))
         _choose("engine", self.engine, ("auto", *ENGINES))
+        _choose("regime", self.regime, REGIMES)
         if self.type is not None:
             _choose("type", self.type, MODALITIES)
         if self.verify is not None:

@@ -35,6 +35,9 @@ CUDA_BATCH = 16_896
 CUDA_MUON_RATE = 1.5e-3
 """The best at batches of 8,192 and 16,384 in the first experiments. Not measured yet."""
 
+PAPER_RATE = 1e-4
+"""Adam's constant rate in the released code of NINT and EVOS (no Muon, no warm-up, no annealing)."""
+
 WARM_UP, LONGEST_WARM_UP = 0.02, 100
 """The rates rise for this share of the steps, or of an annealing cycle; in the beginning for so many steps at most."""
 
@@ -67,6 +70,7 @@ class Recipe:
     engine: str = "explicit"
     adapt_threads: bool = False
     boosted: bool = True
+    annealed: bool = True
     probe: str = ""
     reasons: Mapping[str, str] = field(default_factory=dict, compare=False)
 
@@ -104,9 +108,10 @@ def choose(
     engine: str = "auto",
     threads: int | None = None,
     budget: Budget = Budget(),
+    regime: str = "engine",
 ) -> Recipe:
-    """The recipe for ``budget``; ``batch``, ``precision``, ``rate`` (a factor-free Adam rate; Muon's follows in
-    proportion), ``engine`` and ``threads`` override it."""
+    """The recipe for ``budget``, or the papers' (``regime`` "paper"); ``batch``, ``precision``, ``rate`` (a factor-free
+    Adam rate; Muon's follows in proportion), ``engine`` and ``threads`` override it."""
     why: dict[str, str] = {}
 
     def pick(name: str, given: Any, found: Any, reason: str) -> Any:
@@ -118,22 +123,30 @@ def choose(
     cuda = device.type == "cuda"
     if cuda and engine == "compiled":
         raise UsageError("--engine compiled: only on the CPU (on CUDA use graph)", "option")
+    if regime == "paper":
+        batch, precision = "selection" if batch == "auto" else batch, "fp32" if precision == "auto" else precision
     arithmetic, told, reason = ("", "", "") if precision != "auto" else choose_precision(spec, device, budget)
     arithmetic = pick("precision", precision, arithmetic, reason)
     points = pick("batch", batch, CUDA_BATCH if cuda else BATCH, "best in seconds (tests/bench/recipe.py)")
     points = 0 if points == "selection" else int(points)
     dtype = torch.bfloat16 if arithmetic == "bf16" else torch.float32
     steps = pick("engine", engine, *choose_engine(spec, device, budget, dtype, points))
+    if regime == "paper":
+        adapt = threads is None and not cuda and budget.seconds is not None
+        reasons = dict.fromkeys(("batch", "precision", "adam_rate", "muon_rate", "warm_up", "annealed"), "the papers'")
+        reasons |= {"engine": why["engine"]}
+        return Recipe(points, arithmetic, rate or PAPER_RATE, 0.0, 0.0, steps, adapt, False, False, reasons=reasons)
     scale = 1.0 if rate is None else rate / ADAM_RATE
     muon = CUDA_MUON_RATE if cuda else MUON_RATE
     pick("adam_rate", rate, None, "safe within a factor of four (tests/bench/recipe.py)")
     pick("muon_rate", rate, None, "Muon on the hidden matrices, Adam on the rest (tests/bench/optimisers.py)")
     adapt = pick("adapt_threads", None if threads is None else False, not cuda and budget.seconds is not None, ADAPTED)
     pick("boosted", rate, None, "rates follow the number of steps the budget has room for: short fits need larger ones")
-    why["warm_up"] = "a first choice that was not varied"
+    why |= {"warm_up": "a first choice that was not varied", "annealed": "a fit cut by its budget is a finished fit"}
     return Recipe(
-        points, arithmetic, ADAM_RATE * scale, muon * scale, WARM_UP, steps, adapt, rate is None and not cuda, told, why
-    )
+        points, arithmetic, ADAM_RATE * scale, muon * scale, WARM_UP, steps, adapt, rate is None and not cuda,
+        probe=told, reasons=why,
+    )  # fmt: skip
 
 
 def choose_precision(spec: FieldSpec, device: torch.device, budget: Budget) -> tuple[str, str, str]:
@@ -163,8 +176,14 @@ def choose_engine(
     return "compiled", "1.3 times as fast once it is there, some seconds into the fit"
 
 
-def architecture_options(signal: Signal, architecture: str) -> dict[str, float]:
+PAPER_OMEGAS = {"audio": 150.0, "shape": 15.0}
+"""First-layer frequencies of INT's code on axes from -1 to 1: 30 on sounds from -5 to 5 and shapes from -0.5 to 0.5."""
+
+
+def architecture_options(signal: Signal, architecture: str, regime: str = "engine") -> dict[str, float]:
     """Frequencies for the signal: 30 for images (the SIREN paper), from the spectrum for sounds."""
+    if architecture == "siren" and regime == "paper":
+        return {"first_omega": PAPER_OMEGAS[signal.modality]} if signal.modality in PAPER_OMEGAS else {}
     if architecture == "siren" and signal.modality == "audio":
         return {"first_omega": audio.first_omega(signal)}
     if architecture == "siren" and signal.modality == "shape":

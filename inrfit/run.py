@@ -71,6 +71,18 @@ class Report:
         )
 
 
+@dataclass(frozen=True)
+class Moment:
+    """The fit after a step, for who watches it: the points just taught, ``seconds`` since the clock started, the
+    share of the budget spent, and ``weights``, which makes a copy of them."""
+
+    step: int
+    seconds: float
+    progress: float
+    indices: Tensor
+    weights: Callable[[], dict[str, Tensor]]
+
+
 @dataclass
 class Best:
     """The best weights seen and their error and quality on the subset."""
@@ -106,10 +118,11 @@ class Run:
         seed: int,
         report: Callable[[Report], None] | None,
         stop: Callable[[], bool],
+        watch: Callable[[Moment], None] | None = None,
     ) -> None:
         generator = torch.Generator().manual_seed(seed)
         self.sampler, self.recipe, self.clock = sampler, recipe, clock
-        self.report, self.stop = report, stop
+        self.report, self.stop, self.watch = report, stop, watch
         self._drawing_since = clock.seconds
         self.signal = signal.renew(generator, self._more) if signal.renew else signal
         self.modality = MODALITIES[signal.modality]
@@ -186,9 +199,11 @@ class Run:
         return torch.arange(self.learner.n, device=self.learner.device)
 
     def _shuffled(self, selection: Selection) -> tuple[Tensor, Tensor | None]:
-        """Indices and weights in random order."""
+        """Indices and weights in random order, or as the sampler has dealt them."""
         if selection.indices is None:
             return self.learner.permutation(self.learner.n), None
+        if selection.dealt:
+            return selection.indices, selection.weights
         order = self.learner.permutation(selection.indices.shape[0])
         weights = None if selection.weights is None else selection.weights[order]
         return selection.indices[order], weights
@@ -198,6 +213,7 @@ class Run:
         begun = self.clock.now()
         self.settle()
         self.learner.step, self.learner.progress = self.clock.step, self.clock.progress
+        self.learner.batch = self.batch
         self._selection = self.sampler.select(self.learner, self._selection)
         self.learner.taught.clear()
         self.spent.sampler += self.clock.now() - begun
@@ -228,11 +244,16 @@ class Run:
         self.clock.step_took(self.clock.now() - begun)
         if trying is not None:
             trying.ended(self.clock.step_seconds)
+        if self.watch is not None:
+            clock = self.clock
+            self.watch(Moment(clock.step, clock.seconds, clock.progress, indices, self.engine.snapshot))
         return residuals
 
     def factor(self) -> float:
         """Share of the peak rates for the next step; the rise begins with the first step, not with the clock."""
         clock = self.clock
+        if not self.recipe.annealed:
+            return self.back_off
         if clock.finish is not None:
             return self._rate * (1 - clock.finishing) * self.back_off * self.boost()
         share, risen = clock.cycle_share, clock.cycle_share / self.recipe.warm_up + 0.05

@@ -346,3 +346,21 @@ def test_the_host_runs_ahead_by_a_bounded_time(monkeypatch, step_seconds):
     ahead = throttle.every * step_seconds * throttle.most
     assert SECONDS_AHEAD / 4 <= ahead <= max(2 * SECONDS_AHEAD, step_seconds)
     assert FakeEvent.waited
+
+
+def test_the_papers_regime_is_adam_at_a_constant_rate_one_step_a_selection():
+    spec = FieldSpec("siren", 2, 3, 64, 5, {})
+    made = recipe.choose(spec, CPU, budget=Budget(steps=50), regime="paper")
+    assert (made.batch, made.precision, made.adam_rate, made.muon_rate) == (0, "fp32", 1e-4, 0.0)
+    seen = []
+    fit(image_signal(), spec, Full(), made, Budget(steps=3), CPU, watch=seen.append)
+    assert [moment.indices.shape[0] for moment in seen] == [image_signal().n] * 3
+
+
+def test_the_papers_first_step_is_adams_whole_rate():
+    spec = FieldSpec("siren", 2, 3, 64, 5, {})
+    made = recipe.choose(spec, CPU, budget=Budget(steps=50), regime="paper")
+    taught = []
+    fit(image_signal(), spec, Full(), made, Budget(steps=2), CPU, watch=lambda m: taught.append(m.weights()))
+    moved = taught[1]["last.weight"] - taught[0]["last.weight"]
+    assert 0.5e-4 < float(moved.abs().max()) < 1.5e-4

@@ -123,8 +123,9 @@ def encode(  # one option a line: long by nature
     console = Console(-1 if quiet else int(verbose), as_json)
     settings = Settings(
         sampler, arch, width, depth, parse_pairs(option or ()), tuple(budget or ()), target, ratio,
-        batch if batch in ("auto", "selection") else _count(batch), lr, device, precision, engine, threads, seed, kind,
-        verify, Limits(max_bytes, max_pixels, max_samples, max_channels, max_faces),
+        batch if batch in ("auto", "selection") else _count(batch), lr, device, precision, engine, threads,
+        seed=seed, type=kind, verify=verify,
+        limits=Limits(max_bytes, max_pixels, max_samples, max_channels, max_faces),
     )  # fmt: skip
     jobs = list_jobs(sources, output, console)
     codes = run_jobs(jobs, settings, console, force, dry_run, explain)

@@ -25,9 +25,11 @@ class Selection:
     """The points to teach next: ``indices`` (k,) distinct, or None for all; ``weights`` (k,) on their errors, or None.
 
     ``memory`` is what the strategy must remember, handed back at the next call; ``origin`` says where the points came
-    from (``chance``, ``error``, ``ntk`` -> count)."""
+    from (``chance``, ``error``, ``ntk`` -> count). ``dealt``: the order of the points is the sampler's, batches are
+    consecutive slices of it; otherwise they are shuffled first."""
 
     indices: Tensor | None
     weights: Tensor | None = None
     memory: Mapping[str, Tensor] = field(default_factory=dict)
     origin: Mapping[str, int] = field(default_factory=dict)
+    dealt: bool = False

@@ -13,14 +13,26 @@ import os
 import shutil
 import threading
 from collections.abc import Callable, Mapping
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
 from .fields import FieldSpec
 
-Gradients = Callable[[Mapping[str, Tensor], Tensor, Tensor, Tensor], tuple[Tensor, dict[str, Tensor]]]
-"""(weights, coords (n, d), values (n, c), mass (n, 1)) -> residuals (n, c), gradients of sum(mass * residual^2)."""
+Extra = Callable[[Tensor], Tensor]
+"""Residuals (n, c) -> derivatives (n, c) of further loss terms with respect to them."""
+
+
+@runtime_checkable
+class Gradients(Protocol):
+    """Forward and backward pass."""
+
+    def __call__(
+        self, weights: Mapping[str, Tensor], coords: Tensor, values: Tensor, mass: Tensor, extra: Extra | None = None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Residuals (n, c) at coords (n, d), and the gradients of sum(mass (n, 1) * residual^2) and further terms."""
+
 
 _begun: dict[str, Compilation] = {}
 """What this process has compiled or is compiling, by ``key``: files of one kind share it."""

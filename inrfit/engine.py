@@ -8,20 +8,22 @@ weight / (sum of weights * channels), so points of weight 0 pad a batch to a fix
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from .capture import Capture, Throttle
-from .compilation import Compilation, Gradients, compilation
+from .compilation import Compilation, Extra, Gradients, compilation
 from .errors import UsageError
 from .fields import Architecture, Differentiated
 from .fields.field import Field
 from .optim import Optimiser
 from .recipe import Recipe
 from .signal import Samples
+from .terms import Laplacian
 
 LARGEST_PIECE = {"cpu": 8192, "cuda": 262_144}
 """Points differentiated at a time; a larger batch is accumulated, so memory does not grow with it."""
@@ -46,12 +48,15 @@ def by_autograd(architecture: Architecture, precision: torch.dtype) -> Gradients
     """Autograd on the architecture's formula."""
 
     def gradients(
-        weights: Mapping[str, Tensor], coords: Tensor, values: Tensor, mass: Tensor
+        weights: Mapping[str, Tensor], coords: Tensor, values: Tensor, mass: Tensor, extra: Extra | None = None
     ) -> tuple[Tensor, dict[str, Tensor]]:
         with torch.enable_grad():
             leaves = {name: weight.detach().requires_grad_() for name, weight in weights.items()}
             residuals = architecture.forward(leaves, coords, precision) - values
-            found = torch.autograd.grad((mass * residuals.square()).sum(), list(leaves.values()))
+            loss = (mass * residuals.square()).sum()
+            if extra is not None:
+                loss = loss + (extra(residuals.detach()) * residuals).sum()
+            found = torch.autograd.grad(loss, list(leaves.values()))
         return residuals.detach(), dict(zip(leaves, found, strict=True))
 
     return gradients
@@ -62,7 +67,18 @@ def by_hand(architecture: Architecture, precision: torch.dtype) -> Gradients:
     if not isinstance(architecture, Differentiated):
         return by_autograd(architecture, precision)
     own = architecture.gradients
-    return lambda weights, coords, values, mass: own(weights, coords, values, mass, precision)
+
+    def gradients(
+        weights: Mapping[str, Tensor], coords: Tensor, values: Tensor, mass: Tensor, extra: Extra | None = None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        return own(weights, coords, values, mass, precision, extra)
+
+    return gradients
+
+
+def _extra(terms: Sequence[Laplacian], indices: Tensor, taught: int, residuals: Tensor) -> Tensor:
+    """Derivatives of all terms with respect to the residuals of one piece."""
+    return torch.stack([term.extra(indices, residuals, taught) for term in terms]).sum(0)
 
 
 class Engine:
@@ -113,11 +129,18 @@ class Engine:
 
     @torch.no_grad()
     def step(
-        self, indices: Int[Tensor, "b"], weights: Float[Tensor, "b"] | None, factor: float
+        self,
+        indices: Int[Tensor, "b"],
+        weights: Float[Tensor, "b"] | None,
+        factor: float,
+        terms: Sequence[Laplacian] = (),
     ) -> Float[Tensor, "b c"]:
-        """One update at ``factor`` of the full rates; the residuals before it."""
+        """One update at ``factor`` of the full rates; the residuals before it. With further loss ``terms`` steps are
+        made explicitly: what they need changes from selection to selection."""
         self.factor.fill_(factor)
-        if self.recipe.engine == "graph":
+        if terms:
+            residuals = self._whole(indices, weights, terms)
+        elif self.recipe.engine == "graph":
             residuals = self._captured(indices.shape[0]).replay(indices, weights)
         else:
             residuals = self._whole(indices, weights)
@@ -136,7 +159,7 @@ class Engine:
             self.capture = Capture(self._whole, count, state, self.field.device)
         return self.capture
 
-    def _whole(self, indices: Tensor, weights: Tensor | None) -> Tensor:
+    def _whole(self, indices: Tensor, weights: Tensor | None, terms: Sequence[Laplacian] = ()) -> Tensor:
         """Gather, gradients, update; the residuals before it."""
         count, channels = indices.shape[0], self.samples.signal.channels
         if weights is None:
@@ -150,7 +173,11 @@ class Engine:
                 self.tick()
             part = slice(start, start + self.piece)
             coords, values = self.samples.take(indices[part])
-            residual, found = self._differentiate(coords, values, mass[part])
+            if terms:
+                extra = partial(_extra, terms, indices[part], count)
+                residual, found = self.gradients(self.weights, coords, values, mass[part], extra)
+            else:
+                residual, found = self._differentiate(coords, values, mass[part])
             total = {name: total[name] + found[name] for name in found} if total else found
             residuals.append(residual)
         self.optimiser.step(total, self.factor)

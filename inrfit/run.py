@@ -216,6 +216,8 @@ class Run:
         self.learner.batch = self.batch
         self._selection = self.sampler.select(self.learner, self._selection)
         self.learner.taught.clear()
+        if self._selection.note and self._selection.note not in self.notes:
+            self.notes.append(self._selection.note)
         self.spent.sampler += self.clock.now() - begun
         return self._selection
 
@@ -238,7 +240,8 @@ class Run:
         trying = self.threads if not self.engine.compiling else None
         if trying is not None:
             trying.begin()
-        residuals = self.engine.step(indices, weights, self.factor())
+        terms = () if self._selection is None else self._selection.terms
+        residuals = self.engine.step(indices, weights, self.factor(), terms)
         self.learner.remember(indices, residuals)
         self.spent.points += indices.shape[0]
         self.clock.step_took(self.clock.now() - begun)

@@ -6,7 +6,7 @@ one class in a file of its own, one line in ``FIELDS`` (docs/extending.md).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from math import prod
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
@@ -54,9 +54,16 @@ class Differentiated(Protocol):
     """What an architecture may offer besides: its own backward pass."""
 
     def gradients(
-        self, weights: Mapping[str, Tensor], coords: Tensor, values: Tensor, mass: Tensor, precision: torch.dtype
+        self,
+        weights: Mapping[str, Tensor],
+        coords: Tensor,
+        values: Tensor,
+        mass: Tensor,
+        precision: torch.dtype,
+        extra: Callable[[Tensor], Tensor] | None = None,
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Residuals (n, c) and the gradients, float32, of sum(mass * residual^2), ``mass`` (n, 1)."""
+        """Residuals (n, c) and the gradients, float32, of sum(mass * residual^2), ``mass`` (n, 1); ``extra`` gives the
+        derivatives of further loss terms with respect to the residuals."""
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -88,7 +88,13 @@ class Siren:
         return linear(x, weights["last.weight"], weights["last.bias"])
 
     def gradients(
-        self, weights: Mapping[str, Tensor], coords: Tensor, values: Tensor, mass: Tensor, precision: torch.dtype
+        self,
+        weights: Mapping[str, Tensor],
+        coords: Tensor,
+        values: Tensor,
+        mass: Tensor,
+        precision: torch.dtype,
+        extra: Callable[[Tensor], Tensor] | None = None,
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """The backward pass written out: autograd's result to rounding, with fewer passes over the activations, and one
         graph to compile or to capture."""
@@ -105,6 +111,8 @@ class Siren:
         last = activations[-1].float()
         residuals = linear(last, weights["last.weight"], weights["last.bias"]) - values
         pulled = 2 * mass * residuals
+        if extra is not None:
+            pulled += extra(residuals)
         found = {"last.weight": pulled.mT @ last, "last.bias": pulled.sum(0)}
         pulled = pulled @ weights["last.weight"]
         pulled = pulled.to(precision) if matrices else pulled

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+from .evos import Evos
 from .full import Full
 from .int import Int
 from .nint import Nint
@@ -25,6 +26,6 @@ class Sampler(Protocol):
         """The next points to teach; ``previous`` is None at the first call."""
 
 
-SAMPLERS: dict[str, type[Sampler]] = {"full": Full, "uniform": Uniform, "int": Int, "nint": Nint}
+SAMPLERS: dict[str, type[Sampler]] = {"full": Full, "uniform": Uniform, "int": Int, "nint": Nint, "evos": Evos}
 
-__all__ = ["SAMPLERS", "Full", "Int", "Nint", "Sampler", "Selection", "Uniform"]
+__all__ = ["SAMPLERS", "Evos", "Full", "Int", "Nint", "Sampler", "Selection", "Uniform"]

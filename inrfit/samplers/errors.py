@@ -8,6 +8,7 @@ one, in random order, so that the first selections visit everything once.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -23,20 +24,21 @@ LONGEST_SORT = 1 << 20
 """Above this many points the hardest are looked for in a random pool of half this size."""
 
 
-def current(learner: Learner, previous: Selection | None) -> Tensor:
-    """The map (n,): absolute errors summed over channels (INT and NINT code), updated with what was taught since."""
+def magnitude(residuals: Tensor) -> Tensor:
+    """The L1 norm over channels of residuals (k, c)."""
+    return residuals.abs().sum(-1).float()
+
+
+def current(learner: Learner, previous: Selection | None, measure: Callable[[Tensor], Tensor] = magnitude) -> Tensor:
+    """The map (n,) of the errors (INT and NINT code: absolute, summed over channels), updated with what was taught
+    since."""
     if previous is None or previous.memory["errors"].shape[0] != learner.n:
         errors = UNSEEN * (1 + learner.uniform(learner.n))
     else:
         errors = previous.memory["errors"]
     for indices, residuals in learner.taught:
-        errors[indices] = magnitude(residuals)
+        errors[indices] = measure(residuals)
     return errors
-
-
-def magnitude(residuals: Tensor) -> Tensor:
-    """The L1 norm over channels of residuals (k, c)."""
-    return residuals.abs().sum(-1).float()
 
 
 def rescore(learner: Learner, errors: Tensor, share: float) -> None:
@@ -46,11 +48,20 @@ def rescore(learner: Learner, errors: Tensor, share: float) -> None:
         errors[pool] = magnitude(learner.residuals(pool))
 
 
+def candidates(learner: Learner, count: int) -> Tensor:
+    """Where the ``count`` best points are looked for: everywhere; in a long signal, in a random pool."""
+    import torch
+
+    if learner.n <= LONGEST_SORT:
+        return torch.arange(learner.n, device=learner.device)
+    return learner.draw(max(LONGEST_SORT // 2, min(2 * count, learner.n)))
+
+
 def hardest(learner: Learner, errors: Tensor, count: int) -> Tensor:
     """Indices of the ``count`` largest errors; in a long signal, of a random pool of it."""
     import torch
 
     if errors.shape[0] <= LONGEST_SORT:
         return torch.topk(errors, count, sorted=False).indices
-    pool = learner.draw(max(LONGEST_SORT // 2, min(2 * count, errors.shape[0])))
+    pool = candidates(learner, count)
     return pool[torch.topk(errors[pool], count, sorted=False).indices]

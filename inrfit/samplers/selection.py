@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ..learner import Learner
+    from ..terms import Laplacian
 
 LONGEST_CHOICE = 1 << 20
 
@@ -26,10 +27,13 @@ class Selection:
 
     ``memory`` is what the strategy must remember, handed back at the next call; ``origin`` says where the points came
     from (``chance``, ``error``, ``ntk`` -> count). ``dealt``: the order of the points is the sampler's, batches are
-    consecutive slices of it; otherwise they are shuffled first."""
+    consecutive slices of it; otherwise they are shuffled first. ``terms`` are loss terms besides the squared error;
+    ``note`` is what the user should know about the strategy on this signal, said once."""
 
     indices: Tensor | None
     weights: Tensor | None = None
     memory: Mapping[str, Tensor] = field(default_factory=dict)
     origin: Mapping[str, int] = field(default_factory=dict)
     dealt: bool = False
+    terms: tuple[Laplacian, ...] = ()
+    note: str = ""

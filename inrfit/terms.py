@@ -1,0 +1,59 @@
+"""Loss terms that a selection may ask for besides the squared error: frozen data in, derivatives out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+LUMA = (0.299, 0.587, 0.114)
+"""Grey of the first three channels (ITU-R BT.601); of fewer channels the first is the grey."""
+
+GREY_LEVELS = 127.5
+"""Grey levels of an 8-bit picture in one unit of a field's values."""
+
+
+@dataclass(frozen=True)
+class Laplacian:
+    """``coefficient`` times the mean over the taught pixels of the squared Laplacian (four neighbours, zeros around the
+    picture) of the grey residuals, in squared grey levels: EVOS's cross-frequency supervision. The Laplacian is linear,
+    so that of prediction minus picture is that of the residuals. ``residuals`` (h, w), grey, in units of the field's
+    values, are the last known ones; a step pastes those of its own points before it looks at their neighbours."""
+
+    coefficient: float
+    residuals: Tensor
+
+    def extra(self, indices: Tensor, residuals: Tensor, taught: int) -> Tensor:
+        """Derivatives (k, c) of this term with respect to ``residuals`` (k, c) at the flat ``indices`` (k,), a part of
+        ``taught`` points."""
+        import torch
+
+        mix = grey_mix(residuals)
+        self.residuals.view(-1)[indices] = residuals @ mix
+        curved = laplacian_at(self.residuals, indices)
+        scratch = torch.zeros_like(self.residuals)
+        scratch.view(-1)[indices] = curved
+        pulled = laplacian_at(scratch, indices)  # the Laplacian is its own adjoint
+        return (2 * self.coefficient * GREY_LEVELS**2 / taught) * pulled[:, None] * mix
+
+
+def grey_mix(like: Tensor) -> Tensor:
+    """Weights (c,) of the channels of ``like`` (k, c) in grey."""
+    import torch
+
+    channels = like.shape[-1]
+    weights = (*LUMA, *(0.0,) * (channels - 3)) if channels >= 3 else (1.0, *(0.0,) * (channels - 1))
+    return torch.tensor(weights, device=like.device)
+
+
+def laplacian_at(raster: Tensor, indices: Tensor) -> Tensor:
+    """Sum of the four neighbours less four times the pixel, zeros outside, of ``raster`` (h, w) at flat ``indices``."""
+    height, width = raster.shape
+    flat = raster.reshape(-1)
+    row, column = indices // width, indices % width
+    total = -4 * flat[indices]
+    for step, inside in ((-width, row > 0), (width, row < height - 1), (-1, column > 0), (1, column < width - 1)):
+        total += flat[(indices + step).clamp(0, flat.shape[0] - 1)] * inside
+    return total

@@ -1,0 +1,136 @@
+"""EVOS: two parents, a fresh mutation, a loss term; and none of the errors of the released code."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+from conftest import image_signal
+from test_samplers import learner
+from torch.nn.functional import conv2d
+
+from inrfit import recipe
+from inrfit.budget import Budget
+from inrfit.engine import Engine, by_autograd, by_hand
+from inrfit.fields import FieldSpec
+from inrfit.fields.field import Field
+from inrfit.fit import fit
+from inrfit.samplers import Evos
+from inrfit.samplers.evos import NO_RASTER, crossed, curvature
+from inrfit.signal import Grid
+from inrfit.terms import GREY_LEVELS, LUMA, Laplacian
+
+CPU = torch.device("cpu")
+STENCIL = torch.tensor([[0.0, 1, 0], [1, -4, 1], [0, 1, 0]])[None, None]
+
+
+def curved(raster):
+    """The Laplacian the slow way."""
+    return conv2d(raster[None, None], STENCIL, padding=1)[0, 0]
+
+
+def test_curvature_is_the_difference_of_the_laplacians_of_non_square_pictures():
+    generator = torch.Generator().manual_seed(0)
+    shown, true = torch.rand(5, 9, generator=generator), torch.rand(5, 9, generator=generator)
+    expected = ((curved(shown) - curved(true)) * GREY_LEVELS).square().reshape(-1)
+    torch.testing.assert_close(curvature(shown - true, torch.arange(45)), expected, rtol=1e-4, atol=1e-2)
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_the_supervision_is_the_gradient_of_the_term(channels):
+    generator = torch.Generator().manual_seed(channels)
+    cached = torch.rand(6, 7, generator=generator)
+    indices = torch.randperm(42, generator=generator)[:17]
+    residuals = torch.rand(17, channels, generator=generator, requires_grad=True)
+    mix = torch.tensor([*LUMA, 0.0][:channels] if channels >= 3 else [1.0])
+    pasted = cached.reshape(-1).index_put((indices,), residuals @ mix).view(6, 7)
+    loss = 1e-5 * (curved(pasted) * GREY_LEVELS).reshape(-1)[indices].square().mean()
+    (expected,) = torch.autograd.grad(loss, residuals)
+    found = Laplacian(1e-5, cached.clone()).extra(indices, residuals.detach(), 17)
+    torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize("depth", [1, 3])
+def test_both_engines_add_the_term_alike(depth):
+    signal = image_signal()
+    spec = FieldSpec("siren", 2, 3, 32, depth, {})
+    weights = spec.settings.initial(spec, torch.Generator().manual_seed(0), torch.zeros(3))
+    coords, values = signal.on(CPU).take(torch.arange(100))
+    mass = torch.full((100, 1), 1 / 300)
+
+    def extra(residuals):
+        return Laplacian(1e-3, torch.zeros(24, 32)).extra(torch.arange(100), residuals, 100)
+
+    plain = by_autograd(spec.settings, torch.float32)(weights, coords, values, mass, extra)[1]
+    explicit = by_hand(spec.settings, torch.float32)(weights, coords, values, mass, extra)[1]
+    without = by_hand(spec.settings, torch.float32)(weights, coords, values, mass)[1]
+    for name, gradient in plain.items():
+        torch.testing.assert_close(explicit[name], gradient, rtol=1e-3, atol=1e-5)
+    assert not torch.allclose(explicit["last.weight"], without["last.weight"], rtol=1e-3)
+
+
+def test_a_step_with_the_term_lowers_the_laplacian_more():
+    signal = image_signal()
+    everything = torch.arange(signal.n)
+    found = []
+    for terms in ((), (Laplacian(1e-3, torch.zeros(24, 32)),)):
+        spec = FieldSpec("siren", 2, 3, 32, 3, {})
+        weights = spec.settings.initial(spec, torch.Generator().manual_seed(0), torch.zeros(3))
+        engine = Engine(Field(spec, weights), signal.on(CPU), recipe.choose(spec, CPU, 0, "fp32"))
+        for _ in range(40):
+            residuals = engine.step(everything, None, 0.5, terms)
+        found.append(float(curved((residuals @ torch.tensor(LUMA)).view(24, 32)).square().mean()))
+    assert found[1] < found[0]
+
+
+def test_crossover_keeps_what_both_parents_have_and_shares_the_open_places():
+    error = torch.tensor([9.0, 8, 7, 6, 0, 0, 0, 0])
+    bent = torch.tensor([9.0, 0, 0, 0, 8, 7, 6, 0])
+    found = set(crossed(error, bent, 4).tolist())  # both: 0; means 3.75: half each of three places, rounded
+    assert 0 in found
+    assert len(found) == 4
+    assert {1, 2} <= found
+    assert 4 in found
+
+
+def test_a_parent_without_a_place_gives_nothing():
+    error, bent = torch.arange(10.0), torch.zeros(10)
+    assert set(crossed(error, bent, 3).tolist()) == {9, 8, 7}
+
+
+def test_survivors_stay_between_fitness_steps_and_the_mutation_does_not():
+    of = learner(image_signal())
+    sampler, previous, chosen = Evos(ratio=0.5), None, []
+    for k in range(30):
+        of.step, of.progress = k, k / 1000  # fitness at 0 and at 2 %
+        previous = sampler.select(of, previous)
+        chosen.append(previous)
+        of.taught.clear()
+        of.taught.append((previous.indices, torch.rand(previous.indices.shape[0], 3)))
+    assert all(torch.equal(chosen[k].memory["hard"], chosen[0].memory["hard"]) for k in range(20))
+    assert not torch.equal(chosen[20].memory["hard"], chosen[19].memory["hard"])
+    hard = chosen[0].memory["hard"].shape[0]
+    assert hard == 24 * 32 // 4
+    assert not torch.equal(chosen[1].indices[hard:], chosen[2].indices[hard:])
+
+
+def test_seventy_two_fitness_steps_in_the_papers_regime():
+    of, sampler, previous, passes = learner(image_signal(2, 3)), Evos(scoring=1.0), None, 0
+    for k in range(5000):
+        of.step, of.progress = k, k / 5000
+        previous = sampler.select(of, previous)
+        of.taught.clear()
+        indices = torch.arange(6) if previous.indices is None else previous.indices
+        of.taught.append((indices, of.residuals(indices)))
+        passes += previous.indices is None
+    assert 66 <= passes <= 72  # 72 where the counter is not reset; intervals of 100 to 50 counted down make 69
+
+
+def test_signals_without_a_raster_are_selected_by_error_and_that_is_said():
+    line = dataclasses.replace(image_signal(1, 50), grid=Grid((50,)))
+    spec = FieldSpec("siren", 1, 3, 16, 2, {})
+    made = recipe.choose(spec, CPU, 0, "fp32", regime="paper")
+    fitted = fit(line, spec, Evos(), made, Budget(steps=5), CPU)
+    assert fitted.notes == (NO_RASTER,)
+    assert not fit(line, spec, Evos(coefficient=0.0), made, Budget(steps=5), CPU).notes

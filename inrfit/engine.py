@@ -67,13 +67,7 @@ def by_hand(architecture: Architecture, precision: torch.dtype) -> Gradients:
     if not isinstance(architecture, Differentiated):
         return by_autograd(architecture, precision)
     own = architecture.gradients
-
-    def gradients(
-        weights: Mapping[str, Tensor], coords: Tensor, values: Tensor, mass: Tensor, extra: Extra | None = None
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        return own(weights, coords, values, mass, precision, extra)
-
-    return gradients
+    return lambda weights, coords, values, mass, extra=None: own(weights, coords, values, mass, precision, extra)
 
 
 def _extra(terms: Sequence[Laplacian], indices: Tensor, taught: int, residuals: Tensor) -> Tensor:

@@ -182,11 +182,11 @@ def full_at(steps, kind, monkeypatch):
     """Makes memory run out at the steps named (counted over all attempts); the batches tried."""
     tried = []
 
-    def step(self, indices, weights, factor, honest=Engine.step):
+    def step(self, indices, weights, factor, terms, honest=Engine.step):
         tried.append(indices.shape[0])
         if len(tried) in steps:
             raise kind("DefaultCPUAllocator: can't allocate memory")
-        return honest(self, indices, weights, factor)
+        return honest(self, indices, weights, factor, terms)
 
     monkeypatch.setattr(Engine, "step", step)
     return tried

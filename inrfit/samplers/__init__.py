@@ -13,6 +13,7 @@ from .full import Full
 from .int import Int
 from .nint import Nint
 from .selection import Selection
+from .stream import Stream
 from .uniform import Uniform
 
 if TYPE_CHECKING:
@@ -26,6 +27,13 @@ class Sampler(Protocol):
         """The next points to teach; ``previous`` is None at the first call."""
 
 
-SAMPLERS: dict[str, type[Sampler]] = {"full": Full, "uniform": Uniform, "int": Int, "nint": Nint, "evos": Evos}
+SAMPLERS: dict[str, type[Sampler]] = {
+    "full": Full,
+    "uniform": Uniform,
+    "int": Int,
+    "nint": Nint,
+    "evos": Evos,
+    "stream": Stream,
+}
 
-__all__ = ["SAMPLERS", "Evos", "Full", "Int", "Nint", "Sampler", "Selection", "Uniform"]
+__all__ = ["SAMPLERS", "Evos", "Full", "Int", "Nint", "Sampler", "Selection", "Stream", "Uniform"]

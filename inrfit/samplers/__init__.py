@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+from .egra import Egra
+from .expansive import Expansive
 from .full import Full
 from .int import Int
 from .nint import Nint
 from .selection import Selection
+from .soft_mining import SoftMining
 from .uniform import Uniform
 
 if TYPE_CHECKING:
@@ -25,6 +28,25 @@ class Sampler(Protocol):
         """The next points to teach; ``previous`` is None at the first call."""
 
 
-SAMPLERS: dict[str, type[Sampler]] = {"full": Full, "uniform": Uniform, "int": Int, "nint": Nint}
+SAMPLERS: dict[str, type[Sampler]] = {
+    "full": Full,
+    "uniform": Uniform,
+    "int": Int,
+    "nint": Nint,
+    "egra": Egra,
+    "expansive": Expansive,
+    "soft-mining": SoftMining,
+}
 
-__all__ = ["SAMPLERS", "Full", "Int", "Nint", "Sampler", "Selection", "Uniform"]
+__all__ = [
+    "SAMPLERS",
+    "Egra",
+    "Expansive",
+    "Full",
+    "Int",
+    "Nint",
+    "Sampler",
+    "Selection",
+    "SoftMining",
+    "Uniform",
+]

@@ -132,6 +132,24 @@ class Learner:
         self._count(indices.shape[0], 6.0)
         return torch.cat(scores), residuals
 
+    def coord_gradients(self, indices: Int[Tensor, "k"]) -> tuple[Float[Tensor, "k c"], Float[Tensor, "k d"]]:
+        """Residuals at ``indices``, and the gradient of each point's own error (the L1 norm over channels) with respect
+        to its coordinates as the field takes them; the value to be met is held fixed.
+
+        In chunks, so memory does not grow with the number of points. Cost: 2 a point, forward and back to the
+        input."""
+        weights = {name: w.detach() for name, w in self.field.weights.items()}
+        residuals, gradients = [], []
+        for piece in self._pieces(indices):
+            coords, values = self.samples.take(piece)
+            with torch.enable_grad():
+                residual = self.field.architecture.forward(weights, coords.requires_grad_(), self.precision) - values
+                gradients.append(torch.autograd.grad(residual.abs().sum(), coords)[0])
+            residuals.append(residual.detach())
+            self.tick()
+        self._count(indices.shape[0], 2.0)
+        return torch.cat(residuals), torch.cat(gradients)
+
     def _pull_back(self, weights: Mapping[str, Tensor], pieces: list[Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         """Residuals g of all pieces, and J^T g."""
         leaves = {name: w.clone().requires_grad_() for name, w in weights.items()}

@@ -50,6 +50,36 @@ def test_ntk_scores_do_not_depend_on_the_chunks():
     torch.testing.assert_close(whole, pieces, rtol=1e-4, atol=1e-6)
 
 
+def test_coord_gradients_are_the_slopes_of_each_points_own_error():
+    """Central differences of |f(x + h) - y|, with the coordinates moved and the values held."""
+    of = learner()
+    indices = torch.tensor([3, 0, 17, 29])
+    residuals, gradients = of.coord_gradients(indices)
+    coords, values = of.samples.take(indices)
+
+    def error(at):
+        with torch.no_grad():
+            return (of.field(at) - values).abs().sum(-1)
+
+    for axis in range(2):
+        h = torch.zeros(2)
+        h[axis] = 1e-3
+        slopes = (error(coords + h) - error(coords - h)) / 2e-3
+        torch.testing.assert_close(gradients[:, axis], slopes, rtol=1e-2, atol=1e-3)
+    torch.testing.assert_close(residuals, of.residuals(indices))
+
+
+def test_coord_gradients_do_not_depend_on_the_chunks_and_count_two_forwards_a_point():
+    of = learner()
+    indices = torch.arange(of.n)
+    whole = of.coord_gradients(indices)
+    of.piece = 7
+    pieces = of.coord_gradients(indices)
+    for a, b in zip(whole, pieces, strict=True):
+        torch.testing.assert_close(a, b)
+    assert (of.scoring_passes, of.points_scored, of.forwards_scored) == (2, 2 * of.n, 4.0 * of.n)
+
+
 def test_scoring_counts_its_cost():
     of = learner()
     of.residuals(torch.arange(10))

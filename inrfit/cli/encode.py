@@ -39,7 +39,9 @@ def encode(  # one option a line: long by nature
             help="A file (one source) or an existing folder. Default: SOURCE.safetensors beside the source.",
         ),
     ] = None,
-    sampler: Annotated[str, typer.Option(help="Teaching strategy: full, uniform, int, nint.")] = "nint",
+    sampler: Annotated[
+        str, typer.Option(help="Teaching strategy: full, uniform, int, nint, egra, expansive, soft-mining.")
+    ] = "nint",
     arch: Annotated[str, typer.Option(help="Architecture: siren.")] = "siren",
     width: Annotated[int, typer.Option(help="Units per hidden layer.")] = 256,
     depth: Annotated[int, typer.Option(help="Hidden layers.")] = 5,

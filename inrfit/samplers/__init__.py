@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+from .egra import Egra
 from .evos import Evos
+from .expansive import Expansive
 from .full import Full
 from .int import Int
 from .nint import Nint
 from .selection import Selection
+from .soft_mining import SoftMining
 from .stream import Stream
 from .uniform import Uniform
 
@@ -32,8 +35,24 @@ SAMPLERS: dict[str, type[Sampler]] = {
     "uniform": Uniform,
     "int": Int,
     "nint": Nint,
+    "egra": Egra,
+    "expansive": Expansive,
+    "soft-mining": SoftMining,
     "evos": Evos,
     "stream": Stream,
 }
 
-__all__ = ["SAMPLERS", "Evos", "Full", "Int", "Nint", "Sampler", "Selection", "Stream", "Uniform"]
+__all__ = [
+    "SAMPLERS",
+    "Egra",
+    "Evos",
+    "Expansive",
+    "Full",
+    "Int",
+    "Nint",
+    "Sampler",
+    "Selection",
+    "SoftMining",
+    "Stream",
+    "Uniform",
+]

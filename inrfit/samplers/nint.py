@@ -31,9 +31,10 @@ class Nint:
     ``scoring`` allows; errors come from the map in ``errors.py``.
 
     ``schedule=released`` does what the authors' code does, call for call: a full scoring of the errors at every
-    selection; the NTK part floor-divided, exp(floor(-c/10)) for call c = 1, 2 ..., so that it starts at 11 % of the
-    selection and not at 30 %; the NTK evaluated at the first and then every tenth call while its share is at least
-    1e-3 (six times), its sorted list reused in between. ``--batch selection`` then gives the authors' step."""
+    selection; the NTK part floor-divided, exp(floor(-c/10)) at the calls c = 1, 10, 20 ... and the same until the next
+    of them, so that it starts at 11 % of the selection and not at 30 %; the NTK evaluated at those calls while its
+    share is at least 1e-3 (six times), its sorted list reused in between. ``--batch selection`` then gives the authors'
+    step."""
 
     ratio: float = setting(0.2, "share of the points in one selection", 1e-6, 1.0)
     xi: float = setting(0.7, "share of a selection drawn by chance", 0.0, 1.0)
@@ -80,8 +81,9 @@ class Nint:
         import torch
 
         calls = 1 if previous is None else int(previous.memory["calls"]) + 1
-        share = (1 - self.xi) * math.exp(math.floor(-calls / 10))
-        if share >= 1e-3 and (calls == 1 or calls % 10 == 0):
+        refreshed = max(1, calls // 10 * 10)  # between two refreshes the share stays
+        share = (1 - self.xi) * math.exp(math.floor(-refreshed / 10))
+        if share >= 1e-3 and refreshed == calls:
             scores, residuals = learner.ntk_scores(None)
             ntk = scores.argsort(descending=True)[: int(count * (1 - self.xi)) + 1]
         else:

@@ -15,7 +15,7 @@ from inrfit.samplers import SAMPLERS, Selection
 
 
 def learner(signal, seed=0):
-    spec = FieldSpec("siren", 2, signal.channels, 8, 2, {})
+    spec = FieldSpec("siren", signal.dimensions, signal.channels, 8, 2, {})
     weights = spec.settings.initial(spec, torch.Generator().manual_seed(0), torch.zeros(signal.channels))
     return Learner(
         Field(spec, weights),
@@ -83,9 +83,11 @@ def test_settings_are_frozen(name):
             setattr(sampler, field.name, 1)
 
 
-@pytest.mark.parametrize("name", ["uniform", "int", "nint"])
+@pytest.mark.parametrize("name", ["uniform", "int", "nint", "egra", "expansive", "soft-mining"])
 def test_long_signals_are_chosen_from_by_other_ways_with_the_same_promises(name, monkeypatch):
     monkeypatch.setattr("inrfit.samplers.uniform.LONGEST_SHUFFLE", 1000)
+    monkeypatch.setattr("inrfit.samplers.egra.LONGEST_SHUFFLE", 1000)
+    monkeypatch.setattr("inrfit.samplers.edges.MOST_CELLS", 1000)
     monkeypatch.setattr("inrfit.samplers.errors.LONGEST_SORT", 1000)
     monkeypatch.setattr("inrfit.samplers.selection.LONGEST_CHOICE", 2000)
     signal = image_signal(60, 80)

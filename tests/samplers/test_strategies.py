@@ -10,7 +10,7 @@ from conftest import image_signal
 from test_samplers import learner, selections
 
 from inrfit.samplers import Int, Nint, Uniform
-from inrfit.samplers.int import current_ratio
+from inrfit.samplers.int import current_ratio, interval
 
 
 def test_uniform_teaches_every_point_once_an_epoch():
@@ -54,6 +54,7 @@ def test_int_incremental_reuses_its_selection_ever_longer():
         ("linear", [0.2, 0.6, 1.0]),
         ("step", [0.2, 0.6, 1.0]),
         ("cosine", [0.2, 0.6, 1.0]),
+        ("reverse-cosine", [0.2, 0.2, 0.2]),
         ("progressive", [0.2, 0.6, 1.0]),
     ],
 )
@@ -61,6 +62,40 @@ def test_the_ratio_grows_as_the_code_of_int_does(schedule, expected):
     assert [current_ratio(schedule, 0.2, p) for p in (0, 0.5, 1.0)] == pytest.approx(expected)
     if schedule in ("step", "progressive"):
         assert current_ratio(schedule, 0.2, 0.999) == pytest.approx(0.92)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "mean"), [("constant", 0.2), ("linear", 0.6), ("step", 0.56), ("cosine", 0.6), ("progressive", 0.56)]
+)
+def test_the_mean_ratio_of_a_fit_is_that_of_the_code_of_int(schedule, mean):
+    assert sum(current_ratio(schedule, 0.2, s / 5000) for s in range(5000)) / 5000 == pytest.approx(mean, abs=1e-3)
+
+
+def test_reverse_cosine_falls_to_a_fifth():
+    assert [current_ratio("reverse-cosine", 0.8, p) for p in (0, 0.5, 1.0)] == pytest.approx([0.8, 0.5, 0.2])
+    assert current_ratio("reverse-cosine", 0.1, 0.7) == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize(
+    ("refresh", "looks"),
+    [("dense", 5000), ("dense2", 2500), ("incremental", 1422), ("reverse-incremental", 642), ("decremental", 2157)],
+)
+def test_a_refresh_rule_looks_as_often_as_the_authors(refresh, looks):
+    """Their rule: a look when step % interval == 0, in 5000 steps."""
+    assert sum(s % max(1, interval(refresh, s / 5000)) == 0 for s in range(5000)) == looks
+
+
+@pytest.mark.parametrize("refresh", ["dense2", "incremental", "reverse-incremental", "decremental"])
+def test_int_teaches_the_same_points_until_the_next_look(refresh):
+    of = learner(image_signal())
+    looks, previous = [], None
+    for step in range(60):
+        of.step, of.progress = step, 0.3
+        found = Int(refresh=refresh, scoring=1.0).select(of, previous)
+        if found is not previous:
+            looks.append(step)
+        previous = found
+    assert looks == list(range(0, 60, interval(refresh, 0.3)))
 
 
 def test_nint_mixes_its_three_parts_as_the_paper_says():
@@ -117,6 +152,25 @@ def test_nint_released_follows_the_released_schedule():
     for selection in selections(Nint(schedule="released"), of, rounds=75):
         calls.append(selection.origin["ntk"])
     assert scored == [0, 9, 19, 29, 39, 49]
-    share = {0: -1, 9: -1, 10: -2, 20: -3, 30: -4, 40: -5, 50: -6, 60: -7}
+    share = {0: -1, 9: -1, 18: -1, 19: -2, 29: -3, 39: -4, 49: -5, 59: -6, 69: -7}
     for call, power in share.items():
         assert calls[call] == int(2000 * 0.3 * math.exp(power)), call
+
+
+def test_nint_released_gives_the_authors_counts_on_a_512_picture(monkeypatch):
+    """The released code's table: NTK points by call, N = 512^2, 52,428 points a selection."""
+    of = learner(image_signal(512, 512, 1))
+    scores = torch.rand(of.n)
+    monkeypatch.setattr(of, "residuals", lambda indices=None: scores[:, None])
+    monkeypatch.setattr(of, "ntk_scores", lambda indices=None: (scores, scores[:, None]))
+    table = {0: 5786, 9: 5786, 18: 5786, 19: 2128, 28: 2128, 29: 783, 39: 288, 49: 105, 58: 105, 59: 38, 69: 14}
+    table |= {79: 5, 89: 1, 98: 1, 99: 0, 150: 0}
+    sampler, previous = Nint(schedule="released"), None
+    for call, count in table.items():
+        if previous is not None:
+            previous.memory["calls"].fill_(call)
+        previous = sampler.select(of, previous)
+        share = 0.3 * math.exp(math.floor(-max(1, (call + 1) // 10 * 10) / 10))
+        assert previous.origin["ntk"] == count, call
+        assert previous.origin["error"] == int(52_428 * (1 - 0.7 - share)), call
+        assert previous.indices.shape[0] == 52_428

@@ -1,0 +1,99 @@
+"""Errors of the released codes that no strategy here may have."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from conftest import image_signal
+from test_samplers import learner, selections
+
+from inrfit import recipe
+from inrfit.budget import Budget
+from inrfit.clock import Clock
+from inrfit.fields import FieldSpec
+from inrfit.fit import fit
+from inrfit.modalities import image
+from inrfit.run import Run
+from inrfit.samplers import SAMPLERS, Int, Nint
+
+CPU = torch.device("cpu")
+
+
+def running(sampler, batch=64, steps=40):
+    signal = image_signal()
+    spec = FieldSpec("siren", 2, 3, 16, 2, {})
+    chosen = recipe.choose(spec, CPU, batch, "fp32")
+    return Run(signal, spec, sampler, chosen, Clock(Budget(steps=steps), lambda: 0.0, 0.0), CPU, 0, None, bool)
+
+
+@pytest.mark.parametrize("name", [name for name in SAMPLERS if name != "full"])
+def test_the_batches_of_a_selection_are_different_points(name):
+    """INT's megapixel loop hands the last batch's points to every batch of an epoch."""
+    batches = running(SAMPLERS[name](), batch=50).batches()
+    taught = torch.cat([next(batches)[0] for _ in range(3)])  # a selection has 153 points
+    assert taught.unique().shape[0] == 150
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_a_sampler_carries_nothing_from_one_signal_to_the_next(name):
+    """One selector object for all tiles re-used the points of the last one."""
+    sampler = SAMPLERS[name]()
+    alone = [s.indices for s in selections(sampler, learner(image_signal()), rounds=3)]
+    list(selections(sampler, learner(image_signal(9, 50, seed=1)), rounds=3))
+    after = [s.indices for s in selections(sampler, learner(image_signal()), rounds=3)]
+    assert all(a is b is None or torch.equal(a, b) for a, b in zip(alone, after, strict=True))
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_selections_neither_use_nor_touch_the_global_generator(name):
+    """EVOS's code seeds it from entropy at every call."""
+    found = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        before = torch.get_rng_state()
+        found.append([s.indices for s in selections(SAMPLERS[name](), learner(image_signal()), rounds=6)])
+        assert torch.equal(before, torch.get_rng_state())
+    assert all(a is b is None or torch.equal(a, b) for a, b in zip(*found, strict=True))
+
+
+@pytest.mark.parametrize("refresh", ["dense2", "reverse-incremental"])
+def test_a_reused_selection_is_judged_by_fresh_predictions(refresh):
+    """INT's and NINT's selectors return old predictions, or the values themselves, when no look is due."""
+    run = running(Int(refresh=refresh), batch="selection")
+    batches = run.batches()
+    for _ in range(4):
+        indices, weights = next(batches)
+        coords, values = run.samples.take(indices)
+        with torch.no_grad():
+            expected = run.field(coords) - values
+        found = run.step(indices, weights)
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+        assert float(found.abs().min(0).values.max()) > 0
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_the_quality_told_is_that_of_the_weights_returned(name):
+    """The released loops measure predictions made before the update, on scoring steps only."""
+    signal = image_signal()
+    spec = FieldSpec("siren", 2, 3, 16, 2, {})
+    found = fit(signal, spec, SAMPLERS[name](), recipe.choose(spec, CPU, 64, "fp32"), Budget(steps=30), CPU)
+    coords, values = signal.on(CPU).take(torch.arange(signal.n))
+    with torch.no_grad():
+        assert image.estimate(found.field(coords), values, signal.scale) == pytest.approx(found.quality)
+
+
+def test_no_quota_is_no_points():
+    """[-0:] takes everything."""
+    of = learner(image_signal())
+    for selection in selections(Nint(xi=1.0), of, rounds=3):
+        assert selection.origin == {"ntk": 0, "error": 0, "chance": 153}
+
+
+def test_dense2_looks_every_second_step():
+    """NINT's code calls an interval of 5 by that name."""
+    of = learner(image_signal())
+    first = Int(refresh="dense2").select(of, None)
+    of.step = 1
+    assert Int(refresh="dense2").select(of, first) is first
+    of.step = 2
+    assert Int(refresh="dense2").select(of, first) is not first

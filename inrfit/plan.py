@@ -16,7 +16,7 @@ from .fields import FIELDS, MAX_DEPTH, MAX_PARAMETERS, MAX_WIDTH, FieldSpec
 from .limits import Limits
 from .machine import physical_memory
 from .modalities import MODALITIES, Modality
-from .samplers import SAMPLERS, Sampler
+from .samplers import AUTO, SAMPLERS, Sampler
 from .signal import Signal
 
 PRECISIONS = ("fp32", "medium", "bf16")
@@ -33,7 +33,7 @@ REGIMES = ("engine", "paper")
 class Settings:
     """Everything that can be asked of an encode; the command's options are these, word for word."""
 
-    sampler: str = "nint"
+    sampler: str = "auto"
     arch: str = "siren"
     width: int = 256
     depth: int = 5
@@ -54,7 +54,7 @@ class Settings:
     limits: Limits = Limits()
 
     def __post_init__(self) -> None:
-        _choose("sampler", self.sampler, SAMPLERS)
+        _choose("sampler", self.sampler, ("auto", *SAMPLERS))
         _choose("arch", self.arch, FIELDS)
         _choose("precision", self.precision, ("auto", *PRECISIONS))
         _choose("engine", self.engine, ("auto", *ENGINES))
@@ -83,13 +83,14 @@ class Settings:
 
 @dataclass(frozen=True)
 class Plan:
-    """What will be done with one source, before anything costly is done."""
+    """What will be done with one source, before anything costly is done; ``strategy`` is the sampler's name."""
 
     name: str
     bytes: int
     sha256: str
     signal: Signal
     spec: FieldSpec
+    strategy: str
     sampler: Sampler
     settings: Settings
     budget: Budget
@@ -121,8 +122,9 @@ def plan(data: bytes, name: str, settings: Settings, begun: float | None = None)
     """Loads ``data`` and decides how to fit it. No torch: a refusal is instant."""
     begun = time.monotonic() if begun is None else begun
     modality = identify(data, name, settings.type)
+    strategy = AUTO[modality.NAME] if settings.sampler == "auto" else settings.sampler
     classes = {
-        f"sampler {settings.sampler}": SAMPLERS[settings.sampler],
+        f"sampler {strategy}": SAMPLERS[strategy],
         f"arch {settings.arch}": FIELDS[settings.arch],
         modality.NAME: modality.Options,
     }
@@ -130,7 +132,7 @@ def plan(data: bytes, name: str, settings: Settings, begun: float | None = None)
     if settings.ratio is not None and "ratio" in given:
         raise UsageError("--ratio and -O ratio exclude each other", "option")
     if settings.ratio is not None:
-        if settings.sampler == "full":
+        if strategy == "full":
             raise UsageError("--ratio has no meaning with --sampler full", "option")
         given["ratio"] = settings.ratio
     sampler, architecture, modal = options.build(classes, given).values()
@@ -152,6 +154,7 @@ def plan(data: bytes, name: str, settings: Settings, begun: float | None = None)
         files.sha256(data),
         signal,
         spec,
+        strategy,
         sampler,
         settings,
         settings.parsed_budget(modality.UNIT),

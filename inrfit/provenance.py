@@ -36,7 +36,7 @@ def describe(planned: Plan, result: Fit, recipe: Recipe, device: torch.device) -
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "source": {"name": planned.name[:1000], "bytes": planned.bytes, "sha256": planned.sha256},
         "samples": result.signal.n,
-        "sampler": {"name": settings.sampler, "options": asdict(planned.sampler)},  # type: ignore[call-overload]
+        "sampler": {"name": planned.strategy, "options": asdict(planned.sampler)},  # type: ignore[call-overload]
         "settings": recipe.json() | result.used | {"seed": settings.seed},
         "budget": asdict(planned.budget),
         "spent": {k: rounded(v) for k, v in result.spent.items()},

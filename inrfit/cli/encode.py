@@ -40,8 +40,12 @@ def encode(  # one option a line: long by nature
         ),
     ] = None,
     sampler: Annotated[
-        str, typer.Option(help="Teaching strategy: full, uniform, int, nint, egra, expansive, soft-mining.")
-    ] = "nint",
+        str,
+        typer.Option(
+            help="Teaching strategy: auto (the best measured), full, uniform, int, nint, egra, expansive, soft-mining, "
+            "evos, stream."
+        ),
+    ] = "auto",
     arch: Annotated[str, typer.Option(help="Architecture: siren.")] = "siren",
     width: Annotated[int, typer.Option(help="Units per hidden layer.")] = 256,
     depth: Annotated[int, typer.Option(help="Hidden layers.")] = 5,
@@ -342,7 +346,8 @@ def show_recipe(planned: Any, spec: Any, recipe: Any, console: Console, explain:
     """With ``-v`` what was chosen, with ``--explain`` why as well."""
     from ..recipe import explain as reasons
 
-    rows = reasons(recipe, spec, planned.signal, planned.spec.options)
+    why = "the best measured (docs/samplers.md)" if planned.settings.sampler == "auto" else "asked for"
+    rows = [("sampler", planned.strategy, why), *reasons(recipe, spec, planned.signal, planned.spec.options)]
     if not explain:
         console.say("  " + ", ".join(f"{key} {value}" for key, value, _ in rows), level=1)
         return

@@ -42,7 +42,11 @@ SAMPLERS: dict[str, type[Sampler]] = {
     "stream": Stream,
 }
 
+AUTO = {"image": "stream", "audio": "stream", "shape": "stream"}
+"""What ``auto`` stands for, by modality: the best of tests/bench/samplers.py (docs/samplers.md)."""
+
 __all__ = [
+    "AUTO",
     "SAMPLERS",
     "Egra",
     "Evos",

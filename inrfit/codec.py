@@ -42,14 +42,15 @@ def encode(
     rate: int | None = None,
     progress: Callable[[Report], None] | None = None,
     stop: Callable[[], bool] | None = None,
+    watch: Callable[[Moment], None] | None = None,
     **settings: Any,
 ) -> Artifact:
     """Fits a field to a file, or to a NumPy array, and returns it, measured and ready to be saved.
 
     ``source``: a path; or uint8 (h, w) or (h, w, c) for an image; or, with ``rate`` (Hz), int16 or float (n,) or (n, c)
     for a sound. ``settings`` are the fields of ``Settings``. ``progress`` is called about ten times a second with a
-    ``Report``. Ctrl-C ends the fit and returns what there is (``provenance["ended"] == "interrupted"``).
-    Raises an ``InrfitError``."""
+    ``Report``, ``watch`` after every step with a ``Moment``. Ctrl-C ends the fit and returns what there is
+    (``provenance["ended"] == "interrupted"``). Raises an ``InrfitError``."""
     made = Settings(**settings)
     begun = time.monotonic()
     if isinstance(source, str | os.PathLike):
@@ -60,9 +61,9 @@ def encode(
     planned = plan(data, name, made, begun)
     del data
     if stop is not None:
-        return carry_out(planned, progress, stop)
+        return carry_out(planned, progress, stop, watch=watch)
     with catching() as caught:
-        return carry_out(planned, progress, caught)
+        return carry_out(planned, progress, caught, watch=watch)
 
 
 def carry_out(

@@ -73,14 +73,15 @@ class Report:
 
 @dataclass(frozen=True)
 class Moment:
-    """The fit after a step, for who watches it: the points just taught, ``seconds`` since the clock started, the
-    share of the budget spent, and ``weights``, which makes a copy of them."""
+    """The fit after a step, for who watches it: the points of ``signal`` just taught, ``seconds`` since the clock
+    started, the share of the budget spent, and ``weights``, which makes a copy of them."""
 
     step: int
     seconds: float
     progress: float
     indices: Tensor
     weights: Callable[[], dict[str, Tensor]]
+    signal: Signal
 
 
 @dataclass
@@ -249,7 +250,7 @@ class Run:
             trying.ended(self.clock.step_seconds)
         if self.watch is not None:
             clock = self.clock
-            self.watch(Moment(clock.step, clock.seconds, clock.progress, indices, self.engine.snapshot))
+            self.watch(Moment(clock.step, clock.seconds, clock.progress, indices, self.engine.snapshot, self.signal))
         return residuals
 
     def factor(self) -> float:

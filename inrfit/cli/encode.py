@@ -6,7 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -24,6 +24,7 @@ from ..errors import (
 from ..interrupts import Stop, catching
 from ..limits import Limits
 from .console import Console, FitProgress, out, quality_words
+from .sampling import Pictures, draw, pictures_of
 
 LIMITS = Limits()
 SUFFIX = ".safetensors"
@@ -95,6 +96,20 @@ def encode(  # one option a line: long by nature
         str | None,
         typer.Option(help="full: measure every sample; sample: one million. Default: full up to 16 million."),
     ] = None,
+    sampling_map: Annotated[
+        str | None,
+        typer.Option(
+            help="Write where the selections fell: a .png (over the image; over time; from three sides), "
+            "or an existing folder for NAME.map.png."
+        ),
+    ] = None,
+    sampling_video: Annotated[
+        str | None,
+        typer.Option(
+            help="Write the progress of field and selections side by side: a .gif, an .mp4 (needs inrfit[video]), "
+            "or an existing folder for NAME.teaching.gif."
+        ),
+    ] = None,
     force: Annotated[
         bool, typer.Option("-f", "--force", help="Replace an existing output, once the new one is complete.")
     ] = False,
@@ -134,6 +149,8 @@ def encode(  # one option a line: long by nature
         limits=Limits(max_bytes, max_pixels, max_samples, max_channels, max_faces),
     )  # fmt: skip
     jobs = list_jobs(sources, output, console)
+    shown = pictures_of([job.source for job in jobs], [job.output for job in jobs], sampling_map, sampling_video)
+    jobs = [replace(job, pictures=pictures) for job, pictures in zip(jobs, shown, strict=True)]
     codes = run_jobs(jobs, settings, console, force, dry_run, explain)
     if len(jobs) == 1 or codes[-1] >= 128:
         return codes[-1]
@@ -149,6 +166,7 @@ class Job:
 
     source: str
     output: str
+    pictures: Pictures = Pictures()
 
     @property
     def name(self) -> str:
@@ -252,6 +270,7 @@ def run_job(job: Job, settings: Any, console: Console, force: bool, dry_run: boo
     begun = time.monotonic()
     if not dry_run:
         files.check_target(job.output, force)
+        job.pictures.check(force)
     if job.source == "-":
         console.say("inrfit: reading standard input")
     with stop.at_once():
@@ -265,7 +284,9 @@ def run_job(job: Job, settings: Any, console: Console, force: bool, dry_run: boo
         return 0
     # Room for the weights and the largest header, before the fit and not after it.
     files.check_target(job.output, force, 4 * planned.spec.parameters + (1 << 20))
-    files.sweep(os.path.dirname(job.output) or ".", os.path.basename(job.output))
+    for path in (job.output, *job.pictures.paths):
+        files.sweep(os.path.dirname(path) or ".", os.path.basename(path))
+    recorder = job.pictures.recorder(planned)
     console.say(f"inrfit: {job.name}: fitting ({planned.budget})", level=1)
     progress = FitProgress(console, os.path.basename(job.name))
     try:
@@ -275,14 +296,19 @@ def run_job(job: Job, settings: Any, console: Console, force: bool, dry_run: boo
             stop,
             lambda share: progress.share(share, "checking"),
             lambda spec, recipe: show_recipe(planned, spec, recipe, console, explain),
+            recorder,
         )
     finally:
         progress.close()
     writing = time.monotonic()
     written = save(artifact, job, force, console)
     now = time.monotonic()
-    report(job, written, artifact, len(planned.signal.notes), console, now - writing, now - begun)
-    return stop.code if stop() else 0
+    tell(job, written, artifact, len(planned.signal.notes), console, now - writing, now - begun)
+    drawn = draw(job.pictures, recorder, artifact, job.name, settings.threads, console, force, stop)
+    console.result(record_of(job, written, artifact, now - writing, now - begun) | drawn)
+    if stop():
+        return stop.code
+    return int(drawn["error"]["code"]) if "error" in drawn else 0
 
 
 def save(artifact: Any, job: Job, force: bool, console: Console) -> str:
@@ -312,10 +338,10 @@ def free_name(output: str, word: str) -> str:
     return next(name for name in names if not os.path.lexists(name))
 
 
-def report(
+def tell(
     job: Job, output: str, artifact: Any, source_notes: int, console: Console, writing: float, total: float
 ) -> None:
-    """The summary and the JSON object."""
+    """The summary."""
     spent, provenance = artifact.provenance["spent"], artifact.provenance
     size = os.path.getsize(output)
     console.say(f"{job.name} -> {output}: {quality_words(artifact.quality)}; {size:,} bytes")
@@ -336,10 +362,15 @@ def report(
         console.warn(job.name, f"the decoded box is off by {artifact.quality['bbox_error']:.1%} of the longest side")
     if provenance["target_reached"] is False:
         console.warn(job.name, "the target was not reached within the budget")
+
+
+def record_of(job: Job, output: str, artifact: Any, writing: float, total: float) -> dict[str, Any]:
+    """The JSON object."""
+    provenance, size = artifact.provenance, os.path.getsize(output)
     record = {"ok": True, "source": job.source, "output": output, "bytes": size, "seconds": round(total, 3)}
-    record |= {"write_seconds": round(writing, 3), "quality": artifact.quality, "spent": spent}
+    record |= {"write_seconds": round(writing, 3), "quality": artifact.quality, "spent": provenance["spent"]}
     record |= {"ended": provenance["ended"], "target_reached": provenance["target_reached"]}
-    console.result(record | {"provenance": dict(provenance)})
+    return record | {"provenance": dict(provenance)}
 
 
 def show_recipe(planned: Any, spec: Any, recipe: Any, console: Console, explain: bool) -> None:
@@ -364,6 +395,7 @@ def show_plan(job: Job, planned: Any, console: Console, force: bool, explain: bo
     memory = check_memory(planned)
     try:
         files.check_target(job.output, force)
+        job.pictures.check(force)
         problem = None
     except InrfitError as error:
         problem = str(error)

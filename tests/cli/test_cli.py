@@ -427,3 +427,79 @@ def test_info_reads_standard_input(png):
         )
     assert found.returncode == 0
     assert "siren 2x24" in found.stdout
+
+
+def test_a_map_and_a_video_come_with_the_field(png, capsys):
+    chart, video = png.parent / "map.png", png.parent / "teaching.gif"
+    words = ["--sampling-map", chart, "--sampling-video", video, "--json", "--budget", "6it"]
+    assert encode(png, *words) == 0
+    out, err = capsys.readouterr()
+    record = json.loads(out)
+    assert (record["sampling_map"], record["sampling_video"]) == (str(chart), str(video))
+    assert "times taught, mean" in err
+    with Image.open(chart) as drawn, Image.open(video) as shown:
+        assert drawn.size == (32, 24)
+        assert shown.n_frames == 6
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (["PHOTO", "--sampling-map", "FOLDER/map.jpg"], 2),
+        (["PHOTO", "--sampling-video", "FOLDER/x.webm"], 2),
+        (["PHOTO", "--sampling-map", "PHOTO", "--force"], 2),
+        (["PHOTO", "--sampling-map", "FOLDER/taken.png"], 2),
+        (["PHOTO", "--sampling-map", "FOLDER/none/map.png"], 4),
+        (["FOLDER/taken.png", "PHOTO", "--sampling-map", "FOLDER/map.png"], 2),
+        (["PHOTO", "-o", "FOLDER/x.gif", "--sampling-video", "FOLDER/x.gif"], 2),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else str(value),
+)
+def test_a_map_that_cannot_be_is_refused_before_the_fit(png, words, code, monkeypatch, capsys):
+    from inrfit import codec
+
+    monkeypatch.setattr(codec, "carry_out", None)
+    Image.fromarray(picture(8, 8)).save(png.parent / "taken.png")
+    before = sorted(os.listdir(png.parent))
+    words = [word.replace("PHOTO", str(png)).replace("FOLDER", str(png.parent)) for word in words]
+    assert encode(*words) == code
+    assert capsys.readouterr().err.count("\n") == 1
+    assert sorted(os.listdir(png.parent)) == before
+
+
+def test_a_map_that_fails_late_does_not_cost_the_field(png, monkeypatch, capsys):
+    """The map's name is taken while the fit runs."""
+    from inrfit import codec
+
+    chart, honest = png.parent / "map.png", codec.carry_out
+
+    def meanwhile(*args, **more):
+        made = honest(*args, **more)
+        chart.write_bytes(b"somebody else's")
+        return made
+
+    monkeypatch.setattr(codec, "carry_out", meanwhile)
+    assert encode(png, "--sampling-map", chart, "--json") == 2
+    record = json.loads(capsys.readouterr().out)
+    assert record["ok"] is False
+    assert record["error"]["reason"] == "exists"
+    assert os.path.getsize(record["output"]) == record["bytes"]
+    assert chart.read_bytes() == b"somebody else's"
+
+
+def test_an_interrupted_fit_has_its_map_but_no_video(png, monkeypatch, capsys):
+    from inrfit.cli.console import FitProgress
+
+    def interrupt(self, report):
+        if report.step > 50 and not self.__dict__.setdefault("sent", False):
+            self.sent = True
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(FitProgress, "__call__", interrupt)
+    chart, video = png.parent / "map.png", png.parent / "teaching.gif"
+    words = ["--sampling-map", chart, "--sampling-video", video]
+    assert encode(png, *words, quick=["--budget", "600s", "--width", "24", "--depth", "2", "--device", "cpu"]) == 130
+    assert "teaching.gif was not written" in capsys.readouterr().err
+    assert chart.exists()
+    assert not video.exists()
+    assert (png.parent / "photo.png.safetensors").exists()

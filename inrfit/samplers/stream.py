@@ -39,7 +39,7 @@ class Stream:
     ones seen. A signal of more than MOST_CELLS samples is mapped in cells, whose samples are drawn by chance."""
 
     ratio: float = setting(0.1, "share of the points in one selection (of several batches)", 1e-6, 1.0)
-    hard: float = setting(0.75, "share drawn in proportion to the error", 0.0, 1.0)
+    hard: float = setting(0.9, "share drawn in proportion to the error", 0.0, 1.0)
     temper: float = setting(0.5, "how far the drawn are weighted back: 0 not at all, 1 to the plain mean", 0.0, 1.0)
     limit: float = setting(10.0, "highest probability, in means", 1.0, 1e6)
 

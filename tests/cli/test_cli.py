@@ -172,7 +172,7 @@ def test_info_prints_what_a_field_is(png, capsys):
         "MACs per sample",
         "bits per sample",
         "PSNR",
-        "nint",
+        "stream",
         "photo.png",
     ):
         assert word in table

@@ -40,6 +40,7 @@ class Stream:
 
     ratio: float = setting(0.1, "share of the points in one selection (of several batches)", 1e-6, 1.0)
     hard: float = setting(0.9, "share drawn in proportion to the error", 0.0, 1.0)
+    power: float = setting(1.0, "of the error, that the odds are in proportion to", 0.1, 4.0)
     temper: float = setting(0.5, "how far the drawn are weighted back: 0 not at all, 1 to the plain mean", 0.0, 1.0)
     limit: float = setting(10.0, "highest probability, in means", 1.0, 1e6)
 
@@ -49,7 +50,7 @@ class Stream:
         side = cell_side(learner)
         memory = walk(learner, side) if previous is None else dict(previous.memory)
         if learner.taught:
-            memory["errors"] = updated(learner, memory, side)
+            memory["errors"] = updated(learner, memory, side, self.power)
         count = max(1, int(self.ratio * (learner.n if batch else chosen_from(learner))))
         if 0 < batch < learner.n:
             count = batch * min(max(1, round(count / batch)), MOST_BATCHES)
@@ -121,21 +122,21 @@ def blockwise(raster: Tensor, block: int) -> Tensor:
     return flat[flat >= 0]
 
 
-def updated(learner: Learner, memory: Mapping[str, Tensor], side: int) -> Tensor:
-    """The map (m,), in the order of the walk, with what was taught since the last selection; places not seen yet count
-    as the mean of the first ones seen."""
+def updated(learner: Learner, memory: Mapping[str, Tensor], side: int, power: float) -> Tensor:
+    """The map (m,) of errors^power, in the order of the walk, with what was taught since the last selection; places
+    not seen yet count as the mean of the first ones seen."""
     import torch
 
     errors = memory.get("errors")
+    taught = [(indices, magnitude(residuals).pow(power)) for indices, residuals in learner.taught]
     if errors is None:
-        mean = torch.cat([magnitude(residuals) for _, residuals in learner.taught]).mean()
+        mean = torch.cat([error for _, error in taught]).mean()
         errors = mean.expand(memory["order"].shape[0]).clone()
-    for indices, residuals in learner.taught if side == 1 else []:
-        errors[memory["rank"][indices].long()] = magnitude(residuals)
+    for indices, error in taught if side == 1 else []:
+        errors[memory["rank"][indices].long()] = error
     if side > 1:
-        taught = torch.cat([indices for indices, _ in learner.taught])
-        found = torch.cat([magnitude(residuals) for _, residuals in learner.taught])
-        places = memory["rank"][cells_of(learner, taught, side)].long()
+        found = torch.cat([error for _, error in taught])
+        places = memory["rank"][cells_of(learner, torch.cat([indices for indices, _ in taught]), side)].long()
         total = torch.zeros_like(errors).index_add_(0, places, found)
         counts = torch.zeros_like(errors).index_add_(0, places, torch.ones_like(found))
         errors = torch.where(counts > 0, errors.lerp(total / counts.clamp_min(1), RENEWED), errors)

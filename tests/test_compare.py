@@ -66,7 +66,6 @@ def test_runs_are_interleaved_and_start_from_the_same_weights(two, monkeypatch):
         begun.append((rest[3], type(sampler).__name__, made.engine.snapshot()["hidden.weight"].flatten().tolist()))
         return made
 
-    monkeypatch.setattr(stage, "warm_up", lambda contest: None)
     monkeypatch.setattr(compare, "warm_up", lambda contest: None)
     monkeypatch.setattr(fit, "Run", looked_at)
     _, order = ran(compare.prepare(two, "uniform,nint", seeds=2, settings=SMALL))

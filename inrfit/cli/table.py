@@ -12,9 +12,14 @@ from ..contest import Contest
 from ..errors import printable
 from ..standings import SHARES, Difference, Overall, Row, Spread, Standings, Table
 
+COSTS = "seconds"
+"""The first column that is not about quality: where a table too wide for the terminal is divided."""
+
+GAP = 2
+
 LEGEND = """\
 Mean ± standard deviation over the seeds. 100 %: measured on what would be written; shares of the budget before, and
-times (in seconds, by interpolation), from fixed points. Last column: paired by seed, ± 95 % confidence interval.
+times (in seconds, by interpolation), from fixed points. vs: paired by seed, ± 95 % confidence interval.
 """
 
 
@@ -31,7 +36,9 @@ def shown(contest: Contest, found: Standings) -> str:
         parts.append((title, [["sampler", "difference", "sources", "worst"], *(_over(contest, r) for r in among)]))
     text = "\n".join(f"{title}\n{_aligned(rows)}" for title, rows in parts) + "\n" + LEGEND
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
-    return text.replace("±", "+-") if "utf" not in encoding.lower() else text
+    if "utf" not in encoding.lower():
+        text = text.replace("±", "+-").encode(encoding, "backslashreplace").decode(encoding)
+    return text
 
 
 def headings(contest: Contest, table: Table) -> list[str]:
@@ -40,13 +47,13 @@ def headings(contest: Contest, table: Table) -> list[str]:
         "sampler",
         *(["runs"] if _incomplete(contest, table) else []),
         *(f"{share:.0%}".replace("%", " %") for share in SHARES),
+        f"vs {_first(contest)}",
         *(f"to {_quality(level, table.unit)}" for level in table.levels),
-        "seconds",
+        COSTS,
         "sampler time",
         "steps",
         "points",
         "points/s",
-        f"vs {_first(contest)}",
     ]
 
 
@@ -56,13 +63,13 @@ def cells(contest: Contest, table: Table, row: Row) -> list[str]:
         printable(contest.name(row.arch, row.sampler)),
         *([f"{row.finished} of {contest.seeds}"] if _incomplete(contest, table) else []),
         *(_spread(found, table.unit) for found in row.qualities),
+        "" if row == table.rows[0] else _difference(row.difference, table.unit),
         *(_time(found, row.finished) for found in row.seconds_to),
         _seconds(row.seconds.mean),
         f"{_seconds(row.sampler_seconds.mean)} ({row.sampler_share.mean or 0:.1%})" if row.finished else "-",
         _count(row.steps.mean),
         _count(row.points.mean),
         _count(row.points_per_second.mean),
-        "" if row == table.rows[0] else _difference(row.difference, table.unit),
     ]
 
 
@@ -126,27 +133,33 @@ def _count(value: float | None) -> str:
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> str:
-    """Columns, the first to the left; on a terminal the headings and the first column stand out."""
+    """Columns, the first to the left; on a terminal the headings and the first column stand out, and what is too wide
+    for it is divided in two."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     if sys.stdout is not None and sys.stdout.isatty() and os.environ.get("TERM", "") not in ("", "dumb"):
+        if COSTS in rows[0] and sum(widths) + GAP * len(widths) > shutil.get_terminal_size().columns:
+            cut = rows[0].index(COSTS)
+            return _drawn([row[:cut] for row in rows]) + _drawn([[row[0], *row[cut:]] for row in rows])
         return _drawn(rows)
-    widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
-    lines = ("  ".join(f"{c:<{w}}" if k == 0 else f"{c:>{w}}" for k, (c, w) in enumerate(zip(row, widths, strict=True)))
-             for row in rows)  # fmt: skip
-    return "".join(f"{line.rstrip()}\n" for line in lines)
+    text = ""
+    for row in rows:
+        cells = [row[0].ljust(widths[0]), *(c.rjust(width) for c, width in zip(row[1:], widths[1:], strict=True))]
+        text += (" " * GAP).join(cells).rstrip() + "\n"
+    return text
 
 
 def _drawn(rows: Sequence[Sequence[str]]) -> str:
-    """The same by rich, which breaks cells where the terminal is narrow."""
+    """The same by rich."""
     from rich.console import Console
     from rich.table import Table as Drawn
     from rich.text import Text
 
-    table = Drawn(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
+    table = Drawn(box=None, header_style="bold", pad_edge=False, padding=(0, GAP, 0, 0))
     for k, heading in enumerate(rows[0]):
-        table.add_column(Text(heading), justify="right" if k else "left", style="" if k else "cyan")
+        table.add_column(Text(heading), justify="right" if k else "left", style="" if k else "cyan", no_wrap=True)
     for row in rows[1:]:
         table.add_row(*map(Text, row))
     written = io.StringIO()
-    width = shutil.get_terminal_size().columns
+    width = sum(max(map(len, column)) + GAP for column in zip(*rows, strict=True))
     Console(file=written, force_terminal=True, width=width, no_color="NO_COLOR" in os.environ).print(table)
     return written.getvalue()

@@ -36,12 +36,14 @@ def test_a_table_without_codes_in_a_pipe(small, capsys):
     assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f]", out + err)
     lines = out.splitlines()
     assert lines[0] == "photo.png: PSNR in dB"
-    assert re.split(r"  +", lines[1])[:6] == ["sampler", "25 %", "50 %", "100 %", "to 5.00 dB", "to 90.00 dB"]
+    assert re.split(r"  +", lines[1])[:7] == [
+        "sampler", "25 %", "50 %", "100 %", "vs uniform", "to 5.00 dB", "to 90.00 dB"
+    ]  # fmt: skip
     assert re.split(r"  +", lines[2])[0] == "uniform"
     cells = re.split(r"  +", lines[3])
     assert cells[0] == "nint"
-    assert cells[5] == "-"
-    assert re.fullmatch(r"[+-]\d\.\d\d ± \d+\.\d\d", cells[-1])
+    assert cells[6] == "-"
+    assert re.fullmatch(r"[+-]\d\.\d\d ± \d+\.\d\d", cells[4])
     assert "run 4 of 4: photo.png nint seed 1: PSNR" in err
     assert os.listdir(small.parent) == ["photo.png"]
 

@@ -75,7 +75,7 @@ def run(arguments: list[str]) -> int:
 
 
 def _command(arguments: list[str]) -> str:
-    return f"{arguments[0]} " if arguments and arguments[0] in ("encode", "decode", "info") else ""
+    return f"{arguments[0]} " if arguments and arguments[0] in ("encode", "decode", "info", "compare") else ""
 
 
 def _fail(message: str, code: int, debug: bool) -> int:

@@ -83,14 +83,13 @@ class Settings:
 
 @dataclass(frozen=True)
 class Plan:
-    """What will be done with one source, before anything costly is done; ``strategy`` is the sampler's name."""
+    """What will be done with one source, before anything costly is done."""
 
     name: str
     bytes: int
     sha256: str
     signal: Signal
     spec: FieldSpec
-    strategy: str
     sampler: Sampler
     settings: Settings
     budget: Budget
@@ -101,6 +100,16 @@ class Plan:
     def modality(self) -> Modality:
         """The module that loaded the signal."""
         return MODALITIES[self.signal.modality]
+
+    @property
+    def strategy(self) -> str:
+        """The name of the sampler."""
+        return strategy_of(self.settings, self.modality)
+
+
+def strategy_of(settings: Settings, modality: Modality) -> str:
+    """The name of the sampler, which ``auto`` leaves to the modality."""
+    return AUTO[modality.NAME] if settings.sampler == "auto" else settings.sampler
 
 
 def identify(data: bytes, name: str, type: str | None = None) -> Modality:
@@ -122,7 +131,33 @@ def plan(data: bytes, name: str, settings: Settings, begun: float | None = None)
     """Loads ``data`` and decides how to fit it. No torch: a refusal is instant."""
     begun = time.monotonic() if begun is None else begun
     modality = identify(data, name, settings.type)
-    strategy = AUTO[modality.NAME] if settings.sampler == "auto" else settings.sampler
+    sampler, architecture, modal = _built(settings, modality)
+    signal = modality.load(data, name, modal, settings.limits)
+    return Plan(
+        name,
+        len(data),
+        files.sha256(data),
+        signal,
+        _spec(settings, architecture, signal),
+        sampler,
+        settings,
+        settings.parsed_budget(modality.UNIT),
+        time.monotonic() - begun,
+        time.monotonic(),
+    )
+
+
+def again(planned: Plan, settings: Settings) -> Plan:
+    """Another plan for the signal already loaded: as ``plan``, with a clock that starts now."""
+    sampler, architecture, _ = _built(settings, planned.modality)
+    spec = _spec(settings, architecture, planned.signal)
+    budget = settings.parsed_budget(planned.modality.UNIT)
+    return replace(planned, spec=spec, sampler=sampler, settings=settings, budget=budget, loaded_at=time.monotonic())
+
+
+def _built(settings: Settings, modality: Modality) -> tuple[Any, Any, Any]:
+    """Sampler, architecture and the modality's options, filled from ``-O`` and ``--ratio``."""
+    strategy = strategy_of(settings, modality)
     classes = {
         f"sampler {strategy}": SAMPLERS[strategy],
         f"arch {settings.arch}": FIELDS[settings.arch],
@@ -136,31 +171,23 @@ def plan(data: bytes, name: str, settings: Settings, begun: float | None = None)
             raise UsageError("--ratio has no meaning with --sampler full", "option")
         given["ratio"] = settings.ratio
     sampler, architecture, modal = options.build(classes, given).values()
-    chosen = {f for f in given if hasattr(architecture, f)}
-    signal = modality.load(data, name, modal, settings.limits)
+    return sampler, architecture, modal
+
+
+def _spec(settings: Settings, architecture: Any, signal: Signal) -> FieldSpec:
+    """The field's sizes, and the options of the architecture that were asked for."""
+    chosen = sorted(f for f in settings.options if hasattr(architecture, f))
     spec = FieldSpec(
         settings.arch,
         signal.dimensions,
         signal.channels,
         settings.width,
         settings.depth,
-        {key: getattr(architecture, key) for key in sorted(chosen)},
+        {key: getattr(architecture, key) for key in chosen},
     )
     if spec.parameters > MAX_PARAMETERS:
         raise UsageError(f"{spec.parameters:,} parameters: at most {MAX_PARAMETERS:,} are supported", "option")
-    return Plan(
-        name,
-        len(data),
-        files.sha256(data),
-        signal,
-        spec,
-        strategy,
-        sampler,
-        settings,
-        settings.parsed_budget(modality.UNIT),
-        time.monotonic() - begun,
-        time.monotonic(),
-    )
+    return spec
 
 
 def check_memory(planned: Plan) -> int:

@@ -21,18 +21,10 @@ if TYPE_CHECKING:
 
 def describe(planned: Plan, result: Fit, recipe: Recipe, device: torch.device) -> dict[str, Any]:
     """Settings, seed, versions, device, source and time spent, as JSON."""
-    import numpy
-    import torch
-
     settings = planned.settings
     return {
         "inrfit": __version__,
-        "torch": torch.__version__,
-        "numpy": numpy.__version__,
-        "python": sys.version.split()[0],
-        "platform": f"{platform.system()} {platform.machine()}",
-        "device": device_name(device),
-        "threads": torch.get_num_threads(),
+        **machine(device),
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "source": {"name": planned.name[:1000], "bytes": planned.bytes, "sha256": planned.sha256},
         "samples": result.signal.n,
@@ -43,6 +35,21 @@ def describe(planned: Plan, result: Fit, recipe: Recipe, device: torch.device) -
         "ended": result.ended,
         "target_reached": None,
         "notes": [*planned.signal.notes, *result.notes],
+    }
+
+
+def machine(device: torch.device) -> dict[str, Any]:
+    """Versions, platform, device and CPU threads: what the seconds of a fit depend on."""
+    import numpy
+    import torch
+
+    return {
+        "torch": torch.__version__,
+        "numpy": numpy.__version__,
+        "python": sys.version.split()[0],
+        "platform": f"{platform.system()} {platform.machine()}",
+        "device": device_name(device),
+        "threads": torch.get_num_threads(),
     }
 
 

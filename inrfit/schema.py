@@ -2,7 +2,7 @@
 
 A schema is a plain Python value: a dict of key -> schema (every key required, no other allowed), or a
 function that raises ``ValueError`` for what it does not take. A page of code instead of a validation library,
-because ``info`` and every refusal must answer before anything heavy is imported.
+because ``info`` and every refusal must answer before anything heavy is imported. ``finite`` is the way out.
 """
 
 from __future__ import annotations
@@ -154,3 +154,16 @@ SCALE: Mapping[str, Any] = {
     "step": number(0),
 }
 """A ``signal.Scale`` as JSON."""
+
+
+def finite(value: Any) -> Any:
+    """JSON without non-finite numbers: they become null."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, str):  # a file name that is not UTF-8: bytes that JSON cannot carry are escaped
+        return value.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    if isinstance(value, Mapping):
+        return {str(key): finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(item) for item in value]
+    return value

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from .compare import compare
 from .decode import decode
 from .encode import encode
 from .info import info
@@ -16,11 +17,12 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Exit codes: 0 done, 1 bug, 2 usage or output exists, 3 input refused, 4 cannot write, 5 out of memory, "
-    "6 diverged, 7 some sources failed, 130/143 interrupted, 141 stdout closed.",
+    "6 diverged, 7 some sources or runs failed, 130/143 interrupted, 141 stdout closed.",
 )
 app.command(no_args_is_help=True)(encode)
 app.command(no_args_is_help=True)(decode)
 app.command(no_args_is_help=True)(info)
+app.command(no_args_is_help=True)(compare)
 
 
 @app.callback()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import math
 import os
 import sys
 import time
@@ -12,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InrfitError, OutputClosed, UnwritableOutput, printable
+from ..schema import finite
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -75,19 +75,6 @@ def out(text: str) -> None:
         raise UnwritableOutput(f"standard output: {error.strerror}", "stdout") from None
 
 
-def finite(value: Any) -> Any:
-    """JSON without non-finite numbers: they become null."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if isinstance(value, str):  # a file name that is not UTF-8: bytes that JSON cannot carry are escaped
-        return value.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-    if isinstance(value, Mapping):
-        return {str(key): finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [finite(item) for item in value]
-    return value
-
-
 class FitProgress:
     """Shows a fit: a bar on a terminal, elsewhere one plain line every ten seconds."""
 
@@ -96,6 +83,7 @@ class FitProgress:
         self.name = printable(name)
         self.now = now
         self.shown = now()
+        self.done, self.of = 0, 1
         self.bar: Progress | None = None
         self.task: TaskID | None = None
         if console.level >= 0 and interactive():
@@ -115,9 +103,15 @@ class FitProgress:
         self.task = self.bar.add_task(self.name, total=1.0, status="starting")
         self.bar.start()
 
+    def part(self, name: str, done: int, of: int) -> None:
+        """What follows is one fit of several: ``done`` of them are over."""
+        self.name, self.done, self.of = printable(name), done, of
+        if self.bar is not None and self.task is not None:
+            self.bar.update(self.task, description=self.name, completed=done / of, status="starting")
+
     def __call__(self, report: Report) -> None:
         if self.bar is not None and self.task is not None:
-            self.bar.update(self.task, completed=report.share, status=str(report))
+            self.bar.update(self.task, completed=(self.done + report.share) / self.of, status=str(report))
         elif self.console.level >= 0 and self.now() - self.shown >= PLAIN_SECONDS:
             self.shown = self.now()
             self.console.say(f"{self.name}: {report}")
@@ -125,7 +119,7 @@ class FitProgress:
     def share(self, done: float, what: str) -> None:
         """Progress of something without a report: decoding, checking."""
         if self.bar is not None and self.task is not None:
-            self.bar.update(self.task, completed=done, status=what)
+            self.bar.update(self.task, completed=(self.done + done) / self.of, status=what)
         elif self.console.level >= 0 and self.now() - self.shown >= PLAIN_SECONDS:
             self.shown = self.now()
             self.console.say(f"{self.name}: {what} {done:.0%}")

@@ -1,0 +1,226 @@
+"""``inrfit compare``: samplers and architectures side by side."""
+
+from __future__ import annotations
+
+import os
+import signal
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ..errors import InrfitError
+from ..interrupts import Stop, catching
+from .console import Console, FitProgress, out, quality_words
+from .encode import expand
+from .table import shown
+
+if TYPE_CHECKING:
+    from ..compare import Comparison
+    from ..contest import Cell, Contest, Result
+    from ..run import Report
+
+PICTURE = "comparison.png"
+
+
+def compare(  # one option a line: long by nature
+    sources: Annotated[list[str], typer.Argument(help="Files or folders.", show_default=False)],
+    output: Annotated[
+        str | None,
+        typer.Option(
+            "-o",
+            "--output",
+            help="A folder for comparison.json and comparison.png; finished runs that it holds of the same "
+            "comparison are kept.",
+        ),
+    ] = None,
+    samplers: Annotated[
+        str,
+        typer.Option(
+            help="Strategies with commas between them, each with settings of its own: uniform,nint:xi=0.5:alpha=0.2. "
+            "The others are compared with the first."
+        ),
+    ] = "uniform,int,nint",
+    archs: Annotated[str, typer.Option(help="Architectures with commas between them.")] = "siren",
+    seeds: Annotated[int, typer.Option(help="Runs of each, with seeds 0, 1, 2 ...")] = 3,
+    budget: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Of every run: 60s, 5m, 2000it; repeatable: the first reached ends it. Steps compare at equal points, "
+            "seconds at equal time. Default 60s; --regime paper: 5000it."
+        ),
+    ] = None,
+    regime: Annotated[
+        str,
+        typer.Option(
+            help="engine: this program's recipe; paper: the papers' (Adam at a constant rate, float32, one step a "
+            "selection, all points scored)."
+        ),
+    ] = "engine",
+    to: Annotated[
+        str | None,
+        typer.Option(
+            help="Qualities the time to which is told: 30dB,35dB, or IoU 0.98 (shapes). Default: where the first ends."
+        ),
+    ] = None,
+    width: Annotated[int, typer.Option(help="Units per hidden layer.")] = 256,
+    depth: Annotated[int, typer.Option(help="Hidden layers.")] = 5,
+    option: Annotated[
+        list[str] | None,
+        typer.Option("-O", help="key=value: a setting for all that know it; repeatable."),
+    ] = None,
+    ratio: Annotated[
+        float | None, typer.Option(help="Share of the samples in one selection, 0 to 1. Default: each sampler's own.")
+    ] = None,
+    batch: Annotated[
+        str, typer.Option(help="Points per optimiser step: a number, selection (one step a selection) or auto.")
+    ] = "auto",
+    lr: Annotated[
+        float | None, typer.Option(help="Peak learning rate (Adam's; Muon's follows). Default: the regime's.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N.")] = "auto",
+    precision: Annotated[str, typer.Option(help="Hidden layers while fitting: auto, fp32, medium, bf16.")] = "auto",
+    engine: Annotated[
+        str, typer.Option(help="How steps are made: auto (never compiled), plain, explicit, compiled, graph (CUDA).")
+    ] = "auto",
+    threads: Annotated[int | None, typer.Option(help="CPU threads. Default: torch's.")] = None,
+    kind: Annotated[
+        str | None, typer.Option("--type", help="image, audio or shape, where content and name do not tell.")
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("-f", "--force", help="Begin anew, whatever the folder holds of a comparison.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout in place of the table.")] = False,
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Errors and the table only.")] = False,
+) -> int:
+    """Fit each source with every sampler in turn, same seeds and same clock, and print how they stand.
+
+    All start from the same weights; a run's clock starts with its fit.
+    Quality is judged off the clock, in the end as encode measures it.
+    A run that fails is told and the others go on (exit code 7).
+    With -o, Ctrl-C keeps the finished runs; the same command goes on.
+
+    Example: inrfit compare photo.png --samplers uniform,int,nint --budget 60s --seeds 3 -o comparison
+    """
+    from ..compare import opened, prepare
+    from ..machine import keep_compiled_code, keep_freed_memory, wait_politely
+    from ..options import parse_pairs
+    from ..plan import Settings
+    from ..standings import parse_levels
+
+    keep_freed_memory()
+    keep_compiled_code()
+    wait_politely()
+    console = Console(-1 if quiet else 0, as_json)
+    levels = () if to is None else parse_levels(to)
+    settings = Settings(
+        width=width, depth=depth, options=parse_pairs(option or ()), budget=tuple(budget or ()), ratio=ratio,
+        batch=batch, lr=lr, device=device, precision=precision, engine=engine, threads=threads, regime=regime,
+        type=kind,
+    )  # fmt: skip
+    with catching((signal.SIGINT, signal.SIGTERM, signal.SIGHUP)) as stop:
+        try:
+            with stop.at_once():
+                paths = [path for source in sources for path in expand(source, console)]
+                comparison = opened(output, prepare(paths, samplers, archs, seeds, settings), force)
+        except KeyboardInterrupt:
+            console.say("inrfit: interrupted before anything ran", level=-1)
+            return stop.code
+        except InrfitError as error:
+            if not as_json:
+                raise
+            console.failed("", error)
+            return error.exit_code
+        run(comparison, output, levels, console, stop)
+        return conclude(comparison, output, levels, console, stop)
+
+
+def run(comparison: Comparison, output: str | None, levels: tuple[str, ...], console: Console, stop: Stop) -> None:
+    """Makes the runs that are left, each written as soon as it has finished."""
+    from ..compare import carry_out, save
+
+    if comparison.results:
+        done = comparison.runs - comparison.unfinished
+        console.say(f"inrfit: {output}: {done} of {comparison.runs} runs are finished already")
+    following = Following(console, comparison.contest)
+
+    def keep() -> None:
+        if output is not None:
+            save(comparison, output, levels)
+
+    try:
+        carry_out(comparison, stop, following, keep)
+    finally:
+        following.progress.close()
+
+
+class Following:
+    """Shows where in the plan the comparison is, and how each run ended."""
+
+    def __init__(self, console: Console, contest: Contest) -> None:
+        self.console, self.contest = console, contest
+        self.progress = FitProgress(console, "starting")
+
+    def begins(self, number: int, of: int, cell: Cell) -> None:
+        """Names the run that begins."""
+        self.progress.part(f"run {number} of {of}: {self._name(cell)}", number - 1, of)
+
+    def reports(self, report: Report) -> None:
+        """The run under way."""
+        self.progress(report)
+
+    def judges(self, share: float) -> None:
+        """What follows a run."""
+        self.progress.share(share, "judging")
+
+    def ended(self, number: int, of: int, result: Result) -> None:
+        """A line for a run that is over."""
+        name = f"run {number} of {of}: {self._name(result.cell)}"
+        if result.error is not None:
+            self.console.say(f"inrfit: error: {name}: {result.error['message']}", level=-1)
+            return
+        spent = f"{result.spent['steps']:,} steps, {result.spent['fit_seconds']:.1f} s"
+        self.console.say(f"{name}: {quality_words(result.quality)}; {spent}")
+        for note in result.notes:
+            self.console.warn(name, note)
+
+    def _name(self, cell: Cell) -> str:
+        return f"{cell.source} {self.contest.name(cell.arch, cell.sampler)} seed {cell.seed}"
+
+
+def conclude(comparison: Comparison, output: str | None, levels: tuple[str, ...], console: Console, stop: Stop) -> int:
+    """Writes and prints what there is; the exit code."""
+    from ..compare import record, save
+    from ..standings import standings
+
+    results = comparison.ordered()
+    drawn = None
+    if output is not None and results:
+        save(comparison, output, levels)
+        drawn = draw(comparison, output, console)
+    if console.as_json:
+        found = {"ok": not comparison.unfinished, "output": output, "plot": drawn, **record(comparison, levels)}
+        console.result(found)
+    elif results:
+        out(shown(comparison.contest, standings(comparison.contest, results, levels)))
+    if stop():
+        kept = "; go on with the same command" if output is not None else ""
+        console.say(f"inrfit: interrupted: {comparison.unfinished} of {comparison.runs} runs are left{kept}", level=-1)
+        return stop.code
+    if comparison.unfinished:
+        console.say(f"inrfit: {comparison.unfinished} of {comparison.runs} runs failed", level=-1)
+        return 7
+    return 0
+
+
+def draw(comparison: Comparison, output: str, console: Console) -> str | None:
+    """Writes the picture beside the JSON and returns its name; without matplotlib says how to get it."""
+    from .. import files, plot
+
+    try:
+        data = plot.png(comparison.contest, comparison.ordered())
+    except ImportError:
+        console.say(f"inrfit: no {PICTURE}: matplotlib is not installed (pip install 'inrfit[plot]')")
+        return None
+    path = os.path.join(output, PICTURE)
+    files.write(path, data, force=True)
+    return path

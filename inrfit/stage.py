@@ -1,0 +1,149 @@
+"""One run of a comparison: what it shares with the others, and how it is made."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Protocol
+
+from . import codec, files
+from .contest import Cell, Contest, Entrant, Result, Source
+from .errors import Diverged, UnreadableFile
+from .machine import limited_threads
+from .plan import Plan, Settings, again, plan
+
+if TYPE_CHECKING:
+    import torch
+
+    from .run import Report
+    from .signal import Signal
+    from .tracing import Jury
+
+Recipes = dict[str, dict[str, dict[str, str]]]
+"""Precision and engine by source and architecture."""
+
+WARM_UP_STEPS, WARM_UP_SIDE = 4, 48
+"""Steps and pixels a side of the fit that every entrant makes first, so that no first run pays for loading code."""
+
+
+class Follower(Protocol):
+    """Who is told how a comparison goes."""
+
+    def begins(self, number: int, of: int, cell: Cell) -> None:
+        """Run ``number`` (from 1) begins."""
+
+    def reports(self, report: Report) -> None:
+        """About ten times a second in a run."""
+
+    def judges(self, share: float) -> None:
+        """So much of the judging is done that follows a run, off its clock."""
+
+    def ended(self, number: int, of: int, result: Result) -> None:
+        """A run has finished or failed."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What the runs of one source and seed share: the loaded file, the signal with its points drawn, its judges."""
+
+    source: Source
+    seed: int
+    planned: Plan
+    signal: Signal
+    judges: Jury
+    device: torch.device
+
+
+def set_stage(
+    contest: Contest, source: Source, entrant: Entrant, seed: int, stop: Callable[[], bool], loaded: Plan | None
+) -> Stage:
+    """Loads ``source`` unless it is ``loaded``; draws the points of a signal that has none (a shape) from the seed, for
+    all entrants the same and on nobody's clock. Raises ``KeyboardInterrupt`` when stopped meanwhile."""
+    import torch
+
+    from .engine import choose_device
+    from .tracing import jury
+
+    settings = contest.settings_of(entrant, source.modality, seed)
+    planned = loaded or _load(source, settings)
+    device = choose_device(settings.device)
+    signal = planned.signal
+    if signal.renew is not None:
+        drawn = signal.renew(torch.Generator().manual_seed(seed), lambda: not stop())
+        signal = replace(drawn, renew=None)
+    if stop():
+        raise KeyboardInterrupt
+    return Stage(source, seed, planned, signal, jury(signal, device), device)
+
+
+def one_run(
+    contest: Contest,
+    stage: Stage,
+    cell: Cell,
+    entrant: Entrant,
+    stop: Callable[[], bool],
+    follower: Follower,
+    recipes: Recipes,
+) -> Result:
+    """One fit, on a clock that starts with it, as ``encode`` would make it; then, off the clock, its trace.
+
+    ``recipes``: what was chosen so far, by source and architecture; the choice for this one is added."""
+    from .tracing import Watch
+
+    asked = contest.settings_of(entrant, stage.source.modality, cell.seed)
+    planned = replace(again(stage.planned, asked), signal=stage.signal)
+    chosen = _recipe(recipes, stage, planned)
+    settings = replace(asked, precision=chosen["precision"], engine=chosen["engine"])
+    started = time.monotonic()
+    watch = Watch(started)
+    ready = replace(planned, settings=settings, loaded_at=started)
+    artifact = codec.carry_out(ready, follower.reports, stop, follower.judges, watch=watch)
+    trace = watch.trace(artifact, stage.judges, stop, follower.judges)
+    made = artifact.provenance
+    notes = tuple(note for note in made["notes"] if note not in planned.signal.notes)
+    return Result(cell, trace, artifact.quality, made["spent"], made["settings"], made["ended"], notes)
+
+
+def warm_up(contest: Contest) -> None:
+    """A few steps of every entrant on a small picture of noise: what torch loads and sets up at first use is on no
+    run's clock."""
+    import numpy as np
+
+    from .engine import choose_device
+    from .fit import fit
+    from .modalities import image
+
+    pixels = np.random.default_rng(0).integers(0, 256, (WARM_UP_SIDE, WARM_UP_SIDE, 3), np.uint8)
+    data = image.from_array(pixels)
+    for entrant in contest.entrants:
+        asked = contest.settings_of(entrant, image.NAME)
+        settings = replace(asked, engine="auto", type=None, budget=f"{WARM_UP_STEPS}it")
+        planned = plan(data, "warm-up", settings)
+        device = choose_device(settings.device)
+        with limited_threads(settings.threads), codec.translated_memory_errors(), contextlib.suppress(Diverged):
+            spec, how = codec.choose(planned, device)
+            fit(planned.signal, spec, planned.sampler, how, planned.budget, device)
+
+
+def _recipe(recipes: Recipes, stage: Stage, planned: Plan) -> dict[str, str]:
+    """Precision and engine of all runs on this source with this architecture: chosen by the first. Compiling goes on in
+    the background and is kept, so later runs would gain by it: only on request."""
+    known = recipes.setdefault(stage.source.name, {})
+    arch, settings = planned.settings.arch, planned.settings
+    if arch not in known:
+        with limited_threads(settings.threads):
+            _, how = codec.choose(planned, stage.device)
+        engine = "explicit" if settings.engine == "auto" and how.engine == "compiled" else how.engine
+        known[arch] = {"precision": how.precision, "engine": engine}
+    return known[arch]
+
+
+def _load(source: Source, settings: Settings) -> Plan:
+    """The file as it was when the comparison was prepared."""
+    planned = plan(files.read(source.path, settings.limits), os.path.basename(source.path), settings)
+    if planned.sha256 != source.sha256:
+        raise UnreadableFile("has changed since the comparison began", "changed")
+    return planned

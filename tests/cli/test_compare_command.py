@@ -1,0 +1,170 @@
+"""``inrfit compare`` as a user types it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+
+import pytest
+from conftest import picture
+from PIL import Image
+
+from inrfit.__main__ import run
+
+QUICK = ["--samplers", "uniform,nint", "--budget", "20it", "--width", "16", "--depth", "2", "--device", "cpu"]
+
+
+def compare(*words, quick=QUICK):
+    return run(["compare", *map(str, words), *quick])
+
+
+@pytest.fixture
+def small(tmp_path):
+    """A picture of 20 by 24 pixels."""
+    path = tmp_path / "photo.png"
+    Image.fromarray(picture(20, 24)).save(path)
+    return path
+
+
+def test_a_table_without_codes_in_a_pipe(small, capsys):
+    assert compare(small, "--seeds", "2", "--to", "5dB,90dB") == 0
+    out, err = capsys.readouterr()
+    assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f]", out + err)
+    lines = out.splitlines()
+    assert lines[0] == "photo.png: PSNR in dB"
+    assert re.split(r"  +", lines[1])[:7] == [
+        "sampler", "25 %", "50 %", "100 %", "vs uniform", "to 5.00 dB", "to 90.00 dB"
+    ]  # fmt: skip
+    assert re.split(r"  +", lines[2])[0] == "uniform"
+    cells = re.split(r"  +", lines[3])
+    assert cells[0] == "nint"
+    assert cells[6] == "-"
+    assert re.fullmatch(r"[+-]\d\.\d\d ± \d+\.\d\d", cells[4])
+    assert "run 4 of 4: photo.png nint seed 1: PSNR" in err
+    assert os.listdir(small.parent) == ["photo.png"]
+
+
+def test_json_on_stdout_and_in_the_folder_say_the_same(small, tmp_path, capsys):
+    assert compare(small, "--seeds", "1", "--json", "-q", "-o", tmp_path / "out") == 0
+    out, err = capsys.readouterr()
+    told, kept = json.loads(out), json.loads((tmp_path / "out" / "comparison.json").read_text())
+    assert err == "" or "matplotlib" in err
+    assert told["ok"] is True
+    assert told["schema"] == kept["schema"] == 1
+    assert set(kept) == {
+        "schema", "inrfit", "key", "plan", "machine", "recipes", "unfinished", "standings", "results"
+    }  # fmt: skip
+    assert kept == {key: told[key] for key in kept}
+    result = kept["results"][0]
+    assert set(result) == {
+        "ok", "source", "arch", "sampler", "seed", "quality", "spent", "settings", "ended", "notes", "trace"
+    }  # fmt: skip
+    assert set(result["trace"][0]) == {"seconds", "share", "step", "points", "quality"}
+    assert kept["recipes"] == {"photo.png": {"siren": {"precision": "fp32", "engine": "explicit"}}}
+    assert {"torch", "device", "threads", "platform"} <= set(kept["machine"])
+
+
+def test_the_same_command_goes_on_and_another_is_refused(small, tmp_path, capsys):
+    words = (small, "--seeds", "1", "-o", tmp_path / "out")
+    assert compare(*words) == 0
+    before = capsys.readouterr()
+    assert compare(*words) == 0
+    after = capsys.readouterr()
+    assert after.out == before.out
+    assert "2 of 2 runs are finished already" in after.err
+    assert "run 1" not in after.err
+    assert compare(*words, "--lr", "0.001") == 2
+    assert "of other settings" in capsys.readouterr().err
+    assert compare(*words, "--lr", "0.001", "--force") == 0
+
+
+def test_the_picture_is_written_where_matplotlib_is(small, tmp_path, capsys):
+    pytest.importorskip("matplotlib")
+    assert compare(small, "--seeds", "1", "-q", "-o", tmp_path / "out") == 0
+    with Image.open(tmp_path / "out" / "comparison.png") as drawn:
+        assert drawn.format == "PNG"
+
+
+def test_without_matplotlib_there_is_a_hint_and_no_failure(small, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    assert compare(small, "--seeds", "1", "-o", tmp_path / "out") == 0
+    assert "pip install 'inrfit[plot]'" in capsys.readouterr().err
+    assert os.listdir(tmp_path / "out") == ["comparison.json"]
+
+
+def test_a_failed_run_is_recorded_and_ends_with_7(small, tmp_path, monkeypatch, capsys):
+    from inrfit import codec
+    from inrfit.errors import Diverged
+
+    honest = codec.carry_out
+
+    def failing(planned, *rest, **more):
+        if planned.settings.sampler == "nint":
+            raise Diverged("worse than a constant", "diverged")
+        return honest(planned, *rest, **more)
+
+    monkeypatch.setattr(codec, "carry_out", failing)
+    assert compare(small, "--seeds", "1", "-o", tmp_path / "out") == 7
+    out, err = capsys.readouterr()
+    assert "inrfit: error: run 2 of 2: photo.png nint seed 0: worse than a constant" in err
+    assert "0 of 1" in out
+    results = json.loads((tmp_path / "out" / "comparison.json").read_text())["results"]
+    assert [result["ok"] for result in results] == [True, False]
+    assert results[1]["error"]["reason"] == "diverged"
+
+
+def test_an_interrupt_keeps_the_finished_runs(small, tmp_path):
+    script = (
+        "import os, sys\nfrom inrfit.__main__ import run\nfrom inrfit.cli.compare import Following\n"
+        "def interrupt(self, report):\n"
+        "    if self.progress.done == 1 and not self.__dict__.setdefault('sent', False):\n"
+        "        self.sent = True\n"
+        f"        os.kill(os.getpid(), {int(signal.SIGINT)})\n"
+        "Following.reports = interrupt\n"
+        "sys.exit(run(sys.argv[1:]))"
+    )
+    words = [sys.executable, "-c", script, "compare", str(small), "--seeds", "1", "-o", str(tmp_path / "out"), *QUICK]
+    found = subprocess.run(words, capture_output=True, text=True)
+    assert found.returncode == 130, found.stderr
+    assert "interrupted: 1 of 2 runs are left; go on with the same command" in found.stderr
+    assert "uniform" in found.stdout
+    results = json.loads((tmp_path / "out" / "comparison.json").read_text())["results"]
+    assert [result["sampler"] for result in results] == ["uniform"]
+    assert compare(small, "--seeds", "1", "-o", tmp_path / "out") == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (["missing.png"], 3),
+        (["PHOTO", "PHOTO"], 2),
+        (["-"], 2),
+        (["PHOTO", "--seeds", "0"], 2),
+        (["PHOTO", "--samplers", "best"], 2),
+        (["PHOTO", "--archs", "best"], 2),
+        (["PHOTO", "--regime", "ours"], 2),
+        (["PHOTO", "--to", "good"], 2),
+        (["PHOTO", "-O", "nothing=1"], 2),
+        (["PHOTO", "--batch", "many"], 2),
+        (["PHOTO", "-o", "no/such/folder"], 4),
+        (["PHOTO", "-o", "PHOTO"], 4),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else str(value),
+)
+def test_every_no_has_its_code_and_one_line(small, words, code, capsys):
+    assert compare(*[str(small) if word == "PHOTO" else word for word in words], quick=[]) == code
+    out, err = capsys.readouterr()
+    assert err.count("\n") == 1, err
+    assert err.startswith("inrfit: error: ")
+    assert out == ""
+
+
+def test_json_says_why_nothing_ran(small, capsys):
+    assert compare(small, "--json", "--seeds", "0") == 2
+    record = json.loads(capsys.readouterr().out)
+    assert record["ok"] is False
+    assert record["error"]["code"] == 2

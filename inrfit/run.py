@@ -374,9 +374,12 @@ def _joined(
     if first is None or not first[0].shape[0]:
         return second
     indices = torch.cat([first[0], second[0]])
-    if first[1] is None or second[1] is None:
+    if first[1] is None and second[1] is None:
         return indices, None
-    return indices, torch.cat([first[1], second[1]])
+    weights = [
+        torch.ones(part[0].shape[0], device=indices.device) if part[1] is None else part[1] for part in (first, second)
+    ]
+    return indices, torch.cat(weights)
 
 
 def _part(stream: tuple[Tensor, Tensor | None], start: int, stop: int) -> tuple[Tensor, Tensor | None]:

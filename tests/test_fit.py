@@ -15,7 +15,7 @@ from inrfit.errors import Diverged
 from inrfit.fields import FieldSpec
 from inrfit.fit import fit
 from inrfit.points import stratified
-from inrfit.run import Run
+from inrfit.run import Run, _joined
 from inrfit.samplers import SAMPLERS, Full, Int, Nint, Uniform
 from inrfit.signal import Grid, Signal
 
@@ -241,3 +241,12 @@ def test_neighbours_of_a_long_axis_stay_distinct():
 @pytest.mark.parametrize("sampler", [Uniform(), Int(), Nint()], ids=["uniform", "int", "nint"])
 def test_every_sampler_beats_the_mean_on_a_picture(sampler):
     assert run(image_signal(), sampler, Budget(steps=150)).quality > 18
+
+
+def test_points_without_weights_count_as_one_beside_weighted_ones():
+    bare, weighted = (torch.tensor([3, 1]), None), (torch.tensor([5]), torch.tensor([0.5]))
+    indices, weights = _joined(bare, weighted)
+    assert indices.tolist() == [3, 1, 5]
+    assert weights.tolist() == [1.0, 1.0, 0.5]
+    assert _joined(weighted, bare)[1].tolist() == [0.5, 1.0, 1.0]
+    assert _joined(bare, bare)[1] is None

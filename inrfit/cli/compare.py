@@ -39,7 +39,7 @@ def compare(  # one option a line: long by nature
             help="Strategies with commas between them, each with settings of its own: uniform,nint:xi=0.5:alpha=0.2. "
             "The others are compared with the first."
         ),
-    ] = "uniform,int,nint",
+    ] = "uniform,int,nint,evos,stream",
     archs: Annotated[str, typer.Option(help="Architectures with commas between them.")] = "siren",
     seeds: Annotated[int, typer.Option(help="Runs of each, with seeds 0, 1, 2 ...")] = 3,
     budget: Annotated[

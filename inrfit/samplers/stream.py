@@ -28,8 +28,8 @@ RENEWED = 0.5
 
 @dataclass(frozen=True)
 class Stream:
-    """Every batch is a systematic draw with probabilities p_i = (1 - hard) + hard * e_i / mean(e), at most ``limit``,
-    from the last known errors e (L1 over channels); points are weighted by p_i^-temper.
+    """Every batch is a systematic draw with odds p_i = (1 - hard) + hard * e_i^power / mean(e^power), ``limit`` at the
+    most, from the last known errors e (L1 over channels); points are weighted by p_i^-temper.
 
     This project's own. The errors of taught points are written back, nothing is ever scored: a selection costs no
     forward pass, only a walk over the map. ``temper`` 0 teaches hard points more (soft mining's alpha; Kheradmand et
@@ -40,8 +40,8 @@ class Stream:
 
     ratio: float = setting(0.1, "share of the points in one selection (of several batches)", 1e-6, 1.0)
     hard: float = setting(0.9, "share drawn in proportion to the error", 0.0, 1.0)
-    power: float = setting(1.0, "of the error, that the odds are in proportion to", 0.1, 4.0)
-    temper: float = setting(0.5, "how far the drawn are weighted back: 0 not at all, 1 to the plain mean", 0.0, 1.0)
+    power: float = setting(1.5, "of the error, that the odds are in proportion to", 0.1, 4.0)
+    temper: float = setting(0.25, "how far the drawn are weighted back: 0 not at all, 1 to the plain mean", 0.0, 1.0)
     limit: float = setting(10.0, "highest probability, in means", 1.0, 1e6)
 
     def select(self, learner: Learner, previous: Selection | None) -> Selection:

@@ -78,17 +78,17 @@ def test_every_batch_covers_the_picture_evenly():
 
 
 def test_nothing_is_ever_scored_and_the_map_holds_what_was_taught():
-    of, sampler = learner(image_signal()), Stream(ratio=0.25)
+    of, sampler = learner(image_signal()), Stream(ratio=0.25, power=2.0)
     first = sampler.select(of, None)
     residuals = torch.rand(first.indices.shape[0], 3)
     of.taught.append((first.indices, residuals))
     second = sampler.select(of, first)
     known = torch.empty(of.n)
     known[second.memory["order"].long()] = second.memory["errors"]
-    torch.testing.assert_close(known[first.indices], residuals.sum(-1))
+    torch.testing.assert_close(known[first.indices], residuals.sum(-1) ** 2)
     unseen = torch.ones(of.n, dtype=torch.bool)
     unseen[first.indices] = False
-    torch.testing.assert_close(known[unseen], residuals.sum(-1).mean().expand(int(unseen.sum())))
+    torch.testing.assert_close(known[unseen], (residuals.sum(-1) ** 2).mean().expand(int(unseen.sum())))
     assert of.scoring_passes == 0
     assert of.forwards_scored == 0
 

@@ -29,6 +29,10 @@ LARGEST_PIECE = {"cpu": 8192, "cuda": 262_144}
 """Points differentiated at a time; a larger batch is accumulated, so memory does not grow with it."""
 
 
+LITTLE = 4096
+"""A captured step of so few points is replayed for however few."""
+
+
 def choose_device(name: str) -> torch.device:
     """``auto`` is CUDA where there is one; MPS is not offered until its results are checked."""
     if name == "auto":
@@ -70,9 +74,14 @@ def by_hand(architecture: Architecture, precision: torch.dtype) -> Gradients:
     return lambda weights, coords, values, mass, extra=None: own(weights, coords, values, mass, precision, extra)
 
 
-def _extra(terms: Sequence[Laplacian], indices: Tensor, taught: int, residuals: Tensor) -> Tensor:
-    """Derivatives of all terms with respect to the residuals of one piece."""
-    return torch.stack([term.extra(indices, residuals, taught) for term in terms]).sum(0)
+def _derivatives(terms: Sequence[Laplacian], indices: Tensor, residuals: Tensor) -> Tensor:
+    """Derivatives of all terms with respect to the residuals of a step."""
+    return torch.stack([term.extra(indices, residuals) for term in terms]).sum(0)
+
+
+def _constant(found: Tensor) -> Extra:
+    """Derivatives that are known already."""
+    return lambda residuals: found
 
 
 class Engine:
@@ -85,7 +94,12 @@ class Engine:
         self.weights: Mapping[str, Tensor] = {name: weight.detach() for name, weight in field.weights.items()}
         architecture, device = field.architecture, field.device
         self.optimiser = Optimiser(
-            self.weights, architecture.rates(), architecture.matrices(), recipe.adam_rate, recipe.muon_rate
+            self.weights,
+            architecture.rates(),
+            architecture.matrices(),
+            recipe.adam_rate,
+            recipe.muon_rate,
+            recipe.second_beta,
         )
         self.piece = LARGEST_PIECE[device.type]
         self.factor = torch.zeros((), device=device)
@@ -102,7 +116,7 @@ class Engine:
         make = by_autograd if self.recipe.engine == "plain" else by_hand
         self.gradients = make(self.field.architecture, precision)
         self.compilation: Compilation | None = None
-        self.capture: Capture | None = None
+        self.captures: list[Capture] = []
 
     @property
     def compiling(self) -> bool:
@@ -112,7 +126,7 @@ class Engine:
     def close(self) -> None:
         """Lets go of what holds the engine and the run together."""
         self.tick = lambda: None
-        self.capture = None
+        self.captures = []
 
     def told(self) -> str:
         """How steps are made now, for the record."""
@@ -143,15 +157,18 @@ class Engine:
         return residuals
 
     def _captured(self, count: int) -> Capture:
-        """The step for batches of ``count`` points: the one there is, or a new one for a larger batch, with room for
-        the next ones to grow."""
-        if self.capture is None or count > self.capture.size:
-            if self.capture is not None:
-                count = 1 << (count - 1).bit_length()
-            self.capture = None  # its memory first
-            state = [*self.weights.values(), *self.optimiser.state()]
-            self.capture = Capture(self._whole, count, state, self.field.device)
-        return self.capture
+        """The step for batches of ``count`` points: the smallest captured one with room for them that does not compute
+        twice as many; or a new one, for a growing batch with room to grow."""
+        roomy = [made for made in self.captures if made.size >= count and made.size <= max(2 * count, LITTLE)]
+        if roomy:
+            return min(roomy, key=lambda made: made.size)
+        largest = max(self.captures, key=lambda made: made.size, default=None)
+        if largest is not None and count > largest.size:
+            count, largest = 1 << (count - 1).bit_length(), None
+        self.captures = [] if largest is None else [largest]  # their memory first
+        state = [*self.weights.values(), *self.optimiser.state()]
+        self.captures.append(Capture(self._whole, count, state, self.field.device))
+        return self.captures[-1]
 
     def _whole(self, indices: Tensor, weights: Tensor | None, terms: Sequence[Laplacian] = ()) -> Tensor:
         """Gather, gradients, update; the residuals before it."""
@@ -160,6 +177,7 @@ class Engine:
             mass = torch.full((count, 1), 1 / (count * channels), device=indices.device)
         else:
             mass = (weights / (weights.sum() * channels))[:, None]
+        extra = self._extra(terms, indices) if terms and count > self.piece else None
         total: dict[str, Tensor] = {}
         residuals = []
         for start in range(0, count, self.piece):
@@ -167,15 +185,25 @@ class Engine:
                 self.tick()
             part = slice(start, start + self.piece)
             coords, values = self.samples.take(indices[part])
-            if terms:
-                extra = partial(_extra, terms, indices[part], count)
-                residual, found = self.gradients(self.weights, coords, values, mass[part], extra)
-            else:
+            if not terms:
                 residual, found = self._differentiate(coords, values, mass[part])
+            else:
+                pull = partial(_derivatives, terms, indices) if extra is None else _constant(extra[part])
+                residual, found = self.gradients(self.weights, coords, values, mass[part], pull)
             total = {name: total[name] + found[name] for name in found} if total else found
             residuals.append(residual)
         self.optimiser.step(total, self.factor)
         return residuals[0] if len(residuals) == 1 else torch.cat(residuals)
+
+    def _extra(self, terms: Sequence[Laplacian], indices: Tensor) -> Tensor:
+        """Derivatives of all terms in a step of several pieces: they need the residuals of all its points at once, for
+        which these are evaluated once more."""
+        residuals = []
+        for part in indices.split(self.piece):
+            coords, values = self.samples.take(part)
+            residuals.append(self.field(coords, self.precision) - values)
+            self.tick()
+        return _derivatives(terms, indices, torch.cat(residuals))
 
     def _differentiate(self, coords: Tensor, values: Tensor, mass: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         if self.may_compile:
@@ -192,7 +220,7 @@ class Engine:
     def halve(self) -> None:
         """Out of memory: from now on half as many points at a time."""
         self.piece = max(1, self.piece // 2)
-        self.capture = self.compilation = None
+        self.captures, self.compilation = [], None
         if self.field.device.type == "cuda":
             torch.cuda.empty_cache()
 

@@ -20,6 +20,7 @@ from .compilation import compiler, key, known
 from .errors import UsageError
 from .fields import Differentiated, FieldSpec
 from .modalities import audio, shape
+from .optim import BETAS
 from .signal import Signal
 
 BATCH = 4096
@@ -37,6 +38,9 @@ CUDA_MUON_RATE = 1.5e-3
 
 PAPER_RATE = 1e-4
 """Adam's constant rate in the released code of NINT and EVOS (no Muon, no warm-up, no annealing)."""
+
+PAPER_SECOND_BETA = 0.999
+"""Their Adam is torch's own."""
 
 WARM_UP, LONGEST_WARM_UP = 0.02, 100
 """The rates rise for this share of the steps, or of an annealing cycle; in the beginning for so many steps at most."""
@@ -71,6 +75,7 @@ class Recipe:
     adapt_threads: bool = False
     boosted: bool = True
     annealed: bool = True
+    second_beta: float = BETAS[1]
     probe: str = ""
     reasons: Mapping[str, str] = field(default_factory=dict, compare=False)
 
@@ -132,10 +137,14 @@ def choose(
     dtype = torch.bfloat16 if arithmetic == "bf16" else torch.float32
     steps = pick("engine", engine, *choose_engine(spec, device, budget, dtype, points))
     if regime == "paper":
+        pick("adam_rate", rate, None, "the papers'")
+        why |= dict.fromkeys(("muon_rate", "warm_up", "boosted", "annealed", "second_beta"), "the papers'")
+        why["adapt_threads"] = ADAPTED if threads is None else "asked for"
         adapt = threads is None and not cuda and budget.seconds is not None
-        reasons = dict.fromkeys(("batch", "precision", "adam_rate", "muon_rate", "warm_up", "annealed"), "the papers'")
-        reasons |= {"engine": why["engine"]}
-        return Recipe(points, arithmetic, rate or PAPER_RATE, 0.0, 0.0, steps, adapt, False, False, reasons=reasons)
+        return Recipe(
+            points, arithmetic, rate or PAPER_RATE, 0.0, 0.0, steps, adapt, boosted=False, annealed=False,
+            second_beta=PAPER_SECOND_BETA, reasons=why,
+        )  # fmt: skip
     scale = 1.0 if rate is None else rate / ADAM_RATE
     muon = CUDA_MUON_RATE if cuda else MUON_RATE
     pick("adam_rate", rate, None, "safe within a factor of four (tests/bench/recipe.py)")
@@ -143,6 +152,7 @@ def choose(
     adapt = pick("adapt_threads", None if threads is None else False, not cuda and budget.seconds is not None, ADAPTED)
     pick("boosted", rate, None, "rates follow the number of steps the budget has room for: short fits need larger ones")
     why |= {"warm_up": "a first choice that was not varied", "annealed": "a fit cut by its budget is a finished fit"}
+    why["second_beta"] = "the mean square of the gradients follows them faster than with torch's 0.999"
     return Recipe(
         points, arithmetic, ADAM_RATE * scale, muon * scale, WARM_UP, steps, adapt, rate is None and not cuda,
         probe=told, reasons=why,

@@ -14,6 +14,9 @@ LUMA = (0.299, 0.587, 0.114)
 GREY_LEVELS = 127.5
 """Grey levels of an 8-bit picture in one unit of a field's values."""
 
+FARTHEST = 4.0
+"""Residuals lie between -2 and 2 while field and picture are in range."""
+
 
 @dataclass(frozen=True)
 class Laplacian:
@@ -25,18 +28,18 @@ class Laplacian:
     coefficient: float
     residuals: Tensor
 
-    def extra(self, indices: Tensor, residuals: Tensor, taught: int) -> Tensor:
-        """Derivatives (k, c) of this term with respect to ``residuals`` (k, c) at the flat ``indices`` (k,), a part of
-        ``taught`` points."""
+    def extra(self, indices: Tensor, residuals: Tensor) -> Tensor:
+        """Derivatives (k, c) of this term with respect to ``residuals`` (k, c) at the flat ``indices`` (k,), which are
+        all the points of a step."""
         import torch
 
         mix = grey_mix(residuals)
-        self.residuals.view(-1)[indices] = residuals @ mix
+        self.residuals.view(-1)[indices] = grey_of(residuals)
         curved = laplacian_at(self.residuals, indices)
         scratch = torch.zeros_like(self.residuals)
         scratch.view(-1)[indices] = curved
         pulled = laplacian_at(scratch, indices)  # the Laplacian is its own adjoint
-        return (2 * self.coefficient * GREY_LEVELS**2 / taught) * pulled[:, None] * mix
+        return (2 * self.coefficient * GREY_LEVELS**2 / indices.shape[0]) * pulled[:, None] * mix
 
 
 def grey_mix(like: Tensor) -> Tensor:
@@ -46,6 +49,12 @@ def grey_mix(like: Tensor) -> Tensor:
     channels = like.shape[-1]
     weights = (*LUMA, *(0.0,) * (channels - 3)) if channels >= 3 else (1.0, *(0.0,) * (channels - 1))
     return torch.tensor(weights, device=like.device)
+
+
+def grey_of(residuals: Tensor) -> Tensor:
+    """The grey (k,) of ``residuals`` (k, c); of a fit gone astray at most FARTHEST, undefined ones 0."""
+    grey: Tensor = (residuals.float() @ grey_mix(residuals)).nan_to_num(0.0).clamp(-FARTHEST, FARTHEST)
+    return grey
 
 
 def laplacian_at(raster: Tensor, indices: Tensor) -> Tensor:

@@ -140,17 +140,27 @@ def test_a_smaller_batch_does_not_capture_again_and_a_growing_one_seldom():
     of, plain = engine("graph"), engine()
     of.step(torch.arange(96), None, 1.0)
     plain.step(torch.arange(96), None, 1.0)
-    captured = of.capture
+    captured = of.captures[0]
     for count in (40, 96, 1):
         found, expected = (e.step(torch.arange(count), None, 1.0) for e in (of, plain))
         assert found.shape[0] == count
         torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
-    assert of.capture is captured
+    assert of.captures[0] is captured
     sizes = set()
     for count in range(100, 700, 25):
         of.step(torch.arange(count), None, 1.0)
-        sizes.add(of.capture.size)
+        sizes.add(of.captures[-1].size)
     assert sizes == {128, 256, 512, 1024}
+
+
+def test_much_smaller_batches_get_a_capture_of_their_own(monkeypatch):
+    monkeypatch.setattr("inrfit.engine.LITTLE", 64)
+    of = engine("graph")
+    sizes = []
+    for count in (700, 140, 700, 150, 139, 40, 700):
+        of.step(torch.arange(count), None, 1.0)
+        sizes.append(sorted(made.size for made in of.captures))
+    assert sizes == [[700], [140, 700], [140, 700], [150, 700], [150, 700], [40, 700], [40, 700]]
 
 
 def test_a_capture_replays_what_it_was_given():

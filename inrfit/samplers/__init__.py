@@ -43,7 +43,7 @@ SAMPLERS: dict[str, type[Sampler]] = {
 }
 
 AUTO = {"image": "stream", "audio": "stream", "shape": "stream"}
-"""What ``auto`` stands for, by modality: the best of tests/bench/samplers.py (docs/samplers.md)."""
+"""What ``auto`` stands for, by modality: the best measured (docs/samplers.md)."""
 
 __all__ = [
     "AUTO",

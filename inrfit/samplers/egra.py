@@ -33,7 +33,7 @@ class Egra:
     pool of twice its size."""
 
     ratio: float = setting(0.2, "share of the points in one selection", 1e-6, 1.0)
-    edge: float = setting(0.0025, "share of the weight that is given to the edges alone", 0.0, 1.0)
+    edge: float = setting(0.0025, "share of the weight that is given to the edges alone", 0.0, 0.999)
 
     def select(self, learner: Learner, previous: Selection | None) -> Selection:
         """The next draw."""

@@ -37,7 +37,7 @@ class Evos:
     ``coefficient``). Points of both are kept; of the open places the first parent fills a share mean(error) /
     (mean(error) + mean(Laplacian)), the second the rest. Cross-frequency supervision adds ``coefficient`` times the
     mean squared Laplacian difference (in grey levels) at the taught pixels to the loss, for the first 30 % of the
-    budget and at fitness steps. Cost without scoring: 3 ratio F, F a forward pass over all points.
+    budget and at fitness steps that teach. Cost without scoring: 3 ratio F, F a forward pass over all points.
 
     Departures. Errors and residuals come from maps that the taught points keep current, re-scored as far as ``scoring``
     allows; with ``scoring=1`` and ``--batch selection`` a fitness step teaches, and so scores, all points (3 F), as the
@@ -68,7 +68,8 @@ class Evos:
         last = float(before.get("fitness", -1.0))
         due = last < 0 or learner.progress >= last + FIRST_INTERVAL - (FIRST_INTERVAL - LAST_INTERVAL) * last
         teaching = self.scoring >= 1 and learner.batch == 0
-        if due and teaching and (previous is None or previous.indices is not None):
+        taught_all = previous is not None and previous.indices is None and bool(learner.taught)
+        if due and teaching and not taught_all:
             return Selection(None, None, before | maps, {"chance": learner.n}, terms=terms, note=note)
         ratio = current_ratio(self.schedule, self.ratio, learner.progress)
         count = max(1, int(ratio * chosen_from(learner)))
@@ -139,10 +140,10 @@ def residual_map(learner: Learner, known: Tensor | None, shape: tuple[int, int] 
 
 def write(grey: Tensor | None, indices: Tensor, residuals: Tensor) -> None:
     """The grey of ``residuals`` (k, c) into the map."""
-    from ..terms import grey_mix
+    from ..terms import grey_of
 
     if grey is not None:
-        grey.view(-1)[indices] = residuals.float() @ grey_mix(residuals)
+        grey.view(-1)[indices] = grey_of(residuals)
 
 
 def curvature(grey: Tensor, indices: Tensor) -> Tensor:

@@ -22,6 +22,9 @@ MOST_CELLS = 1 << 22
 MOST_BATCHES = 64
 """Longest selection, so that the map of a long signal is read often enough."""
 
+LARGEST = 100.0
+"""Errors of a fit that went astray count as this: one of them must not outweigh all others for good."""
+
 RENEWED = 0.5
 """Weight of a cell's newest mean error, where a cell is more than one sample."""
 
@@ -51,10 +54,11 @@ class Stream:
         memory = walk(learner, side) if previous is None else dict(previous.memory)
         if learner.taught:
             memory["errors"] = updated(learner, memory, side, self.power)
-        count = max(1, int(self.ratio * (learner.n if batch else chosen_from(learner))))
-        if 0 < batch < learner.n:
-            count = batch * min(max(1, round(count / batch)), MOST_BATCHES)
-        count = min(count, memory["order"].shape[0])
+        places = memory["order"].shape[0]
+        count = max(1, int(self.ratio * (places if batch else chosen_from(learner))))
+        if batch:
+            count = batch * min(max(1, count // batch), MOST_BATCHES)
+        count = min(count, places)
         odds = self.odds(memory, count)
         picked = drawn(learner, odds, count)
         chosen = memory["order"][picked].long()
@@ -128,7 +132,10 @@ def updated(learner: Learner, memory: Mapping[str, Tensor], side: int, power: fl
     import torch
 
     errors = memory.get("errors")
-    taught = [(indices, magnitude(residuals).pow(power)) for indices, residuals in learner.taught]
+    taught = [
+        (indices, magnitude(residuals).nan_to_num(0.0).clamp_max(LARGEST).pow(power))
+        for indices, residuals in learner.taught
+    ]
     if errors is None:
         mean = torch.cat([error for _, error in taught]).mean()
         errors = mean.expand(memory["order"].shape[0]).clone()

@@ -91,4 +91,4 @@ if __name__ == "__main__":
     parser.add_argument("files", nargs="*", default=FILES)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as place:
-        table([row(s, given.budget, k, Path(place)) for s in data(*given.files) for k in given.sampler or ["nint"]])
+        table([row(s, given.budget, k, Path(place)) for s in data(*given.files) for k in given.sampler or ["auto"]])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import pytest
 import torch
@@ -47,7 +48,7 @@ def test_the_supervision_is_the_gradient_of_the_term(channels):
     pasted = cached.reshape(-1).index_put((indices,), residuals @ mix).view(6, 7)
     loss = 1e-5 * (curved(pasted) * GREY_LEVELS).reshape(-1)[indices].square().mean()
     (expected,) = torch.autograd.grad(loss, residuals)
-    found = Laplacian(1e-5, cached.clone()).extra(indices, residuals.detach(), 17)
+    found = Laplacian(1e-5, cached.clone()).extra(indices, residuals.detach())
     torch.testing.assert_close(found, expected)
 
 
@@ -60,7 +61,7 @@ def test_both_engines_add_the_term_alike(depth):
     mass = torch.full((100, 1), 1 / 300)
 
     def extra(residuals):
-        return Laplacian(1e-3, torch.zeros(24, 32)).extra(torch.arange(100), residuals, 100)
+        return Laplacian(1e-3, torch.zeros(24, 32)).extra(torch.arange(100), residuals)
 
     plain = by_autograd(spec.settings, torch.float32)(weights, coords, values, mass, extra)[1]
     explicit = by_hand(spec.settings, torch.float32)(weights, coords, values, mass, extra)[1]
@@ -134,3 +135,30 @@ def test_signals_without_a_raster_are_selected_by_error_and_that_is_said():
     fitted = fit(line, spec, Evos(), made, Budget(steps=5), CPU)
     assert fitted.notes == (NO_RASTER,)
     assert not fit(line, spec, Evos(coefficient=0.0), made, Budget(steps=5), CPU).notes
+
+
+def test_the_term_does_not_depend_on_the_pieces_of_a_step():
+    signal = image_signal()
+    chosen = torch.randperm(signal.n, generator=torch.Generator().manual_seed(2))[:400]
+    found = []
+    for piece in (8192, 100):
+        spec = FieldSpec("siren", 2, 3, 32, 3, {})
+        weights = spec.settings.initial(spec, torch.Generator().manual_seed(0), torch.zeros(3))
+        engine = Engine(Field(spec, weights), signal.on(CPU), recipe.choose(spec, CPU, 0, "fp32"))
+        engine.piece = piece
+        for _ in range(3):
+            residuals = engine.step(chosen, None, 0.5, (Laplacian(1e-3, torch.zeros(24, 32)),))
+        found.append(residuals)
+    torch.testing.assert_close(found[1], found[0], rtol=1e-3, atol=1e-4)
+
+
+def test_a_fit_that_went_astray_leaves_no_trace_in_the_map():
+    of, sampler = learner(image_signal()), Evos()
+    first = sampler.select(of, None)
+    of.taught.append((first.indices, torch.full((first.indices.shape[0], 3), math.nan)))
+    second = sampler.select(of, first)
+    assert bool(second.memory["grey"].isfinite().all())
+    residuals = torch.zeros(of.n, 3)
+    residuals[7] = math.inf
+    found = second.terms[0].extra(torch.arange(of.n), residuals)
+    assert bool(found.isfinite().all())

@@ -134,3 +134,37 @@ def test_hard_points_are_taught_more_in_a_whole_fit():
     errors = (found.field(coords).detach() - values).abs().sum(-1)
     assert float(torch.corrcoef(torch.stack([times, errors]))[0, 1]) > 0.3
     assert found.spent["scoring_passes"] == 0
+
+
+@pytest.mark.parametrize(("size", "batch"), [((70, 100), 4096), ((64, 64), 1000), ((5, 5), 4096)])
+def test_no_point_is_left_out_for_good(size, batch):
+    of = learner(image_signal(*size))
+    of.batch = batch
+    previous, seen = None, set()
+    for _ in range(12):
+        previous = Stream(ratio=1.0).select(of, previous)
+        seen |= set(previous.indices.tolist())
+        of.taught[:] = [(previous.indices, torch.rand(previous.indices.shape[0], 3))]
+    assert len(seen) == of.n
+
+
+def test_long_signals_are_steered_as_strongly_as_short_ones(monkeypatch):
+    monkeypatch.setattr(stream, "MOST_CELLS", 4000)
+    of = learner(image_signal(120, 160))
+    of.batch = 16
+    sampler = Stream()
+    first = sampler.select(of, None)
+    places = first.memory["order"].shape[0]
+    assert places <= 1000
+    assert first.indices.shape[0] == 16 * (places // 10 // 16)
+
+
+def test_a_fit_that_went_astray_leaves_no_trace_in_the_map():
+    of = learner(image_signal())
+    of.batch = 64
+    sampler, previous = Stream(), None
+    for size in (1.0, math.nan, math.inf, 1.0):
+        previous = sampler.select(of, previous)
+        of.taught[:] = [(previous.indices, torch.full((previous.indices.shape[0], 3), size))]
+    assert bool(previous.memory["errors"].isfinite().all())
+    assert bool(previous.weights.isfinite().all())

@@ -15,8 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from . import __version__, files
+from .codec import translated_memory_errors
 from .contest import PAPER_BUDGET, Cell, Contest, Result, Source, check_options, entrants
 from .errors import InrfitError, UnwritableOutput, UsageError, printable
+from .limits import Limits
 from .machine import limited_threads
 from .plan import Settings, again, identify, plan
 from .schema import finite
@@ -26,7 +28,8 @@ from .standings import standings
 SCHEMA = 1
 """Version of comparison.json."""
 
-FILE = "comparison.json"
+FILE, PICTURE = "comparison.json", "comparison.png"
+"""What a comparison's folder holds."""
 
 MOST_SEEDS = 1000
 
@@ -85,34 +88,35 @@ def prepare(
 
 
 def machine_of(contest: Contest) -> dict[str, Any]:
-    """What the seconds depend on: device, threads, versions."""
+    """What the seconds depend on: processor, device, threads, versions."""
     from .engine import choose_device
-    from .provenance import machine
+    from .provenance import machine, processor
 
     with limited_threads(contest.settings.threads):
-        return machine(choose_device(contest.settings.device))
+        return {"processor": processor(), **machine(choose_device(contest.settings.device))}
 
 
 def opened(folder: str | None, contest: Contest, force: bool = False) -> Comparison:
     """The comparison that ``folder`` holds the beginning of, or a new one; the folder is made if its parent is there.
 
-    Raises ``UsageError`` when it holds another comparison and not ``force``, ``UnwritableOutput`` when nothing can be
-    written there."""
+    Raises ``UsageError`` when it holds another comparison and not ``force``, ``UnwritableOutput`` when one of its files
+    cannot be written there."""
     comparison = Comparison(contest, machine_of(contest))
     if folder is None:
         return comparison
     path = os.path.join(folder, FILE)
     _make(folder)
-    files.check_target(path, force=True)
-    files.sweep(folder, FILE)
+    for name in (FILE, PICTURE):
+        files.check_target(os.path.join(folder, name), force=True)
+        files.sweep(folder, name)
     if force or not os.path.lexists(path):
         return comparison
+    found = _earlier(path, contest.settings.limits)
     try:
-        found = json.loads(files.read(path, contest.settings.limits))
         results = [Result.from_json(record) for record in found["results"]]
         same, recipes = found["key"] == comparison.key, dict(found["recipes"])
-    except (ValueError, KeyError, TypeError, AttributeError, InrfitError) as error:
-        raise UsageError(f"{printable(path)}: is no comparison (begin anew with --force)", "other-plan") from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise _foreign(path) from error
     if not same:
         now = {"inrfit": __version__, **contest.json(), "machine": comparison.machine}
         then = {"inrfit": found.get("inrfit"), **found.get("plan", {}), "machine": found.get("machine")}
@@ -136,11 +140,12 @@ def carry_out(comparison: Comparison, stop: Callable[[], bool], follower: Follow
     for number, cell, source, entrant in left:
         follower.begins(number, len(cells), cell)
         try:
-            if stage is None or (stage.source, stage.seed) != (source, cell.seed):
-                loaded = stage.planned if stage is not None and stage.source == source else None
-                stage = None  # before the next one is loaded: one signal at a time
-                stage = set_stage(contest, source, entrant, cell.seed, stop, loaded)
-            result = one_run(contest, stage, cell, entrant, stop, follower, comparison.recipes)
+            with translated_memory_errors():
+                if stage is None or (stage.source, stage.seed) != (source, cell.seed):
+                    loaded = stage.planned if stage is not None and stage.source == source else None
+                    stage = None  # before the next one is loaded: one signal at a time
+                    stage = set_stage(contest, source, entrant, cell.seed, stop, loaded)
+                result = one_run(contest, stage, cell, entrant, stop, follower, comparison.recipes)
         except UsageError:
             raise
         except KeyboardInterrupt:
@@ -175,6 +180,26 @@ def save(comparison: Comparison, folder: str, levels: Sequence[str] = ()) -> Non
     """Writes the record into ``folder``, complete or not at all."""
     text = json.dumps({"schema": SCHEMA} | finite(record(comparison, levels)), allow_nan=False, indent=1)
     files.write(os.path.join(folder, FILE), text.encode(), force=True)
+
+
+def _earlier(path: str, limits: Limits) -> dict[str, Any]:
+    """The record that an earlier call left. Raises ``UsageError`` for anything else."""
+    try:
+        found: dict[str, Any] = json.loads(files.read(path, limits))
+        schema = found["schema"]
+    except (ValueError, KeyError, TypeError, InrfitError) as error:
+        raise _foreign(path) from error
+    if schema != SCHEMA:
+        raise UsageError(
+            f"{printable(path)}: is a comparison of schema {printable(schema)}, and this inrfit goes on with schema "
+            f"{SCHEMA} only (begin anew with --force)",
+            "other-schema",
+        )
+    return found
+
+
+def _foreign(path: str) -> UsageError:
+    return UsageError(f"{printable(path)}: is no comparison (begin anew with --force)", "other-plan")
 
 
 def _finished(comparison: Comparison, cell: Cell) -> bool:

@@ -12,7 +12,7 @@
     ├── Diverged                 6  the fit has nothing better than a constant to show
     └── OutputClosed           141  stdout was closed by its reader
 
-Codes without an exception: 7 some of several sources failed, 130/143 interrupted.
+Codes without an exception: 7 some of several sources, or runs of a comparison, failed; 130/143 interrupted.
 """
 
 from __future__ import annotations

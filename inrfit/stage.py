@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 from . import codec, files
 from .contest import Cell, Contest, Entrant, Result, Source
 from .errors import Diverged, UnreadableFile
-from .machine import limited_threads
+from .machine import current, limited_threads, matmul_precision
 from .plan import Plan, Settings, again, plan
 
 if TYPE_CHECKING:
@@ -125,7 +125,8 @@ def warm_up(contest: Contest) -> None:
         device = choose_device(settings.device)
         with limited_threads(settings.threads), codec.translated_memory_errors(), contextlib.suppress(Diverged):
             spec, how = codec.choose(planned, device)
-            fit(planned.signal, spec, planned.sampler, how, planned.budget, device)
+            with matmul_precision(how.matmul_precision), current(device):
+                fit(planned.signal, spec, planned.sampler, how, planned.budget, device)
 
 
 def _recipe(recipes: Recipes, stage: Stage, planned: Plan) -> dict[str, str]:

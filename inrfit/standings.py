@@ -17,7 +17,8 @@ SHARES = (0.25, 0.5, 1.0)
 
 @dataclass(frozen=True)
 class Spread:
-    """Mean and sample standard deviation of ``n`` values; None where there are too few, or infinite ones."""
+    """Mean and sample standard deviation of ``n`` values; None where there are too few, or infinite ones: those of one
+    sign have their infinity as mean, those of both have none."""
 
     mean: float | None
     sd: float | None
@@ -26,7 +27,8 @@ class Spread:
 
 @dataclass(frozen=True)
 class Difference:
-    """Mean of ``n`` paired differences and the half-width of its 95 % confidence interval (Student's t)."""
+    """Mean of ``n`` paired differences and the half-width of its 95 % confidence interval (Student's t); None as in
+    ``Spread``."""
 
     mean: float | None
     ci95: float | None
@@ -144,8 +146,9 @@ def seconds_to(trace: Sequence[Point], level: float) -> float | None:
 def spread(values: Iterable[float]) -> Spread:
     """Of the values that are defined."""
     known = [value for value in values if not math.isnan(value)]
-    if not known or any(map(math.isinf, known)):
-        return Spread(math.inf if known and math.inf in known else None, None, len(known))
+    infinite = set(filter(math.isinf, known))
+    if not known or infinite:
+        return Spread(infinite.pop() if len(infinite) == 1 else None, None, len(known))
     return Spread(statistics.fmean(known), statistics.stdev(known) if len(known) > 1 else None, len(known))
 
 

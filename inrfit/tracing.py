@@ -22,6 +22,12 @@ from .signal import CHUNK, Signal
 MOMENTS = (0.01, 0.02, *(k / 24 for k in range(1, 24)))
 """Shares of the budget at whose passing the weights are copied; a quarter and a half are among them."""
 
+KEPT_SHARES = (0.25, 0.5)
+"""Those of MOMENTS that are copied whatever the field's size."""
+
+KEPT_BYTES = 1 << 29
+"""Most memory for the copies of one fit, but for those at KEPT_SHARES: of a large field fewer are kept."""
+
 JUDGED = 32_768
 """Fixed points that judge each copy: a third of a second for 5x256 on two cores."""
 
@@ -50,24 +56,38 @@ def jury(signal: Signal, device: torch.device) -> Jury:
     return Jury(signal, *judged_points(signal, JUDGED, device))
 
 
+def moments(most: int) -> tuple[float, ...]:
+    """At most ``most`` of MOMENTS, spread over all of them; those at KEPT_SHARES are always among them."""
+    if most >= len(MOMENTS):
+        return MOMENTS
+    rest = [share for share in MOMENTS if share not in KEPT_SHARES]
+    count = max(0, most - len(KEPT_SHARES))
+    return tuple(sorted((*KEPT_SHARES, *(rest[k * len(rest) // count] for k in range(count)))))
+
+
 class Watch:
     """Told every step of a fit, it copies the weights as each of MOMENTS is passed (1 MB and less than a millisecond
-    each for 5x256, which counts as the fit's time)."""
+    each for 5x256, which counts as the fit's time); fewer of them where the copies would not fit into KEPT_BYTES."""
 
     def __init__(self, started: float) -> None:
         """``started``: when the fit's clock did, by ``time.monotonic``."""
         self.started = started
         self.points, self.share = 0, 0.0
         self.kept: list[tuple[Point, Mapping[str, Tensor]]] = []
+        self._due = MOMENTS
         self._passed = 0
 
     def __call__(self, moment: Moment) -> None:
         self.points += moment.indices.shape[0]
         self.share = moment.progress
-        if self._passed == len(MOMENTS) or moment.progress < MOMENTS[self._passed]:
+        if self._passed == len(self._due) or moment.progress < self._due[self._passed]:
             return
-        self._passed = sum(share <= moment.progress for share in MOMENTS)
         weights = moment.weights()
+        if not self.kept:
+            self._due = moments(KEPT_BYTES // sum(weight.nbytes for weight in weights.values()))
+        self._passed = sum(share <= moment.progress for share in self._due)
+        if not self._passed:
+            return
         if moment.indices.is_cuda:  # the host runs ahead of the device
             torch.cuda.synchronize(moment.indices.device)
         seconds = time.monotonic() - self.started

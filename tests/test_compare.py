@@ -10,7 +10,7 @@ import pytest
 from conftest import picture
 from PIL import Image
 
-from inrfit import compare, stage
+from inrfit import compare, stage, tracing
 from inrfit.contest import Cell, Entrant, Point, Result, entrants
 from inrfit.errors import Diverged, RefusedInput, UnwritableOutput, UsageError
 from inrfit.plan import Settings
@@ -160,11 +160,72 @@ def test_another_plan_in_the_folder_is_refused(two, tmp_path):
     with pytest.raises(UsageError, match="of other settings"):
         compare.opened(folder, other)
     assert compare.opened(folder, other, force=True).results == {}
-    (tmp_path / "out" / compare.FILE).write_text("{}")
+    kept = tmp_path / "out" / compare.FILE
+    kept.write_text(json.dumps(json.loads(kept.read_text()) | {"schema": 2}))
+    with pytest.raises(UsageError, match="of schema 2, and this inrfit goes on with schema 1 only"):
+        compare.opened(folder, other)
+    kept.write_text("{}")
     with pytest.raises(UsageError, match="is no comparison"):
         compare.opened(folder, other)
     with pytest.raises(UnwritableOutput):
         compare.opened(str(tmp_path / "no" / "such"), other)
+
+
+def test_another_computer_does_not_go_on(two, tmp_path, monkeypatch):
+    from inrfit import provenance
+
+    folder = str(tmp_path / "out")
+    contest = compare.prepare(two[:1], "uniform", seeds=1, settings=SMALL)
+    ran(contest, folder=folder)
+    assert len(compare.opened(folder, contest).results) == 1
+    monkeypatch.setattr(provenance, "processor", lambda: "another model")
+    with pytest.raises(UsageError, match="of other machine"):
+        compare.opened(folder, contest)
+
+
+def test_a_picture_that_cannot_be_written_is_refused_beforehand(two, tmp_path):
+    (tmp_path / "out" / compare.PICTURE).mkdir(parents=True)
+    with pytest.raises(UnwritableOutput, match=r"comparison\.png: is a directory"):
+        compare.opened(str(tmp_path / "out"), compare.prepare(two[:1], "uniform", seeds=1, settings=SMALL))
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory")])
+@pytest.mark.parametrize("place", ["set_stage", "one_run"])
+def test_a_run_that_is_out_of_memory_fails_and_the_others_go_on(two, monkeypatch, place, error):
+    honest, calls = getattr(compare, place), []
+
+    def failing(*given):
+        calls.append(given)
+        if len(calls) == 1:
+            raise error
+        return honest(*given)
+
+    monkeypatch.setattr(compare, place, failing)
+    comparison, begun = ran(compare.prepare(two[:1], "uniform,nint", seeds=1, settings=SMALL))
+    assert len(begun) == 2
+    first, second = comparison.ordered()
+    assert (first.error["code"], first.error["reason"], second.ok) == (5, "memory", True)
+
+
+def test_the_warm_up_runs_in_the_precision_and_on_the_device_of_the_runs(two, monkeypatch):
+    import contextlib
+
+    import torch
+
+    from inrfit import fit
+
+    devices, seen = [], []
+
+    @contextlib.contextmanager
+    def current(device):
+        devices.append(device)
+        yield
+        devices.pop()
+
+    monkeypatch.setattr(stage, "current", current)
+    monkeypatch.setattr(fit, "fit", lambda *given: seen.append((*devices, torch.get_float32_matmul_precision())))
+    stage.warm_up(compare.prepare(two[:1], "uniform", settings=replace(SMALL, precision="medium")))
+    assert seen == [(torch.device("cpu"), "medium")]
 
 
 def test_a_source_that_changes_meanwhile_fails_its_runs(two):
@@ -253,6 +314,9 @@ def test_spreads_leave_out_the_undefined_and_say_infinite():
     assert spread([1.0, 3.0, math.nan]).mean == 2.0
     assert spread([1.0, 3.0]).sd == pytest.approx(math.sqrt(2))
     assert spread([1.0, math.inf]).mean == math.inf
+    assert spread([1.0, -math.inf]).mean == difference([1.0, -math.inf]).mean == -math.inf
+    assert spread([math.inf, 1.0, -math.inf]).mean is None
+    assert difference([math.inf, -math.inf]).mean is None
     assert spread([]).mean is None
 
 
@@ -284,6 +348,45 @@ def test_differences_are_paired_and_the_worst_source_is_named(two):
     (over,) = found.overall
     assert (over.difference.mean, over.worst_source, over.worst) == (0.75, "photo1.png", -0.5)
     assert standings(contest, results).tables[0].levels == (35.0,)
+
+
+def test_a_source_that_only_the_first_fits_exactly_is_the_worst(two):
+    contest = compare.prepare(two, "uniform,nint", seeds=1, settings=SMALL)
+    results = [
+        made_up(source, name, 0, 30.0) for source in ("photo0.png", "photo1.png") for name in ("uniform", "nint")
+    ]
+    results[2] = replace(results[2], quality={"psnr": None, "infinite": "psnr"})
+    (over,) = standings(contest, results).overall
+    assert (over.difference.mean, over.worst_source, over.worst) == (-math.inf, "photo1.png", -math.inf)
+
+
+def test_the_moments_thin_out_but_keep_a_quarter_and_a_half():
+    assert tracing.moments(25) == tracing.moments(1000) == tracing.MOMENTS
+    for most in range(25):
+        found = tracing.moments(most)
+        assert len(found) == max(2, most)
+        assert {0.25, 0.5} <= set(found) <= set(tracing.MOMENTS)
+        assert list(found) == sorted(set(found))
+
+
+def test_copies_of_a_large_field_stay_within_the_memory_for_them(monkeypatch):
+    import torch
+
+    from inrfit.run import Moment
+
+    def told(most):
+        monkeypatch.setattr(tracing, "KEPT_BYTES", most * 400)
+        watch = tracing.Watch(0.0)
+        for step in range(1, 201):
+            taught, weights = torch.zeros(3, dtype=torch.int64), {"w": torch.zeros(100)}
+            watch(Moment(step, 0.0, step / 200, taught, lambda kept=weights: kept, None))
+        assert watch.points == 600
+        return [point.share for point, _ in watch.kept]
+
+    assert told(0) == told(1) == [0.25, 0.5]
+    assert len(told(10)) == 10
+    assert {0.25, 0.5} <= set(told(10))
+    assert len(told(1000)) == len(tracing.MOMENTS)
 
 
 def test_levels_are_decibels_or_a_share():

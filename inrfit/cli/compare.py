@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..errors import InrfitError
+from ..errors import InrfitError, OutputClosed
 from ..interrupts import Stop, catching
 from .console import Console, FitProgress, out, quality_words
 from .encode import expand
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from ..compare import Comparison
     from ..contest import Cell, Contest, Result
     from ..run import Report
-
-PICTURE = "comparison.png"
 
 
 def compare(  # one option a line: long by nature
@@ -101,6 +99,7 @@ def compare(  # one option a line: long by nature
 
     Example: inrfit compare photo.png --samplers uniform,int,nint --budget 60s --seeds 3 -o comparison
     """
+    from ..codec import translated_memory_errors
     from ..compare import opened, prepare
     from ..machine import keep_compiled_code, keep_freed_memory, wait_politely
     from ..options import parse_pairs
@@ -119,19 +118,29 @@ def compare(  # one option a line: long by nature
     )  # fmt: skip
     with catching((signal.SIGINT, signal.SIGTERM, signal.SIGHUP)) as stop:
         try:
-            with stop.at_once():
-                paths = [path for source in sources for path in expand(source, console)]
-                comparison = opened(output, prepare(paths, samplers, archs, seeds, settings), force)
+            with translated_memory_errors():
+                with stop.at_once():
+                    paths = [path for source in sources for path in expand(source, console)]
+                    comparison = opened(output, prepare(paths, samplers, archs, seeds, settings), force)
+                run(comparison, output, levels, console, stop)
+                return conclude(comparison, output, levels, console, stop)
         except KeyboardInterrupt:
-            console.say("inrfit: interrupted before anything ran", level=-1)
-            return stop.code
+            return interrupted(console, stop)
+        except OutputClosed:
+            raise
         except InrfitError as error:
             if not as_json:
                 raise
             console.failed("", error)
             return error.exit_code
-        run(comparison, output, levels, console, stop)
-        return conclude(comparison, output, levels, console, stop)
+
+
+def interrupted(console: Console, stop: Stop) -> int:
+    """Says that nothing ran; the exit code."""
+    code, message = stop.code if stop() else 130, "interrupted before anything ran"
+    console.say(f"inrfit: {message}", level=-1)
+    console.result({"ok": False, "source": None, "error": {"code": code, "reason": "interrupted", "message": message}})
+    return code
 
 
 def run(comparison: Comparison, output: str | None, levels: tuple[str, ...], console: Console, stop: Stop) -> None:
@@ -193,34 +202,42 @@ def conclude(comparison: Comparison, output: str | None, levels: tuple[str, ...]
     from ..standings import standings
 
     results = comparison.ordered()
-    drawn = None
+    drawn: dict[str, Any] = {"plot": None}
     if output is not None and results:
         save(comparison, output, levels)
         drawn = draw(comparison, output, console)
     if console.as_json:
-        found = {"ok": not comparison.unfinished, "output": output, "plot": drawn, **record(comparison, levels)}
-        console.result(found)
+        ok = not comparison.unfinished and "error" not in drawn
+        console.result({"ok": ok, "output": output} | drawn | record(comparison, levels))
     elif results:
         out(shown(comparison.contest, standings(comparison.contest, results, levels)))
-    if stop():
+    if stop() and comparison.unfinished:
         kept = "; go on with the same command" if output is not None else ""
         console.say(f"inrfit: interrupted: {comparison.unfinished} of {comparison.runs} runs are left{kept}", level=-1)
         return stop.code
     if comparison.unfinished:
         console.say(f"inrfit: {comparison.unfinished} of {comparison.runs} runs failed", level=-1)
         return 7
-    return 0
+    return int(drawn["error"]["code"]) if "error" in drawn else 0
 
 
-def draw(comparison: Comparison, output: str, console: Console) -> str | None:
-    """Writes the picture beside the JSON and returns its name; without matplotlib says how to get it."""
+def draw(comparison: Comparison, output: str, console: Console) -> dict[str, Any]:
+    """Writes the picture beside the JSON, and returns what to add to the JSON object; without matplotlib says how to
+    get it. A failure is told, and is the ``error`` of the object, but costs nothing else."""
     from .. import files, plot
+    from ..codec import translated_memory_errors
+    from ..compare import PICTURE
 
+    path = os.path.join(output, PICTURE)
     try:
-        data = plot.png(comparison.contest, comparison.ordered())
+        with translated_memory_errors():
+            data = plot.png(comparison.contest, comparison.ordered())
+        files.write(path, data, force=True)
     except ImportError:
         console.say(f"inrfit: no {PICTURE}: matplotlib is not installed (pip install 'inrfit[plot]')")
-        return None
-    path = os.path.join(output, PICTURE)
-    files.write(path, data, force=True)
-    return path
+        return {"plot": None}
+    except InrfitError as error:
+        console.say(f"inrfit: error: {error}", level=-1)
+        failure = {"code": error.exit_code, "reason": error.reason, "message": str(error)}
+        return {"plot": None, "error": failure}
+    return {"plot": path}

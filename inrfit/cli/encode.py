@@ -427,6 +427,7 @@ def show_plan(job: Job, planned: Any, console: Console, force: bool, explain: bo
         "signal": dict(signal.meta),
         "samples": signal.n,
         "notes": list(signal.notes),
+        "sampler": planned.strategy,
         "field": spec.json(),
         "parameters": spec.parameters,
         "memory_bytes": memory,

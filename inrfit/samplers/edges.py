@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..signal import CHUNK
+from ..terms import LUMA
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -34,7 +35,6 @@ CANNY = (30 / 255, 40 / 255)
 plain 3x3 Sobel gradient of the unsmoothed picture (sigma 0 here), but OpenCV by its L1 norm, skimage by its L2 norm:
 they agree on upright edges; a slanted one must be up to 1.4 times as steep here."""
 
-LUMA = (0.299, 0.587, 0.114)
 MOST_HALVINGS = 6
 
 Picture = npt.NDArray[np.float32]

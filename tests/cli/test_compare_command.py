@@ -65,7 +65,7 @@ def test_json_on_stdout_and_in_the_folder_say_the_same(small, tmp_path, capsys):
     }  # fmt: skip
     assert set(result["trace"][0]) == {"seconds", "share", "step", "points", "quality"}
     assert kept["recipes"] == {"photo.png": {"siren": {"precision": "fp32", "engine": "explicit"}}}
-    assert {"torch", "device", "threads", "platform"} <= set(kept["machine"])
+    assert {"torch", "device", "threads", "platform", "processor"} <= set(kept["machine"])
 
 
 def test_the_same_command_goes_on_and_another_is_refused(small, tmp_path, capsys):
@@ -168,3 +168,69 @@ def test_json_says_why_nothing_ran(small, capsys):
     record = json.loads(capsys.readouterr().out)
     assert record["ok"] is False
     assert record["error"]["code"] == 2
+
+
+@pytest.mark.parametrize("at", ["warm_up", "keep"])
+def test_json_says_why_it_broke_off(small, tmp_path, monkeypatch, capsys, at):
+    from inrfit import compare as module
+    from inrfit.errors import NotEnoughMemory, UnwritableOutput
+
+    def full(*given):
+        raise UnwritableOutput("comparison.json: no space left on device", "enospc")
+
+    def starved(*given):
+        raise NotEnoughMemory("not enough memory", "memory")
+
+    monkeypatch.setattr(module, *{"warm_up": ("warm_up", starved), "keep": ("save", full)}[at])
+    code = {"warm_up": 5, "keep": 4}[at]
+    assert compare(small, "--seeds", "1", "--json", "-o", tmp_path / "out") == code
+    record = json.loads(capsys.readouterr().out)
+    assert (record["ok"], record["error"]["code"]) == (False, code)
+
+
+def test_an_unwritable_picture_costs_neither_the_table_nor_the_json(small, tmp_path, monkeypatch, capsys):
+    pytest.importorskip("matplotlib")
+    from inrfit import files
+    from inrfit.errors import UnwritableOutput
+
+    honest = files.write
+
+    def full(path, *rest, **more):
+        if str(path).endswith(".png"):
+            raise UnwritableOutput("comparison.png: no space left on device", "enospc")
+        return honest(path, *rest, **more)
+
+    monkeypatch.setattr(files, "write", full)
+    assert compare(small, "--seeds", "1", "-q", "-o", tmp_path / "out") == 4
+    out, err = capsys.readouterr()
+    assert "photo.png: PSNR in dB" in out
+    assert err == "inrfit: error: comparison.png: no space left on device\n"
+    assert json.loads((tmp_path / "out" / "comparison.json").read_text())["unfinished"] == 0
+    assert compare(small, "--seeds", "1", "--json", "-o", tmp_path / "out") == 4
+    record = json.loads(capsys.readouterr().out)
+    assert (record["ok"], record["plot"], record["error"]["reason"]) == (False, None, "enospc")
+    assert len(record["results"]) == 2
+
+
+def test_an_interrupt_after_the_last_run_changes_nothing(small, monkeypatch, capsys):
+    from inrfit import compare as module
+
+    honest = module.carry_out
+
+    def late(*given):
+        honest(*given)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(module, "carry_out", late)
+    assert compare(small, "--seeds", "1") == 0
+    out, err = capsys.readouterr()
+    assert "photo.png: PSNR in dB" in out
+    assert "are left" not in err
+
+
+def test_json_says_that_it_was_interrupted_before_anything_ran(small, monkeypatch, capsys):
+    from inrfit import compare as module
+
+    monkeypatch.setattr(module, "opened", lambda *given: os.kill(os.getpid(), signal.SIGINT))
+    assert compare(small, "--json") == 130
+    assert json.loads(capsys.readouterr().out)["error"]["reason"] == "interrupted"

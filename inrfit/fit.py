@@ -112,7 +112,7 @@ def teach(run: Run, best: Best) -> str:
         cycle_ended = clock.cycle != cycle
         if run.evaluation_due() or cycle_ended:
             found = run.evaluate()
-            astray = run.astray(found, cycle_error)
+            astray = run.guard.astray(found.error, cycle_error, clock.progress)
             _keep(best, found)
             if astray:
                 run.retreat(best)

@@ -13,6 +13,7 @@ from .clock import Clock
 from .engine import Engine
 from .fields import FieldSpec
 from .fields.field import Field
+from .guard import Guard
 from .learner import TEACHING_COST, Learner
 from .machine import matmul_precision
 from .modalities import MODALITIES
@@ -28,16 +29,6 @@ EVALUATED = 16_384
 
 EVALUATION_SHARE = 0.02
 """Largest share of the arithmetic spent on evaluations; the first and the last come on top."""
-
-EXPLODED = 4.0
-"""An error this many times the best one of the annealing cycle is a divergence, not noise."""
-
-HARMFUL_AFTER, HARMFUL = 0.05, 1.05
-"""Once a rate has had this share of the budget, an error this many times the best constant's means the same."""
-
-IDLE_AFTER, IDLE, MOST_IDLE = 0.15, 0.98, 4
-"""After this share an error still above this share of the constant's, and no longer falling, means that the rate
-teaches nothing; it is halved for that so often at most, for there are signals that cannot be learned."""
 
 KNOWN_STEPS = 8
 """Steps after which their length is known well enough to say how many there will be."""
@@ -146,16 +137,14 @@ class Run:
         self.learner = Learner(self.field, self.samples, draws, self.engine.precision)
         self.learner.tick = self.engine.tick = self._tick
         self.spent = Spent()
-        self.back_off = 1.0
+        self.guard = Guard(self.constant_error)
         self.notes: list[str] = []
         self.exact_from: int | None = None
         self._reported = -1.0
         self.first_step: float | None = None
         self._rate = 0.0
-        self._begun_at = self._retreated = 0.0
-        self._idle = 0
-        self._last_error = math.inf
-        self._expected: dict[tuple[int, bool], float] = {}
+        self._begun_at = 0.0
+        self._expected: dict[tuple[int, int], float] = {}
         self._selection: Selection | None = None
         self._points_at_selection = 0
 
@@ -237,7 +226,7 @@ class Run:
         begun = self.clock.now()
         if self.first_step is None:
             self.first_step = self.clock.seconds
-            self._begun_at = self._retreated = self.clock.progress if self.clock.timed else 0.0
+            self._begun_at = self.guard.since = self.clock.progress if self.clock.timed else 0.0
         trying = self.threads if not self.engine.compiling else None
         if trying is not None:
             trying.begin()
@@ -257,9 +246,9 @@ class Run:
         """Share of the peak rates for the next step; the rise begins with the first step, not with the clock."""
         clock = self.clock
         if not self.recipe.annealed:
-            return self.back_off
+            return self.guard.back_off
         if clock.finish is not None:
-            return self._rate * (1 - clock.finishing) * self.back_off * self.boost()
+            return self._rate * (1 - clock.finishing) * self.guard.back_off * self.boost()
         share, risen = clock.cycle_share, clock.cycle_share / self.recipe.warm_up + 0.05
         if clock.cycle == 0:
             begun = self._begun_at * (2.0**clock.cycles - 1)
@@ -267,16 +256,19 @@ class Run:
             rise = min(self.recipe.warm_up * self.expected_steps(), LONGEST_WARM_UP)
             risen = (clock.step + 1) / max(rise, 1.0)
         self._rate = self.recipe.factor(share, risen)
-        return self._rate * self.back_off * self.boost()
+        return self._rate * self.guard.back_off * self.boost()
 
     def boost(self) -> float:
-        """What the recipe adds to the rates for a fit, or an annealing cycle of it, as short or long as this one."""
-        return self.recipe.boost(self.expected_steps())
+        """What the recipe adds to the rates for a fit, or an annealing cycle of it, as short or long as this one. Steps
+        beside a compilation are slow, and would make a long fit look like a short one."""
+        found = self.recipe.boost(self.expected_steps())
+        return min(found, 1.0) if self.engine.compiling else found
 
     def expected_steps(self) -> float:
-        """Of the running annealing cycle: found at its start, and once more when the length of a step is known."""
+        """Of the running annealing cycle: found at its start, when the length of a step is known, and whenever twice as
+        many steps have been made."""
         clock = self.clock
-        known = (clock.cycle, clock.step >= KNOWN_STEPS)
+        known = (clock.cycle, clock.step.bit_length() if clock.step >= KNOWN_STEPS else 0)
         if known not in self._expected:
             self._expected[known] = clock.expected_steps * 2.0**clock.cycle / (2.0**clock.cycles - 1)
         return self._expected[known]
@@ -306,9 +298,7 @@ class Run:
     def retreat(self, best: Best) -> None:
         """The fit went astray: back to the best weights, with half the rate."""
         self.engine.load(best.weights)
-        self.back_off /= 2
-        self._last_error = math.inf
-        self._retreated = self.clock.progress
+        self.guard.retreat(self.clock.progress)
         self.notes.append(f"the fit went astray at {self.clock.progress:.0%} of the budget; the rate was halved")
 
     def shrink(self, best: Best) -> None:
@@ -326,18 +316,6 @@ class Run:
             self.engine.use(torch.float32)
             self.learner.precision = torch.float32
             self.exact_from = self.clock.step
-
-    def astray(self, found: Best, cycle_error: float) -> bool:
-        """Whether the error exploded, or a rate that has had its chance still teaches next to nothing."""
-        if not found.error <= EXPLODED * cycle_error:
-            return True
-        falling, self._last_error = found.error < self._last_error, found.error
-        had = self.clock.progress - self._retreated
-        if had >= HARMFUL_AFTER and found.error > HARMFUL * self.constant_error:
-            return True
-        idle = had >= IDLE_AFTER and found.error > IDLE * self.constant_error and not falling
-        self._idle += idle
-        return idle and self._idle <= MOST_IDLE
 
     def close(self) -> None:
         """Threads as before, and no knots between the objects: a folder of files must not pile up in memory."""

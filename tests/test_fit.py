@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import numpy as np
@@ -250,3 +251,21 @@ def test_points_without_weights_count_as_one_beside_weighted_ones():
     assert weights.tolist() == [1.0, 1.0, 0.5]
     assert _joined(weighted, bare)[1].tolist() == [0.5, 1.0, 1.0]
     assert _joined(bare, bare)[1] is None
+
+
+def test_rates_follow_the_steps_again_when_these_get_faster():
+    """The first steps are slow (code is loaded, or compiled beside them); a long fit must not take them for its pace."""
+    seconds = [0.0]
+    signal = image_signal()
+    spec = spec_for(signal)
+    made = dataclasses.replace(recipe.choose(spec, CPU, 128, "fp32"), adapt_threads=False)
+    clock = Clock(Budget(seconds=100.0), lambda: seconds[0], 0.0)
+    slow = Run(signal, spec, Uniform(), made, clock, CPU, 0, None, lambda: False)
+    boosts = []
+    for step in range(200):
+        clock.step_took(1.0 if step < 10 else 0.02)
+        seconds[0] += clock.step_seconds
+        boosts.append(slow.boost())
+    slow.close()
+    assert boosts[8] == 1.6
+    assert boosts[-1] == 0.8

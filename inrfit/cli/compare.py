@@ -11,7 +11,7 @@ import typer
 from ..errors import InrfitError, OutputClosed
 from ..interrupts import Stop, catching
 from .console import Console, FitProgress, out, quality_words
-from .encode import expand
+from .jobs import expand
 from .table import shown
 
 if TYPE_CHECKING:

@@ -12,6 +12,7 @@ from conftest import image_signal
 
 from inrfit import recipe
 from inrfit.budget import Budget
+from inrfit.clock import Clock
 from inrfit.errors import Diverged
 from inrfit.fields import FieldSpec
 from inrfit.fit import fit
@@ -254,7 +255,7 @@ def test_points_without_weights_count_as_one_beside_weighted_ones():
 
 
 def test_rates_follow_the_steps_again_when_these_get_faster():
-    """The first steps are slow (code is loaded, or compiled beside them); a long fit must not take them for its pace."""
+    """The first steps are slow (code is loaded, or compiled beside them): no pace for a long fit."""
     seconds = [0.0]
     signal = image_signal()
     spec = spec_for(signal)

@@ -42,7 +42,10 @@ def of_constant(source: Path, measure: str) -> float:
     signal = plan.plan(source.read_bytes(), source.name, Settings()).signal
     samples = signal.samples.astype(np.float64)
     error = float(samples.var(0).mean())
-    peak = signal.scale.high - signal.scale.low if measure == "psnr" else float(np.sqrt((samples**2).mean()))
+    floats = signal.modality == "audio" and signal.samples.dtype.kind == "f"  # their full scale is -1 to 1
+    full = 2.0 if floats else signal.scale.high - signal.scale.low
+    peak = full / (2 if signal.modality == "audio" else 1)  # of a sound: full scale (modalities/audio.py)
+    peak = peak if measure == "psnr" else float(np.sqrt((samples**2).mean()))
     return 10 * math.log10(peak**2 / error) if error else math.inf
 
 

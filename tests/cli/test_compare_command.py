@@ -127,14 +127,15 @@ def test_an_interrupt_keeps_the_finished_runs(small, tmp_path):
         "Following.reports = interrupt\n"
         "sys.exit(run(sys.argv[1:]))"
     )
-    words = [sys.executable, "-c", script, "compare", str(small), "--seeds", "1", "-o", str(tmp_path / "out"), *QUICK]
+    given = ["--seeds", "1", "--threads", "1", "-o", str(tmp_path / "out")]  # threads are part of what must be the same
+    words = [sys.executable, "-c", script, "compare", str(small), *given, *QUICK]
     found = subprocess.run(words, capture_output=True, text=True)
     assert found.returncode == 130, found.stderr
     assert "interrupted: 1 of 2 runs are left; go on with the same command" in found.stderr
     assert "uniform" in found.stdout
     results = json.loads((tmp_path / "out" / "comparison.json").read_text())["results"]
     assert [result["sampler"] for result in results] == ["uniform"]
-    assert compare(small, "--seeds", "1", "-o", tmp_path / "out") == 0
+    assert compare(small, *given) == 0
 
 
 @pytest.mark.parametrize(

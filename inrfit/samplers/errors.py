@@ -48,6 +48,13 @@ def rescore(learner: Learner, errors: Tensor, share: float) -> None:
         errors[pool] = magnitude(learner.residuals(pool))
 
 
+def note(learner: Learner) -> str:
+    """What the user should know about a long signal; nothing about a short one."""
+    if learner.n <= LONGEST_SORT:
+        return ""
+    return f"the largest errors are looked for in random pools of {LONGEST_SORT // 2:,} of the {learner.n:,} points"
+
+
 def candidates(learner: Learner, count: int) -> Tensor:
     """Where the ``count`` best points are looked for: everywhere; in a long signal, in a random pool."""
     import torch

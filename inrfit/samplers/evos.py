@@ -64,7 +64,7 @@ class Evos:
         grey = residual_map(learner, before.get("grey"), raster(learner) if self.coefficient else None)
         maps = {"errors": known} if grey is None else {"errors": known, "grey": grey}
         terms = () if grey is None else (self._term(grey),)
-        note = NO_RASTER if self.coefficient and grey is None else ""
+        note = NO_RASTER if self.coefficient and grey is None else errors.note(learner)
         last = float(before.get("fitness", -1.0))
         due = last < 0 or learner.progress >= last + FIRST_INTERVAL - (FIRST_INTERVAL - LAST_INTERVAL) * last
         teaching = self.scoring >= 1 and learner.batch == 0

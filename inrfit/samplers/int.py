@@ -62,7 +62,8 @@ class Int:
         indices = errors.hardest(learner, known, count)
         unseen = int((known[indices] >= errors.UNSEEN).sum())
         memory = {"errors": known, "step": torch.tensor(learner.step)}
-        return Selection(indices, memory=memory, origin={"error": count - unseen, "chance": unseen})
+        origin = {"error": count - unseen, "chance": unseen}
+        return Selection(indices, memory=memory, origin=origin, note=errors.note(learner))
 
     def _interval(self, progress: float) -> int:
         """Steps between two looks."""

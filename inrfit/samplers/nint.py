@@ -121,4 +121,5 @@ def mixture(
         "error": int(by_error.shape[0]) - unseen,
         "chance": int(by_chance.shape[0]) + unseen,
     }
-    return Selection(torch.cat([taken, by_chance]), memory={**memory, **deck}, origin=origin)
+    found = torch.cat([taken, by_chance])
+    return Selection(found, memory={**memory, **deck}, origin=origin, note=errors.note(learner))

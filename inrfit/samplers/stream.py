@@ -70,7 +70,9 @@ class Stream:
             order = dealt(learner, count, batch)
             chosen, weights = chosen[order], None if weights is None else weights[order]
         by_error = round(self.hard * count) if "errors" in memory else 0
-        return Selection(chosen, weights, memory, {"error": by_error, "chance": count - by_error}, dealt=several)
+        origin = {"error": by_error, "chance": count - by_error}
+        note = f"{learner.n:,} points are mapped in blocks of {side} a side" if side > 1 else ""
+        return Selection(chosen, weights, memory, origin, dealt=several, note=note)
 
     def odds(self, memory: Mapping[str, Tensor], count: int) -> Tensor:
         """How likely each place of the walk is drawn, about 1 on average."""

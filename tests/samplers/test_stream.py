@@ -105,6 +105,7 @@ def test_long_signals_are_mapped_in_cells(shape, monkeypatch):
         assert previous.indices.unique().shape[0] == previous.indices.shape[0]
         assert 0 <= int(previous.indices.min()) <= int(previous.indices.max()) < signal.n
         of.taught[:] = [(batch, torch.rand(batch.shape[0], 3)) for batch in previous.indices.split(16)]
+    assert f"blocks of {side}" in previous.note
     cells = previous.memory["order"].long()
     assert cells.shape[0] <= 200
     assert torch.equal(stream.cells_of(of, stream.within(of, cells, side), side), cells)

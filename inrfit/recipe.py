@@ -128,6 +128,7 @@ def choose(
     cuda = device.type == "cuda"
     if cuda and engine == "compiled":
         raise UsageError("--engine compiled: only on the CPU (on CUDA use graph)", "option")
+    theirs = [name for name, given in (("batch", batch), ("precision", precision)) if given == "auto"]
     if regime == "paper":
         batch, precision = "selection" if batch == "auto" else batch, "fp32" if precision == "auto" else precision
     arithmetic, told, reason = ("", "", "") if precision != "auto" else choose_precision(spec, device, budget)
@@ -136,26 +137,30 @@ def choose(
     points = 0 if points == "selection" else int(points)
     dtype = torch.bfloat16 if arithmetic == "bf16" else torch.float32
     steps = pick("engine", engine, *choose_engine(spec, device, budget, dtype, points))
+    adapt = pick("adapt_threads", None if threads is None else False, not cuda and budget.seconds is not None, ADAPTED)
     if regime == "paper":
         pick("adam_rate", rate, None, "the papers'")
-        why |= dict.fromkeys(("muon_rate", "warm_up", "boosted", "annealed", "second_beta"), "the papers'")
-        why["adapt_threads"] = ADAPTED if threads is None else "asked for"
-        adapt = threads is None and not cuda and budget.seconds is not None
-        return Recipe(
-            points, arithmetic, rate or PAPER_RATE, 0.0, 0.0, steps, adapt, boosted=False, annealed=False,
-            second_beta=PAPER_SECOND_BETA, reasons=why,
-        )  # fmt: skip
+        why |= dict.fromkeys(theirs, "the papers'")
+        return _of_the_papers(points, arithmetic, rate or PAPER_RATE, steps, adapt, why)
     scale = 1.0 if rate is None else rate / ADAM_RATE
     muon = CUDA_MUON_RATE if cuda else MUON_RATE
     pick("adam_rate", rate, None, "safe within a factor of four (tests/bench/recipe.py)")
     pick("muon_rate", rate, None, "Muon on the hidden matrices, Adam on the rest (tests/bench/optimisers.py)")
-    adapt = pick("adapt_threads", None if threads is None else False, not cuda and budget.seconds is not None, ADAPTED)
     pick("boosted", rate, None, "rates follow the number of steps the budget has room for: short fits need larger ones")
-    why |= {"warm_up": "a first choice that was not varied", "annealed": "a fit cut by its budget is a finished fit"}
-    why["second_beta"] = "the mean square of the gradients follows them faster than with torch's 0.999"
+    why |= dict.fromkeys(("warm_up", "second_beta"), "a first choice that was not varied")
+    why["annealed"] = "a fit cut by its budget is a finished fit"
     return Recipe(
         points, arithmetic, ADAM_RATE * scale, muon * scale, WARM_UP, steps, adapt, rate is None and not cuda,
         probe=told, reasons=why,
+    )  # fmt: skip
+
+
+def _of_the_papers(batch: int, precision: str, rate: float, engine: str, adapt: bool, why: dict[str, str]) -> Recipe:
+    """Adam as torch has it, at a constant rate."""
+    reasons = why | dict.fromkeys(("muon_rate", "warm_up", "boosted", "annealed", "second_beta"), "the papers'")
+    return Recipe(
+        batch, precision, rate, 0.0, 0.0, engine, adapt, boosted=False, annealed=False, second_beta=PAPER_SECOND_BETA,
+        reasons=reasons,
     )  # fmt: skip
 
 

@@ -362,6 +362,8 @@ def test_the_papers_regime_is_adam_at_a_constant_rate_one_step_a_selection():
     spec = FieldSpec("siren", 2, 3, 64, 5, {})
     made = recipe.choose(spec, CPU, budget=Budget(steps=50), regime="paper")
     assert (made.batch, made.precision, made.adam_rate, made.muon_rate) == (0, "fp32", 1e-4, 0.0)
+    assert made.reasons["batch"] == made.reasons["precision"] == "the papers'"
+    assert recipe.choose(spec, CPU, 64, regime="paper").reasons["batch"] == "asked for"
     seen = []
     fit(image_signal(), spec, Full(), made, Budget(steps=3), CPU, watch=seen.append)
     assert [moment.indices.shape[0] for moment in seen] == [image_signal().n] * 3

@@ -43,8 +43,8 @@ class Optimiser:
         self.adam = [name for name in weights if name not in muon]
         self.sizes = [self.weights[name].numel() for name in self.adam]
         device = next(iter(self.weights.values())).device
-        each = [rates[name] * adam_rate for name in self.adam for _ in range(self.weights[name].numel())]
-        self.adam_rates = torch.tensor(each, device=device)
+        each = torch.tensor([rates[name] * adam_rate for name in self.adam], device=device)
+        self.adam_rates = each.repeat_interleave(torch.tensor(self.sizes, dtype=torch.int64, device=device))
         self.momentum = {name: torch.zeros_like(self.weights[name]) for name in self.muon}
         self.mean, self.square = torch.zeros_like(self.adam_rates), torch.zeros_like(self.adam_rates)
         self.steps = torch.zeros((), device=device)

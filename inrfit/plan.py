@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from . import budget as budgets
@@ -35,8 +35,8 @@ class Settings:
 
     sampler: str = "auto"
     arch: str = "siren"
-    width: int = 256
-    depth: int = 5
+    width: int | None = None
+    depth: int | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     budget: str | Budget | tuple[str, ...] = ()
     target: str | float | None = None
@@ -63,8 +63,10 @@ class Settings:
             _choose("type", self.type, MODALITIES)
         if self.verify is not None:
             _choose("verify", self.verify, ("full", "sample"))
-        _within("width", self.width, 1, MAX_WIDTH)
-        _within("depth", self.depth, 1, MAX_DEPTH)
+        if self.width is not None:
+            _within("width", self.width, 1, MAX_WIDTH)
+        if self.depth is not None:
+            _within("depth", self.depth, 1, MAX_DEPTH)
         if self.batch not in ("auto", "selection"):
             _within("batch", _whole("batch", self.batch), 1, 1 << 24)
         if self.lr is not None:
@@ -175,16 +177,26 @@ def _built(settings: Settings, modality: Modality) -> tuple[Any, Any, Any]:
 
 
 def _spec(settings: Settings, architecture: Any, signal: Signal) -> FieldSpec:
-    """The field's sizes, and the options of the architecture that were asked for."""
-    chosen = sorted(f for f in settings.options if hasattr(architecture, f))
+    """The field's sizes, and the options of the architecture that were asked for or follow from the signal's size."""
+    if architecture.RASTER and signal.grid is None:
+        others = ", ".join(name for name, known in FIELDS.items() if not known.RASTER)
+        raise UsageError(
+            f"--arch {settings.arch} knows the cells of a raster, and a signal of kind {signal.modality} has none; "
+            f"choose from {others}",
+            "option",
+        )
+    names = {f.name for f in fields(architecture)}
+    chosen = sorted(names & set(settings.options))
     spec = FieldSpec(
         settings.arch,
         signal.dimensions,
         signal.channels,
-        settings.width,
-        settings.depth,
+        settings.width or architecture.WIDTH,
+        settings.depth or architecture.DEPTH,
         {key: getattr(architecture, key) for key in chosen},
     )
+    shape = None if signal.grid is None else signal.grid.shape
+    spec = spec.settings.sized(spec, shape, None)
     if spec.parameters > MAX_PARAMETERS:
         raise UsageError(f"{spec.parameters:,} parameters: at most {MAX_PARAMETERS:,} are supported", "option")
     return spec

@@ -22,22 +22,13 @@ from .fields import Differentiated, FieldSpec
 from .modalities import audio, shape
 from .optim import BETAS
 from .signal import Signal
-
-BATCH = 4096
-"""Best in seconds of 2,048, 4,096 and 8,192 (docs/benchmarks.md)."""
-
-ADAM_RATE = 5e-4
-MUON_RATE = 1.2e-3
-"""Between 1e-3 (better in long fits of hard pictures) and 1.5e-3 (better in short ones); 3e-3 loses 2 dB on kodim05."""
+from .tuning import MUON_RATE, TUNINGS
 
 CUDA_BATCH = 16_896
 """132 tiles of 128 points: one for every multiprocessor of an H100. Not measured yet."""
 
 CUDA_MUON_RATE = 1.5e-3
 """The best at batches of 8,192 and 16,384 in the first experiments. Not measured yet."""
-
-PAPER_RATE = 1e-4
-"""Adam's constant rate in the released code of NINT and EVOS (no Muon, no warm-up, no annealing)."""
 
 PAPER_SECOND_BETA = 0.999
 """Their Adam is torch's own."""
@@ -117,6 +108,7 @@ def choose(
 ) -> Recipe:
     """The recipe for ``budget``, or the papers' (``regime`` "paper"); ``batch``, ``precision``, ``rate`` (a factor-free
     Adam rate; Muon's follows in proportion), ``engine`` and ``threads`` override it."""
+    tuned = TUNINGS[spec.architecture]
     why: dict[str, str] = {}
 
     def pick(name: str, given: Any, found: Any, reason: str) -> Any:
@@ -133,7 +125,7 @@ def choose(
         batch, precision = "selection" if batch == "auto" else batch, "fp32" if precision == "auto" else precision
     arithmetic, told, reason = ("", "", "") if precision != "auto" else choose_precision(spec, device, budget)
     arithmetic = pick("precision", precision, arithmetic, reason)
-    points = pick("batch", batch, CUDA_BATCH if cuda else BATCH, "best in seconds (tests/bench/recipe.py)")
+    points = pick("batch", batch, CUDA_BATCH if cuda else tuned.batch, "best in seconds (tests/bench/recipe.py)")
     points = 0 if points == "selection" else int(points)
     dtype = torch.bfloat16 if arithmetic == "bf16" else torch.float32
     steps = pick("engine", engine, *choose_engine(spec, device, budget, dtype, points))
@@ -141,16 +133,17 @@ def choose(
     if regime == "paper":
         pick("adam_rate", rate, None, "the papers'")
         why |= dict.fromkeys(theirs, "the papers'")
-        return _of_the_papers(points, arithmetic, rate or PAPER_RATE, steps, adapt, why)
-    scale = 1.0 if rate is None else rate / ADAM_RATE
-    muon = CUDA_MUON_RATE if cuda else MUON_RATE
-    pick("adam_rate", rate, None, "safe within a factor of four (tests/bench/recipe.py)")
+        return _of_the_papers(points, arithmetic, rate or tuned.paper_rate, steps, adapt, why)
+    scale = 1.0 if rate is None else rate / tuned.adam_rate
+    muon = tuned.muon_rate * (CUDA_MUON_RATE / MUON_RATE if cuda else 1.0)
+    pick("adam_rate", rate, None, tuned.source)
     pick("muon_rate", rate, None, "Muon on the hidden matrices, Adam on the rest (tests/bench/optimisers.py)")
     pick("boosted", rate, None, "rates follow the number of steps the budget has room for: short fits need larger ones")
     why |= dict.fromkeys(("warm_up", "second_beta"), "a first choice that was not varied")
     why["annealed"] = "a fit cut by its budget is a finished fit"
     return Recipe(
-        points, arithmetic, ADAM_RATE * scale, muon * scale, WARM_UP, steps, adapt, rate is None and not cuda,
+        points, arithmetic, tuned.adam_rate * scale, muon * scale, WARM_UP, steps, adapt,
+        rate is None and not cuda and tuned.boosted,
         probe=told, reasons=why,
     )  # fmt: skip
 

@@ -60,8 +60,10 @@ def compare(  # one option a line: long by nature
             help="Qualities the time to which is told: 30dB,35dB, or IoU 0.98 (shapes). Default: where the first ends."
         ),
     ] = None,
-    width: Annotated[int, typer.Option(help="Units per hidden layer.")] = 256,
-    depth: Annotated[int, typer.Option(help="Hidden layers.")] = 5,
+    width: Annotated[
+        int | None, typer.Option(help="Units per hidden layer. Default: the architecture's (siren: 256).")
+    ] = None,
+    depth: Annotated[int | None, typer.Option(help="Hidden layers. Default: the architecture's (siren: 5).")] = None,
     option: Annotated[
         list[str] | None,
         typer.Option("-O", help="key=value: a setting for all that know it; repeatable."),

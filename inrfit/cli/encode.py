@@ -46,8 +46,10 @@ def encode(  # one option a line: long by nature
         ),
     ] = "auto",
     arch: Annotated[str, typer.Option(help="Architecture: siren.")] = "siren",
-    width: Annotated[int, typer.Option(help="Units per hidden layer.")] = 256,
-    depth: Annotated[int, typer.Option(help="Hidden layers.")] = 5,
+    width: Annotated[
+        int | None, typer.Option(help="Units per hidden layer. Default: the architecture's (siren: 256).")
+    ] = None,
+    depth: Annotated[int | None, typer.Option(help="Hidden layers. Default: the architecture's (siren: 5).")] = None,
     option: Annotated[
         list[str] | None,
         typer.Option("-O", help="key=value: a setting of the sampler, architecture or modality; repeatable."),

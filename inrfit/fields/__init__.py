@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from math import prod
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 from ..options import from_mapping
 from .siren import Siren
@@ -18,20 +18,39 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-FIELDS: dict[str, type[Architecture]] = {"siren": Siren}
+    from ..signal import Grid
+
+FIELDS: dict[str, type[Architecture]] = {
+    "siren": Siren,
+}
 
 MAX_WIDTH, MAX_DEPTH, MAX_PARAMETERS = 8192, 64, 100_000_000
 
 
 @runtime_checkable
 class Architecture(Protocol):
-    """What an architecture must offer. ``spec`` gives the sizes, ``self`` the settings."""
+    """What an architecture must offer. ``spec`` gives the sizes, ``self`` the settings.
+
+    ``WIDTH`` and ``DEPTH`` are its usual sizes; ``RASTER`` says that it knows only the cells of one raster, so that a
+    signal without one (a shape) has no such field."""
+
+    WIDTH: ClassVar[int]
+    DEPTH: ClassVar[int]
+    RASTER: ClassVar[bool]
+
+    def sized(self, spec: FieldSpec, shape: tuple[int, ...] | None, parameters: int | None) -> FieldSpec:
+        """``spec`` made to measure for a signal on a grid of ``shape`` (None: points), with options that follow from
+        it; with at most ``parameters`` weights, if told, and as few less as the architecture can. Raises ``UsageError``
+        where that is too few. No torch."""
 
     def shapes(self, spec: FieldSpec) -> dict[str, tuple[int, ...]]:
         """Name and shape of every weight tensor, in the order they are stored."""
 
     def macs(self, spec: FieldSpec) -> int:
-        """Multiply-accumulates per sample of one forward pass."""
+        """Multiply-accumulates per sample of one forward pass; of what is shared on a grid, a sample's part."""
+
+    def sines(self, spec: FieldSpec) -> int:
+        """Sines, cosines and exponentials per sample of one forward pass, counted likewise."""
 
     def initial(self, spec: FieldSpec, generator: torch.Generator, mean: Tensor) -> dict[str, Tensor]:
         """Fresh float32 weights on the CPU, drawn from ``generator`` alone, for values around ``mean`` (c,)."""
@@ -66,6 +85,15 @@ class Differentiated(Protocol):
         derivatives of further loss terms with respect to the residuals."""
 
 
+@runtime_checkable
+class Rastered(Protocol):
+    """What an architecture may offer besides: a whole raster at less than the price of its points."""
+
+    def on_grid(self, weights: Mapping[str, Tensor], grid: Grid, start: int, stop: int) -> Tensor:
+        """Values (stop - start, c), float32, on the weights' device, of the cells start..stop (flat, row-major) of
+        ``grid``, in memory that the length of the piece bounds; equal to ``forward`` there to rounding."""
+
+
 @dataclass(frozen=True)
 class FieldSpec:
     """Everything that determines a field but its weights: JSON, and checked without torch."""
@@ -96,6 +124,11 @@ class FieldSpec:
     def macs(self) -> int:
         """Multiply-accumulates per sample."""
         return self.settings.macs(self)
+
+    @property
+    def sines(self) -> int:
+        """Sines, cosines and exponentials per sample."""
+        return self.settings.sines(self)
 
     def json(self) -> dict[str, Any]:
         """As plain JSON values."""

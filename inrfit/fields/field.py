@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from ..signal import CHUNK, Grid
-from . import FieldSpec
+from . import FieldSpec, Rastered
 
 
 class Field(nn.Module):
@@ -48,6 +48,8 @@ class Field(nn.Module):
     @torch.no_grad()
     def on_grid(self, grid: Grid, start: int, stop: int) -> Float[Tensor, "n c"]:
         """Values of the cells start..stop (flat, row-major) of ``grid``, on the CPU, in chunks, float32."""
+        if isinstance(self.architecture, Rastered):
+            return self.architecture.on_grid(self.weights, grid, start, stop).cpu()
         values = torch.empty(stop - start, self.spec.outputs)
         # A quarter of a chunk is what a CPU's caches hold; a CUDA device wants long ones.
         step = CHUNK if self.device.type == "cuda" else CHUNK // 4

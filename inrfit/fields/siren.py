@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from ..options import setting
+from .sizing import widest
 
 if TYPE_CHECKING:
     import torch
@@ -25,10 +26,17 @@ class Siren:
     times that of the paper's, which is the same optimisation. ``first_omega`` sets the band of the first layer:
     the highest frequency it starts with, in radians per unit of a coordinate axis that runs from -1 to 1."""
 
-    FOLDED = frozenset({"omega", "first_omega"})  # only the first weights depend on these
+    WIDTH: ClassVar[int] = 256
+    DEPTH: ClassVar[int] = 5
+    RASTER: ClassVar[bool] = False
+    FOLDED: ClassVar[frozenset[str]] = frozenset({"omega", "first_omega"})  # only the first weights depend on these
 
     omega: float = setting(30.0, "frequency factor of the hidden layers", 1e-3, 1e4)
     first_omega: float = setting(30.0, "frequency factor of the first layer (radians per unit)", 1e-3, 1e6)
+
+    def sized(self, spec: FieldSpec, shape: tuple[int, ...] | None, parameters: int | None) -> FieldSpec:
+        """The widest that fits."""
+        return spec if parameters is None else widest(spec, parameters)
 
     def shapes(self, spec: FieldSpec) -> dict[str, tuple[int, ...]]:
         """Weights are (out, in) per layer; the equal hidden layers are stacked in one tensor."""
@@ -45,6 +53,10 @@ class Siren:
     def macs(self, spec: FieldSpec) -> int:
         """One multiply-accumulate per weight of a matrix; sines and biases are not counted."""
         return spec.width * (spec.inputs + (spec.depth - 1) * spec.width + spec.outputs)
+
+    def sines(self, spec: FieldSpec) -> int:
+        """One per unit."""
+        return spec.width * spec.depth
 
     def initial(self, spec: FieldSpec, generator: torch.Generator, mean: Tensor) -> dict[str, Tensor]:
         """The paper's ranges times omega: first layer U(+-omega_0/d), hidden U(+-sqrt(6/h)), last U(+-sqrt(6/h)/omega);

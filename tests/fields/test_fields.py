@@ -9,15 +9,19 @@ from conftest import image_signal
 
 from inrfit import recipe
 from inrfit.budget import Budget
+from inrfit.errors import UsageError
 from inrfit.fields import FIELDS, FieldSpec
 from inrfit.fields.field import Field
 from inrfit.fit import fit
 from inrfit.samplers import Uniform
 from inrfit.signal import Grid, Signal
 
+RASTERS = {1: (35,), 2: (5, 7), 3: (3, 4, 5)}
+
 
 def make(name, inputs=2, outputs=3, width=16, depth=3, seed=0):
-    spec = FieldSpec(name, inputs, outputs, width, depth, {})
+    plain = FieldSpec(name, inputs, outputs, width, depth, {})
+    spec = plain.settings.sized(plain, RASTERS[inputs], None)
     weights = spec.settings.initial(spec, torch.Generator().manual_seed(seed), torch.zeros(outputs))
     return Field(spec, weights)
 
@@ -36,6 +40,21 @@ def test_shapes_and_counts_are_those_of_the_tensors(name, depth):
     field = make(name, depth=depth)
     assert {key: tuple(w.shape) for key, w in field.weights.items()} == field.spec.shapes
     assert sum(w.numel() for w in field.parameters()) == field.spec.parameters
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_as_many_parameters_as_asked_for_and_no_more(name):
+    for asked in (2_000, 20_000, 200_000):
+        settings = make(name).spec.settings
+        spec = settings.sized(FieldSpec(name, 2, 3, settings.WIDTH, settings.DEPTH, {}), (96, 64), asked)
+        assert 0.8 * asked < spec.parameters <= asked
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_too_few_parameters_are_refused(name):
+    settings = make(name).spec.settings
+    with pytest.raises(UsageError):
+        settings.sized(FieldSpec(name, 2, 3, settings.WIDTH, settings.DEPTH, {}), (96, 64), 5)
 
 
 @pytest.mark.parametrize("name", FIELDS)

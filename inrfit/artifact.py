@@ -282,11 +282,12 @@ def _spec(given: Mapping[str, Any], modality: str, meta: Mapping[str, Any]) -> F
 
 def _weights(data: bytes, spec: FieldSpec, store: str) -> dict[str, npt.NDArray[np.float32]]:
     """The tensors of a container that was checked, as float32, all finite, in the order of ``spec.shapes``."""
-    from safetensors import SafetensorError, deserialize
+    import safetensors
 
+    deserialize: Any = safetensors.deserialize
     try:
         found = {name: tensor["data"] for name, tensor in deserialize(data)}
-    except SafetensorError as error:  # stricter than our own check: believed
+    except safetensors.SafetensorError as error:  # stricter than our own check: believed
         raise UnreadableFile(f"damaged: {error}", "safetensors") from None
     weights = {name: storage.unpacked(found.pop(name), shape, store) for name, shape in spec.shapes.items()}
     for name, weight in weights.items():

@@ -11,8 +11,8 @@ from . import options
 from .errors import UsageError
 from .fields import FIELDS
 from .modalities import MODALITIES, Modality
-from .plan import Settings
 from .samplers import SAMPLERS
+from .settings import Settings
 
 PAPER_BUDGET = "5000it"
 """Iterations of the papers' image experiments."""

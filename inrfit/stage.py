@@ -13,7 +13,8 @@ from . import codec, files
 from .contest import Cell, Contest, Entrant, Result, Source
 from .errors import Diverged, UnreadableFile
 from .machine import current, limited_threads, matmul_precision
-from .plan import Plan, Settings, again, plan
+from .plan import Plan, again, plan
+from .settings import Settings
 
 if TYPE_CHECKING:
     import torch
@@ -133,7 +134,7 @@ def _recipe(recipes: Recipes, stage: Stage, planned: Plan) -> dict[str, str]:
     """Precision and engine of all runs on this source with this architecture: chosen by the first. Compiling goes on in
     the background and is kept, so later runs would gain by it: only on request."""
     known = recipes.setdefault(stage.source.name, {})
-    arch, settings = planned.settings.arch, planned.settings
+    arch, settings = planned.spec.architecture, planned.settings
     if arch not in known:
         with limited_threads(settings.threads):
             _, how = codec.choose(planned, stage.device)

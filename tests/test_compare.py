@@ -13,7 +13,7 @@ from PIL import Image
 from inrfit import compare, stage, tracing
 from inrfit.contest import Cell, Entrant, Point, Result, entrants
 from inrfit.errors import Diverged, RefusedInput, UnwritableOutput, UsageError
-from inrfit.plan import Settings
+from inrfit.settings import Settings
 from inrfit.standings import difference, interpolate, parse_levels, seconds_to, spread, standings
 
 SMALL = Settings(width=16, depth=2, budget="24it", device="cpu")

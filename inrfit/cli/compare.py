@@ -105,7 +105,7 @@ def compare(  # one option a line: long by nature
     from ..compare import opened, prepare
     from ..machine import keep_compiled_code, keep_freed_memory, wait_politely
     from ..options import parse_pairs
-    from ..plan import Settings
+    from ..settings import Settings
     from ..standings import parse_levels
 
     keep_freed_memory()

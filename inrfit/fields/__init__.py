@@ -94,6 +94,14 @@ class Rastered(Protocol):
         ``grid``, in memory that the length of the piece bounds; equal to ``forward`` there to rounding."""
 
 
+@runtime_checkable
+class Holding(Protocol):
+    """What an architecture may offer besides: the memory of a step, where it is not that of a plain perceptron."""
+
+    def held(self, spec: FieldSpec) -> tuple[int, int]:
+        """Floats held for every point while a step is differentiated, and the most points held at once. No torch."""
+
+
 @dataclass(frozen=True)
 class FieldSpec:
     """Everything that determines a field but its weights: JSON, and checked without torch."""

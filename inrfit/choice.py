@@ -95,18 +95,20 @@ def sized(spec: FieldSpec, settings: Settings, signal: Signal, known: Mapping[st
         return spec.settings.sized(spec, shape, None if settings.params is None else count("params", settings.params))
     limit, kind = count("bytes", settings.bytes), store(settings)
     size = storage.STORES[kind].size
-    room = limit - header_bytes(spec, kind, signal, known)
-    while room >= size and (found := _attempt(spec, shape, room // size)) is not None:
+    least = smallest(spec, shape)
+    if (needed := file_bytes(least, kind, signal, known)) > limit:
+        raise UsageError(
+            f"--bytes {settings.bytes}: the smallest {spec.architecture} for this file ({least.parameters:,} "
+            f"parameters) takes up to {needed:,} bytes with its header",
+            "option",
+        )
+    room = limit - header_bytes(least, kind, signal, known)
+    while (found := _attempt(spec, shape, room // size)) is not None:
         excess = file_bytes(found, kind, signal, known) - limit
         if excess <= 0:
             return found
         room -= excess
-    least = smallest(spec, shape)
-    raise UsageError(
-        f"--bytes {settings.bytes}: the smallest {spec.architecture} for this file, {least.parameters:,} parameters, "
-        f"takes up to {file_bytes(least, kind, signal, known):,} bytes with its header",
-        "option",
-    )
+    return least
 
 
 def header_bytes(spec: FieldSpec, kind: str, signal: Signal, known: Mapping[str, Any]) -> int:

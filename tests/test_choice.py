@@ -208,11 +208,11 @@ def test_what_is_reserved_for_the_header_holds_for_every_modality(modality, tmp_
             "2 8 4",
         )
         source.write_text("\n".join([*corners, *(f"f {face}" for face in faces)]) + "\n")
-    artifact = inrfit.encode(source, rate=rate, bytes="8kB", budget=("60s", "100it"), batch=512, device="cpu")
-    weights = 2 * artifact.spec.parameters
-    assert artifact.stored_bytes - weights < 8000 - weights
-    free = choice.UNKNOWN - (8000 - weights) + (artifact.stored_bytes - weights)
-    assert free < choice.UNKNOWN - 800  # room for remarks
+    limits = ("60s", "100it")
+    verify = "sample" if modality == "shape" else None  # measuring a mesh whole takes seconds
+    artifact = inrfit.encode(source, rate=rate, bytes="8kB", budget=limits, batch=512, device="cpu", verify=verify)
+    assert artifact.stored_bytes < 8000 - 500  # the rest is room for remarks
+    assert artifact.provenance["spent"]["steps"] == 100
 
 
 def test_too_few_bytes_are_refused_with_the_least_that_would_do():

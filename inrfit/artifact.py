@@ -95,9 +95,9 @@ _SIZES: Mapping[str, Callable[[Mapping[str, Any]], tuple[int, int]]] = {
 class Artifact:
     """A field as a file.
 
-    ``weights`` are float32, by the names of ``spec.shapes``, and rounded to ``store`` (fp32, fp16, bf16) when they are
-    written; ``meta`` is all that is needed to write the source's kind of file; ``quality`` was measured on these very
-    weights, null where undefined."""
+    ``weights`` are float32, by the names of ``spec.shapes``, and but for ``spec.exact`` rounded to ``store`` (fp32,
+    fp16, bf16) when they are written; ``meta`` is all that is needed to write the source's kind of file; ``quality``
+    was measured on the weights as stored, null where undefined."""
 
     spec: FieldSpec
     weights: Mapping[str, npt.NDArray[np.float32]]
@@ -114,7 +114,7 @@ class Artifact:
         outside = header.parse(data)
         inside = _checked(outside.inrfit)
         spec = _spec(inside["field"], inside["modality"], inside["signal"])
-        store = header.match_tensors(outside, spec.shapes)
+        store = header.match_tensors(outside, spec.shapes, spec.exact)
         if inside["version"] == 1 and (spec.architecture, store) != ("siren", "fp32"):
             raise UnreadableFile(f"{spec.architecture} in {store}: version 1 has siren in fp32 alone", "version")
         return Artifact(
@@ -130,10 +130,13 @@ class Artifact:
     def to_bytes(self) -> bytes:
         """As a file: the same bytes for the same artifact. Raises ``InrfitError`` if it would not load."""
         try:
-            data = storage.contained(self.weights, self.store, {header.KEY: header.dumps(self.inside())})
+            data = storage.contained(
+                self.weights, self.store, self.spec.exact, {header.KEY: header.dumps(self.inside())}
+            )
             outside = header.parse(data)
             _checked(outside.inrfit)
-            header.match_tensors(outside, _spec(outside.inrfit["field"], self.modality, self.meta).shapes)
+            spec = _spec(outside.inrfit["field"], self.modality, self.meta)
+            header.match_tensors(outside, spec.shapes, spec.exact)
         except (RefusedInput, ValueError, TypeError) as error:
             raise InrfitError(f"this artifact could not be loaded again: {error}", "artifact") from error
         return data
@@ -289,7 +292,8 @@ def _weights(data: bytes, spec: FieldSpec, store: str) -> dict[str, npt.NDArray[
         found = {name: tensor["data"] for name, tensor in deserialize(data)}
     except safetensors.SafetensorError as error:  # stricter than our own check: believed
         raise UnreadableFile(f"damaged: {error}", "safetensors") from None
-    weights = {name: storage.unpacked(found.pop(name), shape, store) for name, shape in spec.shapes.items()}
+    kinds = storage.each(spec.shapes, store, spec.exact)
+    weights = {name: storage.unpacked(found.pop(name), shape, kinds[name]) for name, shape in spec.shapes.items()}
     for name, weight in weights.items():
         broken = weight.size - int(np.isfinite(weight).sum())
         if broken:

@@ -114,12 +114,12 @@ def sized(spec: FieldSpec, settings: Settings, signal: Signal, known: Mapping[st
 def header_bytes(spec: FieldSpec, kind: str, signal: Signal, known: Mapping[str, Any]) -> int:
     """What stands before the weights of the file, on the safe side."""
     bare = Artifact(spec, {}, signal.modality, signal.meta, known, {}, kind)
-    return len(storage.head(spec.shapes, kind, {header.KEY: header.dumps(bare.inside())})) + UNKNOWN
+    return len(storage.head(spec.shapes, kind, spec.exact, {header.KEY: header.dumps(bare.inside())})) + UNKNOWN
 
 
 def file_bytes(spec: FieldSpec, kind: str, signal: Signal, known: Mapping[str, Any]) -> int:
     """Size of the whole file, on the safe side."""
-    return header_bytes(spec, kind, signal, known) + storage.STORES[kind].size * spec.parameters
+    return header_bytes(spec, kind, signal, known) + storage.weight_bytes(spec.shapes, kind, spec.exact)
 
 
 def smallest(spec: FieldSpec, shape: Shape) -> FieldSpec:

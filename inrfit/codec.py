@@ -139,7 +139,7 @@ def finish(
 
     weights = {name: w.detach().cpu().numpy().copy() for name, w in result.field.weights.items()}
     provenance = describe(planned, result, how, device)
-    store = storable(weights, planned.store)
+    store = storable(weights, planned.store, planned.spec.exact)
     if store != planned.store:
         provenance["notes"].append(f"a weight is beyond the range of {planned.store}: all are stored as {store}")
     bare = Artifact(

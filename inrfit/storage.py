@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass
 
 import numpy as np
@@ -50,9 +50,10 @@ def unpacked(raw: bytes | bytearray | memoryview, shape: tuple[int, ...], store:
     return np.frombuffer(raw, f"<f{STORES[store].size}").astype("<f4").reshape(shape)
 
 
-def storable(weights: Weights, store: str) -> str:
-    """``store``, or the next that keeps finite weights finite; the whole file has one type."""
-    while store in ROOMIER and any(_overflows(weight, store) for weight in weights.values()):
+def storable(weights: Weights, store: str, exact: Set[str]) -> str:
+    """``store``, or the next that keeps finite weights finite; those named in ``exact`` are not in question."""
+    others = [weight for name, weight in weights.items() if name not in exact]
+    while store in ROOMIER and any(_overflows(weight, store) for weight in others):
         store = ROOMIER[store]
     return store
 
@@ -62,20 +63,31 @@ def _overflows(weight: npt.NDArray[np.float32], store: str) -> bool:
     return bool((np.isinf(back) & np.isfinite(weight)).any())
 
 
-def head(shapes: Mapping[str, tuple[int, ...]], store: str, metadata: Mapping[str, str]) -> bytes:
-    """What stands before the tensors of a safetensors file: its length and its header, in which they lie by name."""
+def each(shapes: Iterable[str], store: str, exact: Set[str]) -> dict[str, str]:
+    """How each tensor is stored, in the order in which they lie in the file: the wider first, then by name."""
+    stores = {name: "fp32" if name in exact else store for name in shapes}
+    return dict(sorted(stores.items(), key=lambda item: (-STORES[item[1]].size, item[0])))
+
+
+def weight_bytes(shapes: Mapping[str, tuple[int, ...]], store: str, exact: Set[str]) -> int:
+    """What all tensors take."""
+    return sum(STORES[kind].size * math.prod(shapes[name]) for name, kind in each(shapes, store, exact).items())
+
+
+def head(shapes: Mapping[str, tuple[int, ...]], store: str, exact: Set[str], metadata: Mapping[str, str]) -> bytes:
+    """What stands before the tensors of a safetensors file: the length of its header, and the header."""
     table: dict[str, object] = {"__metadata__": dict(metadata)}
     end = 0
-    for name in sorted(shapes):
-        begin, end = end, end + STORES[store].size * math.prod(shapes[name])
-        table[name] = {"dtype": STORES[store].dtype, "shape": list(shapes[name]), "data_offsets": [begin, end]}
+    for name, kind in each(shapes, store, exact).items():
+        begin, end = end, end + STORES[kind].size * math.prod(shapes[name])
+        table[name] = {"dtype": STORES[kind].dtype, "shape": list(shapes[name]), "data_offsets": [begin, end]}
     written = json.dumps(table, separators=(",", ":"), ensure_ascii=True).encode()
     written += b" " * (-len(written) % 8)
     return len(written).to_bytes(8, "little") + written
 
 
-def contained(weights: Weights, store: str, metadata: Mapping[str, str]) -> bytes:
+def contained(weights: Weights, store: str, exact: Set[str], metadata: Mapping[str, str]) -> bytes:
     """A safetensors file, byte for byte as that library writes it."""
     shapes = {name: weight.shape for name, weight in weights.items()}
-    tensors = (packed(weights[name], store).tobytes() for name in sorted(shapes))
-    return b"".join((head(shapes, store, metadata), *tensors))
+    tensors = (packed(weights[name], kind).tobytes() for name, kind in each(shapes, store, exact).items())
+    return b"".join((head(shapes, store, exact, metadata), *tensors))

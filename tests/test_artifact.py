@@ -331,9 +331,9 @@ def extra(name, shape, start, stop):
     return lambda parts: parts.outer.update({name: entry})
 
 
-def retyped(parts, dtype):
+def retyped(parts, dtype, but="__metadata__"):
     for name in parts.outer:
-        if name != "__metadata__":
+        if not name.startswith((but, "__metadata__")):
             parts.outer[name]["dtype"] = dtype
 
 
@@ -356,8 +356,9 @@ TABLE = {
     },
     "dtype of the first another": (put("first.weight", dtype="F16"), "dtype"),
     "dtype of all F64": (lambda parts: retyped(parts, "F64"), "dtype"),
-    "dtype of all F16, lengths of F32": (lambda parts: retyped(parts, "F16"), "offsets"),
-    "dtype of all BF16, lengths of F32": (lambda parts: retyped(parts, "BF16"), "offsets"),
+    "dtype of all F16": (lambda parts: retyped(parts, "F16"), "dtype"),
+    "dtype of the others F16, lengths of F32": (lambda parts: retyped(parts, "F16", "first"), "offsets"),
+    "dtype of the others BF16, lengths of F32": (lambda parts: retyped(parts, "BF16", "first"), "offsets"),
     "shape too small": (put("last.bias", shape=[2]), "shape"),
     "shape turned": (put("first.weight", shape=[2, 4]), "shape"),
     "shape with a one": (put("last.bias", shape=[3, 1]), "shape"),
@@ -398,6 +399,23 @@ TABLE = {
 def test_a_table_of_tensors_that_is_not_the_fields_is_refused(case):
     change, reason = TABLE[case]
     assert refusal(tensors(change)) == ("UnreadableFile", reason)
+
+
+@pytest.mark.parametrize("store", ["F16", "BF16"])
+def test_a_phase_is_never_stored_in_half(store):
+    def change(parts):
+        parts.outer["first.bias"]["dtype"] = store
+
+    for other in ("fp32", "fp16", "bf16"):
+        parts = Parts.of(stored(other))
+        change(parts)
+        assert refusal(parts.bytes()) == ("UnreadableFile", "dtype")
+
+
+def test_two_narrow_types_in_one_file_are_refused():
+    parts = Parts.of(stored("fp16"))
+    parts.outer["last.bias"]["dtype"] = "BF16"
+    assert refusal(parts.bytes()) == ("UnreadableFile", "dtype")
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
@@ -503,11 +521,12 @@ def test_the_file_is_byte_for_byte_as_safetensors_writes_it(store, dtype):
     from safetensors.numpy import save as plain_save
 
     data = replace(made(), store=store).to_bytes()
-    weights = {name: weight.astype(dtype) for name, weight in made().weights.items()}
+    kinds = {name: np.float32 if name.startswith("first") else dtype for name in made().weights}
+    weights = {name: weight.astype(kinds[name]) for name, weight in made().weights.items()}
     metadata = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])["__metadata__"]
     assert data == plain_save(weights, metadata=metadata)
     assert {name: (w.shape, w.dtype) for name, w in plain_load(data).items()} == {
-        name: (shape, dtype) for name, shape in made().spec.shapes.items()
+        name: (shape, kinds[name]) for name, shape in made().spec.shapes.items()
     }
 
 
@@ -524,9 +543,13 @@ def test_half_precision_halves_the_weights_and_rounds_them_to_the_nearest(store,
     data = stored(store)
     after = Artifact.from_bytes(data)
     assert after.store == store
-    assert len(VALID) - len(data) == pytest.approx(2 * made().spec.parameters, abs=40)
+    exact = sum(made().weights[name].size for name in ("first.weight", "first.bias"))
+    assert len(VALID) - len(data) == pytest.approx(2 * (made().spec.parameters - exact), abs=40)
     for name, weight in made().weights.items():
         assert after.weights[name].dtype == np.float32
+        if name.startswith("first"):  # phases
+            np.testing.assert_array_equal(after.weights[name], weight)
+            continue
         mantissa, exponent = np.frexp(weight.astype(np.float64))
         expected = np.ldexp(np.rint(mantissa * 2**bits) / 2**bits, exponent)  # rint: halves to even
         np.testing.assert_array_equal(after.weights[name], expected.astype(np.float32))
@@ -569,10 +592,11 @@ def test_a_narrow_file_is_refused_at_every_prefix():
 
 def test_weights_too_large_for_a_type_get_a_roomier_one():
     large = {"a": np.array([65_519.0], np.float32), "b": np.array([1.0], np.float32)}
-    assert storage.storable(large, "fp16") == "fp16"
-    assert storage.storable(large | {"b": np.array([-65_520.0], np.float32)}, "fp16") == "bf16"
-    assert storage.storable(large | {"b": np.array([3.4e38], np.float32)}, "fp16") == "fp32"
-    assert storage.storable({"a": np.array([np.nan], np.float32)}, "fp16") == "fp16"
+    assert storage.storable(large, "fp16", set()) == "fp16"
+    assert storage.storable(large | {"b": np.array([-65_520.0], np.float32)}, "fp16", set()) == "bf16"
+    assert storage.storable(large | {"b": np.array([3.4e38], np.float32)}, "fp16", set()) == "fp32"
+    assert storage.storable(large | {"b": np.array([3.4e38], np.float32)}, "fp16", {"b"}) == "fp16"
+    assert storage.storable({"a": np.array([np.nan], np.float32)}, "fp16", set()) == "fp16"
 
 
 def test_version_1_is_read_as_ever_and_had_float32_alone():

@@ -94,7 +94,6 @@ def sized(spec: FieldSpec, settings: Settings, signal: Signal, known: Mapping[st
     if settings.bytes is None:
         return spec.settings.sized(spec, shape, None if settings.params is None else count("params", settings.params))
     limit, kind = count("bytes", settings.bytes), store(settings)
-    size = storage.STORES[kind].size
     least = smallest(spec, shape)
     if (needed := file_bytes(least, kind, signal, known)) > limit:
         raise UsageError(
@@ -102,12 +101,14 @@ def sized(spec: FieldSpec, settings: Settings, signal: Signal, known: Mapping[st
             f"parameters) takes up to {needed:,} bytes with its header",
             "option",
         )
-    room = limit - header_bytes(least, kind, signal, known)
-    while (found := _attempt(spec, shape, room // size)) is not None:
-        excess = file_bytes(found, kind, signal, known) - limit
-        if excess <= 0:
-            return found
-        room -= excess
+    low, high = least.parameters, (limit - header_bytes(least, kind, signal, known)) // storage.STORES[kind].size
+    while high > low:
+        middle = (low + high + 1) // 2
+        found = spec.settings.sized(spec, shape, middle)
+        if file_bytes(found, kind, signal, known) > limit:
+            high = middle - 1
+        else:
+            least, low = found, middle
     return least
 
 

@@ -16,7 +16,7 @@ import inrfit
 from inrfit import choice, codec, fit, plan, recipe
 from inrfit.choice import RULES, Rule, candidates, rule
 from inrfit.errors import NotEnoughMemory, UsageError
-from inrfit.fields import FIELDS, FieldSpec
+from inrfit.fields import FIELDS, MAX_WIDTH, FieldSpec
 from inrfit.fields.siren import Siren
 from inrfit.modalities import MODALITIES, image
 from inrfit.settings import Settings, count
@@ -152,6 +152,10 @@ def test_parameters_are_as_many_as_asked_for_at_the_depth_asked_for():
         assert spec.parameters <= 20_000 < replace(spec, width=spec.width + 1).parameters
 
 
+def test_no_field_is_wider_than_an_artifact_may_be():
+    assert planned(params="50M", depth=1).spec.width == planned(bytes="50MB", depth=1).spec.width == MAX_WIDTH
+
+
 def test_bytes_buy_twice_the_weights_by_storing_halves():
     half, whole = planned(bytes="100kB"), planned(bytes="100kB", store="fp32")
     assert (half.store, whole.store, planned(params="5k").store, planned().store) == ("fp16", "fp32", "fp32", "fp32")
@@ -159,6 +163,15 @@ def test_bytes_buy_twice_the_weights_by_storing_halves():
     for made in (half, whole):
         assert made.stored_bytes <= 100_000
     assert "as many as --bytes has room for" in half.choices[1]
+
+
+@pytest.mark.parametrize("store", ["fp32", "fp16"])
+@pytest.mark.parametrize("depth", [1, 2, 5])
+@pytest.mark.parametrize("given", [4_000, 9_001, 50_000])
+def test_the_widest_field_that_the_bytes_allow_is_taken(given, depth, store):
+    made = planned(bytes=given, depth=depth, store=store)
+    wider = planned(width=made.spec.width + 1, depth=depth, store=store)
+    assert made.stored_bytes <= given < wider.stored_bytes
 
 
 @pytest.mark.parametrize("name", ["a.png", "\N{GRINNING FACE}" * 300 + ".png", "\x1b\n" * 2000])

@@ -11,7 +11,7 @@ from conftest import picture
 from PIL import Image
 
 from inrfit import compare, stage, tracing
-from inrfit.contest import Cell, Entrant, Point, Result, entrants
+from inrfit.contest import Cell, Entrant, Point, Result, Source, entrants
 from inrfit.errors import Diverged, RefusedInput, UnwritableOutput, UsageError
 from inrfit.settings import Settings
 from inrfit.standings import difference, interpolate, parse_levels, seconds_to, spread, standings

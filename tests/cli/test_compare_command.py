@@ -91,10 +91,10 @@ def test_sizes_of_one_architecture_stand_side_by_side(small, capsys):
 
 
 def test_architectures_are_compared_at_equal_bytes(small, capsys):
-    words = ("--seeds", "1", "--archs", "siren:depth=1,siren:depth=3", "--bytes", "6kB")
+    words = ("--seeds", "1", "--archs", "siren:depth=1,siren:depth=3", "--bytes", "20kB")
     assert compare(small, *words, "--json", quick=FAST) == 0
     sizes = [result["size"] for result in json.loads(capsys.readouterr().out)["results"]]
-    assert all(size["store"] == "fp16" and 4000 < size["bytes"] <= 6000 for size in sizes)
+    assert all(size["store"] == "fp16" and 16_000 < size["bytes"] <= 20_000 for size in sizes)
 
 
 def test_the_same_command_goes_on_and_another_is_refused(small, tmp_path, capsys):

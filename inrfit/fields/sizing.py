@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def widest(spec: FieldSpec, parameters: int) -> FieldSpec:
-    """``spec`` with the largest width, up to MAX_WIDTH, that has at most ``parameters`` weights, at the depth it has."""
+    """``spec`` of the largest width, up to MAX_WIDTH, that has at most ``parameters`` weights, at the depth it has."""
     from . import MAX_WIDTH
 
     if (least := replace(spec, width=1).parameters) > parameters:

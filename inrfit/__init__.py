@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from .errors import InrfitError
     from .limits import Limits
     from .modalities import Request
-    from .plan import Settings
+    from .settings import Settings
 
 _HOME = {
     "Artifact": "artifact",
@@ -29,7 +29,7 @@ _HOME = {
     "InrfitError": "errors",
     "Limits": "limits",
     "Request": "modalities",
-    "Settings": "plan",
+    "Settings": "settings",
     "decode": "codec",
     "encode": "codec",
     "load": "artifact",

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from . import files, header
+from . import files, header, storage
 from .errors import (
     InrfitError,
     RefusedInput,
@@ -36,7 +36,9 @@ if TYPE_CHECKING:
     from .fields.field import Field
     from .modalities import Request, Tick
 
-VERSION = 1
+VERSION = 2
+"""1 had siren alone, and float32 weights alone."""
+
 LIMITS = Limits()
 MAX_OUTPUTS = 65_535
 
@@ -93,8 +95,9 @@ _SIZES: Mapping[str, Callable[[Mapping[str, Any]], tuple[int, int]]] = {
 class Artifact:
     """A field as a file.
 
-    ``weights`` are float32, by the names of ``spec.shapes``; ``meta`` is all that is needed to write the
-    source's kind of file; ``quality`` was measured on these very weights, null where undefined."""
+    ``weights`` are float32, by the names of ``spec.shapes``, and but for ``spec.exact`` rounded to ``store`` (fp32,
+    fp16, bf16) when they are written; ``meta`` is all that is needed to write the source's kind of file; ``quality``
+    was measured on the weights as stored, null where undefined."""
 
     spec: FieldSpec
     weights: Mapping[str, npt.NDArray[np.float32]]
@@ -102,6 +105,7 @@ class Artifact:
     meta: Mapping[str, Any]
     provenance: Mapping[str, Any]
     quality: Mapping[str, Any]
+    store: str = "fp32"
 
     @staticmethod
     def from_bytes(data: bytes, limits: Limits = LIMITS) -> Artifact:
@@ -110,23 +114,38 @@ class Artifact:
         outside = header.parse(data)
         inside = _checked(outside.inrfit)
         spec = _spec(inside["field"], inside["modality"], inside["signal"])
-        header.match_tensors(outside, spec.shapes)
+        store = header.match_tensors(outside, spec.shapes, spec.exact)
+        if inside["version"] == 1 and (spec.architecture, store) != ("siren", "fp32"):
+            raise UnreadableFile(f"{spec.architecture} in {store}: version 1 has siren in fp32 alone", "version")
         return Artifact(
             spec,
-            _weights(data, spec),
+            _weights(data, spec, store),
             inside["modality"],
             inside["signal"],
             inside["provenance"],
             inside["quality"],
+            store,
         )
 
     def to_bytes(self) -> bytes:
         """As a file: the same bytes for the same artifact. Raises ``InrfitError`` if it would not load."""
-        from safetensors.numpy import save
+        try:
+            data = storage.contained(
+                self.weights, self.store, self.spec.exact, {header.KEY: header.dumps(self.inside())}
+            )
+            outside = header.parse(data)
+            _checked(outside.inrfit)
+            spec = _spec(outside.inrfit["field"], self.modality, self.meta)
+            header.match_tensors(outside, spec.shapes, spec.exact)
+        except (RefusedInput, ValueError, TypeError) as error:
+            raise InrfitError(f"this artifact could not be loaded again: {error}", "artifact") from error
+        return data
 
+    def inside(self) -> dict[str, Any]:
+        """The inrfit header, as JSON values."""
         # All options are written, so that a later change of a default changes no field that exists.
         spec = replace(self.spec, options=asdict(self.spec.settings))  # type: ignore[call-overload]
-        inside = {
+        return {
             "version": VERSION,
             "field": spec.json(),
             "modality": self.modality,
@@ -134,17 +153,6 @@ class Artifact:
             "provenance": _presentable(self.provenance),
             "quality": plain(self.quality),
         }
-        try:
-            written = header.dumps(inside)
-            weights = {name: np.ascontiguousarray(weight, "<f4") for name, weight in self.weights.items()}
-            data: bytes = save(weights, metadata={header.KEY: written})
-            outside = header.parse(data)
-            _checked(outside.inrfit)
-            _spec(spec.json(), self.modality, self.meta)
-            header.match_tensors(outside, spec.shapes)
-        except (RefusedInput, ValueError, TypeError) as error:
-            raise InrfitError(f"this artifact could not be loaded again: {error}", "artifact") from error
-        return data
 
     def save(self, path: str | os.PathLike[str], force: bool = False) -> None:
         """Writes the file, complete or not at all, and only if it loads again; raises ``OutputExists``
@@ -234,7 +242,7 @@ def _checked(inside: Any) -> dict[str, Any]:
     if type(version) is int and version > VERSION:
         raise UnsupportedInput(f"format version {version}: needs a newer inrfit (this one reads {VERSION})", "version")
     schema = {
-        "version": integer(VERSION, VERSION),
+        "version": integer(1, VERSION),
         "field": _SPEC,
         "modality": one_of(*MODALITIES),
         "signal": mapping(lambda value: None),
@@ -275,17 +283,19 @@ def _spec(given: Mapping[str, Any], modality: str, meta: Mapping[str, Any]) -> F
     return spec
 
 
-def _weights(data: bytes, spec: FieldSpec) -> dict[str, npt.NDArray[np.float32]]:
-    """The tensors of a container that was checked, all finite, in the order of ``spec.shapes``."""
-    from safetensors import SafetensorError
-    from safetensors.numpy import load as load_tensors
+def _weights(data: bytes, spec: FieldSpec, store: str) -> dict[str, npt.NDArray[np.float32]]:
+    """The tensors of a container that was checked, as float32, all finite, in the order of ``spec.shapes``."""
+    import safetensors
 
+    deserialize: Any = safetensors.deserialize
     try:
-        found = load_tensors(data)
-    except SafetensorError as error:  # stricter than our own check: believed
+        found = {name: tensor["data"] for name, tensor in deserialize(data)}
+    except safetensors.SafetensorError as error:  # stricter than our own check: believed
         raise UnreadableFile(f"damaged: {error}", "safetensors") from None
-    for name in spec.shapes:
-        broken = found[name].size - int(np.isfinite(found[name]).sum())
+    kinds = storage.each(spec.shapes, store, spec.exact)
+    weights = {name: storage.unpacked(found.pop(name), shape, kinds[name]) for name, shape in spec.shapes.items()}
+    for name, weight in weights.items():
+        broken = weight.size - int(np.isfinite(weight).sum())
         if broken:
             raise UnreadableFile(f"tensor {name!r} has {broken:,} values that are not finite", "nonfinite")
-    return {name: found[name] for name in spec.shapes}
+    return weights

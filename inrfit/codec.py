@@ -21,7 +21,9 @@ from .interrupts import catching
 from .limits import Limits
 from .machine import current, limited_threads, matmul_precision, out_of_memory
 from .modalities import Request, audio, image
-from .plan import Plan, Settings, check_memory, plan
+from .plan import Plan, check_memory, plan
+from .settings import Settings, count
+from .storage import storable
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -111,7 +113,7 @@ def choose(planned: Plan, device: torch.device) -> tuple[FieldSpec, Recipe]:
     from . import recipe
 
     settings = planned.settings
-    frequencies = recipe.architecture_options(planned.signal, settings.arch, settings.regime)
+    frequencies = recipe.architecture_options(planned.signal, planned.spec.architecture, settings.regime)
     spec = replace(planned.spec, options={**frequencies, **planned.spec.options})
     how = recipe.choose(
         spec,
@@ -130,22 +132,37 @@ def choose(planned: Plan, device: torch.device) -> tuple[FieldSpec, Recipe]:
 def finish(
     planned: Plan, result: Fit, how: Recipe, device: torch.device, stop: Callable[[], bool], checking: Share
 ) -> Artifact:
-    """The artifact of a fit: serialised, read back, decoded in float32 and measured."""
+    """The artifact of a fit: serialised, read back (which rounds the weights to their store), decoded in float32 and
+    measured."""
     from .judge import measure
     from .provenance import describe
 
     weights = {name: w.detach().cpu().numpy().copy() for name, w in result.field.weights.items()}
     provenance = describe(planned, result, how, device)
-    bare = Artifact(result.field.spec, weights, planned.signal.modality, dict(planned.signal.meta), provenance, {})
+    store = storable(weights, planned.store, planned.spec.exact)
+    if store != planned.store:
+        provenance["notes"].append(f"a weight is beyond the range of {planned.store}: all are stored as {store}")
+    bare = Artifact(
+        result.field.spec, weights, planned.signal.modality, dict(planned.signal.meta), provenance, {}, store
+    )
     begun = time.monotonic()
-    field = Artifact.from_bytes(bare.to_bytes()).field(device)
+    stored = Artifact.from_bytes(bare.to_bytes())
     hurried = result.ended == "interrupted"
-    quality = measure(field, result.signal, planned.settings.verify, hurried, stop, checking)
+    quality = measure(stored.field(device), result.signal, planned.settings.verify, hurried, stop, checking)
     value = quality.get(planned.modality.QUALITY)
     if planned.budget.target is not None:
         provenance["target_reached"] = value is not None and value >= planned.budget.target
     provenance["spent"]["check_seconds"] = round(time.monotonic() - begun, 3)
-    return replace(bare, provenance=provenance).with_quality(quality)
+    made = replace(bare, weights=stored.weights, provenance=provenance).with_quality(quality)
+    return made if planned.settings.bytes is None else _shortened(made, count("bytes", planned.settings.bytes))
+
+
+def _shortened(artifact: Artifact, limit: int) -> Artifact:
+    """``artifact`` without the last of its remarks, as far as its file would be larger than ``limit``: they alone have
+    no bound that was reserved before the fit."""
+    while artifact.stored_bytes > limit and (notes := artifact.provenance["notes"]):
+        artifact = replace(artifact, provenance={**artifact.provenance, "notes": notes[:-1]})
+    return artifact
 
 
 def decode(

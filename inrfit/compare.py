@@ -20,8 +20,9 @@ from .contest import PAPER_BUDGET, Cell, Contest, Result, Source, check_options,
 from .errors import InrfitError, UnwritableOutput, UsageError, printable
 from .limits import Limits
 from .machine import limited_threads
-from .plan import Settings, again, identify, plan
+from .plan import again, identify, plan
 from .schema import finite
+from .settings import Settings
 from .stage import Follower, Recipes, Stage, one_run, set_stage, warm_up
 from .standings import standings
 

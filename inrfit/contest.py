@@ -11,11 +11,14 @@ from . import options
 from .errors import UsageError
 from .fields import FIELDS
 from .modalities import MODALITIES, Modality
-from .plan import Settings
 from .samplers import SAMPLERS
+from .settings import Settings
 
 PAPER_BUDGET = "5000it"
 """Iterations of the papers' image experiments."""
+
+SIZES = ("width", "depth")
+"""What may be written behind an architecture besides its options."""
 
 PAPER_SETTINGS: dict[str, dict[str, Any]] = {"nint": {"schedule": "released"}}
 """What ``regime`` "paper" sets besides ``scoring``, whose bound it lifts for every sampler that has one."""
@@ -39,21 +42,28 @@ class Source:
 
 @dataclass(frozen=True)
 class Entrant:
-    """An architecture taught by a sampler; ``own`` are the settings written behind the sampler's name."""
+    """An architecture taught by a sampler; ``own`` are the settings written behind the sampler's name, ``built`` those
+    behind the architecture's, SIZES among them."""
 
     arch: str
     sampler: str
     own: tuple[tuple[str, str], ...] = ()
+    built: tuple[tuple[str, str], ...] = ()
 
     @property
     def label(self) -> str:
         """The sampler as it was written: ``nint:xi=0.5``."""
         return ":".join([self.sampler, *(f"{key}={value}" for key, value in self.own)])
 
+    @property
+    def field(self) -> str:
+        """The architecture as it was written: ``siren:width=128``."""
+        return ":".join([self.arch, *(f"{key}={value}" for key, value in self.built)])
+
 
 @dataclass(frozen=True)
 class Cell:
-    """One run: its source's name, its architecture, its sampler's label and its seed."""
+    """One run: its source's name, its architecture and its sampler as they were written, and its seed."""
 
     source: str
     arch: str
@@ -75,8 +85,9 @@ class Point:
 
 @dataclass(frozen=True)
 class Result:
-    """What came of a run: ``quality`` of what would be written, the trace on the way there, how the budget was spent;
-    or ``error`` (code, reason, message) alone."""
+    """What came of a run: ``quality`` of what would be written, the trace on the way there, how the budget was spent,
+    ``size`` of the field (parameters, bytes, store, macs_per_sample, sines_per_sample); or ``error`` (code, reason,
+    message) alone."""
 
     cell: Cell
     trace: tuple[Point, ...] = ()
@@ -85,6 +96,7 @@ class Result:
     settings: Mapping[str, Any] = field(default_factory=dict)
     ended: str = ""
     notes: tuple[str, ...] = ()
+    size: Mapping[str, Any] = field(default_factory=dict)
     error: Mapping[str, Any] | None = None
 
     @property
@@ -102,7 +114,7 @@ class Result:
             "spent": dict(self.spent),
             "settings": dict(self.settings),
         }
-        rest |= {"ended": self.ended, "notes": list(self.notes), "trace": trace}
+        rest |= {"size": dict(self.size), "ended": self.ended, "notes": list(self.notes), "trace": trace}
         return {"ok": True, **asdict(self.cell), **rest}
 
     @staticmethod
@@ -113,7 +125,7 @@ class Result:
             return Result(cell, error=record["error"])
         trace = (Point(**p | {"quality": math.inf if p["quality"] is None else p["quality"]}) for p in record["trace"])
         rest = {key: record[key] for key in ("quality", "spent", "settings", "ended")}
-        return Result(cell, tuple(trace), notes=tuple(record["notes"]), **rest)
+        return Result(cell, tuple(trace), notes=tuple(record["notes"]), size=record.get("size", {}), **rest)
 
 
 @dataclass(frozen=True)
@@ -131,11 +143,16 @@ class Contest:
         for seed in range(self.seeds):
             for source in self.sources:
                 for entrant in self.entrants:
-                    yield Cell(source.name, entrant.arch, entrant.label, seed), source, entrant
+                    yield Cell(source.name, entrant.field, entrant.label, seed), source, entrant
 
     def name(self, arch: str, sampler: str) -> str:
         """An entrant for people: the architecture is named where there are several."""
-        return f"{arch} {sampler}" if len({entrant.arch for entrant in self.entrants}) > 1 else sampler
+        return f"{arch} {sampler}" if self.several_fields else sampler
+
+    @property
+    def several_fields(self) -> bool:
+        """Whether architectures, or sizes of one, are compared."""
+        return len({entrant.field for entrant in self.entrants}) > 1
 
     def settings_of(self, entrant: Entrant, modality: str, seed: int = 0) -> Settings:
         """The settings of one run: the regime's, then the common ones it knows, then the entrant's own."""
@@ -143,8 +160,10 @@ class Contest:
         known = _names(sampler) | _names(FIELDS[entrant.arch]) | _names(MODALITIES[modality].Options)
         common = {key: value for key, value in self.settings.options.items() if key in known}
         regime = _papers(entrant.sampler) if self.settings.regime == "paper" else {}
-        chosen = {**regime, **common, **dict(entrant.own)}
-        return replace(self.settings, sampler=entrant.sampler, arch=entrant.arch, options=chosen, seed=seed)
+        sizes: dict[str, Any] = {key: _whole(key, text) for key, text in entrant.built if key in SIZES}
+        built = {key: text for key, text in entrant.built if key not in SIZES}
+        chosen = {**regime, **common, **dict(entrant.own), **built}
+        return replace(self.settings, sampler=entrant.sampler, arch=entrant.arch, options=chosen, seed=seed, **sizes)
 
     def json(self) -> dict[str, Any]:
         """All that the results depend on, but for the machine."""
@@ -156,7 +175,7 @@ class Contest:
         return {
             "sources": [{key: value for key, value in asdict(s).items() if key != "path"} for s in self.sources],
             "entrants": [
-                {"arch": e.arch, "sampler": e.label, "settings": asdict(self.built(e))} for e in self.entrants
+                {"arch": e.field, "sampler": e.label, "settings": asdict(self.built(e))} for e in self.entrants
             ],
             "seeds": self.seeds,
             "budget": asdict(self.settings.parsed_budget()),
@@ -171,19 +190,22 @@ class Contest:
 
 
 def entrants(samplers: str, archs: str) -> tuple[Entrant, ...]:
-    """Every architecture in ``archs`` (siren,finer) with every sampler in ``samplers`` (uniform,nint:xi=0.5:alpha=0.2).
-    Raises ``UsageError``."""
+    """Every architecture in ``archs`` (siren,siren:width=128) with every sampler in ``samplers``
+    (uniform,nint:xi=0.5:alpha=0.2). Raises ``UsageError``."""
     found = []
-    for arch in _listed("archs", archs):
+    for written in _listed("archs", archs):
+        arch, *given = written.split(":")
         if arch not in FIELDS:
             raise UsageError(f"--archs {arch}: choose from {', '.join(FIELDS)}", "option")
+        built = options.parse_pairs(given)
+        options.build({f"arch {arch}": FIELDS[arch]}, {k: v for k, v in built.items() if k not in SIZES})
         for text in _listed("samplers", samplers):
             name, *pairs = text.split(":")
             if name not in SAMPLERS:
                 raise UsageError(f"--samplers {name}: choose from {', '.join(SAMPLERS)}", "option")
             own = options.parse_pairs(pairs)
             options.build({f"sampler {name}": SAMPLERS[name]}, own)
-            found.append(Entrant(arch, name, tuple(own.items())))
+            found.append(Entrant(arch, name, tuple(own.items()), tuple(built.items())))
     return tuple(found)
 
 
@@ -202,6 +224,13 @@ def _listed(option: str, text: str) -> list[str]:
     if len(set(words)) < len(words):
         raise UsageError(f"--{option} {text}: names something twice", "option")
     return words
+
+
+def _whole(name: str, text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise UsageError(f"--archs {name}={text}: not a whole number", "option") from None
 
 
 def _papers(sampler: str) -> dict[str, Any]:

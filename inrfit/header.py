@@ -8,12 +8,13 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from typing import Any
 
 from .errors import UnreadableFile, UnsupportedInput
 from .schema import Schema, check, integer, items, text
+from .storage import STORES, each
 
 KEY = "inrfit"
 MAX_HEADER = 1 << 20
@@ -200,25 +201,47 @@ def refuse_unless(value: Any, schema: Schema, path: str, reason: str) -> None:
         raise UnreadableFile(str(error), reason) from None
 
 
-def match_tensors(outside: Outside, shapes: Mapping[str, tuple[int, ...]]) -> None:
-    """Raises ``UnreadableFile`` unless the table is exactly ``shapes``, in float32, and fills the file."""
+def match_tensors(outside: Outside, shapes: Mapping[str, tuple[int, ...]], exact: Set[str]) -> str:
+    """How the weights are stored (fp32, fp16 or bf16). Raises ``UnreadableFile`` unless the table is exactly
+    ``shapes``, all in that one type but for the ``exact`` in fp32, and fills the file."""
     for name in outside.tensors:
         if name not in shapes:
             raise UnreadableFile(f"unexpected tensor {name[:80]!r}", "tensors")
-    for name, shape in shapes.items():
+    for name in shapes:
         if name not in outside.tensors:
             raise UnreadableFile(f"the tensor {name!r} is missing", "tensors")
-        tensor = outside.tensors[name]
-        if tensor.dtype != "F32":
-            raise UnreadableFile(f"tensor {name!r} has the type {tensor.dtype!r}, it must be F32", "dtype")
+    found = _store(outside, exact)
+    sizes = {name: STORES[kind].size for name, kind in each(shapes, found, exact).items()}
+    for name, shape in shapes.items():
+        tensor, taken = outside.tensors[name], sizes[name] * math.prod(shape)
         if tensor.shape != shape:
             raise UnreadableFile(f"tensor {name!r} has the shape {tensor.shape}, it must be {shape}", "shape")
-        if tensor.stop - tensor.start != 4 * math.prod(shape):
+        if tensor.stop - tensor.start != taken:
             raise UnreadableFile(
-                f"tensor {name!r} lies at {tensor.start:,}..{tensor.stop:,}, but {shape} takes "
-                f"{4 * math.prod(shape):,} bytes",
+                f"tensor {name!r} lies at {tensor.start:,}..{tensor.stop:,}, but {shape} in {tensor.dtype} takes "
+                f"{taken:,} bytes",
                 "offsets",
             )
+    _filled(outside)
+    return found
+
+
+def _store(outside: Outside, exact: Set[str]) -> str:
+    """How the tensors are stored that are not ``exact``; raises ``UnreadableFile`` for another type, or two."""
+    stores = {store.dtype: name for name, store in STORES.items()}
+    first = next((tensor.dtype for name, tensor in outside.tensors.items() if name not in exact), "F32")
+    for name, tensor in outside.tensors.items():
+        if name in exact and tensor.dtype != "F32":
+            raise UnreadableFile(f"tensor {name!r} has the type {tensor.dtype!r}, it must be F32", "dtype")
+        if tensor.dtype not in stores:
+            raise UnreadableFile(f"tensor {name!r} has the type {tensor.dtype!r}, not {', '.join(stores)}", "dtype")
+        if name not in exact and tensor.dtype != first:
+            raise UnreadableFile(f"tensor {name!r} has the type {tensor.dtype}, others have {first}", "dtype")
+    return stores[first]
+
+
+def _filled(outside: Outside) -> None:
+    """Raises ``UnreadableFile`` unless the tensors lie in the file without a gap, an overlap or anything behind."""
     end = 0
     for name, tensor in sorted(outside.tensors.items(), key=lambda item: item[1].start):
         if tensor.start != end:

@@ -5,87 +5,24 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
-from . import budget as budgets
-from . import files, options
+from . import choice, files, options
 from .budget import Budget
 from .errors import NotEnoughMemory, UnsupportedInput, UsageError
-from .fields import FIELDS, MAX_DEPTH, MAX_PARAMETERS, MAX_WIDTH, FieldSpec
-from .limits import Limits
+from .fields import FIELDS, MAX_PARAMETERS, FieldSpec, Holding
 from .machine import physical_memory
 from .modalities import MODALITIES, Modality
 from .samplers import AUTO, SAMPLERS, Sampler
+from .settings import Settings
 from .signal import Signal
-
-PRECISIONS = ("fp32", "medium", "bf16")
-"""Of the hidden layers while fitting (precision.py)."""
-
-ENGINES = ("plain", "explicit", "compiled", "graph")
-"""How steps are made (engine.py)."""
-
-REGIMES = ("engine", "paper")
-"""The recipe of this project, or the papers': Adam at a constant rate, float32, one step a selection (recipe.py)."""
-
-
-@dataclass(frozen=True)
-class Settings:
-    """Everything that can be asked of an encode; the command's options are these, word for word."""
-
-    sampler: str = "auto"
-    arch: str = "siren"
-    width: int | None = None
-    depth: int | None = None
-    options: Mapping[str, Any] = field(default_factory=dict)
-    budget: str | Budget | tuple[str, ...] = ()
-    target: str | float | None = None
-    ratio: float | None = None
-    batch: int | str = "auto"
-    lr: float | None = None
-    device: str = "auto"
-    precision: str = "auto"
-    engine: str = "auto"
-    threads: int | None = None
-    regime: str = "engine"
-    seed: int = 0
-    type: str | None = None
-    verify: str | None = None
-    limits: Limits = Limits()
-
-    def __post_init__(self) -> None:
-        _choose("sampler", self.sampler, ("auto", *SAMPLERS))
-        _choose("arch", self.arch, FIELDS)
-        _choose("precision", self.precision, ("auto", *PRECISIONS))
-        _choose("engine", self.engine, ("auto", *ENGINES))
-        _choose("regime", self.regime, REGIMES)
-        if self.type is not None:
-            _choose("type", self.type, MODALITIES)
-        if self.verify is not None:
-            _choose("verify", self.verify, ("full", "sample"))
-        if self.width is not None:
-            _within("width", self.width, 1, MAX_WIDTH)
-        if self.depth is not None:
-            _within("depth", self.depth, 1, MAX_DEPTH)
-        if self.batch not in ("auto", "selection"):
-            _within("batch", _whole("batch", self.batch), 1, 1 << 24)
-        if self.lr is not None:
-            _within("lr", self.lr, 1e-8, 10)
-        if self.threads is not None:
-            _within("threads", self.threads, 1, 1024)
-        _within("seed", self.seed, 0, 2**63 - 2)
-
-    def parsed_budget(self, unit: str = "dB") -> Budget:
-        """Budget and target together; ``unit`` is that of the modality's quality."""
-        target = None if self.target is None else budgets.parse_target(self.target, unit)
-        if isinstance(self.budget, Budget):
-            return self.budget if target is None else replace(self.budget, target=target)
-        return budgets.parse([self.budget] if isinstance(self.budget, str) else self.budget, target)
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What will be done with one source, before anything costly is done."""
+    """What will be done with one source, before anything costly is done. ``stored_bytes`` is about the file's size, on
+    the safe side; ``asked`` names the options that the user gave, ``choices`` says (what, value, why)."""
 
     name: str
     bytes: int
@@ -95,6 +32,10 @@ class Plan:
     sampler: Sampler
     settings: Settings
     budget: Budget
+    store: str
+    stored_bytes: int
+    asked: frozenset[str]
+    choices: tuple[tuple[str, str, str], ...]
     read_seconds: float
     loaded_at: float
 
@@ -133,36 +74,59 @@ def plan(data: bytes, name: str, settings: Settings, begun: float | None = None)
     """Loads ``data`` and decides how to fit it. No torch: a refusal is instant."""
     begun = time.monotonic() if begun is None else begun
     modality = identify(data, name, settings.type)
-    sampler, architecture, modal = _built(settings, modality)
+    modal = _built(settings, modality)[modality.NAME]
     signal = modality.load(data, name, modal, settings.limits)
-    return Plan(
-        name,
-        len(data),
-        files.sha256(data),
-        signal,
-        _spec(settings, architecture, signal),
-        sampler,
-        settings,
-        settings.parsed_budget(modality.UNIT),
-        time.monotonic() - begun,
-        time.monotonic(),
-    )
+    source = {"name": name, "bytes": len(data), "sha256": files.sha256(data)}
+    return _decided(settings, signal, source, begun)
 
 
 def again(planned: Plan, settings: Settings) -> Plan:
     """Another plan for the signal already loaded: as ``plan``, with a clock that starts now."""
-    sampler, architecture, _ = _built(settings, planned.modality)
-    spec = _spec(settings, architecture, planned.signal)
-    budget = settings.parsed_budget(planned.modality.UNIT)
-    return replace(planned, spec=spec, sampler=sampler, settings=settings, budget=budget, loaded_at=time.monotonic())
+    source = {"name": planned.name, "bytes": planned.bytes, "sha256": planned.sha256}
+    made = _decided(settings, planned.signal, source, time.monotonic())
+    return replace(made, read_seconds=planned.read_seconds)
 
 
-def _built(settings: Settings, modality: Modality) -> tuple[Any, Any, Any]:
-    """Sampler, architecture and the modality's options, filled from ``-O`` and ``--ratio``."""
+def _decided(settings: Settings, signal: Signal, source: Mapping[str, Any], begun: float) -> Plan:
+    """The plan for a signal that is loaded."""
+    modality = MODALITIES[signal.modality]
+    budget = settings.parsed_budget(modality.UNIT)
+    arch, why = choice.architecture(settings, signal, budget)
+    chosen = replace(settings, arch=arch)
+    built = _built(chosen, modality)
+    sampler, architecture = built["sampler"], built[f"arch {arch}"]
+    known = {
+        "source": source,
+        "samples": signal.n,
+        "sampler": {"name": strategy_of(settings, modality), "options": asdict(sampler)},
+        "budget": asdict(budget),
+        "notes": list(signal.notes),
+    }
+    spec, store = _spec(chosen, architecture, signal, known), choice.store(settings)
+    return Plan(
+        **source,
+        signal=signal,
+        spec=spec,
+        sampler=sampler,
+        settings=settings,
+        budget=budget,
+        store=store,
+        stored_bytes=choice.file_bytes(spec, store, signal, known),
+        asked=frozenset(_asked(settings, architecture)),
+        choices=choice.reasons(settings, spec, why),
+        read_seconds=time.monotonic() - begun,
+        loaded_at=time.monotonic(),
+    )
+
+
+def _built(settings: Settings, modality: Modality) -> dict[str, Any]:
+    """The sampler, the architecture (of ``auto`` all that it can be) and the modality's options (by its name), filled
+    from ``-O`` and ``--ratio``."""
     strategy = strategy_of(settings, modality)
+    architectures = [settings.arch] if settings.arch != "auto" else choice.candidates(modality.NAME)
     classes = {
         f"sampler {strategy}": SAMPLERS[strategy],
-        f"arch {settings.arch}": FIELDS[settings.arch],
+        **{f"arch {name}": FIELDS[name] for name in architectures},
         modality.NAME: modality.Options,
     }
     given = dict(settings.options)
@@ -172,44 +136,49 @@ def _built(settings: Settings, modality: Modality) -> tuple[Any, Any, Any]:
         if strategy == "full":
             raise UsageError("--ratio has no meaning with --sampler full", "option")
         given["ratio"] = settings.ratio
-    sampler, architecture, modal = options.build(classes, given).values()
-    return sampler, architecture, modal
+    built = options.build(classes, given)
+    return built | {"sampler": built[f"sampler {strategy}"]}
 
 
-def _spec(settings: Settings, architecture: Any, signal: Signal) -> FieldSpec:
-    """The field's sizes, and the options of the architecture that were asked for or follow from the signal's size."""
+def _spec(settings: Settings, architecture: Any, signal: Signal, known: Mapping[str, Any]) -> FieldSpec:
+    """The field's sizes, and the options of the architecture that were asked for or follow from the signal's size;
+    ``known`` is what its provenance will say, as far as that is known."""
     if architecture.RASTER and signal.grid is None:
-        others = ", ".join(name for name, known in FIELDS.items() if not known.RASTER)
+        others = ", ".join(name for name, kind in FIELDS.items() if not kind.RASTER)
         raise UsageError(
             f"--arch {settings.arch} knows the cells of a raster, and a signal of kind {signal.modality} has none; "
             f"choose from {others}",
             "option",
         )
-    names = {f.name for f in fields(architecture)}
-    chosen = sorted(names & set(settings.options))
     spec = FieldSpec(
         settings.arch,
         signal.dimensions,
         signal.channels,
         settings.width or architecture.WIDTH,
         settings.depth or architecture.DEPTH,
-        {key: getattr(architecture, key) for key in chosen},
+        {key: getattr(architecture, key) for key in _asked(settings, architecture)},
     )
-    shape = None if signal.grid is None else signal.grid.shape
-    spec = spec.settings.sized(spec, shape, None)
+    spec = choice.sized(spec, settings, signal, known)
     if spec.parameters > MAX_PARAMETERS:
         raise UsageError(f"{spec.parameters:,} parameters: at most {MAX_PARAMETERS:,} are supported", "option")
     return spec
+
+
+def _asked(settings: Settings, architecture: Any) -> list[str]:
+    """The architecture's options that the user gave."""
+    return sorted({f.name for f in fields(architecture)} & set(settings.options))
 
 
 def check_memory(planned: Plan) -> int:
     """Bytes the fit is estimated to need at most; raises ``NotEnoughMemory`` if the machine has less in all.
 
     Raw samples (twice: the file's bytes and the array), float32 points and error map, and the activations of the
-    largest piece differentiated at a time; 600 MB for torch itself."""
+    largest piece differentiated at a time (as the architecture says, or those of a perceptron); 600 MB for torch."""
     signal, spec = planned.signal, planned.spec
-    piece = 32_768
-    activations = piece * spec.width * (spec.depth * 4 + 4) * 4
+    architecture = spec.settings
+    perceptron = (spec.width * (spec.depth * 4 + 4), 32_768)
+    floats, points = architecture.held(spec) if isinstance(architecture, Holding) else perceptron
+    activations = 4 * floats * points
     estimate = 600_000_000 + planned.bytes + 2 * signal.samples.nbytes + 24 * signal.n + activations
     estimate += 12 * spec.parameters * 4
     total = physical_memory()
@@ -218,20 +187,3 @@ def check_memory(planned: Plan) -> int:
             f"the fit needs about {estimate / 1e9:.1f} GB, this machine has {total / 1e9:.1f} GB", "memory"
         )
     return estimate
-
-
-def _choose(option: str, given: str, known: Any) -> None:
-    if given not in known:
-        raise UsageError(f"--{option} {given}: choose from {', '.join(known)}", "option")
-
-
-def _whole(option: str, given: int | str) -> int:
-    try:
-        return int(given)
-    except ValueError:
-        raise UsageError(f"--{option} {given}: write a whole number, auto or selection", "option") from None
-
-
-def _within(option: str, given: float, low: float, high: float) -> None:
-    if not low <= given <= high:
-        raise UsageError(f"--{option} {given}: must be from {low:g} to {high:g}", "option")

@@ -50,7 +50,7 @@ def _panel(panel: Axes, contest: Contest, source: Source, results: Sequence[Resu
         if not traces:
             continue
         instants, low, mean, high = _band(traces)
-        (line,) = panel.plot(instants, mean, label=contest.name(entrant.arch, entrant.label), linewidth=1.5)
+        (line,) = panel.plot(instants, mean, label=contest.name(entrant.field, entrant.label), linewidth=1.5)
         panel.fill_between(instants, low, high, color=line.get_color(), alpha=0.2, linewidth=0)
     unit = source.kind.UNIT
     panel.set_title(source.name.replace("$", r"\$"))
@@ -80,7 +80,7 @@ def _band(traces: Sequence[Sequence[Point]]) -> tuple[list[float], list[float], 
 
 
 def _is(entrant: Entrant, result: Result) -> bool:
-    return (result.cell.arch, result.cell.sampler) == (entrant.arch, entrant.label)
+    return (result.cell.arch, result.cell.sampler) == (entrant.field, entrant.label)
 
 
 def _finite(trace: Sequence[Point]) -> list[Point]:

@@ -199,11 +199,24 @@ def architecture_options(signal: Signal, architecture: str, regime: str = "engin
     return {}
 
 
-def explain(recipe: Recipe, spec: FieldSpec, signal: Signal, asked: Collection[str]) -> list[tuple[str, str, str]]:
-    """(setting, value, reason) of everything that was chosen for a fit; ``asked`` are the user's own settings."""
+def explain(
+    recipe: Recipe,
+    spec: FieldSpec,
+    signal: Signal,
+    regime: str = "engine",
+    asked: Collection[str] = (),
+    planned: Collection[str] = (),
+) -> list[tuple[str, str, str]]:
+    """(setting, value, reason) of all that was chosen for a fit; ``asked`` are the user's own options, ``planned``
+    those that were there before the recipe: the user's, and what the field's size brought."""
     rows = [(name, _shown(name, getattr(recipe, name)), why) for name, why in recipe.reasons.items()]
     for option, value in spec.json()["options"].items():
-        reason = "asked for" if option in asked else FREQUENCY_REASONS[signal.modality]
+        if option in asked:
+            reason = "asked for"
+        elif option in planned:
+            reason = "follows from the signal's size and the number of weights"
+        else:
+            reason = "the papers'" if regime == "paper" else FREQUENCY_REASONS[signal.modality]
         rows.append((option, f"{value:g}" if isinstance(value, float) else str(value), reason))
     return rows
 

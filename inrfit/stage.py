@@ -13,7 +13,8 @@ from . import codec, files
 from .contest import Cell, Contest, Entrant, Result, Source
 from .errors import Diverged, UnreadableFile
 from .machine import current, limited_threads, matmul_precision
-from .plan import Plan, Settings, again, plan
+from .plan import Plan, again, plan
+from .settings import Settings
 
 if TYPE_CHECKING:
     import torch
@@ -95,7 +96,7 @@ def one_run(
 
     asked = contest.settings_of(entrant, stage.source.modality, cell.seed)
     planned = replace(again(stage.planned, asked), signal=stage.signal)
-    chosen = _recipe(recipes, stage, planned)
+    chosen = _recipe(recipes, cell.arch, stage, planned)
     settings = replace(asked, precision=chosen["precision"], engine=chosen["engine"])
     started = time.monotonic()
     watch = Watch(started)
@@ -104,7 +105,10 @@ def one_run(
     trace = watch.trace(artifact, stage.judges, stop, follower.judges)
     made = artifact.provenance
     notes = tuple(note for note in made["notes"] if note not in planned.signal.notes)
-    return Result(cell, trace, artifact.quality, made["spent"], made["settings"], made["ended"], notes)
+    spec = artifact.spec
+    size = {"parameters": spec.parameters, "bytes": artifact.stored_bytes, "store": artifact.store}
+    size |= {"macs_per_sample": spec.macs, "sines_per_sample": spec.sines}
+    return Result(cell, trace, artifact.quality, made["spent"], made["settings"], made["ended"], notes, size)
 
 
 def warm_up(contest: Contest) -> None:
@@ -129,11 +133,11 @@ def warm_up(contest: Contest) -> None:
                 fit(planned.signal, spec, planned.sampler, how, planned.budget, device)
 
 
-def _recipe(recipes: Recipes, stage: Stage, planned: Plan) -> dict[str, str]:
+def _recipe(recipes: Recipes, arch: str, stage: Stage, planned: Plan) -> dict[str, str]:
     """Precision and engine of all runs on this source with this architecture: chosen by the first. Compiling goes on in
     the background and is kept, so later runs would gain by it: only on request."""
     known = recipes.setdefault(stage.source.name, {})
-    arch, settings = planned.settings.arch, planned.settings
+    settings = planned.settings
     if arch not in known:
         with limited_threads(settings.threads):
             _, how = codec.choose(planned, stage.device)

@@ -53,6 +53,8 @@ class Row:
     steps: Spread
     points: Spread
     points_per_second: Spread
+    parameters: Spread
+    stored_bytes: Spread
     difference: Difference
 
 
@@ -174,7 +176,7 @@ def _table(contest: Contest, source: Source, results: list[Result], levels: Sequ
 
 
 def _of(entrant: Entrant, results: list[Result]) -> list[Result]:
-    wanted = (entrant.arch, entrant.label)
+    wanted = (entrant.field, entrant.label)
     return [result for result in results if (result.cell.arch, result.cell.sampler) == wanted]
 
 
@@ -188,7 +190,7 @@ def _row(entrant: Entrant, runs: list[Result], first: list[Result], source: Sour
         return spread(of(run) for run in done)
 
     return Row(
-        entrant.arch,
+        entrant.field,
         entrant.label,
         len(done),
         len(runs) - len(done),
@@ -203,6 +205,8 @@ def _row(entrant: Entrant, runs: list[Result], first: list[Result], source: Sour
         spent(lambda run: run.spent["steps"]),
         spent(lambda run: run.spent["points"]),
         spent(lambda run: run.spent["points"] / max(run.spent["fit_seconds"], 1e-9)),
+        spent(lambda run: run.size.get("parameters", math.nan)),
+        spent(lambda run: run.size.get("bytes", math.nan)),
         difference(0.0 if mine == theirs else mine - theirs for mine, theirs in paired),
     )
 

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from inrfit import artifact as module
+from inrfit import storage
 from inrfit.artifact import Artifact, load, plain
 from inrfit.errors import (
     InrfitError,
@@ -289,7 +290,7 @@ def test_a_field_that_cannot_be_is_refused(case):
     assert refusal(changed(*FIELD[case])) == ("UnreadableFile", "field")
 
 
-@pytest.mark.parametrize("version", [2, 10, 2**62])
+@pytest.mark.parametrize("version", [3, 10, 2**62])
 def test_a_future_version_asks_for_a_newer_inrfit(version):
     data = changed("version", version)
     assert refusal(data) == ("UnsupportedInput", "version")
@@ -330,6 +331,12 @@ def extra(name, shape, start, stop):
     return lambda parts: parts.outer.update({name: entry})
 
 
+def retyped(parts, dtype, but="__metadata__"):
+    for name in parts.outer:
+        if not name.startswith((but, "__metadata__")):
+            parts.outer[name]["dtype"] = dtype
+
+
 END = len(Parts.of().data)
 
 TABLE = {
@@ -345,8 +352,13 @@ TABLE = {
     "renamed by case": (renamed("last.bias", "Last.bias"), "tensors"),
     **{
         f"dtype {kind}": (put("last.bias", dtype=kind), "dtype")
-        for kind in ("F16", "BF16", "F64", "I32", "BOOL", "f32")
+        for kind in ("F16", "BF16", "F64", "I32", "BOOL", "f32", "I16", "F8_E4M3", "")
     },
+    "dtype of the first another": (put("first.weight", dtype="F16"), "dtype"),
+    "dtype of all F64": (lambda parts: retyped(parts, "F64"), "dtype"),
+    "dtype of all F16": (lambda parts: retyped(parts, "F16"), "dtype"),
+    "dtype of the others F16, lengths of F32": (lambda parts: retyped(parts, "F16", "first"), "offsets"),
+    "dtype of the others BF16, lengths of F32": (lambda parts: retyped(parts, "BF16", "first"), "offsets"),
     "shape too small": (put("last.bias", shape=[2]), "shape"),
     "shape turned": (put("first.weight", shape=[2, 4]), "shape"),
     "shape with a one": (put("last.bias", shape=[3, 1]), "shape"),
@@ -387,6 +399,23 @@ TABLE = {
 def test_a_table_of_tensors_that_is_not_the_fields_is_refused(case):
     change, reason = TABLE[case]
     assert refusal(tensors(change)) == ("UnreadableFile", reason)
+
+
+@pytest.mark.parametrize("store", ["F16", "BF16"])
+def test_a_phase_is_never_stored_in_half(store):
+    def change(parts):
+        parts.outer["first.bias"]["dtype"] = store
+
+    for other in ("fp32", "fp16", "bf16"):
+        parts = Parts.of(stored(other))
+        change(parts)
+        assert refusal(parts.bytes()) == ("UnreadableFile", "dtype")
+
+
+def test_two_narrow_types_in_one_file_are_refused():
+    parts = Parts.of(stored("fp16"))
+    parts.outer["last.bias"]["dtype"] = "BF16"
+    assert refusal(parts.bytes()) == ("UnreadableFile", "dtype")
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
@@ -486,10 +515,95 @@ def test_options_left_at_their_default_are_written_out():
     assert bare.to_bytes() == VALID
 
 
-def test_safetensors_itself_reads_the_file():
+@pytest.mark.parametrize(("store", "dtype"), [("fp32", np.float32), ("fp16", np.float16)])
+def test_the_file_is_byte_for_byte_as_safetensors_writes_it(store, dtype):
     from safetensors.numpy import load as plain_load
+    from safetensors.numpy import save as plain_save
 
-    assert {name: w.shape for name, w in plain_load(VALID).items()} == made().spec.shapes
+    data = replace(made(), store=store).to_bytes()
+    kinds = {name: np.float32 if name.startswith("first") else dtype for name in made().weights}
+    weights = {name: weight.astype(kinds[name]) for name, weight in made().weights.items()}
+    metadata = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])["__metadata__"]
+    assert data == plain_save(weights, metadata=metadata)
+    assert {name: (w.shape, w.dtype) for name, w in plain_load(data).items()} == {
+        name: (shape, kinds[name]) for name, shape in made().spec.shapes.items()
+    }
+
+
+# --- narrower numbers
+
+
+def stored(store, weights=None):
+    before = made() if weights is None else replace(made(), weights=made().weights | weights)
+    return replace(before, store=store).to_bytes()
+
+
+@pytest.mark.parametrize(("store", "bits"), [("fp16", 11), ("bf16", 8)])
+def test_half_precision_halves_the_weights_and_rounds_them_to_the_nearest(store, bits):
+    data = stored(store)
+    after = Artifact.from_bytes(data)
+    assert after.store == store
+    exact = sum(made().weights[name].size for name in ("first.weight", "first.bias"))
+    assert len(VALID) - len(data) == pytest.approx(2 * (made().spec.parameters - exact), abs=40)
+    for name, weight in made().weights.items():
+        assert after.weights[name].dtype == np.float32
+        if name.startswith("first"):  # phases
+            np.testing.assert_array_equal(after.weights[name], weight)
+            continue
+        mantissa, exponent = np.frexp(weight.astype(np.float64))
+        expected = np.ldexp(np.rint(mantissa * 2**bits) / 2**bits, exponent)  # rint: halves to even
+        np.testing.assert_array_equal(after.weights[name], expected.astype(np.float32))
+        assert (after.weights[name] != weight).any()
+
+
+@pytest.mark.parametrize("store", ["fp32", "fp16", "bf16"])
+def test_what_was_stored_is_stored_again_as_it_is(store):
+    data = stored(store)
+    assert Artifact.from_bytes(data).to_bytes() == data
+
+
+def test_bfloat16_is_rounded_as_torch_rounds_it():
+    import torch
+
+    bits = np.random.default_rng(0).integers(0, 2**32, 200_000, dtype=np.uint32)
+    halves = np.arange(0, 2**32, 2**15, dtype=np.uint64).astype(np.uint32)  # every bfloat16 and every tie
+    given = np.concatenate([bits, halves]).view(np.float32)
+    expected = torch.from_numpy(given).bfloat16().float().numpy()
+    found = storage.unpacked(storage.packed(given, "bf16").tobytes(), given.shape, "bf16")
+    np.testing.assert_array_equal(found, expected)
+    assert np.isnan(expected).any()
+    assert np.isinf(expected).any()
+
+
+@pytest.mark.parametrize("store", ["fp16", "bf16"])
+def test_a_narrow_number_that_is_not_finite_is_refused_by_name(store):
+    for value in (np.inf, np.nan, -np.inf):
+        data = stored(store, {"last.bias": np.array([0, value, 1], np.float32)})
+        assert refusal(data) == ("UnreadableFile", "nonfinite")
+        with pytest.raises(UnreadableFile, match=r"last\.bias.* 1 value"):
+            Artifact.from_bytes(data)
+
+
+def test_a_narrow_file_is_refused_at_every_prefix():
+    small = replace(made(width=1, depth=1), store="bf16").to_bytes()
+    for length in range(len(small)):
+        refusal(small[:length])
+
+
+def test_weights_too_large_for_a_type_get_a_roomier_one():
+    large = {"a": np.array([65_519.0], np.float32), "b": np.array([1.0], np.float32)}
+    assert storage.storable(large, "fp16", set()) == "fp16"
+    assert storage.storable(large | {"b": np.array([-65_520.0], np.float32)}, "fp16", set()) == "bf16"
+    assert storage.storable(large | {"b": np.array([3.4e38], np.float32)}, "fp16", set()) == "fp32"
+    assert storage.storable(large | {"b": np.array([3.4e38], np.float32)}, "fp16", {"b"}) == "fp16"
+    assert storage.storable({"a": np.array([np.nan], np.float32)}, "fp16", set()) == "fp16"
+
+
+def test_version_1_is_read_as_ever_and_had_float32_alone():
+    assert Artifact.from_bytes(changed("version", 1)).to_bytes() == VALID
+    parts = Parts.of(stored("fp16"))
+    parts.inner["version"] = 1
+    assert refusal(parts.bytes()) == ("UnreadableFile", "version")
 
 
 def test_a_sound_and_a_shape_have_their_own_sizes():
@@ -633,13 +747,14 @@ def reference(artifact):
     return raw.reshape(*grid.shape, -1)
 
 
-@pytest.mark.parametrize("mode", ["L", "LA", "RGB", "RGBA"])
-def test_the_documented_decoder_decodes_as_inrfit_does(tmp_path, mode):
-    assert listing().count("\n") <= 60
+@pytest.mark.parametrize(("mode", "store"), [("L", "fp32"), ("LA", "fp16"), ("RGB", "fp32"), ("RGBA", "bf16")])
+def test_the_documented_decoder_decodes_as_inrfit_does(tmp_path, mode, store):
+    assert listing().count("\n") <= 66
     (tmp_path / "decode_siren.py").write_text(listing(), encoding="utf-8")
     meta = META | {"mode": mode, "width": 41, "height": 23}
-    artifact = made(width=16, depth=1 + len(mode), meta=meta, sizes=(2, len(mode)))
+    artifact = replace(made(width=16, depth=1 + len(mode), meta=meta, sizes=(2, len(mode))), store=store)
     artifact.save(tmp_path / "a.safetensors")
+    artifact = load(tmp_path / "a.safetensors")
     for name in ("a.npy", "a.pam"):
         subprocess.run([sys.executable, "decode_siren.py", "a.safetensors", name], cwd=tmp_path, check=True)
     pixels = np.load(tmp_path / "a.npy")

@@ -11,9 +11,9 @@ from conftest import picture
 from PIL import Image
 
 from inrfit import compare, stage, tracing
-from inrfit.contest import Cell, Entrant, Point, Result, entrants
+from inrfit.contest import Cell, Entrant, Point, Result, Source, entrants
 from inrfit.errors import Diverged, RefusedInput, UnwritableOutput, UsageError
-from inrfit.plan import Settings
+from inrfit.settings import Settings
 from inrfit.standings import difference, interpolate, parse_levels, seconds_to, spread, standings
 
 SMALL = Settings(width=16, depth=2, budget="24it", device="cpu")
@@ -408,6 +408,17 @@ def test_entrants_are_every_architecture_with_every_sampler():
         Entrant("siren", "nint", (("xi", "0.5"), ("alpha", "0.2"))),
     )
     assert entrants("nint:xi=0.5", "siren")[0].label == "nint:xi=0.5"
+
+
+def test_an_architecture_has_settings_of_its_own_and_sizes_among_them():
+    plain, small = entrants("uniform", "siren,siren:width=8:depth=2:omega=20")
+    assert (plain.field, small.field) == ("siren", "siren:width=8:depth=2:omega=20")
+    contest = compare.Contest((), (plain, small), 1, Settings(depth=4, options={"omega": "25", "first_omega": "40"}))
+    source = Source("a.png", "a.png", "0" * 64, 1, "image")
+    first, second = (contest.settings_of(entrant, "image") for entrant in contest.entrants)
+    assert (first.width, first.depth, first.options) == (None, 4, {"omega": "25", "first_omega": "40"})
+    assert (second.width, second.depth, second.options) == (8, 2, {"omega": "20", "first_omega": "40"})
+    assert [cell.arch for cell, _, _ in replace(contest, sources=(source,)).cells()] == [plain.field, small.field]
 
 
 def test_the_picture_is_a_png(two):

@@ -38,7 +38,13 @@ def compare(  # one option a line: long by nature
             "The others are compared with the first."
         ),
     ] = "uniform,int,nint,evos,stream",
-    archs: Annotated[str, typer.Option(help="Architectures with commas between them.")] = "siren",
+    archs: Annotated[
+        str,
+        typer.Option(
+            help="Architectures with commas between them, each with settings of its own, width and depth among them: "
+            "siren,siren:width=128:depth=4."
+        ),
+    ] = "siren",
     seeds: Annotated[int, typer.Option(help="Runs of each, with seeds 0, 1, 2 ...")] = 3,
     budget: Annotated[
         list[str] | None,
@@ -64,6 +70,15 @@ def compare(  # one option a line: long by nature
         int | None, typer.Option(help="Units per hidden layer. Default: the architecture's (siren: 256).")
     ] = None,
     depth: Annotated[int | None, typer.Option(help="Hidden layers. Default: the architecture's (siren: 5).")] = None,
+    params: Annotated[
+        str | None, typer.Option(help="At most so many weights for each, in place of --width: 50000, 50k, 1M.")
+    ] = None,
+    size: Annotated[
+        str | None, typer.Option("--bytes", help="Files of at most so many bytes, in place of --width: 500kB, 2MB.")
+    ] = None,
+    store: Annotated[
+        str, typer.Option(help="Number type of the weights as judged: fp32, fp16, bf16. auto: fp32; with --bytes fp16.")
+    ] = "auto",
     option: Annotated[
         list[str] | None,
         typer.Option("-O", help="key=value: a setting for all that know it; repeatable."),
@@ -105,7 +120,7 @@ def compare(  # one option a line: long by nature
     from ..compare import opened, prepare
     from ..machine import keep_compiled_code, keep_freed_memory, wait_politely
     from ..options import parse_pairs
-    from ..plan import Settings
+    from ..settings import Settings
     from ..standings import parse_levels
 
     keep_freed_memory()
@@ -114,7 +129,8 @@ def compare(  # one option a line: long by nature
     console = Console(-1 if quiet else 0, as_json)
     levels = () if to is None else parse_levels(to)
     settings = Settings(
-        width=width, depth=depth, options=parse_pairs(option or ()), budget=tuple(budget or ()), ratio=ratio,
+        width=width, depth=depth, params=params, bytes=size, store=store,
+        options=parse_pairs(option or ()), budget=tuple(budget or ()), ratio=ratio,
         batch=batch, lr=lr, device=device, precision=precision, engine=engine, threads=threads, regime=regime,
         type=kind,
     )  # fmt: skip

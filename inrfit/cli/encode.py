@@ -17,12 +17,12 @@ from ..errors import (
     OutputExists,
     UnwritableOutput,
     UsageError,
-    printable,
 )
 from ..interrupts import Stop, catching
 from ..limits import Limits
-from .console import Console, FitProgress, out, quality_words
+from .console import Console, FitProgress
 from .jobs import Job, free_name, list_jobs
+from .report import record_of, show_plan, show_recipe, tell
 from .sampling import draw, pictures_of
 
 LIMITS = Limits()
@@ -45,11 +45,24 @@ def encode(  # one option a line: long by nature
             "evos, stream."
         ),
     ] = "auto",
-    arch: Annotated[str, typer.Option(help="Architecture: siren.")] = "siren",
+    arch: Annotated[
+        str, typer.Option(help="Architecture: siren; or auto, the best measured for the file, budget and size.")
+    ] = "siren",
     width: Annotated[
         int | None, typer.Option(help="Units per hidden layer. Default: the architecture's (siren: 256).")
     ] = None,
     depth: Annotated[int | None, typer.Option(help="Hidden layers. Default: the architecture's (siren: 5).")] = None,
+    params: Annotated[
+        str | None, typer.Option(help="At most so many weights, in place of --width: 50000, 50k, 1M.")
+    ] = None,
+    size: Annotated[
+        str | None,
+        typer.Option("--bytes", help="A file of at most so many bytes, in place of --width: 500kB, 2MB (thousands)."),
+    ] = None,
+    store: Annotated[
+        str,
+        typer.Option(help="Number type of the weights in the file: fp32, fp16, bf16. auto: fp32; with --bytes fp16."),
+    ] = "auto",
     option: Annotated[
         list[str] | None,
         typer.Option("-O", help="key=value: a setting of the sampler, architecture or modality; repeatable."),
@@ -135,7 +148,7 @@ def encode(  # one option a line: long by nature
     """
     from ..machine import keep_compiled_code, keep_freed_memory, wait_politely
     from ..options import parse_pairs
-    from ..plan import Settings
+    from ..settings import Settings
 
     keep_freed_memory()
     keep_compiled_code()
@@ -143,7 +156,7 @@ def encode(  # one option a line: long by nature
 
     console = Console(-1 if quiet else int(verbose), as_json)
     settings = Settings(
-        sampler, arch, width, depth, parse_pairs(option or ()), tuple(budget or ()), target, ratio,
+        sampler, arch, width, depth, params, size, store, parse_pairs(option or ()), tuple(budget or ()), target, ratio,
         batch if batch in ("auto", "selection") else _count(batch), lr, device, precision, engine, threads,
         seed=seed, type=kind, verify=verify,
         limits=Limits(max_bytes, max_pixels, max_samples, max_channels, max_faces),
@@ -216,7 +229,7 @@ def run_job(job: Job, settings: Any, console: Console, force: bool, dry_run: boo
     if dry_run:
         show_plan(job, planned, console, force, explain)
         return 0
-    # Room for the weights and the largest header, before the fit and not after it.
+    # Room for the weights (fp32: a type may turn out too narrow) and the largest header, before the fit and not after.
     files.check_target(job.output, force, 4 * planned.spec.parameters + (1 << 20))
     for path in (job.output, *job.pictures.paths):
         files.sweep(os.path.dirname(path) or ".", os.path.basename(path))
@@ -263,103 +276,6 @@ def save(artifact: Any, job: Job, force: bool, console: Console) -> str:
         console.say(f"inrfit: {job.name}: the finished field was written to {rescue} instead", level=-1)
         raise
     return job.output
-
-
-def tell(
-    job: Job, output: str, artifact: Any, source_notes: int, console: Console, writing: float, total: float
-) -> None:
-    """The summary."""
-    spent, provenance = artifact.provenance["spent"], artifact.provenance
-    size = os.path.getsize(output)
-    console.say(f"{job.name} -> {output}: {quality_words(artifact.quality)}; {size:,} bytes")
-    share = spent["sampler_seconds"] / max(spent["fit_seconds"], 1e-9)
-    parts = ", ".join(f"{name} {count:,}" for name, count in spent["origin"].items())
-    console.say(
-        f"  fit {spent['fit_seconds']:.1f} s ({provenance['ended']}; start-up {spent['startup_seconds']:.1f} s of it), "
-        f"{spent['steps']:,} steps, {spent['points']:,} points; sampler {provenance['sampler']['name']} {share:.1%} of "
-        f"the fit, {spent['scoring_passes']} scoring passes; points by {parts}"
-    )
-    console.say(
-        f"  outside the budget: read {spent['read_seconds']:.1f} s, check {spent['check_seconds']:.1f} s, "
-        f"write {writing:.1f} s; {total:.1f} s in all"
-    )
-    for note in provenance["notes"][source_notes:]:
-        console.warn(job.name, note)
-    if (artifact.quality.get("bbox_error") or 0) > 0.01:
-        console.warn(job.name, f"the decoded box is off by {artifact.quality['bbox_error']:.1%} of the longest side")
-    if provenance["target_reached"] is False:
-        console.warn(job.name, "the target was not reached within the budget")
-
-
-def record_of(job: Job, output: str, artifact: Any, writing: float, total: float) -> dict[str, Any]:
-    """The JSON object."""
-    provenance, size = artifact.provenance, os.path.getsize(output)
-    record = {"ok": True, "source": job.source, "output": output, "bytes": size, "seconds": round(total, 3)}
-    record |= {"write_seconds": round(writing, 3), "quality": artifact.quality, "spent": provenance["spent"]}
-    record |= {"ended": provenance["ended"], "target_reached": provenance["target_reached"]}
-    return record | {"provenance": dict(provenance)}
-
-
-def show_recipe(planned: Any, spec: Any, recipe: Any, console: Console, explain: bool) -> None:
-    """With ``-v`` what was chosen, with ``--explain`` why as well."""
-    from ..recipe import explain as reasons
-
-    why = "the best measured (docs/samplers.md)" if planned.settings.sampler == "auto" else "asked for"
-    rows = [("sampler", planned.strategy, why), *reasons(recipe, spec, planned.signal, planned.spec.options)]
-    if not explain:
-        console.say("  " + ", ".join(f"{key} {value}" for key, value, _ in rows), level=1)
-        return
-    for key, value, why in rows:
-        console.say(f"  {key:<14} {value:<14} {why}")
-
-
-def show_plan(job: Job, planned: Any, console: Console, force: bool, explain: bool) -> None:
-    """``--dry-run``: what was asked for, so on stdout."""
-    from .. import files
-    from ..plan import check_memory
-
-    signal, spec = planned.signal, planned.spec
-    memory = check_memory(planned)
-    try:
-        files.check_target(job.output, force)
-        job.pictures.check(force)
-        problem = None
-    except InrfitError as error:
-        problem = str(error)
-    lines = [
-        f"{job.name} -> {job.output}",
-        *([f"  would fail: {problem}"] if problem else []),
-        f"  kept: {planned.modality.describe(signal.meta)}",
-        *(f"  not kept: {note}" for note in signal.notes),
-        f"  plan: {spec.architecture} {spec.depth}x{spec.width}, {spec.parameters:,} parameters "
-        f"({4 * spec.parameters:,} bytes; the source has {planned.bytes:,}), {planned.sampler}, "
-        f"batch {planned.settings.batch}, budget {planned.budget}",
-        f"  memory: about {memory / 1e9:.1f} GB at most",
-    ]
-    if not console.as_json:
-        out("".join(printable(line) + "\n" for line in lines))
-    if explain:
-        from ..codec import choose
-        from ..engine import choose_device
-
-        spec, recipe = choose(planned, choose_device(planned.settings.device))
-        show_recipe(planned, spec, recipe, console, explain)
-    record = {
-        "ok": True,
-        "source": job.source,
-        "output": job.output,
-        "dry_run": True,
-        "problem": problem,
-        "modality": planned.modality.NAME,
-        "signal": dict(signal.meta),
-        "samples": signal.n,
-        "notes": list(signal.notes),
-        "sampler": planned.strategy,
-        "field": spec.json(),
-        "parameters": spec.parameters,
-        "memory_bytes": memory,
-    }
-    console.result(record)
 
 
 def _count(text: str) -> int:

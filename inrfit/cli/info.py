@@ -9,6 +9,7 @@ import typer
 from ..errors import InrfitError
 from ..limits import Limits
 from .console import Console, number, out, quality_words
+from .report import sizes
 
 
 def info(
@@ -49,10 +50,8 @@ def record(model: str, artifact: Any, size: int) -> dict[str, Any]:
         "ok": True,
         "source": model,
         "bytes": size,
-        "bits_per_sample": 8 * size / artifact.provenance["samples"],
-        "source_bits_per_sample": 8 * source["bytes"] / artifact.provenance["samples"],
-        "parameters": artifact.spec.parameters,
-        "macs_per_sample": artifact.spec.macs,
+        "store": artifact.store,
+        **sizes(artifact.spec, size, source["bytes"], artifact.provenance["samples"]),
         "field": artifact.spec.json(),
         "modality": artifact.modality,
         "signal": dict(artifact.meta),
@@ -74,7 +73,8 @@ def rows(artifact: Any, size: int) -> list[tuple[str, str]]:
         ("architecture", f"{spec.architecture} {spec.depth}x{spec.width} {words(spec.options)}".rstrip()),
         ("parameters", f"{spec.parameters:,}"),
         ("MACs per sample", f"{spec.macs:,}"),
-        ("stored", f"{size:,} bytes, {8 * size / samples:.2f} bits per sample"),
+        ("sines per sample", f"{spec.sines:,}"),
+        (f"stored {artifact.store}", f"{size:,} bytes, {8 * size / samples:.2f} bits per sample"),
         (
             "source",
             f"{source['name']}: {source['bytes']:,} bytes, {8 * source['bytes'] / samples:.2f} bits per sample",

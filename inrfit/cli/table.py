@@ -54,6 +54,7 @@ def headings(contest: Contest, table: Table) -> list[str]:
         "steps",
         "points",
         "points/s",
+        *(["parameters", "bytes"] if contest.several_fields else []),
     ]
 
 
@@ -70,6 +71,7 @@ def cells(contest: Contest, table: Table, row: Row) -> list[str]:
         _count(row.steps.mean),
         _count(row.points.mean),
         _count(row.points_per_second.mean),
+        *([_whole(row.parameters), _whole(row.stored_bytes)] if contest.several_fields else []),
     ]
 
 
@@ -81,7 +83,7 @@ def _over(contest: Contest, row: Overall) -> list[str]:
 
 def _first(contest: Contest) -> str:
     first = contest.entrants[0]
-    return printable(contest.name(first.arch, first.label))
+    return printable(contest.name(first.field, first.label))
 
 
 def _incomplete(contest: Contest, table: Table) -> bool:
@@ -120,6 +122,10 @@ def _time(found: Spread, of: int) -> str:
 
 def _seconds(value: float | None) -> str:
     return "-" if value is None else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
+
+
+def _whole(found: Spread) -> str:
+    return "-" if found.mean is None else f"{found.mean:,.0f}"
 
 
 def _count(value: float | None) -> str:

@@ -94,6 +94,22 @@ class Rastered(Protocol):
         ``grid``, in memory that the length of the piece bounds; equal to ``forward`` there to rounding."""
 
 
+@runtime_checkable
+class Holding(Protocol):
+    """What an architecture may offer besides: the memory of a step, where it is not that of a plain perceptron."""
+
+    def held(self, spec: FieldSpec) -> tuple[int, int]:
+        """Floats held for every point while a step is differentiated, and the most points held at once. No torch."""
+
+
+@runtime_checkable
+class Exact(Protocol):
+    """What an architecture may offer besides: tensors too delicate to be stored in fewer bits than they have."""
+
+    def exact(self) -> frozenset[str]:
+        """Their names. A phase in a sine is one: rounded, it is off by its size, and it may be thousands of radians."""
+
+
 @dataclass(frozen=True)
 class FieldSpec:
     """Everything that determines a field but its weights: JSON, and checked without torch."""
@@ -119,6 +135,11 @@ class FieldSpec:
     def parameters(self) -> int:
         """Number of weights."""
         return sum(prod(shape) for shape in self.shapes.values())
+
+    @property
+    def exact(self) -> frozenset[str]:
+        """Names of the tensors that are always stored in float32."""
+        return self.settings.exact() if isinstance(self.settings, Exact) else frozenset()
 
     @property
     def macs(self) -> int:

@@ -151,6 +151,11 @@ class Siren:
             "last.bias": 1.0,
         }
 
+    def exact(self) -> frozenset[str]:
+        """The first layer, which makes the phases: rounded to fp16 it costs a sound 23 dB of PSNR, rounded to bf16 a
+        picture 1 dB; the other layers 0.02 dB (docs/architectures.md)."""
+        return frozenset({"first.weight", "first.bias"})
+
     def matrices(self) -> frozenset[str]:
         """The stacked hidden layers."""
         return frozenset({"hidden.weight"})

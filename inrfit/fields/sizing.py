@@ -12,12 +12,15 @@ if TYPE_CHECKING:
 
 
 def widest(spec: FieldSpec, parameters: int) -> FieldSpec:
-    """``spec`` with the largest width that has at most ``parameters`` weights, at the depth it has."""
+    """``spec`` of the largest width, up to MAX_WIDTH, that has at most ``parameters`` weights, at the depth it has."""
+    from . import MAX_WIDTH
+
     if (least := replace(spec, width=1).parameters) > parameters:
         raise UsageError(f"{spec.architecture} of depth {spec.depth} has at least {least:,} parameters", "option")
     low, high = 1, 2
-    while replace(spec, width=high).parameters <= parameters:
+    while high <= MAX_WIDTH and replace(spec, width=high).parameters <= parameters:
         low, high = high, 2 * high
+    high = min(high, MAX_WIDTH + 1)
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (middle, high) if replace(spec, width=middle).parameters <= parameters else (low, middle)

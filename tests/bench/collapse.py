@@ -22,7 +22,7 @@ import numpy as np
 from common import SHARED, table
 
 from inrfit import plan
-from inrfit.plan import Settings
+from inrfit.settings import Settings
 
 LEAST_GAIN, LEAST_IOU = 0.5, 0.5
 FOLDERS = ("images", "audio", "shapes")

@@ -24,8 +24,8 @@ from torch import Tensor
 
 from inrfit import plan, recipe
 from inrfit.fields import FieldSpec
-from inrfit.plan import Settings
 from inrfit.points import stratified
+from inrfit.settings import Settings
 from inrfit.signal import Signal
 
 FILES = ("images/div2k/train/01.png", "images/kodak/kodim05.png", "audio/libri121/05.flac")

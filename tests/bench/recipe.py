@@ -16,7 +16,7 @@ from common import data, table
 from inrfit import plan, recipe
 from inrfit.budget import Budget
 from inrfit.fit import fit
-from inrfit.plan import Settings
+from inrfit.settings import Settings
 
 FILES = ("images/div2k/train/01.png", "images/kodak/kodim03.png", "images/kodak/kodim05.png")
 

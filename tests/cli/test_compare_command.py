@@ -18,6 +18,9 @@ from inrfit.__main__ import run
 QUICK = ["--samplers", "uniform,nint", "--budget", "20it", "--width", "16", "--depth", "2", "--device", "cpu"]
 
 
+FAST = ["--samplers", "uniform", "--budget", "20it", "--device", "cpu"]
+
+
 def compare(*words, quick=QUICK):
     return run(["compare", *map(str, words), *quick])
 
@@ -61,11 +64,37 @@ def test_json_on_stdout_and_in_the_folder_say_the_same(small, tmp_path, capsys):
     assert kept == {key: told[key] for key in kept}
     result = kept["results"][0]
     assert set(result) == {
-        "ok", "source", "arch", "sampler", "seed", "quality", "spent", "settings", "ended", "notes", "trace"
+        "ok", "source", "arch", "sampler", "seed", "quality", "spent", "settings", "size", "ended", "notes", "trace"
     }  # fmt: skip
     assert set(result["trace"][0]) == {"seconds", "share", "step", "points", "quality"}
     assert kept["recipes"] == {"photo.png": {"siren": {"precision": "fp32", "engine": "explicit"}}}
     assert {"torch", "device", "threads", "platform", "processor"} <= set(kept["machine"])
+
+
+def test_sizes_of_one_architecture_stand_side_by_side(small, capsys):
+    words = ("--seeds", "1", "--archs", "siren:width=8:depth=2,siren:width=16:first_omega=20")
+    assert compare(small, *words, quick=FAST) == 0
+    shown = capsys.readouterr().out
+    (table, _) = shown.split("Mean ±")
+    heading, first, second = table.splitlines()[1:4]
+    assert heading.split()[-2:] == ["parameters", "bytes"]
+    assert first.startswith("siren:width=8:depth=2 uniform ")
+    assert first.split()[-2] == "123"
+    assert second.startswith("siren:width=16:first_omega=20 uniform ")
+    assert compare(small, *words, "--json", quick=FAST) == 0
+    record = json.loads(capsys.readouterr().out)
+    size, _ = [result["size"] for result in record["results"]]
+    assert (size["parameters"], size["store"]) == (123, "fp32")
+    assert f"{size['bytes']:,}" == first.split()[-1]
+    assert record["standings"]["tables"][0]["rows"][0]["parameters"]["mean"] == 123
+    assert set(record["recipes"]["photo.png"]) == {"siren:width=8:depth=2", "siren:width=16:first_omega=20"}
+
+
+def test_architectures_are_compared_at_equal_bytes(small, capsys):
+    words = ("--seeds", "1", "--archs", "siren:depth=1,siren:depth=3", "--bytes", "20kB")
+    assert compare(small, *words, "--json", quick=FAST) == 0
+    sizes = [result["size"] for result in json.loads(capsys.readouterr().out)["results"]]
+    assert all(size["store"] == "fp16" and 16_000 < size["bytes"] <= 20_000 for size in sizes)
 
 
 def test_the_same_command_goes_on_and_another_is_refused(small, tmp_path, capsys):
@@ -147,6 +176,11 @@ def test_an_interrupt_keeps_the_finished_runs(small, tmp_path):
         (["PHOTO", "--seeds", "0"], 2),
         (["PHOTO", "--samplers", "best"], 2),
         (["PHOTO", "--archs", "best"], 2),
+        (["PHOTO", "--archs", "auto"], 2),
+        (["PHOTO", "--archs", "siren:width=wide"], 2),
+        (["PHOTO", "--archs", "siren:xi=0.5"], 2),
+        (["PHOTO", "--archs", "siren:width=8", "--params", "5k"], 2),
+        (["PHOTO", "--bytes", "3k"], 2),
         (["PHOTO", "--regime", "ours"], 2),
         (["PHOTO", "--to", "good"], 2),
         (["PHOTO", "-O", "nothing=1"], 2),

@@ -88,6 +88,7 @@ def test_a_constant_field_is_constant(name):
 def test_rates_and_matrices_name_tensors_that_exist(name):
     field = make(name)
     assert set(field.architecture.rates()) >= set(field.weights)
+    assert field.spec.exact <= set(field.weights)
     for key in field.architecture.matrices() & set(field.weights):
         assert field.weights[key].dim() == 3
 

@@ -31,4 +31,5 @@ class Tuning:
 
 TUNINGS: Mapping[str, Tuning] = {
     "siren": Tuning(),
+    "tiles": Tuning(),
 }

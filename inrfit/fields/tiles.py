@@ -1,0 +1,221 @@
+"""Many small SIRENs, each on a tile of the domain, blended where they meet.
+
+After KiloNeRF (Reiser et al., ICCV 2021, arXiv:2103.13744), whose thousands of small networks are evaluated in batched
+products, and MINER (Saragadam et al., ECCV 2022, arXiv:2202.03532), which tiles large pictures. Both leave seams at the
+borders to the fit; here neighbours overlap, and the field is as smooth across a border as within a tile.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, ClassVar
+
+from ..errors import UsageError
+from ..options import setting
+from . import partition
+from .sizing import widest
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from ..signal import Grid
+    from . import FieldSpec
+
+PIECE = 8192
+"""Cells of a raster evaluated at a time: what a CPU's caches hold."""
+
+
+@dataclass(frozen=True)
+class Tiles:
+    """value = sum over tiles t of share_t(coords) * siren_t(local coords).
+
+    ``tiles`` are numbered row-major, first axis first. A tile's local coordinates run from -1 to 1 between its borders
+    and beyond them where it overlaps a neighbour. Frequencies are folded into the weights, as in ``Siren``;
+    ``first_omega`` is in radians per unit of a tile's own axis, so the band a tile starts with follows its size."""
+
+    WIDTH: ClassVar[int] = 48
+    DEPTH: ClassVar[int] = 3
+    RASTER: ClassVar[bool] = False
+    FOLDED: ClassVar[frozenset[str]] = frozenset({"omega", "first_omega"})
+
+    tiles: str = setting("2", "tiles per axis, as in 8x12; one number stands for every axis")
+    overlap: float = setting(0.1, "share of a tile's side in which neighbours are blended", 0.01, 1.0)
+    omega: float = setting(30.0, "frequency factor of the hidden layers", 1e-3, 1e4)
+    first_omega: float = setting(30.0, "frequency factor of the first layer (radians per unit of a tile)", 1e-3, 1e6)
+
+    def __post_init__(self) -> None:
+        if "x" not in self.tiles:
+            partition.parse(self.tiles, 1)
+
+    def sized(self, spec: FieldSpec, shape: tuple[int, ...] | None, parameters: int | None) -> FieldSpec:
+        return spec if parameters is None else widest(spec, parameters)
+
+    def shapes(self, spec: FieldSpec) -> dict[str, tuple[int, ...]]:
+        """One network after another along the first axis; hidden matrices layer by layer, within a layer by tile."""
+        tiles, hidden, width = self._count(spec), spec.depth - 1, spec.width
+        shapes: dict[str, tuple[int, ...]] = {
+            "first.weight": (tiles, width, spec.inputs),
+            "first.bias": (tiles, width),
+        }
+        if hidden:
+            shapes["hidden.weight"] = (hidden * tiles, width, width)
+            shapes["hidden.bias"] = (hidden * tiles, width)
+        return shapes | {"last.weight": (tiles, spec.outputs, width), "last.bias": (tiles, spec.outputs)}
+
+    def _counts(self, spec: FieldSpec) -> tuple[int, ...]:
+        return partition.parse(self.tiles, spec.inputs)
+
+    def _count(self, spec: FieldSpec) -> int:
+        return math.prod(self._counts(spec))
+
+    def _evaluations(self, spec: FieldSpec) -> float:
+        """Tiles evaluated per sample: 1 and what the bands add."""
+        return math.prod(1 + self.overlap * (count - 1) / count for count in self._counts(spec))
+
+    def macs(self, spec: FieldSpec) -> int:
+        """Of one network, times the tiles a sample lies in on average; blending is not counted."""
+        one = spec.width * (spec.inputs + (spec.depth - 1) * spec.width + spec.outputs)
+        return round(self._evaluations(spec) * one)
+
+    def sines(self, spec: FieldSpec) -> int:
+        """One per unit, times the tiles a sample lies in on average."""
+        return round(self._evaluations(spec) * spec.width * spec.depth)
+
+    def initial(self, spec: FieldSpec, generator: torch.Generator, mean: Tensor) -> dict[str, Tensor]:
+        """Every tile as a ``Siren``."""
+        import torch
+
+        def uniform(shape: tuple[int, ...], bound: float) -> Tensor:
+            return (torch.rand(shape, generator=generator) * 2 - 1) * bound
+
+        shapes, width = self.shapes(spec), spec.width
+        bounds = {
+            "first.weight": self.first_omega / spec.inputs,
+            "first.bias": self.omega / math.sqrt(spec.inputs),
+            "hidden.weight": math.sqrt(6 / width),
+            "hidden.bias": self.omega / math.sqrt(width),
+            "last.weight": math.sqrt(6 / width) / self.omega,
+        }
+        drawn = {name: uniform(shape, bounds[name]) for name, shape in shapes.items() if name in bounds}
+        return drawn | {"last.bias": mean.expand(shapes["last.bias"]).clone()}
+
+    def constant(self, weights: Mapping[str, Tensor], value: Tensor) -> dict[str, Tensor]:
+        """Only the last biases speak: shares sum to 1."""
+        bias = value.expand(weights["last.bias"].shape).clone()
+        silenced = {"last.weight": weights["last.weight"] * 0, "last.bias": bias}
+        return {name: silenced.get(name, weight) for name, weight in weights.items()}
+
+    def forward(self, weights: Mapping[str, Tensor], coords: Tensor, precision: torch.dtype) -> Tensor:
+        """Points sorted by tile, every layer of all tiles in one batched product."""
+        counts = partition.parse(self.tiles, coords.shape[1])
+        placed = partition.rows(coords, counts, self.overlap)
+        layers = _layers(weights, precision, placed.tiles)
+        return placed.gather(_evaluate(layers, placed.local, precision), coords.shape[0])
+
+    def gradients(
+        self,
+        weights: Mapping[str, Tensor],
+        coords: Tensor,
+        values: Tensor,
+        mass: Tensor,
+        precision: torch.dtype,
+        extra: Callable[[Tensor], Tensor] | None = None,
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The backward pass written out, as ``Siren.gradients``."""
+        import torch
+
+        counts = partition.parse(self.tiles, coords.shape[1])
+        placed = partition.rows(coords, counts, self.overlap)
+        layers = _layers(weights, precision, placed.tiles)
+        (matrix, bias), *hidden, (last_matrix, last_bias) = layers
+        first = torch.baddbmm(bias, placed.local, matrix.mT)
+        activations, phases = [first.sin().to(precision) if hidden else first.sin()], []
+        for matrix, bias in hidden:
+            phases.append(torch.baddbmm(bias, activations[-1], matrix.mT))
+            activations.append(phases[-1].sin())
+        last = activations[-1].float()
+        residuals = placed.gather(torch.baddbmm(last_bias, last, last_matrix.mT), coords.shape[0]) - values
+        pulled = 2 * mass * residuals
+        if extra is not None:
+            pulled += extra(residuals)
+        rows = placed.scatter(pulled)
+        found = {"last.weight": [rows.mT @ last], "last.bias": [rows.sum(1)]}
+        rows = (rows @ last_matrix).to(precision if hidden else torch.float32)
+        by_matrix, by_bias = [], []
+        for (matrix, _), phase, before in zip(hidden[::-1], phases[::-1], activations[-2::-1], strict=True):
+            rows = phase.cos_().mul_(rows)
+            by_matrix.append(torch.bmm(rows.mT, before).float())
+            by_bias.append(rows.sum(1).float())
+            rows = torch.bmm(rows, matrix)
+        rows = first.cos_().mul_(rows)
+        found |= {"first.weight": [rows.mT @ placed.local], "first.bias": [rows.sum(1)]}
+        found |= {"hidden.weight": by_matrix[::-1], "hidden.bias": by_bias[::-1]}
+        return residuals, {name: _by_tile(found[name], weight, placed.tiles) for name, weight in weights.items()}
+
+    def on_grid(self, weights: Mapping[str, Tensor], grid: Grid, start: int, stop: int) -> Tensor:
+        """Box by box, and within a box tile by tile: nothing is sorted."""
+        import torch
+
+        counts = partition.parse(self.tiles, len(grid.shape))
+        layers = _layers(weights, torch.float32, None)
+        pieces = [self._on_box(layers, grid, counts, box) for box in partition.boxes(grid, start, stop)]
+        return torch.cat([layers[-1][1].new_zeros(0, layers[-1][1].shape[-1]), *pieces])
+
+    def _on_box(self, layers, grid: Grid, counts: tuple[int, ...], box) -> Tensor:
+        raise NotImplementedError
+
+    def rates(self) -> dict[str, float]:
+        """Folded tensors move omega times as fast."""
+        return {
+            "first.weight": self.first_omega,
+            "first.bias": self.omega,
+            "hidden.weight": self.omega,
+            "hidden.bias": self.omega,
+            "last.weight": 1.0,
+            "last.bias": 1.0,
+        }
+
+    def matrices(self) -> frozenset[str]:
+        """The stacked hidden layers of all tiles."""
+        return frozenset({"hidden.weight"})
+
+
+Layer = tuple["Tensor", "Tensor"]
+
+
+def _layers(weights: Mapping[str, Tensor], precision: torch.dtype, tiles: Tensor | None) -> list[Layer]:
+    """Matrices (r, out, in) and biases (r, 1, out) of the layers, of every tile or of ``tiles`` (r,)."""
+    count = weights["last.bias"].shape[0]
+    layers = [(weights["first.weight"], weights["first.bias"])]
+    if "hidden.weight" in weights:
+        matrices = weights["hidden.weight"].to(precision).split(count)
+        layers += zip(matrices, weights["hidden.bias"].to(precision).split(count), strict=True)
+    layers.append((weights["last.weight"], weights["last.bias"]))
+    if tiles is not None:
+        layers = [(matrix.index_select(0, tiles), bias.index_select(0, tiles)) for matrix, bias in layers]
+    return [(matrix, bias[:, None, :]) for matrix, bias in layers]
+
+
+def _evaluate(layers: list[Layer], local: Tensor, precision: torch.dtype) -> Tensor:
+    """Values (r, length, c) of rows of local coordinates (r, length, d); first and last layer float32."""
+    import torch
+
+    sine = torch.sin if torch.is_grad_enabled() else torch.sin_
+    x = local
+    for matrix, bias in layers[:-1]:
+        x = sine(torch.baddbmm(bias, x.to(matrix.dtype), matrix.mT))
+    matrix, bias = layers[-1]
+    return torch.baddbmm(bias, x.float(), matrix.mT)
+
+
+def _by_tile(found: list[Tensor], weight: Tensor, tiles: Tensor | None) -> Tensor:
+    """Gradients of rows (one tensor a layer) as those of ``weight``, summed over the rows of a tile."""
+    import torch
+
+    if tiles is not None:
+        count = weight.shape[0] // len(found)
+        found = [rows.new_zeros(count, *rows.shape[1:]).index_add_(0, tiles, rows) for rows in found]
+    return found[0] if len(found) == 1 else torch.cat(found)

@@ -15,10 +15,8 @@ from typing import TYPE_CHECKING
 from ..errors import UsageError
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor
 
-    from ..signal import Grid
 
 MOST_TILES = 65_536
 
@@ -134,22 +132,45 @@ def _filled(point: Tensor, weight: Tensor, tile: Tensor, local: Tensor, tiles: i
     return Rows(point[order], weight[order], slot, of_row, placed.view(count, length, -1))
 
 
-def boxes(grid: Grid, start: int, stop: int) -> list[tuple[tuple[int, int], ...]]:
-    """The cells start..stop (flat, row-major) as boxes, in their order: per axis the first cell and the one after the
-    last."""
+@dataclass(frozen=True)
+class Stretch:
+    """The cells that one tile reaches along an axis: the first, and the local coordinate and weight (m,) of each."""
+
+    tile: int
+    start: int
+    local: Tensor
+    weight: Tensor
+
+
+def stretches(coords: Tensor, count: int, overlap: float) -> list[Stretch]:
+    """What each of the ``count`` tiles of an axis reaches of rising ``coords`` (n,)."""
+    position, own, neighbour, share = places(coords, count, overlap)
+    found = []
+    for tile in range(int(own[0].minimum(neighbour[0])), int(own[-1].maximum(neighbour[-1])) + 1):
+        weight = (1 - share).where(own == tile, share.where(neighbour == tile, 0))
+        reached = weight.nonzero().squeeze(1)
+        if reached.shape[0]:
+            start, stop = int(reached[0]), int(reached[-1]) + 1
+            found.append(Stretch(tile, start, (position[start:stop] - tile) * 2 - 1, weight[start:stop]))
+    return found
+
+
+Box = tuple[tuple[int, int], ...]
+"""Cells of a raster: per axis the first and the one after the last."""
+
+
+def boxes(shape: tuple[int, ...], start: int, stop: int) -> list[Box]:
+    """The cells start..stop (flat, row-major) as boxes, in their order."""
     if start >= stop:
         return []
-    length, inner = grid.shape[0], math.prod(grid.shape[1:])
-    if len(grid.shape) == 1:
+    inner = math.prod(shape[1:])
+    if inner == 1 and len(shape) == 1:
         return [((start, stop),)]
-    rest = type(grid)(grid.shape[1:])
     first, last = start // inner, (stop - 1) // inner
     if first == last:
-        found = boxes(rest, start - first * inner, stop - first * inner)
-        return [((first, first + 1), *box) for box in found]
-    head = boxes(grid, start, (first + 1) * inner) if start % inner else []
-    tail = boxes(grid, last * inner, stop) if stop % inner else []
+        return [((first, first + 1), *box) for box in boxes(shape[1:], start - first * inner, stop - first * inner)]
+    head = boxes(shape, start, (first + 1) * inner) if start % inner else []
+    tail = boxes(shape, last * inner, stop) if stop % inner else []
     low, high = first + bool(head), last + 1 - bool(tail)
-    whole = [((low, high), *((0, side) for side in grid.shape[1:]))] if low < high else []
-    assert length >= high
+    whole: list[Box] = [((low, high), *((0, side) for side in shape[1:]))] if low < high else []
     return head + whole + tail

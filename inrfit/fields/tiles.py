@@ -7,6 +7,7 @@ borders to the fit; here neighbours overlap, and the field is as smooth across a
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, ClassVar
 from ..errors import UsageError
 from ..options import setting
 from . import partition
+from .partition import Box, boxes, rows
 from .sizing import widest
 
 if TYPE_CHECKING:
@@ -24,8 +26,15 @@ if TYPE_CHECKING:
     from ..signal import Grid
     from . import FieldSpec
 
+SAMPLES, LEAST, MOST = 4096, 256, 256
+"""Samples of a raster to a tile where no number of parameters is asked for; the least; and the most tiles chosen."""
+
 PIECE = 8192
 """Cells of a raster evaluated at a time: what a CPU's caches hold."""
+
+
+Layer = tuple["Tensor", "Tensor"]
+"""Matrices (r, out, in) and biases (r, 1, out) of one layer, of r tiles."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +60,15 @@ class Tiles:
             partition.parse(self.tiles, 1)
 
     def sized(self, spec: FieldSpec, shape: tuple[int, ...] | None, parameters: int | None) -> FieldSpec:
+        """Tiles of SAMPLES each; or, told the number of ``parameters``, as many of the width it has as that allows.
+        More than MOST are not made, nor smaller ones than LEAST: the networks become wider instead."""
+        if "tiles" not in spec.options:
+            axes = shape if shape is not None else (LEAST,) * spec.inputs
+            samples, one = math.prod(axes), replace(spec, options={**spec.options, "tiles": "1"})
+            wanted = samples // SAMPLES if parameters is None else parameters // one.parameters
+            wanted = max(1, min(wanted, MOST, samples // LEAST))
+            tiles = "x".join(map(str, partition.proportioned(axes, wanted)))
+            spec = replace(spec, options={**spec.options, "tiles": tiles})
         return spec if parameters is None else widest(spec, parameters)
 
     def shapes(self, spec: FieldSpec) -> dict[str, tuple[int, ...]]:
@@ -110,8 +128,7 @@ class Tiles:
 
     def forward(self, weights: Mapping[str, Tensor], coords: Tensor, precision: torch.dtype) -> Tensor:
         """Points sorted by tile, every layer of all tiles in one batched product."""
-        counts = partition.parse(self.tiles, coords.shape[1])
-        placed = partition.rows(coords, counts, self.overlap)
+        placed = rows(coords, partition.parse(self.tiles, coords.shape[1]), self.overlap)
         layers = _layers(weights, precision, placed.tiles)
         return placed.gather(_evaluate(layers, placed.local, precision), coords.shape[0])
 
@@ -127,8 +144,7 @@ class Tiles:
         """The backward pass written out, as ``Siren.gradients``."""
         import torch
 
-        counts = partition.parse(self.tiles, coords.shape[1])
-        placed = partition.rows(coords, counts, self.overlap)
+        placed = rows(coords, partition.parse(self.tiles, coords.shape[1]), self.overlap)
         layers = _layers(weights, precision, placed.tiles)
         (matrix, bias), *hidden, (last_matrix, last_bias) = layers
         first = torch.baddbmm(bias, placed.local, matrix.mT)
@@ -141,17 +157,17 @@ class Tiles:
         pulled = 2 * mass * residuals
         if extra is not None:
             pulled += extra(residuals)
-        rows = placed.scatter(pulled)
-        found = {"last.weight": [rows.mT @ last], "last.bias": [rows.sum(1)]}
-        rows = (rows @ last_matrix).to(precision if hidden else torch.float32)
+        pulled = placed.scatter(pulled)
+        found = {"last.weight": [pulled.mT @ last], "last.bias": [pulled.sum(1)]}
+        pulled = (pulled @ last_matrix).to(precision if hidden else torch.float32)
         by_matrix, by_bias = [], []
         for (matrix, _), phase, before in zip(hidden[::-1], phases[::-1], activations[-2::-1], strict=True):
-            rows = phase.cos_().mul_(rows)
-            by_matrix.append(torch.bmm(rows.mT, before).float())
-            by_bias.append(rows.sum(1).float())
-            rows = torch.bmm(rows, matrix)
-        rows = first.cos_().mul_(rows)
-        found |= {"first.weight": [rows.mT @ placed.local], "first.bias": [rows.sum(1)]}
+            pulled = phase.cos_().mul_(pulled)
+            by_matrix.append(torch.bmm(pulled.mT, before).float())
+            by_bias.append(pulled.sum(1).float())
+            pulled = torch.bmm(pulled, matrix)
+        pulled = first.cos_().mul_(pulled)
+        found |= {"first.weight": [pulled.mT @ placed.local], "first.bias": [pulled.sum(1)]}
         found |= {"hidden.weight": by_matrix[::-1], "hidden.bias": by_bias[::-1]}
         return residuals, {name: _by_tile(found[name], weight, placed.tiles) for name, weight in weights.items()}
 
@@ -159,13 +175,34 @@ class Tiles:
         """Box by box, and within a box tile by tile: nothing is sorted."""
         import torch
 
-        counts = partition.parse(self.tiles, len(grid.shape))
         layers = _layers(weights, torch.float32, None)
-        pieces = [self._on_box(layers, grid, counts, box) for box in partition.boxes(grid, start, stop)]
-        return torch.cat([layers[-1][1].new_zeros(0, layers[-1][1].shape[-1]), *pieces])
+        empty = layers[-1][1].new_zeros(0, layers[-1][1].shape[-1])
+        return torch.cat([empty, *(self._on_box(layers, grid, box) for box in boxes(grid.shape, start, stop))])
 
-    def _on_box(self, layers, grid: Grid, counts: tuple[int, ...], box) -> Tensor:
-        raise NotImplementedError
+    def _on_box(self, layers: list[Layer], grid: Grid, box: Box) -> Tensor:
+        """Values of the cells of ``box``, flat: every tile on the part of it that it reaches."""
+        import torch
+
+        counts = partition.parse(self.tiles, len(grid.shape))
+        device, channels = layers[0][0].device, layers[-1][1].shape[-1]
+        reached = []
+        for (low, high), length, count in zip(box, grid.shape, counts, strict=True):
+            coords = type(grid)((length,)).coords(torch.arange(low, high, device=device))[:, 0]
+            reached.append(partition.stretches(coords, count, self.overlap))
+        values = torch.zeros(*(high - low for low, high in box), channels, device=device)
+        for stretches in itertools.product(*reached):
+            tile = 0
+            for count, stretch in zip(counts, stretches, strict=True):
+                tile = tile * count + stretch.tile
+            own = [(matrix[tile : tile + 1], bias[tile : tile + 1]) for matrix, bias in layers]
+            local = torch.cartesian_prod(*(stretch.local for stretch in stretches)).view(-1, len(counts))
+            found = [_evaluate(own, piece[None], torch.float32)[0] for piece in local.split(PIECE)]
+            part = values[tuple(slice(stretch.start, stretch.start + len(stretch.local)) for stretch in stretches)]
+            share = torch.ones((), device=device)
+            for stretch in stretches:
+                share = share[..., None] * stretch.weight
+            part += torch.cat(found).view(part.shape) * share[..., None]
+        return values.view(-1, channels)
 
     def rates(self) -> dict[str, float]:
         """Folded tensors move omega times as fast."""
@@ -183,11 +220,8 @@ class Tiles:
         return frozenset({"hidden.weight"})
 
 
-Layer = tuple["Tensor", "Tensor"]
-
-
 def _layers(weights: Mapping[str, Tensor], precision: torch.dtype, tiles: Tensor | None) -> list[Layer]:
-    """Matrices (r, out, in) and biases (r, 1, out) of the layers, of every tile or of ``tiles`` (r,)."""
+    """The layers of every tile, or of ``tiles`` (r,)."""
     count = weights["last.bias"].shape[0]
     layers = [(weights["first.weight"], weights["first.bias"])]
     if "hidden.weight" in weights:

@@ -91,16 +91,16 @@ class Rows:
         rows, length = self.local.shape[:2]
         made = pulled.new_zeros(rows * length, pulled.shape[-1])
         made[self.slot] = pulled.index_select(0, self.point) * self.weight[:, None]
-        return made.view(rows, length, -1)
+        return made.view(rows, length, pulled.shape[-1])
 
 
 def rows(coords: Tensor, counts: tuple[int, ...], overlap: float) -> Rows:
     """The (point, tile) pairs of ``coords`` (n, d), sorted by tile."""
     import torch
 
-    n, axes = coords.shape
-    point = torch.arange(n, device=coords.device)
-    tile, weight, local = torch.zeros_like(point), coords.new_ones(n), []
+    point = torch.arange(coords.shape[0], device=coords.device)
+    tile, weight = torch.zeros_like(point), coords.new_ones(coords.shape[0])
+    local: list[Tensor] = []
     for axis, count in enumerate(counts):
         position, own, neighbour, share = places(coords[:, axis], count, overlap)
         shared = (share.detach()[point] > 0).nonzero().squeeze(1)
@@ -120,7 +120,7 @@ def _filled(point: Tensor, weight: Tensor, tile: Tensor, local: Tensor, tiles: i
     tile, order = tile.sort()
     numbers = torch.bincount(tile, minlength=tiles)
     used = numbers.nonzero().squeeze(1)
-    pairs, longest = tile.shape[0], int(numbers.max()) if tile.shape[0] else 1
+    pairs, longest = tile.shape[0], max(1, int(numbers.max()))
     length = min(longest, max(LEAST_ROW, math.ceil(FULL_ROWS * pairs / max(1, used.shape[0]))))
     needed = (numbers + length - 1) // length
     first_row, first_pair = needed.cumsum(0) - needed, numbers.cumsum(0) - numbers
@@ -129,7 +129,7 @@ def _filled(point: Tensor, weight: Tensor, tile: Tensor, local: Tensor, tiles: i
     of_row = None if whole else torch.arange(tiles, device=tile.device).repeat_interleave(needed)
     count = tiles if of_row is None else of_row.shape[0]
     placed = local.new_zeros(count * length, local.shape[-1]).index_copy(0, slot, local[order])
-    return Rows(point[order], weight[order], slot, of_row, placed.view(count, length, -1))
+    return Rows(point[order], weight[order], slot, of_row, placed.view(count, length, local.shape[-1]))
 
 
 @dataclass(frozen=True)

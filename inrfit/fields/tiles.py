@@ -13,7 +13,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
-from ..errors import UsageError
 from ..options import setting
 from . import partition
 from .partition import Box, boxes, rows
@@ -45,15 +44,15 @@ class Tiles:
     and beyond them where it overlaps a neighbour. Frequencies are folded into the weights, as in ``Siren``;
     ``first_omega`` is in radians per unit of a tile's own axis, so the band a tile starts with follows its size."""
 
-    WIDTH: ClassVar[int] = 48
-    DEPTH: ClassVar[int] = 3
+    WIDTH: ClassVar[int] = 32
+    DEPTH: ClassVar[int] = 4
     RASTER: ClassVar[bool] = False
     FOLDED: ClassVar[frozenset[str]] = frozenset({"omega", "first_omega"})
 
     tiles: str = setting("2", "tiles per axis, as in 8x12; one number stands for every axis")
     overlap: float = setting(0.1, "share of a tile's side in which neighbours are blended", 0.01, 1.0)
     omega: float = setting(30.0, "frequency factor of the hidden layers", 1e-3, 1e4)
-    first_omega: float = setting(30.0, "frequency factor of the first layer (radians per unit of a tile)", 1e-3, 1e6)
+    first_omega: float = setting(20.0, "frequency factor of the first layer (radians per unit of a tile)", 1e-3, 1e6)
 
     def __post_init__(self) -> None:
         if "x" not in self.tiles:

@@ -49,6 +49,8 @@ class Tiles:
     RASTER: ClassVar[bool] = False
     FOLDED: ClassVar[frozenset[str]] = frozenset({"omega", "first_omega"})
 
+    SAME_SHAPES: ClassVar[bool] = False  # how many points a tile gets changes from batch to batch
+
     tiles: str = setting("2", "tiles per axis, as in 8x12; one number stands for every axis")
     overlap: float = setting(0.1, "share of a tile's side in which neighbours are blended", 0.01, 1.0)
     omega: float = setting(30.0, "frequency factor of the hidden layers", 1e-3, 1e4)

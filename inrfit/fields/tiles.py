@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ..signal import Grid
     from . import FieldSpec
 
-SAMPLES, LEAST, MOST = 4096, 256, 256
+SAMPLES, LEAST, MOST = 4096, 256, 1024
 """Samples of a raster to a tile where no number of parameters is asked for; the least; and the most tiles chosen."""
 
 PIECE = 8192

@@ -25,8 +25,14 @@ if TYPE_CHECKING:
     from ..signal import Grid
     from . import FieldSpec
 
-SAMPLES, LEAST, MOST = 4096, 256, 1024
-"""Samples of a raster to a tile where no number of parameters is asked for; the least; and the most tiles chosen."""
+SAMPLES, LEAST = 4096, 256
+"""Samples of a raster to a tile where no number of parameters is asked for, and the least."""
+
+USUAL, MOST = 256, 1024
+"""Most tiles where no number of parameters is asked for, and where one is."""
+
+SIDE = 64
+"""Samples along an axis that points in no raster count for."""
 
 PIECE = 8192
 """Cells of a raster evaluated at a time: what a CPU's caches hold."""
@@ -48,11 +54,10 @@ class Tiles:
     DEPTH: ClassVar[int] = 4
     RASTER: ClassVar[bool] = False
     FOLDED: ClassVar[frozenset[str]] = frozenset({"omega", "first_omega"})
-
     SAME_SHAPES: ClassVar[bool] = False  # how many points a tile gets changes from batch to batch
 
     tiles: str = setting("2", "tiles per axis, as in 8x12; one number stands for every axis")
-    overlap: float = setting(0.1, "share of a tile's side in which neighbours are blended", 0.01, 1.0)
+    overlap: float = setting(0.05, "share of a tile's side in which neighbours are blended", 0.01, 1.0)
     omega: float = setting(30.0, "frequency factor of the hidden layers", 1e-3, 1e4)
     first_omega: float = setting(20.0, "frequency factor of the first layer (radians per unit of a tile)", 1e-3, 1e6)
 
@@ -61,13 +66,16 @@ class Tiles:
             partition.parse(self.tiles, 1)
 
     def sized(self, spec: FieldSpec, shape: tuple[int, ...] | None, parameters: int | None) -> FieldSpec:
-        """Tiles of SAMPLES each; or, told the number of ``parameters``, as many of the width it has as that allows.
-        More than MOST are not made, nor smaller ones than LEAST: the networks become wider instead."""
+        """Tiles of SAMPLES each, USUAL at most; or, told the number of ``parameters``, as many of the width it has as
+        that allows, MOST at most and none smaller than LEAST: the networks become wider instead."""
         if "tiles" not in spec.options:
-            axes = shape if shape is not None else (LEAST,) * spec.inputs
+            axes = shape if shape is not None else (SIDE,) * spec.inputs
             samples, one = math.prod(axes), replace(spec, options={**spec.options, "tiles": "1"})
-            wanted = samples // SAMPLES if parameters is None else parameters // one.parameters
-            wanted = max(1, min(wanted, MOST, samples // LEAST))
+            if parameters is None:
+                wanted = min(samples // SAMPLES, USUAL)
+            else:
+                wanted = min(parameters // one.parameters, samples // LEAST, MOST)
+            wanted = max(1, wanted)
             tiles = "x".join(map(str, partition.proportioned(axes, wanted)))
             spec = replace(spec, options={**spec.options, "tiles": tiles})
         return spec if parameters is None else widest(spec, parameters)

@@ -17,7 +17,7 @@ from inrfit.engine import by_autograd, by_hand
 from inrfit.errors import UsageError
 from inrfit.fields import FieldSpec, partition
 from inrfit.fields.field import Field
-from inrfit.fields.tiles import LEAST, MOST, SAMPLES
+from inrfit.fields.tiles import LEAST, SAMPLES, USUAL
 from inrfit.fit import fit
 from inrfit.samplers import Uniform
 from inrfit.signal import Grid
@@ -203,7 +203,7 @@ def test_slopes_in_the_coordinates_are_those_of_the_blend():
 def test_tiles_follow_the_raster(shape):
     plain = FieldSpec("tiles", len(shape), 3, 32, 4, {})
     counts = partition.parse(plain.settings.sized(plain, shape, None).options["tiles"], len(shape))
-    assert math.prod(counts) <= MOST
+    assert math.prod(counts) <= USUAL
     sides = [length / count for length, count in zip(shape, counts, strict=True)]
     assert math.prod(sides) >= SAMPLES or math.prod(counts) == 1
     longest = max(sides)

@@ -144,14 +144,19 @@ class Stretch:
 
 def stretches(coords: Tensor, count: int, overlap: float) -> list[Stretch]:
     """What each of the ``count`` tiles of an axis reaches of rising ``coords`` (n,)."""
+    import torch
+
     position, own, neighbour, share = places(coords, count, overlap)
+    first, last = int(own[0].minimum(neighbour[0])), int(own[-1].maximum(neighbour[-1]))
+    tiles = torch.arange(first, last + 1, device=coords.device)
+    starts = torch.searchsorted(position, tiles - overlap / 2).tolist()
+    stops = torch.searchsorted(position, tiles + (1 + overlap / 2), right=True).tolist()
     found = []
-    for tile in range(int(own[0].minimum(neighbour[0])), int(own[-1].maximum(neighbour[-1])) + 1):
-        weight = (1 - share).where(own == tile, share.where(neighbour == tile, 0))
-        reached = weight.nonzero().squeeze(1)
-        if reached.shape[0]:
-            start, stop = int(reached[0]), int(reached[-1]) + 1
-            found.append(Stretch(tile, start, (position[start:stop] - tile) * 2 - 1, weight[start:stop]))
+    for tile, start, stop in zip(range(first, last + 1), starts, stops, strict=True):
+        part = slice(start, stop)
+        weight = (1 - share[part]).where(own[part] == tile, share[part].where(neighbour[part] == tile, 0))
+        if stop > start:
+            found.append(Stretch(tile, start, (position[part] - tile) * 2 - 1, weight))
     return found
 
 

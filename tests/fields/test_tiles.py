@@ -11,10 +11,10 @@ import pytest
 import torch
 from conftest import image_signal
 
-from inrfit import recipe
+from inrfit import artifact, recipe
 from inrfit.budget import Budget
 from inrfit.engine import by_autograd, by_hand
-from inrfit.errors import UsageError
+from inrfit.errors import UnreadableFile, UsageError
 from inrfit.fields import FieldSpec, partition
 from inrfit.fields.field import Field
 from inrfit.fields.tiles import LEAST, SAMPLES, USUAL
@@ -281,3 +281,19 @@ def test_a_fitted_field_has_no_seams():
     bands = torch.from_numpy(within[:, None] | within[None, :]).reshape(-1)
     assert 0.15 < float(bands.float().mean()) < 0.35
     assert float(wrong[bands].mean()) < 1.5 * float(wrong[~bands].mean())
+
+
+def test_an_artifact_that_claims_too_much_is_unreadable():
+    """Its tiles do not go with its axes, or would be too many: refused by the header alone."""
+    field = make(2, "2x2", outputs=3)
+    signal = image_signal(8, 8, 3)
+    weights = {name: w.detach().numpy() for name, w in field.weights.items()}
+    for tiles in ("2x2", "2x2x2", "1000000x1000000", "60000x1"):
+        inside = {**field.spec.json(), "width": 512 if tiles == "60000x1" else 8}
+        inside["options"] = {"omega": 30.0, "first_omega": 20.0, "overlap": 0.3, "tiles": tiles}
+        if tiles == "2x2":
+            spec = artifact._spec(inside, "image", signal.meta)
+            assert {name: w.shape for name, w in weights.items()} == spec.shapes
+            continue
+        with pytest.raises(UnreadableFile):
+            artifact._spec(inside, "image", signal.meta)

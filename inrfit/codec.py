@@ -113,7 +113,9 @@ def choose(planned: Plan, device: torch.device) -> tuple[FieldSpec, Recipe]:
     from . import recipe
 
     settings = planned.settings
-    frequencies = recipe.architecture_options(planned.signal, planned.spec.architecture, settings.regime)
+    frequencies = recipe.architecture_options(
+        planned.signal, planned.spec.architecture, settings.regime, planned.spec.options
+    )
     spec = replace(planned.spec, options={**frequencies, **planned.spec.options})
     how = recipe.choose(
         spec,

@@ -26,7 +26,10 @@ from .signal import Samples
 from .terms import Laplacian
 
 LARGEST_PIECE = {"cpu": 8192, "cuda": 262_144}
-"""Points differentiated at a time; a larger batch is accumulated, so memory does not grow with it."""
+"""Points differentiated at a time by a field of PIECE_WIDTH units, by narrower ones in proportion more, up to 8 times;
+a larger batch is accumulated, so memory does not grow with it."""
+
+PIECE_WIDTH = 256
 
 
 LITTLE = 4096
@@ -101,7 +104,7 @@ class Engine:
             recipe.muon_rate,
             recipe.second_beta,
         )
-        self.piece = LARGEST_PIECE[device.type]
+        self.piece = LARGEST_PIECE[device.type] * min(max(1, PIECE_WIDTH // field.spec.width), 8)
         self.factor = torch.zeros((), device=device)
         self.throttle = Throttle() if device.type == "cuda" else None
         self.tick: Callable[[], None] = lambda: None

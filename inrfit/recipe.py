@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -46,6 +47,9 @@ at 1,100 it loses 4 dB on a hard one and ruins a sound (docs/benchmarks.md)."""
 
 COMPILED_FROM, KNOWN_FROM = 45.0, 12.0
 """Seconds of budget from which compiling repays itself, and from which loading what was compiled before does."""
+
+NARROW = 48
+"""Units of a layer from which bfloat16 pays: at 32 the slower sines eat what the products gain (first figures, AMX)."""
 
 EXACT_TAIL = 0.1
 EXACT_FROM = 50.0
@@ -120,6 +124,8 @@ def choose(
     cuda = device.type == "cuda"
     if cuda and engine == "compiled":
         raise UsageError("--engine compiled: only on the CPU (on CUDA use graph)", "option")
+    if engine in ("compiled", "graph") and not same_shapes(spec):
+        raise UsageError(f"--engine {engine}: {spec.architecture} sorts its points anew in every step", "option")
     theirs = [name for name, given in (("batch", batch), ("precision", precision)) if given == "auto"]
     if regime == "paper":
         batch, precision = "selection" if batch == "auto" else batch, "fp32" if precision == "auto" else precision
@@ -159,6 +165,8 @@ def _of_the_papers(batch: int, precision: str, rate: float, engine: str, adapt: 
 
 def choose_precision(spec: FieldSpec, device: torch.device, budget: Budget) -> tuple[str, str, str]:
     """Arithmetic of the hidden layers, what was measured to find it, and the reason."""
+    if spec.width < NARROW:
+        return "fp32", "", f"layers of fewer than {NARROW} units gain nothing from less"
     capable = "bf16" if arithmetics.capable_of_bf16(device) and spec.width >= 64 else "fp32"
     if budget.seconds is None:
         return capable, "", "a budget in steps: by what the processor can, so that the same steps give the same field"
@@ -174,6 +182,8 @@ def choose_engine(
     """How steps are made, and the reason."""
     if not isinstance(spec.settings, Differentiated):
         return "plain", "this architecture has no backward pass of its own"
+    if not same_shapes(spec):
+        return "explicit", "points are sorted anew in every step, which can be neither compiled nor captured"
     if device.type == "cuda":
         return "graph", "one launch a step"
     least = KNOWN_FROM if known(key(spec, dtype, batch)) else COMPILED_FROM
@@ -184,12 +194,28 @@ def choose_engine(
     return "compiled", "1.3 times as fast once it is there, some seconds into the fit"
 
 
+def same_shapes(spec: FieldSpec) -> bool:
+    """Whether every step of one batch size works on tensors of the same shapes: what is compiled or captured must."""
+    return getattr(spec.settings, "SAME_SHAPES", True)
+
+
 PAPER_OMEGAS = {"audio": 150.0, "shape": 15.0}
 """First-layer frequencies of INT's code on axes from -1 to 1: 30 on sounds from -5 to 5 and shapes from -0.5 to 0.5."""
 
 
-def architecture_options(signal: Signal, architecture: str, regime: str = "engine") -> dict[str, float]:
-    """Frequencies for the signal: 30 for images (the SIREN paper), from the spectrum for sounds."""
+SHAPE_TILE_OMEGA = 5.0
+"""Bunny, 4x4x4 tiles, 15 s: IoU 0.9931 at 5 and 0.9935 at 10, where far from the surface bits of another appear."""
+
+
+def architecture_options(
+    signal: Signal, architecture: str, regime: str = "engine", options: Mapping[str, Any] = MappingProxyType({})
+) -> dict[str, float]:
+    """Frequencies for the signal: 30 for images (the SIREN paper), from the spectrum for sounds; ``options`` are those
+    that are fixed already."""
+    if architecture == "tiles" and signal.modality == "audio":  # radians per unit of a tile
+        return {"first_omega": audio.first_omega(signal) / int(options.get("tiles", 1))}
+    if architecture == "tiles" and signal.modality == "shape":
+        return {"first_omega": SHAPE_TILE_OMEGA}
     if architecture == "siren" and regime == "paper":
         return {"first_omega": PAPER_OMEGAS[signal.modality]} if signal.modality in PAPER_OMEGAS else {}
     if architecture == "siren" and signal.modality == "audio":

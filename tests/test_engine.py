@@ -13,6 +13,7 @@ from inrfit import compilation, machine, precision, recipe
 from inrfit.budget import Budget
 from inrfit.capture import SECONDS_AHEAD, Capture, Throttle
 from inrfit.engine import Engine, by_autograd, by_hand
+from inrfit.errors import UsageError
 from inrfit.fields import FIELDS, Differentiated, FieldSpec
 from inrfit.fields.field import Field
 from inrfit.fit import MOST_HALVINGS, fit
@@ -306,6 +307,14 @@ def test_what_was_compiled_before_is_used_sooner(tmp_path, monkeypatch):
     assert compilation.known(wanted)
     expected = "compiled" if compilation.compiler() else "explicit"
     assert recipe.choose_engine(spec, CPU, Budget(seconds=20), torch.bfloat16, 4096)[0] == expected
+
+
+def test_points_sorted_anew_in_every_step_are_neither_compiled_nor_captured():
+    spec = FieldSpec("tiles", 2, 3, 32, 4, {"tiles": "3x4"})
+    assert recipe.choose(spec, CPU, budget=Budget(seconds=3600)).engine == "explicit"
+    for engine in ("compiled", "graph"):
+        with pytest.raises(UsageError, match="sorts its points"):
+            recipe.choose(spec, CPU, engine=engine)
 
 
 def test_every_choice_has_a_reason():

@@ -31,4 +31,10 @@ class Tuning:
 
 TUNINGS: Mapping[str, Tuning] = {
     "siren": Tuning(),
+    "finer": Tuning(paper_rate=5e-4),
+    "wire": Tuning(paper_rate=5e-3),
+    "gauss": Tuning(paper_rate=5e-3),
+    "ffn": Tuning(paper_rate=1e-3),
+    "pemlp": Tuning(paper_rate=1e-3),
+    "mlp": Tuning(paper_rate=1e-3),
 }

@@ -12,7 +12,11 @@ from math import prod
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 from ..options import from_mapping
+from .finer import Finer
+from .gauss import Gauss
+from .relu import Ffn, Mlp, PeMlp
 from .siren import Siren
+from .wire import Wire
 
 if TYPE_CHECKING:
     import torch
@@ -22,6 +26,12 @@ if TYPE_CHECKING:
 
 FIELDS: dict[str, type[Architecture]] = {
     "siren": Siren,
+    "finer": Finer,
+    "wire": Wire,
+    "gauss": Gauss,
+    "ffn": Ffn,
+    "pemlp": PeMlp,
+    "mlp": Mlp,
 }
 
 MAX_WIDTH, MAX_DEPTH, MAX_PARAMETERS = 8192, 64, 100_000_000

@@ -1,0 +1,56 @@
+"""Gaussian activations (Ramasinghe and Lucey, ECCV 2022, arXiv:2111.15135), as WIRE and FINER compare with them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from ..options import setting
+from . import perceptron
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from . import FieldSpec
+
+
+@dataclass(frozen=True)
+class Gauss:
+    """A multilayer perceptron with exp(-(s z)^2), z = W x + b. The scale s is folded into W and b, as omega is in
+    SIREN: the activation is exp(-u^2)."""
+
+    WIDTH: ClassVar[int] = 256
+    DEPTH: ClassVar[int] = 5
+    RASTER: ClassVar[bool] = False
+    FOLDED: ClassVar[frozenset[str]] = frozenset({"scale", "first_scale"})
+
+    scale: float = setting(30.0, "scale of the hidden layers", 1e-3, 1e4)
+    first_scale: float = setting(30.0, "scale of the first layer (per unit of an axis)", 1e-3, 1e6)
+
+    encoded, encode = perceptron.as_many, perceptron.itself
+    sized, shapes, macs, sines = perceptron.sized, perceptron.shapes, perceptron.macs, perceptron.one_per_unit
+    constant, matrices = perceptron.constant, perceptron.matrices
+    forward, gradients = perceptron.forward, perceptron.gradients
+
+    def band(self, omega: float) -> dict[str, float]:
+        """The scale of coordinates stretched as much as a SIREN's."""
+        return {"first_scale": omega}
+
+    def initial(self, spec: FieldSpec, generator: torch.Generator, mean: Tensor) -> dict[str, Tensor]:
+        """PyTorch's ranges, as in the codes of WIRE and FINER, times the scales."""
+        bounds = perceptron.usual(spec.inputs, spec.width, self.first_scale, self.scale)
+        return perceptron.draw(self.shapes(spec), bounds, generator, mean)
+
+    def activate(self, phase: Tensor, first: bool, spent: bool) -> Tensor:
+        """exp(-u^2)."""
+        square = phase.square_() if spent else phase.square()
+        return square.neg_().exp_()
+
+    def pull(self, phase: Tensor, activation: Tensor, pulled: Tensor, first: bool) -> Tensor:
+        """Times -2 u exp(-u^2)."""
+        return phase.mul_(activation).mul_(-2).mul_(pulled)
+
+    def rates(self) -> dict[str, float]:
+        """Folded tensors move as many times as fast."""
+        return perceptron.folded(self.first_scale, self.scale)

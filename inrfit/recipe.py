@@ -18,7 +18,7 @@ from . import precision as arithmetics
 from .budget import Budget
 from .compilation import compiler, key, known
 from .errors import UsageError
-from .fields import Differentiated, FieldSpec
+from .fields import FIELDS, Banded, Differentiated, FieldSpec
 from .modalities import audio, shape
 from .optim import BETAS
 from .signal import Signal
@@ -185,18 +185,18 @@ def choose_engine(
 
 
 PAPER_OMEGAS = {"audio": 150.0, "shape": 15.0}
-"""First-layer frequencies of INT's code on axes from -1 to 1: 30 on sounds from -5 to 5 and shapes from -0.5 to 0.5."""
+"""First-layer frequencies of INT's code on axes from -1 to 1: 30 on sounds from -5 to 5 and shapes from -0.5 to 0.5.
+It stretches the coordinates, whatever the architecture."""
 
 
 def architecture_options(signal: Signal, architecture: str, regime: str = "engine") -> dict[str, float]:
-    """Frequencies for the signal: 30 for images (the SIREN paper), from the spectrum for sounds."""
-    if architecture == "siren" and regime == "paper":
-        return {"first_omega": PAPER_OMEGAS[signal.modality]} if signal.modality in PAPER_OMEGAS else {}
-    if architecture == "siren" and signal.modality == "audio":
-        return {"first_omega": audio.first_omega(signal)}
-    if architecture == "siren" and signal.modality == "shape":
-        return {"first_omega": shape.first_omega(signal)}
-    return {}
+    """Frequencies for the signal, in the architecture's units: its own for images, from the spectrum for sounds."""
+    known = FIELDS[architecture]()
+    if not isinstance(known, Banded) or signal.modality not in PAPER_OMEGAS:
+        return {}
+    if regime == "paper":
+        return known.band(PAPER_OMEGAS[signal.modality])
+    return known.band(audio.first_omega(signal) if signal.modality == "audio" else shape.first_omega(signal))
 
 
 def explain(recipe: Recipe, spec: FieldSpec, signal: Signal, asked: Collection[str]) -> list[tuple[str, str, str]]:

@@ -96,6 +96,15 @@ class Differentiated(Protocol):
 
 
 @runtime_checkable
+class Banded(Protocol):
+    """What an architecture may offer besides: frequencies to suit a signal."""
+
+    def band(self, omega: float) -> dict[str, float]:
+        """Options, in its own units, for a signal that wants ``omega`` of a SIREN's first layer (radians per unit of an
+        axis from -1 to 1; 30 is every architecture's own default, for photographs)."""
+
+
+@runtime_checkable
 class Rastered(Protocol):
     """What an architecture may offer besides: a whole raster at less than the price of its points."""
 

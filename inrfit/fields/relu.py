@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from ..options import setting
 from . import perceptron
@@ -30,9 +30,7 @@ def _pull(net: object, phase: Tensor, activation: Tensor, pulled: Tensor, first:
     return found
 
 
-def _initial(
-    net: perceptron.Encoding, spec: FieldSpec, generator: torch.Generator, mean: Tensor
-) -> dict[str, Tensor]:
+def _initial(net: perceptron.Encoding, spec: FieldSpec, generator: torch.Generator, mean: Tensor) -> dict[str, Tensor]:
     """PyTorch's ranges, as in the released codes."""
     bounds = perceptron.usual(net.encoded(spec.inputs), spec.width)
     return perceptron.draw(perceptron.shapes(net, spec), bounds, generator, mean)
@@ -79,7 +77,7 @@ class PeMlp:
     forward, gradients = perceptron.forward, perceptron.gradients
     initial, activate, pull, rates = _initial, _activate, _pull, _rates
 
-    def band(self, omega: float) -> dict[str, Any]:
+    def band(self, omega: float) -> dict[str, float]:
         """As many octaves more as omega is above SIREN's 30."""
         return {"frequencies": min(max(1, round(10 + math.log2(omega / 30))), 24)}
 

@@ -29,9 +29,9 @@ class Wire:
     real      cos(omega z) exp(-(sigma z')^2), all real
 
     The coordinates are real, so the first layer's maps are; the value is the real part of a last complex map.
-    Complex arithmetic is written out in real numbers, which leaves bfloat16, compilation and Muon as they are elsewhere:
-    activations are (real parts, imaginary parts), a complex matrix W = A + iB multiplies them as ((A, -B), (B, A)), and
-    is stored as A above B. Omega is folded into all maps as in SIREN: u = omega z gives exp(i u - rho |u|^2), rho =
+    Complex arithmetic is written out in real numbers, so bfloat16, compilation and Muon are as elsewhere: activations
+    are (real parts, imaginary parts), and a complex matrix W = A + iB, which multiplies them as ((A, -B), (B, A)), is
+    stored as A above B. Omega is folded into all maps as in SIREN: u = omega z gives exp(i u - rho |u|^2), rho =
     (sigma / omega)^2.
 
     ``width`` is that of a real perceptron with about as many weights, as in the authors' code: a layer has width /

@@ -18,14 +18,16 @@ PAPER_RATE = 1e-4
 
 @dataclass(frozen=True)
 class Tuning:
-    """Peak rates of Adam and of Muon (0: Adam everywhere), in the parametrisation of the architecture's paper, points a
-    step, whether rates follow the number of steps, the papers' own rate, and by which measurement."""
+    """Peak rates of Adam and of Muon (0: Adam everywhere), in the parametrisation of the architecture's paper; points a
+    step; whether rates follow the number of steps; the papers' own rate; whether hidden layers may be bfloat16; and by
+    which measurement."""
 
     adam_rate: float = ADAM_RATE
     muon_rate: float = MUON_RATE
     batch: int = BATCH
     boosted: bool = True
     paper_rate: float = PAPER_RATE
+    bf16: bool = True
     source: str = "safe within a factor of four (tests/bench/recipe.py)"
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import InrfitError, OutputClosed
+from ..fields import FIELDS
 from ..interrupts import Stop, catching
 from .console import Console, FitProgress, out, quality_words
 from .jobs import expand
@@ -38,7 +39,7 @@ def compare(  # one option a line: long by nature
             "The others are compared with the first."
         ),
     ] = "uniform,int,nint,evos,stream",
-    archs: Annotated[str, typer.Option(help="Architectures with commas between them.")] = "siren",
+    archs: Annotated[str, typer.Option(help=f"Architectures with commas between them: {', '.join(FIELDS)}.")] = "siren",
     seeds: Annotated[int, typer.Option(help="Runs of each, with seeds 0, 1, 2 ...")] = 3,
     budget: Annotated[
         list[str] | None,

@@ -19,6 +19,7 @@ from ..errors import (
     UsageError,
     printable,
 )
+from ..fields import FIELDS
 from ..interrupts import Stop, catching
 from ..limits import Limits
 from .console import Console, FitProgress, out, quality_words
@@ -45,7 +46,7 @@ def encode(  # one option a line: long by nature
             "evos, stream."
         ),
     ] = "auto",
-    arch: Annotated[str, typer.Option(help="Architecture: siren.")] = "siren",
+    arch: Annotated[str, typer.Option(help=f"Architecture: {', '.join(FIELDS)}.")] = "siren",
     width: Annotated[
         int | None, typer.Option(help="Units per hidden layer. Default: the architecture's (siren: 256).")
     ] = None,

@@ -43,9 +43,9 @@ class Gauss:
         return perceptron.draw(self.shapes(spec), bounds, generator, mean)
 
     def activate(self, phase: Tensor, first: bool, spent: bool) -> Tensor:
-        """exp(-u^2)."""
+        """exp(-u^2), never less than a number that is next to nothing."""
         square = phase.square_() if spent else phase.square()
-        return square.neg_().exp_()
+        return square.neg_().clamp_(min=perceptron.LEAST_EXPONENT).exp_()
 
     def pull(self, phase: Tensor, activation: Tensor, pulled: Tensor, first: bool) -> Tensor:
         """Times -2 u exp(-u^2)."""

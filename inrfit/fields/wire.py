@@ -140,14 +140,14 @@ class Wire:
         rho = (self.sigma / self.omega) ** 2
         if self.variant == "real":
             angle, other = phase.chunk(2, -1)
-            return angle, (other.square() * -rho).exp_()
+            return angle, _exponential(other.square() * -rho)
         if first:
             angle = phase.chunk(MAPS[self.variant], -1)[0]
-            square = sum_of_squares(phase, MAPS[self.variant])
-            return angle, (square * -rho).exp_()
+            square = _sum_of_squares(phase, MAPS[self.variant])
+            return angle, _exponential(square * -rho)
         maps = 2 * MAPS[self.variant]
         angle, rise = phase.chunk(maps, -1)[:2]
-        return angle, (sum_of_squares(phase, maps) * -rho - rise).exp_()
+        return angle, _exponential(_sum_of_squares(phase, maps) * -rho - rise)
 
     def pull(self, phase: Tensor, activation: Tensor, pulled: Tensor, first: bool) -> Tensor:
         """With t = gradient * activation, summed over a unit's parts: -2 rho t u for what only the window sees, and
@@ -176,7 +176,7 @@ class Wire:
         return perceptron.folded(self.first_omega, self.omega)
 
 
-def sum_of_squares(phase: Tensor, pieces: int) -> Tensor:
+def _sum_of_squares(phase: Tensor, pieces: int) -> Tensor:
     """Of the corresponding columns of so many equal pieces."""
     square = phase.square()
     found = square.chunk(pieces, -1)
@@ -184,3 +184,8 @@ def sum_of_squares(phase: Tensor, pieces: int) -> Tensor:
     for piece in found[1:]:
         total = total + piece
     return total
+
+
+def _exponential(exponent: Tensor) -> Tensor:
+    """In place."""
+    return exponent.clamp_(min=perceptron.LEAST_EXPONENT).exp_()

@@ -21,9 +21,9 @@ class Finer:
     """A SIREN with sin(omega (|z| + 1) z) for sin(omega z), z = W x + b.
 
     Omega is folded into W and b as in SIREN: u = omega z gives sin(u + u |u| / omega). As in the authors' code the
-    factor |z| + 1 counts as a constant when gradients are taken; otherwise it was much the same: 43.4 for 43.3 dB (first
-    experiments, one seed, a crop of kodim05). Biases of the first layer from a wide range put its units where their
-    frequency is high (the paper's k)."""
+    factor |z| + 1 counts as a constant when gradients are taken; otherwise it was much the same: 43.4 for 43.3 dB
+    (first experiments, one seed, a crop of kodim05). Biases of the first layer from a wide range put its units where
+    their frequency is high (the paper's k)."""
 
     WIDTH: ClassVar[int] = 256
     DEPTH: ClassVar[int] = 5

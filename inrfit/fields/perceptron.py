@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from . import FieldSpec
 
 LEAST_EXPONENT = -40.0
-"""Where exponentials of large squares are cut off, at 4e-18: numbers near the end of float32's range (subnormals) make a
-step several times as slow on processors of Intel's (first experiments: gauss 7 times)."""
+"""Where exponentials of large squares are cut off, at 4e-18: numbers near the end of float32's range (subnormals) made
+steps of gauss in float32 seven times as slow (first experiments, a Xeon)."""
 
 NARROW = 32
 """A product with fewer columns is not worth dividing (``outer``)."""

@@ -77,15 +77,14 @@ def _timed(a: torch.Tensor, b: torch.Tensor) -> float:
     return time.perf_counter() - begun
 
 
-def fastest(measured: Mapping[str, Measured], otherwise: str, bf16: bool = True) -> str:
-    """The arithmetic to fit with: ``fp32``, ``medium`` or, if admitted, ``bf16``; ``otherwise`` if there was no time to
-    find out."""
+def fastest(measured: Mapping[str, Measured], otherwise: str) -> str:
+    """The arithmetic to fit with: ``fp32``, ``medium`` or ``bf16``; ``otherwise`` if there was no time to find out."""
     if not {"bf16", "fp32"} <= set(measured):
         return otherwise
     best = "fp32"
     allowed = {"medium": SAFE_ERROR * measured["fp32"].error, "bf16": BF16_ERROR}
     for name, limit in allowed.items():
-        found = measured.get(name) if bf16 or name != "bf16" else None
+        found = measured.get(name)
         if found and found.error <= limit and found.gflops >= WORTH * measured[best].gflops:
             best = name
     return best

@@ -159,12 +159,11 @@ def _of_the_papers(batch: int, precision: str, rate: float, engine: str, adapt: 
 
 def choose_precision(spec: FieldSpec, device: torch.device, budget: Budget) -> tuple[str, str, str]:
     """Arithmetic of the hidden layers, what was measured to find it, and the reason."""
-    admitted = TUNINGS[spec.architecture].bf16
-    capable = "bf16" if admitted and arithmetics.capable_of_bf16(device) and spec.width >= 64 else "fp32"
+    capable = "bf16" if arithmetics.capable_of_bf16(device) and spec.width >= 64 else "fp32"
     if budget.seconds is None:
         return capable, "", "a budget in steps: by what the processor can, so that the same steps give the same field"
     measured = arithmetics.probe(device, spec.width)
-    found = arithmetics.fastest(measured, capable, admitted)
+    found = arithmetics.fastest(measured, capable)
     told = ", ".join(f"{name} {m.gflops:.0f} GFLOP/s (error {m.error:.0e})" for name, m in measured.items())
     return found, told, f"fastest of safe error: {told}" if len(measured) > 1 else "the machine is too busy to probe"
 

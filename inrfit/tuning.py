@@ -18,25 +18,23 @@ PAPER_RATE = 1e-4
 
 @dataclass(frozen=True)
 class Tuning:
-    """Peak rates of Adam and of Muon (0: Adam everywhere), in the parametrisation of the architecture's paper; points a
-    step; whether rates follow the number of steps; the papers' own rate; whether hidden layers may be bfloat16; and by
-    which measurement."""
+    """Peak rates of Adam and of Muon (0: Adam everywhere), in the parametrisation of the architecture's paper, points a
+    step, whether rates follow the number of steps, the papers' own rate, and by which measurement."""
 
     adam_rate: float = ADAM_RATE
     muon_rate: float = MUON_RATE
     batch: int = BATCH
     boosted: bool = True
     paper_rate: float = PAPER_RATE
-    bf16: bool = True
     source: str = "safe within a factor of four (tests/bench/recipe.py)"
 
 
 TUNINGS: Mapping[str, Tuning] = {
     "siren": Tuning(),
     "finer": Tuning(paper_rate=5e-4),
-    "wire": Tuning(paper_rate=5e-3),
-    "gauss": Tuning(paper_rate=5e-3),
-    "ffn": Tuning(paper_rate=1e-3),
-    "pemlp": Tuning(paper_rate=1e-3),
-    "mlp": Tuning(paper_rate=1e-3),
+    "wire": Tuning(2.5e-3, 1e-2, paper_rate=5e-3),
+    "gauss": Tuning(2e-3, 1e-2, paper_rate=5e-3),
+    "ffn": Tuning(2e-3, 2e-2, paper_rate=1e-3),
+    "pemlp": Tuning(3e-3, 3e-2, paper_rate=1e-3),
+    "mlp": Tuning(4e-3, 4e-2, paper_rate=1e-3),
 }

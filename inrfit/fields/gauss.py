@@ -25,7 +25,7 @@ class Gauss:
     RASTER: ClassVar[bool] = False
     FOLDED: ClassVar[frozenset[str]] = frozenset({"scale", "first_scale"})
 
-    scale: float = setting(30.0, "scale of the hidden layers", 1e-3, 1e4)
+    scale: float = setting(5.0, "scale of the hidden layers", 1e-3, 1e4)
     first_scale: float = setting(30.0, "scale of the first layer (per unit of an axis)", 1e-3, 1e6)
 
     encoded, encode = perceptron.as_many, perceptron.itself

@@ -63,14 +63,15 @@ class Mlp:
 
 @dataclass(frozen=True)
 class PeMlp:
-    """A ReLU perceptron of x, sin(2^k x), cos(2^k x), k = 0 ... ``frequencies`` - 1 (NeRF: Mildenhall et al., ECCV
-    2020, arXiv:2003.08934, equation 4; without its factor pi, as in FINER's code)."""
+    """A ReLU perceptron of x, sin(2^k f x), cos(2^k f x), k = 0 ... ``frequencies`` - 1 (NeRF: Mildenhall et al., ECCV
+    2020, arXiv:2003.08934, equation 4). The lowest frequency f is 1, as in FINER's code, for NeRF's pi."""
 
     WIDTH: ClassVar[int] = 256
     DEPTH: ClassVar[int] = 5
     RASTER: ClassVar[bool] = False
 
     frequencies: int = setting(10, "frequencies of the encoding, each twice the one before", 1, 24)
+    lowest: float = setting(1.0, "the lowest of them (radians per unit)", 1e-3, 1e6)
 
     sized, shapes, macs = perceptron.sized, perceptron.shapes, perceptron.macs
     constant, matrices = perceptron.constant, perceptron.matrices
@@ -78,8 +79,8 @@ class PeMlp:
     initial, activate, pull, rates = _initial, _activate, _pull, _rates
 
     def band(self, omega: float) -> dict[str, float]:
-        """As many octaves more as omega is above SIREN's 30."""
-        return {"frequencies": min(max(1, round(10 + math.log2(omega / 30))), 24)}
+        """The frequencies of coordinates stretched as much as a SIREN's."""
+        return {"lowest": omega / 30}
 
     def encoded(self, inputs: int) -> int:
         """The coordinates, a sine and a cosine of each per frequency."""
@@ -89,7 +90,7 @@ class PeMlp:
         """Coordinates, then all sines, then all cosines, in the order of the frequencies; rounded after the sines."""
         import torch
 
-        octaves = torch.arange(self.frequencies, device=coords.device).exp2()
+        octaves = torch.arange(self.frequencies, device=coords.device).exp2() * self.lowest
         phase = (coords[:, None] * octaves[:, None]).flatten(1)
         return torch.cat([coords, phase.sin(), phase.cos()], 1).to(precision)
 
@@ -108,7 +109,7 @@ class Ffn:
     WIDTH: ClassVar[int] = 256
     DEPTH: ClassVar[int] = 5
     RASTER: ClassVar[bool] = False
-    FOLDED: ClassVar[frozenset[str]] = frozenset({"sigma"})
+    FOLDED: ClassVar[frozenset[str]] = frozenset({"sigma"})  # only the first weights depend on it
 
     features: int = setting(128, "random frequencies (a sine and a cosine each)", 1, 8192)
     sigma: float = setting(10.0, "standard deviation of the frequencies, in cycles per unit of an axis", 1e-3, 1e6)

@@ -39,13 +39,13 @@ class Wire:
     frequency, as stretched coordinates do; the last bias is real, for its imaginary part does nothing."""
 
     WIDTH: ClassVar[int] = 256
-    DEPTH: ClassVar[int] = 5
+    DEPTH: ClassVar[int] = 3
     RASTER: ClassVar[bool] = False
     FOLDED: ClassVar[frozenset[str]] = frozenset({"first_omega"})
 
     variant: Literal["complex", "2d", "real"] = setting("complex", "complex, 2d or real")
-    omega: float = setting(20.0, "frequency factor of the hidden layers", 1e-3, 1e4)
-    sigma: float = setting(10.0, "inverse width of the window of the hidden layers", 1e-3, 1e4)
+    omega: float = setting(5.0, "frequency factor of the hidden layers", 1e-3, 1e4)
+    sigma: float = setting(2.5, "inverse width of the window of the hidden layers", 1e-3, 1e4)
     first_omega: float = setting(20.0, "frequency factor of the first layer (radians per unit)", 1e-3, 1e6)
 
     encode, sized = perceptron.itself, perceptron.sized

@@ -192,10 +192,11 @@ It stretches the coordinates, whatever the architecture."""
 def architecture_options(signal: Signal, architecture: str, regime: str = "engine") -> dict[str, float]:
     """Frequencies for the signal, in the architecture's units: its own for images, from the spectrum for sounds."""
     known = FIELDS[architecture]()
+    found: dict[str, float] = dict(getattr(known, "PAPER", {})) if regime == "paper" else {}
     if not isinstance(known, Banded) or signal.modality not in PAPER_OMEGAS:
-        return {}
+        return found
     if regime == "paper":
-        return known.band(PAPER_OMEGAS[signal.modality])
+        return found | known.band(PAPER_OMEGAS[signal.modality])
     return known.band(audio.first_omega(signal) if signal.modality == "audio" else shape.first_omega(signal))
 
 

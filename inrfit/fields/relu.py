@@ -71,7 +71,7 @@ class PeMlp:
     RASTER: ClassVar[bool] = False
 
     frequencies: int = setting(10, "frequencies of the encoding, each twice the one before", 1, 24)
-    lowest: float = setting(1.0, "the lowest of them (radians per unit)", 1e-3, 1e6)
+    lowest: float = setting(1.0, "the lowest of them (radians per unit)", 1e-4, 1e6)
 
     sized, shapes, macs = perceptron.sized, perceptron.shapes, perceptron.macs
     constant, matrices = perceptron.constant, perceptron.matrices

@@ -97,8 +97,8 @@ class Differentiated(Protocol):
 
 @runtime_checkable
 class Banded(Protocol):
-    """What an architecture may offer besides: frequencies to suit a signal; in ``PAPER``, if it has one, the settings of
-    the papers where the defaults depart from them."""
+    """What an architecture may offer besides: frequencies to suit a signal; in ``PAPER``, if it has one, the papers'
+    settings where the defaults depart from them."""
 
     def band(self, omega: float) -> dict[str, float]:
         """Options, in its own units, for a signal that wants ``omega`` of a SIREN's first layer (radians per unit of an

@@ -36,9 +36,9 @@ class Wire:
 
     ``width`` is that of a real perceptron with about as many weights, as in the authors' code: a layer has width /
     sqrt(2) units, or width / 2 in 2d. The papers' omega 20 and sigma 10 make a deep field begin as noise: 5 and 2.5
-    gave 32.4 dB at depth 3 where these gave 20.5 (first experiments as in gauss.py). Departures: ``first_omega`` changes
-    the first layer's window along with its frequency, as stretched coordinates do; the last bias is real, for its
-    imaginary part does nothing."""
+    gave 32.4 dB at depth 3 where these gave 20.5 (first experiments as in gauss.py). Departures: ``first_omega``
+    changes the first layer's window along with its frequency, as stretched coordinates do; the last bias is real, for
+    its imaginary part does nothing."""
 
     WIDTH: ClassVar[int] = 256
     DEPTH: ClassVar[int] = 3

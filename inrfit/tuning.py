@@ -32,9 +32,9 @@ class Tuning:
 TUNINGS: Mapping[str, Tuning] = {
     "siren": Tuning(),
     "finer": Tuning(paper_rate=5e-4),
-    "wire": Tuning(2.5e-3, 1e-2, paper_rate=5e-3),
-    "gauss": Tuning(2e-3, 1e-2, paper_rate=5e-3),
-    "ffn": Tuning(2e-3, 2e-2, paper_rate=1e-3),
-    "pemlp": Tuning(3e-3, 3e-2, paper_rate=1e-3),
-    "mlp": Tuning(4e-3, 4e-2, paper_rate=1e-3),
+    "wire": Tuning(2e-3, 8e-3, paper_rate=5e-3),
+    "gauss": Tuning(1.5e-3, 7.5e-3, paper_rate=5e-3),
+    "ffn": Tuning(3e-3, 3e-2, paper_rate=1e-3),
+    "pemlp": Tuning(4e-3, 4e-2, paper_rate=1e-3),
+    "mlp": Tuning(5e-3, 5e-2, paper_rate=1e-3),
 }

@@ -6,7 +6,9 @@ import math
 
 import pytest
 import torch
+from conftest import image_signal
 
+from inrfit import recipe
 from inrfit.engine import by_autograd, by_hand
 from inrfit.errors import UsageError
 from inrfit.fields import FIELDS, Banded, Differentiated, FieldSpec
@@ -222,3 +224,22 @@ def test_a_photographs_band_is_the_default(name):
         assert getattr(settings, key) == pytest.approx(value)
     for omega in (1e-2, 60.0, 5500.0):
         assert FieldSpec(name, 1, 1, 16, 2, settings.band(omega)).shapes
+
+
+def test_the_papers_regime_has_the_papers_frequencies():
+    signal = image_signal()
+    assert recipe.architecture_options(signal, "gauss", "paper") == {"scale": 30.0}
+    assert recipe.architecture_options(signal, "wire", "paper") == {"omega": 20.0, "sigma": 10.0}
+    assert recipe.architecture_options(signal, "siren", "paper") == {}
+    assert recipe.architecture_options(signal, "gauss") == {}
+
+
+def test_exponentials_stay_away_from_the_end_of_float32():
+    """Subnormal numbers are many times as slow."""
+    for name, options in VARIANTS:
+        if name in ("gauss", "wire"):
+            spec, _ = drawn(name, options | ({"scale": 1e3} if name == "gauss" else {"sigma": 1e3}))
+            phase = torch.linspace(-300, 300, 61 * 12).view(61, 12)
+            found = spec.settings.activate(phase, False, False).abs()
+            assert float(found.max()) > 0
+            assert not bool(((found > 0) & (found < 1e-30)).any())

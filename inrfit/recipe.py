@@ -196,8 +196,9 @@ def architecture_options(signal: Signal, architecture: str, regime: str = "engin
     if not isinstance(known, Banded) or signal.modality not in PAPER_OMEGAS:
         return found
     if regime == "paper":
-        return found | known.band(PAPER_OMEGAS[signal.modality])
-    return known.band(audio.first_omega(signal) if signal.modality == "audio" else shape.first_omega(signal))
+        return found | {name: getattr(known, name) * PAPER_OMEGAS[signal.modality] / 30 for name in known.BAND}
+    omega = audio.first_omega(signal) if signal.modality == "audio" else shape.first_omega(signal)
+    return {name: shares[signal.modality] * omega for name, shares in known.BAND.items() if signal.modality in shares}
 
 
 def explain(recipe: Recipe, spec: FieldSpec, signal: Signal, asked: Collection[str]) -> list[tuple[str, str, str]]:

@@ -34,6 +34,10 @@ FIELDS: dict[str, type[Architecture]] = {
     "mlp": Mlp,
 }
 
+Band = Mapping[str, Mapping[str, float]]
+"""Option -> modality -> its value there, as a share of what a SIREN's first layer would get: radians per unit of an
+axis from -1 to 1. Modalities that are not named have the default."""
+
 MAX_WIDTH, MAX_DEPTH, MAX_PARAMETERS = 8192, 64, 100_000_000
 
 
@@ -97,12 +101,10 @@ class Differentiated(Protocol):
 
 @runtime_checkable
 class Banded(Protocol):
-    """What an architecture may offer besides: frequencies to suit a signal; in ``PAPER``, if it has one, the papers'
-    settings where the defaults depart from them."""
+    """What an architecture may offer besides: options that follow a signal's frequencies. In ``PAPER``, if it has one,
+    are the papers' settings where the defaults depart from them."""
 
-    def band(self, omega: float) -> dict[str, float]:
-        """Options, in its own units, for a signal that wants ``omega`` of a SIREN's first layer (radians per unit of an
-        axis from -1 to 1; 30 is every architecture's own default, for photographs)."""
+    BAND: ClassVar[Band]
 
 
 @runtime_checkable

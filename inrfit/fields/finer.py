@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from . import FieldSpec
+    from . import Band, FieldSpec
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,7 @@ class Finer:
     WIDTH: ClassVar[int] = 256
     DEPTH: ClassVar[int] = 5
     RASTER: ClassVar[bool] = False
+    BAND: ClassVar[Band] = {"first_omega": {"audio": 1 / 3, "shape": 1 / 2}}
     FOLDED: ClassVar[frozenset[str]] = frozenset({"first_bias"})
 
     omega: float = setting(30.0, "frequency factor of the hidden layers", 1e-3, 1e4)
@@ -38,10 +39,6 @@ class Finer:
     sized, shapes, macs, sines = perceptron.sized, perceptron.shapes, perceptron.macs, perceptron.one_per_unit
     constant, matrices = perceptron.constant, perceptron.matrices
     forward, gradients = perceptron.forward, perceptron.gradients
-
-    def band(self, omega: float) -> dict[str, float]:
-        """Its first layer is SIREN's."""
-        return {"first_omega": omega}
 
     def initial(self, spec: FieldSpec, generator: torch.Generator, mean: Tensor) -> dict[str, Tensor]:
         """SIREN's ranges, but for the first biases: U(+-k), times omega."""

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from . import FieldSpec
+    from . import Band, FieldSpec
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,7 @@ class Gauss:
     WIDTH: ClassVar[int] = 256
     DEPTH: ClassVar[int] = 5
     RASTER: ClassVar[bool] = False
+    BAND: ClassVar[Band] = {"first_scale": {"audio": 1.0, "shape": 1 / 4}}
     FOLDED: ClassVar[frozenset[str]] = frozenset({"scale", "first_scale"})
     PAPER: ClassVar[dict[str, float]] = {"scale": 30.0}
 
@@ -37,10 +38,6 @@ class Gauss:
     sized, shapes, macs, sines = perceptron.sized, perceptron.shapes, perceptron.macs, perceptron.one_per_unit
     constant, matrices = perceptron.constant, perceptron.matrices
     forward, gradients = perceptron.forward, perceptron.gradients
-
-    def band(self, omega: float) -> dict[str, float]:
-        """The scale of coordinates stretched as much as a SIREN's."""
-        return {"first_scale": omega}
 
     def initial(self, spec: FieldSpec, generator: torch.Generator, mean: Tensor) -> dict[str, Tensor]:
         """PyTorch's ranges, as in the codes of WIRE and FINER, times the scales."""

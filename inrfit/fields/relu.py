@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from . import FieldSpec
+    from . import Band, FieldSpec
 
 
 def _activate(net: object, phase: Tensor, first: bool, spent: bool) -> Tensor:
@@ -69,6 +69,7 @@ class PeMlp:
     WIDTH: ClassVar[int] = 256
     DEPTH: ClassVar[int] = 5
     RASTER: ClassVar[bool] = False
+    BAND: ClassVar[Band] = {"lowest": {"audio": 1 / 150, "shape": 1 / 60}}
 
     frequencies: int = setting(10, "frequencies of the encoding, each twice the one before", 1, 24)
     lowest: float = setting(1.0, "the lowest of them (radians per unit)", 1e-4, 1e6)
@@ -77,10 +78,6 @@ class PeMlp:
     constant, matrices = perceptron.constant, perceptron.matrices
     forward, gradients = perceptron.forward, perceptron.gradients
     initial, activate, pull, rates = _initial, _activate, _pull, _rates
-
-    def band(self, omega: float) -> dict[str, float]:
-        """The frequencies of coordinates stretched as much as a SIREN's."""
-        return {"lowest": omega / 30}
 
     def encoded(self, inputs: int) -> int:
         """The coordinates, a sine and a cosine of each per frequency."""
@@ -109,6 +106,7 @@ class Ffn:
     WIDTH: ClassVar[int] = 256
     DEPTH: ClassVar[int] = 5
     RASTER: ClassVar[bool] = False
+    BAND: ClassVar[Band] = {"sigma": {"audio": 1 / 3, "shape": 1 / 30}}
     FOLDED: ClassVar[frozenset[str]] = frozenset({"sigma"})  # only the first weights depend on it
 
     features: int = setting(128, "random frequencies (a sine and a cosine each)", 1, 8192)
@@ -118,10 +116,6 @@ class Ffn:
     constant, matrices = perceptron.constant, perceptron.matrices
     forward, gradients = perceptron.forward, perceptron.gradients
     activate, pull = _activate, _pull
-
-    def band(self, omega: float) -> dict[str, float]:
-        """The spread of coordinates stretched as much as a SIREN's."""
-        return {"sigma": omega / 3}
 
     def encoded(self, inputs: int) -> int:
         """A sine and a cosine per feature."""

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from . import FieldSpec
+    from . import Band, FieldSpec
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,7 @@ class Siren:
     WIDTH: ClassVar[int] = 256
     DEPTH: ClassVar[int] = 5
     RASTER: ClassVar[bool] = False
+    BAND: ClassVar[Band] = {"first_omega": {"audio": 1.0, "shape": 1.0}}
     FOLDED: ClassVar[frozenset[str]] = frozenset({"omega", "first_omega"})  # only the first weights depend on these
 
     omega: float = setting(30.0, "frequency factor of the hidden layers", 1e-3, 1e4)
@@ -37,10 +38,6 @@ class Siren:
     sized, shapes, macs, sines = perceptron.sized, perceptron.shapes, perceptron.macs, perceptron.one_per_unit
     constant, matrices = perceptron.constant, perceptron.matrices
     forward, gradients = perceptron.forward, perceptron.gradients
-
-    def band(self, omega: float) -> dict[str, float]:
-        """Its own unit."""
-        return {"first_omega": omega}
 
     def initial(self, spec: FieldSpec, generator: torch.Generator, mean: Tensor) -> dict[str, Tensor]:
         """The paper's ranges times omega: first layer U(+-omega_0/d), hidden U(+-sqrt(6/h)), last U(+-sqrt(6/h)/omega);

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from . import FieldSpec
+    from . import Band, FieldSpec
 
 MAPS = {"complex": 1, "real": 2, "2d": 2}
 """Linear maps per layer."""
@@ -43,6 +43,7 @@ class Wire:
     WIDTH: ClassVar[int] = 256
     DEPTH: ClassVar[int] = 3
     RASTER: ClassVar[bool] = False
+    BAND: ClassVar[Band] = {"first_omega": {"audio": 2 / 3, "shape": 1 / 3}}
     FOLDED: ClassVar[frozenset[str]] = frozenset({"first_omega"})
     PAPER: ClassVar[dict[str, float]] = {"omega": 20.0, "sigma": 10.0}
 
@@ -58,10 +59,6 @@ class Wire:
     def parts(self) -> int:
         """Real numbers per unit: 2 for a complex one."""
         return 1 if self.variant == "real" else 2
-
-    def band(self, omega: float) -> dict[str, float]:
-        """Coordinates stretched as much as a SIREN's."""
-        return {"first_omega": omega * 2 / 3}
 
     def units(self, spec: FieldSpec) -> int:
         """Wavelets per layer."""

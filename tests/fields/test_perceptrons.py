@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import pytest
@@ -218,12 +219,20 @@ def test_an_unknown_variant_is_refused():
 
 
 @pytest.mark.parametrize("name", [name for name, known in FIELDS.items() if isinstance(known(), Banded)])
-def test_a_photographs_band_is_the_default(name):
+@pytest.mark.parametrize("modality", ["audio", "shape"])
+def test_frequencies_follow_the_signal(name, modality, monkeypatch):
+    monkeypatch.setattr("inrfit.modalities.audio.first_omega", lambda signal: 900.0)
+    monkeypatch.setattr("inrfit.modalities.shape.first_omega", lambda signal: 60.0)
+    signal = dataclasses.replace(image_signal(), modality=modality)
+    omega, paper = {"audio": (900.0, 150.0), "shape": (60.0, 15.0)}[modality]
     settings = FIELDS[name]()
-    for key, value in settings.band(30.0).items():
-        assert getattr(settings, key) == pytest.approx(value)
-    for omega in (1e-2, 60.0, 5500.0):
-        assert FieldSpec(name, 1, 1, 16, 2, settings.band(omega)).shapes
+    found = recipe.architecture_options(signal, name)
+    theirs = recipe.architecture_options(signal, name, "paper")
+    assert found
+    for key, value in found.items():
+        assert value == pytest.approx(settings.BAND[key][modality] * omega)
+        assert theirs[key] == pytest.approx(getattr(settings, key) * paper / 30)
+    assert FieldSpec(name, 1, 1, 16, 2, found).shapes == FieldSpec(name, 1, 1, 16, 2, {}).shapes
 
 
 def test_the_papers_regime_has_the_papers_frequencies():

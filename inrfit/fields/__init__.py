@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 from ..options import from_mapping
 from .finer import Finer
 from .gauss import Gauss
+from .perceptron import Band
 from .relu import Ffn, Mlp, PeMlp
 from .siren import Siren
 from .wire import Wire
@@ -33,10 +34,6 @@ FIELDS: dict[str, type[Architecture]] = {
     "pemlp": PeMlp,
     "mlp": Mlp,
 }
-
-Band = Mapping[str, Mapping[str, float]]
-"""Option -> modality -> its value there, as a share of what a SIREN's first layer would get: radians per unit of an
-axis from -1 to 1. Modalities that are not named have the default."""
 
 MAX_WIDTH, MAX_DEPTH, MAX_PARAMETERS = 8192, 64, 100_000_000
 

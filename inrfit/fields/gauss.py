@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from . import Band, FieldSpec
+    from . import FieldSpec
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Gauss:
     WIDTH: ClassVar[int] = 256
     DEPTH: ClassVar[int] = 5
     RASTER: ClassVar[bool] = False
-    BAND: ClassVar[Band] = {"first_scale": {"audio": 1.0, "shape": 1 / 4}}
+    BAND: ClassVar[perceptron.Band] = {"first_scale": {"audio": 1.0, "shape": 1 / 4}}
     FOLDED: ClassVar[frozenset[str]] = frozenset({"scale", "first_scale"})
     PAPER: ClassVar[dict[str, float]] = {"scale": 30.0}
 

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 
     from . import FieldSpec
 
+Band = Mapping[str, Mapping[str, float]]
+"""Option -> modality -> its value there, as a share of what a SIREN's first layer would get: radians per unit of an
+axis from -1 to 1. Modalities that are not named have the default."""
+
 LEAST_EXPONENT = -40.0
 """Where exponentials of large squares are cut off, at 4e-18: numbers near the end of float32's range (subnormals) made
 steps of gauss in float32 seven times as slow (first experiments, a Xeon)."""

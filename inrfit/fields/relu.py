@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from . import Band, FieldSpec
+    from . import FieldSpec
 
 
 def _activate(net: object, phase: Tensor, first: bool, spent: bool) -> Tensor:
@@ -69,7 +69,7 @@ class PeMlp:
     WIDTH: ClassVar[int] = 256
     DEPTH: ClassVar[int] = 5
     RASTER: ClassVar[bool] = False
-    BAND: ClassVar[Band] = {"lowest": {"audio": 1 / 150, "shape": 1 / 60}}
+    BAND: ClassVar[perceptron.Band] = {"lowest": {"audio": 1 / 150, "shape": 1 / 60}}
 
     frequencies: int = setting(10, "frequencies of the encoding, each twice the one before", 1, 24)
     lowest: float = setting(1.0, "the lowest of them (radians per unit)", 1e-4, 1e6)
@@ -106,7 +106,7 @@ class Ffn:
     WIDTH: ClassVar[int] = 256
     DEPTH: ClassVar[int] = 5
     RASTER: ClassVar[bool] = False
-    BAND: ClassVar[Band] = {"sigma": {"audio": 1 / 3, "shape": 1 / 30}}
+    BAND: ClassVar[perceptron.Band] = {"sigma": {"audio": 1 / 3, "shape": 1 / 30}}
     FOLDED: ClassVar[frozenset[str]] = frozenset({"sigma"})  # only the first weights depend on it
 
     features: int = setting(128, "random frequencies (a sine and a cosine each)", 1, 8192)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from . import Band, FieldSpec
+    from . import FieldSpec
 
 MAPS = {"complex": 1, "real": 2, "2d": 2}
 """Linear maps per layer."""
@@ -43,7 +43,7 @@ class Wire:
     WIDTH: ClassVar[int] = 256
     DEPTH: ClassVar[int] = 3
     RASTER: ClassVar[bool] = False
-    BAND: ClassVar[Band] = {"first_omega": {"audio": 2 / 3, "shape": 1 / 3}}
+    BAND: ClassVar[perceptron.Band] = {"first_omega": {"audio": 2 / 3, "shape": 1 / 3}}
     FOLDED: ClassVar[frozenset[str]] = frozenset({"first_omega"})
     PAPER: ClassVar[dict[str, float]] = {"omega": 20.0, "sigma": 10.0}
 

@@ -33,7 +33,7 @@ class Tuning:
 
 TUNINGS: Mapping[str, Tuning] = {
     "siren": Tuning(),
-    "finer": Tuning(paper_rate=5e-4, source="SIREN's, best of five (docs/architectures.md)"),
+    "finer": Tuning(paper_rate=5e-4, source="SIREN's, the best of four (docs/architectures.md)"),
     "wire": Tuning(2e-3, 8e-3, paper_rate=5e-3, source=SWEPT),
     "gauss": Tuning(1.5e-3, 7.5e-3, paper_rate=5e-3, source=SWEPT),
     "ffn": Tuning(3e-3, 3e-2, paper_rate=1e-3, source=SWEPT),

@@ -28,7 +28,7 @@ class Finer:
     WIDTH: ClassVar[int] = 256
     DEPTH: ClassVar[int] = 5
     RASTER: ClassVar[bool] = False
-    BAND: ClassVar[perceptron.Band] = {"first_omega": {"audio": 1 / 3, "shape": 1 / 2}}
+    BAND: ClassVar[perceptron.Band] = {"first_omega": {"audio": 2 / 9, "shape": 1 / 2}}
     FOLDED: ClassVar[frozenset[str]] = frozenset({"first_bias"})
 
     omega: float = setting(30.0, "frequency factor of the hidden layers", 1e-3, 1e4)

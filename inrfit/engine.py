@@ -63,7 +63,7 @@ def by_autograd(architecture: Architecture, precision: torch.dtype) -> Gradients
             loss = (mass * residuals.square()).sum()
             if extra is not None:
                 loss = loss + (extra(residuals.detach()) * residuals).sum()
-            found = torch.autograd.grad(loss, list(leaves.values()))
+            found = torch.autograd.grad(loss, list(leaves.values()), materialize_grads=True)
         return residuals.detach(), dict(zip(leaves, found, strict=True))
 
     return gradients

@@ -159,7 +159,7 @@ class Learner:
             coords, values = self.samples.take(piece)
             predicted = self.field.architecture.forward(leaves, coords, self.precision)
             residual = predicted.detach() - values
-            gradients = torch.autograd.grad(predicted, list(leaves.values()), residual)
+            gradients = torch.autograd.grad(predicted, list(leaves.values()), residual, materialize_grads=True)
             for name, gradient in zip(leaves, gradients, strict=True):
                 total[name] += gradient
             residuals.append(residual)

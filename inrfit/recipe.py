@@ -19,7 +19,7 @@ from . import precision as arithmetics
 from .budget import Budget
 from .compilation import compiler, key, known
 from .errors import UsageError
-from .fields import Differentiated, FieldSpec
+from .fields import FIELDS, Banded, Differentiated, FieldSpec
 from .modalities import audio, shape
 from .optim import BETAS
 from .signal import Signal
@@ -200,29 +200,26 @@ def same_shapes(spec: FieldSpec) -> bool:
 
 
 PAPER_OMEGAS = {"audio": 150.0, "shape": 15.0}
-"""First-layer frequencies of INT's code on axes from -1 to 1: 30 on sounds from -5 to 5 and shapes from -0.5 to 0.5."""
-
-
-SHAPE_TILE_OMEGA = 5.0
-"""Bunny, 4x4x4 tiles, 15 s: IoU 0.9931 at 5 and 0.9935 at 10, where far from the surface bits of another appear."""
+"""First-layer frequencies of INT's code on axes from -1 to 1: 30 on sounds from -5 to 5 and shapes from -0.5 to 0.5.
+It stretches the coordinates, whatever the architecture."""
 
 
 def architecture_options(
     signal: Signal, architecture: str, regime: str = "engine", options: Mapping[str, Any] = MappingProxyType({})
 ) -> dict[str, float]:
-    """Frequencies for the signal: 30 for images (the SIREN paper), from the spectrum for sounds; ``options`` are those
-    that are fixed already."""
-    if architecture == "tiles" and signal.modality == "audio":  # radians per unit of a tile
-        return {"first_omega": audio.first_omega(signal) / int(options.get("tiles", 1))}
-    if architecture == "tiles" and signal.modality == "shape":
-        return {"first_omega": SHAPE_TILE_OMEGA}
-    if architecture == "siren" and regime == "paper":
-        return {"first_omega": PAPER_OMEGAS[signal.modality]} if signal.modality in PAPER_OMEGAS else {}
-    if architecture == "siren" and signal.modality == "audio":
-        return {"first_omega": audio.first_omega(signal)}
-    if architecture == "siren" and signal.modality == "shape":
-        return {"first_omega": shape.first_omega(signal)}
-    return {}
+    """Frequencies for the signal, in the architecture's units: its own for images, from the spectrum for sounds;
+    ``options`` are those that are fixed already."""
+    known = FIELDS[architecture]()
+    found: dict[str, float] = dict(getattr(known, "PAPER", {})) if regime == "paper" else {}
+    if not isinstance(known, Banded) or signal.modality not in PAPER_OMEGAS:
+        return found
+    if regime == "paper":
+        return found | {name: getattr(known, name) * PAPER_OMEGAS[signal.modality] / 30 for name in known.BAND}
+    if signal.modality == "audio":
+        omega = audio.first_omega(signal) / int(options.get("tiles", 1))  # of tiles, radians per unit of one
+    else:
+        omega = shape.first_omega(signal)
+    return {name: shares[signal.modality] * omega for name, shares in known.BAND.items() if signal.modality in shares}
 
 
 def explain(

@@ -15,6 +15,8 @@ MUON_RATE = 1.2e-3
 PAPER_RATE = 1e-4
 """Adam's constant rate in the released code of NINT and EVOS (no Muon, no warm-up, no annealing)."""
 
+SWEPT = "half and twice the rates are not better by 0.4 dB (tests/bench/rates.py)"
+
 
 @dataclass(frozen=True)
 class Tuning:
@@ -37,4 +39,10 @@ TUNINGS: Mapping[str, Tuning] = {
         boosted=False,
         source="twice as much loses 1.4 dB on kodim05 and 0.4 on kodim03 in 700 steps (first figures, one seed)",
     ),
+    "finer": Tuning(paper_rate=5e-4, source="SIREN's, the best of four (docs/architectures.md)"),
+    "wire": Tuning(2e-3, 8e-3, paper_rate=5e-3, source=SWEPT),
+    "gauss": Tuning(1.5e-3, 7.5e-3, paper_rate=5e-3, source=SWEPT),
+    "ffn": Tuning(3e-3, 3e-2, paper_rate=1e-3, source=SWEPT),
+    "pemlp": Tuning(4e-3, 4e-2, paper_rate=1e-3, source=SWEPT),
+    "mlp": Tuning(5e-3, 5e-2, paper_rate=1e-3, source=SWEPT),
 }

@@ -159,7 +159,7 @@ def test_out_of_memory_in_the_fit_is_an_error_of_its_own(png, monkeypatch, kind,
     "settings",
     [
         {"sampler": "best"},
-        {"arch": "mlp"},
+        {"arch": "perceptron"},
         {"width": 0},
         {"depth": 0},
         {"batch": "some"},

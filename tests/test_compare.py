@@ -243,7 +243,7 @@ def test_a_source_that_changes_meanwhile_fails_its_runs(two):
         ("uniform,", "siren", 1, {}, "commas"),
         ("uniform:xi=0.5", "siren", 1, {}, "unknown option"),
         ("nint:xi=2", "siren", 1, {}, "outside"),
-        ("uniform", "mlp", 1, {}, "--archs mlp"),
+        ("uniform", "perceptron", 1, {}, "--archs perceptron"),
         ("uniform", "siren", 0, {}, "--seeds 0"),
         ("uniform", "siren", 1, {"options": {"xi": "0.5"}}, "unknown option"),
         ("full", "siren", 1, {"ratio": 0.5}, "unknown option"),

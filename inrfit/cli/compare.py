@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import InrfitError, OutputClosed
+from ..fields import FIELDS
 from ..interrupts import Stop, catching
 from .console import Console, FitProgress, out, quality_words
 from .jobs import expand
@@ -41,8 +42,8 @@ def compare(  # one option a line: long by nature
     archs: Annotated[
         str,
         typer.Option(
-            help="Architectures with commas between them, each with settings of its own, width and depth among them: "
-            "siren,siren:width=128:depth=4."
+            help=f"Architectures with commas between them ({', '.join(FIELDS)}), each with settings of its own, width "
+            "and depth among them: siren,wire:width=128:variant=real."
         ),
     ] = "siren",
     seeds: Annotated[int, typer.Option(help="Runs of each, with seeds 0, 1, 2 ...")] = 3,

@@ -18,6 +18,7 @@ from ..errors import (
     UnwritableOutput,
     UsageError,
 )
+from ..fields import FIELDS
 from ..interrupts import Stop, catching
 from ..limits import Limits
 from .console import Console, FitProgress
@@ -46,7 +47,8 @@ def encode(  # one option a line: long by nature
         ),
     ] = "auto",
     arch: Annotated[
-        str, typer.Option(help="Architecture: siren; or auto, the best measured for the file, budget and size.")
+        str,
+        typer.Option(help=f"Architecture: {', '.join(FIELDS)}; or auto, the best measured for file, budget and size."),
     ] = "siren",
     width: Annotated[
         int | None, typer.Option(help="Units per hidden layer. Default: the architecture's (siren: 256).")

@@ -12,8 +12,13 @@ from math import prod
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 from ..options import from_mapping
+from .finer import Finer
+from .gauss import Gauss
+from .perceptron import Band
+from .relu import Ffn, Mlp, PeMlp
 from .siren import Siren
 from .tiles import Tiles
+from .wire import Wire
 
 if TYPE_CHECKING:
     import torch
@@ -24,6 +29,12 @@ if TYPE_CHECKING:
 FIELDS: dict[str, type[Architecture]] = {
     "siren": Siren,
     "tiles": Tiles,
+    "finer": Finer,
+    "wire": Wire,
+    "gauss": Gauss,
+    "ffn": Ffn,
+    "pemlp": PeMlp,
+    "mlp": Mlp,
 }
 
 MAX_WIDTH, MAX_DEPTH, MAX_PARAMETERS = 8192, 64, 100_000_000
@@ -85,6 +96,14 @@ class Differentiated(Protocol):
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Residuals (n, c) and the gradients, float32, of sum(mass * residual^2), ``mass`` (n, 1); ``extra`` gives the
         derivatives of further loss terms with respect to the residuals."""
+
+
+@runtime_checkable
+class Banded(Protocol):
+    """What an architecture may offer besides: options that follow a signal's frequencies. In ``PAPER``, if it has one,
+    are the papers' settings where the defaults depart from them."""
+
+    BAND: ClassVar[Band]
 
 
 @runtime_checkable

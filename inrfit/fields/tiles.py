@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, ClassVar
 from ..options import setting
 from . import partition
 from .partition import Box, boxes, rows
+from .perceptron import Band, phases
 from .sizing import widest
 
 if TYPE_CHECKING:
@@ -48,11 +49,14 @@ class Tiles:
 
     ``tiles`` are numbered row-major, first axis first. A tile's local coordinates run from -1 to 1 between its borders
     and beyond them where it overlaps a neighbour. Frequencies are folded into the weights, as in ``Siren``;
-    ``first_omega`` is in radians per unit of a tile's own axis, so the band a tile starts with follows its size."""
+    ``first_omega`` is in radians per unit of a tile's own axis, so the band a tile starts with follows its size. That
+    of a shape is 5 (bunny, 4x4x4 tiles, 15 s: IoU 0.9931 at 5 and 0.9935 at 10, where far from the surface bits of
+    another appear)."""
 
     WIDTH: ClassVar[int] = 32
     DEPTH: ClassVar[int] = 4
     RASTER: ClassVar[bool] = False
+    BAND: ClassVar[Band] = {"first_omega": {"audio": 1.0, "shape": 1 / 12}}
     FOLDED: ClassVar[frozenset[str]] = frozenset({"omega", "first_omega"})
     SAME_SHAPES: ClassVar[bool] = False  # how many points a tile gets changes from batch to batch
 
@@ -60,6 +64,8 @@ class Tiles:
     overlap: float = setting(0.05, "share of a tile's side in which neighbours are blended", 0.01, 1.0)
     omega: float = setting(30.0, "frequency factor of the hidden layers", 1e-3, 1e4)
     first_omega: float = setting(20.0, "frequency factor of the first layer (radians per unit of a tile)", 1e-3, 1e6)
+
+    exact = phases
 
     def __post_init__(self) -> None:
         if "x" not in self.tiles:

@@ -101,7 +101,7 @@ class Engine:
             recipe.muon_rate,
             recipe.second_beta,
         )
-        self.piece = LARGEST_PIECE[device.type]
+        self.piece = max(LARGEST_PIECE[device.type], getattr(architecture, "LONGEST", 0))
         self.factor = torch.zeros((), device=device)
         self.throttle = Throttle() if device.type == "cuda" else None
         self.tick: Callable[[], None] = lambda: None

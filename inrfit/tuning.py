@@ -31,4 +31,5 @@ class Tuning:
 
 TUNINGS: Mapping[str, Tuning] = {
     "siren": Tuning(),
+    "grid": Tuning(adam_rate=1e-2, muon_rate=0.0, boosted=False),
 }

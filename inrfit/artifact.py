@@ -252,6 +252,7 @@ def _spec(given: Mapping[str, Any], modality: str, meta: Mapping[str, Any]) -> F
     spec = FieldSpec(**given)
     try:
         options = asdict(spec.settings)  # type: ignore[call-overload]
+        parameters = spec.parameters
     except UsageError as error:
         raise UnreadableFile(f"header.field.options: {str(error).removeprefix('-O ')}", "field") from None
     for name in given["options"]:
@@ -263,8 +264,8 @@ def _spec(given: Mapping[str, Any], modality: str, meta: Mapping[str, Any]) -> F
         written = type(given["options"][name])
         if written is not type(value) and not (written is int and type(value) is float):
             raise UnreadableFile(f"header.field.options.{name} has the wrong type", "field")
-    if spec.parameters > MAX_PARAMETERS:
-        raise UnreadableFile(f"{spec.parameters:,} weights, at most {MAX_PARAMETERS:,} are read", "field")
+    if parameters > MAX_PARAMETERS:
+        raise UnreadableFile(f"{parameters:,} weights, at most {MAX_PARAMETERS:,} are read", "field")
     implied = _SIZES[modality](meta)
     if (spec.inputs, spec.outputs) != implied:
         raise UnreadableFile(

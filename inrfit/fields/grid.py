@@ -133,7 +133,7 @@ class FeatureGrid:
             width //= 2
         finest = largest(max(limit), lambda nodes: fits(width, features, nodes))
         if finest == max(limit) and not {"features", "finest"} & set(asked):
-            features = min(MOST_FEATURES, largest(target, lambda many: fits(width, many, finest)) + 1)
+            features = min(MOST_FEATURES, largest(MOST_FEATURES, lambda many: fits(width, many, finest)) + 1)
             finest = largest(max(limit), lambda nodes: fits(width, features, nodes))
         if not finest and parameters is not None:
             least = made(width, features, 1).parameters

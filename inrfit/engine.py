@@ -100,6 +100,7 @@ class Engine:
             recipe.adam_rate,
             recipe.muon_rate,
             recipe.second_beta,
+            recipe.epsilon,
         )
         self.piece = max(LARGEST_PIECE[device.type], getattr(architecture, "LONGEST", 0))
         self.factor = torch.zeros((), device=device)

@@ -20,7 +20,7 @@ from .compilation import compiler, key, known
 from .errors import UsageError
 from .fields import Differentiated, FieldSpec
 from .modalities import audio, shape
-from .optim import BETAS
+from .optim import BETAS, EPSILON
 from .signal import Signal
 from .tuning import MUON_RATE, TUNINGS
 
@@ -67,6 +67,7 @@ class Recipe:
     boosted: bool = True
     annealed: bool = True
     second_beta: float = BETAS[1]
+    epsilon: float = EPSILON
     probe: str = ""
     reasons: Mapping[str, str] = field(default_factory=dict, compare=False)
 
@@ -140,11 +141,12 @@ def choose(
     pick("muon_rate", rate, None, "Muon on the hidden matrices, Adam on the rest (tests/bench/optimisers.py)")
     pick("boosted", rate, None, "rates follow the number of steps the budget has room for: short fits need larger ones")
     why |= dict.fromkeys(("warm_up", "second_beta"), "a first choice that was not varied")
+    why["epsilon"] = tuned.source
     why["annealed"] = "a fit cut by its budget is a finished fit"
     return Recipe(
         points, arithmetic, tuned.adam_rate * scale, muon * scale, WARM_UP, steps, adapt,
         rate is None and not cuda and tuned.boosted,
-        probe=told, reasons=why,
+        epsilon=tuned.epsilon, probe=told, reasons=why,
     )  # fmt: skip
 
 
@@ -203,9 +205,14 @@ def explain(recipe: Recipe, spec: FieldSpec, signal: Signal, asked: Collection[s
     """(setting, value, reason) of everything that was chosen for a fit; ``asked`` are the user's own settings."""
     rows = [(name, _shown(name, getattr(recipe, name)), why) for name, why in recipe.reasons.items()]
     for option, value in spec.json()["options"].items():
-        reason = "asked for" if option in asked else FREQUENCY_REASONS[signal.modality]
+        reason = "asked for" if option in asked else option_reason(option, signal)
         rows.append((option, f"{value:g}" if isinstance(value, float) else str(value), reason))
     return rows
+
+
+def option_reason(option: str, signal: Signal) -> str:
+    """Why an architecture's option is what it is."""
+    return FREQUENCY_REASONS[signal.modality] if "omega" in option else "the architecture's own, or from the sizes"
 
 
 FREQUENCY_REASONS = {

@@ -1,4 +1,4 @@
-"""Multi-resolution feature grids with a small network (Instant-NGP: Mueller et al., SIGGRAPH 2022, arXiv:2201.05989)."""
+"""Feature grids of several resolutions and a small network (Instant-NGP: Müller et al. 2022, arXiv:2201.05989)."""
 
 from __future__ import annotations
 
@@ -42,9 +42,6 @@ NETWORK_SHARE = 0.25
 
 MOST_FEATURES = 4096
 
-POINT_FEATURES, POINT_LEVELS = 2, 4
-"""For signals of points in space."""
-
 
 @dataclass(frozen=True)
 class Level:
@@ -83,7 +80,7 @@ class FeatureGrid:
     RASTER: ClassVar[bool] = False
     LONGEST: ClassVar[int] = 1 << 18
 
-    levels: int = setting(5, "grids, each finer than the one before", 1, 32)
+    levels: int = setting(4, "grids, each finer than the one before", 1, 32)
     features: int = setting(1, "numbers kept at each node of a grid", 1, MOST_FEATURES)
     finest: str = setting("64", "nodes per axis of the finest grid, first axis first: 128, or 96x128")
     growth: float = setting(2.0, "how many times finer a grid is than the one before", 1.0, 16.0)
@@ -118,8 +115,7 @@ class FeatureGrid:
         target = default_parameters(shape, spec.outputs) if parameters is None else parameters
         asked = dict(spec.options)
         limit = (MOST_FINEST,) * spec.inputs if shape is None else shape
-        usual = {"levels": POINT_LEVELS, "features": POINT_FEATURES} if shape is None else {}
-        chosen = {**asdict(self), **usual, **asked}
+        chosen = {**asdict(self), **asked}
 
         def made(width: int, features: int, nodes: int) -> FieldSpec:
             sizes = {"features": features, "finest": aspect(limit, nodes)}

@@ -109,14 +109,17 @@ class Gather(torch.autograd.Function):
 
 def scatter(total: Tensor, rows: Tensor, weights: Tensor, pulled: Tensor) -> Tensor:
     """Adds to the rows of ``total`` (r, f) what ``pulled`` (l, n, f) says of the sums that they went into."""
-    parts = weights[..., None] * pulled[..., None, :]
-    return total.index_add_(0, rows.reshape(-1), parts.view(-1, total.shape[1]))
+    flat = rows.reshape(-1)
+    if total.shape[1] == 1:  # numbers instead of rows: more than twice as fast
+        total.view(-1).scatter_add_(0, flat, (weights * pulled).view(-1))
+        return total
+    return total.index_add_(0, flat, (weights[..., None] * pulled[..., None, :]).view(-1, total.shape[1]))
 
 
 def at_points(table: Tensor, levels: Sequence[Level], coords: Tensor) -> Tensor:
     """Features (n, l * f) of all levels at ``coords`` (n, d)."""
     rows, weights = corners(levels, coords)
-    gathered: Tensor = Gather.apply(table, rows, weights)
+    gathered: Tensor = Gather.apply(table, rows, weights)  # type: ignore[no-untyped-call]
     return beside(gathered)
 
 

@@ -135,7 +135,7 @@ def test_the_autograd_of_the_table_equals_that_of_plain_indexing(name):
         torch.testing.assert_close(mine, plain, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's forward mode uses a part of torch that is deprecated
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch's own forward mode
 @pytest.mark.parametrize("name", SETTINGS)
 def test_the_forward_derivative_equals_differences(name):
     field = make(SETTINGS[name])
@@ -154,7 +154,18 @@ def test_the_forward_derivative_equals_differences(name):
     torch.testing.assert_close(found.sum(), expected, rtol=1e-4, atol=1e-3)
 
 
-SHAPES = [(35,), (80_000,), (2_000_000,), (1, 64), (64, 1), (3, 5), (512, 512), (512, 768), (5400, 10800), (30, 90, 160)]
+SHAPES = [
+    (35,),
+    (80_000,),
+    (2_000_000,),
+    (1, 64),
+    (64, 1),
+    (3, 5),
+    (512, 512),
+    (512, 768),
+    (5400, 10800),
+    (30, 90, 160),
+]
 
 
 @pytest.mark.parametrize("shape", [*SHAPES, None], ids=str)
@@ -187,10 +198,7 @@ def test_what_was_asked_for_stays():
 
 @pytest.mark.parametrize(
     "options",
-    [
-        {"finest": text}
-        for text in ("", "x", "0", "5x0", "-3", "1e9", "99999999999", "5,6", "٣", "4x4x4x4x4", None, 3.5)
-    ]
+    [{"finest": text} for text in ("", "x", "0", "5x0", "-3", "1e9", "99999999999", "5,6", "٣", "4x4x4x4x4", None, 3.5)]
     + [{"levels": 0}, {"levels": 10**9}, {"growth": 0.5}, {"growth": math.nan}, {"table": 99}, {"features": 10**7}],
 )
 def test_settings_that_make_no_sense_are_refused(options):

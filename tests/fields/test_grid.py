@@ -8,6 +8,7 @@ import math
 import pytest
 import torch
 
+from inrfit import recipe
 from inrfit.engine import by_autograd, by_hand
 from inrfit.errors import UsageError
 from inrfit.fields import FieldSpec
@@ -214,6 +215,14 @@ def test_too_many_axes_are_refused():
 def test_huge_settings_cost_nothing_to_count():
     spec = FieldSpec("grid", 3, 3, 8, 2, {"finest": "16777216", "features": 4096, "table": 26, "levels": 32})
     assert spec.parameters > 10**10
+
+
+def test_batches_grow_with_the_table():
+    def batch(finest):
+        spec = FieldSpec("grid", 2, 3, 64, 2, {"finest": finest})
+        return recipe.choose(spec, torch.device("cpu"), precision="fp32").batch
+
+    assert batch("100") == 4096 < batch("2000") < batch("8000") == 1 << 18
 
 
 def test_counts_are_those_of_the_formula():

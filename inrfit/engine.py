@@ -102,7 +102,7 @@ class Engine:
             recipe.second_beta,
             recipe.epsilon,
         )
-        self.piece = max(LARGEST_PIECE[device.type], getattr(architecture, "LONGEST", 0))
+        self.piece = max(LARGEST_PIECE[device.type], getattr(architecture, "MOST_AT_ONCE", 0))
         self.factor = torch.zeros((), device=device)
         self.throttle = Throttle() if device.type == "cuda" else None
         self.tick: Callable[[], None] = lambda: None

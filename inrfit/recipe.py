@@ -47,6 +47,9 @@ at 1,100 it loses 4 dB on a hard one and ruins a sound (docs/benchmarks.md)."""
 COMPILED_FROM, KNOWN_FROM = 45.0, 12.0
 """Seconds of budget from which compiling repays itself, and from which loading what was compiled before does."""
 
+COMPILED_POINTS = 8192
+"""Most points of a step to be compiled where the architecture itself takes longer batches apart (``MOST_AT_ONCE``)."""
+
 EXACT_TAIL = 0.1
 EXACT_FROM = 50.0
 """From this quality (dB) the last EXACT_TAIL of the budget is fitted in float32: bfloat16 hidden layers end near 60."""
@@ -183,6 +186,8 @@ def choose_engine(
     least = KNOWN_FROM if known(key(spec, dtype, batch)) else COMPILED_FROM
     if budget.seconds is None or budget.seconds < least:
         return "explicit", f"compiling repays itself from {COMPILED_FROM:.0f} s of budget, {KNOWN_FROM:.0f} once done"
+    if hasattr(spec.settings, "MOST_AT_ONCE") and not 0 < batch <= COMPILED_POINTS:
+        return "explicit", f"more than {COMPILED_POINTS:,} points are taught in parts, each of which would be compiled"
     if compiler() is None:
         return "explicit", "there is no C++ compiler to compile with"
     return "compiled", "1.3 times as fast once it is there, some seconds into the fit"

@@ -76,8 +76,8 @@ class FeatureGrid:
     Level i has ceil(finest / growth^(levels - 1 - i)) nodes along an axis, and a row of features for each node in one
     table of all levels. Departures from the paper: nodes are cell centres like samples, not corners, so the finest
     level may be the raster itself, and beyond the outermost nodes the field goes on level; resolutions follow the
-    signal's aspect; features are few and levels fine (docs/architectures.md). ``MOST_AT_ONCE``: points that ``gradients``
-    can be given at a time, for it goes through them in parts."""
+    signal's aspect; features are few and levels fine (docs/architectures.md). ``gradients`` can be given
+    MOST_AT_ONCE points, for it goes through them in parts."""
 
     WIDTH: ClassVar[int] = 64
     DEPTH: ClassVar[int] = 2

@@ -24,7 +24,7 @@ class Tuning:
     """Peak rates of Adam and of Muon (0: Adam everywhere), in the parametrisation of the architecture's paper, points a
     step, whether rates follow the number of steps, the papers' own rate, what Adam divides by at least, how
     many weights there are to a point of a batch where that makes it longer (an update walks over all of them; 0: it
-    never does), and by which measurement."""
+    never does), the most seconds for drawing a shape's points, and by which measurement."""
 
     adam_rate: float = ADAM_RATE
     muon_rate: float = MUON_RATE
@@ -33,6 +33,7 @@ class Tuning:
     paper_rate: float = PAPER_RATE
     epsilon: float = 1e-8
     weights_per_point: int = 0
+    pool_seconds: float = 1.0
     source: str = "safe within a factor of four (tests/bench/recipe.py)"
 
     def points(self, parameters: int) -> int:
@@ -50,6 +51,7 @@ TUNINGS: Mapping[str, Tuning] = {
         paper_rate=1e-2,
         epsilon=1e-15,  # the paper's, for rows that few points reach: 1e-8 lost 0.001 IoU in 300 steps of the armadillo
         weights_per_point=64,
+        pool_seconds=10.0,  # features that few points reach learn these by heart
         source="the paper's; twice as much was no better (first experiments, one seed)",
     ),
 }

@@ -50,7 +50,8 @@ def _corners(levels: Sequence[Level], coords: Tensor) -> tuple[Tensor, Tensor]:
         weights = [part for weight in weights for part in _split(weight, share)]
     start = column([level.start for level in levels])
     if hashed:
-        rows = [(row & (column([level.rows for level in levels]) - 1)) + start for row in rows]
+        most = column([level.rows for level in levels])
+        rows = [row % most + start for row in rows]
     else:
         rows = [row + start for row in rows]
     return torch.stack(rows, -1), torch.stack(weights, -1)
@@ -269,7 +270,7 @@ def _nodes(table: Tensor, level: Level, begin: int, end: int) -> Tensor:
     for axis, length in enumerate(shape):
         along = torch.arange(length, device=table.device) + (begin if axis == 0 else 0)
         numbers = numbers[..., None] ^ (along * level.strides[axis])
-    return table[(numbers & (level.rows - 1)) + level.start]
+    return table[numbers % level.rows + level.start]
 
 
 def outer(left: Tensor, right: Tensor) -> Tensor:

@@ -143,7 +143,8 @@ def choose(
     scale = 1.0 if rate is None else rate / tuned.adam_rate
     muon = tuned.muon_rate * (CUDA_MUON_RATE / MUON_RATE if cuda else 1.0)
     pick("adam_rate", rate, None, tuned.source)
-    pick("muon_rate", rate, None, "Muon on the hidden matrices, Adam on the rest (tests/bench/optimisers.py)")
+    by_muon = "Muon on the hidden matrices, Adam on the rest (tests/bench/optimisers.py)"
+    pick("muon_rate", rate, None, by_muon if muon else tuned.source)
     pick("boosted", rate, None, "rates follow the number of steps the budget has room for: short fits need larger ones")
     why |= dict.fromkeys(("warm_up", "second_beta"), "a first choice that was not varied")
     why["epsilon"] = tuned.source

@@ -37,9 +37,9 @@ class Tuning:
     source: str = "safe within a factor of four (tests/bench/recipe.py)"
 
     def points(self, parameters: int) -> int:
-        """Points a step for a field of so many weights."""
+        """Points a step for a field of so many weights: a power of two, so that fields of about one size share code."""
         longer = parameters // self.weights_per_point if self.weights_per_point else 0
-        return max(self.batch, min(longer, MOST_POINTS))
+        return max(self.batch, min(1 << longer.bit_length() >> 1, MOST_POINTS))
 
 
 TUNINGS: Mapping[str, Tuning] = {

@@ -103,8 +103,10 @@ class Engine:
             recipe.adam_rate,
             recipe.muon_rate,
             recipe.second_beta,
+            recipe.epsilon,
         )
-        self.piece = LARGEST_PIECE[device.type] * min(max(1, PIECE_WIDTH // field.spec.width), 8)
+        usual = LARGEST_PIECE[device.type] * min(max(1, PIECE_WIDTH // field.spec.width), 8)
+        self.piece: int = getattr(architecture, "PIECE", usual)
         self.factor = torch.zeros((), device=device)
         self.throttle = Throttle() if device.type == "cuda" else None
         self.tick: Callable[[], None] = lambda: None

@@ -35,8 +35,9 @@ class Optimiser:
         adam_rate: float,
         muon_rate: float,
         second_beta: float = BETAS[1],
+        epsilon: float = EPSILON,
     ) -> None:
-        self.second_beta = second_beta
+        self.second_beta, self.epsilon = second_beta, epsilon
         self.weights = {name: weight.detach() for name, weight in weights.items()}
         muon = matrices & set(weights) if muon_rate > 0 else frozenset()
         self.muon = {name: rates[name] * muon_rate for name in weights if name in muon}
@@ -63,7 +64,7 @@ class Optimiser:
     def _adam(self, gradient: Tensor, factor: Tensor) -> None:
         self.mean.lerp_(gradient, 1 - BETAS[0])
         self.square.lerp_(gradient.square(), 1 - self.second_beta)
-        spread = (self.square / (1 - self.second_beta**self.steps)).sqrt_().add_(EPSILON)
+        spread = (self.square / (1 - self.second_beta**self.steps)).sqrt_().add_(self.epsilon)
         update = self.adam_rates * (factor / (1 - BETAS[0] ** self.steps)) * self.mean / spread
         for name, piece in zip(self.adam, update.split(self.sizes), strict=True):
             self.weights[name].sub_(piece.view_as(self.weights[name]))

@@ -21,7 +21,7 @@ from .compilation import compiler, key, known
 from .errors import UsageError
 from .fields import FIELDS, Banded, Differentiated, FieldSpec
 from .modalities import audio, shape
-from .optim import BETAS
+from .optim import BETAS, EPSILON
 from .signal import Signal
 from .tuning import MUON_RATE, TUNINGS
 
@@ -50,6 +50,8 @@ COMPILED_FROM, KNOWN_FROM = 45.0, 12.0
 
 NARROW = 48
 """Units of a layer from which bfloat16 pays: at 32 the slower sines eat what the products gain (first figures, AMX)."""
+COMPILED_POINTS = 8192
+"""Most points of a step to be compiled where the architecture itself takes longer batches apart (``PIECE``)."""
 
 EXACT_TAIL = 0.1
 EXACT_FROM = 50.0
@@ -71,6 +73,7 @@ class Recipe:
     boosted: bool = True
     annealed: bool = True
     second_beta: float = BETAS[1]
+    epsilon: float = EPSILON
     probe: str = ""
     reasons: Mapping[str, str] = field(default_factory=dict, compare=False)
 
@@ -131,7 +134,9 @@ def choose(
         batch, precision = "selection" if batch == "auto" else batch, "fp32" if precision == "auto" else precision
     arithmetic, told, reason = ("", "", "") if precision != "auto" else choose_precision(spec, device, budget)
     arithmetic = pick("precision", precision, arithmetic, reason)
-    points = pick("batch", batch, CUDA_BATCH if cuda else tuned.batch, "best in seconds (tests/bench/recipe.py)")
+    points = pick(
+        "batch", batch, CUDA_BATCH if cuda else tuned.points(spec.parameters), "best in seconds (tests/bench/recipe.py)"
+    )
     points = 0 if points == "selection" else int(points)
     dtype = torch.bfloat16 if arithmetic == "bf16" else torch.float32
     steps = pick("engine", engine, *choose_engine(spec, device, budget, dtype, points))
@@ -143,14 +148,16 @@ def choose(
     scale = 1.0 if rate is None else rate / tuned.adam_rate
     muon = tuned.muon_rate * (CUDA_MUON_RATE / MUON_RATE if cuda else 1.0)
     pick("adam_rate", rate, None, tuned.source)
-    pick("muon_rate", rate, None, "Muon on the hidden matrices, Adam on the rest (tests/bench/optimisers.py)")
+    by_muon = "Muon on the hidden matrices, Adam on the rest (tests/bench/optimisers.py)"
+    pick("muon_rate", rate, None, by_muon if muon else tuned.source)
     pick("boosted", rate, None, "rates follow the number of steps the budget has room for: short fits need larger ones")
     why |= dict.fromkeys(("warm_up", "second_beta"), "a first choice that was not varied")
+    why["epsilon"] = tuned.source
     why["annealed"] = "a fit cut by its budget is a finished fit"
     return Recipe(
         points, arithmetic, tuned.adam_rate * scale, muon * scale, WARM_UP, steps, adapt,
         rate is None and not cuda and tuned.boosted,
-        probe=told, reasons=why,
+        epsilon=tuned.epsilon, probe=told, reasons=why,
     )  # fmt: skip
 
 
@@ -189,6 +196,8 @@ def choose_engine(
     least = KNOWN_FROM if known(key(spec, dtype, batch)) else COMPILED_FROM
     if budget.seconds is None or budget.seconds < least:
         return "explicit", f"compiling repays itself from {COMPILED_FROM:.0f} s of budget, {KNOWN_FROM:.0f} once done"
+    if hasattr(spec.settings, "PIECE") and not 0 < batch <= COMPILED_POINTS:
+        return "explicit", f"more than {COMPILED_POINTS:,} points are taught in parts, each of which would be compiled"
     if compiler() is None:
         return "explicit", "there is no C++ compiler to compile with"
     return "compiled", "1.3 times as fast once it is there, some seconds into the fit"

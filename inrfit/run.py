@@ -23,6 +23,7 @@ from .samplers import Sampler, Selection
 from .samplers.uniform import LONGEST_SHUFFLE
 from .signal import Signal
 from .threads import Threads
+from .tuning import TUNINGS
 
 EVALUATED = 16_384
 """Points of the fixed, stratified subset that decides which weights are best."""
@@ -33,8 +34,8 @@ EVALUATION_SHARE = 0.02
 KNOWN_STEPS = 8
 """Steps after which their length is known well enough to say how many there will be."""
 
-POOL_SHARE, POOL_SECONDS = 0.25, 1.0
-"""Largest share of a budget in seconds, and most seconds, spent on drawing points."""
+POOL_SHARE = 0.25
+"""Largest share of a budget in seconds that is spent on drawing points."""
 
 REPORT_SECONDS = 0.1
 
@@ -115,7 +116,7 @@ class Run:
         generator = torch.Generator().manual_seed(seed)
         self.sampler, self.recipe, self.clock = sampler, recipe, clock
         self.report, self.stop, self.watch = report, stop, watch
-        self._drawing_since = clock.seconds
+        self._drawing_since, self._drawing_most = clock.seconds, TUNINGS[spec.architecture].pool_seconds
         self.signal = signal.renew(generator, self._more) if signal.renew else signal
         self.modality = MODALITIES[signal.modality]
         self.samples = self.signal.on(device)
@@ -154,7 +155,7 @@ class Run:
         if limit is None:
             return not self.stop()
         drawing = self.clock.seconds - self._drawing_since
-        return not self.stop() and self.clock.seconds < POOL_SHARE * limit and drawing < POOL_SECONDS
+        return not self.stop() and self.clock.seconds < POOL_SHARE * limit and drawing < self._drawing_most
 
     def _tick(self) -> None:
         """Called between chunks of anything long."""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 from ..options import from_mapping
 from .finer import Finer
 from .gauss import Gauss
+from .grid import FeatureGrid
 from .perceptron import Band
 from .relu import Ffn, Mlp, PeMlp
 from .siren import Siren
@@ -35,6 +36,7 @@ FIELDS: dict[str, type[Architecture]] = {
     "ffn": Ffn,
     "pemlp": PeMlp,
     "mlp": Mlp,
+    "grid": FeatureGrid,
 }
 
 MAX_WIDTH, MAX_DEPTH, MAX_PARAMETERS = 8192, 64, 100_000_000

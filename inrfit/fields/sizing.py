@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -15,13 +16,20 @@ def widest(spec: FieldSpec, parameters: int) -> FieldSpec:
     """``spec`` of the largest width, up to MAX_WIDTH, that has at most ``parameters`` weights, at the depth it has."""
     from . import MAX_WIDTH
 
-    if (least := replace(spec, width=1).parameters) > parameters:
+    found = largest(MAX_WIDTH, lambda width: replace(spec, width=width).parameters <= parameters)
+    if not found:
+        least = replace(spec, width=1).parameters
         raise UsageError(f"{spec.architecture} of depth {spec.depth} has at least {least:,} parameters", "option")
-    low, high = 1, 2
-    while high <= MAX_WIDTH and replace(spec, width=high).parameters <= parameters:
+    return replace(spec, width=found)
+
+
+def largest(most: int, fits: Callable[[int], bool]) -> int:
+    """The largest number from 1 to ``most`` that ``fits``, as every smaller one does; 0 if none."""
+    low, high = 0, 1
+    while high <= most and fits(high):
         low, high = high, 2 * high
-    high = min(high, MAX_WIDTH + 1)
+    high = min(high, most + 1)
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (middle, high) if replace(spec, width=middle).parameters <= parameters else (low, middle)
-    return replace(spec, width=low)
+        low, high = (middle, high) if fits(middle) else (low, middle)
+    return low

@@ -18,7 +18,7 @@ from torch import Tensor
 from .capture import Capture, Throttle
 from .compilation import Compilation, Extra, Gradients, compilation
 from .errors import UsageError
-from .fields import Architecture, Differentiated
+from .fields import Architecture, Differentiated, Shared
 from .fields.field import Field
 from .optim import Optimiser
 from .recipe import Recipe
@@ -101,7 +101,7 @@ class Engine:
             recipe.muon_rate,
             recipe.second_beta,
         )
-        self.piece = LARGEST_PIECE[device.type]
+        self.piece = architecture.PIECE if isinstance(architecture, Shared) else LARGEST_PIECE[device.type]
         self.factor = torch.zeros((), device=device)
         self.throttle = Throttle() if device.type == "cuda" else None
         self.tick: Callable[[], None] = lambda: None

@@ -16,7 +16,7 @@ from .fields import FIELDS, MAX_DEPTH, MAX_PARAMETERS, MAX_WIDTH, FieldSpec
 from .limits import Limits
 from .machine import physical_memory
 from .modalities import MODALITIES, Modality
-from .samplers import AUTO, SAMPLERS, Sampler
+from .samplers import AUTO, MOVING, SAMPLERS, Sampler
 from .signal import Signal
 
 PRECISIONS = ("fp32", "medium", "bf16")
@@ -110,8 +110,10 @@ class Plan:
 
 
 def strategy_of(settings: Settings, modality: Modality) -> str:
-    """The name of the sampler, which ``auto`` leaves to the modality."""
-    return AUTO[modality.NAME] if settings.sampler == "auto" else settings.sampler
+    """The name of the sampler, which ``auto`` leaves to the modality, or to an architecture that shares work."""
+    if settings.sampler != "auto":
+        return settings.sampler
+    return getattr(FIELDS[settings.arch], "SAMPLER", AUTO[modality.NAME])
 
 
 def identify(data: bytes, name: str, type: str | None = None) -> Modality:
@@ -165,6 +167,13 @@ def _built(settings: Settings, modality: Modality) -> tuple[Any, Any, Any]:
         f"arch {settings.arch}": FIELDS[settings.arch],
         modality.NAME: modality.Options,
     }
+    if strategy in MOVING and FIELDS[settings.arch].RASTER:
+        others = ", ".join(name for name in SAMPLERS if name not in MOVING)
+        raise UsageError(
+            f"--sampler {strategy} moves points between the cells of the raster, of which --arch {settings.arch} knows "
+            f"nothing; choose a sampler from {others}, or another architecture",
+            "option",
+        )
     given = dict(settings.options)
     if settings.ratio is not None and "ratio" in given:
         raise UsageError("--ratio and -O ratio exclude each other", "option")

@@ -18,7 +18,7 @@ from . import precision as arithmetics
 from .budget import Budget
 from .compilation import compiler, key, known
 from .errors import UsageError
-from .fields import Differentiated, FieldSpec
+from .fields import Bound, Differentiated, FieldSpec, Shared
 from .modalities import audio, shape
 from .optim import BETAS
 from .signal import Signal
@@ -174,6 +174,8 @@ def choose_engine(
     """How steps are made, and the reason."""
     if not isinstance(spec.settings, Differentiated):
         return "plain", "this architecture has no backward pass of its own"
+    if isinstance(spec.settings, Shared):
+        return "explicit", "what is shared, and so the shape of the work, differs from step to step"
     if device.type == "cuda":
         return "graph", "one launch a step"
     least = KNOWN_FROM if known(key(spec, dtype, batch)) else COMPILED_FROM
@@ -203,9 +205,17 @@ def explain(recipe: Recipe, spec: FieldSpec, signal: Signal, asked: Collection[s
     """(setting, value, reason) of everything that was chosen for a fit; ``asked`` are the user's own settings."""
     rows = [(name, _shown(name, getattr(recipe, name)), why) for name, why in recipe.reasons.items()]
     for option, value in spec.json()["options"].items():
-        reason = "asked for" if option in asked else FREQUENCY_REASONS[signal.modality]
+        reason = "asked for" if option in asked else _reason(option, spec, signal)
         rows.append((option, f"{value:g}" if isinstance(value, float) else str(value), reason))
     return rows
+
+
+def _reason(option: str, spec: FieldSpec, signal: Signal) -> str:
+    """Why an option of the architecture is what it is."""
+    if isinstance(spec.settings, Bound):
+        told = {"grid": "the signal's", "factors": "; ".join(spec.settings.notes()) or "they fit without padding"}
+        return told.get(option, "the architecture's own")
+    return FREQUENCY_REASONS[signal.modality]
 
 
 FREQUENCY_REASONS = {

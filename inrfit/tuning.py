@@ -31,4 +31,5 @@ class Tuning:
 
 TUNINGS: Mapping[str, Tuning] = {
     "siren": Tuning(),
+    "asmr": Tuning(batch=49_152, source="first experiments on kodim05, one seed (docs/architectures.md)"),
 }

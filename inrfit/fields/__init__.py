@@ -12,6 +12,7 @@ from math import prod
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 from ..options import from_mapping
+from .asmr import Asmr
 from .siren import Siren
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 FIELDS: dict[str, type[Architecture]] = {
     "siren": Siren,
+    "asmr": Asmr,
 }
 
 MAX_WIDTH, MAX_DEPTH, MAX_PARAMETERS = 8192, 64, 100_000_000
@@ -92,6 +94,36 @@ class Rastered(Protocol):
     def on_grid(self, weights: Mapping[str, Tensor], grid: Grid, start: int, stop: int) -> Tensor:
         """Values (stop - start, c), float32, on the weights' device, of the cells start..stop (flat, row-major) of
         ``grid``, in memory that the length of the piece bounds; equal to ``forward`` there to rounding."""
+
+
+@runtime_checkable
+class Shared(Protocol):
+    """What an architecture may offer besides: work that the cells of a block of the raster share, so that batches are
+    made of whole blocks where the sampler leaves the choice.
+
+    ``PIECE``: points to take at a time; ``ALONE``: what a point alone costs, in
+    points of a whole block; ``SAMPLER``: the strategy that ``auto`` stands for."""
+
+    PIECE: ClassVar[int]
+    ALONE: ClassVar[float]
+    SAMPLER: ClassVar[str]
+
+    def block(self) -> tuple[int, ...]:
+        """Sides of the blocks."""
+
+
+@runtime_checkable
+class Bound(Protocol):
+    """What an architecture that knows one raster only (``RASTER``) must say."""
+
+    def raster(self) -> tuple[int, ...]:
+        """Cells per axis."""
+
+    def notes(self) -> tuple[str, ...]:
+        """What was done to the raster to suit the architecture, for the user."""
+
+    def remark(self, shape: tuple[int, ...]) -> str:
+        """What a decode on a grid of ``shape`` means, where it is not that of the field."""
 
 
 @dataclass(frozen=True)

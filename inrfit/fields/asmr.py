@@ -1,0 +1,380 @@
+"""ASMR (Li et al., ICLR 2024, "ASMR: Activation-Sharing Multi-Resolution Coordinate Networks For Efficient Inference",
+arXiv:2405.12398): a SIREN whose early layers are computed once for many neighbours."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from ..errors import UsageError
+from ..options import setting
+from . import cells, lastlevel, radix, resample
+from .cells import Touched
+from .radix import Radix, words
+from .sizing import widest
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from ..signal import Grid
+    from . import FieldSpec
+
+HIDDEN = 32
+"""Width of the nonlinear modulators, the authors'."""
+
+MODULATOR_RATE = 0.1
+"""Share of the paper's rate at which modulators learn: at 900 times Adam's rate phases jump."""
+
+LATE = {True: 96, False: 32}
+"""Points are taken one by one where the folded last layer would make this many columns a point, or more: by whether
+products are in bfloat16, which makes them cheaper against sines (docs/architectures.md)."""
+
+LARGEST_TABLE = 1 << 26
+"""Entries of the folded last layer at most; a larger one is not made, points are taken one by one."""
+
+BAND = 8192
+"""Cells of the last level but one that are decoded at a time."""
+
+
+@dataclass(frozen=True)
+class Asmr:
+    """A raster is a hierarchy of L = depth + 1 levels (``factors``); x_l in [0, 1]^d is where a cell lies among its
+    siblings. With one sine layer a level,
+
+        p_0 = W_0 x_0 + b_0;   a_i = sin(p_i + m_i(x_{i+1})),  p_{i+1} = W_{i+1} a_i + b_{i+1};   value = W a + b
+
+    p_i is computed once a cell of level i and belongs to all the cells below it. ``modulation`` is linear, m_i = M_i x,
+    or a small SIREN. As in ``siren`` the paper's factors are folded into what is stored: omega into W and b, omega
+    times ``modulator_omega`` (900) into M. That is what makes a child's place a phase code rather than a coordinate:
+    nothing is known between the cells of the raster, and coordinates are those of its cells.
+
+    The last level is folded besides: sin(p + m) = sin p cos m + cos p sin m, so that its sines and the output layer are
+    one product of [sin p, cos p], once a cell of the level above, with a matrix (2 width, children * channels). Where
+    few children of a cell are asked for, their rows are gathered and their sines taken instead (``LATE``).
+
+    Departures: the released path for three dimensions repeats the modulation of the first axis in blocks where
+    it must be tiled, and so disagrees with its own evaluation point by point; here both are the same."""
+
+    WIDTH: ClassVar[int] = 256
+    DEPTH: ClassVar[int] = 3
+    RASTER: ClassVar[bool] = True
+    FOLDED: ClassVar[frozenset[str]] = frozenset({"omega", "modulator_omega"})
+    SAMPLER: ClassVar[str] = "full"
+    PIECE: ClassVar[int] = 1 << 17
+    ALONE: ClassVar[float] = 25.0
+
+    grid: str = setting("", "cells of the raster per axis (from the signal), as in 512x768")
+    factors: str = setting("", "how it splits, level after level (chosen for the signal), as in 4x4,4x4,4x6,8x8")
+    modulation: Literal["linear", "nonlinear"] = setting("linear", "how a cell's place among its siblings enters")
+    omega: float = setting(30.0, "frequency factor of all layers", 1e-3, 1e4)
+    modulator_omega: float = setting(30.0, "further frequency factor of the modulators", 1e-3, 1e4)
+
+    def sized(self, spec: FieldSpec, shape: tuple[int, ...] | None, parameters: int | None) -> FieldSpec:
+        """For the raster ``shape``, its factors chosen unless they are given; the widest that fits."""
+        if shape is None:
+            raise UsageError("asmr knows the cells of a raster, and this signal has none", "option")
+        grid = words(shape)
+        if self.grid not in ("", grid):
+            raise UsageError(f"-O grid={self.grid}: the signal's is {grid}", "option")
+        factors = self.factors or radix.chosen(shape, spec.depth + 1)
+        spec = replace(spec, options={**spec.options, "grid": grid, "factors": factors})
+        self._radix(spec)
+        return spec if parameters is None else widest(spec, parameters)
+
+    def _radix(self, spec: FieldSpec) -> Radix:
+        """The hierarchy, checked."""
+        options = spec.options
+        grid, factors = options.get("grid", self.grid), options.get("factors", self.factors)
+        return radix.parse(grid, factors, spec.inputs, spec.depth + 1)
+
+    @property
+    def radix(self) -> Radix:
+        """The hierarchy of a field that exists."""
+        return radix.known(self.grid, self.factors)
+
+    def raster(self) -> tuple[int, ...]:
+        """The grid that the field knows."""
+        return self.radix.grid
+
+    def block(self) -> tuple[int, ...]:
+        """Sides of the blocks whose cells share their work."""
+        return self.radix.block
+
+    def notes(self) -> tuple[str, ...]:
+        """What was done to the raster."""
+        made = self.radix
+        if made.padded == made.grid:
+            return ()
+        return (
+            f"the raster {words(made.grid)} is padded to {words(made.padded)} cells, to be split in {self.factors}",
+        )
+
+    def remark(self, shape: tuple[int, ...]) -> str:
+        """What a decode on a grid of ``shape`` means."""
+        if shape == self.raster():
+            return ""
+        return (
+            f"asmr knows no place between the cells of its raster: decoded at {words(self.raster())} and resampled "
+            f"to {words(shape)}"
+        )
+
+    def shapes(self, spec: FieldSpec) -> dict[str, tuple[int, ...]]:
+        """Those of ``siren``, and the modulators of the ``depth`` layers in stacks."""
+        self._radix(spec)
+        d, h, layers = spec.inputs, spec.width, spec.depth
+        shapes: dict[str, tuple[int, ...]] = {"first.weight": (h, d), "first.bias": (h,)}
+        if layers > 1:
+            shapes |= {"hidden.weight": (layers - 1, h, h), "hidden.bias": (layers - 1, h)}
+        if self.modulation == "linear":
+            shapes["modulator.weight"] = (layers, h, d)
+        else:
+            shapes |= {"modulator.first.weight": (layers, HIDDEN, d), "modulator.first.bias": (layers, HIDDEN)}
+            shapes |= {"modulator.hidden.weight": (layers, HIDDEN, HIDDEN), "modulator.hidden.bias": (layers, HIDDEN)}
+            shapes |= {"modulator.last.weight": (layers, h, HIDDEN), "modulator.last.bias": (layers, h)}
+        return shapes | {"last.weight": (spec.outputs, h), "last.bias": (spec.outputs,)}
+
+    def macs(self, spec: FieldSpec) -> int:
+        """A sample's part of all products of a decode, the folded last level included: fewer sines, more MACs than
+        ``paper_macs`` counts."""
+        made, h = self._radix(spec), spec.width
+        cells_of = [math.prod(made.shape(level)) for level in range(made.levels)]
+        layers = cells_of[0] * spec.inputs * h + sum(cells_of[1:-1]) * h * h
+        last = cells_of[-2] * 2 * h * made.children(made.levels - 1) * spec.outputs
+        return round((layers + last + self._modulators(spec, made)) / math.prod(made.grid))
+
+    def paper_macs(self, spec: FieldSpec) -> int:
+        """The authors' count for the same field, its last level not folded: biases and the additions of modulations
+        count as MACs, sines do not."""
+        made, h = self._radix(spec), spec.width
+        cells_of = [math.prod(made.shape(level)) for level in range(made.levels)]
+        layers = cells_of[0] * (spec.inputs + 1) * h + sum(cells_of[1:-1]) * (h + 1) * h
+        layers += cells_of[-1] * (h + 1) * spec.outputs + sum(cells_of[:-1]) * h
+        return round((layers + self._modulators(spec, made)) / math.prod(made.grid))
+
+    def _modulators(self, spec: FieldSpec, made: Radix) -> int:
+        linear = self.modulation == "linear"
+        each = spec.inputs * spec.width if linear else HIDDEN * (spec.inputs + HIDDEN + spec.width)
+        return each * sum(made.children(level) for level in range(1, made.levels))
+
+    def sines(self, spec: FieldSpec) -> int:
+        """A sample's part of those of a decode: in the last level a sine and a cosine a cell of the level above, and of
+        each child's modulation."""
+        made, h = self._radix(spec), spec.width
+        cells_of = [math.prod(made.shape(level)) for level in range(made.levels)]
+        found = h * (sum(cells_of[1:-1]) + 2 * cells_of[-2] + 2 * made.children(made.levels - 1))
+        if self.modulation != "linear":
+            found += 2 * HIDDEN * sum(made.children(level) for level in range(1, made.levels))
+        return round(found / math.prod(made.grid))
+
+    def initial(self, spec: FieldSpec, generator: torch.Generator, mean: Tensor) -> dict[str, Tensor]:
+        """``siren``'s ranges; modulators PyTorch's default U(+-1/sqrt(d)) times 900, nonlinear ones a SIREN's, its last
+        layer times 900; the last bias starts at the mean value."""
+        import torch
+
+        h, d, both = spec.width, spec.inputs, self.omega * self.modulator_omega
+        bounds = {
+            "first.weight": self.omega / d,
+            "first.bias": self.omega / math.sqrt(d),
+            "hidden.weight": math.sqrt(6 / h),
+            "hidden.bias": self.omega / math.sqrt(h),
+            "modulator.weight": both / math.sqrt(d),
+            "modulator.first.weight": self.omega / d,
+            "modulator.first.bias": self.omega / math.sqrt(d),
+            "modulator.hidden.weight": math.sqrt(6 / HIDDEN),
+            "modulator.hidden.bias": self.omega / math.sqrt(HIDDEN),
+            "modulator.last.weight": both * math.sqrt(6 / HIDDEN) / self.omega,
+            "modulator.last.bias": both / math.sqrt(HIDDEN),
+            "last.weight": math.sqrt(6 / h) / self.omega,
+        }
+        drawn = {
+            name: (torch.rand(shape, generator=generator) * 2 - 1) * bounds[name]
+            for name, shape in self.shapes(spec).items()
+            if name in bounds
+        }
+        return drawn | {"last.bias": mean.clone()}
+
+    def constant(self, weights: Mapping[str, Tensor], value: Tensor) -> dict[str, Tensor]:
+        """The same field made constant: only the last bias speaks."""
+        silenced = {"last.weight": weights["last.weight"] * 0, "last.bias": value.clone()}
+        return {name: silenced.get(name, weight) for name, weight in weights.items()}
+
+    def modulations(self, weights: Mapping[str, Tensor]) -> list[Tensor]:
+        """m_i (children, h), float32, for the children of every level but the first."""
+        import torch
+        from torch.nn.functional import linear
+
+        made = self.radix
+        found = []
+        for i, factors in enumerate(made.factors[1:]):
+            x = cells.slots(factors, weights["last.bias"].device)
+            if self.modulation == "linear":
+                found.append(linear(x, weights["modulator.weight"][i]))
+                continue
+            for layer in ("first", "hidden"):
+                x = torch.sin(linear(x, weights[f"modulator.{layer}.weight"][i], weights[f"modulator.{layer}.bias"][i]))
+            found.append(linear(x, weights["modulator.last.weight"][i], weights["modulator.last.bias"][i]))
+        return found
+
+    def forward(self, weights: Mapping[str, Tensor], coords: Tensor, precision: torch.dtype) -> Tensor:
+        """``coords`` are cell centres of the raster (elsewhere: the nearest cell's value). Phases are float32 always:
+        they reach 900 / sqrt(2), where bfloat16 knows steps of 2 radians."""
+        found = cells.touched(self.radix, coords)
+        modulations = self.modulations(weights)
+        phases = self._phases(weights, found.first, found.steps, modulations, precision)
+        if self._folds(weights, found.slot.shape[0], found.count, precision):
+            table = lastlevel.folded(weights, phases, modulations[-1], precision)
+            return table if found.whole else table.index_select(0, self._flat(found))
+        return lastlevel.late(weights, phases, modulations[-1], found)
+
+    def _flat(self, found: Touched) -> Tensor:
+        """Rows of the last level's table that the points are."""
+        return found.slot * self.radix.children(self.radix.levels - 1) + found.child
+
+    def _folds(self, weights: Mapping[str, Tensor], points: int, count: int, precision: torch.dtype) -> bool:
+        """Whether the folded last level is the cheaper way to ``points`` below ``count`` cells."""
+        import torch
+
+        channels, width = weights["last.weight"].shape
+        columns = self.radix.children(self.radix.levels - 1) * channels
+        if columns * max(2 * width, count) > LARGEST_TABLE:
+            return False
+        return 2 * count * columns <= LATE[precision == torch.bfloat16] * points
+
+    def _phases(
+        self,
+        weights: Mapping[str, Tensor],
+        first: Tensor,
+        steps: Sequence[tuple[Tensor, Tensor]],
+        modulations: Sequence[Tensor],
+        precision: torch.dtype,
+    ) -> Tensor:
+        """p (k, h), float32, of the cells listed last (``Touched``)."""
+        import torch
+        from torch.nn.functional import linear
+
+        x = cells.unit(first, self.radix.factors[0])
+        phases = linear(x, weights["first.weight"], weights["first.bias"])
+        for i, (slot, child) in enumerate(steps):
+            x = torch.sin(phases.index_select(0, slot) + modulations[i].index_select(0, child)).to(precision)
+            phases = linear(x, weights["hidden.weight"][i].to(precision)).float() + weights["hidden.bias"][i]
+        return phases
+
+    def on_grid(self, weights: Mapping[str, Tensor], grid: Grid, start: int, stop: int) -> Tensor:
+        """Whole bands of cells on the raster; on another grid, the decoded raster resampled."""
+        if grid.shape != self.raster():
+            return resample.resampled(
+                lambda first, last: self._rows(weights, first, last), self.raster(), grid, start, stop
+            )
+        length = grid.n // grid.shape[0]
+        first, last = start // length, -(-stop // length)
+        if stop - start < length:
+            import torch
+
+            indices = torch.arange(start, stop, device=weights["last.bias"].device)
+            return torch.cat(
+                [self.forward(weights, grid.coords(part), torch.float32) for part in indices.split(self.PIECE)]
+            )
+        return self._rows(weights, first, last).flatten(0, -2)[start - first * length : stop - first * length]
+
+    def _rows(self, weights: Mapping[str, Tensor], first: int, last: int) -> Tensor:
+        """Positions first..last of the first axis of the decoded raster, (rows, ..., channels), float32."""
+        import torch
+
+        made, channels = self.radix, weights["last.weight"].shape[0]
+        across = made.shape(made.levels - 2)
+        beside, side = math.prod(across[1:]), made.block[0]
+        begin, end = first // side, -(-last // side)
+        modulations = self.modulations(weights)
+        rows = torch.empty(last - first, *made.grid[1:], channels, device=weights["last.bias"].device)
+        high = max(1, BAND // beside)
+        for low in range(begin, end, high):
+            wanted = torch.arange(low * beside, min(low + high, end) * beside, device=rows.device)
+            tables = []
+            for part in wanted.split(BAND):
+                phases = self._phases(weights, *cells.ancestors(made, part), modulations, torch.float32)
+                tables.append(lastlevel.folded(weights, phases, modulations[-1], torch.float32))
+            d = len(made.grid)
+            table = torch.cat(tables).view(-1, *across[1:], *made.block, channels)
+            order = [k for axis in range(d) for k in (axis, d + axis)] + [2 * d]
+            table = table.permute(order).reshape(
+                -1, *(a * b for a, b in zip(across[1:], made.block[1:], strict=True)), channels
+            )
+            inside = table[(slice(None), *(slice(0, length) for length in made.grid[1:]))]
+            base = low * side
+            lower, upper = max(base, first), min(base + inside.shape[0], last)
+            rows[lower - first : upper - first] = inside[lower - base : upper - base]
+        return rows
+
+    def gradients(
+        self,
+        weights: Mapping[str, Tensor],
+        coords: Tensor,
+        values: Tensor,
+        mass: Tensor,
+        precision: torch.dtype,
+        extra: Callable[[Tensor], Tensor] | None = None,
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The backward pass written out: autograd's result to rounding, with half its passes over the cells' phases."""
+        import torch
+        from torch.nn.functional import linear
+
+        found = cells.touched(self.radix, coords)
+        names = [name for name in weights if name.startswith("modulator.")]
+        with torch.enable_grad():
+            leaves = {name: weights[name].detach().requires_grad_() for name in names}
+            traced = self.modulations({**weights, **leaves})
+        modulations = [made.detach() for made in traced]
+        matrices = weights["hidden.weight"].to(precision) if found.steps else None
+        x = cells.unit(found.first, self.radix.factors[0])
+        phases = linear(x, weights["first.weight"], weights["first.bias"])
+        inner, units = [], []
+        for i, (slot, child) in enumerate(found.steps):
+            inner.append(phases.index_select(0, slot).add_(modulations[i].index_select(0, child)))
+            units.append(inner[-1].sin().to(precision))
+            phases = linear(units[-1], matrices[i]).float().add_(weights["hidden.bias"][i])
+        folds = self._folds(weights, found.slot.shape[0], found.count, precision)
+        last = lastlevel.pull_folded if folds else lastlevel.pull_late
+        residuals, pulled, by_modulation, gradients = last(
+            weights, phases, modulations[-1], found, values, mass, precision, extra
+        )
+        by_modulations, by_matrix, by_bias = [by_modulation], [], []
+        for i in range(len(found.steps) - 1, -1, -1):
+            slot, child = found.steps[i]
+            half = pulled.to(precision)
+            by_matrix.append((half.mT @ units[i]).float())
+            by_bias.append(pulled.sum(0))
+            pulled = (half @ matrices[i]).float().mul_(inner[i].cos_())
+            by_modulations.append(torch.zeros_like(modulations[i]).index_add_(0, child, pulled))
+            above = found.steps[i - 1][0].shape[0] if i else found.first.shape[0]
+            pulled = pulled.new_zeros(above, pulled.shape[1]).index_add_(0, slot, pulled)
+        gradients |= {"first.weight": pulled.mT @ x, "first.bias": pulled.sum(0)}
+        if found.steps:
+            gradients |= {"hidden.weight": torch.stack(by_matrix[::-1]), "hidden.bias": torch.stack(by_bias[::-1])}
+        by_leaf = torch.autograd.grad(traced, list(leaves.values()), by_modulations[::-1])
+        return residuals, gradients | dict(zip(names, by_leaf, strict=True))
+
+    def rates(self) -> dict[str, float]:
+        """Folded tensors move as much faster; modulators at MODULATOR_RATE of that."""
+        both = self.omega * self.modulator_omega * MODULATOR_RATE
+        inside = {
+            f"modulator.{layer}.{part}": self.omega for layer in ("first", "hidden") for part in ("weight", "bias")
+        }
+        return {
+            "first.weight": self.omega,
+            "first.bias": self.omega,
+            "hidden.weight": self.omega,
+            "hidden.bias": self.omega,
+            "modulator.weight": both,
+            **inside,
+            "modulator.last.weight": both,
+            "modulator.last.bias": both,
+            "last.weight": 1.0,
+            "last.bias": 1.0,
+        }
+
+    def matrices(self) -> frozenset[str]:
+        """The stacked hidden layers."""
+        return frozenset({"hidden.weight"})

@@ -25,7 +25,7 @@ from .errors import (
     UsageError,
     printable,
 )
-from .fields import Bound, FIELDS, MAX_DEPTH, MAX_PARAMETERS, MAX_WIDTH, FieldSpec
+from .fields import FIELDS, MAX_DEPTH, MAX_PARAMETERS, MAX_WIDTH, Bound, FieldSpec
 from .limits import Limits
 from .modalities import MODALITIES
 from .schema import either, integer, items, mapping, matching, number, one_of, optional, scalar, text

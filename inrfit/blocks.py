@@ -15,7 +15,8 @@ def block_batches(learner: Learner, batch: int) -> Iterator[Tensor]:
     """Every point once, in batches of about ``batch``: whole blocks in the raster's order, the points of each block
     together. One block of every stretch of the raster goes to each batch, so that a batch covers the signal evenly."""
     grid, block = learner.samples.signal.grid, learner.blocks
-    assert grid is not None and block is not None
+    assert grid is not None
+    assert block is not None
     across = tuple(-(-length // side) for length, side in zip(grid.shape, block, strict=True))
     total = prod(across)
     batches = max(1, round(total * prod(block) / batch))

@@ -25,9 +25,6 @@ if TYPE_CHECKING:
 HIDDEN = 32
 """Width of the nonlinear modulators, the authors'."""
 
-MODULATOR_RATE = 0.1
-"""Share of the paper's rate at which modulators learn: at 900 times Adam's rate phases jump."""
-
 LATE = {True: 96, False: 32}
 """Points are taken one by one where the folded last layer would make this many columns a point, or more: by whether
 products are in bfloat16, which makes them cheaper against sines (docs/architectures.md)."""
@@ -76,10 +73,10 @@ class Asmr:
         """For the raster ``shape``, its factors chosen unless they are given; the widest that fits."""
         if shape is None:
             raise UsageError("asmr knows the cells of a raster, and this signal has none", "option")
-        grid = words(shape)
-        if self.grid not in ("", grid):
-            raise UsageError(f"-O grid={self.grid}: the signal's is {grid}", "option")
-        factors = self.factors or radix.chosen(shape, spec.depth + 1)
+        grid, given = words(shape), spec.options.get("grid", "")
+        if given not in ("", grid):
+            raise UsageError(f"-O grid={given}: the signal's is {grid}", "option")
+        factors = spec.options.get("factors", "") or radix.chosen(shape, spec.depth + 1)
         spec = replace(spec, options={**spec.options, "grid": grid, "factors": factors})
         self._radix(spec)
         return spec if parameters is None else widest(spec, parameters)
@@ -357,8 +354,8 @@ class Asmr:
         return residuals, gradients | dict(zip(names, by_leaf, strict=True))
 
     def rates(self) -> dict[str, float]:
-        """Folded tensors move as much faster; modulators at MODULATOR_RATE of that."""
-        both = self.omega * self.modulator_omega * MODULATOR_RATE
+        """Folded tensors move as much faster."""
+        both = self.omega * self.modulator_omega
         inside = {
             f"modulator.{layer}.{part}": self.omega for layer in ("first", "hidden") for part in ("weight", "bias")
         }

@@ -116,7 +116,7 @@ def slots(factors: tuple[int, ...], device: torch.device) -> Tensor:
 
 
 def unit(positions: Tensor, factors: tuple[int, ...]) -> Tensor:
-    """The paper's coordinates (k, d) of ``positions`` among ``factors`` cells: from 0 to 1, 0 where there is but one."""
+    """The paper's coordinates (k, d) of ``positions`` among ``factors`` cells: 0 to 1, 0 where there is but one."""
     import torch
 
     return positions / (torch.tensor(factors, device=positions.device) - 1).clamp_min(1)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from ..errors import UsageError
 from ..options import setting
-from . import cells, lastlevel, radix, resample
+from . import bands, cells, lastlevel, modulators, radix, resample
 from .cells import Touched
 from .radix import Radix, words
 from .sizing import widest
@@ -22,18 +22,12 @@ if TYPE_CHECKING:
     from ..signal import Grid
     from . import FieldSpec
 
-HIDDEN = 32
-"""Width of the nonlinear modulators, the authors'."""
-
 LATE = {True: 96, False: 32}
 """Points are taken one by one where the folded last layer would make this many columns a point, or more: by whether
 products are in bfloat16, which makes them cheaper against sines (docs/architectures.md)."""
 
 LARGEST_TABLE = 1 << 26
 """Entries of the folded last layer at most; a larger one is not made, points are taken one by one."""
-
-BAND = 8192
-"""Cells of the last level but one that are decoded at a time."""
 
 
 @dataclass(frozen=True)
@@ -125,12 +119,7 @@ class Asmr:
         shapes: dict[str, tuple[int, ...]] = {"first.weight": (h, d), "first.bias": (h,)}
         if layers > 1:
             shapes |= {"hidden.weight": (layers - 1, h, h), "hidden.bias": (layers - 1, h)}
-        if self.modulation == "linear":
-            shapes["modulator.weight"] = (layers, h, d)
-        else:
-            shapes |= {"modulator.first.weight": (layers, HIDDEN, d), "modulator.first.bias": (layers, HIDDEN)}
-            shapes |= {"modulator.hidden.weight": (layers, HIDDEN, HIDDEN), "modulator.hidden.bias": (layers, HIDDEN)}
-            shapes |= {"modulator.last.weight": (layers, h, HIDDEN), "modulator.last.bias": (layers, h)}
+        shapes |= modulators.shapes(self.modulation, layers, h, d)
         return shapes | {"last.weight": (spec.outputs, h), "last.bias": (spec.outputs,)}
 
     def macs(self, spec: FieldSpec) -> int:
@@ -140,7 +129,7 @@ class Asmr:
         cells_of = [math.prod(made.shape(level)) for level in range(made.levels)]
         layers = cells_of[0] * spec.inputs * h + sum(cells_of[1:-1]) * h * h
         last = cells_of[-2] * 2 * h * made.children(made.levels - 1) * spec.outputs
-        return round((layers + last + self._modulators(spec, made)) / math.prod(made.grid))
+        return round((layers + last + modulators.macs(self.modulation, made, spec)) / math.prod(made.grid))
 
     def paper_macs(self, spec: FieldSpec) -> int:
         """The authors' count for the same field, its last level not folded: biases and the additions of modulations
@@ -149,12 +138,7 @@ class Asmr:
         cells_of = [math.prod(made.shape(level)) for level in range(made.levels)]
         layers = cells_of[0] * (spec.inputs + 1) * h + sum(cells_of[1:-1]) * (h + 1) * h
         layers += cells_of[-1] * (h + 1) * spec.outputs + sum(cells_of[:-1]) * h
-        return round((layers + self._modulators(spec, made)) / math.prod(made.grid))
-
-    def _modulators(self, spec: FieldSpec, made: Radix) -> int:
-        linear = self.modulation == "linear"
-        each = spec.inputs * spec.width if linear else HIDDEN * (spec.inputs + HIDDEN + spec.width)
-        return each * sum(made.children(level) for level in range(1, made.levels))
+        return round((layers + modulators.macs(self.modulation, made, spec)) / math.prod(made.grid))
 
     def sines(self, spec: FieldSpec) -> int:
         """A sample's part of those of a decode: in the last level a sine and a cosine a cell of the level above, and of
@@ -162,8 +146,7 @@ class Asmr:
         made, h = self._radix(spec), spec.width
         cells_of = [math.prod(made.shape(level)) for level in range(made.levels)]
         found = h * (sum(cells_of[1:-1]) + 2 * cells_of[-2] + 2 * made.children(made.levels - 1))
-        if self.modulation != "linear":
-            found += 2 * HIDDEN * sum(made.children(level) for level in range(1, made.levels))
+        found += modulators.sines(self.modulation, made)
         return round(found / math.prod(made.grid))
 
     def initial(self, spec: FieldSpec, generator: torch.Generator, mean: Tensor) -> dict[str, Tensor]:
@@ -171,21 +154,14 @@ class Asmr:
         layer times 900; the last bias starts at the mean value."""
         import torch
 
-        h, d, both = spec.width, spec.inputs, self.omega * self.modulator_omega
+        h, d = spec.width, spec.inputs
         bounds = {
             "first.weight": self.omega / d,
             "first.bias": self.omega / math.sqrt(d),
             "hidden.weight": math.sqrt(6 / h),
             "hidden.bias": self.omega / math.sqrt(h),
-            "modulator.weight": both / math.sqrt(d),
-            "modulator.first.weight": self.omega / d,
-            "modulator.first.bias": self.omega / math.sqrt(d),
-            "modulator.hidden.weight": math.sqrt(6 / HIDDEN),
-            "modulator.hidden.bias": self.omega / math.sqrt(HIDDEN),
-            "modulator.last.weight": both * math.sqrt(6 / HIDDEN) / self.omega,
-            "modulator.last.bias": both / math.sqrt(HIDDEN),
             "last.weight": math.sqrt(6 / h) / self.omega,
-        }
+        } | modulators.bounds(d, self.omega, self.modulator_omega)
         drawn = {
             name: (torch.rand(shape, generator=generator) * 2 - 1) * bounds[name]
             for name, shape in self.shapes(spec).items()
@@ -198,28 +174,11 @@ class Asmr:
         silenced = {"last.weight": weights["last.weight"] * 0, "last.bias": value.clone()}
         return {name: silenced.get(name, weight) for name, weight in weights.items()}
 
-    def modulations(self, weights: Mapping[str, Tensor]) -> list[Tensor]:
-        """m_i (children, h), float32, for the children of every level but the first."""
-        import torch
-        from torch.nn.functional import linear
-
-        made = self.radix
-        found = []
-        for i, factors in enumerate(made.factors[1:]):
-            x = cells.slots(factors, weights["last.bias"].device)
-            if self.modulation == "linear":
-                found.append(linear(x, weights["modulator.weight"][i]))
-                continue
-            for layer in ("first", "hidden"):
-                x = torch.sin(linear(x, weights[f"modulator.{layer}.weight"][i], weights[f"modulator.{layer}.bias"][i]))
-            found.append(linear(x, weights["modulator.last.weight"][i], weights["modulator.last.bias"][i]))
-        return found
-
     def forward(self, weights: Mapping[str, Tensor], coords: Tensor, precision: torch.dtype) -> Tensor:
         """``coords`` are cell centres of the raster (elsewhere: the nearest cell's value). Phases are float32 always:
         they reach 900 / sqrt(2), where bfloat16 knows steps of 2 radians."""
         found = cells.touched(self.radix, coords)
-        modulations = self.modulations(weights)
+        modulations = modulators.modulations(self.modulation, self.radix, weights)
         phases = self._phases(weights, found.first, found.steps, modulations, precision)
         if self._folds(weights, found.slot.shape[0], found.count, precision):
             table = lastlevel.folded(weights, phases, modulations[-1], precision)
@@ -278,32 +237,15 @@ class Asmr:
 
     def _rows(self, weights: Mapping[str, Tensor], first: int, last: int) -> Tensor:
         """Positions first..last of the first axis of the decoded raster, (rows, ..., channels), float32."""
+        modulations = modulators.modulations(self.modulation, self.radix, weights)
+
+        def table(listed: Tensor) -> Tensor:
+            phases = self._phases(weights, *cells.ancestors(self.radix, listed), modulations, torch.float32)
+            return lastlevel.folded(weights, phases, modulations[-1], torch.float32)
+
         import torch
 
-        made, channels = self.radix, weights["last.weight"].shape[0]
-        across = made.shape(made.levels - 2)
-        beside, side = math.prod(across[1:]), made.block[0]
-        begin, end = first // side, -(-last // side)
-        modulations = self.modulations(weights)
-        rows = torch.empty(last - first, *made.grid[1:], channels, device=weights["last.bias"].device)
-        high = max(1, BAND // beside)
-        for low in range(begin, end, high):
-            wanted = torch.arange(low * beside, min(low + high, end) * beside, device=rows.device)
-            tables = []
-            for part in wanted.split(BAND):
-                phases = self._phases(weights, *cells.ancestors(made, part), modulations, torch.float32)
-                tables.append(lastlevel.folded(weights, phases, modulations[-1], torch.float32))
-            d = len(made.grid)
-            table = torch.cat(tables).view(-1, *across[1:], *made.block, channels)
-            order = [k for axis in range(d) for k in (axis, d + axis)] + [2 * d]
-            table = table.permute(order).reshape(
-                -1, *(a * b for a, b in zip(across[1:], made.block[1:], strict=True)), channels
-            )
-            inside = table[(slice(None), *(slice(0, length) for length in made.grid[1:]))]
-            base = low * side
-            lower, upper = max(base, first), min(base + inside.shape[0], last)
-            rows[lower - first : upper - first] = inside[lower - base : upper - base]
-        return rows
+        return bands.rows(self.radix, table, first, last, weights["last.bias"])
 
     def gradients(
         self,
@@ -322,9 +264,9 @@ class Asmr:
         names = [name for name in weights if name.startswith("modulator.")]
         with torch.enable_grad():
             leaves = {name: weights[name].detach().requires_grad_() for name in names}
-            traced = self.modulations({**weights, **leaves})
+            traced = modulators.modulations(self.modulation, self.radix, {**weights, **leaves})
         modulations = [made.detach() for made in traced]
-        matrices = weights["hidden.weight"].to(precision) if found.steps else None
+        matrices = weights["hidden.weight"].to(precision).unbind(0) if found.steps else ()
         x = cells.unit(found.first, self.radix.factors[0])
         phases = linear(x, weights["first.weight"], weights["first.bias"])
         inner, units = [], []
@@ -355,22 +297,14 @@ class Asmr:
 
     def rates(self) -> dict[str, float]:
         """Folded tensors move as much faster."""
-        both = self.omega * self.modulator_omega
-        inside = {
-            f"modulator.{layer}.{part}": self.omega for layer in ("first", "hidden") for part in ("weight", "bias")
-        }
         return {
             "first.weight": self.omega,
             "first.bias": self.omega,
             "hidden.weight": self.omega,
             "hidden.bias": self.omega,
-            "modulator.weight": both,
-            **inside,
-            "modulator.last.weight": both,
-            "modulator.last.bias": both,
             "last.weight": 1.0,
             "last.bias": 1.0,
-        }
+        } | modulators.rates(self.omega, self.modulator_omega)
 
     def matrices(self) -> frozenset[str]:
         """The stacked hidden layers."""

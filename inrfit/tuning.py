@@ -31,5 +31,7 @@ class Tuning:
 
 TUNINGS: Mapping[str, Tuning] = {
     "siren": Tuning(),
-    "asmr": Tuning(batch=49_152, source="first experiments on kodim05, one seed (docs/architectures.md)"),
+    "asmr": Tuning(
+        muon_rate=2.4e-3, batch=49_152, source="first experiments on kodim05, one seed (docs/architectures.md)"
+    ),
 }

@@ -193,11 +193,14 @@ class Asmr:
         """Whether the folded last level is the cheaper way to ``points`` below ``count`` cells."""
         import torch
 
+        columns = self.radix.children(self.radix.levels - 1) * weights["last.weight"].shape[0]
+        cheaper = 2 * count * columns <= LATE[precision == torch.bfloat16] * points
+        return cheaper and self._foldable(weights, count)
+
+    def _foldable(self, weights: Mapping[str, Tensor], count: int) -> bool:
+        """Whether the folded last level of ``count`` cells, and its matrix, are of a reasonable size."""
         channels, width = weights["last.weight"].shape
-        columns = self.radix.children(self.radix.levels - 1) * channels
-        if columns * max(2 * width, count) > LARGEST_TABLE:
-            return False
-        return 2 * count * columns <= LATE[precision == torch.bfloat16] * points
+        return self.radix.children(self.radix.levels - 1) * channels * max(2 * width, count) <= LARGEST_TABLE
 
     def _phases(
         self,
@@ -220,15 +223,15 @@ class Asmr:
 
     def on_grid(self, weights: Mapping[str, Tensor], grid: Grid, start: int, stop: int) -> Tensor:
         """Whole bands of cells on the raster; on another grid, the decoded raster resampled."""
+        import torch
+
         if grid.shape != self.raster():
             return resample.resampled(
                 lambda first, last: self._rows(weights, first, last), self.raster(), grid, start, stop
             )
         length = grid.n // grid.shape[0]
         first, last = start // length, -(-stop // length)
-        if stop - start < length:
-            import torch
-
+        if stop - start < length or not self._foldable(weights, 0):
             indices = torch.arange(start, stop, device=weights["last.bias"].device)
             return torch.cat(
                 [self.forward(weights, grid.coords(part), torch.float32) for part in indices.split(self.PIECE)]
@@ -237,13 +240,13 @@ class Asmr:
 
     def _rows(self, weights: Mapping[str, Tensor], first: int, last: int) -> Tensor:
         """Positions first..last of the first axis of the decoded raster, (rows, ..., channels), float32."""
+        import torch
+
         modulations = modulators.modulations(self.modulation, self.radix, weights)
 
         def table(listed: Tensor) -> Tensor:
             phases = self._phases(weights, *cells.ancestors(self.radix, listed), modulations, torch.float32)
             return lastlevel.folded(weights, phases, modulations[-1], torch.float32)
-
-        import torch
 
         return bands.rows(self.radix, table, first, last, weights["last.bias"])
 

@@ -27,7 +27,7 @@ LATE = {True: 96, False: 32}
 products are in bfloat16, which makes them cheaper against sines (docs/architectures.md)."""
 
 LARGEST_TABLE = 1 << 26
-"""Entries of the folded last layer at most; a larger one is not made, points are taken one by one."""
+"""Entries of the folded last layer's matrix at most."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,14 @@ class Asmr:
         """The hierarchy, checked."""
         options = spec.options
         grid, factors = options.get("grid", self.grid), options.get("factors", self.factors)
-        return radix.parse(grid, factors, spec.inputs, spec.depth + 1)
+        made = radix.parse(grid, factors, spec.inputs, spec.depth + 1)
+        if 2 * spec.width * made.children(spec.depth) * spec.outputs > LARGEST_TABLE:
+            raise UsageError(
+                f"factors={factors}: the last level's matrix would have {2 * spec.width} rows and "
+                f"{made.children(spec.depth) * spec.outputs:,} columns; choose a finer last level",
+                "option",
+            )
+        return made
 
     @property
     def radix(self) -> Radix:
@@ -194,13 +201,7 @@ class Asmr:
         import torch
 
         columns = self.radix.children(self.radix.levels - 1) * weights["last.weight"].shape[0]
-        cheaper = 2 * count * columns <= LATE[precision == torch.bfloat16] * points
-        return cheaper and self._foldable(weights, count)
-
-    def _foldable(self, weights: Mapping[str, Tensor], count: int) -> bool:
-        """Whether the folded last level of ``count`` cells, and its matrix, are of a reasonable size."""
-        channels, width = weights["last.weight"].shape
-        return self.radix.children(self.radix.levels - 1) * channels * max(2 * width, count) <= LARGEST_TABLE
+        return 2 * count * columns <= LATE[precision == torch.bfloat16] * points
 
     def _phases(
         self,
@@ -231,7 +232,7 @@ class Asmr:
             )
         length = grid.n // grid.shape[0]
         first, last = start // length, -(-stop // length)
-        if stop - start < length or not self._foldable(weights, 0):
+        if stop - start < length:
             indices = torch.arange(start, stop, device=weights["last.bias"].device)
             return torch.cat(
                 [self.forward(weights, grid.coords(part), torch.float32) for part in indices.split(self.PIECE)]

@@ -209,6 +209,12 @@ def test_hostile_options_are_refused(options):
         sized((512, 768), **options)
 
 
+def test_a_last_level_too_large_to_fold_is_refused():
+    with pytest.raises(UsageError, match="finer last level"):
+        sized((4000,), 2, 256, outputs=65_535)
+    assert sized((4000,), 2, 256, outputs=65_535, factors="40,100,1").shapes
+
+
 def test_counts_are_the_papers_and_those_of_the_folded_decode():
     spec = sized((512, 768), 3, 256)
     assert spec.parameters == 134_659

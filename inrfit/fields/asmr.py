@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from ..errors import UsageError
 from ..options import setting
 from . import bands, cells, lastlevel, modulators, radix, resample
-from .cells import Touched
 from .radix import Radix, words
 from .sizing import widest
 
@@ -187,14 +186,12 @@ class Asmr:
         found = cells.touched(self.radix, coords)
         modulations = modulators.modulations(self.modulation, self.radix, weights)
         phases = self._phases(weights, found.first, found.steps, modulations, precision)
-        if self._folds(weights, found.slot.shape[0], found.count, precision):
+        if found.slot is None or found.child is None:
+            return lastlevel.folded(weights, phases, modulations[-1], precision)
+        if self._folds(weights, coords.shape[0], found.count, precision):
             table = lastlevel.folded(weights, phases, modulations[-1], precision)
-            return table if found.whole else table.index_select(0, self._flat(found))
-        return lastlevel.late(weights, phases, modulations[-1], found)
-
-    def _flat(self, found: Touched) -> Tensor:
-        """Rows of the last level's table that the points are."""
-        return found.slot * self.radix.children(self.radix.levels - 1) + found.child
+            return table.index_select(0, found.slot * modulations[-1].shape[0] + found.child)
+        return lastlevel.late(weights, phases, modulations[-1], found.slot, found.child)
 
     def _folds(self, weights: Mapping[str, Tensor], points: int, count: int, precision: torch.dtype) -> bool:
         """Whether the folded last level is the cheaper way to ``points`` below ``count`` cells."""
@@ -278,7 +275,7 @@ class Asmr:
             inner.append(phases.index_select(0, slot).add_(modulations[i].index_select(0, child)))
             units.append(inner[-1].sin().to(precision))
             phases = linear(units[-1], matrices[i]).float().add_(weights["hidden.bias"][i])
-        folds = self._folds(weights, found.slot.shape[0], found.count, precision)
+        folds = found.slot is None or self._folds(weights, coords.shape[0], found.count, precision)
         last = lastlevel.pull_folded if folds else lastlevel.pull_late
         residuals, pulled, by_modulation, gradients = last(
             weights, phases, modulations[-1], found, values, mass, precision, extra

@@ -24,14 +24,13 @@ SPARSE = 1 << 24
 class Touched:
     """The cells that n points touch, level by level. ``first`` (k_0, d): positions of those of level 0. ``steps``: for
     the levels up to the last but one, each cell's (parent's place in the list before, number among its siblings).
-    ``slot``, ``child`` (n,): the same of the points; ``whole``: the points are all the children of the last listed
-    cells, in their order."""
+    ``slot``, ``child`` (n,): the same of the points, or None where these are all the children of the cells listed last,
+    in their order."""
 
     first: Tensor
     steps: tuple[tuple[Tensor, Tensor], ...]
-    slot: Tensor
-    child: Tensor
-    whole: bool
+    slot: Tensor | None
+    child: Tensor | None
 
     @property
     def count(self) -> int:
@@ -53,13 +52,25 @@ def touched(radix: Radix, coords: Tensor) -> Touched:
         upper = position.add(0.5).mul_(1 / side).floor_()
         cell.mul_(cells).add_(upper)
         child.mul_(side).add_(position).sub_(upper, alpha=side)
+    heads = whole_blocks(cell, child, radix.children(radix.levels - 1))
+    if heads is not None:
+        return Touched(*ancestors(radix, heads), None, None)
     listed, slot = distinct(cell.long(), prod(across))
-    within = child.long()
-    flat = slot * radix.children(radix.levels - 1) + within
-    whole = flat.shape[0] == listed.shape[0] * radix.children(radix.levels - 1)
-    whole = whole and torch.equal(flat, torch.arange(flat.shape[0], device=flat.device))
-    first, steps = ancestors(radix, listed)
-    return Touched(first, steps, slot, within, whole)
+    return Touched(*ancestors(radix, listed), slot, child.long())
+
+
+def whole_blocks(cell: Tensor, child: Tensor, children: int) -> Tensor | None:
+    """The cells, if the points of ``cell`` and ``child`` (n,) are all the children of rising ones, in their order."""
+    import torch
+
+    if cell.shape[0] % children:
+        return None
+    rows, heads = cell.view(-1, children), cell[::children]
+    rising = bool((heads[1:] > heads[:-1]).all())
+    order = torch.arange(children, dtype=child.dtype, device=child.device)
+    if rising and bool((child.view(-1, children) == order).all()) and bool((rows == heads[:, None]).all()):
+        return heads.long()
+    return None
 
 
 def ancestors(radix: Radix, cells: Tensor) -> tuple[Tensor, tuple[tuple[Tensor, Tensor], ...]]:

@@ -37,12 +37,12 @@ def folded(weights: Mapping[str, Tensor], phases: Tensor, modulation: Tensor, pr
     return table.view(-1, weights["last.bias"].shape[0]) + weights["last.bias"]
 
 
-def late(weights: Mapping[str, Tensor], phases: Tensor, modulation: Tensor, found: Touched) -> Tensor:
+def late(weights: Mapping[str, Tensor], phases: Tensor, modulation: Tensor, slot: Tensor, child: Tensor) -> Tensor:
     """Values (n, c) of the points alone."""
     import torch
     from torch.nn.functional import linear
 
-    phase = phases.index_select(0, found.slot) + modulation.index_select(0, found.child)
+    phase = phases.index_select(0, slot) + modulation.index_select(0, child)
     return linear(torch.sin(phase), weights["last.weight"], weights["last.bias"])
 
 
@@ -67,7 +67,7 @@ def pull_folded(
     torch.cos(phases, out=cosine)
     half, matrix = waves.to(precision), folding(weights, modulation).to(precision)
     table = (half @ matrix).float().view(-1, channels)
-    flat = None if found.whole else found.slot * children + found.child
+    flat = None if found.slot is None or found.child is None else found.slot * children + found.child
     predicted = table if flat is None else table.index_select(0, flat)
     residuals = predicted.add_(weights["last.bias"]).sub_(values)
     pulled = _pulled(residuals, mass, extra)
@@ -99,6 +99,8 @@ def pull_late(
     import torch
     from torch.nn.functional import linear
 
+    assert found.slot is not None
+    assert found.child is not None
     phase = phases.index_select(0, found.slot).add_(modulation.index_select(0, found.child))
     units = phase.sin()
     residuals = linear(units, weights["last.weight"], weights["last.bias"]).sub_(values)

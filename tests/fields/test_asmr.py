@@ -154,7 +154,11 @@ def test_positions_are_recovered_from_coordinates(length):
     found = asmr.cells.touched(spec.settings.radix, Grid((length,)).coords(indices))
     first, (step,) = found.first, found.steps
     top, middle, last = (level[0] for level in spec.settings.radix.factors)
-    places = (first[step[0], 0] * middle + step[1])[found.slot] * last + found.child
+    cells = first[step[0], 0] * middle + step[1]
+    whole = found.slot is None
+    slot = torch.arange(length) // last if whole else found.slot
+    child = torch.arange(length) % last if whole else found.child
+    places = cells[slot] * last + child
     assert top * middle * last >= length
     assert places.tolist() == indices.tolist()
 
@@ -274,7 +278,7 @@ def test_blocks_come_in_the_order_of_the_folded_table():
     signal = image_signal(48, 80, 3).on(torch.device("cpu"))
     learner = Learner(field, signal, torch.Generator().manual_seed(0), torch.float32)
     for batch in block_batches(learner, 48 * 80 // 5):
-        assert asmr.cells.touched(field.architecture.radix, grid.coords(batch)).whole
+        assert asmr.cells.touched(field.architecture.radix, grid.coords(batch)).slot is None
 
 
 def encoded(pixels, **settings):

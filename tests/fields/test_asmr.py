@@ -325,3 +325,35 @@ def test_a_field_without_its_raster_is_refused():
     plain = FieldSpec("asmr", 2, 3, 16, 3, {})
     with pytest.raises(UsageError):
         plain.settings.sized(plain, None, None)
+
+
+@pytest.mark.parametrize("modulation", ["linear", "nonlinear"])
+def test_ntk_scores_equal_the_explicit_jacobian(modulation):
+    """Chunks take one way through the last level and the whole another: vjp and jvp go through both."""
+    field = make((16, 8), 2, 8, modulation=modulation, factors="2x2,2x1,4x4")
+    signal = image_signal(16, 8, 3).on(torch.device("cpu"))
+    learner = Learner(field, signal, torch.Generator(), torch.float32)
+    rates = field.architecture.rates()
+    weights = {name: tensor.detach().requires_grad_() for name, tensor in field.weights.items()}
+    coords, values = signal.take(torch.arange(128))
+    predicted = field.architecture.forward(weights, coords, torch.float32)
+    rows = []
+    for value in predicted.reshape(-1):
+        slopes = torch.autograd.grad(value, list(weights.values()), retain_graph=True)
+        rows.append(torch.cat([rates[n] * s.reshape(-1) for n, s in zip(weights, slopes, strict=True)]))
+    jacobian = torch.stack(rows).double()
+    residuals = (predicted.detach() - values).double()
+    expected = (jacobian @ (jacobian.T @ residuals.reshape(-1))).view(128, 3).square().sum(1)
+    for piece in (128, 37):
+        learner.piece = piece
+        scores, _ = learner.ntk_scores()
+        torch.testing.assert_close(scores.double() / expected.max(), expected / expected.max(), rtol=0, atol=1e-4)
+
+
+def test_sounds_are_taught_and_decoded():
+    wave = (10_000 * np.sin(np.arange(1009) ** 1.3 / 40)).astype(np.int16)
+    artifact = codec.encode(wave, rate=8000, arch="asmr", width=32, depth=2, budget="150it", precision="fp32")
+    assert artifact.decode().shape == (1009, 1)
+    assert artifact.spec.options["grid"] == "1009"
+    assert artifact.quality["snr"] > 3
+    assert artifact.decode(Request(rate=4000)).shape[0] in (504, 505)

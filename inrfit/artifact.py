@@ -259,6 +259,7 @@ def _spec(given: Mapping[str, Any], modality: str, meta: Mapping[str, Any]) -> F
     spec = FieldSpec(**given)
     try:
         options = asdict(spec.settings)  # type: ignore[call-overload]
+        parameters = spec.parameters
     except UsageError as error:
         raise UnreadableFile(f"header.field.options: {str(error).removeprefix('-O ')}", "field") from None
     for name in given["options"]:
@@ -270,8 +271,8 @@ def _spec(given: Mapping[str, Any], modality: str, meta: Mapping[str, Any]) -> F
         written = type(given["options"][name])
         if written is not type(value) and not (written is int and type(value) is float):
             raise UnreadableFile(f"header.field.options.{name} has the wrong type", "field")
-    if spec.parameters > MAX_PARAMETERS:
-        raise UnreadableFile(f"{spec.parameters:,} weights, at most {MAX_PARAMETERS:,} are read", "field")
+    if parameters > MAX_PARAMETERS:
+        raise UnreadableFile(f"{parameters:,} weights, at most {MAX_PARAMETERS:,} are read", "field")
     if isinstance(spec.settings, Bound) and spec.settings.raster() != _RASTERS[modality](meta):
         raise UnreadableFile("header.field.options.grid is not the raster of the signal", "field")
     implied = _SIZES[modality](meta)

@@ -313,8 +313,9 @@ def test_a_file_whose_raster_is_not_its_signals_is_refused():
     artifact = encoded(np.zeros((24, 16, 3), np.uint8))
     options = {**artifact.spec.options, "grid": "24x17", "factors": "1x1,1x1,1x1,24x17"}
     other = dataclasses.replace(artifact, spec=dataclasses.replace(artifact.spec, options=options))
-    with pytest.raises(UnreadableFile):
-        Artifact.from_bytes(artifact.to_bytes().replace(b"24x16", b"24x15"))
+    for other_grid in (b"24x15", b"24y16", b"99x99", b"24x1\n"):
+        with pytest.raises(UnreadableFile):
+            Artifact.from_bytes(artifact.to_bytes().replace(b"24x16", other_grid))
     with pytest.raises(Exception, match="raster"):
         other.to_bytes()
 

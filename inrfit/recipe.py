@@ -125,7 +125,8 @@ def choose(
         batch, precision = "selection" if batch == "auto" else batch, "fp32" if precision == "auto" else precision
     arithmetic, told, reason = ("", "", "") if precision != "auto" else choose_precision(spec, device, budget)
     arithmetic = pick("precision", precision, arithmetic, reason)
-    points = pick("batch", batch, CUDA_BATCH if cuda else tuned.batch, "best in seconds (tests/bench/recipe.py)")
+    usual = CUDA_BATCH if cuda and not isinstance(spec.settings, Shared) else tuned.batch
+    points = pick("batch", batch, usual, "best in seconds (tests/bench/recipe.py)")
     points = 0 if points == "selection" else int(points)
     dtype = torch.bfloat16 if arithmetic == "bf16" else torch.float32
     steps = pick("engine", engine, *choose_engine(spec, device, budget, dtype, points))

@@ -258,7 +258,7 @@ class Asmr:
         precision: torch.dtype,
         extra: Callable[[Tensor], Tensor] | None = None,
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """The backward pass written out: autograd's result to rounding, with half its passes over the cells' phases."""
+        """The backward pass written out: autograd's result to rounding."""
         import torch
         from torch.nn.functional import linear
 

@@ -32,6 +32,9 @@ class Tuning:
 TUNINGS: Mapping[str, Tuning] = {
     "siren": Tuning(),
     "asmr": Tuning(
-        muon_rate=2.4e-3, batch=49_152, source="first experiments on kodim05, one seed (docs/architectures.md)"
+        muon_rate=2e-3,
+        batch=49_152,
+        boosted=False,
+        source="first experiments on kodim05, one seed (docs/architectures.md)",
     ),
 }

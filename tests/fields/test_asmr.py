@@ -11,6 +11,7 @@ import torch
 from conftest import image_signal
 
 from inrfit import codec
+from inrfit.__main__ import run
 from inrfit.artifact import Artifact
 from inrfit.blocks import block_batches
 from inrfit.engine import by_autograd
@@ -358,3 +359,18 @@ def test_sounds_are_taught_and_decoded():
     assert artifact.spec.options["grid"] == "1009"
     assert artifact.quality["snr"] > 3
     assert artifact.decode(Request(rate=4000)).shape[0] in (504, 505)
+
+
+def test_the_commands_say_what_was_padded_and_what_was_resampled(png, tmp_path, capsys):
+    words = ["--arch", "asmr", "--budget", "20it", "--width", "16", "--precision", "fp32", "--device", "cpu"]
+    factors = ["-O", "factors=1x1,1x1,2x3,13x12"]
+    assert run(["encode", str(png), *words, *factors, "--explain"]) == 0
+    err = capsys.readouterr().err
+    assert "the raster 24x32 is padded to 26x36 cells" in err
+    model = f"{png}.safetensors"
+    assert run(["info", model]) == 0
+    assert "padded to 26x36" in capsys.readouterr().out
+    assert run(["decode", model, "-o", str(tmp_path / "same.png")]) == 0
+    assert "resampled" not in capsys.readouterr().err
+    assert run(["decode", model, "-o", str(tmp_path / "twice.png"), "--scale", "2"]) == 0
+    assert "decoded at 24x32 and resampled to 48x64" in capsys.readouterr().err

@@ -125,8 +125,9 @@ def choose(
         batch, precision = "selection" if batch == "auto" else batch, "fp32" if precision == "auto" else precision
     arithmetic, told, reason = ("", "", "") if precision != "auto" else choose_precision(spec, device, budget)
     arithmetic = pick("precision", precision, arithmetic, reason)
-    usual = CUDA_BATCH if cuda and not isinstance(spec.settings, Shared) else tuned.batch
-    points = pick("batch", batch, usual, "best in seconds (tests/bench/recipe.py)")
+    shared = isinstance(spec.settings, Shared)
+    usual = CUDA_BATCH if cuda and not shared else tuned.batch
+    points = pick("batch", batch, usual, tuned.source if shared else "best in seconds (tests/bench/recipe.py)")
     points = 0 if points == "selection" else int(points)
     dtype = torch.bfloat16 if arithmetic == "bf16" else torch.float32
     steps = pick("engine", engine, *choose_engine(spec, device, budget, dtype, points))
@@ -139,7 +140,8 @@ def choose(
     muon = tuned.muon_rate * (CUDA_MUON_RATE / MUON_RATE if cuda else 1.0)
     pick("adam_rate", rate, None, tuned.source)
     pick("muon_rate", rate, None, "Muon on the hidden matrices, Adam on the rest (tests/bench/optimisers.py)")
-    pick("boosted", rate, None, "rates follow the number of steps the budget has room for: short fits need larger ones")
+    follow = "rates follow the number of steps the budget has room for: short fits need larger ones"
+    pick("boosted", rate, None, follow if tuned.boosted else tuned.source)
     why |= dict.fromkeys(("warm_up", "second_beta"), "a first choice that was not varied")
     why["annealed"] = "a fit cut by its budget is a finished fit"
     return Recipe(

@@ -305,7 +305,7 @@ def show_recipe(planned: Any, spec: Any, recipe: Any, console: Console, explain:
     from ..recipe import explain as reasons
 
     why = "the best measured (docs/samplers.md)" if planned.settings.sampler == "auto" else "asked for"
-    rows = [("sampler", planned.strategy, why), *reasons(recipe, spec, planned.signal, planned.spec.options)]
+    rows = [("sampler", planned.strategy, why), *reasons(recipe, spec, planned.signal, planned.settings.options)]
     if not explain:
         console.say("  " + ", ".join(f"{key} {value}" for key, value, _ in rows), level=1)
         return

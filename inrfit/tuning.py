@@ -32,9 +32,10 @@ class Tuning:
 TUNINGS: Mapping[str, Tuning] = {
     "siren": Tuning(),
     "asmr": Tuning(
-        muon_rate=2e-3,
-        batch=49_152,
+        adam_rate=8e-4,
+        muon_rate=3e-3,
+        batch=98_304,
         boosted=False,
-        source="first experiments on kodim05, one seed (docs/architectures.md)",
+        source="first experiments on kodim03 and kodim05, one seed (docs/architectures.md)",
     ),
 }

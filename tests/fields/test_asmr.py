@@ -233,9 +233,11 @@ def test_counts_are_the_papers_and_those_of_the_folded_decode():
     assert spec.sines == round(sines / (512 * 768)) == 12
 
 
-def test_sounds_count_as_in_the_paper():
+def test_sounds_and_the_deepest_cameraman_count_as_in_the_paper():
     spec = sized((32_000,), 3, 128, outputs=1)
     assert (spec.parameters, spec.settings.paper_macs(spec)) == (33_793, 1013)
+    spec = sized((512, 512), 6, 256, outputs=1)
+    assert (spec.parameters, spec.settings.paper_macs(spec)) == (333_057, 1632)
 
 
 @pytest.mark.parametrize("sampler", sorted(set(SAMPLERS) - {"soft-mining"}))

@@ -25,7 +25,7 @@ from .errors import (
     UsageError,
     printable,
 )
-from .fields import FIELDS, MAX_DEPTH, MAX_PARAMETERS, MAX_WIDTH, FieldSpec
+from .fields import FIELDS, MAX_DEPTH, MAX_PARAMETERS, MAX_WIDTH, Bound, FieldSpec
 from .limits import Limits
 from .modalities import MODALITIES
 from .schema import either, integer, items, mapping, matching, number, one_of, optional, scalar, text
@@ -89,6 +89,13 @@ _SIZES: Mapping[str, Callable[[Mapping[str, Any]], tuple[int, int]]] = {
     "shape": lambda meta: (3, 1),
 }
 """Coordinates and values per sample that a modality's ``meta`` implies."""
+
+_RASTERS: Mapping[str, Callable[[Mapping[str, Any]], tuple[int, ...] | None]] = {
+    "image": lambda meta: (meta["height"], meta["width"]),
+    "audio": lambda meta: (meta["frames"],),
+    "shape": lambda meta: None,
+}
+"""The raster of the source."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -273,6 +280,8 @@ def _spec(given: Mapping[str, Any], modality: str, meta: Mapping[str, Any]) -> F
             raise UnreadableFile(f"header.field.options.{name} has the wrong type", "field")
     if parameters > MAX_PARAMETERS:
         raise UnreadableFile(f"{parameters:,} weights, at most {MAX_PARAMETERS:,} are read", "field")
+    if isinstance(spec.settings, Bound) and spec.settings.raster() != _RASTERS[modality](meta):
+        raise UnreadableFile("header.field.options.grid is not the raster of the signal", "field")
     implied = _SIZES[modality](meta)
     if (spec.inputs, spec.outputs) != implied:
         raise UnreadableFile(

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from .fields import Shared
 from .fields.field import Field
 from .signal import CHUNK, Samples
 
@@ -28,6 +29,7 @@ class Learner:
     """A read-only view of the fit. Costs are counted in *forward points* (one point through the field once), never in
     seconds, so that what a sampler decides is the same on every run.
 
+    ``blocks``: sides of the blocks of the raster whose cells share work, None where no work is shared.
     ``taught`` holds (indices, residuals) of the batches since the last selection (free), of a long one the last
     REMEMBERED points."""
 
@@ -44,7 +46,8 @@ class Learner:
         self.forwards_scored = 0.0
         self.scoring_passes = 0
         self.points_scored = 0
-        self.piece = CHUNK // 4
+        self.blocks = field.architecture.block() if isinstance(field.architecture, Shared) else None
+        self.piece = CHUNK // 4 if self.blocks is None else CHUNK
         self.tick: Callable[[], None] = lambda: None
 
     @property

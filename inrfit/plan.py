@@ -14,7 +14,7 @@ from .errors import NotEnoughMemory, UnsupportedInput, UsageError
 from .fields import FIELDS, MAX_PARAMETERS, FieldSpec, Holding
 from .machine import physical_memory
 from .modalities import MODALITIES, Modality
-from .samplers import AUTO, SAMPLERS, Sampler
+from .samplers import AUTO, MOVING, SAMPLERS, Sampler
 from .settings import Settings
 from .signal import Signal
 
@@ -47,12 +47,14 @@ class Plan:
     @property
     def strategy(self) -> str:
         """The name of the sampler."""
-        return strategy_of(self.settings, self.modality)
+        return strategy_of(replace(self.settings, arch=self.spec.architecture), self.modality)
 
 
 def strategy_of(settings: Settings, modality: Modality) -> str:
-    """The name of the sampler, which ``auto`` leaves to the modality."""
-    return AUTO[modality.NAME] if settings.sampler == "auto" else settings.sampler
+    """The name of the sampler, which ``auto`` leaves to the modality, or to an architecture that shares work."""
+    if settings.sampler != "auto":
+        return settings.sampler
+    return getattr(FIELDS.get(settings.arch), "SAMPLER", AUTO[modality.NAME])
 
 
 def identify(data: bytes, name: str, type: str | None = None) -> Modality:
@@ -98,7 +100,7 @@ def _decided(settings: Settings, signal: Signal, source: Mapping[str, Any], begu
     known = {
         "source": source,
         "samples": signal.n,
-        "sampler": {"name": strategy_of(settings, modality), "options": asdict(sampler)},
+        "sampler": {"name": strategy_of(chosen, modality), "options": asdict(sampler)},
         "budget": asdict(budget),
         "notes": list(signal.notes),
     }
@@ -129,6 +131,13 @@ def _built(settings: Settings, modality: Modality) -> dict[str, Any]:
         **{f"arch {name}": FIELDS[name] for name in architectures},
         modality.NAME: modality.Options,
     }
+    if strategy in MOVING and settings.arch != "auto" and FIELDS[settings.arch].RASTER:
+        others = ", ".join(name for name in SAMPLERS if name not in MOVING)
+        raise UsageError(
+            f"--sampler {strategy} moves points between the cells of the raster, of which --arch {settings.arch} knows "
+            f"nothing; choose a sampler from {others}, or another architecture",
+            "option",
+        )
     given = dict(settings.options)
     if settings.ratio is not None and "ratio" in given:
         raise UsageError("--ratio and -O ratio exclude each other", "option")

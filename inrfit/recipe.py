@@ -19,7 +19,7 @@ from . import precision as arithmetics
 from .budget import Budget
 from .compilation import compiler, key, known
 from .errors import UsageError
-from .fields import FIELDS, Banded, Differentiated, FieldSpec
+from .fields import FIELDS, Banded, Bound, Differentiated, FieldSpec, Shared
 from .modalities import audio, shape
 from .optim import BETAS, EPSILON
 from .signal import Signal
@@ -134,9 +134,9 @@ def choose(
         batch, precision = "selection" if batch == "auto" else batch, "fp32" if precision == "auto" else precision
     arithmetic, told, reason = ("", "", "") if precision != "auto" else choose_precision(spec, device, budget)
     arithmetic = pick("precision", precision, arithmetic, reason)
-    points = pick(
-        "batch", batch, CUDA_BATCH if cuda else tuned.points(spec.parameters), "best in seconds (tests/bench/recipe.py)"
-    )
+    shared = isinstance(spec.settings, Shared)
+    usual = CUDA_BATCH if cuda and not shared else tuned.points(spec.parameters)
+    points = pick("batch", batch, usual, tuned.source if shared else "best in seconds (tests/bench/recipe.py)")
     points = 0 if points == "selection" else int(points)
     dtype = torch.bfloat16 if arithmetic == "bf16" else torch.float32
     steps = pick("engine", engine, *choose_engine(spec, device, budget, dtype, points))
@@ -150,7 +150,8 @@ def choose(
     pick("adam_rate", rate, None, tuned.source)
     by_muon = "Muon on the hidden matrices, Adam on the rest (tests/bench/optimisers.py)"
     pick("muon_rate", rate, None, by_muon if muon else tuned.source)
-    pick("boosted", rate, None, "rates follow the number of steps the budget has room for: short fits need larger ones")
+    follow = "rates follow the number of steps the budget has room for: short fits need larger ones"
+    pick("boosted", rate, None, follow if tuned.boosted else tuned.source)
     why |= dict.fromkeys(("warm_up", "second_beta"), "a first choice that was not varied")
     why["epsilon"] = tuned.source
     why["annealed"] = "a fit cut by its budget is a finished fit"
@@ -190,7 +191,10 @@ def choose_engine(
     if not isinstance(spec.settings, Differentiated):
         return "plain", "this architecture has no backward pass of its own"
     if not same_shapes(spec):
-        return "explicit", "points are sorted anew in every step, which can be neither compiled nor captured"
+        return (
+            "explicit",
+            "what belongs together is found anew in every step, which can be neither compiled nor captured",
+        )
     if device.type == "cuda":
         return "graph", "one launch a step"
     least = KNOWN_FROM if known(key(spec, dtype, batch)) else COMPILED_FROM
@@ -246,11 +250,18 @@ def explain(
         if option in asked:
             reason = "asked for"
         elif option in planned:
-            reason = "follows from the signal's size and the number of weights"
+            reason = _planned_reason(option, spec)
         else:
             reason = "the papers'" if regime == "paper" else FREQUENCY_REASONS[signal.modality]
         rows.append((option, f"{value:g}" if isinstance(value, float) else str(value), reason))
     return rows
+
+
+def _planned_reason(option: str, spec: FieldSpec) -> str:
+    """Why an option that came with the field's size is what it is."""
+    if isinstance(spec.settings, Bound) and option == "factors" and spec.settings.notes():
+        return "; ".join(spec.settings.notes())
+    return "follows from the signal's size and the number of weights"
 
 
 FREQUENCY_REASONS = {

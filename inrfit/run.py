@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from .blocks import block_batches
 from .clock import Clock
 from .engine import Engine
-from .fields import FieldSpec
+from .fields import Bound, FieldSpec, Shared
 from .fields.field import Field
 from .guard import Guard
 from .learner import TEACHING_COST, Learner
@@ -139,7 +140,9 @@ class Run:
         self.learner.tick = self.engine.tick = self._tick
         self.spent = Spent()
         self.guard = Guard(self.constant_error)
-        self.notes: list[str] = []
+        architecture = self.field.architecture
+        self.notes = list(architecture.notes()) if isinstance(architecture, Bound) else []
+        self.alone = architecture.ALONE if isinstance(architecture, Shared) else 1.0
         self.exact_from: int | None = None
         self._reported = -1.0
         self.first_step: float | None = None
@@ -171,6 +174,10 @@ class Run:
         while True:
             selection = self._select()
             count = self.learner.n if selection.indices is None else selection.indices.shape[0]
+            if selection.indices is None and self.learner.blocks is not None:
+                for indices in block_batches(self.learner, self.batch or count):
+                    yield indices, None
+                continue
             if self.batch == 0:
                 indices = self._whole() if selection.indices is None else selection.indices
                 yield indices, selection.weights
@@ -327,7 +334,7 @@ class Run:
 
     def evaluation_due(self) -> bool:
         """By counted arithmetic, so that the same steps give the same evaluations."""
-        allowed = EVALUATION_SHARE * TEACHING_COST * self.spent.points
+        allowed = EVALUATION_SHARE * TEACHING_COST * self.spent.points / self.alone
         return self.spent.points_evaluated <= allowed + self.subset.shape[0] / 4
 
     def perfect(self, best: Best) -> bool:

@@ -40,11 +40,12 @@ class Grid:
         import torch
 
         axes = []
-        rest = indices
+        rest = indices.double()  # whole numbers below 2^52: exact, and divided many at a time as integers are not
         for length in reversed(self.shape):
-            position = rest % length
-            rest = rest // length
-            axes.append(((2.0 * position.double() + 1.0) / length - 1.0).float())
+            upper = (rest / length).floor_()
+            position = rest.sub_(upper, alpha=length)
+            rest = upper
+            axes.append(position.mul_(2.0).add_(1.0).div_(length).sub_(1.0).float())
         return torch.stack(axes[::-1], dim=-1)
 
 
@@ -134,7 +135,7 @@ class Samples:
 
     def take(self, indices: Tensor) -> tuple[Tensor, Tensor]:
         """Coordinates (k, d) and values (k, c), both float32, of the samples at ``indices`` (k,)."""
-        values = self.signal.scale.values(self.raw[indices])
+        values = self.signal.scale.values(self.raw.index_select(0, indices))
         if self.points is not None:
             return self.points[indices], values
         assert self.signal.grid is not None

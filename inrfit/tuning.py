@@ -68,4 +68,11 @@ TUNINGS: Mapping[str, Tuning] = {
         pool_seconds=10.0,  # features that few points reach learn these by heart
         source="the paper's; twice as much was no better (first experiments, one seed)",
     ),
+    "asmr": Tuning(
+        adam_rate=8e-4,
+        muon_rate=3e-3,
+        batch=98_304,
+        boosted=False,
+        source="first experiments on kodim03 and kodim05, one seed (docs/architectures.md)",
+    ),
 }

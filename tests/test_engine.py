@@ -62,7 +62,8 @@ def test_the_backward_pass_written_out_equals_autograd(depth, channels, arithmet
 
 @pytest.mark.parametrize("name", [name for name, a in FIELDS.items() if isinstance(a(), Differentiated)])
 def test_every_backward_pass_written_out_has_all_gradients(name):
-    spec = FieldSpec(name, 3, 1, 8, 2, {})
+    plain = FieldSpec(name, 3, 1, 8, 2, {})
+    spec = plain.settings.sized(plain, (4, 5, 6), None)
     weights = spec.settings.initial(spec, torch.Generator().manual_seed(0), torch.zeros(1))
     _, found = by_hand(spec.settings, torch.float32)(
         weights, torch.rand(5, 3), torch.rand(5, 1), torch.full((5, 1), 0.2)

@@ -101,6 +101,7 @@ def run(
     """One model from its bytes to the decoded file."""
     from .. import codec, files
     from ..artifact import load
+    from ..fields import Bound
     from ..machine import limited_threads
     from ..modalities import MODALITIES
 
@@ -127,6 +128,9 @@ def run(
             decoded = codec.decode(artifact, request, device, limits, tick)
     finally:
         progress.close()
+    settings = artifact.spec.settings
+    if isinstance(settings, Bound) and (remark := settings.remark(decoded.shape[:-1])):
+        console.warn(model, remark)
     data = modality.write(decoded, artifact.meta, wanted, request)
     files.write(target, data, force)
     console.say(f"{model} -> {target}: {modality.describe(artifact.meta)}, {len(data):,} bytes")

@@ -12,6 +12,7 @@ from math import prod
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 from ..options import from_mapping
+from .asmr import Asmr
 from .finer import Finer
 from .gauss import Gauss
 from .grid import FeatureGrid
@@ -37,6 +38,7 @@ FIELDS: dict[str, type[Architecture]] = {
     "pemlp": PeMlp,
     "mlp": Mlp,
     "grid": FeatureGrid,
+    "asmr": Asmr,
 }
 
 MAX_WIDTH, MAX_DEPTH, MAX_PARAMETERS = 8192, 64, 100_000_000
@@ -131,6 +133,36 @@ class Exact(Protocol):
 
     def exact(self) -> frozenset[str]:
         """Their names. A phase in a sine is one: rounded, it is off by its size, and it may be thousands of radians."""
+
+
+@runtime_checkable
+class Shared(Protocol):
+    """What an architecture may offer besides: work that the cells of a block of the raster share, so that batches are
+    made of whole blocks where the sampler leaves the choice.
+
+    ``PIECE``: points to take at a time; ``ALONE``: what a point alone costs, in
+    points of a whole block; ``SAMPLER``: the strategy that ``auto`` stands for."""
+
+    PIECE: ClassVar[int]
+    ALONE: ClassVar[float]
+    SAMPLER: ClassVar[str]
+
+    def block(self) -> tuple[int, ...]:
+        """Sides of the blocks."""
+
+
+@runtime_checkable
+class Bound(Protocol):
+    """What an architecture that knows one raster only (``RASTER``) must say."""
+
+    def raster(self) -> tuple[int, ...]:
+        """Cells per axis."""
+
+    def notes(self) -> tuple[str, ...]:
+        """What was done to the raster to suit the architecture, for the user."""
+
+    def remark(self, shape: tuple[int, ...]) -> str:
+        """What a decode on a grid of ``shape`` means, where it is not that of the field."""
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from ..signal import CHUNK, Grid
-from . import FieldSpec, Rastered
+from . import FieldSpec, Rastered, Shared
 
 
 class Field(nn.Module):
@@ -35,6 +35,11 @@ class Field(nn.Module):
     def device(self) -> torch.device:
         """Where the weights are."""
         return next(self.parameters()).device
+
+    @property
+    def stretch(self) -> int:
+        """Cells that ``on_grid`` is best asked for at a time."""
+        return self.architecture.PIECE if isinstance(self.architecture, Shared) else CHUNK
 
     def forward(self, coords: Float[Tensor, "n d"], precision: torch.dtype = torch.float32) -> Float[Tensor, "n c"]:
         """Values at ``coords``; ``precision`` is that of the hidden layers (the decoder's is float32)."""

@@ -15,7 +15,7 @@ from ..errors import UnreadableFile, UsageError
 from ..limits import Limits
 from ..metrics import decibels, psnr, ssim
 from ..schema import SCALE, Schema, integer, number, one_of
-from ..signal import CHUNK, Grid, Scale, Signal
+from ..signal import Grid, Scale, Signal
 from . import pictures
 from .pillow import LONGEST, MODES, Raster
 
@@ -121,7 +121,7 @@ def decode(field: Field, meta: Mapping[str, Any], request: Request, limits: Limi
     limits.require("max_output", width * height * channels, "decoded bytes")
     scale, grid = Scale(**meta["scale"]), Grid((height, width))
     flat = np.empty((grid.n, channels), np.uint8)
-    step = CHUNK // width * width or CHUNK
+    step = field.stretch // width * width or field.stretch
     broken = 0
     for start in range(0, grid.n, step):
         stop = min(start + step, grid.n)

@@ -71,7 +71,8 @@ def test_fits_a_ramp(name):
     picture = image_signal(1, 64, 1)
     ramp = np.arange(0, 256, 4, dtype=np.uint8)[:, None].copy()
     signal = Signal("image", ramp, picture.scale, picture.meta, Grid((1, 64)))
-    spec = FieldSpec(name, 2, 1, 32, 2, {})
+    plain = FieldSpec(name, 2, 1, 32, 2, {})
+    spec = plain.settings.sized(plain, (1, 64), None)
     chosen = recipe.choose(spec, torch.device("cpu"), 64, "fp32")
     assert fit(signal, spec, Uniform(1.0), chosen, Budget(steps=300), torch.device("cpu")).quality > 30
 

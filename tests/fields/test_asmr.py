@@ -1,0 +1,380 @@
+"""ASMR: shared evaluation is the formula point by point, on every raster, at every subset, with its derivatives."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+
+import numpy as np
+import pytest
+import torch
+from conftest import image_signal
+
+from inrfit import codec
+from inrfit.__main__ import run
+from inrfit.artifact import Artifact
+from inrfit.blocks import block_batches
+from inrfit.engine import by_autograd
+from inrfit.errors import UnreadableFile, UsageError
+from inrfit.fields import FieldSpec, asmr, radix
+from inrfit.fields.field import Field
+from inrfit.learner import Learner
+from inrfit.modalities import Request
+from inrfit.plan import Settings, plan
+from inrfit.samplers import SAMPLERS
+from inrfit.signal import Grid
+
+RASTERS = [
+    ((35,), 3, "linear"),
+    ((97,), 5, "nonlinear"),
+    ((1, 24), 1, "linear"),
+    ((48, 80), 3, "linear"),
+    ((37, 23), 2, "nonlinear"),
+    ((12, 10, 14), 3, "linear"),
+    ((13, 1, 20), 4, "nonlinear"),
+]
+"""Whole and prime sides, portrait and landscape, axes of length 1, in one to three dimensions."""
+
+
+def sized(shape, depth=3, width=16, outputs=3, **options):
+    plain = FieldSpec("asmr", len(shape), outputs, width, depth, options)
+    return plain.settings.sized(plain, shape, None)
+
+
+def make(shape, depth=3, width=16, **options):
+    spec = sized(shape, depth, width, **options)
+    return Field(spec, spec.settings.initial(spec, torch.Generator().manual_seed(0), torch.zeros(spec.outputs)))
+
+
+def by_formula(field, indices):
+    """The paper's formula at flat ``indices``, point by point and level by level in float64, from the raster positions
+    and nothing else."""
+    settings = field.architecture
+    shape = tuple(int(side) for side in settings.grid.split("x"))
+    factors = [[int(side) for side in level.split("x")] for level in settings.factors.split(",")]
+    w = {name: tensor.detach().double() for name, tensor in field.weights.items()}
+    values = []
+    for index in indices.tolist():
+        position = np.unravel_index(index, shape)
+
+        def place(level, position=position):
+            found = []
+            for axis, at in enumerate(position):
+                below = math.prod(level[axis] for level in factors[level + 1 :])
+                digit, base = int(at) // below % factors[level][axis], factors[level][axis]
+                found.append(digit / (base - 1) if base > 1 else 0.0)
+            return torch.tensor(found, dtype=torch.float64)
+
+        def modulation(layer, x):
+            if settings.modulation == "linear":
+                return w["modulator.weight"][layer] @ x
+            for name in ("first", "hidden"):
+                x = torch.sin(w[f"modulator.{name}.weight"][layer] @ x + w[f"modulator.{name}.bias"][layer])
+            return w["modulator.last.weight"][layer] @ x + w["modulator.last.bias"][layer]
+
+        phase = w["first.weight"] @ place(0) + w["first.bias"]
+        for layer in range(len(factors) - 1):
+            unit = torch.sin(phase + modulation(layer, place(layer + 1)))
+            if layer < len(factors) - 2:
+                phase = w["hidden.weight"][layer] @ unit + w["hidden.bias"][layer]
+        values.append(w["last.weight"] @ unit + w["last.bias"])
+    return torch.stack(values)
+
+
+@pytest.mark.parametrize(("shape", "depth", "modulation"), RASTERS)
+def test_forward_and_on_grid_equal_the_formula(shape, depth, modulation):
+    field, grid = make(shape, depth, modulation=modulation), Grid(shape)
+    every = torch.arange(grid.n)
+    expected = by_formula(field, every).float()
+    close = {"rtol": 0, "atol": 2e-5}
+    with torch.no_grad():
+        torch.testing.assert_close(field(grid.coords(every)), expected, **close)
+        some = torch.randperm(grid.n, generator=torch.Generator().manual_seed(1))[: max(1, grid.n // 9)]
+        torch.testing.assert_close(field(grid.coords(some)), expected[some], **close)
+        torch.testing.assert_close(field(grid.coords(some[:1])), expected[some[:1]], **close)
+    torch.testing.assert_close(field.on_grid(grid, 0, grid.n), expected, **close)
+    low, high = grid.n // 3, grid.n // 3 + max(1, grid.n // 4)
+    torch.testing.assert_close(field.on_grid(grid, low, high), expected[low:high], **close)
+
+
+def test_the_three_ways_through_the_last_level_are_all_taken_and_agree(monkeypatch):
+    field, grid = make((48, 80)), Grid((48, 80))
+    block = torch.cat([torch.arange(8) + 80 * row for row in range(8)])
+    taken = []
+    for name in ("folded", "late"):
+        real = getattr(asmr.lastlevel, name)
+        monkeypatch.setattr(asmr.lastlevel, name, lambda *a, real=real, name=name: taken.append(name) or real(*a))
+    with torch.no_grad():
+        one_by_one = torch.cat([field(grid.coords(index[None])) for index in block])
+        whole, shuffled = field(grid.coords(block)), field(grid.coords(block.flip(0))).flip(0)
+    assert taken == ["late"] * 64 + ["folded"] * 2
+    torch.testing.assert_close(whole, one_by_one, rtol=0, atol=1e-5)
+    torch.testing.assert_close(shuffled, one_by_one, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(("shape", "depth", "modulation"), RASTERS)
+def test_the_backward_pass_by_hand_is_autograds(shape, depth, modulation):
+    field, grid = make(shape, depth, modulation=modulation), Grid(shape)
+    weights = {name: tensor.detach() for name, tensor in field.weights.items()}
+    generator = torch.Generator().manual_seed(2)
+    order = torch.randperm(grid.n, generator=generator)
+    for indices in (torch.arange(grid.n), order, order[: grid.n // 9 + 1], order[:1], torch.cat([order, order[:5]])):
+        coords = grid.coords(indices)
+        values = torch.randn(indices.shape[0], 3, generator=generator)
+        mass = torch.rand(indices.shape[0], 1, generator=generator)
+        pull = torch.cos
+        expected = by_autograd(field.architecture, torch.float32)(weights, coords, values, mass, pull)
+        found = field.architecture.gradients(weights, coords, values, mass, torch.float32, pull)
+        torch.testing.assert_close(found[0], expected[0], rtol=1e-4, atol=1e-5)
+        assert set(found[1]) == set(expected[1])
+        for name, gradient in expected[1].items():
+            scale = float(gradient.abs().max()) + 1e-6
+            torch.testing.assert_close(found[1][name] / scale, gradient / scale, rtol=0, atol=2e-5)
+
+
+@pytest.mark.parametrize("indices", [torch.arange(48 * 80), torch.arange(0, 48 * 80, 37)])
+def test_bfloat16_products_stay_close_though_phases_are_large(indices):
+    field, coords = make((48, 80), width=64), Grid((48, 80)).coords(indices)
+    assert float(field.weights["modulator.weight"].detach().abs().max()) > 500
+    gap = (field(coords) - field(coords, torch.bfloat16)).detach()
+    assert 0 < float(gap.abs().max()) < 0.02
+
+
+def test_a_place_off_the_raster_has_its_nearest_cells_value():
+    field, grid = make((6, 10)), Grid((6, 10))
+    with torch.no_grad():
+        values = field(grid.coords(torch.arange(60))).view(6, 10, 3)
+        found = field(torch.tensor([[-5.0, 0.04], [0.99, 7.0], [1.0 / 6 + 0.1, -0.7 + 0.09]]))
+    torch.testing.assert_close(found, torch.stack([values[0, 5], values[5, 9], values[3, 1]]))
+
+
+@pytest.mark.parametrize("length", [1, 2, 3, 1009, (1 << 24) - 3])
+def test_positions_are_recovered_from_coordinates(length):
+    spec = sized((length,), 2, 4)
+    indices = torch.unique(torch.tensor([0, 1, length // 2, length - 2, length - 1]).clamp(0, length - 1))
+    found = asmr.cells.touched(spec.settings.radix, Grid((length,)).coords(indices))
+    first, (step,) = found.first, found.steps
+    top, middle, last = (level[0] for level in spec.settings.radix.factors)
+    cells = first[step[0], 0] * middle + step[1]
+    whole = found.slot is None
+    slot = torch.arange(length) // last if whole else found.slot
+    child = torch.arange(length) % last if whole else found.child
+    places = cells[slot] * last + child
+    assert top * middle * last >= length
+    assert places.tolist() == indices.tolist()
+
+
+@pytest.mark.parametrize(
+    ("shape", "depth", "expected"),
+    [
+        ((512, 768), 3, "4x4,4x4,4x6,8x8"),
+        ((768, 512), 3, "4x4,4x4,6x4,8x8"),
+        ((32_000,), 3, "10,10,16,20"),
+        ((512, 512), 2, "8x8,8x8,8x8"),
+        ((512, 512), 3, "4x4,4x4,4x4,8x8"),
+        ((512, 512), 6, "2x2,2x2,2x2,2x2,2x2,2x2,8x8"),
+    ],
+)
+def test_the_papers_factors_are_chosen_for_the_papers_rasters(shape, depth, expected):
+    assert sized(shape, depth).options["factors"] == expected
+
+
+@pytest.mark.parametrize("shape", [(1,), (7,), (1009,), (5, 7), (1, 1), (499, 767), (10_800, 5_400), (11, 13, 1)])
+@pytest.mark.parametrize("depth", [1, 2, 3, 9, 64])
+def test_any_raster_is_split_with_little_padding(shape, depth):
+    made = radix.parse(radix.words(shape), sized(shape, depth).options["factors"], len(shape), depth + 1)
+    assert made.levels == depth + 1
+    for padded, side in zip(made.padded, shape, strict=True):
+        assert side <= padded <= max(side + 1, 1.1 * side)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"factors": "4x4,4x4,4x6,8x9x1"},
+        {"factors": "4x4,4x4,4x6"},
+        {"factors": "4,4,4,8"},
+        {"factors": "4x4,4x4,4x6,8x0"},
+        {"factors": "4x4,4x4,4x6,8x-8"},
+        {"factors": "1x1,1x1,1x1,8x8"},
+        {"factors": "1x1,1x1,1x1,512x768"},
+        {"factors": "9999999999999x1,1x1,1x1,999x999"},
+        {"factors": "1" * 5000},
+        {"factors": "4x4,4x4,4x6,8x8\n"},
+        {"grid": "512x769", "factors": "4x4,4x4,4x6,8x8"},
+        {"grid": "9999999999999x9999999999999", "factors": "4x4,4x4,4x6,8x8"},
+        {"grid": "٥x٧"},
+    ],
+)
+def test_hostile_options_are_refused(options):
+    spec = FieldSpec("asmr", 2, 3, 256, 3, {"grid": "512x768", "factors": "4x4,4x4,4x6,8x8", **options})
+    with pytest.raises(UsageError):
+        assert spec.shapes
+    with pytest.raises(UsageError):
+        sized((512, 768), **options)
+
+
+def test_a_last_level_too_large_to_fold_is_refused():
+    with pytest.raises(UsageError, match="finer last level"):
+        sized((4000,), 2, 256, outputs=65_535)
+    assert sized((4000,), 2, 256, outputs=65_535, factors="40,100,1").shapes
+
+
+def test_counts_are_the_papers_and_those_of_the_folded_decode():
+    spec = sized((512, 768), 3, 256)
+    assert spec.parameters == 134_659
+    assert spec.settings.paper_macs(spec) == 1846
+    coarse = 256 * 256 * (16 * 16 + 64 * 96)  # the hidden layers, a cell of the second and of the third level each
+    last = 64 * 96 * 2 * 256 * 64 * 3  # [sin p, cos p] of a cell times the columns of its children
+    small = 16 * 2 * 256 + (16 + 24 + 64) * 2 * 256  # first layer, modulators
+    assert spec.macs == round((coarse + last + small) / (512 * 768)) == 2603
+    sines = 256 * (16 * 16 + 64 * 96) + 2 * 256 * (64 * 96 + 64)
+    assert spec.sines == round(sines / (512 * 768)) == 12
+
+
+def test_sounds_and_the_deepest_cameraman_count_as_in_the_paper():
+    spec = sized((32_000,), 3, 128, outputs=1)
+    assert (spec.parameters, spec.settings.paper_macs(spec)) == (33_793, 1013)
+    spec = sized((512, 512), 6, 256, outputs=1)
+    assert (spec.parameters, spec.settings.paper_macs(spec)) == (333_057, 1632)
+
+
+@pytest.mark.parametrize("sampler", sorted(set(SAMPLERS) - {"soft-mining"}))
+def test_every_strategy_but_soft_mining_teaches_it(sampler):
+    artifact = codec.encode(
+        np.random.default_rng(0).integers(0, 256, (19, 26, 3), dtype=np.uint8),
+        sampler=sampler, arch="asmr", width=16, batch=128, budget="12it", precision="fp32",
+    )  # fmt: skip
+    assert artifact.provenance["spent"]["steps"] == 12
+    assert artifact.decode().shape == (19, 26, 3)
+    assert any("padded to" in note for note in artifact.provenance["notes"])
+
+
+def test_soft_mining_is_refused_with_the_reason():
+    data = codec.image.from_array(np.zeros((8, 8, 3), np.uint8))
+    with pytest.raises(UsageError, match="between the cells") as refusal:
+        plan(data, "a", Settings(arch="asmr", sampler="soft-mining"))
+    assert "stream" in str(refusal.value)
+
+
+def test_auto_teaches_whole_blocks_every_point_once():
+    data = codec.image.from_array(np.zeros((37, 50, 3), np.uint8))
+    planned = plan(data, "a", Settings(arch="asmr", width=16))
+    assert planned.strategy == "full"
+    signal = planned.signal.on(torch.device("cpu"))
+    spec = planned.spec
+    field = Field(spec, spec.settings.initial(spec, torch.Generator(), torch.zeros(3)))
+    learner = Learner(field, signal, torch.Generator().manual_seed(0), torch.float32)
+    assert learner.blocks == spec.settings.radix.block
+    batches = list(block_batches(learner, 37 * 50 // 4))
+    assert len(batches) == 4
+    assert torch.cat(batches).sort().values.tolist() == list(range(37 * 50))
+    tall, wide = learner.blocks
+    for batch in batches:
+        touched = {(int(i) // 50 // tall, int(i) % 50 // wide) for i in batch}
+        whole = sum(min(tall, 37 - y * tall) * min(wide, 50 - x * wide) for y, x in touched)
+        assert batch.shape[0] == whole < 37 * 50
+
+
+def test_blocks_come_in_the_order_of_the_folded_table():
+    field, grid = make((48, 80)), Grid((48, 80))
+    signal = image_signal(48, 80, 3).on(torch.device("cpu"))
+    learner = Learner(field, signal, torch.Generator().manual_seed(0), torch.float32)
+    for batch in block_batches(learner, 48 * 80 // 5):
+        assert asmr.cells.touched(field.architecture.radix, grid.coords(batch)).slot is None
+
+
+def encoded(pixels, **settings):
+    return codec.encode(pixels, arch="asmr", width=16, batch=256, budget="5it", precision="fp32", **settings)
+
+
+def test_another_size_is_the_decoded_raster_resampled():
+    pixels = np.random.default_rng(0).integers(0, 256, (24, 16, 3), dtype=np.uint8)
+    field = encoded(pixels).field()
+    raster = field.on_grid(Grid((24, 16)), 0, 24 * 16).view(24, 16, 3)
+    half = field.on_grid(Grid((12, 8)), 0, 12 * 8).view(12, 8, 3)
+    torch.testing.assert_close(half, raster.view(12, 2, 8, 2, 3).mean((1, 3)))
+    odd = field.on_grid(Grid((5, 16)), 0, 5 * 16).view(5, 16, 3)
+    fine = raster.repeat_interleave(5, 0).view(5, 24, 16, 3).mean(1)
+    torch.testing.assert_close(odd, fine)
+    image = raster.permute(2, 0, 1)[None]
+    larger = torch.nn.functional.interpolate(image, (50, 33), mode="bilinear", align_corners=False)[0].permute(1, 2, 0)
+    found = field.on_grid(Grid((50, 33)), 0, 50 * 33).view(50, 33, 3)
+    torch.testing.assert_close(found, larger, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(field.on_grid(Grid((50, 33)), 700, 900), found.view(-1, 3)[700:900])
+
+
+def test_a_decode_at_another_size_says_so():
+    artifact = encoded(np.random.default_rng(0).integers(0, 256, (24, 16, 3), dtype=np.uint8))
+    settings = artifact.spec.settings
+    assert settings.remark((24, 16)) == ""
+    assert "resampled to 12x8" in settings.remark((12, 8))
+    assert artifact.decode(Request(scale=0.5)).shape == (12, 8, 3)
+
+
+def test_a_file_whose_raster_is_not_its_signals_is_refused():
+    artifact = encoded(np.zeros((24, 16, 3), np.uint8))
+    options = {**artifact.spec.options, "grid": "24x17", "factors": "1x1,1x1,1x1,24x17"}
+    other = dataclasses.replace(artifact, spec=dataclasses.replace(artifact.spec, options=options))
+    for other_grid in (b"24x15", b"24y16", b"99x99", b"24x1\n"):
+        with pytest.raises(UnreadableFile):
+            Artifact.from_bytes(artifact.to_bytes().replace(b"24x16", other_grid))
+    with pytest.raises(Exception, match="raster"):
+        other.to_bytes()
+
+
+def test_a_field_without_its_raster_is_refused():
+    with pytest.raises(UsageError, match="raster"):
+        assert FieldSpec("asmr", 2, 3, 16, 3, {}).shapes
+    plain = FieldSpec("asmr", 2, 3, 16, 3, {})
+    with pytest.raises(UsageError):
+        plain.settings.sized(plain, None, None)
+
+
+@pytest.mark.parametrize("modulation", ["linear", "nonlinear"])
+def test_ntk_scores_equal_the_explicit_jacobian(modulation):
+    """Chunks take one way through the last level and the whole another: vjp and jvp go through both."""
+    field = make((16, 8), 2, 8, modulation=modulation, factors="2x2,2x1,4x4")
+    signal = image_signal(16, 8, 3).on(torch.device("cpu"))
+    learner = Learner(field, signal, torch.Generator(), torch.float32)
+    rates = field.architecture.rates()
+    weights = {name: tensor.detach().requires_grad_() for name, tensor in field.weights.items()}
+    coords, values = signal.take(torch.arange(128))
+    predicted = field.architecture.forward(weights, coords, torch.float32)
+    rows = []
+    for value in predicted.reshape(-1):
+        slopes = torch.autograd.grad(value, list(weights.values()), retain_graph=True)
+        rows.append(torch.cat([rates[n] * s.reshape(-1) for n, s in zip(weights, slopes, strict=True)]))
+    jacobian = torch.stack(rows).double()
+    residuals = (predicted.detach() - values).double()
+    expected = (jacobian @ (jacobian.T @ residuals.reshape(-1))).view(128, 3).square().sum(1)
+    for piece in (128, 37):
+        learner.piece = piece
+        scores, _ = learner.ntk_scores()
+        torch.testing.assert_close(scores.double() / expected.max(), expected / expected.max(), rtol=0, atol=1e-4)
+
+
+def test_sounds_are_taught_and_decoded():
+    wave = (10_000 * np.sin(np.arange(1009) ** 1.3 / 40)).astype(np.int16)
+    artifact = codec.encode(wave, rate=8000, arch="asmr", width=32, depth=2, budget="150it", precision="fp32")
+    assert artifact.decode().shape == (1009, 1)
+    assert artifact.spec.options["grid"] == "1009"
+    assert artifact.quality["snr"] > 3
+    assert artifact.decode(Request(rate=4000)).shape[0] in (504, 505)
+
+
+def test_the_commands_say_what_was_padded_and_what_was_resampled(png, tmp_path, capsys):
+    words = ["--arch", "asmr", "--budget", "20it", "--width", "16", "--precision", "fp32", "--device", "cpu"]
+    factors = ["-O", "factors=1x1,1x1,2x3,13x12"]
+    assert run(["encode", str(png), *words, *factors, "--explain"]) == 0
+    err = capsys.readouterr().err
+    assert "the raster 24x32 is padded to 26x36 cells" in err
+    assert re.search(r"grid +24x32 +the signal", err)
+    model = f"{png}.safetensors"
+    assert run(["info", model]) == 0
+    assert "padded to 26x36" in capsys.readouterr().out
+    assert run(["decode", model, "-o", str(tmp_path / "same.png")]) == 0
+    assert "resampled" not in capsys.readouterr().err
+    assert run(["decode", model, "-o", str(tmp_path / "twice.png"), "--scale", "2"]) == 0
+    assert "decoded at 24x32 and resampled to 48x64" in capsys.readouterr().err

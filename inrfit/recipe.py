@@ -194,7 +194,7 @@ PAPER_OMEGAS = {"audio": 150.0, "shape": 15.0}
 
 
 LARGE_RASTER, LARGE_MODULATOR_OMEGA = 1 << 22, 1.0
-"""Above so many samples ASMR's modulators start this small, not at the paper's 30: a cell is then taught too seldom to be
+"""Above so many samples ASMR's modulators start this small, not at the paper's 30: a cell is taught too seldom to be
 learned alone, and neighbours must start alike. 24.1 against 18.5 dB (a constant's) on 58 megapixels after 22 and 30 s
 (first experiments, one seed; sizes between were not tried)."""
 

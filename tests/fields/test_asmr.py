@@ -11,7 +11,7 @@ import pytest
 import torch
 from conftest import image_signal
 
-from inrfit import codec
+from inrfit import codec, recipe
 from inrfit.__main__ import run
 from inrfit.artifact import Artifact
 from inrfit.blocks import block_batches
@@ -378,3 +378,11 @@ def test_the_commands_say_what_was_padded_and_what_was_resampled(png, tmp_path, 
     assert "resampled" not in capsys.readouterr().err
     assert run(["decode", model, "-o", str(tmp_path / "twice.png"), "--scale", "2"]) == 0
     assert "decoded at 24x32 and resampled to 48x64" in capsys.readouterr().err
+
+
+def test_modulators_start_small_on_large_rasters_only():
+    small, large = image_signal(8, 8, 3), image_signal(8, 8, 3)
+    large = dataclasses.replace(large, samples=np.broadcast_to(large.samples[:1], (recipe.LARGE_RASTER + 1, 3)))
+    assert recipe.architecture_options(small, "asmr") == {}
+    assert recipe.architecture_options(large, "asmr") == {"modulator_omega": 1.0}
+    assert recipe.architecture_options(large, "asmr", "paper") == {}

@@ -122,7 +122,7 @@ class Asmr:
 
     def exact(self) -> frozenset[str]:
         """All that makes large phases."""
-        return frozenset({"first.weight", "first.bias", *modulators.rates(1, 1)})
+        return frozenset({"first.weight", "first.bias", *modulators.shapes(self.modulation, 1, 1, 1)})
 
     def shapes(self, spec: FieldSpec) -> dict[str, tuple[int, ...]]:
         """Those of ``siren``, and the modulators of the ``depth`` layers in stacks."""

@@ -370,7 +370,7 @@ def test_the_commands_say_what_was_padded_and_what_was_resampled(png, tmp_path, 
     assert run(["encode", str(png), *words, *factors, "--explain"]) == 0
     err = capsys.readouterr().err
     assert "the raster 24x32 is padded to 26x36 cells" in err
-    assert re.search(r"grid +24x32 +the signal", err)
+    assert re.search(r"grid +24x32 +follows from the signal", err)
     model = f"{png}.safetensors"
     assert run(["info", model]) == 0
     assert "padded to 26x36" in capsys.readouterr().out

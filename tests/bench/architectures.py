@@ -23,7 +23,7 @@ import inrfit
 from inrfit.artifact import Artifact
 from inrfit.contest import SIZES, Entrant, entrants
 from inrfit.errors import InrfitError
-from inrfit.modalities import MODALITIES
+from inrfit.modalities import MODALITIES, shape
 
 FILES = ("images/kodak/kodim03.png", "images/kodak/kodim05.png", "audio/libri121/05.flac", "shapes/bunny_zipper.ply")
 WARM_UP = "4it"
@@ -33,7 +33,7 @@ def fitted(path: Path, entrant: Entrant, budget: str, **more: Any) -> Artifact:
     """One fit as ``inrfit encode`` makes it."""
     sizes = {key: int(value) for key, value in entrant.built if key in SIZES}
     own = {key: value for key, value in (*entrant.own, *entrant.built) if key not in SIZES}
-    return inrfit.encode(path, arch=entrant.arch, sampler=entrant.sampler, options=own, budget=budget, **sizes, **more)
+    return inrfit.encode(path, arch=entrant.arch, options=own, budget=budget, **sizes, **more)
 
 
 def one(path: Path, entrant: Entrant, budget: str, seed: int, **more: Any) -> dict[str, Any]:
@@ -82,14 +82,16 @@ def _middle(made: Sequence[dict[str, Any]]) -> dict[str, Any]:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--archs", default="siren")
-    parser.add_argument("--sampler", default="stream")
+    parser.add_argument("--sampler", default="auto", help="auto: the one that suits each architecture")
     parser.add_argument("--budget", default="20s")
     parser.add_argument("--bytes", help="size of every file, as in 100kB")
     parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--resolution", type=int, default=shape.RESOLUTION, help="cells a side that IoU is taken on")
     parser.add_argument("files", nargs="*", default=FILES)
     given = parser.parse_args()
-    limits = {} if given.bytes is None else {"bytes": given.bytes}
-    chosen = entrants(given.sampler, given.archs)
+    shape.RESOLUTION = given.resolution
+    limits = {"sampler": given.sampler} | ({} if given.bytes is None else {"bytes": given.bytes})
+    chosen = entrants("uniform", given.archs)  # one each: the strategy is the same for all
     for each in chosen:
         for source in data(*given.files):
             one(source, each, WARM_UP, 0, verify="sample", **limits)

@@ -136,6 +136,10 @@ class Artifact:
 
     def to_bytes(self) -> bytes:
         """As a file: the same bytes for the same artifact. Raises ``InrfitError`` if it would not load."""
+        if self.store not in storage.STORES:
+            raise InrfitError(f"{self.store}: weights are stored as {', '.join(storage.STORES)}", "artifact")
+        if storage.storable(self.weights, self.store, self.spec.exact) != self.store:
+            raise InrfitError(f"a weight is beyond the range of {self.store}", "artifact")
         try:
             data = storage.contained(
                 self.weights, self.store, self.spec.exact, {header.KEY: header.dumps(self.inside())}

@@ -11,7 +11,7 @@ from typing import Any
 from . import choice, files, options
 from .budget import Budget
 from .errors import NotEnoughMemory, UnsupportedInput, UsageError
-from .fields import FIELDS, MAX_PARAMETERS, FieldSpec, Holding
+from .fields import FIELDS, MAX_PARAMETERS, FieldSpec
 from .machine import physical_memory
 from .modalities import MODALITIES, Modality
 from .samplers import AUTO, MOVING, SAMPLERS, Sampler
@@ -182,12 +182,10 @@ def check_memory(planned: Plan) -> int:
     """Bytes the fit is estimated to need at most; raises ``NotEnoughMemory`` if the machine has less in all.
 
     Raw samples (twice: the file's bytes and the array), float32 points and error map, and the activations of the
-    largest piece differentiated at a time (as the architecture says, or those of a perceptron); 600 MB for torch."""
+    largest piece differentiated at a time (a perceptron's, which is more than the others need); 600 MB for torch."""
     signal, spec = planned.signal, planned.spec
-    architecture = spec.settings
-    perceptron = (spec.width * (spec.depth * 4 + 4), 32_768)
-    floats, points = architecture.held(spec) if isinstance(architecture, Holding) else perceptron
-    activations = 4 * floats * points
+    piece = 32_768
+    activations = piece * spec.width * (spec.depth * 4 + 4) * 4
     estimate = 600_000_000 + planned.bytes + 2 * signal.samples.nbytes + 24 * signal.n + activations
     estimate += 12 * spec.parameters * 4
     total = physical_memory()

@@ -136,7 +136,7 @@ def choose(
     arithmetic = pick("precision", precision, arithmetic, reason)
     shared = isinstance(spec.settings, Shared)
     usual = CUDA_BATCH if cuda and not shared else tuned.points(spec.parameters)
-    points = pick("batch", batch, usual, tuned.source if shared else "best in seconds (tests/bench/recipe.py)")
+    points = pick("batch", batch, usual, "not measured yet" if cuda and not shared else tuned.batch_source)
     points = 0 if points == "selection" else int(points)
     dtype = torch.bfloat16 if arithmetic == "bf16" else torch.float32
     steps = pick("engine", engine, *choose_engine(spec, device, budget, dtype, points))
@@ -149,11 +149,12 @@ def choose(
     muon = tuned.muon_rate * (CUDA_MUON_RATE / MUON_RATE if cuda else 1.0)
     pick("adam_rate", rate, None, tuned.source)
     by_muon = "Muon on the hidden matrices, Adam on the rest (tests/bench/optimisers.py)"
-    pick("muon_rate", rate, None, by_muon if muon else tuned.source)
+    pick("muon_rate", rate, None, by_muon if muon else "Adam everywhere: Muon was not worth its time here")
     follow = "rates follow the number of steps the budget has room for: short fits need larger ones"
-    pick("boosted", rate, None, follow if tuned.boosted else tuned.source)
-    why |= dict.fromkeys(("warm_up", "second_beta"), "a first choice that was not varied")
-    why["epsilon"] = tuned.source
+    pick("boosted", rate, None, follow if tuned.boosted else "the rates were found without")
+    why |= dict.fromkeys(("warm_up", "second_beta", "epsilon"), "a first choice that was not varied")
+    if spec.architecture == "grid":
+        why["epsilon"] = "the paper's, for rows that few points reach: 1e-8 lost 0.001 IoU on a mesh"
     why["annealed"] = "a fit cut by its budget is a finished fit"
     return Recipe(
         points, arithmetic, tuned.adam_rate * scale, muon * scale, WARM_UP, steps, adapt,

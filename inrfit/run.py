@@ -142,6 +142,10 @@ class Run:
         self.guard = Guard(self.constant_error)
         architecture = self.field.architecture
         self.notes = list(architecture.notes()) if isinstance(architecture, Bound) else []
+        if signal.modality in getattr(architecture, "DOUBTED", ()):
+            self.notes.append(
+                f"{spec.architecture} learnt little of the {signal.modality} it was tried on (docs/architectures.md)"
+            )
         self.alone = architecture.ALONE if isinstance(architecture, Shared) else 1.0
         self.exact_from: int | None = None
         self._reported = -1.0

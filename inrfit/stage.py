@@ -6,12 +6,13 @@ import contextlib
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Protocol
 
 from . import codec, files
 from .contest import Cell, Contest, Entrant, Result, Source
 from .errors import Diverged, UnreadableFile
+from .fields import FIELDS
 from .machine import current, limited_threads, matmul_precision
 from .plan import Plan, again, plan
 from .settings import Settings
@@ -124,7 +125,10 @@ def warm_up(contest: Contest) -> None:
     data = image.from_array(pixels)
     for entrant in contest.entrants:
         asked = contest.settings_of(entrant, image.NAME)
-        settings = replace(asked, engine="auto", type=None, budget=f"{WARM_UP_STEPS}it")
+        names = {f.name for f in fields(FIELDS[entrant.arch])}  # type: ignore[arg-type]
+        kept = {name: value for name, value in asked.options.items() if name not in names}  # others suit no noise
+        settings = replace(asked, engine="auto", type=None, budget=f"{WARM_UP_STEPS}it", options=kept)
+        settings = replace(settings, params=None, bytes=None)
         planned = plan(data, "warm-up", settings)
         device = choose_device(settings.device)
         with limited_threads(settings.threads), codec.translated_memory_errors(), contextlib.suppress(Diverged):

@@ -24,7 +24,7 @@ from inrfit.errors import (
     UnsupportedInput,
     UnwritableOutput,
 )
-from inrfit.fields import FieldSpec
+from inrfit.fields import FIELDS, FieldSpec
 from inrfit.limits import Limits
 
 SCALE = {"dtype": "uint8", "factor": 2 / 255, "offset": -1.0, "low": 0, "high": 255, "step": 1.0}
@@ -768,3 +768,26 @@ def test_the_documented_decoder_decodes_as_inrfit_does(tmp_path, mode, store):
     head, _, body = (tmp_path / "a.pam").read_bytes().partition(b"ENDHDR\n")
     assert head.startswith(b"P7\nWIDTH 41\nHEIGHT 23\n")
     assert body == pixels.tobytes()
+
+
+def test_the_specification_names_the_exact_tensors_of_every_architecture():
+    page = (Path(__file__).parents[1] / "docs" / "artifact.md").read_text()
+    table = page.partition("*Exact* tensors")[2].partition("####")[0]
+    told = {name: row for row in table.splitlines() for name in re.findall(r"`([a-z]+)`", row.partition(" | ")[0])}
+    assert set(told) == set(FIELDS)
+    for name, known in FIELDS.items():
+        plain = FieldSpec(name, 2, 3, known.WIDTH, known.DEPTH, {})
+        spec = plain.settings.sized(plain, (24, 32), None)
+        words = re.findall(r"`([a-z.]+)`", told[name].partition(" | ")[2])
+        assert {
+            t for t in spec.shapes if any(t == w or (w[-1] == "." and t.startswith(w)) for w in words)
+        } == spec.exact
+
+
+def test_a_weight_that_the_store_cannot_hold_is_refused_when_written():
+    artifact = made()
+    weights = {name: weight * 1e9 for name, weight in artifact.weights.items()}
+    with pytest.raises(InrfitError, match="beyond the range of fp16"):
+        replace(artifact, store="fp16", weights=weights).to_bytes()
+    with pytest.raises(InrfitError, match="stored as fp32, fp16, bf16"):
+        replace(artifact, store="fp8").to_bytes()

@@ -79,9 +79,13 @@ def record_of(job: Job, output: str, artifact: Artifact, writing: float, total: 
 
 def show_recipe(planned: Plan, spec: FieldSpec, recipe: Recipe, console: Console, explain: bool) -> None:
     """With ``-v`` what was chosen, with ``--explain`` why as well."""
+    from ..fields import Shared
     from ..recipe import explain as reasons
 
-    why = "the best measured (docs/samplers.md)" if planned.settings.sampler == "auto" else "asked for"
+    why = "the best measured for siren (docs/samplers.md)"
+    if isinstance(spec.settings, Shared):
+        why = "keeps whole the blocks that share work (docs/architectures.md)"
+    why = why if planned.settings.sampler == "auto" else "asked for"
     told = reasons(recipe, spec, planned.signal, planned.settings.regime, planned.asked, planned.spec.options)
     rows = [*planned.choices, ("sampler", planned.strategy, why), *told]
     if not explain:

@@ -120,14 +120,6 @@ class Rastered(Protocol):
 
 
 @runtime_checkable
-class Holding(Protocol):
-    """What an architecture may offer besides: the memory of a step, where it is not that of a plain perceptron."""
-
-    def held(self, spec: FieldSpec) -> tuple[int, int]:
-        """Floats held for every point while a step is differentiated, and the most points held at once. No torch."""
-
-
-@runtime_checkable
 class Exact(Protocol):
     """What an architecture may offer besides: tensors too delicate to be stored in fewer bits than they have."""
 

@@ -27,6 +27,7 @@ class Gauss:
     WIDTH: ClassVar[int] = 256
     DEPTH: ClassVar[int] = 5
     RASTER: ClassVar[bool] = False
+    DOUBTED: ClassVar[frozenset[str]] = frozenset({"audio"})
     BAND: ClassVar[perceptron.Band] = {"first_scale": {"audio": 1.0, "shape": 1 / 4}}
     FOLDED: ClassVar[frozenset[str]] = frozenset({"scale", "first_scale"})
     PAPER: ClassVar[dict[str, float]] = {"scale": 30.0}

@@ -48,6 +48,7 @@ class Mlp:
 
     WIDTH: ClassVar[int] = 256
     DEPTH: ClassVar[int] = 5
+    DOUBTED: ClassVar[frozenset[str]] = frozenset({"audio"})
     RASTER: ClassVar[bool] = False
 
     encoded, encode = perceptron.as_many, perceptron.itself

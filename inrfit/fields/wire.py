@@ -43,6 +43,7 @@ class Wire:
     WIDTH: ClassVar[int] = 256
     DEPTH: ClassVar[int] = 3
     RASTER: ClassVar[bool] = False
+    DOUBTED: ClassVar[frozenset[str]] = frozenset({"audio"})
     BAND: ClassVar[perceptron.Band] = {"first_omega": {"audio": 2 / 3, "shape": 1 / 3}}
     FOLDED: ClassVar[frozenset[str]] = frozenset({"first_omega"})
     PAPER: ClassVar[dict[str, float]] = {"omega": 20.0, "sigma": 10.0}

@@ -117,8 +117,9 @@ class Run:
         generator = torch.Generator().manual_seed(seed)
         self.sampler, self.recipe, self.clock = sampler, recipe, clock
         self.report, self.stop, self.watch = report, stop, watch
-        self._drawing_since, self._drawing_most = clock.seconds, TUNINGS[spec.architecture].pool_seconds
-        self.signal = signal.renew(generator, self._more) if signal.renew else signal
+        tuned = TUNINGS[spec.architecture]
+        self._drawing_since, self._drawing_most = clock.seconds, tuned.pool_seconds
+        self.signal = signal.renew(generator, self._more, tuned.free) if signal.renew else signal
         self.modality = MODALITIES[signal.modality]
         self.samples = self.signal.on(device)
         self.subset = stratified(self.signal.n, EVALUATED).to(device)

@@ -84,8 +84,9 @@ class Signal:
 
     ``samples`` (n, c) are the file's own numbers in the file's own type; ``points`` (n, d), float32, is None for
     a grid signal. ``meta`` is JSON: all that is needed to write the file back. ``notes`` name what cannot be kept.
-    A signal of resampled points has ``renew(generator, more) -> Signal``: a new set of points, ``generation`` one
-    higher, which voids whatever was remembered about the old ones; ``more`` is asked between chunks whether to go on.
+    A signal of resampled points has ``renew(generator, more, free=0.0) -> Signal``: a new set of points, ``generation``
+    one higher, which voids whatever was remembered about the old ones; ``more`` is asked between chunks whether to go
+    on, ``free`` times as many points come on top where values are known without work.
     ``reference`` is what quality is measured against where the samples are not enough (the input mesh)."""
 
     modality: str
@@ -95,7 +96,7 @@ class Signal:
     grid: Grid | None = None
     points: npt.NDArray[np.float32] | None = None
     notes: tuple[str, ...] = ()
-    renew: Callable[[torch.Generator, Callable[[], bool]], Signal] | None = None
+    renew: Callable[..., Signal] | None = None
     generation: int = 0
     reference: Any = field(default=None, repr=False)
 

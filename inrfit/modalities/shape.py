@@ -135,19 +135,23 @@ def _renew(
     generation: int,
     generator: torch.Generator,
     more: Callable[[], bool],
+    free: float = 0.0,
 ) -> Signal:
     """A fresh pool of ``pool`` points with their values, drawn from ``generator`` alone; a smaller one, of the same
-    kind, when ``more`` says no between two calls of the search structures."""
-    points = _draw(mesh, pool, generator)
+    kind, when ``more`` says no between two calls of the search structures. On top come ``free`` times as many far from
+    the surface, whose values are known without asking."""
+    drawn = _draw(mesh, pool, generator)
     sdf = meta["target"] == "sdf"
     far = _far_cells(mesh, meta["band"] or 0.0)
     pieces: list[npt.NDArray[Any]] = []
     for start in range(0, pool, CALL):
         if start and not more():
             break
-        pieces.append(_targets(mesh, meta, far, points[start : start + CALL].astype(np.float64)))
+        pieces.append(_targets(mesh, meta, far, drawn[start : start + CALL].astype(np.float64)))
     samples = np.concatenate(pieces)
-    points = points[: len(samples)]
+    points, values = _free(far, int(free * len(samples)), generator)
+    points = np.concatenate([drawn[: len(samples)], points])
+    samples = np.concatenate([samples, values.astype(np.float32) if sdf else (values < 0).astype(np.uint8)])
     return Signal(
         modality=NAME,
         samples=samples[:, None],
@@ -159,6 +163,22 @@ def _renew(
         generation=generation,
         reference=mesh,
     )
+
+
+def _free(
+    far: npt.NDArray[np.int8], count: int, generator: torch.Generator
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int8]]:
+    """Points (count, 3) evenly in the cells where the value is known, and which it is; none where there is no such
+    cell."""
+    import torch
+
+    known = np.flatnonzero(far)
+    if not (count and len(known)):
+        return np.zeros((0, 3), np.float32), np.zeros(0, np.int8)
+    draws = torch.rand((count, 4), generator=generator, device=generator.device, dtype=torch.float64).cpu().numpy()
+    cells = known[(draws[:, 0] * len(known)).astype(np.int64)]
+    corners = np.stack(np.unravel_index(cells, (_COARSE,) * 3), axis=1)
+    return ((corners + draws[:, 1:]) * (2 / _COARSE) - 1).astype(np.float32), far[cells]
 
 
 def _far_cells(mesh: Mesh, margin: float) -> npt.NDArray[np.int8]:

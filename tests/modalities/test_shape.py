@@ -536,7 +536,8 @@ def test_a_pool_that_takes_too_long_is_smaller_and_of_the_same_kind(monkeypatch)
 @pytest.mark.parametrize("target", ["sdf", "occupancy"])
 def test_values_known_without_asking_are_the_true_ones(target) -> None:
     signal = load(obj(TORUS), pool=4_000, target=target)
-    pool = drawn(signal)
+    pool = signal.renew(torch.Generator().manual_seed(0), lambda: True, free=1.5)
+    assert pool.n == 10_000
     search = trees(signal.reference)
     exact = pool.points.astype(np.float64)
     if target == "sdf":

@@ -32,8 +32,8 @@ def corners(levels: Sequence[Level], coords: Tensor) -> tuple[Tensor, Tensor]:
 def _corners(levels: Sequence[Level], coords: Tensor) -> tuple[Tensor, Tensor]:
     """Of levels that are all dense or all hashed."""
 
-    def column(numbers: list[int]) -> Tensor:
-        return torch.tensor(numbers, device=coords.device)[:, None]
+    def column(numbers: list[int]) -> Tensor:  # made where it is needed: a graph on CUDA may not copy from the host
+        return torch.stack([torch.full((1,), number, device=coords.device) for number in numbers])
 
     hashed = levels[0].hashed
     rows: list[Tensor] = []

@@ -122,6 +122,18 @@ def test_the_backward_pass_written_out_equals_autograd(name, depth, extra, monke
 
 
 @pytest.mark.parametrize("name", SETTINGS)
+def test_a_step_copies_nothing_from_the_host(name, monkeypatch):
+    """While a graph is captured on CUDA that is forbidden."""
+    field = make(SETTINGS[name])
+    weights = {key: weight.detach() for key, weight in field.weights.items()}
+    coords, values, mass = torch.zeros(9, field.spec.inputs), torch.zeros(9, 3), torch.ones(9, 1)
+    for maker in ("tensor", "as_tensor", "from_numpy"):
+        monkeypatch.delattr(torch, maker)
+    residuals, _ = by_hand(field.architecture, torch.float32)(weights, coords, values, mass, None)
+    assert residuals.shape == (9, 3)
+
+
+@pytest.mark.parametrize("name", SETTINGS)
 def test_the_autograd_of_the_table_equals_that_of_plain_indexing(name):
     from inrfit.fields.interpolation import Gather, corners
 

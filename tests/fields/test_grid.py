@@ -13,7 +13,7 @@ from inrfit.engine import by_autograd, by_hand
 from inrfit.errors import UsageError
 from inrfit.fields import FieldSpec
 from inrfit.fields.field import Field
-from inrfit.fields.grid import LEAST_PARAMETERS, MOST_FEATURES, PARAMETERS
+from inrfit.fields.grid import LEAST_PARAMETERS, MOST_FEATURES, MOST_LOST, PARAMETERS, default_parameters
 from inrfit.signal import Grid
 
 DENSE = {1: {"finest": "13"}, 2: {"finest": "9x14"}, 3: {"finest": "5x6x9"}}
@@ -168,6 +168,8 @@ def test_the_forward_derivative_equals_differences(name):
 
 
 SHAPES = [
+    (1, 1),
+    (2, 2),
     (35,),
     (80_000,),
     (2_000_000,),
@@ -189,6 +191,8 @@ def test_sizes_keep_to_what_was_asked_for(shape, parameters):
     assert sized.parameters <= parameters
     assert sized.parameters >= 0.8 * parameters or sized.options["features"] == MOST_FEATURES
     if shape is not None:
+        kept = math.prod(sized.settings.grids(len(shape))[-1].nodes)
+        assert sized.options["features"] == 1 or kept >= (1 - MOST_LOST) * math.prod(shape)
         for nodes, length in zip(sized.settings.grids(len(shape))[-1].nodes, shape, strict=True):
             assert nodes <= length
 
@@ -200,6 +204,41 @@ def test_usual_sizes_are_no_more_than_the_signal_warrants(shape):
     assert found <= PARAMETERS
     if shape is not None:
         assert found <= max(LEAST_PARAMETERS, 3 * math.prod(shape))
+
+
+@pytest.mark.parametrize(
+    ("shape", "options"),
+    [((1, 1), {}), ((2, 2), {}), ((512, 768), {}), (None, {}), (None, {"finest": "300"}), ((64, 64), {"finest": "64"})],
+)
+def test_a_refusal_names_the_least_that_is_not_refused(shape, options):
+    spec = FieldSpec("grid", 3 if shape is None else 2, 3, 64, 2, options)
+    with pytest.raises(UsageError) as refused:
+        spec.settings.sized(spec, shape, 5)
+    least = int(str(refused.value).split()[-2].replace(",", ""))
+    assert spec.settings.sized(spec, shape, least).parameters == least
+    with pytest.raises(UsageError, match=f"at least {least:,} "):
+        spec.settings.sized(spec, shape, least - 1)
+
+
+@pytest.mark.parametrize(
+    ("finest", "parameters"), [("32", None), ("300", None), ("300", 264_000), (None, 40_000_000), (None, 90_000_000)]
+)
+def test_shapes_get_a_table_whatever_is_asked_for(finest, parameters):
+    asked = {} if finest is None else {"finest": finest}
+    sized = FieldSpec("grid", 3, 1, 64, 2, asked).settings.sized(FieldSpec("grid", 3, 1, 64, 2, asked), None, parameters)
+    assert {**sized.options, **asked} == sized.options
+    most = PARAMETERS if parameters is None else parameters
+    assert (0.8 * most if finest != "32" else 32**3 / 14) < sized.parameters <= most
+
+
+@pytest.mark.parametrize("shape", [(2, 2), (24, 32), (512, 768), None], ids=str)
+@pytest.mark.parametrize("width", [1, 32, 128, 256])
+def test_a_width_that_was_asked_for_stays_and_leaves_a_grid(shape, width):
+    spec = FieldSpec("grid", 3 if shape is None else 2, 3, width, 2, {})
+    sized = spec.settings.sized(spec, shape, None)
+    assert sized.width == width
+    target = default_parameters(shape, 3)
+    assert math.prod(sized.shapes["table"]) >= 0.4 * min(target, 3 * math.prod(shape or (target,)))
 
 
 def test_what_was_asked_for_stays():

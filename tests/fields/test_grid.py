@@ -7,6 +7,7 @@ import math
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from inrfit import recipe
 from inrfit.engine import by_autograd, by_hand
@@ -86,6 +87,37 @@ def test_a_raster_equals_its_points(name, scale, monkeypatch):
     expected = field(grid.coords(torch.arange(grid.n))).detach()
     for start, stop in ((0, grid.n), (grid.n // 3, grid.n // 3 + 2), (5, grid.n - 3), (0, grid.n // 2)):
         torch.testing.assert_close(field.on_grid(grid, start, stop), expected[start:stop], rtol=1e-4, atol=1e-4)
+
+
+class Largest(TorchDispatchMode):
+    """The most numbers in a tensor that is made."""
+
+    most = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        found = func(*args, **(kwargs or {}))
+        if isinstance(found, torch.Tensor):
+            self.most = max(self.most, found.numel())
+        return found
+
+
+@pytest.mark.parametrize(
+    ("shape", "finest", "table"),
+    [
+        ((16, 16), "1500x1500", 1),
+        ((4, 5, 6), "60", 7),
+        ((300, 2), "1x40000", 9),
+        ((2, 40, 2), "1x1x9000", 1),
+        ((16, 16), "500x500", 250_000),
+    ],
+)
+def test_a_small_raster_of_a_fine_grid_takes_little_memory(shape, finest, table):
+    field, grid = make((len(shape), {"finest": finest, "levels": 1, "table": table})), Grid(shape)
+    expected = field(grid.coords(torch.arange(grid.n))).detach()
+    with Largest() as made, torch.inference_mode():
+        found = field.on_grid(grid, 0, grid.n)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+    assert 0 < made.most <= max(64 * grid.n, field.weights["table"].numel())
 
 
 def test_axes_of_length_one():

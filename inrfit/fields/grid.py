@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from ..errors import UsageError
 from ..options import setting
+from . import perceptron
 from .sizing import largest
 
 if TYPE_CHECKING:
@@ -100,6 +101,8 @@ class FeatureGrid:
     growth: float = setting(2.0, "how many times finer a grid is than the one before", 1.0, 16.0)
     table: int = setting(1 << 24, "rows a grid may have: the nodes of a finer one are hashed", 1, MOST_ROWS)
 
+    constant, matrices = perceptron.constant, perceptron.matrices
+
     def __post_init__(self) -> None:
         parts = self.finest.split("x")
         sound = len(parts) <= 4 and all(part.isascii() and part.isdigit() and len(part) < 9 for part in parts)
@@ -169,16 +172,8 @@ class FeatureGrid:
     def shapes(self, spec: FieldSpec) -> dict[str, tuple[int, ...]]:
         """The table has the rows of the coarsest level first; the network's weights are (out, in)."""
         last = self.grids(spec.inputs)[-1]
-        hidden = spec.depth - 1
-        shapes: dict[str, tuple[int, ...]] = {
-            "table": (last.start + last.rows, self.features),
-            "first.weight": (spec.width, self.levels * self.features),
-            "first.bias": (spec.width,),
-        }
-        if hidden:
-            shapes["hidden.weight"] = (hidden, spec.width, spec.width)
-            shapes["hidden.bias"] = (hidden, spec.width)
-        return shapes | {"last.weight": (spec.outputs, spec.width), "last.bias": (spec.outputs,)}
+        table = {"table": (last.start + last.rows, self.features)}
+        return table | perceptron.layers(self.levels * self.features, spec.width, spec.depth - 1, spec.outputs)
 
     def macs(self, spec: FieldSpec) -> int:
         """Of the network, and one for each of a level's 2^d corners and features; not what finds rows and weights, and
@@ -193,19 +188,16 @@ class FeatureGrid:
     def initial(self, spec: FieldSpec, generator: torch.Generator, mean: Tensor) -> dict[str, Tensor]:
         """Features U(+-1e-4), as in the paper; the network He et al.'s U(+-sqrt(6 / fan in)), its last layer
         U(+-sqrt(3 / fan in)); biases 0, the last the mean value."""
-        import torch
-
-        drawn = {}
-        for name, shape in self.shapes(spec).items():
-            bound = math.sqrt((3 if name == "last.weight" else 6) / shape[-1]) if name.endswith("weight") else 0.0
-            bound = SMALL_BOUND if name == "table" else bound
-            drawn[name] = (torch.rand(shape, generator=generator) * 2 - 1) * bound
-        return drawn | {"last.bias": mean.clone()}
-
-    def constant(self, weights: Mapping[str, Tensor], value: Tensor) -> dict[str, Tensor]:
-        """The same field made constant: only the last bias speaks."""
-        silenced = {"last.weight": weights["last.weight"] * 0, "last.bias": value.clone()}
-        return {name: silenced.get(name, weight) for name, weight in weights.items()}
+        into_first, into_hidden = self.levels * self.features, spec.width
+        bounds = {
+            "table": SMALL_BOUND,
+            "first.weight": math.sqrt(6 / into_first),
+            "first.bias": 0.0,
+            "hidden.weight": math.sqrt(6 / into_hidden),
+            "hidden.bias": 0.0,
+            "last.weight": math.sqrt(3 / into_hidden),
+        }
+        return perceptron.draw(self.shapes(spec), bounds, generator, mean)
 
     def forward(self, weights: Mapping[str, Tensor], coords: Tensor, precision: torch.dtype) -> Tensor:
         """Interpolation and the last layer always float32."""
@@ -235,13 +227,7 @@ class FeatureGrid:
 
     def rates(self) -> dict[str, float]:
         """One for all."""
-        return dict.fromkeys(
-            ("table", "first.weight", "first.bias", "hidden.weight", "hidden.bias", "last.weight", "last.bias"), 1.0
-        )
-
-    def matrices(self) -> frozenset[str]:
-        """The stacked hidden layers."""
-        return frozenset({"hidden.weight"})
+        return {"table": 1.0} | perceptron.folded(1.0, 1.0)
 
 
 def default_parameters(shape: tuple[int, ...] | None, outputs: int) -> int:

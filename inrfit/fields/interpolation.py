@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import embedding_bag, linear
 
+from .perceptron import outer
+
 if TYPE_CHECKING:
     from ..signal import Grid
     from .grid import Level
@@ -282,12 +284,3 @@ def _nodes(table: Tensor, level: Level, begin: int, end: int) -> Tensor:
         along = torch.arange(length, device=table.device) + (begin if axis == 0 else 0)
         numbers = numbers[..., None] ^ (along * level.strides[axis])
     return table[numbers % level.rows + level.start]
-
-
-def outer(left: Tensor, right: Tensor) -> Tensor:
-    """left^T right (a, b), float32, of (n, a) and (n, b); in four parts, which a CPU multiplies faster."""
-    n, parts = left.shape[0], 4
-    if left.device.type != "cpu" or n % parts or n < 1024:
-        return (left.mT @ right).float()
-    pieces = torch.bmm(left.reshape(parts, n // parts, -1).mT, right.reshape(parts, n // parts, -1))
-    return pieces.sum(0, dtype=torch.float32)

@@ -147,9 +147,8 @@ def reasons(settings: Settings, spec: FieldSpec, why: str) -> tuple[tuple[str, s
         size = f"as many as --{'params' if settings.bytes is None else 'bytes'} has room for"
     else:
         given = [f"--{name}" for name in ("width", "depth") if getattr(settings, name) is not None]
-        size = (
-            f"as {' and '.join(given)} {'say' if given[1:] else 'says'}" if given else "the architecture's usual size"
-        )
+        says = f"as {' and '.join(given)} {'say' if given[1:] else 'says'}"
+        size = says if given else "the architecture's usual size"
         if spec.width != (settings.width or FIELDS[spec.architecture].WIDTH):
             size += "; narrower, to leave weights for the rest of the field"
     if settings.store != "auto":

@@ -236,12 +236,12 @@ def architecture_options(
         return {"modulator_omega": LARGE_MODULATOR_OMEGA}
     if not isinstance(known, Banded) or signal.modality not in PAPER_OMEGAS:
         return found
+    # Of a sound's tiles, radians per unit of one.
+    tiles = int(options.get("tiles", 1)) if signal.modality == "audio" else 1
     if regime == "paper":
-        return found | {name: getattr(known, name) * PAPER_OMEGAS[signal.modality] / 30 for name in known.BAND}
-    if signal.modality == "audio":
-        omega = audio.first_omega(signal) / int(options.get("tiles", 1))  # of tiles, radians per unit of one
-    else:
-        omega = shape.first_omega(signal)
+        stretch = PAPER_OMEGAS[signal.modality] / 30 / tiles
+        return found | {name: getattr(known, name) * stretch for name in known.BAND}
+    omega = audio.first_omega(signal) / tiles if signal.modality == "audio" else shape.first_omega(signal)
     return {name: shares[signal.modality] * omega for name, shares in known.BAND.items() if signal.modality in shares}
 
 

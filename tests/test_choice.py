@@ -295,7 +295,7 @@ def test_reasons_tell_what_was_asked_what_the_size_brought_and_what_the_signal()
 def test_the_plan_says_what_sizes_follow_from():
     def told(**settings):
         made = planned(**settings)
-        return made.spec.width, dict((what, why) for what, _, why in made.choices)["parameters"]
+        return made.spec.width, {what: why for what, _, why in made.choices}["parameters"]
 
     assert told(arch="siren") == (256, "the architecture's usual size")
     assert told(arch="siren", width=16, depth=3) == (16, "as --width and --depth say")

@@ -257,9 +257,8 @@ def test_a_refusal_names_the_least_that_is_not_refused(shape, options):
 )
 def test_shapes_get_a_table_whatever_is_asked_for(finest, parameters):
     asked = {} if finest is None else {"finest": finest}
-    sized = FieldSpec("grid", 3, 1, 64, 2, asked).settings.sized(
-        FieldSpec("grid", 3, 1, 64, 2, asked), None, parameters
-    )
+    spec = FieldSpec("grid", 3, 1, 64, 2, asked)
+    sized = spec.settings.sized(spec, None, parameters)
     assert {**sized.options, **asked} == sized.options
     most = PARAMETERS if parameters is None else parameters
     assert (0.8 * most if finest != "32" else 32**3 / 14) < sized.parameters <= most

@@ -15,7 +15,7 @@ from . import header, storage
 from .artifact import Artifact
 from .budget import Budget
 from .errors import UsageError
-from .fields import MAX_PARAMETERS, FieldSpec
+from .fields import FIELDS, MAX_PARAMETERS, FieldSpec
 from .settings import Settings, count
 from .signal import Signal
 
@@ -145,10 +145,12 @@ def reasons(settings: Settings, spec: FieldSpec, why: str) -> tuple[tuple[str, s
     """(what, value, why) of what was decided here; ``why`` is that of the architecture."""
     if settings.params is not None or settings.bytes is not None:
         size = f"as many as --{'params' if settings.bytes is None else 'bytes'} has room for"
-    elif settings.width is not None or settings.depth is not None:
-        size = "as --width and --depth say"
     else:
-        size = "the architecture's usual size"
+        given = [f"--{name}" for name in ("width", "depth") if getattr(settings, name) is not None]
+        says = f"as {' and '.join(given)} {'say' if given[1:] else 'says'}"
+        size = says if given else "the architecture's usual size"
+        if spec.width != (settings.width or FIELDS[spec.architecture].WIDTH):
+            size += "; narrower, to leave weights for the rest of the field"
     if settings.store != "auto":
         stored = "as --store says"
     elif settings.bytes is not None:

@@ -144,7 +144,7 @@ def choose(
     if regime == "paper":
         pick("adam_rate", rate, None, "the papers'")
         why |= dict.fromkeys(theirs, "the papers'")
-        return _of_the_papers(points, arithmetic, rate or tuned.paper_rate, steps, adapt, why)
+        return _of_the_papers(points, arithmetic, rate or tuned.paper_rate, tuned.epsilon, steps, adapt, why)
     scale = 1.0 if rate is None else rate / tuned.adam_rate
     muon = tuned.muon_rate * (CUDA_MUON_RATE / MUON_RATE if cuda else 1.0)
     pick("adam_rate", rate, None, tuned.source)
@@ -163,12 +163,14 @@ def choose(
     )  # fmt: skip
 
 
-def _of_the_papers(batch: int, precision: str, rate: float, engine: str, adapt: bool, why: dict[str, str]) -> Recipe:
-    """Adam as torch has it, at a constant rate."""
-    reasons = why | dict.fromkeys(("muon_rate", "warm_up", "boosted", "annealed", "second_beta"), "the papers'")
+def _of_the_papers(
+    batch: int, precision: str, rate: float, epsilon: float, engine: str, adapt: bool, why: dict[str, str]
+) -> Recipe:
+    """Adam as torch has it but for ``epsilon``, at a constant rate."""
+    theirs = ("muon_rate", "warm_up", "boosted", "annealed", "second_beta", "epsilon")
     return Recipe(
         batch, precision, rate, 0.0, 0.0, engine, adapt, boosted=False, annealed=False, second_beta=PAPER_SECOND_BETA,
-        reasons=reasons,
+        epsilon=epsilon, reasons=why | dict.fromkeys(theirs, "the papers'"),
     )  # fmt: skip
 
 
@@ -235,12 +237,12 @@ def architecture_options(
         return {"modulator_omega": LARGE_MODULATOR_OMEGA}
     if not isinstance(known, Banded) or signal.modality not in PAPER_OMEGAS:
         return found
+    # Of a sound's tiles, radians per unit of one.
+    tiles = int(options.get("tiles", 1)) if signal.modality == "audio" else 1
     if regime == "paper":
-        return found | {name: getattr(known, name) * PAPER_OMEGAS[signal.modality] / 30 for name in known.BAND}
-    if signal.modality == "audio":
-        omega = audio.first_omega(signal) / int(options.get("tiles", 1))  # of tiles, radians per unit of one
-    else:
-        omega = shape.first_omega(signal)
+        stretch = PAPER_OMEGAS[signal.modality] / 30 / tiles
+        return found | {name: getattr(known, name) * stretch for name in known.BAND}
+    omega = audio.first_omega(signal) / tiles if signal.modality == "audio" else shape.first_omega(signal)
     return {name: shares[signal.modality] * omega for name, shares in known.BAND.items() if signal.modality in shares}
 
 

@@ -291,6 +291,19 @@ def test_reasons_tell_what_was_asked_what_the_size_brought_and_what_the_signal()
     assert told("paper", (), ("omega",))["first_omega"] == "the papers'"
 
 
+def test_the_plan_says_what_sizes_follow_from():
+    def told(**settings):
+        made = planned(**settings)
+        return made.spec.width, {what: why for what, _, why in made.choices}["parameters"]
+
+    assert told(arch="siren") == (256, "the architecture's usual size")
+    assert told(arch="siren", width=16, depth=3) == (16, "as --width and --depth say")
+    assert told(arch="grid", width=128) == (128, "as --width says")
+    width, why = told(arch="grid", depth=3)
+    assert width < 64
+    assert why == "as --depth says; narrower, to leave weights for the rest of the field"
+
+
 def test_a_wider_field_is_expected_to_take_more_memory():
     assert plan.check_memory(planned(width=512)) > plan.check_memory(planned())
 

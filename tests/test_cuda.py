@@ -9,7 +9,7 @@ from conftest import image_signal, picture
 import inrfit
 from inrfit import recipe
 from inrfit.budget import Budget
-from inrfit.fields import FieldSpec
+from inrfit.fields import FIELDS, FieldSpec
 from inrfit.fit import fit
 from inrfit.samplers import SAMPLERS
 
@@ -55,12 +55,13 @@ def test_ntk_scores_equal_the_cpus():
     torch.testing.assert_close(found.cpu(), expected, rtol=1e-3, atol=1e-4)
 
 
-def engine(kind, precision="bf16", batch=512):
+def engine(kind, precision="bf16", batch=512, arch="siren"):
     from inrfit.engine import Engine
     from inrfit.fields.field import Field
 
     signal, device = image_signal(64, 64), torch.device("cuda")
-    spec = FieldSpec("siren", 2, 3, 64, 4, {})
+    plain = FieldSpec(arch, 2, 3, 64, 4, {})
+    spec = plain.settings.sized(plain, (64, 64), None)
     weights = spec.settings.initial(spec, torch.Generator().manual_seed(0), torch.zeros(3))
     chosen = recipe.choose(spec, device, batch, precision, engine=kind)
     return Engine(Field(spec, weights).to(device), signal.on(device), chosen)
@@ -79,6 +80,13 @@ def taught(of, steps=20, batch=512):
 def test_twenty_steps_on_the_device_equal_the_plain_engines(kind, precision, tolerance):
     found, expected = taught(engine(kind, precision)), taught(engine("plain", precision))
     torch.testing.assert_close(found, expected, rtol=0, atol=tolerance)
+
+
+@pytest.mark.parametrize("arch", FIELDS)
+def test_steps_of_every_architecture_equal_the_plain_engines(arch):
+    """Captured in a graph wherever the architecture allows it."""
+    of, plain = (engine(kind, "fp32", arch=arch) for kind in ("auto", "plain"))
+    torch.testing.assert_close(taught(of, 3), taught(plain, 3), rtol=0, atol=1e-2)
 
 
 def test_a_graph_is_captured_once_for_all_smaller_batches():

@@ -380,6 +380,13 @@ def test_the_papers_regime_is_adam_at_a_constant_rate_one_step_a_selection():
     assert [moment.indices.shape[0] for moment in seen] == [image_signal().n] * 3
 
 
+def test_the_papers_epsilon_is_the_architectures():
+    def epsilon(name):
+        return recipe.choose(FieldSpec(name, 2, 3, 64, 2, {}), CPU, budget=Budget(steps=50), regime="paper").epsilon
+
+    assert (epsilon("siren"), epsilon("grid")) == (1e-8, 1e-15)
+
+
 def test_the_papers_first_step_is_adams_whole_rate():
     spec = FieldSpec("siren", 2, 3, 64, 5, {})
     made = recipe.choose(spec, CPU, budget=Budget(steps=50), regime="paper")

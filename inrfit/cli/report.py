@@ -18,12 +18,13 @@ if TYPE_CHECKING:
 
 
 def sizes(spec: FieldSpec, stored: int, source: int, samples: int) -> dict[str, Any]:
-    """What a field of ``stored`` bytes is and costs, beside its source's bytes, as JSON."""
+    """What a field of ``stored`` bytes is and costs, beside its source's bytes, as JSON; bits per sample are null where
+    the samples are not drawn yet (a shape's)."""
     return {
         "parameters": spec.parameters,
-        "bits_per_sample": 8 * stored / samples,
+        "bits_per_sample": 8 * stored / samples if samples else None,
         "source_bytes": source,
-        "source_bits_per_sample": 8 * source / samples,
+        "source_bits_per_sample": 8 * source / samples if samples else None,
         "macs_per_sample": spec.macs,
         "sines_per_sample": spec.sines,
     }
@@ -31,9 +32,12 @@ def sizes(spec: FieldSpec, stored: int, source: int, samples: int) -> dict[str, 
 
 def size_words(found: Mapping[str, Any]) -> str:
     """``sizes`` in one line."""
+    bits = ""
+    if found["bits_per_sample"] is not None:
+        own, theirs = found["bits_per_sample"], found["source_bits_per_sample"]
+        bits = f", {own:.2f} bits per sample (source {theirs:.2f})"
     return (
-        f"{found['parameters']:,} parameters, {found['bits_per_sample']:.2f} bits per sample (source "
-        f"{found['source_bits_per_sample']:.2f}); {found['macs_per_sample']:,} MACs and {found['sines_per_sample']:,} "
+        f"{found['parameters']:,} parameters{bits}; {found['macs_per_sample']:,} MACs and {found['sines_per_sample']:,} "
         f"sines per sample"
     )
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from ..errors import UsageError
 from ..options import setting
+from . import perceptron
 from .sizing import largest
 
 if TYPE_CHECKING:
@@ -38,9 +39,13 @@ LEAST_PARAMETERS = 1_000
 """What even the smallest signal gets."""
 
 NETWORK_SHARE = 0.25
-"""Largest share of the weights in the network: where its usual width has more, it is narrower."""
+"""Largest share of the weights in the network, unless its width was asked for."""
 
-MOST_FEATURES = 4096
+MOST_FEATURES, MOST_ROWS = 4096, 1 << 26
+
+MOST_LOST = 0.4
+"""Share of the finest grid's nodes given up at most for one more feature. With fewer given up, a field has 0.8 of the
+weights asked for; with more, the grid of a raster of four samples becomes a constant."""
 
 LINE = {"levels": 8}
 """Of sounds: 2 dB above 4 levels after the same 300 steps, which take a quarter longer (gt_bach, one seed)."""
@@ -94,7 +99,9 @@ class FeatureGrid:
     features: int = setting(1, "numbers kept at each node of a grid", 1, MOST_FEATURES)
     finest: str = setting("64", "nodes per axis of the finest grid, first axis first: 128, or 96x128")
     growth: float = setting(2.0, "how many times finer a grid is than the one before", 1.0, 16.0)
-    table: int = setting(1 << 24, "rows a grid may have: the nodes of a finer one are hashed", 1, 1 << 26)
+    table: int = setting(1 << 24, "rows a grid may have: the nodes of a finer one are hashed", 1, MOST_ROWS)
+
+    constant, matrices = perceptron.constant, perceptron.matrices
 
     def __post_init__(self) -> None:
         parts = self.finest.split("x")
@@ -121,7 +128,8 @@ class FeatureGrid:
 
     def sized(self, spec: FieldSpec, shape: tuple[int, ...] | None, parameters: int | None) -> FieldSpec:
         """The finest grid that fits, in the signal's aspect and no finer than the signal, with more features where that
-        leaves weights over; the network narrower than usual where it would have more than NETWORK_SHARE of them."""
+        leaves weights over. The network has at most NETWORK_SHARE of the weights: of its usual width, it is made
+        narrower; of another, which was asked for, it adds what it has beyond that share."""
         target = default_parameters(shape, spec.outputs) if parameters is None else parameters
         asked = dict(spec.options)
         limit = (MOST_FINEST,) * spec.inputs if shape is None else shape
@@ -131,19 +139,31 @@ class FeatureGrid:
         def made(width: int, features: int, nodes: int) -> FieldSpec:
             sizes = {"features": features, "finest": aspect(limit, nodes)}
             if shape is None:
-                sizes["table"] = max(1, nodes**spec.inputs // NODES_PER_ROW)
+                dense = min(node_count(str(finest), spec.inputs) for finest in (nodes, asked.get("finest", nodes)))
+                sizes["table"] = min(max(1, dense // NODES_PER_ROW), MOST_ROWS)
             return replace(spec, width=width, options={**chosen, **sizes, **asked})
 
         def fits(width: int, features: int, nodes: int) -> bool:
             return made(width, features, nodes).parameters <= target
 
-        width, features = spec.width, chosen["features"]
-        while width > 1 and network_parameters(made(width, features, 1)) > NETWORK_SHARE * target:
+        def network(width: int) -> int:
+            return sum(math.prod(shape) for key, shape in made(width, features, 1).shapes.items() if key != "table")
+
+        width, features, most = spec.width, chosen["features"], max(limit)
+        if width != self.WIDTH and parameters is None:
+            target = max(target, math.ceil((1 - NETWORK_SHARE) * target) + network(width))
+        while spec.width == self.WIDTH and width > 1:
+            if network(width) <= NETWORK_SHARE * target and (parameters is None or fits(width, features, 1)):
+                break
             width //= 2
-        finest = largest(max(limit), lambda nodes: fits(width, features, nodes))
-        if finest == max(limit) and not {"features", "finest"} & set(asked):
-            features = min(MOST_FEATURES, largest(MOST_FEATURES, lambda many: fits(width, many, finest)) + 1)
-            finest = largest(max(limit), lambda nodes: fits(width, features, nodes))
+        finest = largest(most, lambda nodes: fits(width, features, nodes))
+        if finest == most and not {"features", "finest"} & set(asked):
+            features = largest(MOST_FEATURES, lambda many: fits(width, many, most))
+            more = min(MOST_FEATURES, features + 1)
+            coarser = largest(most, lambda nodes: fits(width, more, nodes))
+            kept = node_count(aspect(limit, coarser), spec.inputs) if coarser else 0
+            if kept >= (1 - MOST_LOST) * math.prod(limit):
+                features, finest = more, coarser
         if not finest and parameters is not None:
             least = made(width, features, 1).parameters
             raise UsageError(f"grid with {chosen['levels']} levels has at least {least:,} parameters", "option")
@@ -152,16 +172,8 @@ class FeatureGrid:
     def shapes(self, spec: FieldSpec) -> dict[str, tuple[int, ...]]:
         """The table has the rows of the coarsest level first; the network's weights are (out, in)."""
         last = self.grids(spec.inputs)[-1]
-        hidden = spec.depth - 1
-        shapes: dict[str, tuple[int, ...]] = {
-            "table": (last.start + last.rows, self.features),
-            "first.weight": (spec.width, self.levels * self.features),
-            "first.bias": (spec.width,),
-        }
-        if hidden:
-            shapes["hidden.weight"] = (hidden, spec.width, spec.width)
-            shapes["hidden.bias"] = (hidden, spec.width)
-        return shapes | {"last.weight": (spec.outputs, spec.width), "last.bias": (spec.outputs,)}
+        table = {"table": (last.start + last.rows, self.features)}
+        return table | perceptron.layers(self.levels * self.features, spec.width, spec.depth - 1, spec.outputs)
 
     def macs(self, spec: FieldSpec) -> int:
         """Of the network, and one for each of a level's 2^d corners and features; not what finds rows and weights, and
@@ -176,19 +188,16 @@ class FeatureGrid:
     def initial(self, spec: FieldSpec, generator: torch.Generator, mean: Tensor) -> dict[str, Tensor]:
         """Features U(+-1e-4), as in the paper; the network He et al.'s U(+-sqrt(6 / fan in)), its last layer
         U(+-sqrt(3 / fan in)); biases 0, the last the mean value."""
-        import torch
-
-        drawn = {}
-        for name, shape in self.shapes(spec).items():
-            bound = math.sqrt((3 if name == "last.weight" else 6) / shape[-1]) if name.endswith("weight") else 0.0
-            bound = SMALL_BOUND if name == "table" else bound
-            drawn[name] = (torch.rand(shape, generator=generator) * 2 - 1) * bound
-        return drawn | {"last.bias": mean.clone()}
-
-    def constant(self, weights: Mapping[str, Tensor], value: Tensor) -> dict[str, Tensor]:
-        """The same field made constant: only the last bias speaks."""
-        silenced = {"last.weight": weights["last.weight"] * 0, "last.bias": value.clone()}
-        return {name: silenced.get(name, weight) for name, weight in weights.items()}
+        into_first, into_hidden = self.levels * self.features, spec.width
+        bounds = {
+            "table": SMALL_BOUND,
+            "first.weight": math.sqrt(6 / into_first),
+            "first.bias": 0.0,
+            "hidden.weight": math.sqrt(6 / into_hidden),
+            "hidden.bias": 0.0,
+            "last.weight": math.sqrt(3 / into_hidden),
+        }
+        return perceptron.draw(self.shapes(spec), bounds, generator, mean)
 
     def forward(self, weights: Mapping[str, Tensor], coords: Tensor, precision: torch.dtype) -> Tensor:
         """Interpolation and the last layer always float32."""
@@ -218,13 +227,7 @@ class FeatureGrid:
 
     def rates(self) -> dict[str, float]:
         """One for all."""
-        return dict.fromkeys(
-            ("table", "first.weight", "first.bias", "hidden.weight", "hidden.bias", "last.weight", "last.bias"), 1.0
-        )
-
-    def matrices(self) -> frozenset[str]:
-        """The stacked hidden layers."""
-        return frozenset({"hidden.weight"})
+        return {"table": 1.0} | perceptron.folded(1.0, 1.0)
 
 
 def default_parameters(shape: tuple[int, ...] | None, outputs: int) -> int:
@@ -232,9 +235,10 @@ def default_parameters(shape: tuple[int, ...] | None, outputs: int) -> int:
     return PARAMETERS if shape is None else max(LEAST_PARAMETERS, min(PARAMETERS, math.prod(shape) * outputs))
 
 
-def network_parameters(spec: FieldSpec) -> int:
-    """Weights that are not in the table."""
-    return sum(math.prod(shape) for name, shape in spec.shapes.items() if name != "table")
+def node_count(finest: str, axes: int) -> int:
+    """Nodes of the grid that ``finest`` describes."""
+    parts = [int(part) for part in finest.split("x")]
+    return math.prod(parts * axes if len(parts) == 1 else parts)
 
 
 def aspect(limit: tuple[int, ...], nodes: int) -> str:

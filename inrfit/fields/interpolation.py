@@ -13,12 +13,17 @@ import torch
 from torch import Tensor
 from torch.nn.functional import embedding_bag, linear
 
+from .perceptron import outer
+
 if TYPE_CHECKING:
     from ..signal import Grid
     from .grid import Level
 
 PIECE = 4096
 """Points gathered, taught and scattered at a time: what stays in a CPU's caches."""
+
+CROWD = 16
+"""Rows held for a cell of a raster at most: where a grid is so much finer, its cells are evaluated as points."""
 
 
 def corners(levels: Sequence[Level], coords: Tensor) -> tuple[Tensor, Tensor]:
@@ -32,8 +37,8 @@ def corners(levels: Sequence[Level], coords: Tensor) -> tuple[Tensor, Tensor]:
 def _corners(levels: Sequence[Level], coords: Tensor) -> tuple[Tensor, Tensor]:
     """Of levels that are all dense or all hashed."""
 
-    def column(numbers: list[int]) -> Tensor:
-        return torch.tensor(numbers, device=coords.device)[:, None]
+    def column(numbers: list[int]) -> Tensor:  # made where it is needed: a graph on CUDA may not copy from the host
+        return torch.stack([torch.full((1,), number, device=coords.device) for number in numbers])
 
     hashed = levels[0].hashed
     rows: list[Tensor] = []
@@ -210,23 +215,31 @@ def _part(
 
 def on_raster(weights: Mapping[str, Tensor], levels: Sequence[Level], grid: Grid, start: int, stop: int) -> Tensor:
     """Values (stop - start, c) of the cells start..stop of ``grid``, a few planes across its first axis at a time; a
-    piece much shorter than a plane, or of a line, point by point."""
+    piece much shorter than a plane, or of a line, or of far fewer cells than nodes, point by point."""
     device, channels = weights["table"].device, weights["last.bias"].shape[0]
     values = torch.empty(stop - start, channels, device=device)
     plane = math.prod(grid.shape[1:])
-    if plane == 1 or 2 * (stop - start) < plane:
+    step = max(1, min(PIECE, stop - start) // plane)
+    if plane == 1 or 2 * (stop - start) < plane or max(held(level, grid, step) for level in levels) > CROWD:
         for at in range(start, stop, PIECE):
             cells = torch.arange(at, min(at + PIECE, stop), device=device)
             features = at_points(weights["table"], levels, grid.coords(cells))
             values[at - start : at - start + PIECE] = network(weights, features, torch.float32)
         return values
-    step = max(1, PIECE // plane)
     for first in range(start // plane, -(-stop // plane), step):
         last = min(first + step, -(-stop // plane))
         found = _planes(weights, levels, grid, first, last)
         low, high = max(start, first * plane), min(stop, last * plane)
         values[low - start : high - start] = found[low - first * plane : high - first * plane]
     return values
+
+
+def held(level: Level, grid: Grid, planes: int) -> float:
+    """The most rows held at once for each cell of ``planes`` planes of ``grid``: their nodes, then axis by axis cells
+    in place of nodes."""
+    cells = (planes, *grid.shape[1:])
+    nodes = (min(level.nodes[0], planes * level.nodes[0] // grid.shape[0] + 2), *level.nodes[1:])
+    return max(math.prod(cells[:axis] + nodes[axis:]) for axis in range(len(cells))) / math.prod(cells)
 
 
 def _planes(weights: Mapping[str, Tensor], levels: Sequence[Level], grid: Grid, first: int, last: int) -> Tensor:
@@ -271,12 +284,3 @@ def _nodes(table: Tensor, level: Level, begin: int, end: int) -> Tensor:
         along = torch.arange(length, device=table.device) + (begin if axis == 0 else 0)
         numbers = numbers[..., None] ^ (along * level.strides[axis])
     return table[numbers % level.rows + level.start]
-
-
-def outer(left: Tensor, right: Tensor) -> Tensor:
-    """left^T right (a, b), float32, of (n, a) and (n, b); in four parts, which a CPU multiplies faster."""
-    n, parts = left.shape[0], 4
-    if left.device.type != "cpu" or n % parts or n < 1024:
-        return (left.mT @ right).float()
-    pieces = torch.bmm(left.reshape(parts, n // parts, -1).mT, right.reshape(parts, n // parts, -1))
-    return pieces.sum(0, dtype=torch.float32)

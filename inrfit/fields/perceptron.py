@@ -129,8 +129,9 @@ def folded(first: float, hidden: float) -> dict[str, float]:
 
 
 def constant(net: object, weights: Mapping[str, Tensor], value: Tensor) -> dict[str, Tensor]:
-    """The same field made constant: only the last bias speaks."""
-    silenced = {"last.weight": weights["last.weight"] * 0, "last.bias": value.clone()}
+    """The same field made constant: only the last bias, or those of all its networks, speaks."""
+    bias = value.expand(weights["last.bias"].shape).clone()
+    silenced = {"last.weight": weights["last.weight"] * 0, "last.bias": bias}
     return {name: silenced.get(name, weight) for name, weight in weights.items()}
 
 

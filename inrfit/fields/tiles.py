@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, ClassVar
 from ..options import setting
 from . import partition
 from .partition import Box, boxes, rows
-from .perceptron import Band, phases
+from .perceptron import Band, constant, draw, matrices, phases
 from .sizing import widest
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ class Tiles:
     omega: float = setting(30.0, "frequency factor of the hidden layers", 1e-3, 1e4)
     first_omega: float = setting(20.0, "frequency factor of the first layer (radians per unit of a tile)", 1e-3, 1e6)
 
-    exact = phases
+    constant, matrices, exact = constant, matrices, phases  # of all tiles at once: their shares sum to 1
 
     def __post_init__(self) -> None:
         if "x" not in self.tiles:
@@ -119,11 +119,6 @@ class Tiles:
 
     def initial(self, spec: FieldSpec, generator: torch.Generator, mean: Tensor) -> dict[str, Tensor]:
         """Every tile as a ``Siren``."""
-        import torch
-
-        def uniform(shape: tuple[int, ...], bound: float) -> Tensor:
-            return (torch.rand(shape, generator=generator) * 2 - 1) * bound
-
         shapes, width = self.shapes(spec), spec.width
         bounds = {
             "first.weight": self.first_omega / spec.inputs,
@@ -132,14 +127,7 @@ class Tiles:
             "hidden.bias": self.omega / math.sqrt(width),
             "last.weight": math.sqrt(6 / width) / self.omega,
         }
-        drawn = {name: uniform(shape, bounds[name]) for name, shape in shapes.items() if name in bounds}
-        return drawn | {"last.bias": mean.expand(shapes["last.bias"]).clone()}
-
-    def constant(self, weights: Mapping[str, Tensor], value: Tensor) -> dict[str, Tensor]:
-        """Only the last biases speak: shares sum to 1."""
-        bias = value.expand(weights["last.bias"].shape).clone()
-        silenced = {"last.weight": weights["last.weight"] * 0, "last.bias": bias}
-        return {name: silenced.get(name, weight) for name, weight in weights.items()}
+        return draw(shapes, bounds, generator, mean.expand(shapes["last.bias"]))
 
     def forward(self, weights: Mapping[str, Tensor], coords: Tensor, precision: torch.dtype) -> Tensor:
         """Points sorted by tile, every layer of all tiles in one batched product."""
@@ -229,10 +217,6 @@ class Tiles:
             "last.weight": 1.0,
             "last.bias": 1.0,
         }
-
-    def matrices(self) -> frozenset[str]:
-        """The stacked hidden layers of all tiles."""
-        return frozenset({"hidden.weight"})
 
 
 def _layers(weights: Mapping[str, Tensor], precision: torch.dtype, tiles: Tensor | None) -> list[Layer]:

@@ -151,6 +151,19 @@ def test_a_folder_is_the_files_in_it(tmp_path, capsys):
     assert encode(tmp_path / "in", "--force") == 0
 
 
+def test_a_dry_run_of_a_shape_whose_points_are_not_drawn_says_its_size(tmp_path, capsys):
+    import trimesh
+
+    mesh = tmp_path / "box.obj"
+    trimesh.creation.box((2.0, 1.0, 1.5)).export(mesh)
+    assert encode(mesh, "--dry-run", "--json") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["bits_per_sample"] is None
+    assert told["parameters"] > 0
+    assert encode(mesh, "--dry-run") == 0
+    assert "bits per sample" not in capsys.readouterr().out
+
+
 def test_dry_run_writes_nothing_and_says_what_is_kept(png, capsys):
     assert encode(png, "--dry-run", "--json") == 0
     out, err = capsys.readouterr()

@@ -7,13 +7,14 @@ import math
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from inrfit import recipe
 from inrfit.engine import by_autograd, by_hand
 from inrfit.errors import UsageError
 from inrfit.fields import FieldSpec
 from inrfit.fields.field import Field
-from inrfit.fields.grid import LEAST_PARAMETERS, MOST_FEATURES, PARAMETERS
+from inrfit.fields.grid import LEAST_PARAMETERS, MOST_FEATURES, MOST_LOST, PARAMETERS, default_parameters
 from inrfit.signal import Grid
 
 DENSE = {1: {"finest": "13"}, 2: {"finest": "9x14"}, 3: {"finest": "5x6x9"}}
@@ -88,6 +89,37 @@ def test_a_raster_equals_its_points(name, scale, monkeypatch):
         torch.testing.assert_close(field.on_grid(grid, start, stop), expected[start:stop], rtol=1e-4, atol=1e-4)
 
 
+class Largest(TorchDispatchMode):
+    """The most numbers in a tensor that is made."""
+
+    most = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        found = func(*args, **(kwargs or {}))
+        if isinstance(found, torch.Tensor):
+            self.most = max(self.most, found.numel())
+        return found
+
+
+@pytest.mark.parametrize(
+    ("shape", "finest", "table"),
+    [
+        ((16, 16), "1500x1500", 1),
+        ((4, 5, 6), "60", 7),
+        ((300, 2), "1x40000", 9),
+        ((2, 40, 2), "1x1x9000", 1),
+        ((16, 16), "500x500", 250_000),
+    ],
+)
+def test_a_small_raster_of_a_fine_grid_takes_little_memory(shape, finest, table):
+    field, grid = make((len(shape), {"finest": finest, "levels": 1, "table": table})), Grid(shape)
+    expected = field(grid.coords(torch.arange(grid.n))).detach()
+    with Largest() as made, torch.inference_mode():
+        found = field.on_grid(grid, 0, grid.n)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+    assert 0 < made.most <= max(64 * grid.n, field.weights["table"].numel())
+
+
 def test_axes_of_length_one():
     field, grid = make((2, {"finest": "1x20", "levels": 4})), Grid((1, 33))
     expected = field(grid.coords(torch.arange(33))).detach()
@@ -119,6 +151,18 @@ def test_the_backward_pass_written_out_equals_autograd(name, depth, extra, monke
     for key, gradient in expected.items():
         assert gradient.abs().max() > 0
         torch.testing.assert_close(found[key], gradient, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_a_step_copies_nothing_from_the_host(name, monkeypatch):
+    """While a graph is captured on CUDA that is forbidden."""
+    field = make(SETTINGS[name])
+    weights = {key: weight.detach() for key, weight in field.weights.items()}
+    coords, values, mass = torch.zeros(9, field.spec.inputs), torch.zeros(9, 3), torch.ones(9, 1)
+    for maker in ("tensor", "as_tensor", "from_numpy"):
+        monkeypatch.delattr(torch, maker)
+    residuals, _ = by_hand(field.architecture, torch.float32)(weights, coords, values, mass, None)
+    assert residuals.shape == (9, 3)
 
 
 @pytest.mark.parametrize("name", SETTINGS)
@@ -156,6 +200,8 @@ def test_the_forward_derivative_equals_differences(name):
 
 
 SHAPES = [
+    (1, 1),
+    (2, 2),
     (35,),
     (80_000,),
     (2_000_000,),
@@ -177,6 +223,8 @@ def test_sizes_keep_to_what_was_asked_for(shape, parameters):
     assert sized.parameters <= parameters
     assert sized.parameters >= 0.8 * parameters or sized.options["features"] == MOST_FEATURES
     if shape is not None:
+        kept = math.prod(sized.settings.grids(len(shape))[-1].nodes)
+        assert sized.options["features"] == 1 or kept >= (1 - MOST_LOST) * math.prod(shape)
         for nodes, length in zip(sized.settings.grids(len(shape))[-1].nodes, shape, strict=True):
             assert nodes <= length
 
@@ -188,6 +236,42 @@ def test_usual_sizes_are_no_more_than_the_signal_warrants(shape):
     assert found <= PARAMETERS
     if shape is not None:
         assert found <= max(LEAST_PARAMETERS, 3 * math.prod(shape))
+
+
+@pytest.mark.parametrize(
+    ("shape", "options"),
+    [((1, 1), {}), ((2, 2), {}), ((512, 768), {}), (None, {}), (None, {"finest": "300"}), ((64, 64), {"finest": "64"})],
+)
+def test_a_refusal_names_the_least_that_is_not_refused(shape, options):
+    spec = FieldSpec("grid", 3 if shape is None else 2, 3, 64, 2, options)
+    with pytest.raises(UsageError) as refused:
+        spec.settings.sized(spec, shape, 5)
+    least = int(str(refused.value).split()[-2].replace(",", ""))
+    assert spec.settings.sized(spec, shape, least).parameters == least
+    with pytest.raises(UsageError, match=f"at least {least:,} "):
+        spec.settings.sized(spec, shape, least - 1)
+
+
+@pytest.mark.parametrize(
+    ("finest", "parameters"), [("32", None), ("300", None), ("300", 264_000), (None, 40_000_000), (None, 90_000_000)]
+)
+def test_shapes_get_a_table_whatever_is_asked_for(finest, parameters):
+    asked = {} if finest is None else {"finest": finest}
+    spec = FieldSpec("grid", 3, 1, 64, 2, asked)
+    sized = spec.settings.sized(spec, None, parameters)
+    assert {**sized.options, **asked} == sized.options
+    most = PARAMETERS if parameters is None else parameters
+    assert (0.8 * most if finest != "32" else 32**3 / 14) < sized.parameters <= most
+
+
+@pytest.mark.parametrize("shape", [(2, 2), (24, 32), (512, 768), None], ids=str)
+@pytest.mark.parametrize("width", [1, 32, 128, 256])
+def test_a_width_that_was_asked_for_stays_and_leaves_a_grid(shape, width):
+    spec = FieldSpec("grid", 3 if shape is None else 2, 3, width, 2, {})
+    sized = spec.settings.sized(spec, shape, None)
+    assert sized.width == width
+    target = default_parameters(shape, 3)
+    assert math.prod(sized.shapes["table"]) >= 0.4 * min(target, 3 * math.prod(shape or (target,)))
 
 
 def test_what_was_asked_for_stays():

@@ -20,7 +20,7 @@ from inrfit.fields.field import Field
 from inrfit.fields.tiles import LEAST, SAMPLES, USUAL
 from inrfit.fit import fit
 from inrfit.samplers import Uniform
-from inrfit.signal import Grid
+from inrfit.signal import Grid, Signal
 
 CUTS = {1: "5", 2: "3x4", 3: "2x3x2"}
 
@@ -297,3 +297,13 @@ def test_an_artifact_that_claims_too_much_is_unreadable():
             continue
         with pytest.raises(UnreadableFile):
             artifact._spec(inside, "image", signal.meta)
+
+
+@pytest.mark.parametrize("regime", ["engine", "paper"])
+def test_a_sounds_frequency_is_shared_among_its_tiles(regime):
+    samples = np.sin(np.arange(4000) / 3)[:, None].astype(np.float32)
+    signal = Signal("audio", samples, image_signal().scale, {}, Grid((4000,)))
+    one, eight = (
+        recipe.architecture_options(signal, "tiles", regime, {"tiles": tiles})["first_omega"] for tiles in ("1", "8")
+    )
+    assert one == pytest.approx(8 * eight)

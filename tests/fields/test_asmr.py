@@ -15,7 +15,7 @@ from inrfit import codec, recipe
 from inrfit.__main__ import run
 from inrfit.artifact import Artifact
 from inrfit.blocks import block_batches
-from inrfit.engine import by_autograd
+from inrfit.engine import Engine, by_autograd
 from inrfit.errors import UnreadableFile, UsageError
 from inrfit.fields import FieldSpec, asmr, radix
 from inrfit.fields.field import Field
@@ -286,7 +286,36 @@ def test_blocks_come_in_the_order_of_the_folded_table():
 
 
 def encoded(pixels, **settings):
-    return codec.encode(pixels, arch="asmr", width=16, batch=256, budget="5it", precision="fp32", **settings)
+    usual = {"batch": 256, "budget": "5it"}
+    return codec.encode(pixels, arch="asmr", width=16, precision="fp32", **usual | settings)
+
+
+@pytest.mark.parametrize("batch", [1, 32, 63, 65])
+def test_a_batch_has_one_block_at_least(batch):
+    field, signal = make((13, 21)), image_signal(13, 21, 3).on(torch.device("cpu"))
+    learner = Learner(field, signal, torch.Generator().manual_seed(0), torch.float32)
+    batches = list(block_batches(learner, batch))
+    assert min(made.shape[0] for made in batches) > 0
+    assert torch.cat(batches).sort().values.tolist() == list(range(13 * 21))
+    artifact = encoded(np.random.default_rng(0).integers(0, 256, (13, 21, 3), dtype=np.uint8), batch=batch)
+    assert artifact.provenance["spent"]["steps"] == 5
+
+
+def test_batches_halved_below_a_block_for_lack_of_memory_still_have_points(monkeypatch):
+    real, calls = Engine.step, []
+
+    def short_of_memory(engine, indices, *rest):
+        calls.append(indices.shape[0])
+        if len(calls) <= 3:
+            raise MemoryError
+        return real(engine, indices, *rest)
+
+    monkeypatch.setattr(Engine, "step", short_of_memory)
+    artifact = encoded(np.random.default_rng(0).integers(0, 256, (24, 32, 3), dtype=np.uint8), batch=128)
+    assert sum("out of memory" in note for note in artifact.provenance["notes"]) == 3
+    assert artifact.provenance["spent"]["steps"] == 5
+    assert calls[0] > 64
+    assert calls[-5:] == [64] * 5
 
 
 def test_another_size_is_the_decoded_raster_resampled():

@@ -68,22 +68,20 @@ class Asmr:
         """For the raster ``shape``, its factors chosen unless they are given; the widest that fits."""
         if shape is None:
             raise UsageError("asmr knows the cells of a raster, and this signal has none", "option")
-        grid, given = words(shape), spec.options.get("grid", "")
-        if given not in ("", grid):
-            raise UsageError(f"-O grid={given}: the signal's is {grid}", "option")
-        factors = spec.options.get("factors", "") or radix.chosen(shape, spec.depth + 1)
+        grid = words(shape)
+        if self.grid not in ("", grid):
+            raise UsageError(f"-O grid={self.grid[:60]}: the signal's is {grid}", "option")
+        factors = self.factors or radix.chosen(shape, spec.depth + 1)
         spec = replace(spec, options={**spec.options, "grid": grid, "factors": factors})
-        self._radix(spec)
+        replace(self, grid=grid, factors=factors)._radix(spec)
         return spec if parameters is None else widest(spec, parameters)
 
     def _radix(self, spec: FieldSpec) -> Radix:
         """The hierarchy, checked."""
-        options = spec.options
-        grid, factors = options.get("grid", self.grid), options.get("factors", self.factors)
-        made = radix.parse(grid, factors, spec.inputs, spec.depth + 1)
+        made = radix.parse(self.grid, self.factors, spec.inputs, spec.depth + 1)
         if 2 * spec.width * made.children(spec.depth) * spec.outputs > LARGEST_TABLE:
             raise UsageError(
-                f"factors={factors}: the last level's matrix would have {2 * spec.width} rows and "
+                f"factors={self.factors}: the last level's matrix would have {2 * spec.width} rows and "
                 f"{made.children(spec.depth) * spec.outputs:,} columns; choose a finer last level",
                 "option",
             )

@@ -82,7 +82,7 @@ def known(grid: str, factors: str) -> Radix:
 
 @lru_cache(maxsize=64)
 def _parsed(grid: str, factors: str) -> tuple[tuple[int, ...], tuple[tuple[int, ...], ...]]:
-    number = r"[1-9]\d{0,12}"
+    number = "[1-9][0-9]{0,12}"
     one = rf"{number}(x{number}){{0,3}}"
     if not re.fullmatch(one, grid):
         raise UsageError(f"grid={grid[:60]}: write the cells per axis, as in 512x768", "option")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 import re
 
@@ -205,6 +206,10 @@ def test_any_raster_is_split_with_little_padding(shape, depth):
         {"grid": "512x769", "factors": "4x4,4x4,4x6,8x8"},
         {"grid": "9999999999999x9999999999999", "factors": "4x4,4x4,4x6,8x8"},
         {"grid": "٥x٧"},
+        {"grid": "51٢x768"},
+        {"factors": "4x4,4x4,4x6,8x٨"},
+        {"factors": 5},
+        {"grid": 1.5},
     ],
 )
 def test_hostile_options_are_refused(options):
@@ -285,9 +290,12 @@ def test_blocks_come_in_the_order_of_the_folded_table():
         assert asmr.cells.touched(field.architecture.radix, grid.coords(batch)).slot is None
 
 
+PIXELS = np.random.default_rng(0).integers(0, 256, (24, 16, 3), dtype=np.uint8)
+
+
 def encoded(pixels, **settings):
-    usual = {"batch": 256, "budget": "5it"}
-    return codec.encode(pixels, arch="asmr", width=16, precision="fp32", **usual | settings)
+    usual = {"width": 16, "batch": 256, "budget": "5it"}
+    return codec.encode(pixels, arch="asmr", precision="fp32", **usual | settings)
 
 
 @pytest.mark.parametrize("batch", [1, 32, 63, 65])
@@ -351,6 +359,32 @@ def test_a_file_whose_raster_is_not_its_signals_is_refused():
             Artifact.from_bytes(artifact.to_bytes().replace(b"24x16", other_grid))
     with pytest.raises(Exception, match="raster"):
         other.to_bytes()
+
+
+def header_with(artifact, option, value):
+    """The file with another value of an option in its header, whose length is mended."""
+    data = artifact.to_bytes()
+    length = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8 : 8 + length])
+    inside = json.loads(header["__metadata__"]["inrfit"])
+    inside["field"]["options"][option] = value
+    header["__metadata__"]["inrfit"] = json.dumps(inside)
+    written = json.dumps(header).encode()
+    return len(written).to_bytes(8, "little") + written + data[8 + length :]
+
+
+@pytest.mark.parametrize("option", [f.name for f in dataclasses.fields(asmr.Asmr)])
+def test_an_option_of_the_wrong_type_is_refused(option):
+    wave = (10_000 * np.sin(np.arange(101))).astype(np.int16)
+    usual = {"width": 8, "batch": 32, "budget": "2it", "precision": "fp32"}
+    for artifact in (encoded(PIXELS, width=8), codec.encode(wave, rate=8000, arch="asmr", **usual)):
+        right = getattr(artifact.spec.settings, option)
+        assert Artifact.from_bytes(header_with(artifact, option, right)).spec.settings == artifact.spec.settings
+        for wrong in (101, 1.5, True, False, None, [], {}, "", "x", "٥", str(right).encode().hex(), [right], -1):
+            if type(wrong) in (int, float) and type(right) is float and wrong > 0:
+                continue  # a number is a number
+            with pytest.raises(UnreadableFile):
+                Artifact.from_bytes(header_with(artifact, option, wrong))
 
 
 def test_a_field_without_its_raster_is_refused():

@@ -136,14 +136,14 @@ class Asmr:
         """A sample's part of all products of a decode, the folded last level included: fewer sines, more MACs than
         ``paper_macs`` counts."""
         made, h = self._radix(spec), spec.width
-        cells_of = [math.prod(made.shape(level)) for level in range(made.levels)]
+        cells_of = [math.prod(made.reach(level)) for level in range(made.levels)]
         layers = cells_of[0] * spec.inputs * h + sum(cells_of[1:-1]) * h * h
         last = cells_of[-2] * 2 * h * made.children(made.levels - 1) * spec.outputs
         return round((layers + last + modulators.macs(self.modulation, made, spec)) / math.prod(made.grid))
 
     def paper_macs(self, spec: FieldSpec) -> int:
-        """The authors' count for the same field, its last level not folded: biases and the additions of modulations
-        count as MACs, sines do not."""
+        """The authors' count for the same field, its last level not folded and padding computed with the rest: biases
+        and the additions of modulations count as MACs, sines do not."""
         made, h = self._radix(spec), spec.width
         cells_of = [math.prod(made.shape(level)) for level in range(made.levels)]
         layers = cells_of[0] * (spec.inputs + 1) * h + sum(cells_of[1:-1]) * (h + 1) * h
@@ -154,7 +154,7 @@ class Asmr:
         """A sample's part of those of a decode: in the last level a sine and a cosine a cell of the level above, and of
         each child's modulation."""
         made, h = self._radix(spec), spec.width
-        cells_of = [math.prod(made.shape(level)) for level in range(made.levels)]
+        cells_of = [math.prod(made.reach(level)) for level in range(made.levels)]
         found = h * (sum(cells_of[1:-1]) + 2 * cells_of[-2] + 2 * made.children(made.levels - 1))
         found += modulators.sines(self.modulation, made)
         return round(found / math.prod(made.grid))

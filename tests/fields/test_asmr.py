@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import image_signal
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from inrfit import codec, recipe
 from inrfit.__main__ import run
@@ -218,6 +219,53 @@ def test_hostile_options_are_refused(options):
         assert spec.shapes
     with pytest.raises(UsageError):
         sized((512, 768), **options)
+
+
+@pytest.mark.parametrize(
+    ("shape", "factors", "fewer"),
+    [
+        ((2, 1), "1x2097152,2x1", "1x1,2x1"),
+        ((40, 60), "8x8,8x8,8x8,8x8", "1x1,1x1,5x8,8x8"),
+        ((5, 7), "1x1,1x1,64x64", "1x1,1x1,5x7"),
+        ((1009,), "9,9,20", "6,9,20"),
+    ],
+)
+def test_factors_with_cells_that_no_sample_needs_are_refused_for_those_that_do(shape, factors, fewer):
+    depth = factors.count(",")
+    with pytest.raises(UsageError, match=f"{fewer} will do"):
+        sized(shape, depth, factors=factors)
+    with pytest.raises(UsageError, match=f"{fewer} will do"):
+        assert FieldSpec("asmr", len(shape), 3, 16, depth, {"grid": radix.words(shape), "factors": factors}).shapes
+    made = sized(shape, depth, factors=fewer).settings.radix
+    assert all(padded < 2 * side for padded, side in zip(made.padded, shape, strict=True))
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3])
+@pytest.mark.parametrize("length", [2, 1009, 65_537, 10_000_019])
+def test_the_factors_chosen_need_all_their_coarsest_cells(length, depth):
+    assert sized((length,), depth).settings.radix.levels == depth + 1
+
+
+@pytest.mark.parametrize(("shape", "factors"), [((37, 5, 23), "2x1x2,3x2x3,7x3x5"), ((9, 41), "2x3,2x4,3x4")])
+def test_counts_are_of_the_cells_that_a_decode_evaluates(shape, factors, monkeypatch):
+    field, grid = make(shape, 2, 8, factors=factors), Grid(shape)
+    rows = {"products": 0, "sines": 0}
+
+    class Counting(TorchDispatchMode):
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            made = function(*args, **kwargs or {})
+            if function in (torch.ops.aten.addmm.default, torch.ops.aten.mm.default):
+                rows["products"] += made.numel() * args[-1].shape[0]
+            elif function in (torch.ops.aten.sin.default, torch.ops.aten.cos.default):
+                rows["sines"] += made.numel()
+            return made
+
+    with Counting():
+        values = field.on_grid(grid, 0, grid.n)
+    torch.testing.assert_close(values, by_formula(field, torch.arange(grid.n)).float(), rtol=0, atol=2e-5)
+    assert math.prod(field.architecture.radix.padded) > grid.n
+    assert field.spec.macs == round(rows["products"] / grid.n)
+    assert field.spec.sines == round(rows["sines"] / grid.n)
 
 
 def test_a_last_level_too_large_to_fold_is_refused():

@@ -59,7 +59,7 @@ class Asmr:
     ALONE: ClassVar[float] = 25.0
 
     grid: str = setting("", "cells of the raster per axis (from the signal), as in 512x768")
-    factors: str = setting("", "how it splits, level after level (chosen for the signal), as in 4x4,4x4,4x6,8x8")
+    factors: str = setting("", "how it splits, level after level (chosen for the signal): 4x4,4x4,8x8 or 4x4/4x4/8x8")
     modulation: Literal["linear", "nonlinear"] = setting("linear", "how a cell's place among its siblings enters")
     omega: float = setting(30.0, "frequency factor of all layers", 1e-3, 1e4)
     modulator_omega: float = setting(30.0, "further frequency factor of the modulators", 1e-3, 1e4)
@@ -71,7 +71,7 @@ class Asmr:
         grid = words(shape)
         if self.grid not in ("", grid):
             raise UsageError(f"-O grid={self.grid[:60]}: the signal's is {grid}", "option")
-        factors = self.factors or radix.chosen(shape, spec.depth + 1)
+        factors = self.factors.replace("/", ",") or radix.chosen(shape, spec.depth + 1)
         spec = replace(spec, options={**spec.options, "grid": grid, "factors": factors})
         replace(self, grid=grid, factors=factors)._radix(spec)
         return spec if parameters is None else widest(spec, parameters)

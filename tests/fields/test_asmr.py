@@ -17,6 +17,7 @@ from inrfit import codec, recipe
 from inrfit.__main__ import run
 from inrfit.artifact import Artifact
 from inrfit.blocks import block_batches
+from inrfit.contest import Contest, entrants
 from inrfit.engine import Engine, by_autograd
 from inrfit.errors import UnreadableFile, UsageError
 from inrfit.fields import FieldSpec, asmr, radix
@@ -238,6 +239,17 @@ def test_factors_with_cells_that_no_sample_needs_are_refused_for_those_that_do(s
         assert FieldSpec("asmr", len(shape), 3, 16, depth, {"grid": radix.words(shape), "factors": factors}).shapes
     made = sized(shape, depth, factors=fewer).settings.radix
     assert all(padded < 2 * side for padded, side in zip(made.padded, shape, strict=True))
+
+
+def test_levels_may_be_written_with_slashes_and_are_stored_with_commas():
+    asked = "asmr:depth=2:factors=1x1/3x2/8x8,asmr:depth=1:factors=3x2/8x8,siren"
+    one, other, _ = entrants("full,uniform", asked)[::2]
+    contest = Contest((), (one, other), 1, Settings())
+    data = codec.image.from_array(PIXELS)
+    assert plan(data, "a", contest.settings_of(one, "image")).spec.options["factors"] == "1x1,3x2,8x8"
+    assert plan(data, "a", contest.settings_of(other, "image")).spec.options["factors"] == "3x2,8x8"
+    with pytest.raises(UsageError, match="level after level"):
+        assert FieldSpec("asmr", 2, 3, 16, 1, {"grid": "24x16", "factors": "3x2/8x8"}).shapes
 
 
 @pytest.mark.parametrize("depth", [1, 2, 3])

@@ -73,8 +73,12 @@ class Asmr:
             raise UsageError(f"-O grid={self.grid[:60]}: the signal's is {grid}", "option")
         factors = self.factors.replace("/", ",") or radix.chosen(shape, spec.depth + 1)
         spec = replace(spec, options={**spec.options, "grid": grid, "factors": factors})
-        replace(self, grid=grid, factors=factors)._radix(spec)
-        return spec if parameters is None else widest(spec, parameters)
+        settings = replace(self, grid=grid, factors=factors)
+        if parameters is None:
+            settings._radix(spec)
+            return spec
+        made = settings._radix(replace(spec, width=1))
+        return widest(spec, parameters, LARGEST_TABLE // (2 * made.children(spec.depth) * spec.outputs))
 
     def _radix(self, spec: FieldSpec) -> Radix:
         """The hierarchy, checked."""

@@ -286,6 +286,18 @@ def test_a_last_level_too_large_to_fold_is_refused():
     assert sized((4000,), 2, 256, outputs=65_535, factors="40,100,1").shapes
 
 
+def test_a_number_of_weights_gives_the_widest_that_can_be_folded():
+    plain = FieldSpec("asmr", 2, 3, 256, 1, {"factors": "1x1,64x64"})
+    found = plain.settings.sized(plain, (64, 64), 10_000_000)
+    assert found.parameters < 10_000_000
+    assert (found.width + 1) * 2 * 64 * 64 * 3 > asmr.LARGEST_TABLE >= found.width * 2 * 64 * 64 * 3
+    small = FieldSpec("asmr", 1, 65_535, 256, 2, {})
+    assert small.settings.sized(small, (4000,), 10_000_000).width < 256  # the usual width could not be folded
+    large = FieldSpec("asmr", 2, 65_535, 1, 1, {"factors": "1x1,64x64"})
+    with pytest.raises(UsageError, match="finer last level"):
+        large.settings.sized(large, (64, 64), 10_000_000)
+
+
 def test_counts_are_the_papers_and_those_of_the_folded_decode():
     spec = sized((512, 768), 3, 256)
     assert spec.parameters == 134_659

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
 
 def widest(spec: FieldSpec, parameters: int, most: int | None = None) -> FieldSpec:
-    """``spec`` of the largest width, up to MAX_WIDTH and ``most``, that has at most ``parameters`` weights, at the depth
-    it has."""
+    """``spec`` of the largest width, up to MAX_WIDTH and ``most``, that has at most ``parameters`` weights, at the
+    depth it has."""
     from . import MAX_WIDTH
 
     limit = MAX_WIDTH if most is None else min(most, MAX_WIDTH)

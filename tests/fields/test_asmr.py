@@ -20,7 +20,7 @@ from inrfit.blocks import block_batches
 from inrfit.contest import Contest, entrants
 from inrfit.engine import Engine, by_autograd
 from inrfit.errors import UnreadableFile, UsageError
-from inrfit.fields import FieldSpec, asmr, radix
+from inrfit.fields import FieldSpec, asmr, radix, resample
 from inrfit.fields.field import Field
 from inrfit.learner import Learner
 from inrfit.modalities import Request
@@ -412,6 +412,60 @@ def test_another_size_is_the_decoded_raster_resampled():
     found = field.on_grid(Grid((50, 33)), 0, 50 * 33).view(50, 33, 3)
     torch.testing.assert_close(found, larger, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(field.on_grid(Grid((50, 33)), 700, 900), found.view(-1, 3)[700:900])
+
+
+def overlaps(length, target):
+    """(target, length): what share each of ``length`` cells has in each of ``target`` larger ones."""
+    made = torch.zeros(target, length, dtype=torch.float64)
+    for i in range(target):
+        for j in range(length):
+            both = min((i + 1) * length, (j + 1) * target) - max(i * length, j * target)
+            made[i, j] = max(0, both) / length
+    return made
+
+
+@pytest.mark.parametrize(
+    ("source", "target"),
+    [((1009,), (1,)), ((1009,), (7,)), ((60, 41), (1, 1)), ((97, 5), (6, 3)), ((30, 6, 20), (1, 9, 1))],
+)
+def test_however_small_it_becomes_a_raster_is_read_in_pieces(source, target, monkeypatch):
+    monkeypatch.setattr(resample, "READ", 256)
+    raster, read = torch.randn(*source, 2, generator=torch.Generator().manual_seed(0)), []
+
+    def rows(first, last):
+        read.append((last - first) * math.prod(source[1:]))
+        return raster[first:last]
+
+    grid = Grid(target)
+    found = resample.resampled(rows, source, grid, 0, grid.n)
+    expected = raster.double()
+    for axis, (length, fewer) in enumerate(zip(source, target, strict=True)):
+        if fewer < length:
+            expected = torch.tensordot(overlaps(length, fewer), expected.movedim(axis, 0), 1).movedim(0, axis)
+    if target == (1, 9, 1):
+        expected = torch.nn.functional.interpolate(expected[0].permute(1, 2, 0), 9, mode="linear")
+        expected = expected.permute(2, 0, 1)[None]
+    torch.testing.assert_close(found, expected.float().reshape(grid.n, 2), rtol=1e-5, atol=1e-6)
+    assert max(read) <= 256
+    some = resample.resampled(rows, source, grid, grid.n // 2, grid.n)
+    torch.testing.assert_close(some, found[grid.n // 2 :])
+
+
+def test_shrinking_takes_no_more_operations_for_more_cells():
+    counts = []
+
+    class Counting(TorchDispatchMode):
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            counts[-1] += 1
+            return function(*args, **kwargs or {})
+
+    for length in (30, 3000):
+        raster = torch.ones(4, length, 1)
+        counts.append(0)
+        with Counting():
+            found = resample.resampled(lambda a, b, raster=raster: raster[a:b], (4, length), Grid((2, 3)), 0, 6)
+        torch.testing.assert_close(found, torch.ones(6, 1))
+    assert counts[0] == counts[1]
 
 
 def test_a_decode_at_another_size_says_so():

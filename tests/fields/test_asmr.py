@@ -335,6 +335,18 @@ def test_soft_mining_is_refused_with_the_reason():
     assert "stream" in str(refusal.value)
 
 
+def test_a_ratio_without_a_sampler_is_refused_with_those_that_take_one():
+    data = codec.image.from_array(PIXELS)
+    with pytest.raises(UsageError, match="auto stands for with --arch asmr") as refusal:
+        plan(data, "a", Settings(arch="asmr", ratio=0.2))
+    named = str(refusal.value).split("from ")[1].split(", ")
+    assert set(named) == set(SAMPLERS) - {"full", "soft-mining"}
+    for sampler in named:
+        assert plan(data, "a", Settings(arch="asmr", sampler=sampler, ratio=0.2)).strategy == sampler
+    with pytest.raises(UsageError, match=r"full$"):
+        plan(data, "a", Settings(arch="asmr", sampler="full", ratio=0.2))
+
+
 def test_auto_teaches_whole_blocks_every_point_once():
     data = codec.image.from_array(np.zeros((37, 50, 3), np.uint8))
     planned = plan(data, "a", Settings(arch="asmr", width=16))

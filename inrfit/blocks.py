@@ -12,14 +12,15 @@ from .learner import Learner
 
 
 def block_batches(learner: Learner, batch: int) -> Iterator[Tensor]:
-    """Every point once, in batches of about ``batch``: whole blocks in the raster's order, the points of each block
-    together. One block of every stretch of the raster goes to each batch, so that a batch covers the signal evenly."""
+    """Every point once, in batches of about ``batch``, of one block at least: whole blocks in the raster's order, the
+    points of each block together. One block of every stretch of the raster goes to each batch, so that a batch covers
+    the signal evenly."""
     grid, block = learner.samples.signal.grid, learner.blocks
     assert grid is not None
     assert block is not None
     across = tuple(-(-length // side) for length, side in zip(grid.shape, block, strict=True))
     total = prod(across)
-    batches = max(1, round(total * prod(block) / batch))
+    batches = min(total, max(1, round(total * prod(block) / batch)))
     stretches = -(-total // batches)
     turns = learner.uniform(stretches * batches).view(stretches, batches).argsort(1)
     turns += torch.arange(stretches, device=learner.device)[:, None] * batches

@@ -143,10 +143,22 @@ def _built(settings: Settings, modality: Modality) -> dict[str, Any]:
         raise UsageError("--ratio and -O ratio exclude each other", "option")
     if settings.ratio is not None:
         if strategy == "full":
-            raise UsageError("--ratio has no meaning with --sampler full", "option")
+            raise UsageError(_no_ratio(settings), "option")
         given["ratio"] = settings.ratio
     built = options.build(classes, given)
     return built | {"sampler": built[f"sampler {strategy}"]}
+
+
+def _no_ratio(settings: Settings) -> str:
+    """Why ``--ratio`` is refused with the sampler ``full``, and what takes one."""
+    if settings.sampler == "full":
+        return "--ratio has no meaning with --sampler full"
+    barred = MOVING if getattr(FIELDS.get(settings.arch), "RASTER", False) else frozenset()
+    others = ", ".join(name for name, kind in SAMPLERS.items() if hasattr(kind, "ratio") and name not in barred)
+    return (
+        f"--ratio has no meaning with --sampler full, which auto stands for with --arch {settings.arch}; choose a "
+        f"sampler from {others}"
+    )
 
 
 def _spec(settings: Settings, architecture: Any, signal: Signal, known: Mapping[str, Any]) -> FieldSpec:

@@ -93,7 +93,7 @@ class Settings:
 def count(option: str, given: int | str) -> int:
     """50000, 50k or 1.5M as a whole number; of bytes 500kB or 2MB as well (thousands). Raises ``UsageError``."""
     unit = "B?" if option == "bytes" else ""
-    match = re.fullmatch(rf"(\d{{1,18}}(?:\.\d{{1,9}})?) ?([kKMG]?){unit}", str(given))
+    match = re.fullmatch(rf"([0-9]{{1,18}}(?:\.[0-9]{{1,9}})?) ?([kKMG]?){unit}", str(given))
     if match is None:
         examples = "500kB or 2MB" if option == "bytes" else "50k or 1M"
         raise UsageError(f"--{option} {given}: write a whole number, as in {examples}", "option")

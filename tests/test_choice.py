@@ -53,6 +53,8 @@ def test_numbers_may_have_thousands(option, given, expected):
         ("params", "50kB"),
         ("params", "0"),
         ("params", "-5"),
+        ("params", "5٠"),
+        ("bytes", "٥kB"),
         ("params", ""),
         ("params", "1e5"),
         ("params", "many"),

@@ -59,7 +59,7 @@ class Asmr:
     ALONE: ClassVar[float] = 25.0
 
     grid: str = setting("", "cells of the raster per axis (from the signal), as in 512x768")
-    factors: str = setting("", "how it splits, level after level (chosen for the signal), as in 4x4,4x4,4x6,8x8")
+    factors: str = setting("", "how it splits, level after level (chosen for the signal): 4x4,4x4,8x8 or 4x4/4x4/8x8")
     modulation: Literal["linear", "nonlinear"] = setting("linear", "how a cell's place among its siblings enters")
     omega: float = setting(30.0, "frequency factor of all layers", 1e-3, 1e4)
     modulator_omega: float = setting(30.0, "further frequency factor of the modulators", 1e-3, 1e4)
@@ -68,22 +68,24 @@ class Asmr:
         """For the raster ``shape``, its factors chosen unless they are given; the widest that fits."""
         if shape is None:
             raise UsageError("asmr knows the cells of a raster, and this signal has none", "option")
-        grid, given = words(shape), spec.options.get("grid", "")
-        if given not in ("", grid):
-            raise UsageError(f"-O grid={given}: the signal's is {grid}", "option")
-        factors = spec.options.get("factors", "") or radix.chosen(shape, spec.depth + 1)
+        grid = words(shape)
+        if self.grid not in ("", grid):
+            raise UsageError(f"-O grid={self.grid[:60]}: the signal's is {grid}", "option")
+        factors = self.factors.replace("/", ",") or radix.chosen(shape, spec.depth + 1)
         spec = replace(spec, options={**spec.options, "grid": grid, "factors": factors})
-        self._radix(spec)
-        return spec if parameters is None else widest(spec, parameters)
+        settings = replace(self, grid=grid, factors=factors)
+        if parameters is None:
+            settings._radix(spec)
+            return spec
+        made = settings._radix(replace(spec, width=1))
+        return widest(spec, parameters, LARGEST_TABLE // (2 * made.children(spec.depth) * spec.outputs))
 
     def _radix(self, spec: FieldSpec) -> Radix:
         """The hierarchy, checked."""
-        options = spec.options
-        grid, factors = options.get("grid", self.grid), options.get("factors", self.factors)
-        made = radix.parse(grid, factors, spec.inputs, spec.depth + 1)
+        made = radix.parse(self.grid, self.factors, spec.inputs, spec.depth + 1)
         if 2 * spec.width * made.children(spec.depth) * spec.outputs > LARGEST_TABLE:
             raise UsageError(
-                f"factors={factors}: the last level's matrix would have {2 * spec.width} rows and "
+                f"factors={self.factors}: the last level's matrix would have {2 * spec.width} rows and "
                 f"{made.children(spec.depth) * spec.outputs:,} columns; choose a finer last level",
                 "option",
             )
@@ -138,14 +140,14 @@ class Asmr:
         """A sample's part of all products of a decode, the folded last level included: fewer sines, more MACs than
         ``paper_macs`` counts."""
         made, h = self._radix(spec), spec.width
-        cells_of = [math.prod(made.shape(level)) for level in range(made.levels)]
+        cells_of = [math.prod(made.reach(level)) for level in range(made.levels)]
         layers = cells_of[0] * spec.inputs * h + sum(cells_of[1:-1]) * h * h
         last = cells_of[-2] * 2 * h * made.children(made.levels - 1) * spec.outputs
         return round((layers + last + modulators.macs(self.modulation, made, spec)) / math.prod(made.grid))
 
     def paper_macs(self, spec: FieldSpec) -> int:
-        """The authors' count for the same field, its last level not folded: biases and the additions of modulations
-        count as MACs, sines do not."""
+        """The authors' count for the same field, its last level not folded and padding computed with the rest: biases
+        and the additions of modulations count as MACs, sines do not."""
         made, h = self._radix(spec), spec.width
         cells_of = [math.prod(made.shape(level)) for level in range(made.levels)]
         layers = cells_of[0] * (spec.inputs + 1) * h + sum(cells_of[1:-1]) * (h + 1) * h
@@ -156,7 +158,7 @@ class Asmr:
         """A sample's part of those of a decode: in the last level a sine and a cosine a cell of the level above, and of
         each child's modulation."""
         made, h = self._radix(spec), spec.width
-        cells_of = [math.prod(made.shape(level)) for level in range(made.levels)]
+        cells_of = [math.prod(made.reach(level)) for level in range(made.levels)]
         found = h * (sum(cells_of[1:-1]) + 2 * cells_of[-2] + 2 * made.children(made.levels - 1))
         found += modulators.sines(self.modulation, made)
         return round(found / math.prod(made.grid))

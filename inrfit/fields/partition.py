@@ -27,7 +27,7 @@ longer takes several rows. Padding then is bounded however unevenly the points l
 
 def parse(tiles: str, axes: int) -> tuple[int, ...]:
     """Tiles per axis from "8x12", or from "4" for 4 along each of ``axes``; raises ``UsageError``."""
-    if not re.fullmatch(r"[1-9]\d{0,4}(x[1-9]\d{0,4}){0,3}", tiles):
+    if not re.fullmatch("[1-9][0-9]{0,4}(x[1-9][0-9]{0,4}){0,3}", tiles):
         raise UsageError(f"-O tiles={tiles[:40]}: write the tiles per axis as in 8x12, or one number for all", "option")
     counts = tuple(int(count) for count in tiles.split("x"))
     counts = counts * axes if len(counts) == 1 else counts

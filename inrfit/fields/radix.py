@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import combinations_with_replacement
@@ -27,7 +27,8 @@ PADDING = 1 / 32
 @dataclass(frozen=True)
 class Radix:
     """``grid``: cells per axis; ``factors`` (levels, d): each level splits every cell of the one before into so many
-    along each axis. Products that exceed the grid are padding, which is never evaluated for its own sake."""
+    along each axis. What their products exceed the grid by is padding. No cell that lies in it whole is evaluated, of
+    any level but the last: the blocks across the grid's end are evaluated whole."""
 
     grid: tuple[int, ...]
     factors: tuple[tuple[int, ...], ...]
@@ -45,6 +46,11 @@ class Radix:
     def shape(self, level: int) -> tuple[int, ...]:
         """Cells per axis at ``level``, padding included."""
         return tuple(prod(axis) for axis in zip(*self.factors[: level + 1], strict=True))
+
+    def reach(self, level: int) -> tuple[int, ...]:
+        """Cells per axis at ``level`` that have a part in the grid: all that are evaluated."""
+        below = self.factors[level + 1 :]
+        return tuple(-(-side // prod(f[axis] for f in below)) for axis, side in enumerate(self.grid))
 
     def children(self, level: int) -> int:
         """Cells at ``level`` below one cell of the level before."""
@@ -69,6 +75,15 @@ def parse(grid: str, factors: str, dimensions: int, levels: int) -> Radix:
         raise UsageError(f"grid={grid}, factors={factors}: at most {LONGEST:,} cells are supported", "option")
     if any(whole < side for whole, side in zip(made.padded, made.grid, strict=True)):
         raise UsageError(f"factors={factors} make {words(made.padded)} cells, fewer than the grid's {grid}", "option")
+    fewer = _joined(
+        [trimmed(axis, side) for axis, side in zip(zip(*made.factors, strict=True), made.grid, strict=True)]
+    )
+    if fewer != factors:
+        raise UsageError(
+            f"factors={factors} make {words(made.padded)} cells, of which grid={grid} leaves whole parts empty; "
+            f"{fewer} will do",
+            "option",
+        )
     if max(made.children(level) for level in range(1, levels)) > MOST_CHILDREN:
         raise UsageError(f"factors={factors}: a level splits a cell into at most {MOST_CHILDREN:,}", "option")
     return made
@@ -82,7 +97,7 @@ def known(grid: str, factors: str) -> Radix:
 
 @lru_cache(maxsize=64)
 def _parsed(grid: str, factors: str) -> tuple[tuple[int, ...], tuple[tuple[int, ...], ...]]:
-    number = r"[1-9]\d{0,12}"
+    number = "[1-9][0-9]{0,12}"
     one = rf"{number}(x{number}){{0,3}}"
     if not re.fullmatch(one, grid):
         raise UsageError(f"grid={grid[:60]}: write the cells per axis, as in 512x768", "option")
@@ -95,6 +110,21 @@ def _numbers(text: str) -> tuple[int, ...]:
     return tuple(map(int, text.split("x")))
 
 
+def trimmed(factors: Sequence[int], length: int) -> tuple[int, ...]:
+    """An axis' ``factors`` with as few of the coarsest cells as cover ``length``: less than its double then."""
+    made = list(factors)
+    for level in range(len(made)):
+        made[level] = -(-length // prod(made[level + 1 :]))
+        if made[level] > 1:
+            break
+    return tuple(made)
+
+
+def _joined(axes: Iterable[Sequence[int]]) -> str:
+    """Factors as they are written, level after level, from those of each axis."""
+    return ",".join(words(level) for level in zip(*axes, strict=True))
+
+
 def words(sides: Sequence[int]) -> str:
     """``512x768``."""
     return "x".join(map(str, sides))
@@ -104,8 +134,7 @@ def chosen(shape: Sequence[int], levels: int) -> str:
     """Factors for a grid of ``shape``: the finest blocks near ``FINEST``, what is left split as evenly as can be, the
     smaller factors first, every axis padded by as little as that allows. The ASMR paper's for Kodak and its sounds."""
     side = FINEST.get(len(shape), 4)
-    axes = [split(length, levels, side) for length in shape]
-    return ",".join(words(level) for level in zip(*axes, strict=True))
+    return _joined(split(length, levels, side) for length in shape)
 
 
 @lru_cache(maxsize=256)
@@ -114,7 +143,7 @@ def split(length: int, levels: int, finest: int) -> tuple[int, ...]:
     lasts = sorted(range(1, 2 * finest + 1), key=lambda last: (abs(log(last / finest)), -last))
     made = [(*_even(ceil(length / last), levels - 1, length * (1 + PADDING) / last), last) for last in lasts]
     near = [factors for factors in made if prod(factors) <= length * (1 + PADDING)]
-    return near[0] if near else min(made, key=prod)
+    return trimmed(near[0] if near else min(made, key=prod), length)
 
 
 def _even(count: int, parts: int, most: float) -> tuple[int, ...]:

@@ -12,11 +12,13 @@ if TYPE_CHECKING:
     from . import FieldSpec
 
 
-def widest(spec: FieldSpec, parameters: int) -> FieldSpec:
-    """``spec`` of the largest width, up to MAX_WIDTH, that has at most ``parameters`` weights, at the depth it has."""
+def widest(spec: FieldSpec, parameters: int, most: int | None = None) -> FieldSpec:
+    """``spec`` of the largest width, up to MAX_WIDTH and ``most``, that has at most ``parameters`` weights, at the
+    depth it has."""
     from . import MAX_WIDTH
 
-    found = largest(MAX_WIDTH, lambda width: replace(spec, width=width).parameters <= parameters)
+    limit = MAX_WIDTH if most is None else min(most, MAX_WIDTH)
+    found = largest(limit, lambda width: replace(spec, width=width).parameters <= parameters)
     if not found:
         least = replace(spec, width=1).parameters
         raise UsageError(f"{spec.architecture} of depth {spec.depth} has at least {least:,} parameters", "option")

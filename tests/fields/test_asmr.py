@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 import re
 
@@ -10,14 +11,16 @@ import numpy as np
 import pytest
 import torch
 from conftest import image_signal
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from inrfit import codec, recipe
 from inrfit.__main__ import run
 from inrfit.artifact import Artifact
 from inrfit.blocks import block_batches
-from inrfit.engine import by_autograd
+from inrfit.contest import Contest, entrants
+from inrfit.engine import Engine, by_autograd
 from inrfit.errors import UnreadableFile, UsageError
-from inrfit.fields import FieldSpec, asmr, radix
+from inrfit.fields import FieldSpec, asmr, radix, resample
 from inrfit.fields.field import Field
 from inrfit.learner import Learner
 from inrfit.modalities import Request
@@ -205,6 +208,10 @@ def test_any_raster_is_split_with_little_padding(shape, depth):
         {"grid": "512x769", "factors": "4x4,4x4,4x6,8x8"},
         {"grid": "9999999999999x9999999999999", "factors": "4x4,4x4,4x6,8x8"},
         {"grid": "٥x٧"},
+        {"grid": "51٢x768"},
+        {"factors": "4x4,4x4,4x6,8x٨"},
+        {"factors": 5},
+        {"grid": 1.5},
     ],
 )
 def test_hostile_options_are_refused(options):
@@ -215,10 +222,80 @@ def test_hostile_options_are_refused(options):
         sized((512, 768), **options)
 
 
+@pytest.mark.parametrize(
+    ("shape", "factors", "fewer"),
+    [
+        ((2, 1), "1x2097152,2x1", "1x1,2x1"),
+        ((40, 60), "8x8,8x8,8x8,8x8", "1x1,1x1,5x8,8x8"),
+        ((5, 7), "1x1,1x1,64x64", "1x1,1x1,5x7"),
+        ((1009,), "9,9,20", "6,9,20"),
+    ],
+)
+def test_factors_with_cells_that_no_sample_needs_are_refused_for_those_that_do(shape, factors, fewer):
+    depth = factors.count(",")
+    with pytest.raises(UsageError, match=f"{fewer} will do"):
+        sized(shape, depth, factors=factors)
+    with pytest.raises(UsageError, match=f"{fewer} will do"):
+        assert FieldSpec("asmr", len(shape), 3, 16, depth, {"grid": radix.words(shape), "factors": factors}).shapes
+    made = sized(shape, depth, factors=fewer).settings.radix
+    assert all(padded < 2 * side for padded, side in zip(made.padded, shape, strict=True))
+
+
+def test_levels_may_be_written_with_slashes_and_are_stored_with_commas():
+    asked = "asmr:depth=2:factors=1x1/3x2/8x8,asmr:depth=1:factors=3x2/8x8,siren"
+    one, other, _ = entrants("full,uniform", asked)[::2]
+    contest = Contest((), (one, other), 1, Settings())
+    data = codec.image.from_array(PIXELS)
+    assert plan(data, "a", contest.settings_of(one, "image")).spec.options["factors"] == "1x1,3x2,8x8"
+    assert plan(data, "a", contest.settings_of(other, "image")).spec.options["factors"] == "3x2,8x8"
+    with pytest.raises(UsageError, match="level after level"):
+        assert FieldSpec("asmr", 2, 3, 16, 1, {"grid": "24x16", "factors": "3x2/8x8"}).shapes
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3])
+@pytest.mark.parametrize("length", [2, 1009, 65_537, 10_000_019])
+def test_the_factors_chosen_need_all_their_coarsest_cells(length, depth):
+    assert sized((length,), depth).settings.radix.levels == depth + 1
+
+
+@pytest.mark.parametrize(("shape", "factors"), [((37, 5, 23), "2x1x2,3x2x3,7x3x5"), ((9, 41), "2x3,2x4,3x4")])
+def test_counts_are_of_the_cells_that_a_decode_evaluates(shape, factors, monkeypatch):
+    field, grid = make(shape, 2, 8, factors=factors), Grid(shape)
+    rows = {"products": 0, "sines": 0}
+
+    class Counting(TorchDispatchMode):
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            made = function(*args, **kwargs or {})
+            if function in (torch.ops.aten.addmm.default, torch.ops.aten.mm.default):
+                rows["products"] += made.numel() * args[-1].shape[0]
+            elif function in (torch.ops.aten.sin.default, torch.ops.aten.cos.default):
+                rows["sines"] += made.numel()
+            return made
+
+    with Counting():
+        values = field.on_grid(grid, 0, grid.n)
+    torch.testing.assert_close(values, by_formula(field, torch.arange(grid.n)).float(), rtol=0, atol=2e-5)
+    assert math.prod(field.architecture.radix.padded) > grid.n
+    assert field.spec.macs == round(rows["products"] / grid.n)
+    assert field.spec.sines == round(rows["sines"] / grid.n)
+
+
 def test_a_last_level_too_large_to_fold_is_refused():
     with pytest.raises(UsageError, match="finer last level"):
         sized((4000,), 2, 256, outputs=65_535)
     assert sized((4000,), 2, 256, outputs=65_535, factors="40,100,1").shapes
+
+
+def test_a_number_of_weights_gives_the_widest_that_can_be_folded():
+    plain = FieldSpec("asmr", 2, 3, 256, 1, {"factors": "1x1,64x64"})
+    found = plain.settings.sized(plain, (64, 64), 10_000_000)
+    assert found.parameters < 10_000_000
+    assert (found.width + 1) * 2 * 64 * 64 * 3 > asmr.LARGEST_TABLE >= found.width * 2 * 64 * 64 * 3
+    small = FieldSpec("asmr", 1, 65_535, 256, 2, {})
+    assert small.settings.sized(small, (4000,), 10_000_000).width < 256  # the usual width could not be folded
+    large = FieldSpec("asmr", 2, 65_535, 1, 1, {"factors": "1x1,64x64"})
+    with pytest.raises(UsageError, match="finer last level"):
+        large.settings.sized(large, (64, 64), 10_000_000)
 
 
 def test_counts_are_the_papers_and_those_of_the_folded_decode():
@@ -258,6 +335,18 @@ def test_soft_mining_is_refused_with_the_reason():
     assert "stream" in str(refusal.value)
 
 
+def test_a_ratio_without_a_sampler_is_refused_with_those_that_take_one():
+    data = codec.image.from_array(PIXELS)
+    with pytest.raises(UsageError, match="auto stands for with --arch asmr") as refusal:
+        plan(data, "a", Settings(arch="asmr", ratio=0.2))
+    named = str(refusal.value).split("from ")[1].split(", ")
+    assert set(named) == set(SAMPLERS) - {"full", "soft-mining"}
+    for sampler in named:
+        assert plan(data, "a", Settings(arch="asmr", sampler=sampler, ratio=0.2)).strategy == sampler
+    with pytest.raises(UsageError, match=r"full$"):
+        plan(data, "a", Settings(arch="asmr", sampler="full", ratio=0.2))
+
+
 def test_auto_teaches_whole_blocks_every_point_once():
     data = codec.image.from_array(np.zeros((37, 50, 3), np.uint8))
     planned = plan(data, "a", Settings(arch="asmr", width=16))
@@ -285,8 +374,40 @@ def test_blocks_come_in_the_order_of_the_folded_table():
         assert asmr.cells.touched(field.architecture.radix, grid.coords(batch)).slot is None
 
 
+PIXELS = np.random.default_rng(0).integers(0, 256, (24, 16, 3), dtype=np.uint8)
+
+
 def encoded(pixels, **settings):
-    return codec.encode(pixels, arch="asmr", width=16, batch=256, budget="5it", precision="fp32", **settings)
+    usual = {"width": 16, "batch": 256, "budget": "5it"}
+    return codec.encode(pixels, arch="asmr", precision="fp32", **usual | settings)
+
+
+@pytest.mark.parametrize("batch", [1, 32, 63, 65])
+def test_a_batch_has_one_block_at_least(batch):
+    field, signal = make((13, 21)), image_signal(13, 21, 3).on(torch.device("cpu"))
+    learner = Learner(field, signal, torch.Generator().manual_seed(0), torch.float32)
+    batches = list(block_batches(learner, batch))
+    assert min(made.shape[0] for made in batches) > 0
+    assert torch.cat(batches).sort().values.tolist() == list(range(13 * 21))
+    artifact = encoded(np.random.default_rng(0).integers(0, 256, (13, 21, 3), dtype=np.uint8), batch=batch)
+    assert artifact.provenance["spent"]["steps"] == 5
+
+
+def test_batches_halved_below_a_block_for_lack_of_memory_still_have_points(monkeypatch):
+    real, calls = Engine.step, []
+
+    def short_of_memory(engine, indices, *rest):
+        calls.append(indices.shape[0])
+        if len(calls) <= 3:
+            raise MemoryError
+        return real(engine, indices, *rest)
+
+    monkeypatch.setattr(Engine, "step", short_of_memory)
+    artifact = encoded(np.random.default_rng(0).integers(0, 256, (24, 32, 3), dtype=np.uint8), batch=128)
+    assert sum("out of memory" in note for note in artifact.provenance["notes"]) == 3
+    assert artifact.provenance["spent"]["steps"] == 5
+    assert calls[0] > 64
+    assert calls[-5:] == [64] * 5
 
 
 def test_another_size_is_the_decoded_raster_resampled():
@@ -303,6 +424,60 @@ def test_another_size_is_the_decoded_raster_resampled():
     found = field.on_grid(Grid((50, 33)), 0, 50 * 33).view(50, 33, 3)
     torch.testing.assert_close(found, larger, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(field.on_grid(Grid((50, 33)), 700, 900), found.view(-1, 3)[700:900])
+
+
+def overlaps(length, target):
+    """(target, length): what share each of ``length`` cells has in each of ``target`` larger ones."""
+    made = torch.zeros(target, length, dtype=torch.float64)
+    for i in range(target):
+        for j in range(length):
+            both = min((i + 1) * length, (j + 1) * target) - max(i * length, j * target)
+            made[i, j] = max(0, both) / length
+    return made
+
+
+@pytest.mark.parametrize(
+    ("source", "target"),
+    [((1009,), (1,)), ((1009,), (7,)), ((60, 41), (1, 1)), ((97, 5), (6, 3)), ((30, 6, 20), (1, 9, 1))],
+)
+def test_however_small_it_becomes_a_raster_is_read_in_pieces(source, target, monkeypatch):
+    monkeypatch.setattr(resample, "READ", 256)
+    raster, read = torch.randn(*source, 2, generator=torch.Generator().manual_seed(0)), []
+
+    def rows(first, last):
+        read.append((last - first) * math.prod(source[1:]))
+        return raster[first:last]
+
+    grid = Grid(target)
+    found = resample.resampled(rows, source, grid, 0, grid.n)
+    expected = raster.double()
+    for axis, (length, fewer) in enumerate(zip(source, target, strict=True)):
+        if fewer < length:
+            expected = torch.tensordot(overlaps(length, fewer), expected.movedim(axis, 0), 1).movedim(0, axis)
+    if target == (1, 9, 1):
+        expected = torch.nn.functional.interpolate(expected[0].permute(1, 2, 0), 9, mode="linear")
+        expected = expected.permute(2, 0, 1)[None]
+    torch.testing.assert_close(found, expected.float().reshape(grid.n, 2), rtol=1e-5, atol=1e-6)
+    assert max(read) <= 256
+    some = resample.resampled(rows, source, grid, grid.n // 2, grid.n)
+    torch.testing.assert_close(some, found[grid.n // 2 :])
+
+
+def test_shrinking_takes_no_more_operations_for_more_cells():
+    counts = []
+
+    class Counting(TorchDispatchMode):
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            counts[-1] += 1
+            return function(*args, **kwargs or {})
+
+    for length in (30, 3000):
+        raster = torch.ones(4, length, 1)
+        counts.append(0)
+        with Counting():
+            found = resample.resampled(lambda a, b, raster=raster: raster[a:b], (4, length), Grid((2, 3)), 0, 6)
+        torch.testing.assert_close(found, torch.ones(6, 1))
+    assert counts[0] == counts[1]
 
 
 def test_a_decode_at_another_size_says_so():
@@ -322,6 +497,32 @@ def test_a_file_whose_raster_is_not_its_signals_is_refused():
             Artifact.from_bytes(artifact.to_bytes().replace(b"24x16", other_grid))
     with pytest.raises(Exception, match="raster"):
         other.to_bytes()
+
+
+def header_with(artifact, option, value):
+    """The file with another value of an option in its header, whose length is mended."""
+    data = artifact.to_bytes()
+    length = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8 : 8 + length])
+    inside = json.loads(header["__metadata__"]["inrfit"])
+    inside["field"]["options"][option] = value
+    header["__metadata__"]["inrfit"] = json.dumps(inside)
+    written = json.dumps(header).encode()
+    return len(written).to_bytes(8, "little") + written + data[8 + length :]
+
+
+@pytest.mark.parametrize("option", [f.name for f in dataclasses.fields(asmr.Asmr)])
+def test_an_option_of_the_wrong_type_is_refused(option):
+    wave = (10_000 * np.sin(np.arange(101))).astype(np.int16)
+    usual = {"width": 8, "batch": 32, "budget": "2it", "precision": "fp32"}
+    for artifact in (encoded(PIXELS, width=8), codec.encode(wave, rate=8000, arch="asmr", **usual)):
+        right = getattr(artifact.spec.settings, option)
+        assert Artifact.from_bytes(header_with(artifact, option, right)).spec.settings == artifact.spec.settings
+        for wrong in (101, 1.5, True, False, None, [], {}, "", "x", "٥", str(right).encode().hex(), [right], -1):
+            if type(wrong) in (int, float) and type(right) is float and wrong > 0:
+                continue  # a number is a number
+            with pytest.raises(UnreadableFile):
+                Artifact.from_bytes(header_with(artifact, option, wrong))
 
 
 def test_a_field_without_its_raster_is_refused():

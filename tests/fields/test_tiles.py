@@ -234,7 +234,7 @@ def test_tiles_asked_for_are_kept():
 
 
 @pytest.mark.parametrize(
-    "tiles", ["1000000x1000000", "99999x99999", "0x3", "-2", "3x", "", "3X4", "3x4x5x6x7", "٣", "9" * 5000, "4\n"]
+    "tiles", ["1000000x1000000", "99999x99999", "0x3", "-2", "3x", "", "3X4", "3x4x5x6x7", "٣", "3٣", "9" * 5000, "4\n"]
 )
 def test_partitions_that_cannot_be_are_refused(tiles):
     with pytest.raises(UsageError):

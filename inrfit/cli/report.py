@@ -37,8 +37,8 @@ def size_words(found: Mapping[str, Any]) -> str:
         own, theirs = found["bits_per_sample"], found["source_bits_per_sample"]
         bits = f", {own:.2f} bits per sample (source {theirs:.2f})"
     return (
-        f"{found['parameters']:,} parameters{bits}; {found['macs_per_sample']:,} MACs and {found['sines_per_sample']:,} "
-        f"sines per sample"
+        f"{found['parameters']:,} parameters{bits}; {found['macs_per_sample']:,} MACs and "
+        f"{found['sines_per_sample']:,} sines per sample"
     )
 
 

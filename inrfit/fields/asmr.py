@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from ..errors import UsageError
-from ..options import setting
+from ..options import from_mapping, setting
 from . import bands, cells, lastlevel, modulators, radix, resample
 from .radix import Radix, words
 from .sizing import widest
@@ -68,24 +68,24 @@ class Asmr:
         """For the raster ``shape``, its factors chosen unless they are given; the widest that fits."""
         if shape is None:
             raise UsageError("asmr knows the cells of a raster, and this signal has none", "option")
-        grid = words(shape)
-        if self.grid not in ("", grid):
-            raise UsageError(f"-O grid={self.grid[:60]}: the signal's is {grid}", "option")
-        factors = self.factors.replace("/", ",") or radix.chosen(shape, spec.depth + 1)
+        grid, asked = words(shape), from_mapping(Asmr, spec.options)
+        if asked.grid not in ("", grid):
+            raise UsageError(f"-O grid={asked.grid[:60]}: the signal's is {grid}", "option")
+        factors = asked.factors.replace("/", ",") or radix.chosen(shape, spec.depth + 1)
         spec = replace(spec, options={**spec.options, "grid": grid, "factors": factors})
-        settings = replace(self, grid=grid, factors=factors)
         if parameters is None:
-            settings._radix(spec)
+            self._radix(spec)
             return spec
-        made = settings._radix(replace(spec, width=1))
+        made = self._radix(replace(spec, width=1))
         return widest(spec, parameters, LARGEST_TABLE // (2 * made.children(spec.depth) * spec.outputs))
 
     def _radix(self, spec: FieldSpec) -> Radix:
         """The hierarchy, checked."""
-        made = radix.parse(self.grid, self.factors, spec.inputs, spec.depth + 1)
+        given = from_mapping(Asmr, spec.options)
+        made = radix.parse(given.grid, given.factors, spec.inputs, spec.depth + 1)
         if 2 * spec.width * made.children(spec.depth) * spec.outputs > LARGEST_TABLE:
             raise UsageError(
-                f"factors={self.factors}: the last level's matrix would have {2 * spec.width} rows and "
+                f"factors={given.factors}: the last level's matrix would have {2 * spec.width} rows and "
                 f"{made.children(spec.depth) * spec.outputs:,} columns; choose a finer last level",
                 "option",
             )

@@ -41,9 +41,10 @@ class Rule:
 
 
 RULES: tuple[Rule, ...] = (
-    Rule("image", "siren", "measured on photographs (docs/benchmarks.md)"),
-    Rule("audio", "siren", "measured on sounds (docs/benchmarks.md)"),
-    Rule("shape", "siren", "measured on meshes (docs/benchmarks.md)"),
+    Rule("image", "grid", "the best at equal bytes and seconds on photographs (docs/architectures.md)"),
+    Rule("audio", "grid", "the best at equal bytes and seconds on sounds (docs/architectures.md)"),
+    Rule("shape", "grid", "the best on meshes in 20 s (docs/architectures.md)", {"seconds": (0, 45)}),
+    Rule("shape", "siren", "ahead of grids on meshes after a minute (docs/architectures.md)"),
 )
 """What ``--arch auto`` stands for: the first that holds. The last of every modality holds everywhere."""
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from ..options import setting
 from . import perceptron
+from .sines import cosine_, sine
 
 if TYPE_CHECKING:
     import torch
@@ -57,7 +58,7 @@ class Finer:
         import torch
 
         omega = self.first_omega if first else self.omega
-        return torch.addcmul(phase, phase, phase.detach().abs(), value=1 / omega).sin_()
+        return sine(torch.addcmul(phase, phase, phase.detach().abs(), value=1 / omega), spent=True)
 
     def pull(self, phase: Tensor, activation: Tensor, pulled: Tensor, first: bool) -> Tensor:
         """Times cos(u + u |u| / omega) (1 + |u| / omega)."""
@@ -65,7 +66,7 @@ class Finer:
 
         omega = self.first_omega if first else self.omega
         size = phase.abs().div_(omega)
-        cosine = torch.addcmul(phase, phase, size).cos_()
+        cosine = cosine_(torch.addcmul(phase, phase, size))
         return size.add_(1).mul_(cosine).mul_(pulled)
 
     def rates(self) -> dict[str, float]:

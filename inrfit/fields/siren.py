@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from ..options import setting
 from . import perceptron
+from .sines import cosine_, sine
 
 if TYPE_CHECKING:
     import torch
@@ -54,11 +55,11 @@ class Siren:
 
     def activate(self, phase: Tensor, first: bool, spent: bool) -> Tensor:
         """Its sine."""
-        return phase.sin_() if spent else phase.sin()
+        return sine(phase, spent)
 
     def pull(self, phase: Tensor, activation: Tensor, pulled: Tensor, first: bool) -> Tensor:
         """Times its cosine."""
-        return phase.cos_().mul_(pulled)
+        return cosine_(phase).mul_(pulled)
 
     def rates(self) -> dict[str, float]:
         """Folded tensors move omega times as fast."""

@@ -73,7 +73,7 @@ def fit(
     finally:
         run.close()
     run.engine.load(best.weights)
-    if best.error > run.constant_error * 1.000001 + 1e-12:
+    if best.error > run.subset.constant_error * 1.000001 + 1e-12:
         if ended == "interrupted":
             raise KeyboardInterrupt
         raise Diverged(
@@ -117,7 +117,7 @@ def teach(run: Run, best: Best) -> str:
             if astray:
                 run.retreat(best)
             if cycle_ended:
-                cycle_error = run.constant_error
+                cycle_error = run.subset.constant_error
             elif clock.cycle_share >= run.recipe.warm_up:  # before, the weights still are those of the last annealing
                 cycle_error = min(cycle_error, found.error)
             cycle = clock.cycle
@@ -164,6 +164,6 @@ def used(run: Run) -> dict[str, Any]:
         "engine": run.engine.told(),
         "batch": run.batch,
         "last_threads": threads,
-        "boost": round(run.boost(), 3),
+        "boost": round(run.schedule.boost(run.engine.compiling), 3),
         "exact_from_step": run.exact_from,
     }

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from .blocks import block_batches
+from .batches import Batch, batches
 from .clock import Clock
 from .engine import Engine
 from .fields import Bound, FieldSpec, Shared
@@ -18,22 +18,16 @@ from .guard import Guard
 from .learner import TEACHING_COST, Learner
 from .machine import matmul_precision
 from .modalities import MODALITIES
-from .points import judged_points, stratified
-from .recipe import EXACT_FROM, EXACT_TAIL, LONGEST_WARM_UP, Recipe
+from .points import Subset
+from .recipe import EXACT_FROM, EXACT_TAIL, Recipe
 from .samplers import Sampler, Selection
-from .samplers.uniform import LONGEST_SHUFFLE
+from .schedule import Schedule
 from .signal import Signal
 from .threads import Threads
 from .tuning import TUNINGS
 
-EVALUATED = 16_384
-"""Points of the fixed, stratified subset that decides which weights are best."""
-
 EVALUATION_SHARE = 0.02
 """Largest share of the arithmetic spent on evaluations; the first and the last come on top."""
-
-KNOWN_STEPS = 8
-"""Steps after which their length is known well enough to say how many there will be."""
 
 POOL_SHARE = 0.25
 """Largest share of a budget in seconds that is spent on drawing points."""
@@ -122,15 +116,11 @@ class Run:
         self.signal = signal.renew(generator, self._more, tuned.free) if signal.renew else signal
         self.modality = MODALITIES[signal.modality]
         self.samples = self.signal.on(device)
-        self.subset = stratified(self.signal.n, EVALUATED).to(device)
-        self.subset_coords, self.subset_values = self.samples.take(self.subset)
-        self.judged = judged_points(self.signal, EVALUATED, device) if self.modality.PROBED else None
-        mean = self.subset_values.double().mean(0).float().cpu()
-        self.constant_error = float((self.subset_values - mean.to(device)).square().mean())
-        weights = spec.settings.initial(spec, generator, mean)
+        self.subset = Subset(self.signal, self.samples)
+        weights = spec.settings.initial(spec, generator, self.subset.mean.cpu())
         self.constant = bool((self.signal.samples == self.signal.samples[:1]).all())
         if self.constant:
-            weights = spec.settings.constant(weights, self.subset_values[0].cpu())
+            weights = spec.settings.constant(weights, self.subset.values[0].cpu())
         self.field = Field(spec, weights).to(device)
         self.engine = Engine(self.field, self.samples, recipe)
         self.engine.patient = not clock.timed
@@ -140,7 +130,7 @@ class Run:
         self.learner = Learner(self.field, self.samples, draws, self.engine.precision)
         self.learner.tick = self.engine.tick = self._tick
         self.spent = Spent()
-        self.guard = Guard(self.constant_error)
+        self.guard = Guard(self.subset.constant_error)
         architecture = self.field.architecture
         self.notes = list(architecture.notes()) if isinstance(architecture, Bound) else []
         if signal.modality in getattr(architecture, "DOUBTED", ()):
@@ -151,9 +141,7 @@ class Run:
         self.exact_from: int | None = None
         self._reported = -1.0
         self.first_step: float | None = None
-        self._rate = 0.0
-        self._begun_at = 0.0
-        self._expected: dict[tuple[int, int], float] = {}
+        self.schedule = Schedule(recipe, clock)
         self._selection: Selection | None = None
         self._points_at_selection = 0
 
@@ -172,44 +160,9 @@ class Run:
         if self.clock.timed and self.clock.seconds > self.clock.limit:
             raise Stopped
 
-    def batches(self) -> Iterator[tuple[Tensor, Tensor | None]]:
-        """Points of one step at a time: a stream of shuffled selections, cut into batches of one size; what is left of
-        a selection opens the first batch of the next."""
-        rest: tuple[Tensor, Tensor | None] | None = None
-        while True:
-            selection = self._select()
-            count = self.learner.n if selection.indices is None else selection.indices.shape[0]
-            if selection.indices is None and self.learner.blocks is not None:
-                for indices in block_batches(self.learner, self.batch or count):
-                    yield indices, None
-                continue
-            if self.batch == 0:
-                indices = self._whole() if selection.indices is None else selection.indices
-                yield indices, selection.weights
-                continue
-            size = min(self.batch, count)
-            if selection.indices is None and self.learner.n > LONGEST_SHUFFLE:
-                for _ in range(count // size):
-                    yield self.learner.draw(size), None
-                continue
-            stream = _joined(rest, self._shuffled(selection))
-            full = stream[0].shape[0] // size * size
-            for start in range(0, full, size):
-                yield _part(stream, start, start + size)
-            rest = _part(stream, full, stream[0].shape[0])
-
-    def _whole(self) -> Tensor:
-        return torch.arange(self.learner.n, device=self.learner.device)
-
-    def _shuffled(self, selection: Selection) -> tuple[Tensor, Tensor | None]:
-        """Indices and weights in random order, or as the sampler has dealt them."""
-        if selection.indices is None:
-            return self.learner.permutation(self.learner.n), None
-        if selection.dealt:
-            return selection.indices, selection.weights
-        order = self.learner.permutation(selection.indices.shape[0])
-        weights = None if selection.weights is None else selection.weights[order]
-        return selection.indices[order], weights
+    def batches(self) -> Iterator[Batch]:
+        """Points of one step at a time, as the sampler selects them."""
+        return batches(self.learner, self._select, lambda: self.batch)
 
     def _select(self) -> Selection:
         """Asks the sampler, on a stopwatch of its own."""
@@ -239,12 +192,13 @@ class Run:
         begun = self.clock.now()
         if self.first_step is None:
             self.first_step = self.clock.seconds
-            self._begun_at = self.guard.since = self.clock.progress if self.clock.timed else 0.0
+            self.schedule.begun_at = self.guard.since = self.clock.progress if self.clock.timed else 0.0
         trying = self.threads if not self.engine.compiling else None
         if trying is not None:
             trying.begin()
         terms = () if self._selection is None else self._selection.terms
-        residuals = self.engine.step(indices, weights, self.factor(), terms)
+        factor = self.schedule.factor(self.engine.compiling) * self.guard.back_off
+        residuals = self.engine.step(indices, weights, factor, terms)
         self.learner.remember(indices, residuals)
         self.spent.points += indices.shape[0]
         self.clock.step_took(self.clock.now() - begun)
@@ -255,54 +209,12 @@ class Run:
             self.watch(Moment(clock.step, clock.seconds, clock.progress, indices, self.engine.snapshot, self.signal))
         return residuals
 
-    def factor(self) -> float:
-        """Share of the peak rates for the next step; the rise begins with the first step, not with the clock."""
-        clock = self.clock
-        if not self.recipe.annealed:
-            return self.guard.back_off
-        if clock.finish is not None:
-            return self._rate * (1 - clock.finishing) * self.guard.back_off * self.boost()
-        share, risen = clock.cycle_share, clock.cycle_share / self.recipe.warm_up + 0.05
-        if clock.cycle == 0:
-            begun = self._begun_at * (2.0**clock.cycles - 1)
-            share = max(0.0, (share - begun) / (1 - begun)) if begun < 1 else share
-            rise = min(self.recipe.warm_up * self.expected_steps(), LONGEST_WARM_UP)
-            risen = (clock.step + 1) / max(rise, 1.0)
-        self._rate = self.recipe.factor(share, risen)
-        return self._rate * self.guard.back_off * self.boost()
-
-    def boost(self) -> float:
-        """What the recipe adds to the rates for a fit, or an annealing cycle of it, as short or long as this one. Steps
-        beside a compilation are slow, and would make a long fit look like a short one."""
-        found = self.recipe.boost(self.expected_steps())
-        return min(found, 1.0) if self.engine.compiling else found
-
-    def expected_steps(self) -> float:
-        """Of the running annealing cycle: found at its start, when the length of a step is known, and whenever twice as
-        many steps have been made."""
-        clock = self.clock
-        known = (clock.cycle, clock.step.bit_length() if clock.step >= KNOWN_STEPS else 0)
-        if known not in self._expected:
-            self._expected[known] = clock.expected_steps * 2.0**clock.cycle / (2.0**clock.cycles - 1)
-        return self._expected[known]
-
-    @torch.no_grad()
     def evaluate(self) -> Best:
         """The current weights on the subset, in the decoder's arithmetic."""
         begun = self.clock.now()
         with matmul_precision("highest"):
-            return self._evaluate(begun)
-
-    def _evaluate(self, begun: float) -> Best:
-        piece = self.learner.piece
-        predicted = torch.cat([self.field(part) for part in self.subset_coords.split(piece)])
-        error = float((predicted - self.subset_values).square().mean())
-        values = self.subset_values
-        if self.judged is not None:
-            values = self.judged[1]
-            predicted = torch.cat([self.field(part) for part in self.judged[0].split(piece)])
-        quality = self.modality.estimate(predicted, values, self.signal.scale)
-        self.spent.points_evaluated += self.subset.shape[0] + (0 if self.judged is None else values.shape[0])
+            error, quality = self.subset.judge(self.field, self.learner.piece)
+        self.spent.points_evaluated += self.subset.cost
         taken = self.clock.now() - begun
         self.spent.evaluate += taken
         self.clock.reserve = 1.25 * taken + 0.005
@@ -340,11 +252,11 @@ class Run:
     def evaluation_due(self) -> bool:
         """By counted arithmetic, so that the same steps give the same evaluations."""
         allowed = EVALUATION_SHARE * TEACHING_COST * self.spent.points / self.alone
-        return self.spent.points_evaluated <= allowed + self.subset.shape[0] / 4
+        return self.spent.points_evaluated <= allowed + self.subset.indices.shape[0] / 4
 
     def perfect(self, best: Best) -> bool:
         """Nothing is left to learn: every sample decodes exactly."""
-        return best.quality == math.inf and (self.constant or self.subset.shape[0] == self.signal.n)
+        return best.quality == math.inf and (self.constant or self.subset.indices.shape[0] == self.signal.n)
 
     def tell(self, best: Best) -> None:
         """Calls ``report``, at most every tenth of a second."""
@@ -357,22 +269,3 @@ class Run:
         self.report(
             Report(self.clock.progress, seconds, self.clock.step, best.quality, self.modality.UNIT, rate, share)
         )
-
-
-def _joined(
-    first: tuple[Tensor, Tensor | None] | None, second: tuple[Tensor, Tensor | None]
-) -> tuple[Tensor, Tensor | None]:
-    if first is None or not first[0].shape[0]:
-        return second
-    indices = torch.cat([first[0], second[0]])
-    if first[1] is None and second[1] is None:
-        return indices, None
-    weights = [
-        torch.ones(part[0].shape[0], device=indices.device) if part[1] is None else part[1] for part in (first, second)
-    ]
-    return indices, torch.cat(weights)
-
-
-def _part(stream: tuple[Tensor, Tensor | None], start: int, stop: int) -> tuple[Tensor, Tensor | None]:
-    indices, weights = stream
-    return indices[start:stop], None if weights is None else weights[start:stop]

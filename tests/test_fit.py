@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 
 import numpy as np
@@ -11,14 +10,16 @@ import torch
 from conftest import image_signal
 
 from inrfit import recipe
+from inrfit.batches import _joined
 from inrfit.budget import Budget
 from inrfit.clock import Clock
 from inrfit.errors import Diverged
 from inrfit.fields import FieldSpec
 from inrfit.fit import fit
 from inrfit.points import stratified
-from inrfit.run import Run, _joined
+from inrfit.run import Run
 from inrfit.samplers import SAMPLERS, Full, Int, Nint, Uniform
+from inrfit.schedule import Schedule
 from inrfit.signal import Grid, Signal
 
 CPU = torch.device("cpu")
@@ -257,16 +258,12 @@ def test_points_without_weights_count_as_one_beside_weighted_ones():
 def test_rates_follow_the_steps_again_when_these_get_faster():
     """The first steps are slow (code is loaded, or compiled beside them): no pace for a long fit."""
     seconds = [0.0]
-    signal = image_signal()
-    spec = spec_for(signal)
-    made = dataclasses.replace(recipe.choose(spec, CPU, 128, "fp32"), adapt_threads=False)
     clock = Clock(Budget(seconds=100.0), lambda: seconds[0], 0.0)
-    slow = Run(signal, spec, Uniform(), made, clock, CPU, 0, None, lambda: False)
+    slow = Schedule(recipe.choose(spec_for(image_signal()), CPU, 128, "fp32"), clock)
     boosts = []
     for step in range(200):
         clock.step_took(1.0 if step < 10 else 0.02)
         seconds[0] += clock.step_seconds
-        boosts.append(slow.boost())
-    slow.close()
+        boosts.append(slow.boost(compiling=False))
     assert boosts[8] == 1.6
     assert boosts[-1] == 0.8

@@ -1,8 +1,8 @@
 """Sine and cosine of phases: torch's, and in compiled steps polynomials.
 
 torch.compile writes torch's sine into its loops as a call of a library that is exact to the last bit for any angle. A
-polynomial of the angle brought into [-pi, pi] is off by 5e-7 at most and twice as fast: a compiled step of a SIREN 5x256
-takes 1.1 times as long without (first figures, a Xeon with AMX).
+polynomial of the angle brought into [-pi, pi] is off by 5e-7 at most and faster: without, a compiled step of a SIREN
+5x256 takes 1.05 to 1.1 times as long (first figures, a Xeon with AMX).
 """
 
 from __future__ import annotations

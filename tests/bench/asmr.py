@@ -26,7 +26,7 @@ from common import child, table
 from torch import Tensor
 
 from inrfit import recipe
-from inrfit.blocks import block_batches
+from inrfit.batches import block_batches
 from inrfit.budget import Budget
 from inrfit.engine import Engine
 from inrfit.fields import FieldSpec

@@ -16,7 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from inrfit import codec, recipe
 from inrfit.__main__ import run
 from inrfit.artifact import Artifact
-from inrfit.blocks import block_batches
+from inrfit.batches import block_batches
 from inrfit.contest import Contest, entrants
 from inrfit.engine import Engine, by_autograd
 from inrfit.errors import UnreadableFile, UsageError

@@ -6,7 +6,7 @@ import torch
 from inrfit.fields.sines import cosine_, sine
 
 
-@pytest.mark.parametrize("largest, off", [(3.0, 6e-7), (100.0, 6e-7), (10_000.0, 1e-6)])
+@pytest.mark.parametrize(("largest", "off"), [(3.0, 6e-7), (100.0, 6e-7), (10_000.0, 1e-6)])
 def test_polynomials_of_any_angle(monkeypatch, largest, off):
     monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
     phase = torch.linspace(-largest, largest, 200_001)
@@ -26,5 +26,6 @@ def test_of_rounded_phases_in_their_own_type(monkeypatch):
 def test_a_spent_phase_is_overwritten_and_another_is_not():
     phase = torch.linspace(-4, 4, 101)
     kept = phase.clone()
-    assert torch.equal(sine(phase), kept.sin()) and torch.equal(phase, kept)
+    assert torch.equal(sine(phase), kept.sin())
+    assert torch.equal(phase, kept)
     assert sine(phase, spent=True).data_ptr() == phase.data_ptr()

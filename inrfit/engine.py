@@ -102,6 +102,7 @@ class Engine:
             architecture.matrices(),
             recipe.adam_rate,
             recipe.muon_rate,
+            recipe.momentum,
             recipe.second_beta,
             recipe.epsilon,
         )

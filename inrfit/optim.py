@@ -25,7 +25,8 @@ class Optimiser:
     """Updates ``weights`` in place.
 
     ``rates`` are per-tensor factors on the learning rate; tensors in ``matrices`` get Muon (Jordan et al. 2024) with
-    rate ``muon_rate`` (0: Adam everywhere), the others Adam (Kingma and Ba 2015) with ``adam_rate``."""
+    rate ``muon_rate`` (0: Adam everywhere) and Nesterov's ``momentum``, the others Adam (Kingma and Ba 2015) with
+    ``adam_rate``."""
 
     def __init__(
         self,
@@ -34,10 +35,11 @@ class Optimiser:
         matrices: frozenset[str],
         adam_rate: float,
         muon_rate: float,
+        momentum: float = MOMENTUM,
         second_beta: float = BETAS[1],
         epsilon: float = EPSILON,
     ) -> None:
-        self.second_beta, self.epsilon = second_beta, epsilon
+        self.decay, self.second_beta, self.epsilon = momentum, second_beta, epsilon
         self.weights = {name: weight.detach() for name, weight in weights.items()}
         muon = matrices & set(weights) if muon_rate > 0 else frozenset()
         self.muon = {name: rates[name] * muon_rate for name in weights if name in muon}
@@ -55,8 +57,8 @@ class Optimiser:
         """One update; ``factor`` (0 to 1) is the schedule's share of the full rates."""
         self.steps += 1
         for name, rate in self.muon.items():
-            momentum = self.momentum[name].lerp_(gradients[name], 1 - MOMENTUM)
-            update = orthogonal(gradients[name].lerp(momentum, MOMENTUM))
+            momentum = self.momentum[name].lerp_(gradients[name], 1 - self.decay)
+            update = orthogonal(gradients[name].lerp(momentum, self.decay))
             self.weights[name].addcmul_(update, factor * -rate)
         if self.adam:
             self._adam(torch.cat([gradients[name].reshape(-1) for name in self.adam]), factor)

@@ -21,15 +21,17 @@ from .compilation import compiler, key, known
 from .errors import UsageError
 from .fields import FIELDS, Banded, Bound, Differentiated, FieldSpec, Shared
 from .modalities import audio, shape
-from .optim import BETAS, EPSILON
+from .optim import BETAS, EPSILON, MOMENTUM
 from .signal import Signal
-from .tuning import MUON_RATE, TUNINGS
+from .tuning import TUNINGS, Tuning
 
 CUDA_BATCH = 16_896
 """132 tiles of 128 points: one for every multiprocessor of an H100. Not measured yet."""
 
-CUDA_MUON_RATE = 1.5e-3
-"""The best at batches of 8,192 and 16,384 in the first experiments. Not measured yet."""
+CUDA_MUON = 1.25
+"""Factor on Muon's rate: the best at batches of 8,192 and 16,384 in the first experiments. Not measured yet."""
+
+PAPERS = "the papers'"
 
 PAPER_SECOND_BETA = 0.999
 """Their Adam is torch's own."""
@@ -72,6 +74,7 @@ class Recipe:
     adapt_threads: bool = False
     boosted: bool = True
     annealed: bool = True
+    momentum: float = MOMENTUM
     second_beta: float = BETAS[1]
     epsilon: float = EPSILON
     probe: str = ""
@@ -102,6 +105,16 @@ class Recipe:
         return {key: value for key, value in asdict(self).items() if key != "reasons"}
 
 
+class Picks(dict[str, str]):
+    """Why each setting is what it is, by name."""
+
+    def pick(self, name: str, given: Any, found: Any, reason: str) -> Any:
+        """``found`` for the reason, unless the user says otherwise."""
+        asked = given not in ("auto", None)
+        self[name] = "asked for" if asked else reason
+        return given if asked else found
+
+
 def choose(
     spec: FieldSpec,
     device: torch.device,
@@ -115,63 +128,67 @@ def choose(
 ) -> Recipe:
     """The recipe for ``budget``, or the papers' (``regime`` "paper"); ``batch``, ``precision``, ``rate`` (a factor-free
     Adam rate; Muon's follows in proportion), ``engine`` and ``threads`` override it."""
-    tuned = TUNINGS[spec.architecture]
-    why: dict[str, str] = {}
-
-    def pick(name: str, given: Any, found: Any, reason: str) -> Any:
-        """``found`` for the reason, unless the user says otherwise."""
-        asked = given not in ("auto", None)
-        why[name] = "asked for" if asked else reason
-        return given if asked else found
-
-    cuda = device.type == "cuda"
+    tuned, paper, cuda = TUNINGS[spec.architecture], regime == "paper", device.type == "cuda"
     if cuda and engine == "compiled":
         raise UsageError("--engine compiled: only on the CPU (on CUDA use graph)", "option")
     if engine in ("compiled", "graph") and not same_shapes(spec):
         raise UsageError(f"--engine {engine}: {spec.architecture} sorts its points anew in every step", "option")
-    theirs = [name for name, given in (("batch", batch), ("precision", precision)) if given == "auto"]
-    if regime == "paper":
-        batch, precision = "selection" if batch == "auto" else batch, "fp32" if precision == "auto" else precision
-    arithmetic, told, reason = ("", "", "") if precision != "auto" else choose_precision(spec, device, budget)
-    arithmetic = pick("precision", precision, arithmetic, reason)
-    shared = isinstance(spec.settings, Shared)
-    usual = CUDA_BATCH if cuda and not shared else tuned.points(spec.parameters)
-    points = pick("batch", batch, usual, "not measured yet" if cuda and not shared else tuned.batch_source)
+    why = Picks()
+    if paper and precision == "auto":
+        arithmetic, told = why.pick("precision", None, "fp32", PAPERS), ""
+    else:
+        found, told, reason = choose_precision(spec, device, budget) if precision == "auto" else ("", "", "")
+        arithmetic = why.pick("precision", precision, found, reason)
+    usual, source = tuned.points(spec.parameters), tuned.batch_source
+    if cuda and not isinstance(spec.settings, Shared):
+        usual, source = CUDA_BATCH, "not measured yet"
+    points = why.pick("batch", batch, "selection" if paper else usual, PAPERS if paper else source)
     points = 0 if points == "selection" else int(points)
     dtype = torch.bfloat16 if arithmetic == "bf16" else torch.float32
-    steps = pick("engine", engine, *choose_engine(spec, device, budget, dtype, points))
-    adapt = pick("adapt_threads", None if threads is None else False, not cuda and budget.seconds is not None, ADAPTED)
-    if regime == "paper":
-        pick("adam_rate", rate, None, "the papers'")
-        why |= dict.fromkeys(theirs, "the papers'")
-        return _of_the_papers(points, arithmetic, rate or tuned.paper_rate, tuned.epsilon, steps, adapt, why)
+    steps = why.pick("engine", engine, *choose_engine(spec, device, budget, dtype, points))
+    adapt = not cuda and budget.seconds is not None
+    adapt = why.pick("adapt_threads", None if threads is None else False, adapt, ADAPTED)
+    rates = _rates_of_the_papers(tuned, rate, why) if paper else _rates(spec, tuned, rate, cuda, why)
+    return Recipe(points, arithmetic, engine=steps, adapt_threads=adapt, probe=told, reasons=why, **rates)
+
+
+def _rates(spec: FieldSpec, tuned: Tuning, rate: float | None, cuda: bool, why: Picks) -> dict[str, Any]:
+    """What the optimiser is told, by field name of ``Recipe``; a ``rate`` that is asked for is not varied."""
     scale = 1.0 if rate is None else rate / tuned.adam_rate
-    muon = tuned.muon_rate * (CUDA_MUON_RATE / MUON_RATE if cuda else 1.0)
-    pick("adam_rate", rate, None, tuned.source)
+    muon = scale * tuned.muon_rate * (CUDA_MUON if cuda else 1.0)
     by_muon = "Muon on the hidden matrices, Adam on the rest (tests/bench/optimisers.py)"
-    pick("muon_rate", rate, None, by_muon if muon else "Adam everywhere: Muon was not worth its time here")
     follow = "rates follow the number of steps the budget has room for: short fits need larger ones"
-    pick("boosted", rate, None, follow if tuned.boosted else "the rates were found without")
+    why.pick("adam_rate", rate, None, tuned.source)
+    why.pick("muon_rate", rate, None, by_muon if muon else "Adam everywhere: Muon was not worth its time here")
+    if muon:
+        why["momentum"] = tuned.momentum_source
+    why.pick("boosted", rate, None, follow if tuned.boosted else "the rates were found without")
     why |= dict.fromkeys(("warm_up", "second_beta", "epsilon"), "a first choice that was not varied")
     if spec.architecture == "grid":
         why["epsilon"] = "the paper's, for rows that few points reach: 1e-8 lost 0.001 IoU on a mesh"
     why["annealed"] = "a fit cut by its budget is a finished fit"
-    return Recipe(
-        points, arithmetic, tuned.adam_rate * scale, muon * scale, WARM_UP, steps, adapt,
-        rate is None and not cuda and tuned.boosted,
-        epsilon=tuned.epsilon, probe=told, reasons=why,
-    )  # fmt: skip
+    return {
+        "adam_rate": scale * tuned.adam_rate,
+        "muon_rate": muon,
+        "momentum": tuned.momentum,
+        "boosted": rate is None and not cuda and tuned.boosted,
+        "epsilon": tuned.epsilon,
+    }
 
 
-def _of_the_papers(
-    batch: int, precision: str, rate: float, epsilon: float, engine: str, adapt: bool, why: dict[str, str]
-) -> Recipe:
-    """Adam as torch has it but for ``epsilon``, at a constant rate."""
-    theirs = ("muon_rate", "warm_up", "boosted", "annealed", "second_beta", "epsilon")
-    return Recipe(
-        batch, precision, rate, 0.0, 0.0, engine, adapt, boosted=False, annealed=False, second_beta=PAPER_SECOND_BETA,
-        epsilon=epsilon, reasons=why | dict.fromkeys(theirs, "the papers'"),
-    )  # fmt: skip
+def _rates_of_the_papers(tuned: Tuning, rate: float | None, why: Picks) -> dict[str, Any]:
+    """Adam as torch has it, but for the architecture's own epsilon, at a constant rate."""
+    why.pick("adam_rate", rate, None, PAPERS)
+    why |= dict.fromkeys(("muon_rate", "warm_up", "boosted", "annealed", "second_beta", "epsilon"), PAPERS)
+    return {
+        "adam_rate": rate or tuned.paper_rate,
+        "muon_rate": 0.0,
+        "warm_up": 0.0,
+        "boosted": False,
+        "annealed": False,
+        "second_beta": PAPER_SECOND_BETA,
+        "epsilon": tuned.epsilon,
+    }
 
 
 def choose_precision(spec: FieldSpec, device: torch.device, budget: Budget) -> tuple[str, str, str]:

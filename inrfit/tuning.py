@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from .optim import MOMENTUM
+
 BATCH = 4096
 """Best in seconds of 2,048, 4,096 and 8,192 (docs/benchmarks.md)."""
 
@@ -23,14 +25,16 @@ SWEPT = "half and twice the rates are not better by 0.4 dB (tests/bench/rates.py
 
 @dataclass(frozen=True)
 class Tuning:
-    """Peak rates of Adam and of Muon (0: Adam everywhere), in the parametrisation of the architecture's paper, points a
-    step, whether rates follow the number of steps, the papers' own rate, what Adam divides by at least, how
-    many weights there are to a point of a batch where that makes it longer (an update walks over all of them; 0: it
-    never does), the most seconds for drawing a shape's points, how many more of them are drawn far from its surface, as
-    a share (as many again cost a SIREN 0.003 IoU in 300 steps), and by which measurement rates and batch were found."""
+    """Peak rates of Adam and of Muon (0: Adam everywhere) and Muon's momentum, in the parametrisation of the
+    architecture's paper, points a step, whether rates follow the number of steps, the papers' own rate, what Adam
+    divides by at least, how many weights there are to a point of a batch where that makes it longer (an update walks
+    over all of them; 0: it never does), the most seconds for drawing a shape's points, how many more of them are drawn
+    far from its surface, as a share (as many again cost a SIREN 0.003 IoU in 300 steps), and by which measurement
+    rates, momentum and batch were found."""
 
     adam_rate: float = ADAM_RATE
     muon_rate: float = MUON_RATE
+    momentum: float = MOMENTUM
     batch: int = BATCH
     boosted: bool = True
     paper_rate: float = PAPER_RATE
@@ -39,6 +43,7 @@ class Tuning:
     pool_seconds: float = 1.0
     free: float = 0.0
     source: str = "safe within a factor of four (tests/bench/recipe.py)"
+    momentum_source: str = "Jordan's, not varied for this architecture"
     batch_source: str = "SIREN's, not varied for this architecture"
 
     def points(self, parameters: int) -> int:

@@ -133,7 +133,7 @@ def run(
         console.warn(model, remark)
     data = modality.write(decoded, artifact.meta, wanted, request)
     files.write(target, data, force)
-    console.say(f"{model} -> {target}: {modality.describe(artifact.meta)}, {len(data):,} bytes")
+    console.say(f"{model} -> {target}: {modality.outcome(decoded, artifact.meta, request)}, {len(data):,} bytes")
     console.result({"ok": True, "source": model, "output": target, "bytes": len(data), "quality": artifact.quality})
 
 

@@ -78,5 +78,8 @@ class Modality(Protocol):
     def describe(self, meta: Mapping[str, Any]) -> str:
         """One line for people: size, rate, channels, units."""
 
+    def outcome(self, decoded: Any, meta: Mapping[str, Any], request: Request) -> str:
+        """The same of what was decoded, which may have another size, rate or mesh than the source."""
+
 
 MODALITIES: dict[str, Modality] = {"image": image, "audio": audio, "shape": shape}

@@ -324,6 +324,13 @@ def measure(field: Field, signal: Signal, tick: Callable[[float], None]) -> dict
 
 def describe(meta: Mapping[str, Any]) -> str:
     """Duration, rate, channels, coding."""
-    channels = "1 channel" if meta["channels"] == 1 else f"{meta['channels']} channels"
-    seconds = meta["frames"] / meta["rate"]
-    return f"{seconds:.2f} s, {meta['rate']} Hz, {channels}, {meta['format']} {meta['subtype']}"
+    return f"{_told(meta['frames'], meta['rate'], meta['channels'])}, {meta['format']} {meta['subtype']}"
+
+
+def outcome(decoded: Array, meta: Mapping[str, Any], request: Request) -> str:
+    """Duration, rate, channels."""
+    return _told(decoded.shape[0], request.rate or meta["rate"], decoded.shape[1])
+
+
+def _told(frames: int, rate: int, channels: int) -> str:
+    return f"{frames / rate:.2f} s, {rate} Hz, {'1 channel' if channels == 1 else f'{channels} channels'}"

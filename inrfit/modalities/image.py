@@ -114,6 +114,11 @@ def describe(meta: Mapping[str, Any]) -> str:
     return f"{meta['width']}x{meta['height']} {meta['mode']} {kind}"
 
 
+def outcome(decoded: Raster, meta: Mapping[str, Any], request: Request) -> str:
+    """Such as ``1536x1024 RGB``."""
+    return f"{decoded.shape[1]}x{decoded.shape[0]} {meta['mode']}"
+
+
 def decode(field: Field, meta: Mapping[str, Any], request: Request, limits: Limits, tick: Tick) -> Raster:
     """The picture (h, w, c), uint8. Raises ``UnreadableFile`` when the field gives NaN or infinity."""
     width, height = _size(meta, request)

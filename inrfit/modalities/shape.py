@@ -352,3 +352,9 @@ def describe(meta: Mapping[str, Any]) -> str:
     size = " x ".join(f"{length:.4g}" for length in meta["size"])
     edges = f", {meta['open_edges']:,} open edges" if meta["open_edges"] else ""
     return f"{meta['vertices']:,} vertices, {meta['faces']:,} faces, {meta['format']}, extent {size}{edges}"
+
+
+def outcome(decoded: Mesh, meta: Mapping[str, Any], request: Request) -> str:
+    """For example "30,412 vertices, 60,820 faces, extent 0.84 x 1 x 0.76"."""
+    size = " x ".join(f"{length:.4g}" for length in np.ptp(decoded.vertices, axis=0))
+    return f"{len(decoded.vertices):,} vertices, {len(decoded.faces):,} faces, extent {size}"

@@ -13,6 +13,7 @@ import os
 import shutil
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -33,6 +34,9 @@ class Gradients(Protocol):
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Residuals (n, c) at coords (n, d), and the gradients of sum(mass (n, 1) * residual^2) and further terms."""
 
+
+MOST_KINDS = 1024
+"""Kinds of fits that one process compiles."""
 
 _begun: dict[str, Compilation] = {}
 """What this process has compiled or is compiling, by ``key``: files of one kind share it."""
@@ -74,6 +78,16 @@ def compilation(spec: FieldSpec, precision: torch.dtype, size: int, gradients: G
     return _begun[wanted]
 
 
+def _many_kinds() -> AbstractContextManager[None]:
+    """torch compiles one piece of code for eight kinds of tensors in a process and no more, against loops that never
+    settle; here every kind of fit is one."""
+    from torch._dynamo import config
+
+    name = "recompile_limit" if hasattr(config, "recompile_limit") else "cache_size_limit"  # until torch 2.6
+    found: AbstractContextManager[None] = config.patch({name: MOST_KINDS})
+    return found
+
+
 def under_way() -> bool:
     """Whether something is being compiled: the interpreter must not be taken down around it."""
     return any(not made.finished for made in _begun.values())
@@ -112,7 +126,8 @@ class Compilation:
                 function = torch.compile(gradients, dynamic=False, fullgraph=True)
                 weights = {name: torch.zeros(shape) for name, shape in spec.shapes.items()}
                 coords, values = torch.zeros(self.size, spec.inputs), torch.zeros(self.size, spec.outputs)
-                function(weights, coords, values, torch.zeros(self.size, 1))
+                with _many_kinds():
+                    function(weights, coords, values, torch.zeros(self.size, 1))
         except Exception as error:  # the compiler's many ways to fail all mean the same: go on without
             self.failed = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"[:200]
         else:

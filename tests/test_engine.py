@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+from functools import partial
 
 import pytest
 import torch
@@ -92,6 +93,16 @@ def test_twenty_compiled_steps_equal_the_plain_engines(arithmetic):
     again = engine("compiled", arithmetic)
     taught(again, 1)
     assert again.compilation is compiled.compilation
+
+
+def test_one_process_compiles_more_than_eight_kinds(monkeypatch):
+    """torch gives up on a function after eight kinds of tensors."""
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))  # no machine code: quick
+    for width in range(33, 43):
+        of = engine("compiled", width=width)
+        of.patient = True
+        taught(of, 1)
+        assert of.told() == "compiled", of.told()
 
 
 def test_a_compilation_that_fails_leaves_the_fit_explicit(monkeypatch):

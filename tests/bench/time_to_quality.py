@@ -7,8 +7,9 @@ it, and like for like, from inrfit's first step on.
 The loops of textbook.py are too slow to run each time: seconds per step are measured here (the median of at least 10,
 alternating with inrfit's fits) and multiplied by the steps that a complete recorded run needed (tests/bench/traces).
 ``--complete`` runs the loops to 30 dB instead and says how far the product is from the truth (``--side 192``: minutes).
-``--peer NAME=DIR`` runs the authors' own checkout for ``--peer-steps`` (NINT's or INT's train_image.py, with its
-dependencies installed for ``--peer-python``); its own clock and its own PSNR count.
+``--peer nint=DIR`` runs the authors' own checkout for ``--peer-steps`` (NINT's train_image.py, with its dependencies
+installed for ``--peer-python``); its own clock and its own PSNR count. ``--peer int=DIR`` does so with INT's, which
+keeps no record of its times: seconds per step are the difference of two runs without any measuring (``no_io``).
 
 python tests/bench/time_to_quality.py
 python tests/bench/time_to_quality.py --side 192 --complete
@@ -198,21 +199,17 @@ def complete(source: Path, side: int | None) -> list[dict[str, Any]]:
 
 
 def peer(name: str, checkout: Path, python: str, source: Path, steps: int) -> dict[str, Any]:
-    """The authors' own training script for ``steps`` iterations: its clock and its PSNR, which includes measuring."""
-    settings = [
-        f"TRAIN_CONFIGS.iterations={steps}",
-        f"TRAIN_CONFIGS.out_dir=inrfit_bench_{name}",
-        f"DATASET_CONFIGS.file_path={source.resolve()}",
-        "WANDB_CONFIGS.use_wandb=0",
-        *(
-            ["METRIC_LOGGING.log_ssim=0", "WANDB_CONFIGS.log_ssim=0", "METRIC_LOGGING.log_lpips=0"]
-            if name == "nint"
-            else []
-        ),
-        *(["WANDB_CONFIGS.log_reconstruction=0"] if name == "nint" else []),
-    ]
-    subprocess.run([python, "train_image.py", *settings], cwd=checkout, check=True, stdout=subprocess.DEVNULL)
-    written = max(glob.glob(str(checkout / "outputs" / f"inrfit_bench_{name}" / "metrics_history_*.pkl")))
+    """The authors' own training script, on the CPU where there is no CUDA device."""
+    if name == "int":
+        return {
+            "image": source.name,
+            "who": "int, its authors' code",
+            "s a step": int_pace(checkout, python, source, steps),
+        }
+    device = [] if torch.cuda.is_available() else ["TRAIN_CONFIGS.gpu_devices=''"]
+    quiet = [f"METRIC_LOGGING.log_{what}=0" for what in ("ssim", "lpips")] + ["WANDB_CONFIGS.log_ssim=0"]
+    trained(checkout, python, source, steps, [*device, *quiet, "WANDB_CONFIGS.log_reconstruction=0"])
+    written = max(glob.glob(str(checkout / "outputs" / "inrfit_bench" / "metrics_history_*.pkl")))
     with open(written, "rb") as file:
         history = pickle.load(file)  # written by the script just run
     seconds, qualities = history["timestamps"], history["psnr"]
@@ -223,6 +220,28 @@ def peer(name: str, checkout: Path, python: str, source: Path, steps: int) -> di
             (s for s, q in zip(seconds, qualities, strict=True) if q >= target), "not reached"
         )
     return row | {"s a step": statistics.median(gaps), "last dB": qualities[-1], "s in all": seconds[-1]}
+
+
+def int_pace(checkout: Path, python: str, source: Path, steps: int) -> float:
+    """Seconds per step of INT's script, from runs of ``steps`` and of two."""
+    device = f"TRAIN_CONFIGS.device={'cuda' if torch.cuda.is_available() else 'cpu'}"
+    took = []
+    for count in (2, steps):
+        begun = time.perf_counter()
+        trained(checkout, python, source, count, [device, "TRAIN_CONFIGS.no_io=1"])
+        took.append(time.perf_counter() - begun)
+    return (took[1] - took[0]) / (steps - 2)
+
+
+def trained(checkout: Path, python: str, source: Path, steps: int, settings: list[str]) -> None:
+    """Runs their train_image.py."""
+    common = [
+        f"TRAIN_CONFIGS.iterations={steps}",
+        "TRAIN_CONFIGS.out_dir=inrfit_bench",
+        f"DATASET_CONFIGS.file_path={source.resolve()}",
+        "WANDB_CONFIGS.use_wandb=0",
+    ]
+    subprocess.run([python, "train_image.py", *common, *settings], cwd=checkout, check=True, stdout=subprocess.DEVNULL)
 
 
 def _or_more(value: float | None, limit: float) -> Any:

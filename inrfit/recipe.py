@@ -20,7 +20,7 @@ from .budget import Budget
 from .compilation import compiler, key, known
 from .errors import UsageError
 from .fields import FIELDS, Banded, Bound, Differentiated, FieldSpec, Shared
-from .modalities import audio, shape
+from .modalities import MODALITIES
 from .optim import BETAS, EPSILON, MOMENTUM
 from .signal import Signal
 from .tuning import TUNINGS, Tuning
@@ -252,15 +252,16 @@ def architecture_options(
     found: dict[str, float] = dict(getattr(known, "PAPER", {})) if regime == "paper" else {}
     if architecture == "asmr" and regime != "paper" and signal.n > LARGE_RASTER:
         return {"modulator_omega": LARGE_MODULATOR_OMEGA}
-    if not isinstance(known, Banded) or signal.modality not in PAPER_OMEGAS:
+    if not isinstance(known, Banded):
         return found
     # Of a sound's tiles, radians per unit of one.
     tiles = int(options.get("tiles", 1)) if signal.modality == "audio" else 1
     if regime == "paper":
-        stretch = PAPER_OMEGAS[signal.modality] / 30 / tiles
-        return found | {name: getattr(known, name) * stretch for name in known.BAND}
-    omega = audio.first_omega(signal) / tiles if signal.modality == "audio" else shape.first_omega(signal)
-    return {name: shares[signal.modality] * omega for name, shares in known.BAND.items() if signal.modality in shares}
+        stretch = PAPER_OMEGAS.get(signal.modality, 30.0) / 30 / tiles
+        return found if stretch == 1 else found | {name: getattr(known, name) * stretch for name in known.BAND}
+    shares = {name: share[signal.modality] for name, share in known.BAND.items() if signal.modality in share}
+    omega = MODALITIES[signal.modality].first_omega(signal) / tiles if shares else 0.0
+    return {name: share * omega for name, share in shares.items()}
 
 
 def explain(
@@ -282,7 +283,9 @@ def explain(
         elif option in planned:
             reason = _planned_reason(option, spec)
         else:
-            reason = "the papers'" if regime == "paper" else FREQUENCY_REASONS[signal.modality]
+            chosen = any(signal.modality in shares for shares in getattr(spec.settings, "BAND", {}).values())
+            reason = FREQUENCY_REASONS[signal.modality] if chosen else "the architecture's own"
+            reason = PAPERS if regime == "paper" else reason
         rows.append((option, f"{value:g}" if isinstance(value, float) else str(value), reason))
     return rows
 
@@ -295,7 +298,7 @@ def _planned_reason(option: str, spec: FieldSpec) -> str:
 
 
 FREQUENCY_REASONS = {
-    "image": "the architecture's own",
+    "image": "higher ones learn pictures faster, up to here (tests/bench/omega.py)",
     "audio": "from the spectrum: the frequency below which 95 % of the power lies (tests/bench/omega.py)",
     "shape": "sharp enough for a surface (first experiments on two meshes)",
 }

@@ -10,10 +10,6 @@ from .optim import MOMENTUM
 BATCH = 4096
 """Best in seconds of 2,048, 4,096 and 8,192 (docs/benchmarks.md)."""
 
-ADAM_RATE = 5e-4
-MUON_RATE = 1.2e-3
-"""Between 1e-3 (better in long fits of hard pictures) and 1.5e-3 (better in short ones); 3e-3 loses 2 dB on kodim05."""
-
 MOST_POINTS = 1 << 18
 """Longest batch that is chosen."""
 
@@ -32,8 +28,8 @@ class Tuning:
     far from its surface, as a share (as many again cost a SIREN 0.003 IoU in 300 steps), and by which measurement
     rates, momentum and batch were found."""
 
-    adam_rate: float = ADAM_RATE
-    muon_rate: float = MUON_RATE
+    adam_rate: float
+    muon_rate: float
     momentum: float = MOMENTUM
     batch: int = BATCH
     boosted: bool = True
@@ -53,7 +49,14 @@ class Tuning:
 
 
 TUNINGS: Mapping[str, Tuning] = {
-    "siren": Tuning(batch_source="best in seconds (tests/bench/recipe.py)"),
+    "siren": Tuning(
+        adam_rate=1.5e-4,
+        muon_rate=1.8e-3,
+        momentum=0.9,
+        source="best of those tried on pictures, sounds and meshes in 80 to 2,500 steps (tests/bench/recipe.py)",
+        momentum_source="0.95 loses 2 to 6 dB on sounds (tests/bench/recipe.py)",
+        batch_source="best in seconds (tests/bench/recipe.py)",
+    ),
     "tiles": Tuning(
         adam_rate=6.5e-4,
         muon_rate=0.0,
@@ -61,7 +64,7 @@ TUNINGS: Mapping[str, Tuning] = {
         source="twice as much loses 1.4 dB on kodim05 and 0.4 on kodim03 in 700 steps (first figures, one seed)",
         batch_source="at equal points 2,048 is as good and slower, 8,192 0.7 dB worse (first figures, one seed)",
     ),
-    "finer": Tuning(paper_rate=5e-4, source="SIREN's, the best of four (docs/architectures.md)"),
+    "finer": Tuning(5e-4, 1.2e-3, paper_rate=5e-4, source="the best of four (docs/architectures.md)"),
     "wire": Tuning(2e-3, 8e-3, paper_rate=5e-3, source=SWEPT),
     "gauss": Tuning(1.5e-3, 7.5e-3, paper_rate=5e-3, source=SWEPT),
     "ffn": Tuning(3e-3, 3e-2, paper_rate=1e-3, source=SWEPT),

@@ -124,7 +124,7 @@ def test_auto_is_stored_as_what_it_was(monkeypatch):
     assert made.spec.architecture == "siren"
     assert made.spec.options == {"omega": 20.0}
     assert made.choices[0] == ("architecture", "siren 5x256", "auto: measured in no benchmark")
-    artifact = inrfit.encode(picture(), arch="auto", width=8, depth=2, budget="5it")
+    artifact = inrfit.encode(picture(), arch="auto", width=8, depth=2, budget="40it")
     assert artifact.spec.architecture == "siren"
 
 

@@ -193,7 +193,7 @@ def test_a_capture_replays_what_it_was_given():
 
 
 def test_a_large_batch_in_pieces_equals_the_same_in_one():
-    whole, pieces = engine(), engine()
+    whole, pieces = engine(width=32), engine(width=32)  # Muon's products in float32: bfloat16's roundings differ
     pieces.piece = 100
     one, many = (e.step(torch.arange(768), None, 1.0) for e in (whole, pieces))
     torch.testing.assert_close(many, one)

@@ -29,7 +29,7 @@ class Siren:
     WIDTH: ClassVar[int] = 256
     DEPTH: ClassVar[int] = 5
     RASTER: ClassVar[bool] = False
-    BAND: ClassVar[perceptron.Band] = {"first_omega": {"audio": 1.0, "shape": 1.0}}
+    BAND: ClassVar[perceptron.Band] = {"first_omega": {"image": 1.0, "audio": 1.0, "shape": 1.0}}
     FOLDED: ClassVar[frozenset[str]] = frozenset({"omega", "first_omega"})  # only the first weights depend on these
 
     omega: float = setting(30.0, "frequency factor of the hidden layers", 1e-3, 1e4)

@@ -55,6 +55,9 @@ class Modality(Protocol):
     def load(self, data: bytes, name: str, options: Any, limits: Limits) -> Signal:
         """The file as a signal. Raises a ``RefusedInput``; imports no torch."""
 
+    def first_omega(self, signal: Signal) -> float:
+        """The frequency factor of a SIREN's first layer, in radians per unit of an axis from -1 to 1."""
+
     def estimate(self, predicted: Tensor, values: Tensor, scale: Scale) -> float:
         """Quality (QUALITY, in UNIT) of predicted (k, c) against true values, both as the field gives them."""
 

@@ -1,16 +1,26 @@
-"""What chose the first-layer frequency of sounds: SNR after equal steps, per frequency factor and file.
+"""What chose the first layer's frequency: quality after equal steps, per frequency factor and file.
 
 python tests/bench/omega.py --steps 700
+python tests/bench/omega.py --steps 400 --omega 30 --omega 60 --omega 90 images/div2k/train/01.png
+python tests/bench/omega.py --between --omega 30 --omega 90 images/kodak/kodim05.png
+
+``--between`` fits a picture of half as many pixels a side and measures what it decodes to at the full size: between the
+pixels that were taught.
 """
 
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
+import numpy as np
 from common import data, table
+from PIL import Image
 
 import inrfit
-from inrfit.modalities import audio
+from inrfit import metrics, plan
+from inrfit.modalities import MODALITIES
+from inrfit.settings import Settings
 
 FILES = (
     "audio/libri121/05.flac",
@@ -19,20 +29,45 @@ FILES = (
     "audio/trumpet_solo.ogg",
     "audio/bird_robin.ogg",
 )
+OMEGAS = {
+    "audio": (1000.0, 2000.0, 3500.0, 5500.0, 9000.0),
+    "image": (30.0, 60.0, 90.0, 120.0),
+    "shape": (30.0, 60.0, 90.0),
+}
+
+
+def halved(source: Path) -> np.ndarray:
+    """The picture with a pixel for every four."""
+    with Image.open(source) as image:
+        return np.asarray(image.resize((image.width // 2, image.height // 2), Image.Resampling.BOX))
+
+
+def between(source: Path, model: inrfit.Artifact) -> float:
+    """PSNR of the picture decoded at twice its size against the full one."""
+    with Image.open(source) as image:
+        full = np.asarray(image)
+    width, height = full.shape[1] // 2 * 2, full.shape[0] // 2 * 2
+    return metrics.psnr(inrfit.decode(model, inrfit.Request(size=(width, height))), full[:height, :width], 255.0)
+
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, default=700)
     parser.add_argument("--omega", type=float, action="append")
+    parser.add_argument("--between", action="store_true", help="pictures: decode twice as many pixels a side")
     parser.add_argument("files", nargs="*", default=FILES)
     given = parser.parse_args()
     rows = []
     for source in data(*given.files):
-        signal = audio.load(source.read_bytes(), source.name, audio.Options(), inrfit.Limits())
-        row: dict[str, object] = {"file": source.name, "the rule": round(audio.first_omega(signal))}
-        for omega in given.omega or (1000.0, 2000.0, 3500.0, 5500.0, 9000.0):
-            made = inrfit.encode(source, budget=f"{given.steps}it", options={"first_omega": omega})
-            row[f"{omega:g}"] = made.quality["snr"]
+        planned = plan.plan(source.read_bytes(), source.name, Settings())
+        modality = MODALITIES[planned.signal.modality]
+        row: dict[str, object] = {"file": source.name, "the rule": round(modality.first_omega(planned.signal))}
+        for omega in given.omega or OMEGAS[modality.NAME]:
+            content = halved(source) if given.between else source
+            made = inrfit.encode(content, budget=f"{given.steps}it", options={"first_omega": omega})
+            row[f"{omega:g}"] = made.quality[modality.QUALITY.lower()]
+            if given.between:
+                row[f"{omega:g}, between"] = between(source, made)
         rows.append(row)
         print(row, flush=True)
     table(rows)

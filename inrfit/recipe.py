@@ -298,7 +298,7 @@ def _planned_reason(option: str, spec: FieldSpec) -> str:
 
 
 FREQUENCY_REASONS = {
-    "image": "higher ones learn pictures faster, up to here (tests/bench/omega.py)",
+    "image": "a third of the shorter side, 30 to 90: higher ones learn pictures faster (tests/bench/omega.py)",
     "audio": "from the spectrum: the frequency below which 95 % of the power lies (tests/bench/omega.py)",
     "shape": "sharp enough for a surface (first experiments on two meshes)",
 }

@@ -15,6 +15,7 @@ from inrfit.errors import UsageError
 from inrfit.fields import FIELDS, Banded, FieldSpec
 from inrfit.fields.field import Field
 from inrfit.optim import Optimiser
+from inrfit.signal import Grid
 
 VARIANTS = [
     ("siren", {}),
@@ -233,6 +234,15 @@ def test_frequencies_follow_the_signal(name, modality, monkeypatch):
         assert value == pytest.approx(settings.BAND[key][modality] * omega)
         assert theirs[key] == pytest.approx(getattr(settings, key) * paper / 30)
     assert FieldSpec(name, 1, 1, 16, 2, found).shapes == FieldSpec(name, 1, 1, 16, 2, {}).shapes
+
+
+@pytest.mark.parametrize(
+    ("shape", "omega"), [((64, 48), 30.0), ((180, 400), 60.0), ((512, 768), 90.0), ((1, 499), 90.0), ((1, 1), 30.0)]
+)
+def test_small_pictures_start_with_lower_frequencies(shape, omega):
+    signal = dataclasses.replace(image_signal(), grid=Grid(shape))
+    assert recipe.architecture_options(signal, "siren") == {"first_omega": omega}
+    assert recipe.architecture_options(signal, "finer") == {}
 
 
 def test_the_papers_regime_has_the_papers_frequencies():

@@ -16,7 +16,7 @@ Batch = tuple[Tensor, Tensor | None]
 """Flat indices, and their weights where not all weigh the same."""
 
 
-def batches(learner: Learner, select: Callable[[], Selection], points: Callable[[], int]) -> Iterator[Batch]:
+def batches(learner: Learner, select: Callable[[], Selection], points: int) -> Iterator[Batch]:
     """Points of one step at a time, ``points`` of them (0: a whole selection): a stream of shuffled selections, cut
     into batches of one size; what is left of a selection opens the first batch of the next."""
     rest: Batch | None = None
@@ -24,14 +24,14 @@ def batches(learner: Learner, select: Callable[[], Selection], points: Callable[
         selection = select()
         count = learner.n if selection.indices is None else selection.indices.shape[0]
         if selection.indices is None and learner.blocks is not None:
-            for indices in block_batches(learner, points() or count):
+            for indices in block_batches(learner, points or count):
                 yield indices, None
             continue
-        if points() == 0:
+        if points == 0:
             whole = torch.arange(learner.n, device=learner.device) if selection.indices is None else selection.indices
             yield whole, selection.weights
             continue
-        size = min(points(), count)
+        size = min(points, count)
         if selection.indices is None and learner.n > LONGEST_SHUFFLE:
             for _ in range(count // size):
                 yield learner.draw(size), None
@@ -80,10 +80,10 @@ def block_batches(learner: Learner, batch: int) -> Iterator[Tensor]:
     assert block is not None
     across = tuple(-(-length // side) for length, side in zip(grid.shape, block, strict=True))
     total = prod(across)
-    batches = min(total, max(1, round(total * prod(block) / batch)))
-    stretches = -(-total // batches)
-    turns = learner.uniform(stretches * batches).view(stretches, batches).argsort(1)
-    turns += torch.arange(stretches, device=learner.device)[:, None] * batches
+    parts = min(total, max(1, round(total * prod(block) / batch)))
+    stretches = -(-total // parts)
+    turns = learner.uniform(stretches * parts).view(stretches, parts).argsort(1)
+    turns += torch.arange(stretches, device=learner.device)[:, None] * parts
     for column in turns.unbind(1):
         yield members(column[column < total], grid.shape, block, across)
 

@@ -8,17 +8,20 @@ process. Whatever goes wrong, the fit goes on without.
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import os
 import shutil
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
+from . import fields
 from .fields import FieldSpec
 
 Extra = Callable[[Tensor], Tensor]
@@ -35,8 +38,8 @@ class Gradients(Protocol):
         """Residuals (n, c) at coords (n, d), and the gradients of sum(mass (n, 1) * residual^2) and further terms."""
 
 
-MOST_KINDS = 1024
-"""Kinds of fits that one process compiles."""
+MOST_KINDS = 256
+"""Kinds of fits that one process compiles: torch's own bound on all code that comes from one place."""
 
 _begun: dict[str, Compilation] = {}
 """What this process has compiled or is compiling, by ``key``: files of one kind share it."""
@@ -55,7 +58,16 @@ def key(spec: FieldSpec, precision: torch.dtype, size: int) -> str:
     folded = getattr(spec.settings, "FOLDED", ())
     options = {name: value for name, value in spec.options.items() if name not in folded}
     state = f"{torch.get_num_threads()} {torch.get_float32_matmul_precision()} {torch.__version__}"
-    return f"{spec.architecture} {spec.shapes} {options} {precision} {size} {state}"
+    return f"{spec.architecture} {spec.shapes} {options} {precision} {size} {state} {_formulas()}"
+
+
+@functools.cache
+def _formulas() -> str:
+    """A digest of the architectures' code: what an older version compiled is not found again."""
+    digest = hashlib.sha256()
+    for path in sorted(Path(fields.__file__).parent.glob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
 
 
 def known(wanted: str) -> bool:

@@ -1,8 +1,8 @@
 """The defaults: what is chosen for a signal, an architecture, a device and a budget, and why.
 
 Constants say what chose them; the figures are in docs/benchmarks.md. First choices that were not varied: WARM_UP and
-its longest, LAST_FACTOR, ADAM_RATE (but for four times as much, which was worse), EXACT_TAIL and EXACT_FROM, the
-bounds of BOOST, and COMPILED_FROM and KNOWN_FROM, which follow from what compiling took on one machine.
+its longest, LAST_FACTOR, EXACT_TAIL and EXACT_FROM, the bounds of BOOST, and COMPILED_FROM and KNOWN_FROM, which follow
+from what compiling took on one machine.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ CUDA_BATCH = 16_896
 """132 tiles of 128 points: one for every multiprocessor of an H100. Not measured yet."""
 
 CUDA_MUON = 1.25
-"""Factor on Muon's rate: the best at batches of 8,192 and 16,384 in the first experiments. Not measured yet."""
+"""Factor on Muon's rate for longer batches. Not measured yet, nor are SIREN's other rates on CUDA."""
 
 PAPERS = "the papers'"
 
@@ -105,14 +105,11 @@ class Recipe:
         return {key: value for key, value in asdict(self).items() if key != "reasons"}
 
 
-class Picks(dict[str, str]):
-    """Why each setting is what it is, by name."""
-
-    def pick(self, name: str, given: Any, found: Any, reason: str) -> Any:
-        """``found`` for the reason, unless the user says otherwise."""
-        asked = given not in ("auto", None)
-        self[name] = "asked for" if asked else reason
-        return given if asked else found
+def pick(why: dict[str, str], name: str, given: Any, found: Any, reason: str) -> Any:
+    """``found`` for the reason, unless the user says otherwise; which of the two goes into ``why``."""
+    asked = given not in ("auto", None)
+    why[name] = "asked for" if asked else reason
+    return given if asked else found
 
 
 def choose(
@@ -133,36 +130,38 @@ def choose(
         raise UsageError("--engine compiled: only on the CPU (on CUDA use graph)", "option")
     if engine in ("compiled", "graph") and not same_shapes(spec):
         raise UsageError(f"--engine {engine}: {spec.architecture} sorts its points anew in every step", "option")
-    why = Picks()
+    why: dict[str, str] = {}
     if paper and precision == "auto":
-        arithmetic, told = why.pick("precision", None, "fp32", PAPERS), ""
+        arithmetic, told = pick(why, "precision", None, "fp32", PAPERS), ""
     else:
         found, told, reason = choose_precision(spec, device, budget) if precision == "auto" else ("", "", "")
-        arithmetic = why.pick("precision", precision, found, reason)
+        arithmetic = pick(why, "precision", precision, found, reason)
     usual, source = tuned.points(spec.parameters), tuned.batch_source
     if cuda and not isinstance(spec.settings, Shared):
         usual, source = CUDA_BATCH, "not measured yet"
-    points = why.pick("batch", batch, "selection" if paper else usual, PAPERS if paper else source)
+    points = pick(why, "batch", batch, "selection" if paper else usual, PAPERS if paper else source)
     points = 0 if points == "selection" else int(points)
     dtype = torch.bfloat16 if arithmetic == "bf16" else torch.float32
-    steps = why.pick("engine", engine, *choose_engine(spec, device, budget, dtype, points))
+    steps = pick(why, "engine", engine, *choose_engine(spec, device, budget, dtype, points))
     adapt = not cuda and budget.seconds is not None
-    adapt = why.pick("adapt_threads", None if threads is None else False, adapt, ADAPTED)
+    adapt = pick(why, "adapt_threads", None if threads is None else False, adapt, ADAPTED)
     rates = _rates_of_the_papers(tuned, rate, why) if paper else _rates(spec, tuned, rate, cuda, why)
     return Recipe(points, arithmetic, engine=steps, adapt_threads=adapt, probe=told, reasons=why, **rates)
 
 
-def _rates(spec: FieldSpec, tuned: Tuning, rate: float | None, cuda: bool, why: Picks) -> dict[str, Any]:
+def _rates(spec: FieldSpec, tuned: Tuning, rate: float | None, cuda: bool, why: dict[str, str]) -> dict[str, Any]:
     """What the optimiser is told, by field name of ``Recipe``; a ``rate`` that is asked for is not varied."""
     scale = 1.0 if rate is None else rate / tuned.adam_rate
     muon = scale * tuned.muon_rate * (CUDA_MUON if cuda else 1.0)
+    unmeasured = "the CPU's: not measured yet"
     by_muon = "Muon on the hidden matrices, Adam on the rest (tests/bench/optimisers.py)"
+    unboosted = "not measured yet" if cuda else "the rates were found without"
     follow = "rates follow the number of steps the budget has room for: short fits need larger ones"
-    why.pick("adam_rate", rate, None, tuned.source)
-    why.pick("muon_rate", rate, None, by_muon if muon else "Adam everywhere: Muon was not worth its time here")
+    pick(why, "adam_rate", rate, None, unmeasured if cuda else tuned.source)
+    pick(why, "muon_rate", rate, None, by_muon if muon else "Adam everywhere: Muon was not worth its time here")
     if muon:
         why["momentum"] = tuned.momentum_source
-    why.pick("boosted", rate, None, follow if tuned.boosted else "the rates were found without")
+    pick(why, "boosted", rate, None, unboosted if cuda or not tuned.boosted else follow)
     why |= dict.fromkeys(("warm_up", "second_beta", "epsilon"), "a first choice that was not varied")
     if spec.architecture == "grid":
         why["epsilon"] = "the paper's, for rows that few points reach: 1e-8 lost 0.001 IoU on a mesh"
@@ -176,9 +175,9 @@ def _rates(spec: FieldSpec, tuned: Tuning, rate: float | None, cuda: bool, why: 
     }
 
 
-def _rates_of_the_papers(tuned: Tuning, rate: float | None, why: Picks) -> dict[str, Any]:
+def _rates_of_the_papers(tuned: Tuning, rate: float | None, why: dict[str, str]) -> dict[str, Any]:
     """Adam as torch has it, but for the architecture's own epsilon, at a constant rate."""
-    why.pick("adam_rate", rate, None, PAPERS)
+    pick(why, "adam_rate", rate, None, PAPERS)
     why |= dict.fromkeys(("muon_rate", "warm_up", "boosted", "annealed", "second_beta", "epsilon"), PAPERS)
     return {
         "adam_rate": rate or tuned.paper_rate,
@@ -246,8 +245,8 @@ learned alone, and neighbours must start alike. 24.1 against 18.5 dB (a constant
 def architecture_options(
     signal: Signal, architecture: str, regime: str = "engine", options: Mapping[str, Any] = MappingProxyType({})
 ) -> dict[str, float]:
-    """Frequencies for the signal, in the architecture's units: its own for images, from the spectrum for sounds;
-    ``options`` are those that are fixed already."""
+    """Frequencies for the signal, in the architecture's units, where its own are not to stand; ``options`` are those
+    that are fixed already."""
     known = FIELDS[architecture]()
     found: dict[str, float] = dict(getattr(known, "PAPER", {})) if regime == "paper" else {}
     if architecture == "asmr" and regime != "paper" and signal.n > LARGE_RASTER:
@@ -283,9 +282,7 @@ def explain(
         elif option in planned:
             reason = _planned_reason(option, spec)
         else:
-            chosen = any(signal.modality in shares for shares in getattr(spec.settings, "BAND", {}).values())
-            reason = FREQUENCY_REASONS[signal.modality] if chosen else "the architecture's own"
-            reason = PAPERS if regime == "paper" else reason
+            reason = PAPERS if regime == "paper" else MODALITIES[signal.modality].OMEGA_SOURCE
         rows.append((option, f"{value:g}" if isinstance(value, float) else str(value), reason))
     return rows
 
@@ -295,13 +292,6 @@ def _planned_reason(option: str, spec: FieldSpec) -> str:
     if isinstance(spec.settings, Bound) and option == "factors" and spec.settings.notes():
         return "; ".join(spec.settings.notes())
     return "follows from the signal's size and the number of weights"
-
-
-FREQUENCY_REASONS = {
-    "image": "a third of the shorter side, 30 to 90: higher ones learn pictures faster (tests/bench/omega.py)",
-    "audio": "from the spectrum: the frequency below which 95 % of the power lies (tests/bench/omega.py)",
-    "shape": "sharp enough for a surface (first experiments on two meshes)",
-}
 
 
 def _shown(key: str, value: Any) -> str:

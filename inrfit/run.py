@@ -162,7 +162,7 @@ class Run:
 
     def batches(self) -> Iterator[Batch]:
         """Points of one step at a time, as the sampler selects them."""
-        return batches(self.learner, self._select, lambda: self.batch)
+        return batches(self.learner, self._select, self.batch)
 
     def _select(self) -> Selection:
         """Asks the sampler, on a stopwatch of its own."""

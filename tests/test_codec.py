@@ -78,6 +78,14 @@ def test_the_provenance_says_what_was_done(png):
     assert str(png.parent) not in str(made.to_bytes())
 
 
+def test_a_field_keeps_the_first_frequency_that_its_size_asked_for():
+    picture = np.random.default_rng(0).integers(0, 256, (150, 200), dtype=np.uint8)
+    assert inrfit.encode(picture, **QUICK).spec.options == {"first_omega": 50.0}
+    asked = inrfit.encode(picture, options={"first_omega": 12.0}, **QUICK)
+    assert asked.spec.options == {"first_omega": 12.0}
+    assert inrfit.encode(picture, regime="paper", **QUICK).spec.options == {}
+
+
 def test_a_missed_target_is_said(png):
     assert inrfit.encode(png, target="90dB", **QUICK).provenance["target_reached"] is False
     assert inrfit.encode(png, target=8.0, **QUICK).provenance["target_reached"] is True

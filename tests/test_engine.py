@@ -98,6 +98,7 @@ def test_twenty_compiled_steps_equal_the_plain_engines(arithmetic):
 def test_one_process_compiles_more_than_eight_kinds(monkeypatch):
     """torch gives up on a function after eight kinds of tensors."""
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))  # no machine code: quick
+    monkeypatch.setattr(compilation, "_begun", {})
     for width in range(33, 43):
         of = engine("compiled", width=width)
         of.patient = True
@@ -405,3 +406,15 @@ def test_the_papers_first_step_is_adams_whole_rate():
     fit(image_signal(), spec, Full(), made, Budget(steps=2), CPU, watch=lambda m: taught.append(m.weights()))
     moved = taught[1]["last.weight"] - taught[0]["last.weight"]
     assert 0.5e-4 < float(moved.abs().max()) < 1.5e-4
+
+
+@pytest.mark.parametrize(("name", "momentum"), [("siren", 0.9), ("finer", 0.95)])
+def test_the_optimiser_gets_the_recipes_momentum(name, momentum):
+    spec = FieldSpec(name, 2, 3, 16, 2, {})
+    made = recipe.choose(spec, CPU, 64, "fp32")
+    signal = image_signal()
+    weights = spec.settings.initial(spec, torch.Generator().manual_seed(0), torch.zeros(3))
+    of = Engine(Field(spec, weights), signal.on(CPU), made)
+    assert made.momentum == of.optimiser.decay == momentum
+    assert of.optimiser.second_beta == made.second_beta
+    assert of.optimiser.epsilon == made.epsilon

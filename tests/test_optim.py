@@ -60,6 +60,21 @@ def test_muons_update_is_the_orthogonal_one_at_its_rate():
     torch.testing.assert_close(weights["m"], -0.15 * orthogonal(gradient), rtol=1e-3, atol=1e-4)
 
 
+def test_muons_momentum_is_nesterovs():
+    first, second = torch.randn(2, 1, 8, 8, generator=torch.Generator().manual_seed(4))
+    moved = {}
+    for momentum in (0.5, 0.9):
+        weights = {"m": torch.zeros(1, 8, 8)}
+        optimiser = Optimiser(weights, {"m": 1.0}, frozenset({"m"}), 0.0, 1.0, momentum)
+        optimiser.step({"m": first}, torch.tensor(0.0))
+        optimiser.step({"m": second}, torch.tensor(1.0))
+        mean = momentum * (1 - momentum) * first + (1 - momentum) * second
+        expected = -orthogonal((1 - momentum) * second + momentum * mean)
+        torch.testing.assert_close(weights["m"], expected, rtol=1e-3, atol=1e-4)
+        moved[momentum] = weights["m"]
+    assert float((moved[0.5] - moved[0.9]).abs().max()) > 0.01
+
+
 def test_every_tensor_has_its_own_adam_rate():
     weights = {"a": torch.zeros(2), "b": torch.zeros(3)}
     Optimiser(weights, {"a": 1.0, "b": 30.0}, frozenset(), 1e-2, 0.0).step(

@@ -1,8 +1,9 @@
 """Sine and cosine of phases: torch's, and in compiled steps polynomials.
 
-torch.compile writes torch's sine into its loops as a call of a library that is exact to the last bit for any angle. A
-polynomial of the angle brought into [-pi, pi] is off by 5e-7 at most and faster: without, a compiled step of a SIREN
-5x256 takes 1.05 to 1.1 times as long (first figures, a Xeon with AMX).
+torch.compile writes torch's sine into its loops as a call of a library that is exact to a rounding or two for any
+angle. A polynomial of the angle brought into [-pi, pi] is off by 6e-7 at most up to angles of 100, by 1e-6 up to
+10,000, and faster: without, a compiled step of a SIREN 5x256 takes 1.05 to 1.1 times as long (first figures, a Xeon
+with AMX).
 """
 
 from __future__ import annotations

@@ -33,7 +33,9 @@ class Siren:
     FOLDED: ClassVar[frozenset[str]] = frozenset({"omega", "first_omega"})  # only the first weights depend on these
 
     omega: float = setting(30.0, "frequency factor of the hidden layers", 1e-3, 1e4)
-    first_omega: float = setting(30.0, "frequency factor of the first layer (radians per unit)", 1e-3, 1e6)
+    first_omega: float = setting(
+        30.0, "frequency factor of the first layer (radians per unit); follows the signal unless given", 1e-3, 1e6
+    )
 
     encoded, encode = perceptron.as_many, perceptron.itself
     sized, shapes, macs, sines = perceptron.sized, perceptron.shapes, perceptron.macs, perceptron.one_per_unit

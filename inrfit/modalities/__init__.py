@@ -46,6 +46,7 @@ class Modality(Protocol):
     QUALITY: str
     UNIT: str
     PROBED: bool
+    OMEGA_SOURCE: str
     META: Schema
     Options: type[Any]
 

@@ -38,6 +38,7 @@ WRITES: tuple[str, ...] = (".wav", ".flac", ".ogg")
 LOWEST_OMEGA, HIGHEST_OMEGA = 500.0, 4500.0
 SHARE, QUANTILE = 0.2, 0.95
 """The rule of ``first_omega``."""
+OMEGA_SOURCE = "from the spectrum: the frequency below which 95 % of the power lies (tests/bench/omega.py)"
 
 META: schema.Schema = {
     "format": schema.one_of("WAV", "WAVEX", "FLAC", "OGG", "MP3"),

@@ -36,6 +36,7 @@ BYTES = Scale("uint8", 2 / 255, -1.0, 0, 255, 1.0)
 
 OMEGA_PER_PIXEL, LOWEST_OMEGA, HIGHEST_OMEGA = 1 / 3, 30.0, 90.0
 """The rule of ``first_omega``."""
+OMEGA_SOURCE = "a third of the shorter side, 30 to 90: higher ones learn pictures faster (tests/bench/omega.py)"
 
 META: Schema = {
     "format": one_of(*(name.upper() for name in FORMATS)),

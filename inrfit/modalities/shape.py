@@ -39,6 +39,7 @@ WRITES: tuple[str, ...] = (".ply", ".obj", ".stl")
 QUALITY = "iou"
 UNIT = ""
 PROBED = True
+OMEGA_SOURCE = "sharp enough for a surface (first experiments on two meshes)"
 PADDING = 0.1
 RESOLUTION = 128
 BAND = 0.05

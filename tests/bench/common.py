@@ -68,11 +68,12 @@ def machine() -> dict[str, Any]:
 
 
 def table(rows: list[dict[str, Any]]) -> None:
-    """Rows as a Markdown table, then as one JSON line."""
-    columns = list(rows[0])
+    """Rows as a Markdown table, then as one JSON line; what a row lacks stays empty."""
+    columns = list(dict.fromkeys(column for row in rows for column in row))
+    filled = [{column: row.get(column, "") for column in columns} for row in rows]
     print("|", " | ".join(columns), "|")
     print("|" + "---|" * len(columns))
-    for row in rows:
+    for row in filled:
         print(
             "|",
             " | ".join(f"{row[c]:.4g}" if isinstance(row[c], float) else str(row[c]) for c in columns),

@@ -61,11 +61,13 @@ if __name__ == "__main__":
     for source in data(*given.files):
         planned = plan.plan(source.read_bytes(), source.name, Settings())
         modality = MODALITIES[planned.signal.modality]
-        row: dict[str, object] = {"file": source.name, "the rule": round(modality.first_omega(planned.signal))}
+        row: dict[str, object] = {"file": source.name}
+        if not given.between:
+            row["the rule"] = round(modality.first_omega(planned.signal))
         for omega in given.omega or OMEGAS[modality.NAME]:
             content = halved(source) if given.between else source
             made = inrfit.encode(content, budget=f"{given.steps}it", options={"first_omega": omega})
-            row[f"{omega:g}"] = made.quality[modality.QUALITY.lower()]
+            row[f"{omega:g}"] = made.quality[modality.QUALITY]
             if given.between:
                 row[f"{omega:g}, between"] = between(source, made)
         rows.append(row)

@@ -258,6 +258,8 @@ if __name__ == "__main__":
     parser.add_argument("--peer-steps", type=int, default=12)
     parser.add_argument("files", nargs="*", default=FILES)
     given = parser.parse_args()
+    if given.peer_steps < 3:
+        parser.error("--peer-steps: at least 3")
     with tempfile.TemporaryDirectory() as place:
         made: list[dict[str, Any]] = []
         for path in data(*given.files):

@@ -200,7 +200,9 @@ def test_info_prints_what_a_field_is(png, capsys):
 def test_decode_to_another_kind_and_size(png, capsys):
     encode(png, "-q")
     model = f"{png}.safetensors"
+    capsys.readouterr()
     assert run(["decode", model, "-o", str(png.parent / "x.jpg"), "--size", "64x48"]) == 0
+    assert "x.jpg: 64x48 RGB, " in capsys.readouterr().err
     with Image.open(png.parent / "x.jpg") as decoded:
         assert decoded.size == (64, 48)
     assert run(["decode", model, "-o", str(png.parent / "y.webp"), "--scale", "0.5"]) == 0

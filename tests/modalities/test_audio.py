@@ -413,3 +413,10 @@ def test_meta_of_a_strange_scale_is_refused():
         with pytest.raises(ValueError):
             check({**meta, "scale": {**meta["scale"], **strange}}, audio.META, "meta")
     assert Scale(**meta["scale"]).dtype == "int16"
+
+
+def test_what_was_decoded_is_told_at_its_own_rate():
+    meta = {"rate": 8000, "channels": 2, "frames": 8000}
+    decoded = np.zeros((4000, 2), np.int16)
+    assert audio.outcome(decoded, meta, Request(rate=4000)) == "1.00 s, 4000 Hz, 2 channels"
+    assert audio.outcome(decoded[:, :1], meta, Request()) == "0.50 s, 8000 Hz, 1 channel"

@@ -546,3 +546,9 @@ def test_values_known_without_asking_are_the_true_ones(target) -> None:
         expected = search.winding(exact) > 0.5
     assert np.abs(pool.samples[:, 0] - expected).max() < 1e-5
     assert (shape._far_cells(signal.reference, 0.05) != 0).mean() > 0.3
+
+
+def test_what_was_decoded_is_told_as_a_mesh_of_its_own():
+    corners = np.array([[0.0, 0, 0], [2, 0, 0], [0, 1, 0], [0, 0, 4]])
+    made = Mesh(corners, np.array([[0, 2, 1], [0, 1, 3], [0, 3, 2], [1, 2, 3]]))
+    assert shape.outcome(made, {}, Request()) == "4 vertices, 4 faces, extent 2 x 1 x 4"

@@ -89,9 +89,7 @@ def encode(  # one option a line: long by nature
     ] = "auto",
     lr: Annotated[
         float | None,
-        typer.Option(
-            help="Peak learning rate (Adam's; Muon's follows in proportion). Default: the recipe's (--explain tells it)."
-        ),
+        typer.Option(help="Peak learning rate (Adam's; Muon's follows in proportion). Default: see --explain."),
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N.")] = "auto",
     precision: Annotated[str, typer.Option(help="Hidden layers while fitting: auto, fp32, medium, bf16.")] = "auto",

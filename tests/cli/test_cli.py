@@ -298,7 +298,8 @@ def test_an_interrupt_keeps_the_work(png, number, code, older):
     if older:
         target.write_bytes(b"precious")
     script = (
-        "import os, sys\nfrom inrfit.__main__ import run\nfrom inrfit.cli.console import FitProgress\n"
+        "import os, signal, sys\nfrom inrfit.__main__ import run\nfrom inrfit.cli.console import FitProgress\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a shell's background jobs ignore it
         "def interrupt(self, report):\n"
         "    if report.step > 50 and not self.__dict__.setdefault('sent', False):\n"
         "        self.sent = True\n"

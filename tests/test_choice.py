@@ -289,7 +289,7 @@ def test_reasons_tell_what_was_asked_what_the_size_brought_and_what_the_signal()
         "omega": "asked for",
         "first_omega": "follows from the signal's size and the number of weights",
     }
-    assert told("engine", (), ("omega",))["first_omega"] == recipe.FREQUENCY_REASONS["image"]
+    assert told("engine", (), ("omega",))["first_omega"] == MODALITIES["image"].OMEGA_SOURCE
     assert told("paper", (), ("omega",))["first_omega"] == "the papers'"
 
 

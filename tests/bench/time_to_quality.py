@@ -31,6 +31,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import torch
 from common import data, table
 from PIL import Image
 from textbook import points, run, trace_file

@@ -1,8 +1,9 @@
-"""torch.compile in the background: the fit goes on with explicit steps until the compiled one is there.
+"""Code for one kind of fit, compiled in the background: the fit goes on with explicit steps until it is there.
 
-Compiling takes about 10 s and both of two cores the first time, 3 s when torch finds its code again on disk (the
-command line says where it is kept: ``machine.keep_compiled_code``), nothing for the next file of the same kind in one
-process. Whatever goes wrong, the fit goes on without.
+For SIREN and FINER in bfloat16 it is ``kernel.cpp``, which takes a second; for the rest torch.compile, which takes
+about 10 s and both of two cores the first time, 3 s when torch finds its code again on disk (the command line says
+where code is kept: ``machine.keep_compiled_code``). For the next file of the same kind in one process it takes nothing.
+Whatever goes wrong, the fit goes on without.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from . import fields
+from . import fields, kernel
 from .fields import FieldSpec
 
 Extra = Callable[[Tensor], Tensor]
@@ -38,6 +39,12 @@ class Gradients(Protocol):
         """Residuals (n, c) at coords (n, d), and the gradients of sum(mass (n, 1) * residual^2) and further terms."""
 
 
+Compiled = Callable[[Mapping[str, Tensor], Tensor, Tensor, Tensor], tuple[Tensor, dict[str, Tensor]]]
+"""The same of weights, coords, values and mass alone."""
+
+KERNEL_SECONDS = 3.0
+"""More than the kernel's compiler ever took (1.2 s; first figures, a Xeon)."""
+
 MOST_KINDS = 256
 """Kinds of fits that one process compiles: torch's own bound on all code that comes from one place."""
 
@@ -53,8 +60,9 @@ def compiler() -> str | None:
     return shutil.which(os.environ.get("CXX", "g++")) or shutil.which("clang++")
 
 
-def key(spec: FieldSpec, precision: torch.dtype, size: int) -> str:
-    """What a compiled function depends on; frequencies that only the first weights depend on are left out."""
+def key(spec: FieldSpec, precision: torch.dtype, size: int | None) -> str:
+    """What a compiled function for ``size`` points (None: for any number) depends on; frequencies that only the first
+    weights depend on are left out."""
     folded = getattr(spec.settings, "FOLDED", ())
     options = {name: value for name, value in spec.options.items() if name not in folded}
     state = f"{torch.get_num_threads()} {torch.get_float32_matmul_precision()} {torch.__version__}"
@@ -84,9 +92,10 @@ def _mark(wanted: str) -> str | None:
 
 def compilation(spec: FieldSpec, precision: torch.dtype, size: int, gradients: Gradients) -> Compilation:
     """That of ``gradients`` for ``size`` points and the present number of threads: the one there is, or a new one."""
-    wanted = key(spec, precision, size)
+    made_for = None if kernel.suits(spec, precision) else size
+    wanted = key(spec, precision, made_for)
     if wanted not in _begun:
-        _begun[wanted] = Compilation(wanted, spec, size, gradients)
+        _begun[wanted] = Compilation(wanted, spec, made_for, gradients)
     return _begun[wanted]
 
 
@@ -106,13 +115,13 @@ def under_way() -> bool:
 
 
 class Compilation:
-    """``ready`` is the compiled function for ``size`` points and ``threads`` threads once it is there; ``failed`` says
-    why it never will be."""
+    """``ready`` is the compiled function for ``size`` points and ``threads`` threads (no ``size``: the kernel, for any
+    of both) once it is there; ``failed`` says why it never will be."""
 
-    def __init__(self, wanted: str, spec: FieldSpec, size: int, gradients: Gradients) -> None:
+    def __init__(self, wanted: str, spec: FieldSpec, size: int | None, gradients: Gradients) -> None:
         self.size = size
         self.threads = torch.get_num_threads()
-        self.ready: Gradients | None = None
+        self.ready: Compiled | None = None
         self.failed = ""
         self._wanted = wanted
         self._thread = threading.Thread(target=self._compile, args=(spec, gradients), daemon=True)
@@ -125,26 +134,40 @@ class Compilation:
 
     def fits(self, size: int) -> bool:
         """Whether the function is there, for ``size`` points and the present number of threads."""
-        return self.ready is not None and size == self.size and torch.get_num_threads() == self.threads
+        if self.ready is None or self.size is None:
+            return self.ready is not None
+        return size == self.size and torch.get_num_threads() == self.threads
 
-    def wait(self) -> None:
-        """Until it has finished."""
-        self._thread.join()
+    @property
+    def worth_waiting(self) -> float:
+        """Seconds that a fit had better wait for it: explicit steps would slow down the kernel's compiler, which needs
+        one, more than they are worth."""
+        return KERNEL_SECONDS if self.size is None else 0.0
+
+    def wait(self, seconds: float | None = None) -> None:
+        """Until it has finished, but no longer than ``seconds``."""
+        self._thread.join(seconds)
 
     def _compile(self, spec: FieldSpec, gradients: Gradients) -> None:
         try:
             with _one_at_a_time, torch.no_grad():
-                torch.set_num_threads(self.threads)  # of this thread: the count becomes part of the code
-                function = torch.compile(gradients, dynamic=False, fullgraph=True)
-                weights = {name: torch.zeros(shape) for name, shape in spec.shapes.items()}
-                coords, values = torch.zeros(self.size, spec.inputs), torch.zeros(self.size, spec.outputs)
-                with _many_kinds():
-                    function(weights, coords, values, torch.zeros(self.size, 1))
-        except Exception as error:  # the compiler's many ways to fail all mean the same: go on without
+                torch.set_num_threads(self.threads)  # of this thread: the count becomes part of torch's code
+                function = kernel.build(spec, gradients) if self.size is None else by_torch(spec, self.size, gradients)
+        except Exception as error:  # the compilers' many ways to fail all mean the same: go on without
             self.failed = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"[:200]
         else:
             self.ready = function
-            mark = _mark(self._wanted)
+            mark = _mark(self._wanted) if self.size is not None else None
             if mark is not None:
                 with contextlib.suppress(OSError), open(mark, "w"):
                     pass
+
+
+def by_torch(spec: FieldSpec, size: int, gradients: Gradients) -> Compiled:
+    """torch.compile's function for ``size`` points."""
+    function: Compiled = torch.compile(gradients, dynamic=False, fullgraph=True)
+    weights = {name: torch.zeros(shape) for name, shape in spec.shapes.items()}
+    coords, values = torch.zeros(size, spec.inputs), torch.zeros(size, spec.outputs)
+    with _many_kinds():
+        function(weights, coords, values, torch.zeros(size, 1))
+    return function

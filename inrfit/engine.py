@@ -215,8 +215,7 @@ class Engine:
         if self.may_compile:
             self.may_compile = False
             self.compilation = compilation(self.field.spec, self.precision, coords.shape[0], self.gradients)
-            if self.patient:
-                self.compilation.wait()
+            self.compilation.wait(None if self.patient else self.compilation.worth_waiting)
         made = self.compilation
         if made is not None and made.ready is not None and made.fits(coords.shape[0]):
             self.compiled_steps += 1

@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 
+from . import kernel
 from . import precision as arithmetics
 from .budget import Budget
 from .compilation import compiler, key, known
@@ -48,7 +49,10 @@ BOOST_NEUTRAL, BOOST_POWER, BOOST = 1100.0, 0.5, (0.8, 1.6)
 at 1,100 it loses 4 dB on a hard one and ruins a sound (docs/benchmarks.md)."""
 
 COMPILED_FROM, KNOWN_FROM = 45.0, 12.0
-"""Seconds of budget from which compiling repays itself, and from which loading what was compiled before does."""
+"""Seconds of budget from which torch.compile repays itself, and from which loading what it compiled before does."""
+
+KERNEL_FROM = 4.0
+"""Seconds of budget from which compiling ``kernel.cpp`` does; once that is done any budget."""
 
 NARROW = 48
 """Units of a layer from which bfloat16 pays: at 32 the slower sines eat what the products gain (first figures, AMX)."""
@@ -216,6 +220,10 @@ def choose_engine(
         )
     if device.type == "cuda":
         return "graph", "one launch a step"
+    if kernel.suits(spec, dtype) and kernel.compiler() is not None and budget.seconds is not None:
+        if budget.seconds >= KERNEL_FROM or kernel.kept():
+            return "compiled", "one C++ function, twice as fast; g++ takes a second for it the first time"
+        return "explicit", f"compiling repays itself from {KERNEL_FROM:.0f} s of budget, and once done at once"
     least = KNOWN_FROM if known(key(spec, dtype, batch)) else COMPILED_FROM
     if budget.seconds is None or budget.seconds < least:
         return "explicit", f"compiling repays itself from {COMPILED_FROM:.0f} s of budget, {KNOWN_FROM:.0f} once done"

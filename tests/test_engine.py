@@ -10,7 +10,7 @@ import pytest
 import torch
 from conftest import image_signal
 
-from inrfit import compilation, machine, precision, recipe
+from inrfit import compilation, kernel, machine, precision, recipe
 from inrfit.budget import Budget
 from inrfit.capture import SECONDS_AHEAD, Capture, Throttle
 from inrfit.engine import Engine, by_autograd, by_hand
@@ -80,17 +80,17 @@ def test_twenty_steps_equal_the_plain_engines(kind, arithmetic):
 
 
 @pytest.mark.skipif(compilation.compiler() is None, reason="no C++ compiler")
-@pytest.mark.parametrize("arithmetic", ["fp32", "bf16"])
-def test_twenty_compiled_steps_equal_the_plain_engines(arithmetic):
-    compiled = engine("compiled", arithmetic)
+@pytest.mark.parametrize(("arithmetic", "width"), [("fp32", 64), ("bf16", 64), ("bf16", 72)])
+def test_twenty_compiled_steps_equal_the_plain_engines(arithmetic, width):
+    compiled = engine("compiled", arithmetic, width=width)
     compiled.patient = True
     assert compiled.told() == "explicit (not compiled)"
-    torch.testing.assert_close(
-        taught(compiled), taught(engine("plain", arithmetic)), rtol=0, atol=TOLERANCE[arithmetic]
-    )
+    expected = taught(engine("plain", arithmetic, width=width))
+    torch.testing.assert_close(taught(compiled), expected, rtol=0, atol=TOLERANCE[arithmetic])
     assert compiled.told() == "compiled"
     assert compiled.compiled_steps == 20
-    again = engine("compiled", arithmetic)
+    assert (compiled.compilation.size is None) == (arithmetic == "bf16" and width == 64 and kernel.capable())
+    again = engine("compiled", arithmetic, width=width)
     taught(again, 1)
     assert again.compilation is compiled.compilation
 
@@ -118,9 +118,11 @@ def test_a_compilation_that_fails_leaves_the_fit_explicit(monkeypatch):
     assert not compilation.under_way()
 
 
-def test_without_a_compiler_nothing_is_compiled(monkeypatch):
+@pytest.mark.parametrize("width", [256, 250])
+def test_without_a_compiler_nothing_is_compiled(monkeypatch, width):
     monkeypatch.setattr("inrfit.recipe.compiler", lambda: None)
-    spec = FieldSpec("siren", 2, 3, 256, 5, {})
+    monkeypatch.setattr("inrfit.kernel.compiler", lambda: None)
+    spec = FieldSpec("siren", 2, 3, width, 5, {})
     assert recipe.choose_engine(spec, CPU, Budget(seconds=600), torch.bfloat16, 4096)[0] == "explicit"
 
 
@@ -304,23 +306,26 @@ def test_a_budget_in_steps_never_probes(monkeypatch):
     assert first.engine == "explicit"
 
 
+NOT_FOR_THE_KERNEL = FieldSpec("siren", 2, 3, 250, 5, {})
+
+
 def test_a_short_budget_does_not_compile_and_a_long_one_does_where_it_can(tmp_path, monkeypatch):
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))  # torch names its own, with what others left there
-    spec = FieldSpec("siren", 2, 3, 256, 5, {})
     expected = "compiled" if compilation.compiler() else "explicit"
     for seconds, found in {5: "explicit", 20: "explicit", 60: expected}.items():
-        assert recipe.choose_engine(spec, CPU, Budget(seconds=seconds), torch.bfloat16, 4096)[0] == found
+        chosen, _ = recipe.choose_engine(NOT_FOR_THE_KERNEL, CPU, Budget(seconds=seconds), torch.bfloat16, 4096)
+        assert chosen == found
 
 
 def test_what_was_compiled_before_is_used_sooner(tmp_path, monkeypatch):
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
-    spec = FieldSpec("siren", 2, 3, 256, 5, {})
-    wanted = compilation.key(spec, torch.bfloat16, 4096)
+    wanted = compilation.key(NOT_FOR_THE_KERNEL, torch.bfloat16, 4096)
     assert not compilation.known(wanted)
     open(compilation._mark(wanted), "w").close()
     assert compilation.known(wanted)
     expected = "compiled" if compilation.compiler() else "explicit"
-    assert recipe.choose_engine(spec, CPU, Budget(seconds=20), torch.bfloat16, 4096)[0] == expected
+    budget = Budget(seconds=20)
+    assert recipe.choose_engine(NOT_FOR_THE_KERNEL, CPU, budget, torch.bfloat16, 4096)[0] == expected
 
 
 def test_points_sorted_anew_in_every_step_are_neither_compiled_nor_captured():

@@ -1,0 +1,204 @@
+"""The C++ function computes what the formula says, and whatever is wrong with it leaves the fit without it."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+import torch
+from conftest import image_signal
+
+from inrfit import compilation, kernel, recipe
+from inrfit.budget import Budget
+from inrfit.engine import by_hand
+from inrfit.fields import FieldSpec
+from inrfit.fit import fit
+from inrfit.samplers import Uniform
+
+CPU = torch.device("cpu")
+BFLOAT = torch.bfloat16
+SPEC = FieldSpec("siren", 2, 3, 64, 3, {})
+FINER = {"first_omega": 20.0, "omega": 30.0}
+
+works = pytest.mark.skipif(
+    not kernel.capable() or kernel.compiler() is None, reason="no bfloat16 products, or no g++, on this machine"
+)
+
+
+def given(spec, n=100):
+    """Weights, coords, values and mass."""
+    generator = torch.Generator().manual_seed(n)
+    weights = spec.settings.initial(spec, generator, torch.zeros(spec.outputs))
+    coords, values = (torch.rand(n, count, generator=generator) * 2 - 1 for count in (spec.inputs, spec.outputs))
+    return weights, coords, values, torch.rand(n, 1, generator=generator) / n
+
+
+def error(found, expected):
+    """Of residuals and of all gradients, relative to their size."""
+    pairs = [(found[0], expected[0]), *((found[1][name], expected[1][name]) for name in expected[1])]
+    return [float((one - other).norm() / other.norm()) for one, other in pairs]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def own_folder(tmp_path_factory):
+    """Code is kept, but not with the user's."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path_factory.mktemp("code")))
+        yield
+
+
+@works
+@pytest.mark.parametrize(
+    ("spec", "n"),
+    [
+        (SPEC, 1000),
+        (FieldSpec("siren", 1, 1, 32, 2, {}), 1),
+        (FieldSpec("siren", 3, 4, 96, 5, {}), 257),
+        (FieldSpec("siren", 2, 3, 256, 5, {"first_omega": 90.0}), 4096),
+        (FieldSpec("finer", 2, 3, 64, 4, FINER), 513),
+    ],
+)
+def test_it_is_as_close_to_the_exact_formula_as_the_rounded_formula(spec, n):
+    function = kernel.build(spec, by_hand(spec.settings, BFLOAT))
+    exact = by_hand(spec.settings, torch.float32)(*given(spec, n))
+    rounded = by_hand(spec.settings, BFLOAT)(*given(spec, n))
+    found = function(*given(spec, n))
+    assert {name: tuple(gradient.shape) for name, gradient in found[1].items()} == spec.shapes
+    for ours, usual in zip(error(found, exact), error(rounded, exact), strict=True):
+        assert ours < 2 * usual + 1e-3
+
+
+@works
+def test_the_same_threads_give_the_same_gradients_and_others_nearly_so():
+    function = kernel.build(SPEC, by_hand(SPEC.settings, BFLOAT))
+    found = []
+    before = torch.get_num_threads()
+    try:
+        for threads in (1, 1, 3, 3):
+            torch.set_num_threads(threads)
+            found.append(function(*given(SPEC, 3000)))
+    finally:
+        torch.set_num_threads(before)
+    for one, other in ((0, 1), (2, 3)):
+        for name, gradient in found[one][1].items():
+            assert torch.equal(gradient, found[other][1][name])
+    assert max(error(found[0], found[2])) < 1e-5
+
+
+def test_it_is_for_siren_and_finer_in_bfloat16_alone(monkeypatch):
+    monkeypatch.setattr(kernel, "capable", lambda: True)
+    assert kernel.suits(SPEC, BFLOAT)
+    assert kernel.suits(FieldSpec("finer", 2, 3, 64, 3, {}), BFLOAT)
+    assert not kernel.suits(SPEC, torch.float32)
+    for other in (FieldSpec("wire", 2, 3, 64, 3, {}), FieldSpec("siren", 2, 3, 72, 3, {})):
+        assert not kernel.suits(other, BFLOAT)
+    assert not kernel.suits(FieldSpec("siren", 2, 3, 64, 1, {}), BFLOAT)
+    monkeypatch.setattr(kernel, "capable", lambda: False)
+    assert not kernel.suits(SPEC, BFLOAT)
+
+
+def test_it_is_compiled_from_some_seconds_of_budget_and_used_at_once_when_kept(monkeypatch):
+    monkeypatch.setattr(kernel, "capable", lambda: True)
+    monkeypatch.setattr(kernel, "compiler", lambda: "g++")
+    for kept, seconds, expected in ((False, 2, "explicit"), (False, 5, "compiled"), (True, 2, "compiled")):
+        monkeypatch.setattr(kernel, "kept", lambda: kept)  # noqa: B023
+        assert recipe.choose_engine(SPEC, CPU, Budget(seconds=seconds), BFLOAT, 4096)[0] == expected
+    assert recipe.choose_engine(SPEC, CPU, Budget(steps=100), BFLOAT, 4096)[0] == "explicit"
+
+
+@works
+def test_what_is_kept_is_used_again_and_made_again_when_damaged(tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "new"))
+    formula = by_hand(SPEC.settings, BFLOAT)
+    assert not kernel.kept()
+    kernel.build(SPEC, formula)
+    (made,) = (tmp_path / "new").iterdir()
+    assert kernel.kept()
+    written = made.stat().st_mtime_ns
+    kernel.build(SPEC, formula)
+    assert made.stat().st_mtime_ns == written
+    damaged = tmp_path / "damaged"
+    damaged.mkdir()
+    (damaged / made.name).write_bytes(b"\x7fELF half a file")
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(damaged))
+    kernel.build(SPEC, formula)
+    assert [path.name for path in damaged.iterdir()] == [made.name]
+    assert (damaged / made.name).stat().st_size == made.stat().st_size
+
+
+@works
+def test_where_nothing_can_be_kept_it_is_made_all_the_same(tmp_path, monkeypatch):
+    blocked = tmp_path / "file"
+    blocked.write_text("in the way")
+    for folder in (blocked, None):
+        if folder is None:
+            monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR")
+        else:
+            monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(folder))
+        assert not kernel.kept()
+        assert max(error(kernel.build(SPEC, by_hand(SPEC.settings, BFLOAT))(*given(SPEC)), given_exactly())) < 0.05
+    assert os.listdir(tmp_path) == ["file"]
+
+
+def given_exactly():
+    """What the formula says to ``given(SPEC)``."""
+    return by_hand(SPEC.settings, torch.float32)(*given(SPEC))
+
+
+def broken_compiler(tmp_path, script):
+    path = tmp_path / "g++"
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("script", "reason"), [("echo g++ is ill >&2; exit 1", "is ill"), ("exit 0", "cannot open|No such file")]
+)
+def test_a_compiler_that_fails_leaves_the_fit_explicit(tmp_path, monkeypatch, script, reason):
+    monkeypatch.setenv("CXX", broken_compiler(tmp_path, script))
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "code"))
+    monkeypatch.setattr(kernel, "capable", lambda: True)
+    monkeypatch.setattr(compilation, "_begun", {})
+    with pytest.raises(kernel.Unusable, match=reason):
+        kernel.build(SPEC, by_hand(SPEC.settings, BFLOAT))
+    monkeypatch.setattr(compilation.Compilation, "wait", lambda self, seconds=None: self._thread.join())
+    chosen = recipe.choose(SPEC, CPU, 64, "bf16", engine="compiled")
+    made = fit(image_signal(), SPEC, Uniform(), chosen, Budget(steps=3), CPU)
+    assert made.used["engine"].startswith("explicit (Unusable")
+
+
+@works
+def test_a_kernel_that_computes_something_else_is_not_used(monkeypatch):
+    formula = by_hand(SPEC.settings, BFLOAT)
+
+    def another(*args):
+        residuals, gradients = formula(*args)
+        return residuals, gradients | {"first.bias": 2 * gradients["first.bias"]}
+
+    with pytest.raises(kernel.Unusable, match="off by"):
+        kernel.build(SPEC, another)
+
+
+@works
+def test_without_memory_it_says_so(monkeypatch):
+    class Poor:
+        @staticmethod
+        def inrfit_gradients(*args):
+            return 0
+
+    function = kernel._function(SPEC, Poor)
+    with pytest.raises(MemoryError):
+        function(*given(SPEC))
+
+
+@works
+def test_products_that_torch_has_not_here_are_noticed_in_time(monkeypatch):
+    class Elsewhere:
+        @staticmethod
+        def inrfit_products(width):
+            return 0
+
+    monkeypatch.setattr(kernel, "_library", lambda found: Elsewhere)
+    with pytest.raises(kernel.Unusable, match="products"):
+        kernel.build(SPEC, by_hand(SPEC.settings, BFLOAT))

@@ -24,6 +24,8 @@ import torch
 from torch import Tensor
 
 from .fields import FieldSpec
+from .fields.finer import Finer
+from .fields.siren import Siren
 from .precision import capable_of_bf16
 
 SOURCE = Path(__file__).with_name("kernel.cpp")
@@ -46,6 +48,9 @@ ROUGHLY = 0.1
 
 Function = Callable[[Mapping[str, Tensor], Tensor, Tensor, Tensor], tuple[Tensor, dict[str, Tensor]]]
 
+Formula = Callable[..., tuple[Tensor, dict[str, Tensor]]]
+"""The same in torch."""
+
 
 class Unusable(Exception):
     """The kernel cannot be made or does not do what it should on this machine."""
@@ -60,7 +65,7 @@ def compiler() -> str | None:
 def suits(spec: FieldSpec, precision: torch.dtype) -> bool:
     """Whether there is a kernel for this kind of field, on this kind of machine."""
     return (
-        spec.architecture in ("siren", "finer")
+        isinstance(spec.settings, Siren | Finer)
         and precision == torch.bfloat16
         and spec.depth > 1
         and spec.width % 32 == 0
@@ -79,19 +84,30 @@ def capable() -> bool:
         return False
 
 
-def build(spec: FieldSpec, formula: Callable[..., tuple[Tensor, dict[str, Tensor]]]) -> Function:
-    """The function for fields like ``spec``; ``formula`` is the architecture's own, for a trial of it.
+def build(spec: FieldSpec, formula: Formula) -> Function:
+    """The function for fields like ``spec``; ``formula`` is the architecture's own, beside which newly compiled code is
+    tried before it is kept.
 
     Raises ``Unusable``."""
     found = compiler()
     if found is None:
         raise Unusable("no g++")
-    library = _library(found)
-    if not library.inrfit_products(ctypes.c_int64(spec.width)):
-        raise Unusable("torch has no such products here")
-    function = _function(spec, library)
-    _try(spec, function, formula)
-    return function
+    kept = _kept_at(found)
+    with contextlib.suppress(OSError):  # not there, or not whole
+        return _function(spec, ctypes.CDLL(kept or os.devnull))
+    try:
+        with tempfile.TemporaryDirectory(prefix="inrfit") as folder:
+            objects, made = os.path.join(folder, "kernel.o"), os.path.join(folder, "kernel.so")
+            _output([found, *_options(), str(SOURCE), "-o", objects])
+            # Without -fopenmp: the threads are to be those of torch, which brings an OpenMP under a name of its own.
+            _output([found, "-shared", objects, "-o", made, str(TORCH)])
+            function = _function(spec, ctypes.CDLL(made))
+            _try(spec, function, formula)
+            if kept:
+                _keep(made, kept)
+            return function
+    except OSError as error:
+        raise Unusable(str(error)) from None
 
 
 def kept() -> bool:
@@ -123,24 +139,6 @@ def _options() -> list[str]:
     return [*COMPILE, f"-DPOINTS_AT_A_TIME={128 if torch.get_num_threads() >= MANY_THREADS else 256}"]
 
 
-def _library(found: str) -> Any:
-    """The compiled file, loaded."""
-    kept = _kept_at(found)
-    with contextlib.suppress(OSError):  # not there, or not whole
-        return ctypes.CDLL(kept or os.devnull)
-    try:
-        with tempfile.TemporaryDirectory(prefix="inrfit") as folder:
-            objects, made = os.path.join(folder, "kernel.o"), os.path.join(folder, "kernel.so")
-            _output([found, *_options(), str(SOURCE), "-o", objects])
-            # Without -fopenmp: the threads are to be those of torch, which brings an OpenMP under a name of its own.
-            _output([found, "-shared", objects, "-o", made, str(TORCH)])
-            if kept:
-                _keep(made, kept)
-            return ctypes.CDLL(made)
-    except OSError as error:
-        raise Unusable(str(error)) from None
-
-
 def _keep(made: str, kept: str) -> None:
     """A copy under the name ``kept``, there whole or not at all; where that cannot be, none."""
     copy = f"{kept}.{os.getpid()}"
@@ -162,12 +160,14 @@ def _output(command: list[str]) -> str:
 
 
 def _function(spec: FieldSpec, library: Any) -> Function:
-    """``inrfit_gradients`` of tensors."""
+    """``inrfit_gradients`` of tensors, for fields like ``spec``."""
+    if not library.inrfit_products(ctypes.c_int64(spec.width)):
+        raise Unusable("torch has no such products here")
     shapes = {name: tuple(spec.shapes[name]) for name in LAYERS}
     sizes = [torch.Size(shape).numel() for shape in shapes.values()]
     bends = (0.0, 0.0)
-    if spec.architecture == "finer":
-        bends = 1 / float(spec.options["first_omega"]), 1 / float(spec.options["omega"])
+    if isinstance(spec.settings, Finer):
+        bends = 1 / spec.settings.first_omega, 1 / spec.settings.omega
     work = library.inrfit_gradients
     whole = ctypes.c_int64
     sides = [whole(count) for count in (spec.inputs, spec.width, spec.depth - 1, spec.outputs)]
@@ -189,7 +189,7 @@ def _function(spec: FieldSpec, library: Any) -> Function:
     return gradients
 
 
-def _try(spec: FieldSpec, function: Function, formula: Callable[..., tuple[Tensor, dict[str, Tensor]]]) -> None:
+def _try(spec: FieldSpec, function: Function, formula: Formula) -> None:
     """Its results beside the formula's, on points that do not fill a block."""
     generator = torch.Generator().manual_seed(0)
     weights = spec.settings.initial(spec, generator, torch.zeros(spec.outputs))

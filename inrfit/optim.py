@@ -90,5 +90,5 @@ def orthogonal(matrices: Float[Tensor, "l out in"]) -> Float[Tensor, "l out in"]
     for _ in range(5):
         square = torch.bmm(x, x.mT)
         x = torch.baddbmm(x, torch.baddbmm(square, square, square, beta=b, alpha=c), x, beta=a)
-    scaled: Tensor = x.float() * max(1.0, matrices.shape[-2] / matrices.shape[-1]) ** 0.5
-    return scaled
+    scale = max(1.0, matrices.shape[-2] / matrices.shape[-1]) ** 0.5
+    return x.float() if scale == 1 else x.float() * scale

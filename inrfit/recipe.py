@@ -54,6 +54,10 @@ COMPILED_FROM, KNOWN_FROM = 45.0, 12.0
 KERNEL_FROM = 4.0
 """Seconds of budget from which compiling ``kernel.cpp`` does; once that is done any budget."""
 
+KERNEL_BATCH = 8192
+KERNEL_BATCH_SOURCE = "best in seconds from 5 s on of 4,096 to 16,384 (docs/benchmarks.md); less waits for updates"
+"""Points of a step where steps are that fast; in shorter fits there would be too few."""
+
 NARROW = 48
 """Units of a layer from which bfloat16 pays: at 32 the slower sines eat what the products gain (first figures, AMX)."""
 COMPILED_POINTS = 8192
@@ -140,13 +144,16 @@ def choose(
     else:
         found, told, reason = choose_precision(spec, device, budget) if precision == "auto" else ("", "", "")
         arithmetic = pick(why, "precision", precision, found, reason)
+    dtype = torch.bfloat16 if arithmetic == "bf16" else torch.float32
     usual, source = tuned.points(spec.parameters), tuned.batch_source
+    planned = 0 if batch == "selection" or (paper and batch == "auto") else usual if batch == "auto" else int(batch)
+    steps = pick(why, "engine", engine, *choose_engine(spec, device, budget, dtype, planned))
     if cuda and not isinstance(spec.settings, Shared):
         usual, source = CUDA_BATCH, "not measured yet"
+    elif steps == "compiled" and kernel.suits(spec, dtype) and (budget.seconds or 0.0) >= KERNEL_FROM:
+        usual, source = KERNEL_BATCH, KERNEL_BATCH_SOURCE
     points = pick(why, "batch", batch, "selection" if paper else usual, PAPERS if paper else source)
     points = 0 if points == "selection" else int(points)
-    dtype = torch.bfloat16 if arithmetic == "bf16" else torch.float32
-    steps = pick(why, "engine", engine, *choose_engine(spec, device, budget, dtype, points))
     adapt = not cuda and budget.seconds is not None
     adapt = pick(why, "adapt_threads", None if threads is None else False, adapt, ADAPTED)
     rates = _rates_of_the_papers(tuned, rate, why) if paper else _rates(spec, tuned, rate, cuda, why)

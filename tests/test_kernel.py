@@ -56,6 +56,7 @@ def own_folder(tmp_path_factory):
         (FieldSpec("siren", 3, 4, 96, 5, {}), 257),
         (FieldSpec("siren", 2, 3, 256, 5, {"first_omega": 90.0}), 4096),
         (FieldSpec("finer", 2, 3, 64, 4, FINER), 513),
+        (FieldSpec("finer", 1, 1, 64, 3, {}), 300),
     ],
 )
 def test_it_is_as_close_to_the_exact_formula_as_the_rounded_formula(spec, n):
@@ -169,7 +170,8 @@ def test_a_compiler_that_fails_leaves_the_fit_explicit(tmp_path, monkeypatch, sc
 
 
 @works
-def test_a_kernel_that_computes_something_else_is_not_used(monkeypatch):
+def test_a_kernel_that_computes_something_else_is_neither_used_nor_kept(tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
     formula = by_hand(SPEC.settings, BFLOAT)
 
     def another(*args):
@@ -178,11 +180,16 @@ def test_a_kernel_that_computes_something_else_is_not_used(monkeypatch):
 
     with pytest.raises(kernel.Unusable, match="off by"):
         kernel.build(SPEC, another)
+    assert not kernel.kept()
 
 
 @works
-def test_without_memory_it_says_so(monkeypatch):
+def test_without_memory_it_says_so():
     class Poor:
+        @staticmethod
+        def inrfit_products(width):
+            return 1
+
         @staticmethod
         def inrfit_gradients(*args):
             return 0
@@ -193,12 +200,11 @@ def test_without_memory_it_says_so(monkeypatch):
 
 
 @works
-def test_products_that_torch_has_not_here_are_noticed_in_time(monkeypatch):
+def test_products_that_torch_has_not_here_are_noticed_in_time():
     class Elsewhere:
         @staticmethod
         def inrfit_products(width):
             return 0
 
-    monkeypatch.setattr(kernel, "_library", lambda found: Elsewhere)
     with pytest.raises(kernel.Unusable, match="products"):
-        kernel.build(SPEC, by_hand(SPEC.settings, BFLOAT))
+        kernel._function(SPEC, Elsewhere)

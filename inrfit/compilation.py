@@ -1,9 +1,9 @@
-"""Code for one kind of fit, compiled in the background: the fit goes on with explicit steps until it is there.
+"""Code for one kind of fit, compiled in the background; until it is there steps are explicit.
 
-For SIREN and FINER in bfloat16 it is ``kernel.cpp``, which takes a second; for the rest torch.compile, which takes
-about 10 s and both of two cores the first time, 3 s when torch finds its code again on disk (the command line says
-where code is kept: ``machine.keep_compiled_code``). For the next file of the same kind in one process it takes nothing.
-Whatever goes wrong, the fit goes on without.
+For SIREN and FINER in bfloat16 it is ``kernel.cpp``, which takes a second the first time and is worth waiting for; for
+the rest torch.compile, which takes about 10 s and both of two cores the first time, 3 s when torch finds its code again
+on disk (the command line says where code is kept: ``machine.keep_compiled_code``). For the next file of the same kind
+in one process it takes nothing. Whatever goes wrong, the fit goes on without.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import shutil
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -24,6 +25,7 @@ from torch import Tensor
 
 from . import fields, kernel
 from .fields import FieldSpec
+from .kernel import Compiled
 
 Extra = Callable[[Tensor], Tensor]
 """Residuals (n, c) -> derivatives (n, c) of further loss terms with respect to them."""
@@ -39,12 +41,6 @@ class Gradients(Protocol):
         """Residuals (n, c) at coords (n, d), and the gradients of sum(mass (n, 1) * residual^2) and further terms."""
 
 
-Compiled = Callable[[Mapping[str, Tensor], Tensor, Tensor, Tensor], tuple[Tensor, dict[str, Tensor]]]
-"""The same of weights, coords, values and mass alone."""
-
-KERNEL_SECONDS = 3.0
-"""More than the kernel's compiler ever took (1.2 s; first figures, a Xeon)."""
-
 MOST_KINDS = 256
 """Kinds of fits that one process compiles: torch's own bound on all code that comes from one place."""
 
@@ -52,7 +48,7 @@ _begun: dict[str, Compilation] = {}
 """What this process has compiled or is compiling, by ``key``: files of one kind share it."""
 
 _one_at_a_time = threading.Lock()
-"""torch's compiler is not made for several threads."""
+"""torch's compiler is not made for several threads, nor are its switches."""
 
 
 def compiler() -> str | None:
@@ -90,13 +86,33 @@ def _mark(wanted: str) -> str | None:
     return None if folder is None else os.path.join(folder, hashlib.sha256(wanted.encode()).hexdigest()[:16] + ".known")
 
 
-def compilation(spec: FieldSpec, precision: torch.dtype, size: int, gradients: Gradients) -> Compilation:
-    """That of ``gradients`` for ``size`` points and the present number of threads: the one there is, or a new one."""
-    made_for = None if kernel.suits(spec, precision) else size
-    wanted = key(spec, precision, made_for)
+def of_kernel(spec: FieldSpec) -> Compilation:
+    """That of the kernel for fields like ``spec``, for any number of points and threads: the one there is, or a new
+    one."""
+    return _the_one(key(spec, torch.bfloat16, None), None, partial(kernel.build, spec))
+
+
+def by_torch(spec: FieldSpec, precision: torch.dtype, size: int, gradients: Gradients) -> Compilation:
+    """torch.compile's of ``gradients`` for ``size`` points and the present number of threads: the one there is, or a
+    new one."""
+    return _the_one(key(spec, precision, size), size, partial(_compiled, spec, size, gradients))
+
+
+def _the_one(wanted: str, size: int | None, build: Callable[[], Compiled]) -> Compilation:
     if wanted not in _begun:
-        _begun[wanted] = Compilation(wanted, spec, made_for, gradients)
+        _begun[wanted] = Compilation(wanted, size, build)
     return _begun[wanted]
+
+
+def _compiled(spec: FieldSpec, size: int, gradients: Gradients) -> Compiled:
+    """torch.compile's function for ``size`` points."""
+    weights = {name: torch.zeros(shape) for name, shape in spec.shapes.items()}
+    coords, values = torch.zeros(size, spec.inputs), torch.zeros(size, spec.outputs)
+    with _one_at_a_time:
+        function: Compiled = torch.compile(gradients, dynamic=False, fullgraph=True)
+        with _many_kinds():
+            function(weights, coords, values, torch.zeros(size, 1))
+    return function
 
 
 def _many_kinds() -> AbstractContextManager[None]:
@@ -115,16 +131,16 @@ def under_way() -> bool:
 
 
 class Compilation:
-    """``ready`` is the compiled function for ``size`` points and ``threads`` threads (no ``size``: the kernel, for any
-    of both) once it is there; ``failed`` says why it never will be."""
+    """``ready`` is what ``build`` returns, once it is there: a function for ``size`` points and ``threads`` threads, or
+    without ``size`` for any; ``failed`` says why it never will be."""
 
-    def __init__(self, wanted: str, spec: FieldSpec, size: int | None, gradients: Gradients) -> None:
+    def __init__(self, wanted: str, size: int | None, build: Callable[[], Compiled]) -> None:
         self.size = size
         self.threads = torch.get_num_threads()
         self.ready: Compiled | None = None
         self.failed = ""
-        self._wanted = wanted
-        self._thread = threading.Thread(target=self._compile, args=(spec, gradients), daemon=True)
+        self._wanted, self._build = wanted, build
+        self._thread = threading.Thread(target=self._work, daemon=True)
         self._thread.start()
 
     @property
@@ -138,21 +154,15 @@ class Compilation:
             return self.ready is not None
         return size == self.size and torch.get_num_threads() == self.threads
 
-    @property
-    def worth_waiting(self) -> float:
-        """Seconds that a fit had better wait for it: explicit steps would slow down the kernel's compiler, which needs
-        one, more than they are worth."""
-        return KERNEL_SECONDS if self.size is None else 0.0
-
     def wait(self, seconds: float | None = None) -> None:
         """Until it has finished, but no longer than ``seconds``."""
         self._thread.join(seconds)
 
-    def _compile(self, spec: FieldSpec, gradients: Gradients) -> None:
+    def _work(self) -> None:
         try:
-            with _one_at_a_time, torch.no_grad():
+            with torch.no_grad():
                 torch.set_num_threads(self.threads)  # of this thread: the count becomes part of torch's code
-                function = kernel.build(spec, gradients) if self.size is None else by_torch(spec, self.size, gradients)
+                function = self._build()
         except Exception as error:  # the compilers' many ways to fail all mean the same: go on without
             self.failed = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"[:200]
         else:
@@ -161,13 +171,3 @@ class Compilation:
             if mark is not None:
                 with contextlib.suppress(OSError), open(mark, "w"):
                     pass
-
-
-def by_torch(spec: FieldSpec, size: int, gradients: Gradients) -> Compiled:
-    """torch.compile's function for ``size`` points."""
-    function: Compiled = torch.compile(gradients, dynamic=False, fullgraph=True)
-    weights = {name: torch.zeros(shape) for name, shape in spec.shapes.items()}
-    coords, values = torch.zeros(size, spec.inputs), torch.zeros(size, spec.outputs)
-    with _many_kinds():
-        function(weights, coords, values, torch.zeros(size, 1))
-    return function

@@ -1,13 +1,15 @@
 """How one optimiser step is made on a device.
 
-``plain`` is autograd, the reference; ``explicit`` the architecture's own backward pass; ``compiled`` the same through
-torch.compile, in the background, with explicit steps until it is there; ``graph`` the whole step (gather, gradients,
-update) as one CUDA graph. All make the same step to rounding. The loss is sum(mass * squared residual) with mass =
-weight / (sum of weights * channels), so points of weight 0 pad a batch to a fixed size without changing anything.
+``plain`` is autograd, the reference; ``explicit`` the architecture's own backward pass; ``compiled`` the kernel
+(``kernel.py``) or that pass through torch.compile, made in the background, with explicit steps until it is there;
+``graph`` the whole step (gather, gradients, update) as one CUDA graph. All make the same step to rounding. The loss is
+sum(mass * squared residual) with mass = weight / (sum of weights * channels), so points of weight 0 pad a batch to a
+fixed size without changing anything.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
@@ -15,8 +17,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from . import kernel
 from .capture import Capture, Throttle
-from .compilation import Compilation, Extra, Gradients, compilation
+from .compilation import Compilation, Extra, Gradients, by_torch, of_kernel
 from .errors import UsageError
 from .fields import Architecture, Differentiated
 from .fields.field import Field
@@ -31,6 +34,9 @@ a larger batch is accumulated, so memory does not grow with it."""
 
 PIECE_WIDTH = 256
 
+
+WAITED = 0.05
+"""Seconds between two looks whether to go on waiting."""
 
 LITTLE = 4096
 """A captured step of so few points is replayed for however few."""
@@ -113,21 +119,32 @@ class Engine:
         self.tick: Callable[[], None] = lambda: None
         self.patient = False
         self.compiled_steps = 0
-        self.may_compile = recipe.engine == "compiled"
+        self.compilation: Compilation | None = None
         self.use(recipe.dtype)
+        self.may_compile = recipe.engine == "compiled"
+        if self.may_compile and kernel.suits(field.spec, recipe.dtype):
+            self.may_compile, self.compilation = False, of_kernel(field.spec)
 
     def use(self, precision: torch.dtype) -> None:
         """From now on hidden layers in ``precision``; for a change in the midst of a fit nothing is compiled."""
         self.precision = precision
         make = by_autograd if self.recipe.engine == "plain" else by_hand
         self.gradients = make(self.field.architecture, precision)
-        self.compilation: Compilation | None = None
+        self.compilation = None
         self.captures: list[Capture] = []
 
     @property
     def compiling(self) -> bool:
         """Whether a compilation is under way, during which the number of threads should stay."""
         return self.compilation is not None and not self.compilation.finished
+
+    def wait(self, seconds: float) -> None:
+        """For the kernel, but no longer than ``seconds``: explicit steps would slow its compiler down by more than they
+        are worth."""
+        made, until = self.compilation, time.monotonic() + seconds
+        while made is not None and made.size is None and not made.finished and time.monotonic() < until:
+            made.wait(WAITED)
+            self.tick()
 
     def close(self) -> None:
         """Lets go of what holds the engine and the run together."""
@@ -214,9 +231,10 @@ class Engine:
     def _differentiate(self, coords: Tensor, values: Tensor, mass: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         if self.may_compile:
             self.may_compile = False
-            self.compilation = compilation(self.field.spec, self.precision, coords.shape[0], self.gradients)
-            self.compilation.wait(None if self.patient else self.compilation.worth_waiting)
+            self.compilation = by_torch(self.field.spec, self.precision, coords.shape[0], self.gradients)
         made = self.compilation
+        if made is not None and self.patient:
+            made.wait()
         if made is not None and made.ready is not None and made.fits(coords.shape[0]):
             self.compiled_steps += 1
             return made.ready(self.weights, coords, values, mass)

@@ -5,6 +5,7 @@
 // processor's bfloat16 instructions want, as the activation function has written them. The products are oneDNN's, by
 // way of torch (at::native::cpublas::brgemm); phases, sums and all of the first and the last layer are float32.
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <cstdint>
 #include <cstdlib>
@@ -28,10 +29,7 @@ namespace {
 
 using half = uint16_t;  // the upper half of a float32
 using pair = uint32_t;  // two of them: of an even row below, of the odd row after it above
-#ifndef POINTS_AT_A_TIME
-#define POINTS_AT_A_TIME 256
-#endif
-constexpr int POINTS = POINTS_AT_A_TIME;
+constexpr int POINTS = 256;
 constexpr int GAP = 32;  // after rows: a power of two apart they would compete for the same lines of the cache
 constexpr int STRIDE = POINTS + GAP;
 
@@ -41,6 +39,7 @@ class Buffer {
   char* of(size_t bytes) {
     if (bytes > size_) {
       size_ = 0;
+      held_.reset();
       held_.reset(std::aligned_alloc(PAGE, in_pages(bytes)));
       if (!held_) throw std::bad_alloc();
       size_ = bytes;
@@ -333,6 +332,8 @@ void pack(const Net& net, const float* hidden, int64_t r, half* straight, half* 
   for (int64_t j = 0; j < net.width; ++j) column[j * net.width / 2] = to[j] | pair(to[net.width + j]) << 16;
 }
 
+constexpr int DONE = 0, NO_MEMORY = 1, FAILED = 2;  // as in kernel.py
+
 }  // namespace
 
 // Whether torch has such products here: within the threads below nobody would catch what it throws.
@@ -347,8 +348,8 @@ extern "C" int inrfit_products(int64_t width) try {
   return 0;
 }
 
-// ``weights`` in the order of Layers; ``gradients`` one after the other in that order; 0 without memory. The same
-// threads give the same gradients.
+// ``weights`` in the order of Layers; ``gradients`` one after the other in that order. The same number of threads
+// gives the same gradients.
 extern "C" int inrfit_gradients(int64_t n, int64_t inputs, int64_t width, int64_t hidden, int64_t outputs,
                                 float first_curve, float curve, float* const* weights, const float* coords,
                                 const float* values, const float* mass, float* residuals, float* gradients,
@@ -358,6 +359,7 @@ extern "C" int inrfit_gradients(int64_t n, int64_t inputs, int64_t width, int64_
   const int64_t blocks = (n + POINTS - 1) / POINTS, total = counted(net), stacked = hidden * net.square();
   const int64_t most = std::max<int64_t>(1, std::min<int64_t>(threads, blocks));
   const size_t apart = Place::bytes(net);
+  std::atomic<bool> failed = false;
   char* memory = kept.of(4 * stacked + most * apart);
   half *straight = reinterpret_cast<half*>(memory + most * apart), *turned = straight + stacked;
 #pragma omp parallel num_threads(most)
@@ -372,9 +374,13 @@ extern "C" int inrfit_gradients(int64_t n, int64_t inputs, int64_t width, int64_
       for (int64_t k = 0; k < inputs; ++k)
         for (int64_t p = 0; p < POINTS; ++p)
           place.coords[k * POINTS + p] = p < many ? coords[(from + p) * inputs + k] : 0.0f;
-      forward(net, given, straight, place);
-      judge(net, given, place, values + from * outputs, mass + from, many, residuals + from * outputs);
-      backward(net, turned, place);
+      try {  // nobody would catch it outside
+        forward(net, given, straight, place);
+        judge(net, given, place, values + from * outputs, mass + from, many, residuals + from * outputs);
+        backward(net, turned, place);
+      } catch (...) {
+        failed = true;
+      }
     }
     at::native::cpublas::brgemm_release(true);
     const int team = omp_get_num_threads();
@@ -385,7 +391,7 @@ extern "C" int inrfit_gradients(int64_t n, int64_t inputs, int64_t width, int64_
       gradients[i] = sum;
     }
   }
-  return 1;
-} catch (...) {
-  return 0;
+  return failed ? FAILED : DONE;
+} catch (const std::bad_alloc&) {
+  return NO_MEMORY;
 }

@@ -95,8 +95,8 @@ def physical_memory() -> int:
 
 
 def keep_compiled_code() -> None:
-    """Lets torch keep what it compiles in the user's cache folder rather than in the temporary one, which does not
-    outlive the day. What the user has set stands. For the command line only."""
+    """Lets torch keep what it compiles, and ``kernel.py`` likewise, in the user's cache folder rather than in the
+    temporary one, which does not outlive the day. What the user has set stands. For the command line only."""
     cache = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", os.path.join(cache, "inrfit", "compiled"))
 

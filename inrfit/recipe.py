@@ -1,8 +1,8 @@
 """The defaults: what is chosen for a signal, an architecture, a device and a budget, and why.
 
 Constants say what chose them; the figures are in docs/benchmarks.md. First choices that were not varied: WARM_UP and
-its longest, LAST_FACTOR, EXACT_TAIL and EXACT_FROM, the bounds of BOOST, and COMPILED_FROM and KNOWN_FROM, which follow
-from what compiling took on one machine.
+its longest, LAST_FACTOR, EXACT_TAIL and EXACT_FROM, the bounds of BOOST, and COMPILED_FROM, KNOWN_FROM and KERNEL_FROM,
+which follow from what compiling took on one machine.
 """
 
 from __future__ import annotations
@@ -54,9 +54,9 @@ COMPILED_FROM, KNOWN_FROM = 45.0, 12.0
 KERNEL_FROM = 4.0
 """Seconds of budget from which compiling ``kernel.cpp`` does; once that is done any budget."""
 
-KERNEL_BATCH = 8192
-KERNEL_BATCH_SOURCE = "best in seconds from 5 s on of 4,096 to 16,384 (docs/benchmarks.md); less waits for updates"
-"""Points of a step where steps are that fast; in shorter fits there would be too few."""
+KERNEL_BATCH, KERNEL_BATCH_FROM = 8192, 5.0
+KERNEL_BATCH_SOURCE = "best in seconds of 4,096 to 16,384 where steps are so fast (docs/benchmarks.md)"
+"""Points of the kernel's steps, in budgets from so many seconds on; in shorter ones there would be too few steps."""
 
 NARROW = 48
 """Units of a layer from which bfloat16 pays: at 32 the slower sines eat what the products gain (first figures, AMX)."""
@@ -150,7 +150,7 @@ def choose(
     steps = pick(why, "engine", engine, *choose_engine(spec, device, budget, dtype, planned))
     if cuda and not isinstance(spec.settings, Shared):
         usual, source = CUDA_BATCH, "not measured yet"
-    elif steps == "compiled" and kernel.suits(spec, dtype) and (budget.seconds or 0.0) >= KERNEL_FROM:
+    elif steps == "compiled" and kernel.suits(spec, dtype) and (budget.seconds or 0.0) >= KERNEL_BATCH_FROM:
         usual, source = KERNEL_BATCH, KERNEL_BATCH_SOURCE
     points = pick(why, "batch", batch, "selection" if paper else usual, PAPERS if paper else source)
     points = 0 if points == "selection" else int(points)
@@ -227,17 +227,18 @@ def choose_engine(
         )
     if device.type == "cuda":
         return "graph", "one launch a step"
-    if kernel.suits(spec, dtype) and kernel.compiler() is not None and budget.seconds is not None:
+    if budget.seconds is None:
+        return "explicit", "a budget in steps: nothing is compiled unless asked for"
+    if kernel.suits(spec, dtype):
         if budget.seconds >= KERNEL_FROM or kernel.kept():
-            return "compiled", "one C++ function, twice as fast; g++ takes a second for it the first time"
+            return "compiled", "one C++ function that stays within the cache; g++ takes a second for it the first time"
         return "explicit", f"compiling repays itself from {KERNEL_FROM:.0f} s of budget, and once done at once"
-    least = KNOWN_FROM if known(key(spec, dtype, batch)) else COMPILED_FROM
-    if budget.seconds is None or budget.seconds < least:
+    if compiler() is None:
+        return "explicit", "there is no C++ compiler to compile with"
+    if budget.seconds < (KNOWN_FROM if known(key(spec, dtype, batch)) else COMPILED_FROM):
         return "explicit", f"compiling repays itself from {COMPILED_FROM:.0f} s of budget, {KNOWN_FROM:.0f} once done"
     if hasattr(spec.settings, "PIECE") and not 0 < batch <= COMPILED_POINTS:
         return "explicit", f"more than {COMPILED_POINTS:,} points are taught in parts, each of which would be compiled"
-    if compiler() is None:
-        return "explicit", "there is no C++ compiler to compile with"
     return "compiled", "1.3 times as fast once it is there, some seconds into the fit"
 
 

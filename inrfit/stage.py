@@ -117,6 +117,7 @@ def warm_up(contest: Contest) -> None:
     run's clock."""
     import numpy as np
 
+    from . import kernel
     from .engine import choose_device
     from .fit import fit
     from .modalities import image
@@ -135,17 +136,23 @@ def warm_up(contest: Contest) -> None:
             spec, how = codec.choose(planned, device)
             with matmul_precision(how.matmul_precision), current(device):
                 fit(planned.signal, spec, planned.sampler, how, planned.budget, device)
+                if kernel.suits(spec, how.dtype) and asked.engine in ("auto", "compiled"):
+                    with contextlib.suppress(kernel.Unusable):
+                        kernel.build(spec)
 
 
 def _recipe(recipes: Recipes, arch: str, stage: Stage, planned: Plan) -> dict[str, str]:
-    """Precision and engine of all runs on this source with this architecture: chosen by the first. Compiling goes on in
-    the background and is kept, so later runs would gain by it: only on request."""
+    """Precision and engine of all runs on this source with this architecture: chosen by the first. What torch.compile
+    makes in the background is kept, so later runs would gain by it: only on request. The kernel is there already."""
+    from . import kernel
+
     known = recipes.setdefault(stage.source.name, {})
     settings = planned.settings
     if arch not in known:
         with limited_threads(settings.threads):
-            _, how = codec.choose(planned, stage.device)
-        engine = "explicit" if settings.engine == "auto" and how.engine == "compiled" else how.engine
+            spec, how = codec.choose(planned, stage.device)
+        ready = kernel.suits(spec, how.dtype) and kernel.kept()
+        engine = "explicit" if settings.engine == "auto" and how.engine == "compiled" and not ready else how.engine
         known[arch] = {"precision": how.precision, "engine": engine}
     return known[arch]
 

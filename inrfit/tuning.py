@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from .optim import MOMENTUM
 
 BATCH = 4096
-"""Best in seconds of 2,048, 4,096 and 8,192 (docs/benchmarks.md)."""
+"""Best in seconds of 2,048, 4,096 and 8,192 where steps are explicit (docs/benchmarks.md)."""
 
 MOST_POINTS = 1 << 18
 """Longest batch that is chosen."""

@@ -10,7 +10,7 @@ import pytest
 from conftest import picture
 from PIL import Image
 
-from inrfit import compare, stage, tracing
+from inrfit import compare, kernel, stage, tracing
 from inrfit.contest import Cell, Entrant, Point, Result, Source, entrants
 from inrfit.errors import Diverged, RefusedInput, UnwritableOutput, UsageError
 from inrfit.settings import Settings
@@ -428,3 +428,15 @@ def test_the_picture_is_a_png(two):
     contest = compare.prepare(two, "uniform,nint", seeds=2, settings=SMALL)
     results = [made_up("photo0.png", name, seed, 30.0 + seed) for name in ("uniform", "nint") for seed in (0, 1)]
     assert plot.png(contest, results).startswith(b"\x89PNG")
+
+
+@pytest.mark.skipif(kernel.compiler() is None or not kernel.capable(), reason="no g++, or no bfloat16 products")
+def test_the_kernel_is_made_before_the_first_run_and_used_by_all(two, tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "code"))
+    asked = replace(SMALL, width=64, depth=3, budget="4s", precision="bf16")
+    contest = compare.prepare(two[:1], "uniform,stream", seeds=1, settings=asked)
+    assert not kernel.kept()
+    stage.warm_up(contest)
+    assert kernel.kept()
+    comparison, _ = ran(contest)
+    assert [result.settings["engine"] for result in comparison.ordered()] == ["compiled", "compiled"]

@@ -84,7 +84,7 @@ def test_twenty_steps_equal_the_plain_engines(kind, arithmetic):
 def test_twenty_compiled_steps_equal_the_plain_engines(arithmetic, width):
     compiled = engine("compiled", arithmetic, width=width)
     compiled.patient = True
-    assert compiled.told() == "explicit (not compiled)"
+    assert compiled.told().startswith("explicit (")
     expected = taught(engine("plain", arithmetic, width=width))
     torch.testing.assert_close(taught(compiled), expected, rtol=0, atol=TOLERANCE[arithmetic])
     assert compiled.told() == "compiled"

@@ -96,7 +96,7 @@ def compare(  # one option a line: long by nature
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N.")] = "auto",
     precision: Annotated[str, typer.Option(help="Hidden layers while fitting: auto, fp32, medium, bf16.")] = "auto",
     engine: Annotated[
-        str, typer.Option(help="How steps are made: auto (never compiled), plain, explicit, compiled, graph (CUDA).")
+        str, typer.Option(help="How steps are made: auto (no torch.compile), plain, explicit, compiled, graph (CUDA).")
     ] = "auto",
     threads: Annotated[int | None, typer.Option(help="CPU threads. Default: torch's.")] = None,
     kind: Annotated[

@@ -94,7 +94,7 @@ def encode(  # one option a line: long by nature
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N.")] = "auto",
     precision: Annotated[str, typer.Option(help="Hidden layers while fitting: auto, fp32, medium, bf16.")] = "auto",
     engine: Annotated[
-        str, typer.Option(help="How steps are made: auto, plain, explicit, compiled, graph (CUDA). All give the same.")
+        str, typer.Option(help="How steps are made: auto, plain, explicit, compiled, graph (CUDA). Equal to rounding.")
     ] = "auto",
     threads: Annotated[int | None, typer.Option(help="CPU threads. Default: torch's.")] = None,
     seed: Annotated[

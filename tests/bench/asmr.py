@@ -11,7 +11,6 @@ The two alternate in one run. Pictures are fitted by the command as a user runs 
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import json
 import statistics
 import tempfile
@@ -58,9 +57,7 @@ def made(name: str, compiled: bool) -> tuple[Field, Engine, Learner]:
     spec = FieldSpec(name, 2, 3, WIDTH, DEPTH, {})
     spec = spec.settings.sized(spec, GRID.shape, None)
     weights = spec.settings.initial(spec, torch.Generator().manual_seed(0), torch.zeros(3))
-    chosen = recipe.choose(spec, device, budget=Budget(seconds=60))
-    if not compiled and chosen.engine == "compiled":
-        chosen = dataclasses.replace(chosen, engine="explicit")
+    chosen = recipe.choose(spec, device, engine="auto" if compiled else "explicit", budget=Budget(seconds=60))
     engine = Engine(Field(spec, weights), signal.on(device), chosen)
     engine.patient = True
     learner = Learner(engine.field, engine.samples, torch.Generator().manual_seed(0), chosen.dtype)
@@ -172,7 +169,7 @@ def cameraman(picture: Path, budget: float) -> list[dict[str, Any]]:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--compiled", action="store_true", help="SIREN's steps compiled, as in fits of 45 s and more")
+    parser.add_argument("--compiled", action="store_true", help="SIREN's steps compiled, as in fits")
     parser.add_argument("--kodak", type=Path, metavar="FOLDER")
     parser.add_argument("--only", nargs="*", default=[], help="names of pictures, such as kodim03")
     parser.add_argument("--cameraman", type=Path, metavar="FILE")

@@ -24,7 +24,8 @@ class Tuning:
     """Peak rates of Adam and of Muon (0: Adam everywhere) and Muon's momentum, in the parametrisation of the
     architecture's paper, points a step, whether rates follow the number of steps, the papers' own rate, what Adam
     divides by at least, how many weights there are to a point of a batch where that makes it longer (an update walks
-    over all of them; 0: it never does), the most seconds for drawing a shape's points, how many more of them are drawn
+    over all of them; 0: it never does), the most seconds for drawing a shape's points
+    in a short budget, how many more of them are drawn
     far from its surface, as a share (as many again cost a SIREN 0.003 IoU in 300 steps), and by which measurement
     rates, momentum and batch were found."""
 

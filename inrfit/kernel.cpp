@@ -153,6 +153,18 @@ void product(int64_t m, int64_t n, int64_t k, bool add, Rows<const half> a, Rows
                               reinterpret_cast<const c10::BFloat16*>(b.first), c.first, true);
 }
 
+inline void add(float* row, float weight, const float* other) {
+#pragma omp simd
+  for (int p = 0; p < POINTS; ++p) row[p] += weight * other[p];
+}
+
+inline float dot(const float* row, const float* other) {
+  float sum = 0;
+#pragma omp simd reduction(+ : sum)
+  for (int p = 0; p < POINTS; ++p) sum += row[p] * other[p];
+  return sum;
+}
+
 // Two rows of phases to a row of pairs of activations, and two of slopes.
 void activate(const float* phases, const float* bias, float curve, half* pairs, half* slopes) {
   pair* both = reinterpret_cast<pair*>(pairs);
@@ -225,12 +237,7 @@ void forward(const Net& net, const Layers& weights, const half* straight, Place&
   for (int64_t f = 0; f < net.width; ++f) {
     float* row = phases + f * STRIDE;
     std::fill(row, row + POINTS, 0.0f);
-    for (int64_t k = 0; k < net.inputs; ++k) {
-      float weight = weights.first[f * net.inputs + k];
-      const float* axis = place.coords + k * POINTS;
-#pragma omp simd
-      for (int p = 0; p < POINTS; ++p) row[p] += weight * axis[p];
-    }
+    for (int64_t k = 0; k < net.inputs; ++k) add(row, weights.first[f * net.inputs + k], place.coords + k * POINTS);
   }
   for (int64_t layer = 0; layer < net.hidden; ++layer) {
     const float* bias = layer ? weights.hidden_bias + (layer - 1) * net.width : weights.first_bias;
@@ -261,11 +268,7 @@ void judge(const Net& net, const Layers& weights, Place& place, const float* val
   for (int64_t k = 0; k < net.outputs; ++k) {
     float* out = place.pull + k * POINTS;
     std::fill(out, out + POINTS, weights.last_bias[k]);
-    for (int64_t f = 0; f < net.width; ++f) {
-      float weight = weights.last[k * net.width + f], *row = place.phases + f * STRIDE;
-#pragma omp simd
-      for (int p = 0; p < POINTS; ++p) out[p] += weight * row[p];
-    }
+    for (int64_t f = 0; f < net.width; ++f) add(out, weights.last[k * net.width + f], place.phases + f * STRIDE);
     for (int64_t p = 0; p < many; ++p) {
       float residual = out[p] - values[p * net.outputs + k];
       residuals[p * net.outputs + k] = residual;
@@ -273,22 +276,12 @@ void judge(const Net& net, const Layers& weights, Place& place, const float* val
       sums.last_bias[k] += out[p];
     }
     std::fill(out + many, out + POINTS, 0.0f);  // points that are not there
-    for (int64_t f = 0; f < net.width; ++f) {
-      const float* row = place.phases + f * STRIDE;
-      float sum = 0;
-#pragma omp simd reduction(+ : sum)
-      for (int p = 0; p < POINTS; ++p) sum += out[p] * row[p];
-      sums.last[k * net.width + f] += sum;
-    }
+    for (int64_t f = 0; f < net.width; ++f) sums.last[k * net.width + f] += dot(out, place.phases + f * STRIDE);
   }
   for (int64_t f = 0; f < net.width; ++f) {
     float* row = place.phases + f * STRIDE;
     std::fill(row, row + POINTS, 0.0f);
-    for (int64_t k = 0; k < net.outputs; ++k) {
-      float weight = weights.last[k * net.width + f], *out = place.pull + k * POINTS;
-#pragma omp simd
-      for (int p = 0; p < POINTS; ++p) row[p] += weight * out[p];
-    }
+    for (int64_t k = 0; k < net.outputs; ++k) add(row, weights.last[k * net.width + f], place.pull + k * POINTS);
   }
 }
 
@@ -313,13 +306,7 @@ void backward(const Net& net, const half* turned, Place& place) {
 #pragma omp simd reduction(+ : sum)
     for (int p = 0; p < POINTS; ++p) sum += row[p] *= wide(slopes[p]);
     sums.first_bias[f] += sum;
-    for (int64_t k = 0; k < net.inputs; ++k) {
-      const float* axis = place.coords + k * POINTS;
-      float moment = 0;
-#pragma omp simd reduction(+ : moment)
-      for (int p = 0; p < POINTS; ++p) moment += row[p] * axis[p];
-      sums.first[f * net.inputs + k] += moment;
-    }
+    for (int64_t k = 0; k < net.inputs; ++k) sums.first[f * net.inputs + k] += dot(row, place.coords + k * POINTS);
   }
 }
 

@@ -140,7 +140,8 @@ class Compilation:
         self.ready: Compiled | None = None
         self.failed = ""
         self._wanted, self._build = wanted, build
-        self._thread = threading.Thread(target=self._work, daemon=True)
+        # No daemon: an interpreter that is taken down around torch's compiler aborts.
+        self._thread = threading.Thread(target=self._work)
         self._thread.start()
 
     @property

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import subprocess
+import sys
 from functools import partial
 
 import pytest
@@ -116,6 +118,18 @@ def test_a_compilation_that_fails_leaves_the_fit_explicit(monkeypatch):
     torch.testing.assert_close(taught(of), taught(engine("explicit", width=24)))
     assert of.told() == "explicit (RuntimeError: no compiler)"
     assert not compilation.under_way()
+
+
+def test_a_script_that_ends_meanwhile_waits_for_its_compiler(tmp_path):
+    """Around torch's compiler the interpreter would abort, with exit code 134."""
+    script = (
+        "import sys, time\nfrom inrfit import compilation\n"
+        "build = lambda: time.sleep(1) or open(sys.argv[1], 'w').close()\n"
+        "compilation.Compilation('made for this test', None, build)\nsys.exit(7)"
+    )
+    found = subprocess.run([sys.executable, "-c", script, str(tmp_path / "done")])
+    assert found.returncode == 7
+    assert (tmp_path / "done").exists()
 
 
 @pytest.mark.parametrize("width", [256, 250])

@@ -298,14 +298,14 @@ def test_an_interrupt_keeps_the_work(png, number, code, older):
     if older:
         target.write_bytes(b"precious")
     script = (
-        "import os, signal, sys\nfrom inrfit.__main__ import run\nfrom inrfit.cli.console import FitProgress\n"
+        "import os, signal, sys\nfrom inrfit.__main__ import main\nfrom inrfit.cli.console import FitProgress\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a shell's background jobs ignore it
         "def interrupt(self, report):\n"
         "    if report.step > 50 and not self.__dict__.setdefault('sent', False):\n"
         "        self.sent = True\n"
         f"        os.kill(os.getpid(), {int(number)})\n"
         "FitProgress.__call__ = interrupt\n"
-        "sys.exit(run(sys.argv[1:]))"
+        "main()"
     )
     words = ["encode", png, "--budget", "600s", "--width", "24", "--depth", "2", "--device", "cpu", "--force"]
     found = subprocess.run([sys.executable, "-c", script, *map(str, words)], capture_output=True, text=True)

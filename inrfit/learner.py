@@ -31,7 +31,7 @@ class Learner:
 
     ``blocks``: sides of the blocks of the raster whose cells share work, None where no work is shared.
     ``taught`` holds (indices, residuals) of the batches since the last selection (free), of a long one the last
-    REMEMBERED points."""
+    REMEMBERED points. ``generation`` rises whenever samples of a shape were drawn in the place of copies."""
 
     def __init__(self, field: Field, samples: Samples, generator: torch.Generator, precision: torch.dtype) -> None:
         self.field = field
@@ -46,6 +46,7 @@ class Learner:
         self.forwards_scored = 0.0
         self.scoring_passes = 0
         self.points_scored = 0
+        self.generation = 0
         self.blocks = field.architecture.block() if isinstance(field.architecture, Shared) else None
         self.piece = CHUNK // 4 if self.blocks is None else CHUNK
         self.tick: Callable[[], None] = lambda: None
@@ -66,6 +67,12 @@ class Learner:
         self.taught.append((indices, residuals))
         if len(self.taught) * indices.shape[0] > REMEMBERED and len(self.taught) > 1:
             self.taught.pop(0)
+
+    @torch.no_grad()
+    def meet(self, indices: Int[Tensor, "k"]) -> None:
+        """Called by the fit when the samples at ``indices`` are new: their residuals, as if they had been taught."""
+        self.generation += 1
+        self.taught += [(piece, self._residuals(piece)) for piece in self._pieces(indices)]
 
     def uniform(self, count: int) -> Float[Tensor, "k"]:
         """Numbers in [0, 1)."""

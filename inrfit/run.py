@@ -19,6 +19,7 @@ from .learner import TEACHING_COST, Learner
 from .machine import matmul_precision
 from .modalities import MODALITIES
 from .points import Subset
+from .pool import Pool
 from .recipe import EXACT_FROM, EXACT_TAIL, Recipe
 from .samplers import Sampler, Selection
 from .schedule import Schedule
@@ -28,13 +29,6 @@ from .tuning import TUNINGS
 
 EVALUATION_SHARE = 0.02
 """Largest share of the arithmetic spent on evaluations; the first and the last come on top."""
-
-POOL_SHARE = 0.25
-"""Largest share of a budget in seconds that is spent on drawing points."""
-
-LONG_POOL_SHARE, LONG_POOL_SECONDS = 1 / 15, 4.0
-"""Of a longer budget so much is spent on them, up to so many seconds: points of one second are learned by heart in a
-minute (0.9954 for 0.9968 IoU on the armadillo, and a speck far off the bunny; tests/bench/headline.py)."""
 
 REPORT_SECONDS = 0.1
 
@@ -118,9 +112,8 @@ class Run:
         generator = torch.Generator().manual_seed(seed)
         self.sampler, self.recipe, self.clock = sampler, recipe, clock
         self.report, self.stop, self.watch = report, stop, watch
-        tuned = TUNINGS[spec.architecture]
-        self._drawing_since, self._drawing_most = clock.seconds, tuned.pool_seconds
-        self.signal = signal.renew(generator, self._more, tuned.free) if signal.renew else signal
+        self.pool = Pool(signal, clock, TUNINGS[spec.architecture], generator, stop)
+        self.signal = self.pool.signal
         self.modality = MODALITIES[signal.modality]
         self.samples = self.signal.on(device)
         self.subset = Subset(self.signal, self.samples)
@@ -151,15 +144,6 @@ class Run:
         self.schedule = Schedule(recipe, clock)
         self._selection: Selection | None = None
         self._points_at_selection = 0
-
-    def _more(self) -> bool:
-        """Whether to draw more points before the first step."""
-        limit = self.clock.budget.seconds
-        if limit is None:
-            return not self.stop()
-        drawing = self.clock.seconds - self._drawing_since
-        most = max(self._drawing_most, min(LONG_POOL_SHARE * limit, LONG_POOL_SECONDS))
-        return not self.stop() and self.clock.seconds < POOL_SHARE * limit and drawing < most
 
     def _patience(self) -> float:
         """Seconds to wait for the kernel before the first step."""
@@ -203,12 +187,13 @@ class Run:
 
     def step(self, indices: Tensor, weights: Tensor | None) -> Tensor:
         """One optimiser step; the residuals before it."""
-        begun = self.clock.now()
         if self.first_step is None:
             self.engine.wait(self._patience())
-            begun = self.clock.now()
             self.first_step = self.clock.seconds
             self.schedule.begun_at = self.guard.since = self.clock.progress if self.clock.timed else 0.0
+        if self.pool.due():
+            self.learner.meet(self.pool.grow(self.samples))
+        begun = self.clock.now()
         trying = self.threads if not self.engine.compiling else None
         if trying is not None:
             trying.begin()
@@ -222,7 +207,8 @@ class Run:
             trying.ended(self.clock.step_seconds)
         if self.watch is not None:
             clock = self.clock
-            self.watch(Moment(clock.step, clock.seconds, clock.progress, indices, self.engine.snapshot, self.signal))
+            taught = self.pool.meant(indices)
+            self.watch(Moment(clock.step, clock.seconds, clock.progress, taught, self.engine.snapshot, self.signal))
         return residuals
 
     def evaluate(self) -> Best:

@@ -79,14 +79,24 @@ IDENTITY = Scale("float32", 1.0, 0.0, -3.4e38, 3.4e38, 0.0)
 
 
 @dataclass(frozen=True)
+class Rest:
+    """Samples of a signal that are not drawn yet: those from ``since`` to ``until``, which until then are copies of the
+    first ``since``. ``draw(start)`` gives points (k, d) and samples (k, c) of the next ones from ``start`` on."""
+
+    since: int
+    until: int
+    draw: Callable[[int], tuple[npt.NDArray[np.float32], npt.NDArray[Any]]]
+
+
+@dataclass(frozen=True)
 class Signal:
     """The thing encoded.
 
     ``samples`` (n, c) are the file's own numbers in the file's own type; ``points`` (n, d), float32, is None for
     a grid signal. ``meta`` is JSON: all that is needed to write the file back. ``notes`` name what cannot be kept.
-    A signal of resampled points has ``renew(generator, more, free=0.0) -> Signal``: a new set of points, ``generation``
-    one higher, which voids whatever was remembered about the old ones; ``more`` is asked between chunks whether to go
-    on, ``free`` times as many points come on top where values are known without work.
+    A signal without points of its own has ``renew(generator, more, free=0.0, wanted=None) -> Signal``, which draws
+    them: ``more`` is asked between chunks whether to go on; ``free`` times as many come on top where values are known
+    without work; ``wanted(count)`` says after ``count`` how many there are to be: those still missing are its ``rest``.
     ``reference`` is what quality is measured against where the samples are not enough (the input mesh)."""
 
     modality: str
@@ -97,8 +107,8 @@ class Signal:
     points: npt.NDArray[np.float32] | None = None
     notes: tuple[str, ...] = ()
     renew: Callable[..., Signal] | None = None
-    generation: int = 0
     reference: Any = field(default=None, repr=False)
+    rest: Rest | None = field(default=None, repr=False)
 
     @property
     def n(self) -> int:

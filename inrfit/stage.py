@@ -74,8 +74,7 @@ def set_stage(
     device = choose_device(settings.device)
     signal = planned.signal
     if signal.renew is not None:
-        drawn = signal.renew(torch.Generator().manual_seed(seed), lambda: not stop())
-        signal = replace(drawn, renew=None)
+        signal = signal.renew(torch.Generator().manual_seed(seed), lambda: not stop())
     if stop():
         raise KeyboardInterrupt
     return Stage(source, seed, planned, signal, jury(signal, device), device)

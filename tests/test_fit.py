@@ -267,20 +267,3 @@ def test_rates_follow_the_steps_again_when_these_get_faster():
         boosts.append(slow.boost(compiling=False))
     assert boosts[8] == 1.6
     assert boosts[-1] == 0.8
-
-
-def test_points_are_drawn_for_longer_in_longer_budgets():
-    def drawn(seconds):
-        """Seconds of drawing, a tenth at a time."""
-        clock = FakeClock(0.1)
-        of = Run.__new__(Run)
-        of.clock, of.stop = Clock(Budget(seconds=seconds), clock, clock()), lambda: False
-        of._drawing_since, of._drawing_most = of.clock.seconds, 1.0
-        begun = clock()
-        while of._more():
-            pass
-        return clock() - begun
-
-    assert drawn(5) == pytest.approx(drawn(15), abs=0.5)
-    assert drawn(60) == pytest.approx(drawn(5) + 3, abs=0.5)
-    assert drawn(6000) == pytest.approx(drawn(60), abs=0.5)

@@ -20,7 +20,7 @@ from .. import metrics, schema
 from ..errors import Diverged, InrfitError, UnreadableFile, UsageError, printable
 from ..limits import Limits
 from ..options import setting
-from ..signal import IDENTITY, Grid, Scale, Signal
+from ..signal import IDENTITY, Grid, Rest, Scale, Signal
 from .mesh import CALL, INSIDE, Mesh, Placed, chamfer, encoded, on_surface, place, trees
 from .meshfile import READ, foreign, signature
 from .meshfile import read as read_file
@@ -68,6 +68,15 @@ _OCCUPANCY = Scale("uint8", 1.0, 0.0, 0.0, 1.0, 1.0)
 _COARSE = 32
 """Cells per side of the grid that knows where the surface is far."""
 
+POINTS = 600_000
+"""Of a budget in steps, and of a section."""
+
+FEWEST_POINTS = 1000
+"""Of fewer nothing is learned."""
+
+MOST_POINTS = 1 << 22
+"""Drawn without being asked for: an error map of more is no longer kept point by point (``samplers/stream.py``)."""
+
 _POOL = ((0.22, 0.005), (0.22, 0.03), (0.11, 0.08))
 """Shares of the pool near the surface and the standard deviations of their offsets (normalised units); the
 rest is uniform in the box."""
@@ -78,7 +87,9 @@ class Options:
     """How a mesh becomes a function."""
 
     target: Literal["sdf", "occupancy"] = setting("sdf", "what the field gives: distance or inside")
-    pool: int = setting(600_000, "points drawn near the surface and in its box (4 µs each)", 1_000, 50_000_000)
+    pool: int = setting(
+        0, "points drawn near the surface and in its box (4 µs each); 0: as a budget repays", 0, 50_000_000
+    )
 
 
 def sniff(data: bytes) -> bool:
@@ -90,6 +101,8 @@ def load(data: bytes, name: str, options: Options, limits: Limits) -> Signal:
     """The mesh as a signal without points: ``renew`` draws them. ``reference`` is the mesh, normalised.
 
     Whatever a reader raises on damaged bytes becomes ``UnreadableFile`` here."""
+    if 0 < options.pool < FEWEST_POINTS:
+        raise UsageError(f"-O pool={options.pool}: at least {FEWEST_POINTS:,} points, or 0", "option")
     try:
         kind, raw = read_file(data, name, limits)
         placed = place(raw, PADDING)
@@ -107,7 +120,7 @@ def load(data: bytes, name: str, options: Options, limits: Limits) -> Signal:
         meta=meta,
         points=np.zeros((0, 3), np.float32),
         notes=placed.notes,
-        renew=partial(_renew, placed.mesh, meta, placed.notes, options.pool, 1),
+        renew=partial(_renew, placed.mesh, meta, placed.notes, options.pool),
         reference=placed.mesh,
     )
 
@@ -133,37 +146,54 @@ def _renew(
     meta: Mapping[str, Any],
     notes: tuple[str, ...],
     pool: int,
-    generation: int,
     generator: torch.Generator,
     more: Callable[[], bool],
     free: float = 0.0,
+    wanted: Callable[[int], int] | None = None,
 ) -> Signal:
-    """A fresh pool of ``pool`` points with their values, drawn from ``generator`` alone; a smaller one, of the same
-    kind, when ``more`` says no between two calls of the search structures. On top come ``free`` times as many far from
-    the surface, whose values are known without asking."""
-    drawn = _draw(mesh, pool, generator)
-    sdf = meta["target"] == "sdf"
+    """``pool`` points (0: POINTS) with their values, drawn from ``generator`` alone; fewer, of the same kind, when
+    ``more`` says no between two calls of the search structures. Of those that are ``wanted``, up to ``pool`` (0: up to
+    MOST_POINTS in all), the rest is drawn later. On top come ``free`` times as many far from the surface, whose values
+    are known without asking."""
     far = _far_cells(mesh, meta["band"] or 0.0)
-    pieces: list[npt.NDArray[Any]] = []
-    for start in range(0, pool, CALL):
-        if start and not more():
-            break
-        pieces.append(_targets(mesh, meta, far, drawn[start : start + CALL].astype(np.float64)))
-    samples = np.concatenate(pieces)
-    points, values = _free(far, int(free * len(samples)), generator)
-    points = np.concatenate([drawn[: len(samples)], points])
-    samples = np.concatenate([samples, values.astype(np.float32) if sdf else (values < 0).astype(np.uint8)])
+    source = _Source(mesh, meta, far, generator)
+    pieces = [source.draw(0, pool or POINTS)]
+    while (since := sum(len(points) for points, _ in pieces)) < (pool or POINTS) and more():
+        pieces.append(source.draw(since, pool or POINTS))
+    until = since if wanted is None else max(since, min(pool or int(MOST_POINTS / (1 + free)), wanted(since)))
+    there = np.arange(until) % since
+    points, values = _free(far, int(free * until), generator)
+    values = values.astype(np.float32) if meta["target"] == "sdf" else (values < 0).astype(np.uint8)
     return Signal(
         modality=NAME,
-        samples=samples[:, None],
-        scale=IDENTITY if sdf else _OCCUPANCY,
+        samples=np.concatenate([np.concatenate([drawn for _, drawn in pieces])[there], values[:, None]]),
+        scale=IDENTITY if meta["target"] == "sdf" else _OCCUPANCY,
         meta=meta,
-        points=points,
+        points=np.concatenate([np.concatenate([drawn for drawn, _ in pieces])[there], points]),
         notes=notes,
-        renew=partial(_renew, mesh, meta, notes, pool, generation + 1),
-        generation=generation,
         reference=mesh,
+        rest=Rest(since, until, partial(source.draw, until=until)) if until > since else None,
     )
+
+
+@dataclass
+class _Source:
+    """Points of a mesh, drawn in sections, of which each is a fair sample of all."""
+
+    mesh: Mesh
+    meta: Mapping[str, Any]
+    far: npt.NDArray[np.int8]
+    generator: torch.Generator
+    section: npt.NDArray[np.float32] | None = None
+
+    def draw(self, start: int, until: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[Any]]:
+        """The points (k, 3) from the ``start``-th on, at most CALL and up to ``until``, and their values (k, 1). Must
+        be asked for one after the other."""
+        within = start % POINTS
+        if within == 0 or self.section is None:
+            self.section = _draw(self.mesh, min(POINTS, until - start), self.generator)
+        points = self.section[within : min(within + CALL, within + until - start)]
+        return points, _targets(self.mesh, self.meta, self.far, points.astype(np.float64))[:, None]
 
 
 def _free(

@@ -117,11 +117,16 @@ def raster_of(signal: Signal) -> Raster:
 def edges(learner: Learner, memory: Mapping[str, Tensor] | None) -> Edges:
     """The map kept in ``memory`` as ``edges``, or made now."""
     raster = raster_of(learner.samples.signal)
-    if memory is not None:
+    if memory is not None and current(learner, memory):
         return Edges(raster, memory["edges"])
     if not _pictured(learner.samples.signal):
         return Edges(raster, sharpest(learner, raster, EDGE_SHARE))
     return Edges(raster, _tensor(_canny(grey(learner, raster), *CANNY), learner))
+
+
+def current(learner: Learner, memory: Mapping[str, Tensor]) -> bool:
+    """Whether the samples are those that ``memory`` is of."""
+    return learner.samples.signal.grid is not None or int(memory["generation"]) == learner.generation
 
 
 def anchors(learner: Learner, share: float) -> Edges:

@@ -53,7 +53,8 @@ class Egra:
         edge = edge[: max(min(wanted, edge.shape[0]), count - other.shape[0])]  # a pool may be short of either
         indices = torch.cat([edge, other[: count - edge.shape[0]]])
         origin = {"edge": edge.shape[0], "chance": count - edge.shape[0]}
-        return Selection(indices, memory={"edges": known.marked}, origin=origin)
+        memory = {"edges": known.marked, "generation": torch.tensor(learner.generation)}
+        return Selection(indices, memory=memory, origin=origin)
 
 
 def among_first(learner: Learner, count: int, favoured: int, others: int, odds: float) -> int:

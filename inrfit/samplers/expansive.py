@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from ..options import setting
-from .edges import anchors
+from .edges import anchors, current
 from .selection import Selection, chosen_from
 from .uniform import deal
 
@@ -45,13 +45,13 @@ class Expansive:
 
         count = max(1, int(self.ratio * chosen_from(learner)))
         memory = None if previous is None else previous.memory
-        kept = self._anchors(learner, count) if memory is None else memory["anchors"]
+        kept = memory["anchors"] if memory is not None and current(learner, memory) else self._anchors(learner, count)
         anchored = kept.shape[0]
         rest, deck = deal(learner, memory, count - anchored, kept)
         return Selection(
             torch.cat([kept, rest]),
             weights=self._weights(learner, anchored, count),
-            memory={"anchors": kept, **deck},
+            memory={"anchors": kept, "generation": torch.tensor(learner.generation), **deck},
             origin={"edge": anchored, "chance": count - anchored},
         )
 

@@ -343,14 +343,11 @@ def test_same_seed_same_pool_and_another_seed_another() -> None:
     assert not np.array_equal(first.points, other.points)
 
 
-def test_renewing_raises_the_generation_and_changes_the_points() -> None:
+def test_points_drawn_again_are_others() -> None:
     generator = torch.Generator().manual_seed(0)
     signal = load(obj(TORUS), pool=2_000)
     assert signal.renew is not None
-    first = signal.renew(generator, lambda: True)
-    assert first.renew is not None
-    second = first.renew(generator, lambda: True)
-    assert (signal.generation, first.generation, second.generation) == (0, 1, 2)
+    first, second = (signal.renew(generator, lambda: True) for _ in range(2))
     assert not np.array_equal(first.points, second.points)
     assert first.n == second.n == 2_000
     assert first.meta == signal.meta
@@ -552,3 +549,19 @@ def test_what_was_decoded_is_told_as_a_mesh_of_its_own():
     corners = np.array([[0.0, 0, 0], [2, 0, 0], [0, 1, 0], [0, 0, 4]])
     made = Mesh(corners, np.array([[0, 2, 1], [0, 1, 3], [0, 3, 2], [1, 2, 3]]))
     assert shape.outcome(made, {}, Request()) == "4 vertices, 4 faces, extent 2 x 1 x 4"
+
+
+@pytest.mark.parametrize("pool", [1, 999])
+def test_too_few_points_are_refused(pool) -> None:
+    with pytest.raises(UsageError, match="pool"):
+        load(obj(BOX), pool=pool)
+
+
+def test_more_points_than_a_section_are_all_others(monkeypatch) -> None:
+    monkeypatch.setattr(shape, "POINTS", 1500)
+    monkeypatch.setattr(shape, "CALL", 400)
+    signal = drawn(load(obj(TORUS), pool=4_000))
+    assert signal.n == len(np.unique(signal.points, axis=0)) == 4_000
+    near = [float((np.abs(part) < 0.5).mean()) for part in (signal.samples[:1500], signal.samples[1500:])]
+    assert near[0] == pytest.approx(near[1], abs=0.07)
+    assert drawn(load(obj(TORUS), pool=0)).n == 1500

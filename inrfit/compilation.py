@@ -109,6 +109,8 @@ def _compiled(spec: FieldSpec, size: int, gradients: Gradients) -> Compiled:
     weights = {name: torch.zeros(shape) for name, shape in spec.shapes.items()}
     coords, values = torch.zeros(size, spec.inputs), torch.zeros(size, spec.outputs)
     with _one_at_a_time:
+        if not threading.main_thread().is_alive():
+            raise RuntimeError("the interpreter is about to end")
         function: Compiled = torch.compile(gradients, dynamic=False, fullgraph=True)
         with _many_kinds():
             function(weights, coords, values, torch.zeros(size, 1))
@@ -141,7 +143,7 @@ class Compilation:
         self.failed = ""
         self._wanted, self._build = wanted, build
         # No daemon: an interpreter that is taken down around torch's compiler aborts.
-        self._thread = threading.Thread(target=self._work)
+        self._thread = threading.Thread(target=self._work, daemon=False)
         self._thread.start()
 
     @property

@@ -80,7 +80,7 @@ def fit(
             f"after {clock.step} steps the fit is still worse than a constant (give it a larger --budget)",
             "diverged",
         )
-    return Fit(run.field, run.signal, best.quality, ended, summary(run), used(run), tuple(run.notes))
+    return Fit(run.field, run.pool.without_copies(), best.quality, ended, summary(run), used(run), tuple(run.notes))
 
 
 def teach_within_memory(run: Run, best: Best) -> str:
@@ -147,6 +147,7 @@ def summary(run: Run) -> dict[str, Any]:
         "fit_seconds": run.clock.seconds,
         "prepare_seconds": run.spent.prepare,
         "first_step_seconds": run.first_step or 0.0,
+        "points_seconds": run.pool.seconds,
         "sampler_seconds": run.spent.sampler,
         "evaluate_seconds": run.spent.evaluate,
         "steps": run.clock.step,

@@ -70,9 +70,11 @@ class Learner:
 
     @torch.no_grad()
     def meet(self, indices: Int[Tensor, "k"]) -> None:
-        """Called by the fit when the samples at ``indices`` are new: their residuals, as if they had been taught."""
+        """Called by the fit when samples have changed: the residuals of those at ``indices``, as if they had been
+        taught."""
         self.generation += 1
-        self.taught += [(piece, self._residuals(piece)) for piece in self._pieces(indices)]
+        if indices.shape[0]:
+            self.taught += [(piece, self._residuals(piece)) for piece in self._pieces(indices)]
 
     def uniform(self, count: int) -> Float[Tensor, "k"]:
         """Numbers in [0, 1)."""

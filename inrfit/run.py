@@ -112,7 +112,7 @@ class Run:
         generator = torch.Generator().manual_seed(seed)
         self.sampler, self.recipe, self.clock = sampler, recipe, clock
         self.report, self.stop, self.watch = report, stop, watch
-        self.pool = Pool(signal, clock, TUNINGS[spec.architecture], generator, stop)
+        self.pool = Pool(signal, clock, TUNINGS[spec.architecture], generator, stop, grows=recipe.batch > 0)
         self.signal = self.pool.signal
         self.modality = MODALITIES[signal.modality]
         self.samples = self.signal.on(device)
@@ -191,8 +191,8 @@ class Run:
             self.engine.wait(self._patience())
             self.first_step = self.clock.seconds
             self.schedule.begun_at = self.guard.since = self.clock.progress if self.clock.timed else 0.0
-        if self.pool.due():
-            self.learner.meet(self.pool.grow(self.samples))
+        elif self.pool.due():
+            self.pool.grow(self.samples, self.learner.meet)
         begun = self.clock.now()
         trying = self.threads if not self.engine.compiling else None
         if trying is not None:

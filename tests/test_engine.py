@@ -123,9 +123,10 @@ def test_a_compilation_that_fails_leaves_the_fit_explicit(monkeypatch):
 def test_a_script_that_ends_meanwhile_waits_for_its_compiler(tmp_path):
     """Around torch's compiler the interpreter would abort, with exit code 134."""
     script = (
-        "import sys, time\nfrom inrfit import compilation\n"
+        "import sys, threading, time\nfrom inrfit import compilation\n"
         "build = lambda: time.sleep(1) or open(sys.argv[1], 'w').close()\n"
-        "compilation.Compilation('made for this test', None, build)\nsys.exit(7)"
+        "begin = lambda: compilation.Compilation('made for this test', None, build)\n"
+        "worker = threading.Thread(target=begin, daemon=True)\nworker.start()\nworker.join()\nsys.exit(7)"
     )
     found = subprocess.run([sys.executable, "-c", script, str(tmp_path / "done")])
     assert found.returncode == 7

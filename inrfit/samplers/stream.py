@@ -34,7 +34,7 @@ class Stream:
     """Every batch is a systematic draw with odds p_i = (1 - hard) + hard * e_i^power / mean(e^power), ``limit`` at the
     most, from the last known errors e (L1 over channels); points are weighted by p_i^-temper.
 
-    This project's own. The errors of taught points are written back, nothing is ever scored: a selection costs no
+    This project's own. The errors of taught points are written back, none are scored for it: a selection costs no
     forward pass, only a walk over the map. ``temper`` 0 teaches hard points more (soft mining's alpha; Kheradmand et
     al., CVPR 2024), 1 weights them back to the plain mean (Katharopoulos and Fleuret 2018, arXiv:1803.00942). The map
     is walked in blocks of neighbours, one point of each stretch of it goes to each batch: a batch covers the signal

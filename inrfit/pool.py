@@ -33,7 +33,7 @@ UNCERTAIN_SECONDS = 4.0
 """Most that are spent where a target or a number of steps may end the fit sooner, or on points that must all be there
 before the first step."""
 
-GROWING_SHARE, UNTIL = 0.5, 0.6
+GROWING_SHARE, UNTIL = 0.5, 0.5
 """Of the time so far, and the share of the budget after which none are drawn: new points must be taught."""
 
 

@@ -11,7 +11,7 @@ from test_fit import FakeClock, run
 from inrfit.budget import Budget
 from inrfit.clock import Clock
 from inrfit.limits import Limits
-from inrfit.modalities import shape
+from inrfit.modalities import meshpoints, shape
 from inrfit.pool import (
     FIRST_SECONDS,
     GROWING_SHARE,
@@ -45,10 +45,10 @@ def small_calls(monkeypatch):
         clocks[-1].time += COST
         return freely(source, start, until)
 
-    freely = shape._Source.draw
+    freely = meshpoints.Source.draw
     clocks[:] = [FakeClock(TICK)]
-    monkeypatch.setattr(shape, "CALL", CALL)
-    monkeypatch.setattr(shape._Source, "draw", draw)
+    monkeypatch.setattr(meshpoints, "CALL", CALL)
+    monkeypatch.setattr(meshpoints.Source, "draw", draw)
 
 
 def ball(pool=POINTS):

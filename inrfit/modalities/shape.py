@@ -21,7 +21,8 @@ from ..errors import Diverged, InrfitError, UnreadableFile, UsageError, printabl
 from ..limits import Limits
 from ..options import setting
 from ..signal import IDENTITY, Grid, Rest, Scale, Signal
-from .mesh import CALL, INSIDE, Mesh, Placed, chamfer, encoded, on_surface, place, trees
+from . import meshpoints
+from .mesh import INSIDE, Mesh, Placed, chamfer, encoded, place, trees
 from .meshfile import READ, foreign, signature
 from .meshfile import read as read_file
 
@@ -65,21 +66,6 @@ META: schema.Schema = {
 surface; a field value times ``band`` times ``extent`` is a distance in the source's units (sdf)."""
 
 _OCCUPANCY = Scale("uint8", 1.0, 0.0, 0.0, 1.0, 1.0)
-_COARSE = 32
-"""Cells per side of the grid that knows where the surface is far."""
-
-POINTS = 600_000
-"""Of a budget in steps, and of a section."""
-
-FEWEST_POINTS = 1000
-"""Of fewer nothing is learned."""
-
-MOST_POINTS = 1 << 22
-"""Drawn without being asked for: an error map of more is no longer kept point by point (``samplers/stream.py``)."""
-
-_POOL = ((0.22, 0.005), (0.22, 0.03), (0.11, 0.08))
-"""Shares of the pool near the surface and the standard deviations of their offsets (normalised units); the
-rest is uniform in the box."""
 
 
 @dataclass(frozen=True)
@@ -101,8 +87,8 @@ def load(data: bytes, name: str, options: Options, limits: Limits) -> Signal:
     """The mesh as a signal without points: ``renew`` draws them. ``reference`` is the mesh, normalised.
 
     Whatever a reader raises on damaged bytes becomes ``UnreadableFile`` here."""
-    if 0 < options.pool < FEWEST_POINTS:
-        raise UsageError(f"-O pool={options.pool}: at least {FEWEST_POINTS:,} points, or 0", "option")
+    if 0 < options.pool < meshpoints.FEWEST_POINTS:
+        raise UsageError(f"-O pool={options.pool}: at least {meshpoints.FEWEST_POINTS:,} points, or 0", "option")
     try:
         kind, raw = read_file(data, name, limits)
         placed = place(raw, PADDING)
@@ -155,14 +141,16 @@ def _renew(
     ``more`` says no between two calls of the search structures. Of those that are ``wanted``, up to ``pool`` (0: up to
     MOST_POINTS in all), the rest is drawn later. On top come ``free`` times as many far from the surface, whose values
     are known without asking."""
-    far = _far_cells(mesh, meta["band"] or 0.0)
-    source = _Source(mesh, meta, far, generator)
-    pieces = [source.draw(0, pool or POINTS)]
-    while (since := sum(len(points) for points, _ in pieces)) < (pool or POINTS) and more():
-        pieces.append(source.draw(since, pool or POINTS))
-    until = since if wanted is None else max(since, min(pool or int(MOST_POINTS / (1 + free)), wanted(since)))
+    far = meshpoints.far_cells(mesh, meta["band"] or 0.0)
+    source = meshpoints.Source(mesh, meta, far, generator)
+    pieces = [source.draw(0, pool or meshpoints.POINTS)]
+    while (since := sum(len(points) for points, _ in pieces)) < (pool or meshpoints.POINTS) and more():
+        pieces.append(source.draw(since, pool or meshpoints.POINTS))
+    until = (
+        since if wanted is None else max(since, min(pool or int(meshpoints.MOST_POINTS / (1 + free)), wanted(since)))
+    )
     there = np.arange(until) % since
-    points, values = _free(far, int(free * until), generator)
+    points, values = meshpoints.free(far, int(free * until), generator)
     values = values.astype(np.float32) if meta["target"] == "sdf" else (values < 0).astype(np.uint8)
     return Signal(
         modality=NAME,
@@ -174,87 +162,6 @@ def _renew(
         reference=mesh,
         rest=Rest(since, until, partial(source.draw, until=until)) if until > since else None,
     )
-
-
-@dataclass
-class _Source:
-    """Points of a mesh, drawn in sections, of which each is a fair sample of all."""
-
-    mesh: Mesh
-    meta: Mapping[str, Any]
-    far: npt.NDArray[np.int8]
-    generator: torch.Generator
-    section: npt.NDArray[np.float32] | None = None
-
-    def draw(self, start: int, until: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[Any]]:
-        """The points (k, 3) from the ``start``-th on, at most CALL and up to ``until``, and their values (k, 1). Must
-        be asked for one after the other."""
-        within = start % POINTS
-        if within == 0 or self.section is None:
-            self.section = _draw(self.mesh, min(POINTS, until - start), self.generator)
-        points = self.section[within : min(within + CALL, within + until - start)]
-        return points, _targets(self.mesh, self.meta, self.far, points.astype(np.float64))[:, None]
-
-
-def _free(
-    far: npt.NDArray[np.int8], count: int, generator: torch.Generator
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int8]]:
-    """Points (count, 3) evenly in the cells where the value is known, and which it is; none where there is no such
-    cell."""
-    import torch
-
-    known = np.flatnonzero(far)
-    if not (count and len(known)):
-        return np.zeros((0, 3), np.float32), np.zeros(0, np.int8)
-    draws = torch.rand((count, 4), generator=generator, device=generator.device, dtype=torch.float64).cpu().numpy()
-    cells = known[(draws[:, 0] * len(known)).astype(np.int64)]
-    corners = np.stack(np.unravel_index(cells, (_COARSE,) * 3), axis=1)
-    return ((corners + draws[:, 1:]) * (2 / _COARSE) - 1).astype(np.float32), far[cells]
-
-
-def _far_cells(mesh: Mesh, margin: float) -> npt.NDArray[np.int8]:
-    """Per cell of the coarse grid, flat: -1 or 1 where every point of it is further than ``margin`` inside or outside,
-    0 where that is not sure. There the value is known without asking, and so the volume can be sampled densely: a field
-    taught too few points of it puts specks of surface between them."""
-    cells = (2 * np.arange(_COARSE) + 1) / _COARSE - 1
-    centres = np.stack(np.meshgrid(cells, cells, cells, indexing="ij"), -1).reshape(-1, 3)
-    distance = trees(mesh).signed_distance(centres)
-    reach = math.sqrt(3) / _COARSE + margin
-    return np.where(np.abs(distance) > reach, np.sign(distance), 0).astype(np.int8)
-
-
-def _targets(
-    mesh: Mesh, meta: Mapping[str, Any], far: npt.NDArray[np.int8], points: npt.NDArray[np.float64]
-) -> npt.NDArray[Any]:
-    """What the field must give at ``points`` (n, 3): distances in bands, clipped at 1, or 1 inside and 0 outside."""
-    cells = ((points + 1) * (_COARSE / 2)).astype(np.int64).clip(0, _COARSE - 1)
-    known = far[np.ravel_multi_index(tuple(cells.T), (_COARSE,) * 3)]
-    asked = known == 0
-    sdf, search = meta["target"] == "sdf", trees(mesh)
-    values: npt.NDArray[Any] = known.astype(np.float32) if sdf else (known < 0).astype(np.uint8)
-    if sdf and asked.any():
-        values[asked] = (search.signed_distance(points[asked]) / meta["band"]).clip(-1, 1)
-    elif asked.any():
-        values[asked] = search.winding(points[asked]) > INSIDE
-    return values
-
-
-def _draw(mesh: Mesh, pool: int, generator: torch.Generator) -> npt.NDArray[np.float32]:
-    """Points (pool, 3) in random order: near the surface, by area with Gaussian offsets, and uniform in the box."""
-    import torch
-
-    like: dict[str, Any] = {"generator": generator, "device": generator.device, "dtype": torch.float64}
-    pieces = []
-    for share, spread in _POOL:
-        count = int(share * pool)
-        draws = torch.rand((count, 3), **like).cpu().numpy()
-        offsets = torch.randn((count, 3), **like).cpu().numpy()
-        pieces.append(on_surface(mesh, draws) + spread * offsets)
-    rest = pool - sum(len(piece) for piece in pieces)
-    uniform = torch.rand((rest, 3), **like).cpu().numpy()
-    order = torch.randperm(pool, generator=generator, device=generator.device).cpu().numpy()
-    drawn: npt.NDArray[np.float32] = np.concatenate([*pieces, 2 * uniform - 1]).clip(-1, 1).astype(np.float32)[order]
-    return drawn
 
 
 def first_omega(signal: Signal) -> float:

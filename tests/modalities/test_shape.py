@@ -18,7 +18,7 @@ import trimesh
 from inrfit import schema
 from inrfit.errors import Diverged, OverLimit, RefusedInput, UnreadableFile, UnsupportedInput, UsageError
 from inrfit.limits import Limits
-from inrfit.modalities import Request, shape
+from inrfit.modalities import Request, meshpoints, shape
 from inrfit.modalities.mesh import Mesh, chamfer, encoded, trees
 from inrfit.options import from_mapping
 from inrfit.signal import Grid, Signal
@@ -517,7 +517,7 @@ def test_loading_a_mesh_imports_no_torch() -> None:
 
 
 def test_a_pool_that_takes_too_long_is_smaller_and_of_the_same_kind(monkeypatch) -> None:
-    monkeypatch.setattr(shape, "CALL", 1000)
+    monkeypatch.setattr(meshpoints, "CALL", 1000)
     signal = shape.load(
         trimesh.creation.icosphere(2).export(file_type="ply"), "x.ply", shape.Options(pool=8000), Limits()
     )
@@ -542,7 +542,7 @@ def test_values_known_without_asking_are_the_true_ones(target) -> None:
     else:
         expected = search.winding(exact) > 0.5
     assert np.abs(pool.samples[:, 0] - expected).max() < 1e-5
-    assert (shape._far_cells(signal.reference, 0.05) != 0).mean() > 0.3
+    assert (meshpoints.far_cells(signal.reference, 0.05) != 0).mean() > 0.3
 
 
 def test_what_was_decoded_is_told_as_a_mesh_of_its_own():
@@ -558,8 +558,8 @@ def test_too_few_points_are_refused(pool) -> None:
 
 
 def test_more_points_than_a_section_are_all_others(monkeypatch) -> None:
-    monkeypatch.setattr(shape, "POINTS", 1500)
-    monkeypatch.setattr(shape, "CALL", 400)
+    monkeypatch.setattr(meshpoints, "POINTS", 1500)
+    monkeypatch.setattr(meshpoints, "CALL", 400)
     signal = drawn(load(obj(TORUS), pool=4_000))
     assert signal.n == len(np.unique(signal.points, axis=0)) == 4_000
     near = [float((np.abs(part) < 0.5).mean()) for part in (signal.samples[:1500], signal.samples[1500:])]

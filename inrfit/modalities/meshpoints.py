@@ -1,0 +1,113 @@
+"""A shape's points: near its surface and in its box, with what the field must give there."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .mesh import CALL, INSIDE, Mesh, on_surface, trees
+
+if TYPE_CHECKING:
+    import torch
+
+_COARSE = 32
+"""Cells per side of the grid that knows where the surface is far."""
+
+POINTS = 600_000
+"""Of a budget in steps, and of a section."""
+
+FEWEST_POINTS = 1000
+"""Of fewer nothing is learned."""
+
+MOST_POINTS = 1 << 22
+"""Drawn without being asked for: an error map of more is no longer kept point by point (``samplers/stream.py``)."""
+
+_POOL = ((0.22, 0.005), (0.22, 0.03), (0.11, 0.08))
+"""Shares of the pool near the surface and the standard deviations of their offsets (normalised units); the
+rest is uniform in the box."""
+
+
+@dataclass
+class Source:
+    """Points of a mesh, drawn in sections, of which each is a fair sample of all."""
+
+    mesh: Mesh
+    meta: Mapping[str, Any]
+    far: npt.NDArray[np.int8]
+    generator: torch.Generator
+    section: npt.NDArray[np.float32] | None = None
+
+    def draw(self, start: int, until: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[Any]]:
+        """The points (k, 3) from the ``start``-th on, at most CALL and up to ``until``, and their values (k, 1). Must
+        be asked for one after the other."""
+        within = start % POINTS
+        if within == 0 or self.section is None:
+            self.section = spread(self.mesh, min(POINTS, until - start), self.generator)
+        points = self.section[within : min(within + CALL, within + until - start)]
+        return points, targets(self.mesh, self.meta, self.far, points.astype(np.float64))[:, None]
+
+
+def free(
+    far: npt.NDArray[np.int8], count: int, generator: torch.Generator
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int8]]:
+    """Points (count, 3) evenly in the cells where the value is known, and which it is; none where there is no such
+    cell."""
+    import torch
+
+    known = np.flatnonzero(far)
+    if not (count and len(known)):
+        return np.zeros((0, 3), np.float32), np.zeros(0, np.int8)
+    draws = torch.rand((count, 4), generator=generator, device=generator.device, dtype=torch.float64).cpu().numpy()
+    cells = known[(draws[:, 0] * len(known)).astype(np.int64)]
+    corners = np.stack(np.unravel_index(cells, (_COARSE,) * 3), axis=1)
+    return ((corners + draws[:, 1:]) * (2 / _COARSE) - 1).astype(np.float32), far[cells]
+
+
+def far_cells(mesh: Mesh, margin: float) -> npt.NDArray[np.int8]:
+    """Per cell of the coarse grid, flat: -1 or 1 where every point of it is further than ``margin`` inside or outside,
+    0 where that is not sure. There the value is known without asking, and so the volume can be sampled densely: a field
+    taught too few points of it puts specks of surface between them."""
+    cells = (2 * np.arange(_COARSE) + 1) / _COARSE - 1
+    centres = np.stack(np.meshgrid(cells, cells, cells, indexing="ij"), -1).reshape(-1, 3)
+    distance = trees(mesh).signed_distance(centres)
+    reach = math.sqrt(3) / _COARSE + margin
+    return np.where(np.abs(distance) > reach, np.sign(distance), 0).astype(np.int8)
+
+
+def targets(
+    mesh: Mesh, meta: Mapping[str, Any], far: npt.NDArray[np.int8], points: npt.NDArray[np.float64]
+) -> npt.NDArray[Any]:
+    """What the field must give at ``points`` (n, 3): distances in bands, clipped at 1, or 1 inside and 0 outside."""
+    cells = ((points + 1) * (_COARSE / 2)).astype(np.int64).clip(0, _COARSE - 1)
+    known = far[np.ravel_multi_index(tuple(cells.T), (_COARSE,) * 3)]
+    asked = known == 0
+    sdf, search = meta["target"] == "sdf", trees(mesh)
+    values: npt.NDArray[Any] = known.astype(np.float32) if sdf else (known < 0).astype(np.uint8)
+    if sdf and asked.any():
+        values[asked] = (search.signed_distance(points[asked]) / meta["band"]).clip(-1, 1)
+    elif asked.any():
+        values[asked] = search.winding(points[asked]) > INSIDE
+    return values
+
+
+def spread(mesh: Mesh, pool: int, generator: torch.Generator) -> npt.NDArray[np.float32]:
+    """Points (pool, 3) in random order: near the surface, by area with Gaussian offsets, and uniform in the box."""
+    import torch
+
+    like: dict[str, Any] = {"generator": generator, "device": generator.device, "dtype": torch.float64}
+    pieces = []
+    for share, spread in _POOL:
+        count = int(share * pool)
+        draws = torch.rand((count, 3), **like).cpu().numpy()
+        offsets = torch.randn((count, 3), **like).cpu().numpy()
+        pieces.append(on_surface(mesh, draws) + spread * offsets)
+    rest = pool - sum(len(piece) for piece in pieces)
+    uniform = torch.rand((rest, 3), **like).cpu().numpy()
+    order = torch.randperm(pool, generator=generator, device=generator.device).cpu().numpy()
+    drawn: npt.NDArray[np.float32] = np.concatenate([*pieces, 2 * uniform - 1]).clip(-1, 1).astype(np.float32)[order]
+    return drawn

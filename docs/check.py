@@ -1,7 +1,7 @@
 """Checks the documentation against the program; ``--write`` regenerates docs/cli.md.
 
-docs/cli.md is made from the commands themselves; links between pages must lead somewhere; the README's tree must be the
-tree; every sampler and architecture must have its row.
+docs/cli.md is made from the commands themselves; links between pages must lead somewhere; the tree in
+docs/architecture.md must be the tree; every sampler and architecture must have its row.
 """
 
 from __future__ import annotations
@@ -93,14 +93,27 @@ def missing_rows() -> list[str]:
     ]
 
 
-def missing_from_tree() -> list[str]:
-    """Python files that the README's tree does not name."""
-    text = (ROOT / "README.md").read_text("utf-8")
-    files = [*(ROOT / "inrfit").glob("*.py"), *(ROOT / "inrfit").glob("*/*.py")]
+def tree_paths(text: str) -> set[str]:
+    """The paths of all files in the tree that the page draws, by its indentation."""
+    drawn = re.search(r"^inrfit/\n((?:  .*\n)+)", text, re.M)
+    folders, found = ["inrfit"], set()
+    for line in drawn[1].splitlines() if drawn else []:
+        depth, name = (len(line) - len(line.lstrip())) // 2, line.split()[0]
+        folders[depth:] = [name.rstrip("/")]
+        if not name.endswith("/"):
+            found.add("/".join(folders))
+    return found
+
+
+def wrong_tree() -> list[str]:
+    """Files that the tree in docs/architecture.md lacks, and those that it names and that are not there."""
+    drawn = tree_paths((ROOT / "docs" / "architecture.md").read_text("utf-8"))
+    files = (path for kind in ("py", "cpp") for path in (ROOT / "inrfit").rglob(f"*.{kind}"))
+    names = {path.relative_to(ROOT).as_posix() for path in files}
+    there = {name for name in names if not name.endswith("/__init__.py") or name == "inrfit/__init__.py"}
     return [
-        f"README.md: the tree lacks {path.relative_to(ROOT)}"
-        for path in sorted(files)
-        if path.name != "__init__.py" and path.name not in text
+        *(f"docs/architecture.md: the tree lacks {name}" for name in sorted(there - drawn)),
+        *(f"docs/architecture.md: the tree names {name}, which is not there" for name in sorted(drawn - there)),
     ]
 
 
@@ -112,7 +125,7 @@ def problems() -> list[str]:
         *(["docs/cli.md is stale: run python docs/check.py --write"] if stale else []),
         *broken_links(),
         *missing_rows(),
-        *missing_from_tree(),
+        *wrong_tree(),
     ]
 
 

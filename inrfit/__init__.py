@@ -15,24 +15,24 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from .artifact import Artifact
-    from .budget import Budget
+    from .artifact.artifact import Artifact
     from .codec import decode, encode
+    from .config.settings import Settings
     from .errors import InrfitError
-    from .limits import Limits
+    from .fit.budget import Budget
+    from .io.limits import Limits
     from .modalities import Request
-    from .settings import Settings
 
 _HOME = {
-    "Artifact": "artifact",
-    "Budget": "budget",
+    "Artifact": "artifact.artifact",
+    "Budget": "fit.budget",
     "InrfitError": "errors",
-    "Limits": "limits",
+    "Limits": "io.limits",
     "Request": "modalities",
-    "Settings": "settings",
+    "Settings": "config.settings",
     "decode": "codec",
     "encode": "codec",
-    "load": "artifact",
+    "load": "artifact.artifact",
 }
 
 __all__ = [

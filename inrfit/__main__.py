@@ -16,7 +16,7 @@ def main() -> None:
 
         sys.stdout.write(f"inrfit {__version__}\n")
         return
-    from .machine import collect_rarely, leave_the_rest
+    from .runtime import collect_rarely, leave_the_rest
 
     collect_rarely()
     if hasattr(sys.stderr, "reconfigure"):
@@ -29,7 +29,7 @@ def main() -> None:
         # stdout is gone: point it away, or the interpreter complains while it shuts down.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = code or 141
-    compilation = sys.modules.get("inrfit.compilation")
+    compilation = sys.modules.get("inrfit.fit.engine.background_compile")
     if compilation is not None and compilation.under_way():
         os._exit(code)  # taking the interpreter down around the compiler could crash it; everything is written
     leave_the_rest()

@@ -14,25 +14,26 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from . import files
-from .artifact import Artifact
+from .artifact.artifact import Artifact
+from .artifact.weight_dtypes import storable
+from .config.plan import Plan, check_memory, plan
+from .config.settings import Settings, count
 from .errors import NotEnoughMemory
-from .interrupts import catching
-from .limits import Limits
-from .machine import current, limited_threads, matmul_precision, out_of_memory
-from .modalities import Request, audio, image
-from .plan import Plan, check_memory, plan
-from .settings import Settings, count
-from .storage import storable
+from .io import files
+from .io.limits import Limits
+from .modalities import Request
+from .modalities.audio import audio
+from .modalities.image import image
+from .runtime import catching, current, limited_threads, matmul_precision, out_of_memory
 
 if TYPE_CHECKING:
     import numpy.typing as npt
     import torch
 
     from .fields import FieldSpec
-    from .fit import Fit
-    from .recipe import Recipe
-    from .run import Moment, Report
+    from .fit.loop import Fit
+    from .fit.recipe import Recipe
+    from .fit.state import Moment, Report
 
 Share = Callable[[float], None]
 """Told the share done, 0 to 1, of something long."""
@@ -82,8 +83,8 @@ def carry_out(
     settings = planned.settings
     check_memory(planned)
     with translated_memory_errors():
-        from .engine import choose_device
-        from .fit import fit
+        from .fit.engine.step import choose_device
+        from .fit.loop import fit
 
         device = choose_device(settings.device)
         startup = time.monotonic() - planned.loaded_at
@@ -110,7 +111,7 @@ def carry_out(
 
 def choose(planned: Plan, device: torch.device) -> tuple[FieldSpec, Recipe]:
     """Field and recipe for what was planned."""
-    from . import recipe
+    from .fit import recipe
 
     settings = planned.settings
     frequencies = recipe.architecture_options(
@@ -136,8 +137,8 @@ def finish(
 ) -> Artifact:
     """The artifact of a fit: serialised, read back (which rounds the weights to their store), decoded in float32 and
     measured."""
-    from .judge import measure
-    from .provenance import describe
+    from .artifact.provenance import describe
+    from .fit.evaluation import measure
 
     weights = {name: w.detach().cpu().numpy().copy() for name, w in result.field.weights.items()}
     provenance = describe(planned, result, how, device)
@@ -177,7 +178,7 @@ def decode(
     """The samples, in the source's sample type: image uint8 (h, w, c); audio (n, c); shape a ``Mesh`` in its own units.
     Arithmetic is float32 on every device."""
     with translated_memory_errors():
-        from .engine import choose_device
+        from .fit.engine.step import choose_device
 
         return artifact.decode(request, choose_device(device), limits, tick)
 

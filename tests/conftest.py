@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from jaxtyping import install_import_hook
 
-CHECKED = ["inrfit.fields.field", "inrfit.learner", "inrfit.optim", "inrfit.engine"]
+CHECKED = ["inrfit.fields.module", "inrfit.samplers.learner", "inrfit.fit.engine.optimizer", "inrfit.fit.engine.step"]
 _hook = install_import_hook(CHECKED, "beartype.beartype")
 
 
@@ -33,7 +33,7 @@ def picture(height: int = 24, width: int = 32, channels: int = 3, seed: int = 0)
 
 def image_signal(height: int = 24, width: int = 32, channels: int = 3, seed: int = 0):
     """The picture as a signal."""
-    from inrfit.modalities.image import BYTES
+    from inrfit.modalities.image.image import BYTES
     from inrfit.signal import Grid, Signal
 
     mode = ["L", "LA", "RGB", "RGBA"][channels - 1]

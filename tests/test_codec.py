@@ -13,9 +13,9 @@ import pytest
 from conftest import picture
 
 import inrfit
-from inrfit import judge
 from inrfit.errors import NotEnoughMemory, RefusedInput, UsageError
-from inrfit.modalities import image
+from inrfit.fit import evaluation
+from inrfit.modalities.image import image
 
 QUICK = {"budget": "60it", "width": 32, "depth": 2, "device": "cpu"}
 
@@ -132,8 +132,8 @@ def test_a_one_colour_picture_is_perfect():
 
 
 def test_long_signals_are_measured_by_a_sample(png, monkeypatch):
-    monkeypatch.setattr(judge, "FULL_CHECK", 100)
-    monkeypatch.setattr(judge, "SAMPLED", 300)
+    monkeypatch.setattr(evaluation, "FULL_CHECK", 100)
+    monkeypatch.setattr(evaluation, "SAMPLED", 300)
     sampled = inrfit.encode(png, **QUICK)
     assert sampled.quality["estimate"] is True
     assert sampled.quality["samples"] == 300
@@ -143,7 +143,7 @@ def test_long_signals_are_measured_by_a_sample(png, monkeypatch):
 
 
 def test_a_signal_too_large_for_the_machine_is_refused_before_the_fit(png, monkeypatch):
-    monkeypatch.setattr("inrfit.plan.physical_memory", lambda: 100_000_000)
+    monkeypatch.setattr("inrfit.config.plan.physical_memory", lambda: 100_000_000)
     with pytest.raises(NotEnoughMemory):
         inrfit.encode(png, **QUICK)
 
@@ -153,7 +153,7 @@ def test_a_signal_too_large_for_the_machine_is_refused_before_the_fit(png, monke
 )
 @pytest.mark.parametrize("kind", [RuntimeError, MemoryError])
 def test_out_of_memory_in_the_fit_is_an_error_of_its_own(png, monkeypatch, kind, words):
-    from inrfit.engine import Engine
+    from inrfit.fit.engine.step import Engine
 
     def full(*args):
         raise kind(words)
@@ -195,7 +195,7 @@ def test_bytes_of_no_known_kind_are_refused(tmp_path):
 
 
 def test_importing_does_not_import_torch():
-    script = "import inrfit, inrfit.codec, inrfit.cli, inrfit.artifact, sys; assert 'torch' not in sys.modules"
+    script = "import inrfit, inrfit.codec, inrfit.cli, inrfit.artifact.artifact, sys; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", script], check=True)
 
 

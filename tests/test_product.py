@@ -10,10 +10,11 @@ from conftest import picture
 from PIL import Image
 
 import inrfit
-from inrfit.artifact import Artifact
+from inrfit.artifact.artifact import Artifact
 from inrfit.errors import UsageError
 from inrfit.fields import FIELDS
-from inrfit.modalities import MODALITIES, shape
+from inrfit.modalities import MODALITIES
+from inrfit.modalities.shape import shape
 from inrfit.samplers import MOVING, SAMPLERS
 from inrfit.signal import Grid
 

@@ -8,11 +8,12 @@ from typing import Literal
 
 import pytest
 
-from inrfit import budget, options, schema
-from inrfit.budget import Budget
-from inrfit.clock import Clock
 from inrfit.errors import UsageError
-from inrfit.options import setting
+from inrfit.fit import budget
+from inrfit.fit.budget import Budget
+from inrfit.fit.progress import Clock
+from inrfit.io import json_schema, options
+from inrfit.io.options import setting
 
 
 @pytest.mark.parametrize(
@@ -173,22 +174,22 @@ def test_pairs_must_be_pairs(pairs):
 @pytest.mark.parametrize(
     ("value", "rule"),
     [
-        (True, schema.integer(0, 5)),
-        (1.0, schema.integer(0, 5)),
-        (6, schema.integer(0, 5)),
-        (math.nan, schema.number()),
-        (math.inf, schema.number()),
-        ("1", schema.number()),
-        ("x" * 11, schema.text(10)),
-        (1, schema.one_of(True)),
-        (1, schema.boolean),
-        ([1, "a"], schema.items(schema.integer(0, 5), 0, 5)),
-        ({"a": 1}, {"b": schema.integer(0, 5)}),
-        ({}, {"b": schema.integer(0, 5)}),
-        ({"a": 1, "b": 1}, {"b": schema.integer(0, 5)}),
+        (True, json_schema.integer(0, 5)),
+        (1.0, json_schema.integer(0, 5)),
+        (6, json_schema.integer(0, 5)),
+        (math.nan, json_schema.number()),
+        (math.inf, json_schema.number()),
+        ("1", json_schema.number()),
+        ("x" * 11, json_schema.text(10)),
+        (1, json_schema.one_of(True)),
+        (1, json_schema.boolean),
+        ([1, "a"], json_schema.items(json_schema.integer(0, 5), 0, 5)),
+        ({"a": 1}, {"b": json_schema.integer(0, 5)}),
+        ({}, {"b": json_schema.integer(0, 5)}),
+        ({"a": 1, "b": 1}, {"b": json_schema.integer(0, 5)}),
         ([], {}),
     ],
 )
 def test_the_schema_is_exact(value, rule):
     with pytest.raises(ValueError, match="value"):
-        schema.check(value, rule, "value")
+        json_schema.check(value, rule, "value")

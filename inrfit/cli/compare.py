@@ -10,15 +10,15 @@ import typer
 
 from ..errors import InrfitError, OutputClosed
 from ..fields import FIELDS
-from ..interrupts import Stop, catching
+from ..runtime import Stop, catching
+from .comparison_table import shown
 from .console import Console, FitProgress, out, quality_words
-from .jobs import expand
-from .table import shown
+from .paths import expand
 
 if TYPE_CHECKING:
-    from ..compare import Comparison
-    from ..contest import Cell, Contest, Result
-    from ..run import Report
+    from ..comparison.session import Comparison
+    from ..comparison.spec import Cell, Contest, Result
+    from ..fit.state import Report
 
 
 def compare(  # one option a line: long by nature
@@ -118,11 +118,11 @@ def compare(  # one option a line: long by nature
     Example: inrfit compare photo.png --samplers uniform,int,nint --budget 60s --seeds 3 -o comparison
     """
     from ..codec import translated_memory_errors
-    from ..compare import opened, prepare
-    from ..machine import keep_compiled_code, keep_freed_memory, wait_politely
-    from ..options import parse_pairs
-    from ..settings import Settings
-    from ..standings import parse_levels
+    from ..comparison.session import opened, prepare
+    from ..comparison.statistics import parse_levels
+    from ..config.settings import Settings
+    from ..io.options import parse_pairs
+    from ..runtime import keep_compiled_code, keep_freed_memory, wait_politely
 
     keep_freed_memory()
     keep_compiled_code()
@@ -164,7 +164,7 @@ def interrupted(console: Console, stop: Stop) -> int:
 
 def run(comparison: Comparison, output: str | None, levels: tuple[str, ...], console: Console, stop: Stop) -> None:
     """Makes the runs that are left, each written as soon as it has finished."""
-    from ..compare import carry_out, save
+    from ..comparison.session import carry_out, save
 
     if comparison.results:
         done = comparison.runs - comparison.unfinished
@@ -217,8 +217,8 @@ class Following:
 
 def conclude(comparison: Comparison, output: str | None, levels: tuple[str, ...], console: Console, stop: Stop) -> int:
     """Writes and prints what there is; the exit code."""
-    from ..compare import record, save
-    from ..standings import standings
+    from ..comparison.session import record, save
+    from ..comparison.statistics import standings
 
     results = comparison.ordered()
     drawn: dict[str, Any] = {"plot": None}
@@ -243,9 +243,10 @@ def conclude(comparison: Comparison, output: str | None, levels: tuple[str, ...]
 def draw(comparison: Comparison, output: str, console: Console) -> dict[str, Any]:
     """Writes the picture beside the JSON, and returns what to add to the JSON object; without matplotlib says how to
     get it. A failure is told, and is the ``error`` of the object, but costs nothing else."""
-    from .. import files, plot
     from ..codec import translated_memory_errors
-    from ..compare import PICTURE
+    from ..comparison import plot
+    from ..comparison.session import PICTURE
+    from ..io import files
 
     path = os.path.join(output, PICTURE)
     try:

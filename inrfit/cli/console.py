@@ -11,12 +11,12 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InrfitError, OutputClosed, UnwritableOutput, printable
-from ..schema import finite
+from ..io.json_schema import finite
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
-    from ..run import Report
+    from ..fit.state import Report
 
 SCHEMA = 1
 """Version of the JSON objects on stdout."""

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from ..errors import InrfitError, OutputClosed, UsageError
-from ..limits import Limits
+from ..io.limits import Limits
 from .console import Console, FitProgress
 
 LIMITS = Limits()
@@ -44,9 +44,8 @@ def decode(  # one option a line: long by nature
 
     Example: inrfit decode photo.png.safetensors
     """
-    from ..interrupts import catching
-    from ..machine import keep_freed_memory, wait_politely
     from ..modalities import Request
+    from ..runtime import catching, keep_freed_memory, wait_politely
 
     keep_freed_memory()
     wait_politely()
@@ -99,11 +98,12 @@ def run(
     stop: Any,
 ) -> None:
     """One model from its bytes to the decoded file."""
-    from .. import codec, files
-    from ..artifact import load
+    from .. import codec
+    from ..artifact.artifact import load
     from ..fields import Bound
-    from ..machine import limited_threads
+    from ..io import files
     from ..modalities import MODALITIES
+    from ..runtime import limited_threads
 
     with stop.at_once():
         artifact = load(model, limits)

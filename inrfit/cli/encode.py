@@ -10,21 +10,14 @@ from typing import Annotated, Any
 
 import typer
 
-from ..errors import (
-    InrfitError,
-    NotEnoughMemory,
-    OutputClosed,
-    OutputExists,
-    UnwritableOutput,
-    UsageError,
-)
+from ..errors import InrfitError, NotEnoughMemory, OutputClosed, OutputExists, UnwritableOutput, UsageError
 from ..fields import FIELDS
-from ..interrupts import Stop, catching
-from ..limits import Limits
+from ..io.limits import Limits
+from ..runtime import Stop, catching
 from .console import Console, FitProgress
-from .jobs import Job, free_name, list_jobs
-from .report import record_of, show_plan, show_recipe, tell
-from .sampling import draw, pictures_of
+from .encode_report import record_of, show_plan, show_recipe, tell
+from .paths import Job, free_name, list_jobs
+from .sampling_outputs import draw, pictures_of
 
 LIMITS = Limits()
 
@@ -148,9 +141,9 @@ def encode(  # one option a line: long by nature
 
     Example: inrfit encode photo.png --sampler nint --budget 60s
     """
-    from ..machine import keep_compiled_code, keep_freed_memory, wait_politely
-    from ..options import parse_pairs
-    from ..settings import Settings
+    from ..config.settings import Settings
+    from ..io.options import parse_pairs
+    from ..runtime import keep_compiled_code, keep_freed_memory, wait_politely
 
     keep_freed_memory()
     keep_compiled_code()
@@ -213,8 +206,9 @@ def interrupted(job: Job, console: Console, stop: Stop) -> int:
 
 def run_job(job: Job, settings: Any, console: Console, force: bool, dry_run: bool, explain: bool, stop: Stop) -> int:
     """One source from its bytes to the written field."""
-    from .. import codec, files
-    from ..plan import plan
+    from .. import codec
+    from ..config.plan import plan
+    from ..io import files
 
     begun = time.monotonic()
     if not dry_run:

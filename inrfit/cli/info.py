@@ -7,9 +7,9 @@ from typing import Annotated, Any
 import typer
 
 from ..errors import InrfitError
-from ..limits import Limits
+from ..io.limits import Limits
 from .console import Console, number, out, quality_words
-from .report import sizes
+from .encode_report import sizes
 
 
 def info(
@@ -21,7 +21,7 @@ def info(
 
     Example: inrfit info photo.png.safetensors
     """
-    from ..artifact import load
+    from ..artifact.artifact import load
 
     console = Console(as_json=as_json)
     codes = []

@@ -11,16 +11,16 @@ from dataclasses import asdict, dataclass
 from math import prod
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
-from ..options import from_mapping
-from .asmr import Asmr
-from .finer import Finer
-from .gauss import Gauss
-from .grid import FeatureGrid
-from .perceptron import Band
-from .relu import Ffn, Mlp, PeMlp
-from .siren import Siren
-from .tiles import Tiles
-from .wire import Wire
+from ..io.options import from_mapping
+from .asmr.asmr import Asmr
+from .feature_grid.feature_grid import FeatureGrid
+from .mlp.finer import Finer
+from .mlp.gauss import Gauss
+from .mlp.mlp import Band
+from .mlp.relu import Ffn, Mlp, PeMlp
+from .mlp.siren import Siren
+from .mlp.wire import Wire
+from .tiles.tiles import Tiles
 
 if TYPE_CHECKING:
     import torch

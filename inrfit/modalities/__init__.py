@@ -10,17 +10,19 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from ..limits import Limits
-from ..schema import Schema
+from ..io.json_schema import Schema
+from ..io.limits import Limits
 from ..signal import Scale, Signal
-from . import audio, image, shape
+from .audio import audio
+from .image import image
+from .shape import shape
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
     from torch import Tensor
 
-    from ..fields.field import Field
+    from ..fields.module import Field
 
 Tick = Callable[[float], None]
 """Called between chunks with the share done, 0 to 1; it may raise to stop the work."""

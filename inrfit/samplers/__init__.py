@@ -14,13 +14,13 @@ from .expansive import Expansive
 from .full import Full
 from .int import Int
 from .nint import Nint
+from .proportional import Stream
 from .selection import Selection
 from .soft_mining import SoftMining
-from .stream import Stream
 from .uniform import Uniform
 
 if TYPE_CHECKING:
-    from ..learner import Learner
+    from .learner import Learner
 
 
 class Sampler(Protocol):

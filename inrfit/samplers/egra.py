@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ..options import setting
-from .edges import edges
+from ..io.options import setting
+from .edge_map import edges
 from .selection import Selection, chosen_from
 from .uniform import LONGEST_SHUFFLE
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ..learner import Learner
+    from .learner import Learner
 
 SMALLEST_SHIFT, LARGEST_SHIFT = 6, 9
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from ..options import setting
-from . import errors
+from ..io.options import setting
+from . import error_map
 from .int import current_ratio
 from .selection import Selection, chosen_from
 from .uniform import deal
@@ -14,8 +14,8 @@ from .uniform import deal
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ..learner import Learner
-    from ..terms import Laplacian
+    from .learner import Learner
+    from .loss_terms import Laplacian
 
 FIRST_INTERVAL, LAST_INTERVAL = 0.02, 0.01
 """Share of the budget between two looks, at its start and its end: 100 to 50 of 5,000 steps."""
@@ -60,11 +60,11 @@ class Evos:
         import torch
 
         before = {} if previous is None else dict(previous.memory)
-        known = errors.current(learner, previous, squared)
+        known = error_map.current(learner, previous, squared)
         grey = residual_map(learner, before.get("grey"), raster(learner) if self.coefficient else None)
         maps = {"errors": known} if grey is None else {"errors": known, "grey": grey}
         terms = () if grey is None else (self._term(grey),)
-        note = NO_RASTER if self.coefficient and grey is None else errors.note(learner)
+        note = NO_RASTER if self.coefficient and grey is None else error_map.note(learner)
         last = float(before.get("fitness", -1.0))
         due = last < 0 or learner.progress >= last + FIRST_INTERVAL - (FIRST_INTERVAL - LAST_INTERVAL) * last
         teaching = self.scoring >= 1 and learner.batch == 0
@@ -80,13 +80,13 @@ class Evos:
             last = learner.progress if due else last
         by_chance, deck = deal(learner, before if "order" in before else None, count - wanted, hard)
         memory = {**maps, "hard": hard, "fitness": torch.tensor(last, dtype=torch.float64), **deck}
-        unseen = int((known[hard] >= errors.UNSEEN).sum())
+        unseen = int((known[hard] >= error_map.UNSEEN).sum())
         origin = {"error": wanted - unseen, "chance": count - wanted + unseen}
         supervised = terms if learner.progress < CFS_UNTIL else ()
         return Selection(torch.cat([hard, by_chance]), None, memory, origin, terms=supervised, note=note)
 
     def _term(self, grey: Tensor) -> Laplacian:
-        from ..terms import Laplacian
+        from .loss_terms import Laplacian
 
         return Laplacian(self.coefficient, grey)
 
@@ -99,8 +99,8 @@ class Evos:
                 known[pool] = squared(residuals)
                 write(grey, pool, residuals)
         if count == 0 or grey is None or self.crossover == "none":
-            return errors.hardest(learner, known, count)
-        pool = errors.candidates(learner, count)
+            return error_map.hardest(learner, known, count)
+        pool = error_map.candidates(learner, count)
         error, bent = known[pool], self.coefficient * curvature(grey, pool)
         if self.crossover == "add":
             return pool[_top(error + bent, count)]
@@ -140,7 +140,7 @@ def residual_map(learner: Learner, known: Tensor | None, shape: tuple[int, int] 
 
 def write(grey: Tensor | None, indices: Tensor, residuals: Tensor) -> None:
     """The grey of ``residuals`` (k, c) into the map."""
-    from ..terms import grey_of
+    from .loss_terms import grey_of
 
     if grey is not None:
         grey.view(-1)[indices] = grey_of(residuals)
@@ -148,7 +148,7 @@ def write(grey: Tensor | None, indices: Tensor, residuals: Tensor) -> None:
 
 def curvature(grey: Tensor, indices: Tensor) -> Tensor:
     """Squared differences of the Laplacians, in squared grey levels."""
-    from ..terms import GREY_LEVELS, laplacian_at
+    from .loss_terms import GREY_LEVELS, laplacian_at
 
     return (laplacian_at(grey, indices) * GREY_LEVELS).square()
 
@@ -163,7 +163,7 @@ def crossed(error: Tensor, bent: Tensor, count: int) -> Tensor:
     both = first[in_second[first]]
     left, right = first[~in_second[first]], second[~in_first[second]]
     places = count - both.shape[0]
-    seen = error[error < errors.UNSEEN]
+    seen = error[error < error_map.UNSEEN]
     mean_error = float(seen.mean()) if seen.shape[0] else 1.0
     total = mean_error + float(bent.mean())
     from_first = round(places * (mean_error / total)) if total > 0 else places

@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from ..options import setting
-from .edges import anchors, current
+from ..io.options import setting
+from .edge_map import anchors, current
 from .selection import Selection, chosen_from
 from .uniform import deal
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ..learner import Learner
+    from .learner import Learner
 
 ANCHORED = 0.5
 """Share of a selection that may be anchors."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from .selection import Selection
 
 if TYPE_CHECKING:
-    from ..learner import Learner
+    from .learner import Learner
 
 
 @dataclass(frozen=True)

@@ -6,12 +6,12 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from ..options import setting
-from . import errors
+from ..io.options import setting
+from . import error_map
 from .selection import Selection, chosen_from
 
 if TYPE_CHECKING:
-    from ..learner import Learner
+    from .learner import Learner
 
 Schedule = Literal["constant", "linear", "step", "cosine", "reverse-cosine", "progressive"]
 Refresh = Literal["dense", "dense2", "incremental", "reverse-incremental", "decremental"]
@@ -52,18 +52,18 @@ class Int:
         """The hardest points, or the previous selection when no look is due."""
         import torch
 
-        known = errors.current(learner, previous)
+        known = error_map.current(learner, previous)
         if previous is not None:
             since = learner.step - int(previous.memory["step"])
             if since < self._interval(learner.progress):
                 return previous
-        errors.rescore(learner, known, self.scoring)
+        error_map.rescore(learner, known, self.scoring)
         count = max(1, int(current_ratio(self.schedule, self.ratio, learner.progress) * chosen_from(learner)))
-        indices = errors.hardest(learner, known, count)
-        unseen = int((known[indices] >= errors.UNSEEN).sum())
+        indices = error_map.hardest(learner, known, count)
+        unseen = int((known[indices] >= error_map.UNSEEN).sum())
         memory = {"errors": known, "step": torch.tensor(learner.step)}
         origin = {"error": count - unseen, "chance": unseen}
-        return Selection(indices, memory=memory, origin=origin, note=errors.note(learner))
+        return Selection(indices, memory=memory, origin=origin, note=error_map.note(learner))
 
     def _interval(self, progress: float) -> int:
         """Steps between two looks."""

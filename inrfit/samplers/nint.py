@@ -7,15 +7,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from ..options import setting
-from . import errors
+from ..io.options import setting
+from . import error_map
 from .selection import Selection, chosen_from
 from .uniform import deal
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ..learner import Learner
+    from .learner import Learner
 
 NTK_COST = 6.0
 """One NTK-scored point in forward passes: residual 1, vjp 3 (a forward and a backward), jvp 2."""
@@ -48,7 +48,7 @@ class Nint:
     def select(self, learner: Learner, previous: Selection | None) -> Selection:
         """The next mixture."""
         count = max(1, int(self.ratio * chosen_from(learner)))
-        known = errors.current(learner, previous)
+        known = error_map.current(learner, previous)
         if self.schedule == "released":
             return self._released(learner, previous, known, count)
         share = (1 - self.xi) * math.exp(-self.decay * learner.progress / self.alpha)
@@ -69,7 +69,7 @@ class Nint:
         pool = learner.pool(NTK_COST, self.scoring) if due and share >= 1e-3 else None
         if pool is not None:
             scores, residuals = learner.ntk_scores(pool)
-            known[pool] = errors.magnitude(residuals)
+            known[pool] = error_map.magnitude(residuals)
             best = torch.topk(scores, max(1, pool.shape[0] // 4)).indices
             return pool[best], torch.tensor(stage)
         if previous is None:
@@ -89,7 +89,7 @@ class Nint:
         else:
             residuals = learner.residuals(None)
             ntk = previous.memory["ntk"] if previous is not None else known.new_empty(0, dtype=torch.int64)
-        known.copy_(errors.magnitude(residuals))
+        known.copy_(error_map.magnitude(residuals))
         wanted, hard = int(count * share), int(count * (1 - self.xi - share))
         memory = {"errors": known, "ntk": ntk, "calls": torch.tensor(calls)}
         return mixture(learner, previous, known, ntk[:wanted], hard, count, memory)
@@ -112,14 +112,14 @@ def mixture(
         masked = known.clone()
         masked[ntk] = -1.0
     hard = min(hard, learner.n - ntk.shape[0])
-    by_error = errors.hardest(learner, masked, hard) if hard else ntk[:0]
+    by_error = error_map.hardest(learner, masked, hard) if hard else ntk[:0]
     taken = torch.cat([ntk, by_error])
     by_chance, deck = deal(learner, None if previous is None else previous.memory, count - taken.shape[0], taken)
-    unseen = int((known[by_error] >= errors.UNSEEN).sum())
+    unseen = int((known[by_error] >= error_map.UNSEEN).sum())
     origin = {
         "ntk": int(ntk.shape[0]),
         "error": int(by_error.shape[0]) - unseen,
         "chance": int(by_chance.shape[0]) + unseen,
     }
     found = torch.cat([taken, by_chance])
-    return Selection(found, memory={**memory, **deck}, origin=origin, note=errors.note(learner))
+    return Selection(found, memory={**memory, **deck}, origin=origin, note=error_map.note(learner))

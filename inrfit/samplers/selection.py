@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ..learner import Learner
-    from ..terms import Laplacian
+    from .learner import Learner
+    from .loss_terms import Laplacian
 
 LONGEST_CHOICE = 1 << 20
 

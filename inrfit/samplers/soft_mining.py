@@ -6,16 +6,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ..options import setting
-from . import errors
-from .edges import edges
+from ..io.options import setting
+from . import error_map
+from .edge_map import edges
 from .selection import Selection, chosen_from
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ..learner import Learner
     from ..signal import Grid
+    from .learner import Learner
 
 MOST_WALKERS = 1 << 16
 """Every walker costs two forward passes a selection; more of them would make one look last seconds."""
@@ -91,7 +91,7 @@ class SoftMining:
             fate[double] = 2
             origin = {name: int((fate == k).sum()) for k, name in enumerate(("walk", "edge", "chance"))}
         residuals, gradients = learner.coord_gradients(indices)
-        error = errors.magnitude(residuals)
+        error = error_map.magnitude(residuals)
         steepness = 2 * gradients / error.clamp_min(SMALLEST_ERROR)[:, None]  # dx = 2 dp
         kept = {"edges": known.marked, "places": places, "errors": error, "steepness": steepness}
         return Selection(indices, self._weights(learner, error), kept, origin)
@@ -119,12 +119,12 @@ class SoftMining:
 
         if memory is None:
             indices = learner.draw(count)
-            error = errors.magnitude(learner.residuals(indices))
+            error = error_map.magnitude(learner.residuals(indices))
             origin = {"chance": count}
         else:
             offered = learner.draw(count, memory["walkers"])
             both = torch.cat([memory["walkers"], offered])
-            scored = errors.magnitude(learner.residuals(both))
+            scored = error_map.magnitude(learner.residuals(both))
             own = scored[:count]
             new = torch.cat([scored[count:], own.new_zeros(count - offered.shape[0])])  # 0: no offer was left
             taken = (learner.uniform(count) * own < new).nonzero().squeeze(1)

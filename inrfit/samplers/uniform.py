@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ..options import setting
+from ..io.options import setting
 from .selection import Selection, chosen_from
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ..learner import Learner
+    from .learner import Learner
 
 LONGEST_SHUFFLE = 1 << 21
 """Above this many points a permutation is not kept (8 bytes a point); shares are drawn afresh instead."""

@@ -20,10 +20,11 @@ from typing import Any
 from common import data, table
 
 import inrfit
-from inrfit.artifact import Artifact
-from inrfit.contest import SIZES, Entrant, entrants
+from inrfit.artifact.artifact import Artifact
+from inrfit.comparison.spec import SIZES, Entrant, entrants
 from inrfit.errors import InrfitError
-from inrfit.modalities import MODALITIES, shape
+from inrfit.modalities import MODALITIES
+from inrfit.modalities.shape import shape
 
 FILES = ("images/kodak/kodim03.png", "images/kodak/kodim05.png", "audio/libri121/05.flac", "shapes/bunny_zipper.ply")
 WARM_UP = "4it"

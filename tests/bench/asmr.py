@@ -24,15 +24,15 @@ import torch
 from common import child, table
 from torch import Tensor
 
-from inrfit import recipe
-from inrfit.batches import block_batches
-from inrfit.budget import Budget
-from inrfit.engine import Engine
 from inrfit.fields import FieldSpec
-from inrfit.fields.field import Field
-from inrfit.learner import Learner
-from inrfit.machine import keep_freed_memory, wait_politely
-from inrfit.modalities.image import BYTES
+from inrfit.fields.module import Field
+from inrfit.fit import recipe
+from inrfit.fit.batching import block_batches
+from inrfit.fit.budget import Budget
+from inrfit.fit.engine.step import Engine
+from inrfit.modalities.image.image import BYTES
+from inrfit.runtime import keep_freed_memory, wait_politely
+from inrfit.samplers.learner import Learner
 from inrfit.signal import Grid, Signal
 
 WIDTH, DEPTH, GRID = 256, 3, Grid((512, 768))
@@ -133,7 +133,7 @@ def kodak(pictures: list[Path], budget: float) -> list[dict[str, Any]]:
 
 def cameraman(picture: Path, budget: float) -> list[dict[str, Any]]:
     """One row for each number of levels, between rows of SIREN with as many layers."""
-    from inrfit.artifact import load
+    from inrfit.artifact.artifact import load
 
     rows = []
     with tempfile.TemporaryDirectory() as folder:

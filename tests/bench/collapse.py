@@ -21,8 +21,8 @@ from typing import Any
 import numpy as np
 from common import SHARED, table
 
-from inrfit import plan
-from inrfit.settings import Settings
+from inrfit.config import plan
+from inrfit.config.settings import Settings
 
 LEAST_GAIN, LEAST_IOU = 0.5, 0.5
 FOLDERS = ("images", "audio", "shapes")

@@ -21,10 +21,10 @@ from typing import Any
 from common import child, table
 
 from inrfit import codec
-from inrfit.artifact import Artifact
+from inrfit.artifact.artifact import Artifact
 from inrfit.fields import FieldSpec
-from inrfit.machine import keep_freed_memory, wait_politely
-from inrfit.modalities import image
+from inrfit.modalities.image import image
+from inrfit.runtime import keep_freed_memory, wait_politely
 
 ROUNDS = 7
 SIZES = (512, 1024, 2048, 4096, 8192, 16384, 32768)

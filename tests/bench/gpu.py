@@ -18,12 +18,12 @@ import torch
 from common import data, table
 from throughput import made_engine
 
-from inrfit import plan
 from inrfit.codec import carry_out
+from inrfit.config import plan
+from inrfit.config.settings import Settings
 from inrfit.errors import InrfitError
 from inrfit.fields import FieldSpec
-from inrfit.recipe import CUDA_BATCH
-from inrfit.settings import Settings
+from inrfit.fit.recipe import CUDA_BATCH
 
 BUDGETS = (0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.0, 10.0)
 BATCHES = (8448, 16_896, 33_792, 67_584)

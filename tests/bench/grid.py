@@ -15,12 +15,12 @@ from typing import Any
 
 from common import table
 
-from inrfit import recipe
-from inrfit.budget import Budget
-from inrfit.engine import Engine
 from inrfit.fields import FIELDS, FieldSpec
-from inrfit.fields.field import Field
-from inrfit.machine import keep_freed_memory
+from inrfit.fields.module import Field
+from inrfit.fit import recipe
+from inrfit.fit.budget import Budget
+from inrfit.fit.engine.step import Engine
+from inrfit.runtime import keep_freed_memory
 from inrfit.signal import IDENTITY, Grid, Signal
 
 SIGNALS = {"picture": (512, 768), "sound": (264_600,), "volume": (64, 64, 64)}

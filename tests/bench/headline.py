@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from common import data, table
 
-from inrfit import metrics
+from inrfit.modalities import metrics
 
 FILES = (
     "images/div2k/train/01.png",

@@ -18,9 +18,9 @@ from common import data, table
 from PIL import Image
 
 import inrfit
-from inrfit import metrics, plan
-from inrfit.modalities import MODALITIES
-from inrfit.settings import Settings
+from inrfit.config import plan
+from inrfit.config.settings import Settings
+from inrfit.modalities import MODALITIES, metrics
 
 FILES = (
     "audio/libri121/05.flac",

@@ -22,10 +22,11 @@ import torch
 from common import data, table
 from torch import Tensor
 
-from inrfit import plan, recipe
+from inrfit.config import plan
+from inrfit.config.settings import Settings
 from inrfit.fields import FieldSpec
-from inrfit.points import stratified
-from inrfit.settings import Settings
+from inrfit.fit import recipe
+from inrfit.fit.evaluation import stratified
 from inrfit.signal import Signal
 
 FILES = ("images/div2k/train/01.png", "images/kodak/kodim05.png", "audio/libri121/05.flac")
@@ -105,7 +106,7 @@ class Adam:
 
 
 class Muon:
-    """Jordan et al. 2024, as in inrfit.optim."""
+    """Jordan et al. 2024, as in inrfit.fit.engine.optimizer."""
 
     def __init__(self, chosen: Candidate) -> None:
         self.chosen = chosen

@@ -22,15 +22,15 @@ import torch
 from common import data, table
 from PIL import Image
 
-from inrfit import plan
-from inrfit.budget import Budget
 from inrfit.codec import choose
+from inrfit.config import plan
+from inrfit.config.plan import Settings
 from inrfit.errors import Diverged
 from inrfit.fields import FIELDS
-from inrfit.fit import fit
-from inrfit.options import parse_pairs
-from inrfit.plan import Settings
-from inrfit.tuning import TUNINGS
+from inrfit.fit.budget import Budget
+from inrfit.fit.hyperparameters import TUNINGS
+from inrfit.fit.loop import fit
+from inrfit.io.options import parse_pairs
 
 FILES = ("images/div2k/train/01.png", "images/kodak/kodim03.png", "images/kodak/kodim05.png")
 

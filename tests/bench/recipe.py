@@ -18,12 +18,13 @@ from typing import Any
 import torch
 from common import data, table
 
-from inrfit import plan, recipe
-from inrfit.budget import Budget
 from inrfit.codec import choose
+from inrfit.config import plan
+from inrfit.config.settings import Settings
 from inrfit.errors import Diverged
-from inrfit.fit import fit
-from inrfit.settings import Settings
+from inrfit.fit import recipe
+from inrfit.fit.budget import Budget
+from inrfit.fit.loop import fit
 
 FILES = (
     "images/div2k/train/01.png",

@@ -16,11 +16,11 @@ import torch
 from common import data, table
 
 import inrfit
-from inrfit.artifact import Artifact
-from inrfit.judge import measure
-from inrfit.plan import plan
-from inrfit.settings import Settings
-from inrfit.storage import STORES
+from inrfit.artifact.artifact import Artifact
+from inrfit.artifact.weight_dtypes import STORES
+from inrfit.config.plan import plan
+from inrfit.config.settings import Settings
+from inrfit.fit.evaluation import measure
 
 FILES = (
     "images/kodak/kodim05.png",

@@ -23,12 +23,13 @@ import torch
 from common import table
 from torch import Tensor
 
-from inrfit import machine, recipe
-from inrfit.budget import Budget
-from inrfit.engine import Engine, choose_device
+from inrfit import runtime
 from inrfit.fields import FieldSpec
-from inrfit.fields.field import Field
-from inrfit.modalities.image import BYTES
+from inrfit.fields.module import Field
+from inrfit.fit import recipe
+from inrfit.fit.budget import Budget
+from inrfit.fit.engine.step import Engine, choose_device
+from inrfit.modalities.image.image import BYTES
 from inrfit.signal import Grid, Signal
 
 
@@ -157,5 +158,5 @@ if __name__ == "__main__":
     parser.add_argument("--device", default="auto")
     parser.add_argument("--rounds", type=int, default=15)
     given = parser.parse_args()
-    machine.keep_freed_memory()
+    runtime.keep_freed_memory()
     table(measure(given))

@@ -207,7 +207,7 @@ def test_json_says_why_nothing_ran(small, capsys):
 
 @pytest.mark.parametrize("at", ["warm_up", "keep"])
 def test_json_says_why_it_broke_off(small, tmp_path, monkeypatch, capsys, at):
-    from inrfit import compare as module
+    from inrfit.comparison import session as module
     from inrfit.errors import NotEnoughMemory, UnwritableOutput
 
     def full(*given):
@@ -225,8 +225,8 @@ def test_json_says_why_it_broke_off(small, tmp_path, monkeypatch, capsys, at):
 
 def test_an_unwritable_picture_costs_neither_the_table_nor_the_json(small, tmp_path, monkeypatch, capsys):
     pytest.importorskip("matplotlib")
-    from inrfit import files
     from inrfit.errors import UnwritableOutput
+    from inrfit.io import files
 
     honest = files.write
 
@@ -248,7 +248,7 @@ def test_an_unwritable_picture_costs_neither_the_table_nor_the_json(small, tmp_p
 
 
 def test_an_interrupt_after_the_last_run_changes_nothing(small, monkeypatch, capsys):
-    from inrfit import compare as module
+    from inrfit.comparison import session as module
 
     honest = module.carry_out
 
@@ -264,7 +264,7 @@ def test_an_interrupt_after_the_last_run_changes_nothing(small, monkeypatch, cap
 
 
 def test_json_says_that_it_was_interrupted_before_anything_ran(small, monkeypatch, capsys):
-    from inrfit import compare as module
+    from inrfit.comparison import session as module
 
     monkeypatch.setattr(module, "opened", lambda *given: os.kill(os.getpid(), signal.SIGINT))
     assert compare(small, "--json") == 130

@@ -13,19 +13,21 @@ import torch
 from conftest import image_signal
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from inrfit import codec, recipe
+from inrfit import codec
 from inrfit.__main__ import run
-from inrfit.artifact import Artifact
-from inrfit.batches import block_batches
-from inrfit.contest import Contest, entrants
-from inrfit.engine import Engine, by_autograd
+from inrfit.artifact.artifact import Artifact
+from inrfit.comparison.spec import Contest, entrants
+from inrfit.config.plan import Settings, plan
 from inrfit.errors import UnreadableFile, UsageError
-from inrfit.fields import FieldSpec, asmr, radix, resample
-from inrfit.fields.field import Field
-from inrfit.learner import Learner
+from inrfit.fields import FieldSpec
+from inrfit.fields.asmr import asmr, hierarchy, resample
+from inrfit.fields.module import Field
+from inrfit.fit import recipe
+from inrfit.fit.batching import block_batches
+from inrfit.fit.engine.step import Engine, by_autograd
 from inrfit.modalities import Request
-from inrfit.plan import Settings, plan
 from inrfit.samplers import SAMPLERS
+from inrfit.samplers.learner import Learner
 from inrfit.signal import Grid
 
 RASTERS = [
@@ -106,8 +108,8 @@ def test_the_three_ways_through_the_last_level_are_all_taken_and_agree(monkeypat
     block = torch.cat([torch.arange(8) + 80 * row for row in range(8)])
     taken = []
     for name in ("folded", "late"):
-        real = getattr(asmr.lastlevel, name)
-        monkeypatch.setattr(asmr.lastlevel, name, lambda *a, real=real, name=name: taken.append(name) or real(*a))
+        real = getattr(asmr.last_level, name)
+        monkeypatch.setattr(asmr.last_level, name, lambda *a, real=real, name=name: taken.append(name) or real(*a))
     with torch.no_grad():
         one_by_one = torch.cat([field(grid.coords(index[None])) for index in block])
         whole, shuffled = field(grid.coords(block)), field(grid.coords(block.flip(0))).flip(0)
@@ -186,7 +188,7 @@ def test_the_papers_factors_are_chosen_for_the_papers_rasters(shape, depth, expe
 @pytest.mark.parametrize("shape", [(1,), (7,), (1009,), (5, 7), (1, 1), (499, 767), (10_800, 5_400), (11, 13, 1)])
 @pytest.mark.parametrize("depth", [1, 2, 3, 9, 64])
 def test_any_raster_is_split_with_little_padding(shape, depth):
-    made = radix.parse(radix.words(shape), sized(shape, depth).options["factors"], len(shape), depth + 1)
+    made = hierarchy.parse(hierarchy.words(shape), sized(shape, depth).options["factors"], len(shape), depth + 1)
     assert made.levels == depth + 1
     for padded, side in zip(made.padded, shape, strict=True):
         assert side <= padded <= max(side + 1, 1.1 * side)
@@ -236,7 +238,7 @@ def test_factors_with_cells_that_no_sample_needs_are_refused_for_those_that_do(s
     with pytest.raises(UsageError, match=f"{fewer} will do"):
         sized(shape, depth, factors=factors)
     with pytest.raises(UsageError, match=f"{fewer} will do"):
-        assert FieldSpec("asmr", len(shape), 3, 16, depth, {"grid": radix.words(shape), "factors": factors}).shapes
+        assert FieldSpec("asmr", len(shape), 3, 16, depth, {"grid": hierarchy.words(shape), "factors": factors}).shapes
     made = sized(shape, depth, factors=fewer).settings.radix
     assert all(padded < 2 * side for padded, side in zip(made.padded, shape, strict=True))
 

@@ -7,12 +7,12 @@ import pytest
 import torch
 from conftest import image_signal
 
-from inrfit import recipe
-from inrfit.budget import Budget
 from inrfit.errors import UsageError
 from inrfit.fields import FIELDS, FieldSpec
-from inrfit.fields.field import Field
-from inrfit.fit import fit
+from inrfit.fields.module import Field
+from inrfit.fit import recipe
+from inrfit.fit.budget import Budget
+from inrfit.fit.loop import fit
 from inrfit.samplers import Uniform
 from inrfit.signal import Grid, Signal
 
@@ -60,7 +60,7 @@ def test_too_few_parameters_are_refused(name):
 @pytest.mark.parametrize("name", FIELDS)
 def test_on_grid_equals_forward(name, monkeypatch):
     field, grid = make(name), Grid((5, 7))
-    monkeypatch.setattr("inrfit.fields.field.CHUNK", 8)
+    monkeypatch.setattr("inrfit.fields.module.CHUNK", 8)
     expected = field(grid.coords(torch.arange(grid.n))).detach()
     torch.testing.assert_close(field.on_grid(grid, 0, grid.n), expected)
     torch.testing.assert_close(field.on_grid(grid, 9, 22), expected[9:22])

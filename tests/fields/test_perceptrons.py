@@ -9,12 +9,14 @@ import pytest
 import torch
 from conftest import image_signal
 
-from inrfit import recipe
-from inrfit.engine import by_autograd, by_hand
 from inrfit.errors import UsageError
 from inrfit.fields import FIELDS, Banded, FieldSpec
-from inrfit.fields.field import Field
-from inrfit.optim import Optimiser
+from inrfit.fields.module import Field
+from inrfit.fit import recipe
+from inrfit.fit.engine.optimizer import Optimiser
+from inrfit.fit.engine.step import by_autograd, by_hand
+from inrfit.modalities.audio import audio
+from inrfit.modalities.shape import shape
 from inrfit.signal import Grid
 
 VARIANTS = [
@@ -222,8 +224,8 @@ def test_an_unknown_variant_is_refused():
 @pytest.mark.parametrize("name", [name for name, known in FIELDS.items() if isinstance(known(), Banded)])
 @pytest.mark.parametrize("modality", ["audio", "shape"])
 def test_frequencies_follow_the_signal(name, modality, monkeypatch):
-    monkeypatch.setattr("inrfit.modalities.audio.first_omega", lambda signal: 900.0)
-    monkeypatch.setattr("inrfit.modalities.shape.first_omega", lambda signal: 60.0)
+    monkeypatch.setattr(audio, "first_omega", lambda signal: 900.0)
+    monkeypatch.setattr(shape, "first_omega", lambda signal: 60.0)
     signal = dataclasses.replace(image_signal(), modality=modality)
     omega, paper = {"audio": (900.0, 150.0), "shape": (60.0, 15.0)}[modality]
     settings = FIELDS[name]()

@@ -11,14 +11,16 @@ import pytest
 import torch
 from conftest import image_signal
 
-from inrfit import artifact, recipe
-from inrfit.budget import Budget
-from inrfit.engine import by_autograd, by_hand
+from inrfit.artifact import artifact
 from inrfit.errors import UnreadableFile, UsageError
-from inrfit.fields import FieldSpec, partition
-from inrfit.fields.field import Field
-from inrfit.fields.tiles import LEAST, SAMPLES, USUAL
-from inrfit.fit import fit
+from inrfit.fields import FieldSpec
+from inrfit.fields.module import Field
+from inrfit.fields.tiles import partition
+from inrfit.fields.tiles.tiles import LEAST, SAMPLES, USUAL
+from inrfit.fit import recipe
+from inrfit.fit.budget import Budget
+from inrfit.fit.engine.step import by_autograd, by_hand
+from inrfit.fit.loop import fit
 from inrfit.samplers import Uniform
 from inrfit.signal import Grid, Signal
 
@@ -114,7 +116,7 @@ def test_goes_on_across_borders_and_edges_of_bands(edge):
 @pytest.mark.parametrize("shape", [(37,), (13, 17), (1, 9), (5, 6, 7)])
 @pytest.mark.parametrize("overlap", [0.1, 1.0])
 def test_a_raster_equals_its_points(shape, overlap, monkeypatch):
-    monkeypatch.setattr("inrfit.fields.tiles.PIECE", 5)
+    monkeypatch.setattr("inrfit.fields.tiles.tiles.PIECE", 5)
     field, grid = make(len(shape), overlap=overlap), Grid(shape)
     expected = field(grid.coords(torch.arange(grid.n))).detach()
     for start, stop in ((0, grid.n), (0, 1), (3, grid.n - 2), (grid.n // 2, grid.n // 2 + 3), (4, 4)):

@@ -15,9 +15,10 @@ import soundfile
 import torch
 
 from inrfit.errors import OverLimit, RefusedInput, UnreadableFile, UnsupportedInput, UsageError
-from inrfit.limits import Limits
-from inrfit.modalities import Request, audio
-from inrfit.schema import check
+from inrfit.io.json_schema import check
+from inrfit.io.limits import Limits
+from inrfit.modalities import Request
+from inrfit.modalities.audio import audio
 from inrfit.signal import Scale
 
 LOSSLESS = [
@@ -400,7 +401,7 @@ def test_a_sound_is_read_without_torch(tmp_path):
     path = tmp_path / "a.wav"
     path.write_bytes(file(sound()))
     code = (
-        "import sys; from inrfit.modalities import audio; from inrfit.limits import Limits;"
+        "import sys; from inrfit.modalities import audio; from inrfit.io.limits import Limits;"
         "audio.load(open(sys.argv[1], 'rb').read(), 'a', audio.Options(), Limits());"
         "sys.exit('torch' in sys.modules)"
     )

@@ -20,10 +20,11 @@ import pytest
 import torch
 from PIL import Image, PngImagePlugin
 
-from inrfit import schema
 from inrfit.errors import OverLimit, RefusedInput, UnreadableFile, UnsupportedInput, UsageError
-from inrfit.limits import Limits
-from inrfit.modalities import Request, image
+from inrfit.io import json_schema
+from inrfit.io.limits import Limits
+from inrfit.modalities import Request
+from inrfit.modalities.image import image
 from inrfit.signal import Grid
 
 CHANNELS = {"L": 1, "LA": 2, "RGB": 3, "RGBA": 4}
@@ -167,7 +168,7 @@ def test_signal_is_what_the_contract_says() -> None:
     assert signal.samples.flags.writeable
     assert (signal.scale.values(torch.tensor([0, 255])) == torch.tensor([-1.0, 1.0])).all()
     assert signal.notes == ()
-    schema.check(json.loads(json.dumps(signal.meta)), image.META, "signal")
+    json_schema.check(json.loads(json.dumps(signal.meta)), image.META, "signal")
     assert image.describe(signal.meta) == "7x5 RGB PNG"
 
 
@@ -177,12 +178,12 @@ def test_signal_is_what_the_contract_says() -> None:
 )
 def test_meta_schema_refuses_what_no_file_gives(key: str, value: Any) -> None:
     with pytest.raises(ValueError, match=key):
-        schema.check({**meta(7, 5), key: value}, image.META, "signal")
+        json_schema.check({**meta(7, 5), key: value}, image.META, "signal")
 
 
 def test_meta_schema_refuses_a_scale_that_divides_by_zero() -> None:
     with pytest.raises(ValueError, match="factor"):
-        schema.check({**meta(7, 5), "scale": {**asdict(image.BYTES), "factor": 0.0}}, image.META, "signal")
+        json_schema.check({**meta(7, 5), "scale": {**asdict(image.BYTES), "factor": 0.0}}, image.META, "signal")
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
@@ -571,7 +572,7 @@ def test_log_lines_of_pillow_do_not_reach_standard_error() -> None:
         "import sys\n"
         "from inrfit.modalities import image\n"
         "from inrfit.errors import RefusedInput\n"
-        "from inrfit.limits import Limits\n"
+        "from inrfit.io.limits import Limits\n"
         "try: image.load(bytes.fromhex(sys.argv[1]), 'a', image.Options(), Limits())\n"
         "except RefusedInput: print('refused')\n"
     )
@@ -598,7 +599,7 @@ def test_reading_imports_no_torch_and_starts_or_opens_nothing() -> None:
         "import sys, base64\n"
         "from inrfit.modalities import image\n"
         "from inrfit.errors import RefusedInput\n"
-        "from inrfit.limits import Limits\n"
+        "from inrfit.io.limits import Limits\n"
         "import PIL.Image; PIL.Image.init()\n"
         "seen = []\n"
         "sys.addaudithook(lambda name, args: seen.append(name) if name in ('subprocess.Popen', 'os.system',\n"

@@ -15,12 +15,13 @@ import pytest
 import torch
 import trimesh
 
-from inrfit import schema
 from inrfit.errors import Diverged, OverLimit, RefusedInput, UnreadableFile, UnsupportedInput, UsageError
-from inrfit.limits import Limits
-from inrfit.modalities import Request, meshpoints, shape
-from inrfit.modalities.mesh import Mesh, chamfer, encoded, trees
-from inrfit.options import from_mapping
+from inrfit.io import json_schema
+from inrfit.io.limits import Limits
+from inrfit.io.options import from_mapping
+from inrfit.modalities import Request
+from inrfit.modalities.shape import point_sampling, shape
+from inrfit.modalities.shape.mesh import Mesh, chamfer, encoded, trees
 from inrfit.signal import Grid, Signal
 
 BOX = trimesh.creation.box((2.0, 1.0, 4.0))
@@ -500,15 +501,15 @@ def test_chamfer_of_two_spheres_is_the_difference_of_their_radii() -> None:
 def test_meta_is_strict_json_and_says_the_shape_in_one_line(target: str) -> None:
     meta = load(obj(BOX), target=target).meta
     again = json.loads(json.dumps(meta))
-    schema.check(again, shape.META, "meta")
+    json_schema.check(again, shape.META, "meta")
     assert shape.describe(again) == "8 vertices, 12 faces, OBJ, extent 2 x 1 x 4"
     with pytest.raises(ValueError):
-        schema.check(again | {"extent": 0.0}, shape.META, "meta")
+        json_schema.check(again | {"extent": 0.0}, shape.META, "meta")
 
 
 def test_loading_a_mesh_imports_no_torch() -> None:
     code = (
-        "import sys; from inrfit.modalities import shape; from inrfit.limits import Limits;"
+        "import sys; from inrfit.modalities import shape; from inrfit.io.limits import Limits;"
         "assert not {'torch', 'trimesh', 'igl', 'skimage', 'scipy'} & set(sys.modules);"
         "shape.load(sys.stdin.buffer.read(), 'a.obj', shape.Options(), Limits());"
         "assert 'torch' not in sys.modules"
@@ -517,7 +518,7 @@ def test_loading_a_mesh_imports_no_torch() -> None:
 
 
 def test_a_pool_that_takes_too_long_is_smaller_and_of_the_same_kind(monkeypatch) -> None:
-    monkeypatch.setattr(meshpoints, "CALL", 1000)
+    monkeypatch.setattr(point_sampling, "CALL", 1000)
     signal = shape.load(
         trimesh.creation.icosphere(2).export(file_type="ply"), "x.ply", shape.Options(pool=8000), Limits()
     )
@@ -542,7 +543,7 @@ def test_values_known_without_asking_are_the_true_ones(target) -> None:
     else:
         expected = search.winding(exact) > 0.5
     assert np.abs(pool.samples[:, 0] - expected).max() < 1e-5
-    assert (meshpoints.far_cells(signal.reference, 0.05) != 0).mean() > 0.3
+    assert (point_sampling.far_cells(signal.reference, 0.05) != 0).mean() > 0.3
 
 
 def test_what_was_decoded_is_told_as_a_mesh_of_its_own():
@@ -558,8 +559,8 @@ def test_too_few_points_are_refused(pool) -> None:
 
 
 def test_more_points_than_a_section_are_all_others(monkeypatch) -> None:
-    monkeypatch.setattr(meshpoints, "POINTS", 1500)
-    monkeypatch.setattr(meshpoints, "CALL", 400)
+    monkeypatch.setattr(point_sampling, "POINTS", 1500)
+    monkeypatch.setattr(point_sampling, "CALL", 400)
     signal = drawn(load(obj(TORUS), pool=4_000))
     assert signal.n == len(np.unique(signal.points, axis=0)) == 4_000
     near = [float((np.abs(part) < 0.5).mean()) for part in (signal.samples[:1500], signal.samples[1500:])]

@@ -11,16 +11,16 @@ from conftest import image_signal
 from test_samplers import learner
 from torch.nn.functional import conv2d
 
-from inrfit import recipe
-from inrfit.budget import Budget
-from inrfit.engine import Engine, by_autograd, by_hand
 from inrfit.fields import FieldSpec
-from inrfit.fields.field import Field
-from inrfit.fit import fit
+from inrfit.fields.module import Field
+from inrfit.fit import recipe
+from inrfit.fit.budget import Budget
+from inrfit.fit.engine.step import Engine, by_autograd, by_hand
+from inrfit.fit.loop import fit
 from inrfit.samplers import Evos
 from inrfit.samplers.evos import NO_RASTER, crossed, curvature
+from inrfit.samplers.loss_terms import GREY_LEVELS, LUMA, Laplacian
 from inrfit.signal import Grid
-from inrfit.terms import GREY_LEVELS, LUMA, Laplacian
 
 CPU = torch.device("cpu")
 STENCIL = torch.tensor([[0.0, 1, 0], [1, -4, 1], [0, 1, 0]])[None, None]

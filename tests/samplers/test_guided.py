@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from conftest import image_signal
-from test_edges import shape_signal, sound_signal
+from test_edge_map import shape_signal, sound_signal
 from test_samplers import learner, selections
 
 from inrfit.samplers import Egra, Expansive, SoftMining
@@ -52,7 +52,7 @@ def test_egra_has_no_limit_of_points():
 def test_egra_favours_edges_by_the_published_odds():
     of = learner(image_signal(80, 60))
     hits = sum(s.origin["edge"] for s in selections(Egra(0.05), of, rounds=60)) / (60 * 240)
-    from inrfit.samplers.edges import edges
+    from inrfit.samplers.edge_map import edges
 
     share = sum(edges(of, None).count(shift) for shift in (6, 7, 8, 9)) / 4 / of.n
     assert hits == pytest.approx(1.39 * share / (1.39 * share + 1 - share), abs=0.02)

@@ -7,13 +7,13 @@ import torch
 from conftest import image_signal
 from test_samplers import learner, selections
 
-from inrfit import recipe
-from inrfit.budget import Budget
-from inrfit.clock import Clock
 from inrfit.fields import FieldSpec
-from inrfit.fit import fit
-from inrfit.modalities import image
-from inrfit.run import Run
+from inrfit.fit import recipe
+from inrfit.fit.budget import Budget
+from inrfit.fit.loop import fit
+from inrfit.fit.progress import Clock
+from inrfit.fit.state import Run
+from inrfit.modalities.image import image
 from inrfit.samplers import SAMPLERS, Int, Nint
 
 CPU = torch.device("cpu")

@@ -9,9 +9,9 @@ import torch
 from conftest import image_signal
 
 from inrfit.fields import FieldSpec
-from inrfit.fields.field import Field
-from inrfit.learner import Learner
+from inrfit.fields.module import Field
 from inrfit.samplers import SAMPLERS, Selection
+from inrfit.samplers.learner import Learner
 
 
 def learner(signal, seed=0):
@@ -87,8 +87,8 @@ def test_settings_are_frozen(name):
 def test_long_signals_are_chosen_from_by_other_ways_with_the_same_promises(name, monkeypatch):
     monkeypatch.setattr("inrfit.samplers.uniform.LONGEST_SHUFFLE", 1000)
     monkeypatch.setattr("inrfit.samplers.egra.LONGEST_SHUFFLE", 1000)
-    monkeypatch.setattr("inrfit.samplers.edges.MOST_CELLS", 1000)
-    monkeypatch.setattr("inrfit.samplers.errors.LONGEST_SORT", 1000)
+    monkeypatch.setattr("inrfit.samplers.edge_map.MOST_CELLS", 1000)
+    monkeypatch.setattr("inrfit.samplers.error_map.LONGEST_SORT", 1000)
     monkeypatch.setattr("inrfit.samplers.selection.LONGEST_CHOICE", 2000)
     signal = image_signal(60, 80)
     for selection in selections(SAMPLERS[name](), learner(signal), rounds=8):

@@ -1,0 +1,255 @@
+"""The outside of an artifact, distrusted: bytes -> JSON header and table of tensors, before any library.
+
+Nothing is allocated by what the bytes claim. docs/artifact.md is the specification.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from collections.abc import Mapping, Set
+from dataclasses import dataclass
+from typing import Any
+
+from ..errors import UnreadableFile, UnsupportedInput
+from ..io.json_schema import Schema, check, integer, items, text
+from .weight_dtypes import STORES, each
+
+KEY = "inrfit"
+MAX_HEADER = 1 << 20
+MAX_TENSORS = 1000
+MAX_DIGITS = 40
+"""Longest number, in characters; float64 needs 24. Long ones take quadratic time to convert."""
+
+_SIGNATURES = (
+    (b"version https://git-lfs", "a Git LFS pointer: fetch the file itself with git lfs pull"),
+    (b"PK\x03\x04", "a ZIP archive, as torch.save writes"),
+    (b"\x93NUMPY", "a NumPy array"),
+    (b"\x89PNG\r\n\x1a\n", "a PNG image"),
+    (b"\xff\xd8\xff", "a JPEG image"),
+    (b"GIF8", "a GIF image"),
+    (b"II*\x00", "a TIFF image"),
+    (b"MM\x00*", "a TIFF image"),
+    (b"RIFF", "a RIFF file: WAV or WebP"),
+    (b"fLaC", "a FLAC sound"),
+    (b"OggS", "an Ogg sound"),
+    (b"ID3", "an MP3 sound"),
+    (b"\x89HDF", "an HDF5 file"),
+    (b"GGUF", "a GGUF model"),
+    (b"\x1f\x8b", "gzip-compressed data"),
+    (b"%PDF", "a PDF document"),
+    (b"ply", "a PLY mesh"),
+    (b"solid ", "an STL mesh"),
+)
+
+_TEXTS = (
+    (b"<!doctype html", "an HTML page: the download got a web page instead of the file"),
+    (b"<html", "an HTML page: the download got a web page instead of the file"),
+    (b"<", "XML or HTML"),
+    (b"{", "JSON"),
+    (b"[", "JSON"),
+)
+
+_TENSOR = {
+    "dtype": text(16),
+    "shape": items(integer(0, 2**63), 0, 8),
+    "data_offsets": items(integer(0, 2**63), 2, 2),
+}
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """One row of the table: where a tensor says it lies, in bytes from the end of the header."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    start: int
+    stop: int
+
+
+@dataclass(frozen=True)
+class Outside:
+    """What the bytes say before it is known what they should say: ``inrfit`` is any JSON."""
+
+    inrfit: Any
+    tensors: Mapping[str, Tensor]
+    data_bytes: int
+
+
+def parse(data: bytes) -> Outside:
+    """Takes the container apart. Raises ``UnreadableFile`` or ``UnsupportedInput`` saying what is wrong."""
+    length = _header_length(data)
+    header = loads(data[8 : 8 + length], "the header")
+    if len(header) > MAX_TENSORS + 1:
+        raise UnreadableFile(f"{len(header) - 1:,} tensors, at most {MAX_TENSORS:,} are read", "tensors")
+    metadata = header.pop("__metadata__", None)
+    if metadata is None or (type(metadata) is dict and KEY not in metadata):
+        raise UnsupportedInput(f"a safetensors file of another program: no {KEY!r} in its metadata", "metadata")
+    if type(metadata) is not dict or type(metadata[KEY]) is not str:
+        raise UnreadableFile(f"the metadata must be an object with one string {KEY!r}", "metadata")
+    if len(metadata) != 1:
+        other = next(key for key in metadata if key != KEY)
+        raise UnreadableFile(f"the metadata has an unknown key {other[:40]!r}", "metadata")
+    for name, entry in header.items():
+        refuse_unless(entry, _TENSOR, f"tensor {name[:40]!r}", "header")
+    tensors = {
+        name: Tensor(entry["dtype"], tuple(entry["shape"]), *entry["data_offsets"]) for name, entry in header.items()
+    }
+    return Outside(loads(metadata[KEY].encode(), f"the metadata {KEY!r}"), tensors, len(data) - 8 - length)
+
+
+def _header_length(data: bytes) -> int:
+    """Length of the JSON header, checked against the file, its first character too."""
+    if not data:
+        raise UnreadableFile("is empty", "empty")
+    length = int.from_bytes(data[:8], "little")
+    plausible = len(data) >= 9 and length <= MAX_HEADER and data[8:9] == b"{"
+    kind = looks_like(data)
+    if not plausible and kind:
+        raise UnsupportedInput(f"not a safetensors file (looks like {kind})", "not-safetensors")
+    if len(data) < 8:
+        raise UnreadableFile(f"ends early: {len(data)} bytes, the length of the header alone takes 8", "truncated")
+    if length == 0:
+        raise UnreadableFile("the header has length 0", "header")
+    if length > MAX_HEADER:
+        raise UnreadableFile(f"claims a header of {length:,} bytes, the limit is {MAX_HEADER:,}", "header")
+    if length > len(data) - 8:
+        raise UnreadableFile(f"ends early: the header says {length:,} bytes, {len(data) - 8:,} follow", "truncated")
+    if not plausible:
+        raise UnreadableFile("not a safetensors file (the header is not a JSON object)", "not-safetensors")
+    return length
+
+
+def looks_like(data: bytes) -> str | None:
+    """What kind of file begins like this, in words; None if unknown."""
+    start = data[:64].lstrip().lower()
+    for signature, kind in _SIGNATURES:
+        if data.startswith(signature):
+            return kind
+    for signature, kind in _TEXTS:
+        if start.startswith(signature) and b"\0" not in start:
+            return kind
+    if data[:1] == b"\x80" and data[1:2] in b"\x02\x03\x04\x05" and data[-1:] == b".":
+        return "a pickle: nothing of it was run"
+    return None
+
+
+def loads(raw: bytes, what: str) -> Any:
+    """Strict JSON: UTF-8, unique keys, finite numbers of sane length, no lone surrogates."""
+    try:
+        decoded = raw.decode("utf-8")
+        value = json.loads(
+            decoded, object_pairs_hook=_pairs, parse_constant=_constant, parse_int=_whole, parse_float=_real
+        )
+        if "\\u" in decoded:
+            json.dumps(value, ensure_ascii=False).encode("utf-8")
+    except UnreadableFile as error:
+        raise UnreadableFile(f"{what} has {error}", error.reason) from None
+    except UnicodeDecodeError as error:
+        raise UnreadableFile(f"{what} is not UTF-8 at byte {error.start:,}", "header") from None
+    except UnicodeEncodeError:
+        raise UnreadableFile(f"{what} has half a surrogate pair, which is no text", "header") from None
+    except RecursionError:
+        raise UnreadableFile(f"{what} is nested too deeply", "nesting") from None
+    except json.JSONDecodeError as error:
+        raise UnreadableFile(f"{what} is not JSON: {error.msg} at {error.pos:,}", "header") from None
+    return value
+
+
+def _pairs(found: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object; parsers disagree which of two equal keys wins."""
+    made = dict(found)
+    if len(made) != len(found):
+        ((twice, _),) = Counter(key for key, _ in found).most_common(1)
+        raise UnreadableFile(f"the key {twice[:40]!r} twice", "duplicate")
+    return made
+
+
+def _constant(name: str) -> Any:
+    raise UnreadableFile(f"{name}, which is not JSON", "number")
+
+
+def _whole(digits: str) -> int:
+    return int(_sane(digits))
+
+
+def _real(digits: str) -> float:
+    value = float(_sane(digits))
+    if not math.isfinite(value):
+        raise UnreadableFile(f"the number {digits}, which is out of range", "number")
+    return value
+
+
+def _sane(digits: str) -> str:
+    """``digits`` unless there are too many."""
+    if len(digits) > MAX_DIGITS:
+        raise UnreadableFile(f"a number of {len(digits):,} digits", "number")
+    return digits
+
+
+def dumps(value: Any) -> str:
+    """JSON that is the same bytes for equal values; raises ``ValueError`` for what JSON does not have."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=True)
+
+
+def refuse_unless(value: Any, schema: Schema, path: str, reason: str) -> None:
+    """``schema.check`` as a refusal."""
+    try:
+        check(value, schema, path)
+    except ValueError as error:
+        raise UnreadableFile(str(error), reason) from None
+
+
+def match_tensors(outside: Outside, shapes: Mapping[str, tuple[int, ...]], exact: Set[str]) -> str:
+    """How the weights are stored (fp32, fp16 or bf16). Raises ``UnreadableFile`` unless the table is exactly
+    ``shapes``, all in that one type but for the ``exact`` in fp32, and fills the file."""
+    for name in outside.tensors:
+        if name not in shapes:
+            raise UnreadableFile(f"unexpected tensor {name[:80]!r}", "tensors")
+    for name in shapes:
+        if name not in outside.tensors:
+            raise UnreadableFile(f"the tensor {name!r} is missing", "tensors")
+    found = _store(outside, exact)
+    sizes = {name: STORES[kind].size for name, kind in each(shapes, found, exact).items()}
+    for name, shape in shapes.items():
+        tensor, taken = outside.tensors[name], sizes[name] * math.prod(shape)
+        if tensor.shape != shape:
+            raise UnreadableFile(f"tensor {name!r} has the shape {tensor.shape}, it must be {shape}", "shape")
+        if tensor.stop - tensor.start != taken:
+            raise UnreadableFile(
+                f"tensor {name!r} lies at {tensor.start:,}..{tensor.stop:,}, but {shape} in {tensor.dtype} takes "
+                f"{taken:,} bytes",
+                "offsets",
+            )
+    _filled(outside)
+    return found
+
+
+def _store(outside: Outside, exact: Set[str]) -> str:
+    """How the tensors are stored that are not ``exact``; raises ``UnreadableFile`` for another type, or two."""
+    stores = {store.dtype: name for name, store in STORES.items()}
+    first = next((tensor.dtype for name, tensor in outside.tensors.items() if name not in exact), "F32")
+    for name, tensor in outside.tensors.items():
+        if name in exact and tensor.dtype != "F32":
+            raise UnreadableFile(f"tensor {name!r} has the type {tensor.dtype!r}, it must be F32", "dtype")
+        if tensor.dtype not in stores:
+            raise UnreadableFile(f"tensor {name!r} has the type {tensor.dtype!r}, not {', '.join(stores)}", "dtype")
+        if name not in exact and tensor.dtype != first:
+            raise UnreadableFile(f"tensor {name!r} has the type {tensor.dtype}, others have {first}", "dtype")
+    return stores[first]
+
+
+def _filled(outside: Outside) -> None:
+    """Raises ``UnreadableFile`` unless the tensors lie in the file without a gap, an overlap or anything behind."""
+    end = 0
+    for name, tensor in sorted(outside.tensors.items(), key=lambda item: item[1].start):
+        if tensor.start != end:
+            what = "a hole before" if tensor.start > end else "an overlap at"
+            raise UnreadableFile(f"{what} tensor {name!r} (starts at {tensor.start:,}, not {end:,})", "offsets")
+        end = tensor.stop
+    if outside.data_bytes < end:
+        found = f"the weights take {end:,} bytes, {outside.data_bytes:,} are there"
+        raise UnreadableFile(f"ends early: {found}", "truncated")
+    if outside.data_bytes > end:
+        raise UnreadableFile(f"{outside.data_bytes - end:,} bytes follow the last tensor", "trailing")

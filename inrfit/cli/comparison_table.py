@@ -1,0 +1,171 @@
+"""A comparison's standings as text: aligned columns, in colour where stdout is a terminal."""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+import sys
+from collections.abc import Sequence
+
+from ..comparison.spec import Contest
+from ..comparison.statistics import SHARES, Difference, Overall, Row, Spread, Standings, Table
+from ..errors import printable
+
+COSTS = "seconds"
+"""The first column that is not about quality: where a table too wide for the terminal is divided."""
+
+GAP = 2
+
+LEGEND = """\
+Mean ± standard deviation over the seeds. 100 %: measured on what would be written; shares of the budget before, and
+times (in seconds, by interpolation), from fixed points. vs: paired by seed, ± 95 % confidence interval.
+"""
+
+
+def shown(contest: Contest, found: Standings) -> str:
+    """All tables as one text for stdout."""
+    parts = []
+    for table in found.tables:
+        rows = [headings(contest, table), *(cells(contest, table, row) for row in table.rows)]
+        unit = f" in {table.unit}" if table.unit else ""
+        parts.append((f"{printable(table.source)}: {table.measure.upper()}{unit}", rows))
+    for modality in dict.fromkeys(row.modality for row in found.overall):
+        among = [row for row in found.overall if row.modality == modality]
+        title = f"All sources ({modality}): mean of the differences to {_first(contest)}"
+        parts.append((title, [["sampler", "difference", "sources", "worst"], *(_over(contest, r) for r in among)]))
+    text = "\n".join(f"{title}\n{_aligned(rows)}" for title, rows in parts) + "\n" + LEGEND
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    if "utf" not in encoding.lower():
+        text = text.replace("±", "+-").encode(encoding, "backslashreplace").decode(encoding)
+    return text
+
+
+def headings(contest: Contest, table: Table) -> list[str]:
+    """The first row."""
+    return [
+        "sampler",
+        *(["runs"] if _incomplete(contest, table) else []),
+        *(f"{share:.0%}".replace("%", " %") for share in SHARES),
+        f"vs {_first(contest)}",
+        *(f"to {_quality(level, table.unit)}" for level in table.levels),
+        COSTS,
+        "sampler time",
+        "steps",
+        "points",
+        "points/s",
+        *(["parameters", "bytes"] if contest.several_fields else []),
+    ]
+
+
+def cells(contest: Contest, table: Table, row: Row) -> list[str]:
+    """One entrant's row."""
+    return [
+        printable(contest.name(row.arch, row.sampler)),
+        *([f"{row.finished} of {contest.seeds}"] if _incomplete(contest, table) else []),
+        *(_spread(found, table.unit) for found in row.qualities),
+        "" if row == table.rows[0] else _difference(row.difference, table.unit),
+        *(_time(found, row.finished) for found in row.seconds_to),
+        _seconds(row.seconds.mean),
+        f"{_seconds(row.sampler_seconds.mean)} ({row.sampler_share.mean or 0:.1%})" if row.finished else "-",
+        _count(row.steps.mean),
+        _count(row.points.mean),
+        _count(row.points_per_second.mean),
+        *([_whole(row.parameters), _whole(row.stored_bytes)] if contest.several_fields else []),
+    ]
+
+
+def _over(contest: Contest, row: Overall) -> list[str]:
+    worst = "-" if row.worst is None else f"{row.worst:+.{_digits(row.unit)}f} {printable(row.worst_source)}"
+    name = printable(contest.name(row.arch, row.sampler))
+    return [name, _difference(row.difference, row.unit), str(row.difference.n), worst]
+
+
+def _first(contest: Contest) -> str:
+    first = contest.entrants[0]
+    return printable(contest.name(first.field, first.label))
+
+
+def _incomplete(contest: Contest, table: Table) -> bool:
+    return any(row.finished < contest.seeds for row in table.rows)
+
+
+def _digits(unit: str) -> int:
+    return 2 if unit else 4
+
+
+def _quality(value: float, unit: str) -> str:
+    return f"{value:.{_digits(unit)}f} {unit}".rstrip()
+
+
+def _spread(found: Spread, unit: str) -> str:
+    if found.mean is None:
+        return "-"
+    sd = "" if found.sd is None else f" ± {found.sd:.{_digits(unit)}f}"
+    return f"{found.mean:.{_digits(unit)}f}{sd}"
+
+
+def _difference(found: Difference, unit: str) -> str:
+    if found.mean is None:
+        return "-"
+    interval = "" if found.ci95 is None else f" ± {found.ci95:.{_digits(unit)}f}"
+    return f"{found.mean:+.{_digits(unit)}f}{interval}"
+
+
+def _time(found: Spread, of: int) -> str:
+    """Seconds to a quality, and how many runs reached it where not all did."""
+    if found.mean is None:
+        return "-"
+    sd = "" if found.sd is None else f" ± {_seconds(found.sd)}"
+    return f"{_seconds(found.mean)}{sd}" + (f" ({found.n} of {of})" if found.n < of else "")
+
+
+def _seconds(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
+
+
+def _whole(found: Spread) -> str:
+    return "-" if found.mean is None else f"{found.mean:,.0f}"
+
+
+def _count(value: float | None) -> str:
+    """A number to three digits, in thousands or millions."""
+    if value is None:
+        return "-"
+    for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if value >= size:
+            return f"{value / size:.3g} {letter}"
+    return f"{value:.3g}"
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> str:
+    """Columns, the first to the left; on a terminal the headings and the first column stand out, and what is too wide
+    for it is divided in two."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    if sys.stdout is not None and sys.stdout.isatty() and os.environ.get("TERM", "") not in ("", "dumb"):
+        if COSTS in rows[0] and sum(widths) + GAP * len(widths) > shutil.get_terminal_size().columns:
+            cut = rows[0].index(COSTS)
+            return _drawn([row[:cut] for row in rows]) + _drawn([[row[0], *row[cut:]] for row in rows])
+        return _drawn(rows)
+    text = ""
+    for row in rows:
+        cells = [row[0].ljust(widths[0]), *(c.rjust(width) for c, width in zip(row[1:], widths[1:], strict=True))]
+        text += (" " * GAP).join(cells).rstrip() + "\n"
+    return text
+
+
+def _drawn(rows: Sequence[Sequence[str]]) -> str:
+    """The same by rich."""
+    from rich.console import Console
+    from rich.table import Table as Drawn
+    from rich.text import Text
+
+    table = Drawn(box=None, header_style="bold", pad_edge=False, padding=(0, GAP, 0, 0))
+    for k, heading in enumerate(rows[0]):
+        table.add_column(Text(heading), justify="right" if k else "left", style="" if k else "cyan", no_wrap=True)
+    for row in rows[1:]:
+        table.add_row(*map(Text, row))
+    written = io.StringIO()
+    width = sum(max(map(len, column)) + GAP for column in zip(*rows, strict=True))
+    Console(file=written, force_terminal=True, width=width, no_color="NO_COLOR" in os.environ).print(table)
+    return written.getvalue()

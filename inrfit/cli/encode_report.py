@@ -1,0 +1,152 @@
+"""What ``inrfit encode`` says about a fit: the plan before it, the choices made for it, the summary after it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from ..errors import InrfitError, printable
+from .console import Console, out, quality_words
+from .paths import Job
+
+if TYPE_CHECKING:
+    from ..artifact.artifact import Artifact
+    from ..config.plan import Plan
+    from ..fields import FieldSpec
+    from ..fit.recipe import Recipe
+
+
+def sizes(spec: FieldSpec, stored: int, source: int, samples: int) -> dict[str, Any]:
+    """What a field of ``stored`` bytes is and costs, beside its source's bytes, as JSON; bits per sample are null where
+    the samples are not drawn yet (a shape's)."""
+    return {
+        "parameters": spec.parameters,
+        "bits_per_sample": 8 * stored / samples if samples else None,
+        "source_bytes": source,
+        "source_bits_per_sample": 8 * source / samples if samples else None,
+        "macs_per_sample": spec.macs,
+        "sines_per_sample": spec.sines,
+    }
+
+
+def size_words(found: Mapping[str, Any]) -> str:
+    """``sizes`` in one line."""
+    bits = ""
+    if found["bits_per_sample"] is not None:
+        own, theirs = found["bits_per_sample"], found["source_bits_per_sample"]
+        bits = f", {own:.2f} bits per sample (source {theirs:.2f})"
+    return (
+        f"{found['parameters']:,} parameters{bits}; {found['macs_per_sample']:,} MACs and "
+        f"{found['sines_per_sample']:,} sines per sample"
+    )
+
+
+def tell(
+    job: Job, output: str, artifact: Artifact, source_notes: int, console: Console, writing: float, total: float
+) -> None:
+    """The summary."""
+    spent, provenance = artifact.provenance["spent"], artifact.provenance
+    size = os.path.getsize(output)
+    kept = f"{size:,} bytes ({artifact.store}; the source has {provenance['source']['bytes']:,})"
+    console.say(f"{job.name} -> {output}: {quality_words(artifact.quality)}; {kept}")
+    console.say(f"  {size_words(sizes(artifact.spec, size, provenance['source']['bytes'], provenance['samples']))}")
+    share = spent["sampler_seconds"] / max(spent["fit_seconds"], 1e-9)
+    parts = ", ".join(f"{name} {count:,}" for name, count in spent["origin"].items())
+    console.say(
+        f"  fit {spent['fit_seconds']:.1f} s ({provenance['ended']}; start-up {spent['startup_seconds']:.1f} s of it), "
+        f"{spent['steps']:,} steps, {spent['points']:,} points; sampler {provenance['sampler']['name']} {share:.1%} of "
+        f"the fit, {spent['scoring_passes']} scoring passes; points by {parts}"
+    )
+    console.say(
+        f"  outside the budget: read {spent['read_seconds']:.1f} s, check {spent['check_seconds']:.1f} s, "
+        f"write {writing:.1f} s; {total:.1f} s in all"
+    )
+    for note in provenance["notes"][source_notes:]:
+        console.warn(job.name, note)
+    if (artifact.quality.get("bbox_error") or 0) > 0.01:
+        console.warn(job.name, f"the decoded box is off by {artifact.quality['bbox_error']:.1%} of the longest side")
+    if provenance["target_reached"] is False:
+        console.warn(job.name, "the target was not reached within the budget")
+
+
+def record_of(job: Job, output: str, artifact: Artifact, writing: float, total: float) -> dict[str, Any]:
+    """The JSON object."""
+    provenance, size = artifact.provenance, os.path.getsize(output)
+    record = {"ok": True, "source": job.source, "output": output, "bytes": size, "seconds": round(total, 3)}
+    record |= {"store": artifact.store}
+    record |= sizes(artifact.spec, size, provenance["source"]["bytes"], provenance["samples"])
+    record |= {"write_seconds": round(writing, 3), "quality": artifact.quality, "spent": provenance["spent"]}
+    record |= {"ended": provenance["ended"], "target_reached": provenance["target_reached"]}
+    return record | {"provenance": dict(provenance)}
+
+
+def show_recipe(planned: Plan, spec: FieldSpec, recipe: Recipe, console: Console, explain: bool) -> None:
+    """With ``-v`` what was chosen, with ``--explain`` why as well."""
+    from ..fields import Shared
+    from ..fit.recipe import explain as reasons
+
+    why = "the best measured for siren (docs/samplers.md)"
+    if isinstance(spec.settings, Shared):
+        why = "keeps whole the blocks that share work (docs/architectures.md)"
+    why = why if planned.settings.sampler == "auto" else "asked for"
+    told = reasons(recipe, spec, planned.signal, planned.settings.regime, planned.asked, planned.spec.options)
+    rows = [*planned.choices, ("sampler", planned.strategy, why), *told]
+    if not explain:
+        console.say("  " + ", ".join(f"{key} {value}" for key, value, _ in rows), level=1)
+        return
+    for key, value, why in rows:
+        console.say(f"  {key:<14} {value:<14} {why}")
+
+
+def show_plan(job: Job, planned: Plan, console: Console, force: bool, explain: bool) -> None:
+    """``--dry-run``: what was asked for, so on stdout."""
+    from ..config.plan import check_memory
+    from ..io import files
+
+    signal, spec = planned.signal, planned.spec
+    memory = check_memory(planned)
+    found = sizes(spec, planned.stored_bytes, planned.bytes, signal.n)
+    try:
+        files.check_target(job.output, force)
+        job.pictures.check(force)
+        problem = None
+    except InrfitError as error:
+        problem = str(error)
+    lines = [
+        f"{job.name} -> {job.output}",
+        *([f"  would fail: {problem}"] if problem else []),
+        f"  kept: {planned.modality.describe(signal.meta)}",
+        *(f"  not kept: {note}" for note in signal.notes),
+        f"  plan: {spec.architecture} {spec.depth}x{spec.width}, {spec.parameters:,} parameters "
+        f"in {planned.store}, {planned.sampler}, batch {planned.settings.batch}, budget {planned.budget}",
+        f"  stored: at most about {planned.stored_bytes:,} bytes (the source has {planned.bytes:,}): "
+        f"{size_words(found)}",
+        f"  memory: about {memory / 1e9:.1f} GB at most",
+    ]
+    if not console.as_json:
+        out("".join(printable(line) + "\n" for line in lines))
+    if explain:
+        from ..codec import choose
+        from ..fit.engine.step import choose_device
+
+        spec, recipe = choose(planned, choose_device(planned.settings.device))
+        show_recipe(planned, spec, recipe, console, explain)
+    record = {
+        "ok": True,
+        "source": job.source,
+        "output": job.output,
+        "dry_run": True,
+        "problem": problem,
+        "modality": planned.modality.NAME,
+        "signal": dict(signal.meta),
+        "samples": signal.n,
+        "notes": list(signal.notes),
+        "sampler": planned.strategy,
+        "field": spec.json(),
+        "store": planned.store,
+        "stored_bytes": planned.stored_bytes,
+        **found,
+        "memory_bytes": memory,
+    }
+    console.result(record)

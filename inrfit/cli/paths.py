@@ -1,0 +1,87 @@
+"""Which sources, and where their fields go."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import UsageError
+from .console import Console
+from .sampling_outputs import Pictures
+
+SUFFIX = ".safetensors"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One source and where its field goes."""
+
+    source: str
+    output: str
+    pictures: Pictures = Pictures()
+
+    @property
+    def name(self) -> str:
+        """The source for people."""
+        return "standard input" if self.source == "-" else self.source
+
+
+def list_jobs(sources: Iterable[str], output: str | None, console: Console) -> list[Job]:
+    """Sources with their outputs, folders opened; refuses two sources with one output, before anything is done."""
+    files = [file for source in sources for file in expand(source, console)]
+    if not files:
+        raise UsageError("no source files found", "no-sources")
+    into_folder = output is not None and os.path.isdir(output)
+    if output is not None and not into_folder and len(files) > 1:
+        raise UsageError(f"-o {output}: several sources need an existing folder", "output")
+    jobs = []
+    for file in files:
+        if file == "-" and (output is None or into_folder):
+            raise UsageError("standard input needs -o FILE", "output")
+        if output is None:
+            target = file + SUFFIX
+        else:
+            target = os.path.join(output, os.path.basename(file) + SUFFIX) if into_folder else output
+        jobs.append(Job(file, target))
+    seen: dict[str, Job] = {}
+    sources_seen = {os.path.realpath(job.source): job for job in jobs if job.source != "-"}
+    for job in jobs:
+        if os.path.realpath(job.output) in sources_seen:
+            raise UsageError(f"{job.output} is a source: it would be replaced by its field", "same-output")
+        twin = seen.setdefault(os.path.realpath(job.output), job)
+        if twin is not job:
+            raise UsageError(f"{twin.name} and {job.name} have the same output {job.output}", "same-output")
+    return jobs
+
+
+def expand(source: str, console: Console) -> list[str]:
+    """A file as itself; a folder as the files in and below it whose names look like a kind we read, sorted."""
+    from ..modalities import MODALITIES
+
+    if source == "-" or not os.path.isdir(source):
+        return [source]
+    suffixes = {suffix for modality in MODALITIES.values() for suffix in modality.SUFFIXES}
+    found, skipped = [], 0
+    unreadable: list[OSError] = []
+    for folder, folders, names in os.walk(source, onerror=unreadable.append):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(names):
+            path = os.path.join(folder, name)
+            if Path(name).suffix.lower() in suffixes and not name.startswith(".") and os.path.isfile(path):
+                found.append(path)
+            else:
+                skipped += not name.endswith(SUFFIX)
+    for error in unreadable:
+        console.warn(source, f"{error.filename}: {error.strerror}")
+    if skipped:
+        console.say(f"inrfit: {source}: {skipped} files of other kinds left out")
+    return found
+
+
+def free_name(output: str, word: str) -> str:
+    """``photo.png.interrupted.safetensors``, or with a number, where nothing stands yet."""
+    stem = output.removesuffix(SUFFIX)
+    names = (f"{stem}.{word}{number}{SUFFIX}" for number in ("", *range(2, 1000)))
+    return next(name for name in names if not os.path.lexists(name))

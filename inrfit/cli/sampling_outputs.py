@@ -1,0 +1,152 @@
+"""``--sampling-map`` and ``--sampling-video`` of encode: where they go, when they are refused, how they are written."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import InrfitError, UsageError
+from ..io import files
+from ..runtime import Stop, limited_threads
+from ..viz import video_file
+from .console import Console, FitProgress, complain
+
+if TYPE_CHECKING:
+    from ..artifact.artifact import Artifact
+    from ..config.plan import Plan
+    from ..viz.recorder import Recorder
+
+MAP, VIDEO = ".map.png", ".teaching.gif"
+"""What a source's name is given where the option names a folder."""
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """What shall be written about the fit of one source, and where."""
+
+    map: str | None = None
+    video: str | None = None
+
+    @property
+    def paths(self) -> list[str]:
+        """What was asked for."""
+        return [path for path in (self.map, self.video) if path is not None]
+
+    def check(self, force: bool) -> None:
+        """Raises now what writing would raise after the fit."""
+        for path in self.paths:
+            files.check_target(path, force)
+
+    def recorder(self, planned: Plan) -> Recorder | None:
+        """What must watch the fit. Raises ``UsageError`` for a kind of signal that cannot be shown."""
+        if not self.paths:
+            return None
+        from ..viz.recorder import FRAMES, Recorder
+        from ..viz.views import check
+
+        check(planned.signal.modality)
+        return Recorder(FRAMES if self.video is not None else 0)
+
+
+def pictures_of(
+    sources: Sequence[str], outputs: Sequence[str], map_path: str | None, video_path: str | None
+) -> list[Pictures]:
+    """What is written about each source. Raises ``UsageError`` for a suffix that is not written, for one name and
+    several sources, and where two files would have one name."""
+    maps = _placed("--sampling-map", map_path, sources, MAP)
+    videos = _placed("--sampling-video", video_path, sources, VIDEO)
+    made = [Pictures(*pair) for pair in zip(maps, videos, strict=True)]
+    for pictures in made:
+        if pictures.map is not None and Path(pictures.map).suffix.lower() != ".png":
+            raise UsageError(f"--sampling-map {pictures.map}: a map is written as .png", "suffix")
+        if pictures.video is not None:
+            video_file.check(Path(pictures.video).suffix)
+    taken = {os.path.realpath(path) for path in (*outputs, *(source for source in sources if source != "-"))}
+    for path in (path for pictures in made for path in pictures.paths):
+        if os.path.realpath(path) in taken:
+            raise UsageError(f"{path} is a source or another output as well", "same-output")
+        taken.add(os.path.realpath(path))
+    return made
+
+
+def _placed(option: str, path: str | None, sources: Sequence[str], suffix: str) -> Sequence[str | None]:
+    """The path for each source: as given, or in the folder given."""
+    if path is None:
+        return [None] * len(sources)
+    if os.path.isdir(path):
+        names = ["stdin" if source == "-" else os.path.basename(source) for source in sources]
+        return [os.path.join(path, name + suffix) for name in names]
+    if len(sources) > 1:
+        raise UsageError(f"{option} {path}: several sources need an existing folder", "output")
+    return [path]
+
+
+def draw(
+    pictures: Pictures,
+    recorder: Recorder | None,
+    artifact: Artifact,
+    name: str,
+    threads: int | None,
+    console: Console,
+    force: bool,
+    stop: Stop,
+) -> dict[str, Any]:
+    """Writes what was asked for, once the field is safe, and returns what to add to the JSON object.
+
+    A failure is told, and is the ``error`` of the object, but costs neither the field nor the other picture. After an
+    interrupt the map is still written, beside nothing older, for it is cheap; the video is not."""
+    record: dict[str, Any] = {}
+    if recorder is None:
+        return record
+    if not recorder.steps:
+        console.warn(name, "nothing was taught, so there is nothing to show of it")
+        return record
+    if pictures.map is not None:
+        replace = force and not stop()
+        told = f"{recorder.words()} over {recorder.steps:,} steps"
+        record |= _written("sampling_map", pictures.map, recorder.map, replace, told, name, console)
+    if pictures.video is not None:
+        video, progress = pictures.video, FitProgress(console, os.path.basename(name))
+
+        def tick(share: float) -> None:
+            if stop():
+                raise KeyboardInterrupt
+            progress.share(share, "drawing the video")
+
+        def make() -> bytes:
+            tick(0.0)
+            with limited_threads(threads):
+                return recorder.video(artifact, Path(video).suffix, tick)
+
+        try:
+            told = f"{len(recorder.frames) + 1} frames"
+            record |= _written("sampling_video", video, make, force, told, name, console)
+        except KeyboardInterrupt:
+            console.say(f"inrfit: {name}: interrupted; {video} was not written", level=-1)
+            record["sampling_video"] = None
+        finally:
+            progress.close()
+    return record
+
+
+def _written(
+    what: str, path: str, make: Callable[[], bytes], force: bool, told: str, name: str, console: Console
+) -> Mapping[str, Any]:
+    """Makes one file and says so, or says why not."""
+    from ..codec import translated_memory_errors
+
+    begun = time.monotonic()
+    try:
+        with translated_memory_errors():
+            data = make()
+        files.write(path, data, force)
+    except InrfitError as error:
+        complain(f"inrfit: error: {name}: {error}")
+        failure = {"code": error.exit_code, "reason": error.reason, "message": str(error)}
+        return {"ok": False, "error": failure, what: None}
+    console.say(f"  {path}: {told}; drawn in {time.monotonic() - begun:.1f} s, outside the budget")
+    return {what: path}

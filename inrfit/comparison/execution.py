@@ -1,0 +1,165 @@
+"""One run of a comparison: what it shares with the others, and how it is made."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Protocol
+
+from .. import codec
+from ..config.plan import Plan, again, plan
+from ..config.settings import Settings
+from ..errors import Diverged, UnreadableFile
+from ..fields import FIELDS
+from ..io import files
+from ..runtime import current, limited_threads, matmul_precision
+from .spec import Cell, Contest, Entrant, Result, Source
+
+if TYPE_CHECKING:
+    import torch
+
+    from ..fit.state import Report
+    from ..signal import Signal
+    from .quality_trace import Jury
+
+Recipes = dict[str, dict[str, dict[str, str]]]
+"""Precision and engine by source and architecture."""
+
+WARM_UP_STEPS, WARM_UP_SIDE = 4, 48
+"""Steps and pixels a side of the fit that every entrant makes first, so that no first run pays for loading code."""
+
+
+class Follower(Protocol):
+    """Who is told how a comparison goes."""
+
+    def begins(self, number: int, of: int, cell: Cell) -> None:
+        """Run ``number`` (from 1) begins."""
+
+    def reports(self, report: Report) -> None:
+        """About ten times a second in a run."""
+
+    def judges(self, share: float) -> None:
+        """So much of the judging is done that follows a run, off its clock."""
+
+    def ended(self, number: int, of: int, result: Result) -> None:
+        """A run has finished or failed."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What the runs of one source and seed share: the loaded file, the signal with its points drawn, its judges."""
+
+    source: Source
+    seed: int
+    planned: Plan
+    signal: Signal
+    judges: Jury
+    device: torch.device
+
+
+def set_stage(
+    contest: Contest, source: Source, entrant: Entrant, seed: int, stop: Callable[[], bool], loaded: Plan | None
+) -> Stage:
+    """Loads ``source`` unless it is ``loaded``; draws the points of a signal that has none (a shape) from the seed, for
+    all entrants the same and on nobody's clock. Raises ``KeyboardInterrupt`` when stopped meanwhile."""
+    import torch
+
+    from ..fit.engine.step import choose_device
+    from .quality_trace import jury
+
+    settings = contest.settings_of(entrant, source.modality, seed)
+    planned = loaded or _load(source, settings)
+    device = choose_device(settings.device)
+    signal = planned.signal
+    if signal.renew is not None:
+        signal = signal.renew(torch.Generator().manual_seed(seed), lambda: not stop())
+    if stop():
+        raise KeyboardInterrupt
+    return Stage(source, seed, planned, signal, jury(signal, device), device)
+
+
+def one_run(
+    contest: Contest,
+    stage: Stage,
+    cell: Cell,
+    entrant: Entrant,
+    stop: Callable[[], bool],
+    follower: Follower,
+    recipes: Recipes,
+) -> Result:
+    """One fit, on a clock that starts with it, as ``encode`` would make it; then, off the clock, its trace.
+
+    ``recipes``: what was chosen so far, by source and architecture; the choice for this one is added."""
+    from .quality_trace import Watch
+
+    asked = contest.settings_of(entrant, stage.source.modality, cell.seed)
+    planned = replace(again(stage.planned, asked), signal=stage.signal)
+    chosen = _recipe(recipes, cell.arch, stage, planned)
+    settings = replace(asked, precision=chosen["precision"], engine=chosen["engine"])
+    started = time.monotonic()
+    watch = Watch(started)
+    ready = replace(planned, settings=settings, loaded_at=started)
+    artifact = codec.carry_out(ready, follower.reports, stop, follower.judges, watch=watch)
+    trace = watch.trace(artifact, stage.judges, stop, follower.judges)
+    made = artifact.provenance
+    notes = tuple(note for note in made["notes"] if note not in planned.signal.notes)
+    spec = artifact.spec
+    size = {"parameters": spec.parameters, "bytes": artifact.stored_bytes, "store": artifact.store}
+    size |= {"macs_per_sample": spec.macs, "sines_per_sample": spec.sines}
+    return Result(cell, trace, artifact.quality, made["spent"], made["settings"], made["ended"], notes, size)
+
+
+def warm_up(contest: Contest) -> None:
+    """A few steps of every entrant on a small picture of noise: what torch loads and sets up at first use is on no
+    run's clock."""
+    import numpy as np
+
+    from ..fit.engine import cpp_kernel
+    from ..fit.engine.step import choose_device
+    from ..fit.loop import fit
+    from ..modalities.image import image
+
+    pixels = np.random.default_rng(0).integers(0, 256, (WARM_UP_SIDE, WARM_UP_SIDE, 3), np.uint8)
+    data = image.from_array(pixels)
+    for entrant in contest.entrants:
+        asked = contest.settings_of(entrant, image.NAME)
+        names = {f.name for f in fields(FIELDS[entrant.arch])}  # type: ignore[arg-type]
+        kept = {name: value for name, value in asked.options.items() if name not in names}  # others suit no noise
+        settings = replace(asked, engine="auto", type=None, budget=f"{WARM_UP_STEPS}it", options=kept)
+        settings = replace(settings, params=None, bytes=None)
+        planned = plan(data, "warm-up", settings)
+        device = choose_device(settings.device)
+        with limited_threads(settings.threads), codec.translated_memory_errors(), contextlib.suppress(Diverged):
+            spec, how = codec.choose(planned, device)
+            with matmul_precision(how.matmul_precision), current(device):
+                fit(planned.signal, spec, planned.sampler, how, planned.budget, device)
+                if cpp_kernel.suits(spec, how.dtype) and asked.engine in ("auto", "compiled"):
+                    with contextlib.suppress(cpp_kernel.Unusable):
+                        cpp_kernel.build(spec)
+
+
+def _recipe(recipes: Recipes, arch: str, stage: Stage, planned: Plan) -> dict[str, str]:
+    """Precision and engine of all runs on this source with this architecture: chosen by the first. What torch.compile
+    makes in the background is kept, so later runs would gain by it: only on request. The kernel is there already."""
+    from ..fit.engine import cpp_kernel
+
+    known = recipes.setdefault(stage.source.name, {})
+    settings = planned.settings
+    if arch not in known:
+        with limited_threads(settings.threads):
+            spec, how = codec.choose(planned, stage.device)
+        ready = cpp_kernel.suits(spec, how.dtype) and cpp_kernel.kept()
+        engine = "explicit" if settings.engine == "auto" and how.engine == "compiled" and not ready else how.engine
+        known[arch] = {"precision": how.precision, "engine": engine}
+    return known[arch]
+
+
+def _load(source: Source, settings: Settings) -> Plan:
+    """The file as it was when the comparison was prepared."""
+    planned = plan(files.read(source.path, settings.limits), os.path.basename(source.path), settings)
+    if planned.sha256 != source.sha256:
+        raise UnreadableFile("has changed since the comparison began", "changed")
+    return planned

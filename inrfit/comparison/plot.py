@@ -1,0 +1,88 @@
+"""The comparison as a picture: quality against seconds, a line an entrant, a panel a source. Needs matplotlib."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from .spec import Contest, Entrant, Point, Result, Source
+from .statistics import interpolate
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+COLUMNS = 3
+PANEL = (5.2, 3.9)
+"""Inches."""
+
+PLACES = 100
+"""Instants at which the runs of an entrant are averaged."""
+
+MEASURES = {"psnr": "PSNR", "snr": "SNR", "iou": "IoU"}
+
+
+def png(contest: Contest, results: Iterable[Result]) -> bytes:
+    """The picture as a file. Raises ``ImportError`` without matplotlib; touches none of its global state."""
+    from matplotlib.figure import Figure
+
+    traced = [result for result in results if result.ok and result.trace]
+    columns = min(len(contest.sources), COLUMNS)
+    rows = math.ceil(len(contest.sources) / columns)
+    figure = Figure(figsize=(PANEL[0] * columns, PANEL[1] * rows), layout="constrained")
+    panels = figure.subplots(rows, columns, squeeze=False).flatten()
+    for panel, source in zip(panels, contest.sources, strict=False):
+        _panel(panel, contest, source, [r for r in traced if r.cell.source == source.name])
+    for panel in panels[len(contest.sources) :]:
+        panel.set_axis_off()
+    runs = f"mean of {contest.seeds} seeds; band: smallest to largest" if contest.seeds > 1 else "one seed"
+    figure.suptitle(f"{runs}; estimated from fixed points, off the clock", fontsize="small")
+    written = io.BytesIO()
+    figure.savefig(written, format="png", dpi=130)
+    return written.getvalue()
+
+
+def _panel(panel: Axes, contest: Contest, source: Source, results: Sequence[Result]) -> None:
+    """One source: the mean over the seeds, and a band from the smallest to the largest."""
+    for entrant in contest.entrants:
+        traces = [finite for result in results if _is(entrant, result) and (finite := _finite(result.trace))]
+        if not traces:
+            continue
+        instants, low, mean, high = _band(traces)
+        (line,) = panel.plot(instants, mean, label=contest.name(entrant.field, entrant.label), linewidth=1.5)
+        panel.fill_between(instants, low, high, color=line.get_color(), alpha=0.2, linewidth=0)
+    unit = source.kind.UNIT
+    panel.set_title(source.name.replace("$", r"\$"))
+    panel.set_xlabel("seconds")
+    panel.set_ylabel(f"{MEASURES[source.kind.QUALITY]}, {unit}" if unit == "dB" else MEASURES[source.kind.QUALITY])
+    panel.grid(alpha=0.3)
+    if panel.get_legend_handles_labels()[0]:
+        panel.legend(fontsize="small")
+
+
+def _band(traces: Sequence[Sequence[Point]]) -> tuple[list[float], list[float], list[float], list[float]]:
+    """Instants in seconds, and the smallest, mean and largest quality there, over the time that all traces cover."""
+    begin = max(trace[0].seconds for trace in traces)
+    end = max(begin, min(trace[-1].seconds for trace in traces))
+    instants = [begin + (end - begin) * k / (PLACES - 1) for k in range(PLACES)]
+    curves = [
+        [interpolate([p.seconds for p in trace], [p.quality for p in trace], instant) for instant in instants]
+        for trace in traces
+    ]
+    together: list[Any] = list(zip(*curves, strict=True))
+    return (
+        instants,
+        [min(values) for values in together],
+        [sum(values) / len(values) for values in together],
+        [max(values) for values in together],
+    )
+
+
+def _is(entrant: Entrant, result: Result) -> bool:
+    return (result.cell.arch, result.cell.sampler) == (entrant.field, entrant.label)
+
+
+def _finite(trace: Sequence[Point]) -> list[Point]:
+    """The points that can be drawn: exact fits cannot."""
+    return [point for point in trace if math.isfinite(point.quality)]

@@ -1,0 +1,110 @@
+"""The quality of a fit on its way, judged after it has ended: nothing of that is on its clock."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from ..artifact.artifact import Artifact
+from ..fields.module import Field
+from ..fit.evaluation import judged_points
+from ..fit.state import Moment
+from ..modalities import MODALITIES
+from ..runtime import matmul_precision
+from ..signal import CHUNK, Signal
+from .spec import Point
+
+MOMENTS = (0.01, 0.02, *(k / 24 for k in range(1, 24)))
+"""Shares of the budget at whose passing the weights are copied; a quarter and a half are among them."""
+
+KEPT_SHARES = (0.25, 0.5)
+"""Those of MOMENTS that are copied whatever the field's size."""
+
+KEPT_BYTES = 1 << 29
+"""Most memory for the copies of one fit, but for those at KEPT_SHARES: of a large field fewer are kept."""
+
+JUDGED = 32_768
+"""Fixed points that judge each copy: a third of a second for 5x256 on two cores."""
+
+PIECE = CHUNK // 4
+"""Points evaluated at a time."""
+
+
+@dataclass(frozen=True)
+class Jury:
+    """Coordinates and values that stand for a signal, the same ones for every run on it."""
+
+    signal: Signal
+    coords: Tensor
+    values: Tensor
+
+    @torch.no_grad()
+    def quality(self, field: Field) -> float:
+        """The modality's own measure, in its unit, in the decoder's arithmetic."""
+        with matmul_precision("highest"):
+            predicted = torch.cat([field(piece) for piece in self.coords.split(PIECE)])
+        return MODALITIES[self.signal.modality].estimate(predicted, self.values, self.signal.scale)
+
+
+def jury(signal: Signal, device: torch.device) -> Jury:
+    """The fixed points of ``signal``; for a shape this builds the search structures as well."""
+    return Jury(signal, *judged_points(signal, JUDGED, device))
+
+
+def moments(most: int) -> tuple[float, ...]:
+    """At most ``most`` of MOMENTS, spread over all of them; those at KEPT_SHARES are always among them."""
+    if most >= len(MOMENTS):
+        return MOMENTS
+    rest = [share for share in MOMENTS if share not in KEPT_SHARES]
+    count = max(0, most - len(KEPT_SHARES))
+    return tuple(sorted((*KEPT_SHARES, *(rest[k * len(rest) // count] for k in range(count)))))
+
+
+class Watch:
+    """Told every step of a fit, it copies the weights as each of MOMENTS is passed (1 MB and less than a millisecond
+    each for 5x256, which counts as the fit's time); fewer of them where the copies would not fit into KEPT_BYTES."""
+
+    def __init__(self, started: float) -> None:
+        """``started``: when the fit's clock did, by ``time.monotonic``."""
+        self.started = started
+        self.points, self.share = 0, 0.0
+        self.kept: list[tuple[Point, Mapping[str, Tensor]]] = []
+        self._due = MOMENTS
+        self._passed = 0
+
+    def __call__(self, moment: Moment) -> None:
+        self.points += moment.indices.shape[0]
+        self.share = moment.progress
+        if self._passed == len(self._due) or moment.progress < self._due[self._passed]:
+            return
+        weights = moment.weights()
+        if not self.kept:
+            self._due = moments(KEPT_BYTES // sum(weight.nbytes for weight in weights.values()))
+        self._passed = sum(share <= moment.progress for share in self._due)
+        if not self._passed:
+            return
+        if moment.indices.is_cuda:  # the host runs ahead of the device
+            torch.cuda.synchronize(moment.indices.device)
+        seconds = time.monotonic() - self.started
+        self.kept.append((Point(seconds, moment.progress, moment.step, self.points, 0.0), weights))
+
+    def trace(
+        self, artifact: Artifact, judges: Jury, stop: Callable[[], bool], tick: Callable[[float], None]
+    ) -> tuple[Point, ...]:
+        """The fit's points in order, the last that of ``artifact``, which came out of it; cut short by ``stop``;
+        ``tick`` is told the share done."""
+        spent, found = artifact.provenance["spent"], []
+        for done, (point, weights) in enumerate(self.kept):
+            if stop():
+                break
+            tick(done / len(self.kept))
+            if point.step < spent["steps"]:
+                found.append(replace(point, quality=judges.quality(Field(artifact.spec, weights))))
+        quality = judges.quality(artifact.field(judges.coords.device))
+        found.append(Point(spent["fit_seconds"], self.share, spent["steps"], spent["points"], quality))
+        return tuple(point for point in found if point.quality > -math.inf)  # undefined for silence

@@ -1,0 +1,246 @@
+"""Samplers, and architectures, side by side: the same signals, initial weights and clock, one run after the other.
+
+``prepare`` reads and checks everything; ``opened`` finds what an earlier call has finished; ``carry_out`` makes the
+runs that are left, one signal in memory at a time; ``record`` is all of it as JSON. What is compared is a ``Contest``
+(contest.py), one run is in stage.py, what the runs say together are ``Standings`` (standings.py).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from .. import __version__
+from ..codec import translated_memory_errors
+from ..config.plan import again, identify, plan
+from ..config.settings import Settings
+from ..errors import InrfitError, UnwritableOutput, UsageError, printable
+from ..io import files
+from ..io.json_schema import finite
+from ..io.limits import Limits
+from ..runtime import limited_threads
+from .execution import Follower, Recipes, Stage, one_run, set_stage, warm_up
+from .spec import PAPER_BUDGET, Cell, Contest, Result, Source, check_options, entrants
+from .statistics import standings
+
+SCHEMA = 1
+"""Version of comparison.json."""
+
+FILE, PICTURE = "comparison.json", "comparison.png"
+"""What a comparison's folder holds."""
+
+MOST_SEEDS = 1000
+
+
+@dataclass
+class Comparison:
+    """A contest under way on this machine. ``recipes`` is what was chosen for a source and an architecture (precision
+    and engine), once, so that all their runs have the same."""
+
+    contest: Contest
+    machine: Mapping[str, Any]
+    recipes: Recipes = field(default_factory=dict)
+    results: dict[Cell, Result] = field(default_factory=dict)
+
+    @property
+    def key(self) -> str:
+        """SHA-256 of all that must be the same for results to be comparable."""
+        same = {"inrfit": __version__, "plan": self.contest.json(), "machine": self.machine}
+        return files.sha256(json.dumps(same, sort_keys=True, default=str).encode())
+
+    @property
+    def runs(self) -> int:
+        """Of the whole plan."""
+        return sum(1 for _ in self.contest.cells())
+
+    @property
+    def unfinished(self) -> int:
+        """Runs that failed or were not made."""
+        return self.runs - sum(result.ok for result in self.results.values())
+
+    def ordered(self) -> list[Result]:
+        """The results in the order of the plan."""
+        return [self.results[cell] for cell, _, _ in self.contest.cells() if cell in self.results]
+
+
+def prepare(
+    paths: Sequence[str], samplers: str, archs: str = "siren", seeds: int = 3, settings: Settings = Settings()
+) -> Contest:
+    """The contest of ``samplers`` (uniform,nint:xi=0.5) on the files ``paths``, each loaded once to see that it can be.
+    No torch. Raises an ``InrfitError`` for whatever would not work."""
+    if not 1 <= seeds <= MOST_SEEDS:
+        raise UsageError(f"--seeds {seeds}: must be from 1 to {MOST_SEEDS}", "option")
+    given = dict(settings.options)
+    if settings.ratio is not None:
+        if "ratio" in given:
+            raise UsageError("--ratio and -O ratio exclude each other", "option")
+        given["ratio"] = settings.ratio
+    budget = settings.budget or ((PAPER_BUDGET,) if settings.regime == "paper" else ())
+    entered = entrants(samplers, archs)
+    check_options(given, entered)
+    contest = Contest((), entered, seeds, replace(settings, options=given, ratio=None, budget=budget))
+    contest.settings.parsed_budget()
+    for entrant in entered:
+        contest.built(entrant)
+    return replace(contest, sources=tuple(_source(contest, path, name) for path, name in _named(paths)))
+
+
+def machine_of(contest: Contest) -> dict[str, Any]:
+    """What the seconds depend on: processor, device, threads, versions."""
+    from ..artifact.provenance import machine, processor
+    from ..fit.engine.step import choose_device
+
+    with limited_threads(contest.settings.threads):
+        return {"processor": processor(), **machine(choose_device(contest.settings.device))}
+
+
+def opened(folder: str | None, contest: Contest, force: bool = False) -> Comparison:
+    """The comparison that ``folder`` holds the beginning of, or a new one; the folder is made if its parent is there.
+
+    Raises ``UsageError`` when it holds another comparison and not ``force``, ``UnwritableOutput`` when one of its files
+    cannot be written there."""
+    comparison = Comparison(contest, machine_of(contest))
+    if folder is None:
+        return comparison
+    path = os.path.join(folder, FILE)
+    _make(folder)
+    for name in (FILE, PICTURE):
+        files.check_target(os.path.join(folder, name), force=True)
+        files.sweep(folder, name)
+    if force or not os.path.lexists(path):
+        return comparison
+    found = _earlier(path, contest.settings.limits)
+    try:
+        results = [Result.from_json(record) for record in found["results"]]
+        same, recipes = found["key"] == comparison.key, dict(found["recipes"])
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise _foreign(path) from error
+    if not same:
+        now = {"inrfit": __version__, **contest.json(), "machine": comparison.machine}
+        then = {"inrfit": found.get("inrfit"), **found.get("plan", {}), "machine": found.get("machine")}
+        changed = ", ".join(key for key in now if json.loads(json.dumps(now[key])) != then.get(key))
+        raise UsageError(
+            f"{printable(path)}: holds another comparison, of other {changed} (begin anew with --force)", "other-plan"
+        )
+    return replace(comparison, recipes=recipes, results={result.cell: result for result in results})
+
+
+def carry_out(comparison: Comparison, stop: Callable[[], bool], follower: Follower, keep: Callable[[], None]) -> None:
+    """The runs that have not finished, in order; ``keep`` is called after each. A run that fails is recorded, and the
+    others go on; one that ``stop`` falls into is dropped. Raises ``UsageError`` for what no run could do."""
+    contest = comparison.contest
+    cells = list(contest.cells())
+    left = [(k, *cell) for k, cell in enumerate(cells, 1) if not _finished(comparison, cell[0])]
+    if not left or stop():
+        return
+    warm_up(contest)
+    stage: Stage | None = None
+    for number, cell, source, entrant in left:
+        follower.begins(number, len(cells), cell)
+        try:
+            with translated_memory_errors():
+                if stage is None or (stage.source, stage.seed) != (source, cell.seed):
+                    loaded = stage.planned if stage is not None and stage.source == source else None
+                    stage = None  # before the next one is loaded: one signal at a time
+                    stage = set_stage(contest, source, entrant, cell.seed, stop, loaded)
+                result = one_run(contest, stage, cell, entrant, stop, follower, comparison.recipes)
+        except UsageError:
+            raise
+        except KeyboardInterrupt:
+            return
+        except InrfitError as error:
+            failure = {"code": error.exit_code, "reason": error.reason, "message": str(error)}
+            result = Result(cell, error=failure)
+        if stop():
+            return
+        comparison.results[cell] = result
+        keep()
+        follower.ended(number, len(cells), result)
+
+
+def record(comparison: Comparison, levels: Sequence[str] = ()) -> dict[str, Any]:
+    """Everything, as JSON: the plan, the machine, the results and what they say together."""
+    contest = comparison.contest
+    results = comparison.ordered()
+    return {
+        "inrfit": __version__,
+        "key": comparison.key,
+        "plan": contest.json(),
+        "machine": comparison.machine,
+        "recipes": comparison.recipes,
+        "unfinished": comparison.unfinished,
+        "standings": asdict(standings(contest, results, levels)),
+        "results": [result.json() for result in results],
+    }
+
+
+def save(comparison: Comparison, folder: str, levels: Sequence[str] = ()) -> None:
+    """Writes the record into ``folder``, complete or not at all."""
+    text = json.dumps({"schema": SCHEMA} | finite(record(comparison, levels)), allow_nan=False, indent=1)
+    files.write(os.path.join(folder, FILE), text.encode(), force=True)
+
+
+def _earlier(path: str, limits: Limits) -> dict[str, Any]:
+    """The record that an earlier call left. Raises ``UsageError`` for anything else."""
+    try:
+        found: dict[str, Any] = json.loads(files.read(path, limits))
+        schema = found["schema"]
+    except (ValueError, KeyError, TypeError, InrfitError) as error:
+        raise _foreign(path) from error
+    if schema != SCHEMA:
+        raise UsageError(
+            f"{printable(path)}: is a comparison of schema {printable(schema)}, and this inrfit goes on with schema "
+            f"{SCHEMA} only (begin anew with --force)",
+            "other-schema",
+        )
+    return found
+
+
+def _foreign(path: str) -> UsageError:
+    return UsageError(f"{printable(path)}: is no comparison (begin anew with --force)", "other-plan")
+
+
+def _finished(comparison: Comparison, cell: Cell) -> bool:
+    return cell in comparison.results and comparison.results[cell].ok
+
+
+def _source(contest: Contest, path: str, name: str) -> Source:
+    """Reads and loads a file, to see whether every entrant can be fitted to it; an error names it."""
+    settings = contest.settings
+    try:
+        data = files.read(path, settings.limits)
+        kind = identify(data, os.path.basename(path), settings.type)
+        planned = None
+        for entrant in contest.entrants:
+            of_it = contest.settings_of(entrant, kind.NAME)
+            planned = plan(data, os.path.basename(path), of_it) if planned is None else again(planned, of_it)
+    except InrfitError as error:
+        raise type(error)(f"{printable(path)}: {error}", error.reason) from error
+    return Source(name, path, files.sha256(data), len(data), kind.NAME)
+
+
+def _named(paths: Sequence[str]) -> list[tuple[str, str]]:
+    """Every path with its name: that of the file, or, where several have the same, the path."""
+    for path in paths:
+        if path == "-" or Path(path).is_fifo():
+            raise UsageError(f"{printable(path)}: is read more than once, so it must be a file", "source")
+    if len({os.path.realpath(path) for path in paths}) < len(paths):
+        raise UsageError("a source is given twice", "source")
+    bases = [os.path.basename(path) for path in paths]
+    unique = len(set(bases)) == len(bases)
+    return [(path, printable(base if unique else path)) for path, base in zip(paths, bases, strict=True)]
+
+
+def _make(folder: str) -> None:
+    """Makes the folder unless it is there."""
+    if os.path.isdir(folder):
+        return
+    try:
+        os.mkdir(folder)
+    except (OSError, ValueError) as error:
+        words = getattr(error, "strerror", None) or str(error)
+        raise UnwritableOutput(f"{printable(folder)}: {words[:1].lower() + words[1:]}", "folder") from error

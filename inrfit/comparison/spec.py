@@ -1,0 +1,243 @@
+"""What is compared (sources, entrants, seeds), in which order, and what came of each run. No torch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any
+
+from ..config.settings import Settings
+from ..errors import UsageError
+from ..fields import FIELDS
+from ..io import options
+from ..modalities import MODALITIES, Modality
+from ..samplers import SAMPLERS
+
+PAPER_BUDGET = "5000it"
+"""Iterations of the papers' image experiments."""
+
+SIZES = ("width", "depth")
+"""What may be written behind an architecture besides its options."""
+
+PAPER_SETTINGS: dict[str, dict[str, Any]] = {"nint": {"schedule": "released"}}
+"""What ``regime`` "paper" sets besides ``scoring``, whose bound it lifts for every sampler that has one."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """A file to be fitted; ``name`` is how the comparison shows it, and unlike every other."""
+
+    name: str
+    path: str
+    sha256: str
+    bytes: int
+    modality: str
+
+    @property
+    def kind(self) -> Modality:
+        """The module that loads it."""
+        return MODALITIES[self.modality]
+
+
+@dataclass(frozen=True)
+class Entrant:
+    """An architecture taught by a sampler; ``own`` are the settings written behind the sampler's name, ``built`` those
+    behind the architecture's, SIZES among them."""
+
+    arch: str
+    sampler: str
+    own: tuple[tuple[str, str], ...] = ()
+    built: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def label(self) -> str:
+        """The sampler as it was written: ``nint:xi=0.5``."""
+        return ":".join([self.sampler, *(f"{key}={value}" for key, value in self.own)])
+
+    @property
+    def field(self) -> str:
+        """The architecture as it was written: ``siren:width=128``."""
+        return ":".join([self.arch, *(f"{key}={value}" for key, value in self.built)])
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run: its source's name, its architecture and its sampler as they were written, and its seed."""
+
+    source: str
+    arch: str
+    sampler: str
+    seed: int
+
+
+@dataclass(frozen=True)
+class Point:
+    """A fit on its way: seconds on its clock, share of the budget, steps, points taught, and the quality (in the
+    modality's unit; inf when every judged sample is exact) estimated from fixed points."""
+
+    seconds: float
+    share: float
+    step: int
+    points: int
+    quality: float
+
+
+@dataclass(frozen=True)
+class Result:
+    """What came of a run: ``quality`` of what would be written, the trace on the way there, how the budget was spent,
+    ``size`` of the field (parameters, bytes, store, macs_per_sample, sines_per_sample); or ``error`` (code, reason,
+    message) alone."""
+
+    cell: Cell
+    trace: tuple[Point, ...] = ()
+    quality: Mapping[str, Any] = field(default_factory=dict)
+    spent: Mapping[str, Any] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    ended: str = ""
+    notes: tuple[str, ...] = ()
+    size: Mapping[str, Any] = field(default_factory=dict)
+    error: Mapping[str, Any] | None = None
+
+    @property
+    def ok(self) -> bool:
+        """Whether the run finished."""
+        return self.error is None
+
+    def json(self) -> dict[str, Any]:
+        """As plain JSON values; the quality of an exact fit is null."""
+        if self.error is not None:
+            return {"ok": False, **asdict(self.cell), "error": dict(self.error)}
+        trace = [asdict(p) | {"quality": p.quality if math.isfinite(p.quality) else None} for p in self.trace]
+        rest: dict[str, Any] = {
+            "quality": dict(self.quality),
+            "spent": dict(self.spent),
+            "settings": dict(self.settings),
+        }
+        rest |= {"size": dict(self.size), "ended": self.ended, "notes": list(self.notes), "trace": trace}
+        return {"ok": True, **asdict(self.cell), **rest}
+
+    @staticmethod
+    def from_json(record: Mapping[str, Any]) -> Result:
+        """The inverse of ``json``; raises KeyError or TypeError for anything else."""
+        cell = Cell(*(record[f.name] for f in fields(Cell)))
+        if not record["ok"]:
+            return Result(cell, error=record["error"])
+        trace = (Point(**p | {"quality": math.inf if p["quality"] is None else p["quality"]}) for p in record["trace"])
+        rest = {key: record[key] for key in ("quality", "spent", "settings", "ended")}
+        return Result(cell, tuple(trace), notes=tuple(record["notes"]), size=record.get("size", {}), **rest)
+
+
+@dataclass(frozen=True)
+class Contest:
+    """Everything that is compared; ``settings`` hold for all, as far as they know the options in it."""
+
+    sources: tuple[Source, ...]
+    entrants: tuple[Entrant, ...]
+    seeds: int
+    settings: Settings
+
+    def cells(self) -> Iterator[tuple[Cell, Source, Entrant]]:
+        """The runs in their order: every entrant in turn on a source, then the next source, then the next seed; so
+        that a machine that slows down slows all of them."""
+        for seed in range(self.seeds):
+            for source in self.sources:
+                for entrant in self.entrants:
+                    yield Cell(source.name, entrant.field, entrant.label, seed), source, entrant
+
+    def name(self, arch: str, sampler: str) -> str:
+        """An entrant for people: the architecture is named where there are several."""
+        return f"{arch} {sampler}" if self.several_fields else sampler
+
+    @property
+    def several_fields(self) -> bool:
+        """Whether architectures, or sizes of one, are compared."""
+        return len({entrant.field for entrant in self.entrants}) > 1
+
+    def settings_of(self, entrant: Entrant, modality: str, seed: int = 0) -> Settings:
+        """The settings of one run: the regime's, then the common ones it knows, then the entrant's own."""
+        sampler = SAMPLERS[entrant.sampler]
+        known = _names(sampler) | _names(FIELDS[entrant.arch]) | _names(MODALITIES[modality].Options)
+        common = {key: value for key, value in self.settings.options.items() if key in known}
+        regime = _papers(entrant.sampler) if self.settings.regime == "paper" else {}
+        sizes: dict[str, Any] = {key: _whole(key, text) for key, text in entrant.built if key in SIZES}
+        built = {key: text for key, text in entrant.built if key not in SIZES}
+        chosen = {**regime, **common, **dict(entrant.own), **built}
+        return replace(self.settings, sampler=entrant.sampler, arch=entrant.arch, options=chosen, seed=seed, **sizes)
+
+    def json(self) -> dict[str, Any]:
+        """All that the results depend on, but for the machine."""
+        settings = {
+            f.name: getattr(self.settings, f.name)
+            for f in fields(Settings)
+            if f.name not in ("sampler", "arch", "options", "budget", "target", "ratio", "seed", "verify", "limits")
+        }
+        return {
+            "sources": [{key: value for key, value in asdict(s).items() if key != "path"} for s in self.sources],
+            "entrants": [
+                {"arch": e.field, "sampler": e.label, "settings": asdict(self.built(e))} for e in self.entrants
+            ],
+            "seeds": self.seeds,
+            "budget": asdict(self.settings.parsed_budget()),
+            "settings": settings | {"options": dict(self.settings.options)},
+        }
+
+    def built(self, entrant: Entrant) -> Any:
+        """The sampler; raises ``UsageError`` where its settings, or the architecture's, make no sense."""
+        given = self.settings_of(entrant, "image").options
+        options.from_mapping(FIELDS[entrant.arch], given)
+        return options.from_mapping(SAMPLERS[entrant.sampler], given)
+
+
+def entrants(samplers: str, archs: str) -> tuple[Entrant, ...]:
+    """Every architecture in ``archs`` (siren,siren:width=128) with every sampler in ``samplers``
+    (uniform,nint:xi=0.5:alpha=0.2). Raises ``UsageError``."""
+    found = []
+    for written in _listed("archs", archs):
+        arch, *given = written.split(":")
+        if arch not in FIELDS:
+            raise UsageError(f"--archs {arch}: choose from {', '.join(FIELDS)}", "option")
+        built = options.parse_pairs(given)
+        options.build({f"arch {arch}": FIELDS[arch]}, {k: v for k, v in built.items() if k not in SIZES})
+        for text in _listed("samplers", samplers):
+            name, *pairs = text.split(":")
+            if name not in SAMPLERS:
+                raise UsageError(f"--samplers {name}: choose from {', '.join(SAMPLERS)}", "option")
+            own = options.parse_pairs(pairs)
+            options.build({f"sampler {name}": SAMPLERS[name]}, own)
+            found.append(Entrant(arch, name, tuple(own.items()), tuple(built.items())))
+    return tuple(found)
+
+
+def check_options(given: Mapping[str, Any], entered: tuple[Entrant, ...]) -> None:
+    """Raises ``UsageError`` for an option that no entrant and no modality knows."""
+    classes: dict[str, type[Any]] = {f"sampler {e.sampler}": SAMPLERS[e.sampler] for e in entered}
+    classes |= {f"arch {e.arch}": FIELDS[e.arch] for e in entered}
+    options.build(classes | {name: modality.Options for name, modality in MODALITIES.items()}, given)
+
+
+def _listed(option: str, text: str) -> list[str]:
+    """The words between commas, each once."""
+    words = [word.strip() for word in text.split(",")]
+    if not all(words):
+        raise UsageError(f"--{option} {text!r}: write names with commas between them", "option")
+    if len(set(words)) < len(words):
+        raise UsageError(f"--{option} {text}: names something twice", "option")
+    return words
+
+
+def _whole(name: str, text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise UsageError(f"--archs {name}={text}: not a whole number", "option") from None
+
+
+def _papers(sampler: str) -> dict[str, Any]:
+    """A sampler's settings in its own paper, where its defaults are others."""
+    lifted = {"scoring": 1.0} if "scoring" in _names(SAMPLERS[sampler]) else {}
+    return lifted | PAPER_SETTINGS.get(sampler, {})
+
+
+def _names(settings: type[Any]) -> set[str]:
+    return {f.name for f in fields(settings)}

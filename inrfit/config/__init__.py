@@ -1,0 +1,1 @@
+"""What is asked, and what is decided before torch is needed: settings.py, plan.py, auto.py (choices of ``auto``)."""

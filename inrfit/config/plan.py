@@ -1,0 +1,209 @@
+"""What is asked for, and what will be done about it: everything up to the point where torch is needed."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
+
+from ..errors import NotEnoughMemory, UnsupportedInput, UsageError
+from ..fields import FIELDS, MAX_PARAMETERS, FieldSpec
+from ..fit.budget import Budget
+from ..io import files, options
+from ..modalities import MODALITIES, Modality
+from ..runtime import physical_memory
+from ..samplers import AUTO, MOVING, SAMPLERS, Sampler
+from ..signal import Signal
+from . import auto
+from .settings import Settings
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What will be done with one source, before anything costly is done. ``stored_bytes`` is about the file's size, on
+    the safe side; ``asked`` names the options that the user gave, ``choices`` says (what, value, why)."""
+
+    name: str
+    bytes: int
+    sha256: str
+    signal: Signal
+    spec: FieldSpec
+    sampler: Sampler
+    settings: Settings
+    budget: Budget
+    store: str
+    stored_bytes: int
+    asked: frozenset[str]
+    choices: tuple[tuple[str, str, str], ...]
+    read_seconds: float
+    loaded_at: float
+
+    @property
+    def modality(self) -> Modality:
+        """The module that loaded the signal."""
+        return MODALITIES[self.signal.modality]
+
+    @property
+    def strategy(self) -> str:
+        """The name of the sampler."""
+        return strategy_of(replace(self.settings, arch=self.spec.architecture), self.modality)
+
+
+def strategy_of(settings: Settings, modality: Modality) -> str:
+    """The name of the sampler, which ``auto`` leaves to the modality, or to an architecture that shares work."""
+    if settings.sampler != "auto":
+        return settings.sampler
+    return getattr(FIELDS.get(settings.arch), "SAMPLER", AUTO[modality.NAME])
+
+
+def identify(data: bytes, name: str, type: str | None = None) -> Modality:
+    """The modality of ``data``: as told, else by content, else by the name's suffix. Raises ``UnsupportedInput``."""
+    if type is not None:
+        return MODALITIES[type]
+    for modality in MODALITIES.values():
+        if modality.sniff(data):
+            return modality
+    suffix = os.path.splitext(name)[1].lower()
+    for modality in MODALITIES.values():
+        if suffix in modality.SUFFIXES:
+            return modality
+    known = "; ".join(f"{m.NAME}: {', '.join(m.FORMATS)}" for m in MODALITIES.values())
+    raise UnsupportedInput(f"not a kind of file inrfit reads ({known})", "format")
+
+
+def plan(data: bytes, name: str, settings: Settings, begun: float | None = None) -> Plan:
+    """Loads ``data`` and decides how to fit it. No torch: a refusal is instant."""
+    begun = time.monotonic() if begun is None else begun
+    modality = identify(data, name, settings.type)
+    modal = _built(settings, modality)[modality.NAME]
+    signal = modality.load(data, name, modal, settings.limits)
+    source = {"name": name, "bytes": len(data), "sha256": files.sha256(data)}
+    return _decided(settings, signal, source, begun)
+
+
+def again(planned: Plan, settings: Settings) -> Plan:
+    """Another plan for the signal already loaded: as ``plan``, with a clock that starts now."""
+    source = {"name": planned.name, "bytes": planned.bytes, "sha256": planned.sha256}
+    made = _decided(settings, planned.signal, source, time.monotonic())
+    return replace(made, read_seconds=planned.read_seconds)
+
+
+def _decided(settings: Settings, signal: Signal, source: Mapping[str, Any], begun: float) -> Plan:
+    """The plan for a signal that is loaded."""
+    modality = MODALITIES[signal.modality]
+    budget = settings.parsed_budget(modality.UNIT)
+    arch, why = auto.architecture(settings, signal, budget)
+    chosen = replace(settings, arch=arch)
+    built = _built(chosen, modality)
+    sampler, architecture = built["sampler"], built[f"arch {arch}"]
+    known = {
+        "source": source,
+        "samples": signal.n,
+        "sampler": {"name": strategy_of(chosen, modality), "options": asdict(sampler)},
+        "budget": asdict(budget),
+        "notes": list(signal.notes),
+    }
+    spec, store = _spec(chosen, architecture, signal, known), auto.store(settings)
+    return Plan(
+        **source,
+        signal=signal,
+        spec=spec,
+        sampler=sampler,
+        settings=settings,
+        budget=budget,
+        store=store,
+        stored_bytes=auto.file_bytes(spec, store, signal, known),
+        asked=frozenset(_asked(settings, architecture)),
+        choices=auto.reasons(settings, spec, why),
+        read_seconds=time.monotonic() - begun,
+        loaded_at=time.monotonic(),
+    )
+
+
+def _built(settings: Settings, modality: Modality) -> dict[str, Any]:
+    """The sampler, the architecture (of ``auto`` all that it can be) and the modality's options (by its name), filled
+    from ``-O`` and ``--ratio``."""
+    strategy = strategy_of(settings, modality)
+    architectures = [settings.arch] if settings.arch != "auto" else auto.candidates(modality.NAME)
+    classes = {
+        f"sampler {strategy}": SAMPLERS[strategy],
+        **{f"arch {name}": FIELDS[name] for name in architectures},
+        modality.NAME: modality.Options,
+    }
+    if strategy in MOVING and settings.arch != "auto" and FIELDS[settings.arch].RASTER:
+        others = ", ".join(name for name in SAMPLERS if name not in MOVING)
+        raise UsageError(
+            f"--sampler {strategy} moves points between the cells of the raster, of which --arch {settings.arch} knows "
+            f"nothing; choose a sampler from {others}, or another architecture",
+            "option",
+        )
+    given = dict(settings.options)
+    if settings.ratio is not None and "ratio" in given:
+        raise UsageError("--ratio and -O ratio exclude each other", "option")
+    if settings.ratio is not None:
+        if strategy == "full":
+            raise UsageError(_no_ratio(settings), "option")
+        given["ratio"] = settings.ratio
+    built = options.build(classes, given)
+    return built | {"sampler": built[f"sampler {strategy}"]}
+
+
+def _no_ratio(settings: Settings) -> str:
+    """Why ``--ratio`` is refused with the sampler ``full``, and what takes one."""
+    if settings.sampler == "full":
+        return "--ratio has no meaning with --sampler full"
+    barred = MOVING if getattr(FIELDS.get(settings.arch), "RASTER", False) else frozenset()
+    others = ", ".join(name for name, kind in SAMPLERS.items() if hasattr(kind, "ratio") and name not in barred)
+    return (
+        f"--ratio has no meaning with --sampler full, which auto stands for with --arch {settings.arch}; choose a "
+        f"sampler from {others}"
+    )
+
+
+def _spec(settings: Settings, architecture: Any, signal: Signal, known: Mapping[str, Any]) -> FieldSpec:
+    """The field's sizes, and the options of the architecture that were asked for or follow from the signal's size;
+    ``known`` is what its provenance will say, as far as that is known."""
+    if architecture.RASTER and signal.grid is None:
+        others = ", ".join(name for name, kind in FIELDS.items() if not kind.RASTER)
+        raise UsageError(
+            f"--arch {settings.arch} knows the cells of a raster, and a signal of kind {signal.modality} has none; "
+            f"choose from {others}",
+            "option",
+        )
+    spec = FieldSpec(
+        settings.arch,
+        signal.dimensions,
+        signal.channels,
+        settings.width or architecture.WIDTH,
+        settings.depth or architecture.DEPTH,
+        {key: getattr(architecture, key) for key in _asked(settings, architecture)},
+    )
+    spec = auto.sized(spec, settings, signal, known)
+    if spec.parameters > MAX_PARAMETERS:
+        raise UsageError(f"{spec.parameters:,} parameters: at most {MAX_PARAMETERS:,} are supported", "option")
+    return spec
+
+
+def _asked(settings: Settings, architecture: Any) -> list[str]:
+    """The architecture's options that the user gave."""
+    return sorted({f.name for f in fields(architecture)} & set(settings.options))
+
+
+def check_memory(planned: Plan) -> int:
+    """Bytes the fit is estimated to need at most; raises ``NotEnoughMemory`` if the machine has less in all.
+
+    Raw samples (twice: the file's bytes and the array), float32 points and error map, and the activations of the
+    largest piece differentiated at a time (a perceptron's, which is more than the others need); 600 MB for torch."""
+    signal, spec = planned.signal, planned.spec
+    piece = 32_768
+    activations = piece * spec.width * (spec.depth * 4 + 4) * 4
+    estimate = 600_000_000 + planned.bytes + 2 * signal.samples.nbytes + 24 * signal.n + activations
+    estimate += 12 * spec.parameters * 4
+    total = physical_memory()
+    if estimate > total:
+        raise NotEnoughMemory(
+            f"the fit needs about {estimate / 1e9:.1f} GB, this machine has {total / 1e9:.1f} GB", "memory"
+        )
+    return estimate

@@ -1,0 +1,1 @@
+"""ASMR: asmr.py, the architecture; the other files are its parts."""

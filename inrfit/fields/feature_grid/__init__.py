@@ -1,0 +1,1 @@
+"""Feature grids: feature_grid.py, the architecture; interpolation.py, its arithmetic."""

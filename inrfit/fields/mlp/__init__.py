@@ -1,0 +1,1 @@
+"""Multilayer perceptrons: mlp.py, what they share; one file an activation."""

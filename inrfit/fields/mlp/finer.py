@@ -1,0 +1,74 @@
+"""FINER (Liu et al., CVPR 2024, arXiv:2312.02434): sines whose frequency grows with their argument."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from ...io.options import setting
+from . import mlp
+from .fast_sine import cosine_, sine
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from .. import FieldSpec
+
+
+@dataclass(frozen=True)
+class Finer:
+    """A SIREN with sin(omega (|z| + 1) z) for sin(omega z), z = W x + b.
+
+    Omega is folded into W and b as in SIREN: u = omega z gives sin(u + u |u| / omega). As in the authors' code the
+    factor |z| + 1 counts as a constant when gradients are taken; otherwise it was much the same: 43.4 for 43.3 dB
+    (first experiments, one seed, a crop of kodim05). Biases of the first layer from a wide range put its units where
+    their frequency is high (the paper's k)."""
+
+    WIDTH: ClassVar[int] = 256
+    DEPTH: ClassVar[int] = 5
+    RASTER: ClassVar[bool] = False
+    BAND: ClassVar[mlp.Band] = {"first_omega": {"audio": 2 / 9, "shape": 1 / 2}}
+    FOLDED: ClassVar[frozenset[str]] = frozenset({"first_bias"})
+
+    omega: float = setting(30.0, "frequency factor of the hidden layers", 1e-3, 1e4)
+    first_omega: float = setting(30.0, "frequency factor of the first layer (radians per unit)", 1e-3, 1e6)
+    first_bias: float = setting(0.0, "range k of the first layer's biases (0: 1/sqrt(dimensions))", 0.0, 1e3)
+
+    encoded, encode = mlp.as_many, mlp.itself
+    sized, shapes, macs, sines = mlp.sized, mlp.shapes, mlp.macs, mlp.one_per_unit
+    constant, matrices, exact = mlp.constant, mlp.matrices, mlp.phases
+    forward, gradients = mlp.forward, mlp.gradients
+
+    def initial(self, spec: FieldSpec, generator: torch.Generator, mean: Tensor) -> dict[str, Tensor]:
+        """SIREN's ranges, but for the first biases: U(+-k), times omega."""
+        width = spec.width
+        bounds = {
+            "first.weight": self.first_omega / spec.inputs,
+            "first.bias": self.first_omega * (self.first_bias or 1 / math.sqrt(spec.inputs)),
+            "hidden.weight": math.sqrt(6 / width),
+            "hidden.bias": self.omega / math.sqrt(width),
+            "last.weight": math.sqrt(6 / width) / self.omega,
+        }
+        return mlp.draw(self.shapes(spec), bounds, generator, mean)
+
+    def activate(self, phase: Tensor, first: bool, spent: bool) -> Tensor:
+        """sin(u + u |u| / omega)."""
+        import torch
+
+        omega = self.first_omega if first else self.omega
+        return sine(torch.addcmul(phase, phase, phase.detach().abs(), value=1 / omega), spent=True)
+
+    def pull(self, phase: Tensor, activation: Tensor, pulled: Tensor, first: bool) -> Tensor:
+        """Times cos(u + u |u| / omega) (1 + |u| / omega)."""
+        import torch
+
+        omega = self.first_omega if first else self.omega
+        size = phase.abs().div_(omega)
+        cosine = cosine_(torch.addcmul(phase, phase, size))
+        return size.add_(1).mul_(cosine).mul_(pulled)
+
+    def rates(self) -> dict[str, float]:
+        """Folded tensors move omega times as fast."""
+        return mlp.folded(self.first_omega, self.omega)

@@ -1,0 +1,59 @@
+"""Gaussian activations (Ramasinghe and Lucey, ECCV 2022, arXiv:2111.15135), as WIRE and FINER compare with them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from ...io.options import setting
+from . import mlp
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from .. import FieldSpec
+
+
+@dataclass(frozen=True)
+class Gauss:
+    """A multilayer perceptron with exp(-(s z)^2), z = W x + b. The scale s is folded into W and b, as omega is in
+    SIREN: the activation is exp(-u^2).
+
+    The papers' scale of 30 makes a deep field begin as noise: of the hidden layers' scales 2 to 30 at depths 3 to 5
+    the best was 5 at depth 5, 36.4 dB; 30 gave 13.0 there and 23.2 at depth 3 (first experiments, 500 steps, one seed,
+    a crop of kodim05; docs/architectures.md)."""
+
+    WIDTH: ClassVar[int] = 256
+    DEPTH: ClassVar[int] = 5
+    RASTER: ClassVar[bool] = False
+    DOUBTED: ClassVar[frozenset[str]] = frozenset({"audio"})
+    BAND: ClassVar[mlp.Band] = {"first_scale": {"audio": 1.0, "shape": 1 / 4}}
+    FOLDED: ClassVar[frozenset[str]] = frozenset({"scale", "first_scale"})
+    PAPER: ClassVar[dict[str, float]] = {"scale": 30.0}
+
+    scale: float = setting(5.0, "scale of the hidden layers", 1e-3, 1e4)
+    first_scale: float = setting(30.0, "scale of the first layer (per unit of an axis)", 1e-3, 1e6)
+
+    encoded, encode = mlp.as_many, mlp.itself
+    sized, shapes, macs, sines = mlp.sized, mlp.shapes, mlp.macs, mlp.one_per_unit
+    constant, matrices, exact = mlp.constant, mlp.matrices, mlp.phases
+    forward, gradients = mlp.forward, mlp.gradients
+
+    def initial(self, spec: FieldSpec, generator: torch.Generator, mean: Tensor) -> dict[str, Tensor]:
+        """PyTorch's ranges, as in the codes of WIRE and FINER, times the scales."""
+        bounds = mlp.usual(spec.inputs, spec.width, self.first_scale, self.scale)
+        return mlp.draw(self.shapes(spec), bounds, generator, mean)
+
+    def activate(self, phase: Tensor, first: bool, spent: bool) -> Tensor:
+        """exp(-u^2), never less than a number that is next to nothing."""
+        square = phase.square_() if spent else phase.square()
+        return square.neg_().clamp_(min=mlp.LEAST_EXPONENT).exp_()
+
+    def pull(self, phase: Tensor, activation: Tensor, pulled: Tensor, first: bool) -> Tensor:
+        """Times -2 u exp(-u^2)."""
+        return phase.mul_(activation).mul_(-2).mul_(pulled)
+
+    def rates(self) -> dict[str, float]:
+        """Folded tensors move as many times as fast."""
+        return mlp.folded(self.first_scale, self.scale)

@@ -1,0 +1,73 @@
+"""Budgets and targets: ``60s``, ``5m``, ``1h30m``, ``2000it``; ``35dB``, ``0.98``."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from ..errors import UsageError
+
+DEFAULT_SECONDS = 60.0
+DEFAULT_SECONDS_TO_TARGET = 600.0
+
+_UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0}
+_DURATION = re.compile(r"(?:(?P<h>\d+(?:\.\d+)?)h)?(?:(?P<m>\d+(?:\.\d+)?)m)?(?:(?P<s>\d+(?:\.\d+)?)s)?")
+
+
+@dataclass(frozen=True)
+class Budget:
+    """The first limit reached ends the fit. ``target`` is in the modality's unit (dB or IoU)."""
+
+    seconds: float | None = None
+    steps: int | None = None
+    target: float | None = None
+
+    def __str__(self) -> str:
+        parts = []
+        if self.seconds is not None:
+            parts.append(f"{self.seconds:g} s")
+        if self.steps is not None:
+            parts.append(f"{self.steps} steps")
+        if self.target is not None:
+            parts.append(f"target {self.target:g}")
+        return ", ".join(parts)
+
+
+def parse(texts: Iterable[str], target: float | None = None) -> Budget:
+    """A budget from words; nothing given means 60 s, a target alone 10 min. Raises ``UsageError``."""
+    seconds: float | None = None
+    steps: int | None = None
+    for text in (word for given in texts for word in given.replace(",", " ").split()):
+        if re.fullmatch(r"\d+it", text):
+            steps = int(text[:-2]) if steps is None else min(int(text[:-2]), steps)
+        else:
+            seconds = parse_seconds(text) if seconds is None else min(parse_seconds(text), seconds)
+    if steps == 0 or seconds == 0:
+        raise UsageError("--budget must be more than nothing", "budget")
+    if seconds is None and steps is None:
+        seconds = DEFAULT_SECONDS if target is None else DEFAULT_SECONDS_TO_TARGET
+    return Budget(seconds, steps, target)
+
+
+def parse_seconds(text: str) -> float:
+    """``1h30m`` -> 5400.0."""
+    match = _DURATION.fullmatch(text)
+    if not match or not text:
+        raise UsageError(
+            f"--budget {text}: write seconds, minutes, hours or steps, as in 60s, 5m, 1h30m, 2000it", "budget"
+        )
+    return sum(float(match[unit] or 0) * size for unit, size in _UNITS.items())
+
+
+def parse_target(target: str | float, unit: str) -> float:
+    """``35dB`` -> 35.0 where ``unit`` is dB; ``0.98`` -> 0.98 where there is none (IoU). A bare number above 1 is
+    taken as dB, for a target of 1 dB nobody wants; anything else raises ``UsageError``."""
+    match = re.fullmatch(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*(dB)?\s*", str(target), re.IGNORECASE)
+    value = float(match[1]) if match else math.nan
+    decibels = match is not None and (match[2] is not None or value > 1)
+    if not match or decibels != (unit == "dB"):
+        example = "35dB" if unit == "dB" else "0.98"
+        raise UsageError(f"--target {target}: write a quality, as in {example} for this kind of file", "target")
+    return value

@@ -1,0 +1,235 @@
+"""Gradients of SIREN and FINER in bfloat16 on the CPU: one C++ function (``cpp_kernel.cpp``), compiled on this machine.
+
+torch, compiled or not, makes one pass over all activations per operation, and they do not fit a core's cache; here 256
+points at a time go through the network and back within it (docs/benchmarks.md, "Throughput"). g++ is done in about a
+second, where torch.compile takes ten. Linux on x86 with bfloat16 products.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import functools
+import hashlib
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ...fields import FieldSpec
+from ...fields.mlp.finer import Finer
+from ...fields.mlp.siren import Siren
+from .precision import capable_of_bf16
+
+SOURCE = Path(__file__).with_name("cpp_kernel.cpp")
+TORCH = Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"
+BRGEMM = "_ZN2at6native7cpublas6brgemmEllllllbPKN3c108BFloat16ES5_Pfb"
+"""torch's product as the linker knows it: not part of its documented interface, so it may go."""
+
+COMPILE = [
+    *("-std=c++17", "-O3", "-march=native", "-mprefer-vector-width=512", "-fPIC", "-fopenmp", "-c"),
+    *("-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast"),
+]
+
+MOST_SECONDS = 60.0
+"""After which a compiler counts as hanging."""
+
+WIDTHS = range(32, 513, 32)
+"""Of layers: the vectors' need, and the widest that was measured (1.7 times as fast as explicit steps)."""
+
+LAYERS = ("hidden.weight", "hidden.bias", "first.weight", "first.bias", "last.weight", "last.bias")
+
+DONE, NO_MEMORY = 0, 1
+"""What ``inrfit_gradients`` returns."""
+
+ROUGHLY = 0.1
+"""Largest difference from the formula, relative: both round to bfloat16, which makes 0.01."""
+
+Compiled = Callable[[Mapping[str, Tensor], Tensor, Tensor, Tensor], tuple[Tensor, dict[str, Tensor]]]
+"""Weights, coords (n, d), values (n, c) and mass (n, 1) -> residuals (n, c) and the gradients of
+sum(mass * residual^2)."""
+
+_unusable: list[str] = []
+"""Why this process cannot have the kernel, once that is known."""
+
+
+class Unusable(Exception):
+    """The kernel cannot be made or does not do what it should on this machine."""
+
+
+def compiler() -> list[str] | None:
+    """g++, if there is one, as a command: clang's OpenMP is not torch's."""
+    command = shlex.split(os.environ.get("CXX") or "g++")
+    found = shutil.which(command[0])
+    return None if found is None or "clang" in os.path.basename(command[-1]) else [found, *command[1:]]
+
+
+def suits(spec: FieldSpec, precision: torch.dtype) -> bool:
+    """Whether there is a kernel for this kind of field, on this machine."""
+    made_for = isinstance(spec.settings, Siren | Finer) and spec.depth > 1 and spec.width in WIDTHS
+    return made_for and precision == torch.bfloat16 and not _unusable and capable() and compiler() is not None
+
+
+@functools.cache
+def capable() -> bool:
+    """Whether system, processor and torch have what it takes."""
+    if not sys.platform.startswith("linux") or not capable_of_bf16(torch.device("cpu")):
+        return False
+    try:
+        return hasattr(ctypes.CDLL(str(TORCH)), BRGEMM)
+    except OSError:
+        return False
+
+
+def build(spec: FieldSpec) -> Compiled:
+    """The function for fields like ``spec``. Newly compiled code is tried beside the formula before it is kept.
+
+    Raises ``Unusable``, and from then on no field suits."""
+    try:
+        command = compiler()
+        if command is None:
+            raise Unusable("no g++")
+        place = _place(command)
+        if _ours(place):
+            with contextlib.suppress(OSError, AttributeError):  # not whole: made again
+                return _function(spec, ctypes.CDLL(place))
+        with tempfile.TemporaryDirectory(prefix="inrfit") as folder:
+            objects, made = os.path.join(folder, "kernel.o"), os.path.join(folder, "kernel.so")
+            _output([*command, *COMPILE, str(SOURCE), "-o", objects])
+            # Without -fopenmp: it takes whatever OpenMP torch has brought, so that there is one set of threads.
+            _output([*command, "-shared", objects, "-o", made, str(TORCH)])
+            library = ctypes.CDLL(made)
+            _try(FieldSpec(spec.architecture, 2, 3, 64, 3, {}), library)
+            if place:
+                _keep(made, place)
+            return _function(spec, library)
+    except (OSError, AttributeError) as error:
+        _unusable.append(str(error))
+        raise Unusable(str(error)) from None
+    except Unusable as error:
+        _unusable.append(str(error))
+        raise
+
+
+def kept() -> bool:
+    """Whether it was compiled before, and kept."""
+    command = compiler()
+    try:
+        return command is not None and _ours(_place(command))
+    except Unusable:
+        return False
+
+
+def _place(command: list[str]) -> str:
+    """Where the compiled file is kept, beside torch's own code; empty without such a folder: then every process makes
+    it anew."""
+    folder = os.environ.get("TORCHINDUCTOR_CACHE_DIR")
+    return os.path.join(folder, _name(*command)) if folder else ""
+
+
+@functools.cache
+def _name(*command: str) -> str:
+    """What the compiled file is called, after all that it is made of: on another processor it is another."""
+    macros = _output([*command, "-march=native", "-dM", "-E", "-x", "c++", os.devnull])
+    made_of = "\n".join([macros, *COMPILE, torch.__version__, SOURCE.read_text("utf-8")])
+    return f"kernel_{hashlib.sha256(made_of.encode()).hexdigest()[:16]}.so"
+
+
+def _ours(place: str) -> bool:
+    """Whether a file is there that nobody else can have put or changed there."""
+    try:
+        found = os.stat(place)
+    except OSError:
+        return False
+    return found.st_uid == os.getuid() and not found.st_mode & 0o022
+
+
+def _output(command: list[str]) -> str:
+    """What ``command`` prints. Raises ``Unusable``."""
+    plain = os.environ | {"LC_ALL": "C"}
+    try:
+        done = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            env=plain,
+            timeout=MOST_SECONDS,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise Unusable(str(error)) from None
+    if done.returncode:
+        raise Unusable(f"{os.path.basename(command[0])}: {(done.stderr.splitlines() or ['no word'])[0]}"[:200])
+    return done.stdout
+
+
+def _keep(made: str, place: str) -> None:
+    """A copy at ``place``, there whole or not at all; where that cannot be, none."""
+    copy = ""
+    try:
+        os.makedirs(os.path.dirname(place), mode=0o700, exist_ok=True)
+        handle, copy = tempfile.mkstemp(dir=os.path.dirname(place))
+        with open(made, "rb") as source, os.fdopen(handle, "wb") as target:
+            shutil.copyfileobj(source, target)
+            target.flush()
+            os.fsync(target.fileno())
+        os.replace(copy, place)
+    except OSError:
+        with contextlib.suppress(OSError):
+            os.unlink(copy)
+
+
+def _function(spec: FieldSpec, library: Any) -> Compiled:
+    """``inrfit_gradients`` of tensors, for fields like ``spec``."""
+    if not library.inrfit_products(ctypes.c_int64(spec.width)):
+        raise Unusable("torch has no such products here")
+    shapes = {name: spec.shapes[name] for name in LAYERS}
+    sizes = [torch.Size(shape).numel() for shape in shapes.values()]
+    bends = (0.0, 0.0)
+    if isinstance(spec.settings, Finer):
+        bends = 1 / spec.settings.first_omega, 1 / spec.settings.omega
+    work, whole = library.inrfit_gradients, ctypes.c_int64
+    sides = [whole(count) for count in (spec.inputs, spec.width, spec.depth - 1, spec.outputs)]
+    settled = [*sides, *(ctypes.c_float(bend) for bend in bends)]
+
+    def gradients(
+        weights: Mapping[str, Tensor], coords: Tensor, values: Tensor, mass: Tensor
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        given = [tensor.float().contiguous() for tensor in (coords, values, mass)]
+        layers = [weights[name].float().contiguous() for name in LAYERS]
+        residuals, found = torch.empty_like(given[1]), torch.empty(sum(sizes), dtype=torch.float32, device="cpu")
+        addresses = (ctypes.c_void_p * len(layers))(*(layer.data_ptr() for layer in layers))
+        arrays = [ctypes.c_void_p(tensor.data_ptr()) for tensor in (*given, residuals, found)]
+        ended = work(whole(coords.shape[0]), *settled, addresses, *arrays, ctypes.c_int(torch.get_num_threads()))
+        if ended == NO_MEMORY:
+            raise MemoryError
+        if ended != DONE:
+            raise RuntimeError("a product of torch failed in the kernel (is mkldnn switched off?)")
+        parts = found.split(sizes)
+        return residuals, {n: part.view(shape) for (n, shape), part in zip(shapes.items(), parts, strict=True)}
+
+    return gradients
+
+
+def _try(spec: FieldSpec, library: Any) -> None:
+    """The function's results beside the formula's, on points that do not fill a block. Raises ``Unusable``."""
+    assert isinstance(spec.settings, Siren | Finer)
+    generator = torch.Generator().manual_seed(0)
+    weights = spec.settings.initial(spec, generator, torch.zeros(spec.outputs))
+    coords, values = (torch.rand(333, count, generator=generator) * 2 - 1 for count in (spec.inputs, spec.outputs))
+    mass = torch.rand(333, 1, generator=generator)
+    residuals, gradients = _function(spec, library)(weights, coords, values, mass)
+    expected, known = spec.settings.gradients(weights, coords, values, mass, torch.bfloat16)
+    pairs = [(residuals, expected), *((gradients[name], known[name]) for name in LAYERS)]
+    worst = max(float((one - other).norm() / other.norm()) for one, other in pairs)
+    if not worst < ROUGHLY:
+        raise Unusable(f"off by {worst:.2g}")

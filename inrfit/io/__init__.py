@@ -1,0 +1,1 @@
+"""The outside world, distrusted: files, limits, strict JSON, options. No torch."""

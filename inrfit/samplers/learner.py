@@ -1,0 +1,209 @@
+"""What a sampler may ask about the fit under way, and what each answer costs."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from ..fields import Shared
+from ..fields.module import Field
+from ..signal import CHUNK, Samples
+
+SMALLEST_POOL = 16_384
+"""A scoring pass over fewer points is not worth making (unless the signal itself is smaller)."""
+
+REMEMBERED = 1 << 21
+
+DEBT_BEFORE = 0.05
+"""Share of the budget after which no scoring pass is made on credit: where starting took more, there is no time."""
+
+TEACHING_COST = 3.0
+"""A taught point in forward passes: forward 1, backward 2."""
+
+
+class Learner:
+    """A read-only view of the fit. Costs are counted in *forward points* (one point through the field once), never in
+    seconds, so that what a sampler decides is the same on every run.
+
+    ``blocks``: sides of the blocks of the raster whose cells share work, None where no work is shared.
+    ``taught`` holds (indices, residuals) of the batches since the last selection (free), of a long one the last
+    REMEMBERED points. ``generation`` rises whenever samples of a shape were drawn in the place of copies."""
+
+    def __init__(self, field: Field, samples: Samples, generator: torch.Generator, precision: torch.dtype) -> None:
+        self.field = field
+        self.samples = samples
+        self.generator = generator
+        self.precision = precision
+        self.step = 0
+        self.progress = 0.0
+        self.batch = 0
+        self.taught: list[tuple[Tensor, Tensor]] = []
+        self.points_taught = 0
+        self.forwards_scored = 0.0
+        self.scoring_passes = 0
+        self.points_scored = 0
+        self.generation = 0
+        self.blocks = field.architecture.block() if isinstance(field.architecture, Shared) else None
+        self.piece = CHUNK // 4 if self.blocks is None else CHUNK
+        self.tick: Callable[[], None] = lambda: None
+
+    @property
+    def n(self) -> int:
+        """Number of samples of the signal."""
+        return self.samples.signal.n
+
+    @property
+    def device(self) -> torch.device:
+        """Where indices and residuals live."""
+        return self.samples.raw.device
+
+    def remember(self, indices: Int[Tensor, "k"], residuals: Float[Tensor, "k c"]) -> None:
+        """Called by the fit after every step."""
+        self.points_taught += indices.shape[0]
+        self.taught.append((indices, residuals))
+        if len(self.taught) * indices.shape[0] > REMEMBERED and len(self.taught) > 1:
+            self.taught.pop(0)
+
+    @torch.no_grad()
+    def meet(self, indices: Int[Tensor, "k"]) -> None:
+        """Called by the fit when samples have changed: the residuals of those at ``indices``, as if they had been
+        taught."""
+        self.generation += 1
+        if indices.shape[0]:
+            self.taught += [(piece, self._residuals(piece)) for piece in self._pieces(indices)]
+
+    def uniform(self, count: int) -> Float[Tensor, "k"]:
+        """Numbers in [0, 1)."""
+        return torch.rand(count, generator=self.generator, device=self.device)
+
+    def permutation(self, count: int) -> Int[Tensor, "k"]:
+        """0 .. count - 1 in random order."""
+        return torch.randperm(count, generator=self.generator, device=self.device)
+
+    def draw(self, count: int, without: Int[Tensor, "m"] | None = None) -> Int[Tensor, "k"]:
+        """``count`` distinct random indices (all that are left, if fewer), none of them in ``without``.
+
+        Small shares of a long signal are drawn one of each stratum, which costs the share and not the signal."""
+        barred = 0 if without is None else without.shape[0]
+        count = min(count, self.n - barred)
+        strata = count + barred
+        if strata * 4 > self.n:
+            rest = torch.arange(self.n, device=self.device)
+        else:
+            first = torch.arange(strata + 1, device=self.device) * self.n // strata
+            within = self.uniform(strata).double() * (first[1:] - first[:-1])
+            rest = first[:-1] + within.long().minimum(first[1:] - first[:-1] - 1)
+        if without is not None:
+            free = torch.ones(self.n, dtype=torch.bool, device=self.device)
+            free[without] = False
+            rest = rest[free[rest]]
+        return rest[self.permutation(rest.shape[0])[:count]]
+
+    def pool(self, cost: float, share: float) -> Int[Tensor, "k"] | None:
+        """Random points for a scoring pass of ``cost`` forward points each, as many as keep all scoring within
+        ``share`` of the arithmetic; None when that is too few. ``share`` 1 grants the whole signal. The very first pass
+        may run into debt for the smallest useful pool; the debt is paid before the next."""
+        smallest = min(self.n, SMALLEST_POOL)
+        if share >= 1:
+            affordable = self.n
+        else:
+            credit = share / (1 - share) * TEACHING_COST * self.points_taught - self.forwards_scored
+            affordable = int(credit / cost)
+            if self.scoring_passes == 0 and share > 0 and self.progress < DEBT_BEFORE:
+                affordable = max(affordable, smallest)
+        if affordable < smallest:
+            return None
+        if affordable >= self.n:
+            return torch.arange(self.n, device=self.device)
+        return self.draw(affordable)
+
+    @torch.no_grad()
+    def residuals(self, indices: Int[Tensor, "k"] | None = None) -> Float[Tensor, "k c"]:
+        """Prediction minus value at ``indices`` (None: everywhere), in the precision of the fit. Cost: 1 a point."""
+        indices = self._all(indices)
+        pieces = [self._residuals(piece) for piece in self._pieces(indices)]
+        self._count(indices.shape[0], 1.0)
+        return torch.cat(pieces)
+
+    def ntk_scores(self, indices: Int[Tensor, "k"] | None = None) -> tuple[Float[Tensor, "k"], Float[Tensor, "k c"]]:
+        """Squared norm over channels of (K g)_i with K = J J^T and g the residuals over ``indices``, and g itself.
+
+        v = J^T g by vjp, then K g = J v by jvp, in chunks, so memory does not grow with the number of points. J is
+        taken with respect to the paper's parameters: folded frequencies enter squared. Cost: 6 a point."""
+        indices = self._all(indices)
+        weights = {name: w.detach() for name, w in self.field.weights.items()}
+        pieces = self._pieces(indices)
+        residuals, v = self._pull_back(weights, pieces)
+        rates = self.field.architecture.rates()
+        v = {name: g * rates[name] ** 2 for name, g in v.items()}
+        scores = [self._push_forward(weights, v, piece) for piece in pieces]
+        self._count(indices.shape[0], 6.0)
+        return torch.cat(scores), residuals
+
+    def coord_gradients(self, indices: Int[Tensor, "k"]) -> tuple[Float[Tensor, "k c"], Float[Tensor, "k d"]]:
+        """Residuals at ``indices``, and the gradient of each point's own error (the L1 norm over channels) with respect
+        to its coordinates as the field takes them; the value to be met is held fixed.
+
+        In chunks, so memory does not grow with the number of points. Cost: 2 a point, forward and back to the
+        input."""
+        weights = {name: w.detach() for name, w in self.field.weights.items()}
+        residuals, gradients = [], []
+        for piece in self._pieces(indices):
+            coords, values = self.samples.take(piece)
+            with torch.enable_grad():
+                residual = self.field.architecture.forward(weights, coords.requires_grad_(), self.precision) - values
+                gradients.append(torch.autograd.grad(residual.abs().sum(), coords)[0])
+            residuals.append(residual.detach())
+            self.tick()
+        self._count(indices.shape[0], 2.0)
+        return torch.cat(residuals), torch.cat(gradients)
+
+    def _pull_back(self, weights: Mapping[str, Tensor], pieces: list[Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        """Residuals g of all pieces, and J^T g."""
+        leaves = {name: w.clone().requires_grad_() for name, w in weights.items()}
+        total = {name: torch.zeros_like(w) for name, w in weights.items()}
+        residuals = []
+        for piece in pieces:
+            coords, values = self.samples.take(piece)
+            predicted = self.field.architecture.forward(leaves, coords, self.precision)
+            residual = predicted.detach() - values
+            gradients = torch.autograd.grad(predicted, list(leaves.values()), residual, materialize_grads=True)
+            for name, gradient in zip(leaves, gradients, strict=True):
+                total[name] += gradient
+            residuals.append(residual)
+            self.tick()
+        return torch.cat(residuals), total
+
+    def _push_forward(self, weights: Mapping[str, Tensor], v: Mapping[str, Tensor], piece: Tensor) -> Tensor:
+        """|J v|^2 per point of one piece."""
+        coords, _ = self.samples.take(piece)
+
+        def at(w: Mapping[str, Tensor]) -> Tensor:
+            return self.field.architecture.forward(w, coords, self.precision)
+
+        with warnings.catch_warnings():  # torch's forward mode uses a part of torch that torch has deprecated
+            warnings.simplefilter("ignore", DeprecationWarning)
+            moved: Tensor = torch.func.jvp(at, (dict(weights),), (dict(v),))[1]
+        self.tick()
+        return moved.float().square().sum(-1)
+
+    def _residuals(self, piece: Tensor) -> Tensor:
+        coords, values = self.samples.take(piece)
+        self.tick()
+        residuals: Tensor = self.field(coords, self.precision) - values
+        return residuals
+
+    def _all(self, indices: Tensor | None) -> Tensor:
+        return torch.arange(self.n, device=self.device) if indices is None else indices
+
+    def _pieces(self, indices: Tensor) -> list[Tensor]:
+        return list(indices.split(self.piece))
+
+    def _count(self, points: int, cost: float) -> None:
+        self.forwards_scored += cost * points
+        self.points_scored += points
+        self.scoring_passes += 1

@@ -1,0 +1,1 @@
+"""A fit made visible: recorder.py watches it, views.py says how each kind of signal is shown."""

@@ -1,0 +1,345 @@
+"""What is left open is decided as promised: the architecture by rules that exist, the size within what was granted."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+import torch
+from conftest import picture
+from PIL import Image
+
+import inrfit
+from inrfit import codec
+from inrfit.config import auto, plan
+from inrfit.config.auto import RULES, Rule, candidates, rule
+from inrfit.config.settings import Settings, count
+from inrfit.errors import UsageError
+from inrfit.fields import FIELDS, MAX_WIDTH, FieldSpec
+from inrfit.fit import loop, recipe
+from inrfit.modalities import MODALITIES
+from inrfit.modalities.image import image
+
+PICTURE = image.from_array(picture())
+
+
+def planned(name="photo.png", **settings):
+    return plan.plan(PICTURE, name, Settings(**settings))
+
+
+@pytest.mark.parametrize(
+    ("option", "given", "expected"),
+    [
+        ("params", "50000", 50_000),
+        ("params", 50_000, 50_000),
+        ("params", "50k", 50_000),
+        ("params", "1M", 1_000_000),
+        ("params", "1.5 M", 1_500_000),
+        ("bytes", "500kB", 500_000),
+        ("bytes", "2MB", 2_000_000),
+        ("bytes", "2.5 MB", 2_500_000),
+        ("bytes", "100K", 100_000),
+        ("bytes", "1GB", 10**9),
+        ("bytes", "800B", 800),
+    ],
+)
+def test_numbers_may_have_thousands(option, given, expected):
+    assert count(option, given) == expected
+
+
+@pytest.mark.parametrize(
+    ("option", "given"),
+    [
+        ("params", "50kB"),
+        ("params", "0"),
+        ("params", "-5"),
+        ("params", "5٠"),
+        ("bytes", "٥kB"),
+        ("params", ""),
+        ("params", "1e5"),
+        ("params", "many"),
+        ("params", "9" * 5000),
+        ("bytes", "1KiB"),
+        ("bytes", "0.1B"),
+        ("bytes", "nan"),
+        ("bytes", -1),
+        ("bytes", True),
+    ],
+)
+def test_anything_else_is_refused_with_an_example(option, given):
+    with pytest.raises(UsageError, match=f"--{option}"):
+        Settings(**{option: given})
+
+
+@pytest.mark.parametrize(("first", "second"), [("width", "params"), ("width", "bytes"), ("params", "bytes")])
+def test_only_one_says_how_large(first, second):
+    with pytest.raises(UsageError, match=f"--{first} and --{second}"):
+        Settings(**{first: 5000, second: 5000})
+
+
+# --- auto
+
+
+def test_every_rule_names_an_architecture_that_the_modality_has():
+    known = auto.situation(Settings(), planned().signal, planned().budget)
+    for one in RULES:
+        assert one.arch in FIELDS
+        assert one.modality in MODALITIES
+        assert not (FIELDS[one.arch].RASTER and one.modality == "shape")
+        assert set(one.within) <= set(known)
+        assert one.why
+
+
+@pytest.mark.parametrize("modality", MODALITIES)
+def test_auto_is_something_whatever_the_situation(modality):
+    *_, last = [one for one in RULES if one.modality == modality]
+    assert not last.within
+    assert last.arch in candidates(modality)
+
+
+def test_auto_takes_the_first_rule_that_holds(monkeypatch):
+    made = (
+        Rule("image", "small", "a", {"weights": (0, 5_000)}),
+        Rule("image", "quick", "b", {"seconds": (0, 10), "samples": (100, 1e9)}),
+        Rule("audio", "sound", "c"),
+        Rule("image", "rest", "d"),
+    )
+    monkeypatch.setattr(auto, "RULES", made)
+
+    def found(**settings):
+        one = planned(**settings)
+        return rule("image", auto.situation(one.settings, one.signal, one.budget)).arch
+
+    assert found() == found(params="5001") == found(bytes="11kB", budget="60s") == "rest"
+    assert found(params=5_000) == found(bytes="10kB") == found(params=50, budget="5s") == "small"
+    assert found(bytes="11kB", store="fp32") == "small"
+    assert found(budget="10s") == found(params=9_000, budget="10s") == "quick"
+    assert found(budget="10it") == "rest"
+    assert candidates("image") == ["small", "quick", "rest"]
+
+
+def test_auto_is_stored_as_what_it_was(monkeypatch):
+    monkeypatch.setattr(auto, "RULES", (Rule("image", "siren", "measured in no benchmark"),))
+    made = planned(arch="auto", options={"omega": "20"})
+    assert made.spec.architecture == "siren"
+    assert made.spec.options == {"omega": 20.0}
+    assert made.choices[0] == ("architecture", "siren 5x256", "auto: measured in no benchmark")
+    artifact = inrfit.encode(picture(), arch="auto", width=8, depth=2, budget="40it")
+    assert artifact.spec.architecture == "siren"
+
+
+def test_auto_refuses_options_that_what_it_chose_does_not_have(monkeypatch):
+    @dataclass(frozen=True)
+    class Other:
+        magic: int = 1
+        RASTER = False
+
+    monkeypatch.setitem(FIELDS, "other", Other)
+    rules = (Rule("image", "other", "x", {"seconds": (0, 1)}), Rule("image", "siren", "y"))
+    monkeypatch.setattr(auto, "RULES", rules)
+    with pytest.raises(UsageError, match="unknown option -O magic"):
+        planned(arch="auto", options={"magic": "2"})
+    with pytest.raises(UsageError, match="unknown option -O tragic"):
+        planned(arch="auto", options={"tragic": "2"})
+
+
+# --- how large
+
+
+def test_parameters_are_as_many_as_asked_for_at_the_depth_asked_for():
+    for depth in (1, 3, 7):
+        spec = planned(params="20k", depth=depth).spec
+        assert spec.depth == depth
+        assert spec.parameters <= 20_000 < replace(spec, width=spec.width + 1).parameters
+
+
+def test_no_field_is_wider_than_an_artifact_may_be():
+    assert planned(params="50M", depth=1).spec.width == planned(bytes="50MB", depth=1).spec.width == MAX_WIDTH
+
+
+def test_bytes_buy_twice_the_weights_by_storing_halves():
+    half, whole = planned(bytes="100kB"), planned(bytes="100kB", store="fp32")
+    assert (half.store, whole.store, planned(params="5k").store, planned().store) == ("fp16", "fp32", "fp32", "fp32")
+    assert half.spec.parameters == pytest.approx(2 * whole.spec.parameters, rel=0.03)
+    for made in (half, whole):
+        assert made.stored_bytes <= 100_000
+    assert "as many as --bytes has room for" in half.choices[1]
+
+
+@pytest.mark.parametrize("store", ["fp32", "fp16"])
+@pytest.mark.parametrize("depth", [1, 2, 5])
+@pytest.mark.parametrize("given", [4_000, 9_001, 50_000])
+def test_the_widest_field_that_the_bytes_allow_is_taken(given, depth, store):
+    made = planned(bytes=given, depth=depth, store=store)
+    wider = planned(width=made.spec.width + 1, depth=depth, store=store)
+    assert made.stored_bytes <= given < wider.stored_bytes
+
+
+@pytest.mark.parametrize("name", ["a.png", "\N{GRINNING FACE}" * 300 + ".png", "\x1b\n" * 2000])
+@pytest.mark.parametrize("store", ["fp32", "fp16", "bf16"])
+@pytest.mark.parametrize("given", [20_000, 60_000])
+def test_a_file_never_exceeds_the_bytes_granted(name, store, given):
+    made = planned(name, bytes=given, store=store, budget="3it", depth=2)
+    size = codec.carry_out(made).stored_bytes
+    assert 0.75 * given < size <= min(given, made.stored_bytes)
+
+
+def test_remarks_beyond_what_was_reserved_are_left_out_and_not_the_promise(monkeypatch):
+    honest = loop.fit
+
+    def talking(*given, **more):
+        return replace(honest(*given, **more), notes=tuple(f"{n} " + "remark " * 50 for n in range(50)))
+
+    monkeypatch.setattr(loop, "fit", talking)
+    bound = codec.carry_out(planned(bytes=20_000, budget="3it"))
+    free = codec.carry_out(planned(width=bound.spec.width, store="fp16", budget="3it"))
+    assert bound.stored_bytes <= 20_000 < free.stored_bytes
+    assert 0 < len(bound.provenance["notes"]) < len(free.provenance["notes"]) == 50
+
+
+@pytest.mark.parametrize("modality", MODALITIES)
+def test_what_is_reserved_for_the_header_holds_for_every_modality(modality, tmp_path):
+    if modality == "image":
+        source = picture()
+        rate = None
+    elif modality == "audio":
+        source, rate = np.sin(np.arange(4000) / 20).astype(np.float32), 8000
+    else:
+        source, rate = tmp_path / "box.obj", None
+        corners = [f"v {x} {y} {z}" for x in (0, 1) for y in (0, 1) for z in (0, 1)]
+        faces = (
+            "1 2 4",
+            "1 4 3",
+            "5 8 6",
+            "5 7 8",
+            "1 6 2",
+            "1 5 6",
+            "3 4 8",
+            "3 8 7",
+            "1 3 7",
+            "1 7 5",
+            "2 6 8",
+            "2 8 4",
+        )
+        source.write_text("\n".join([*corners, *(f"f {face}" for face in faces)]) + "\n")
+    limits = ("60s", "100it")
+    verify = "sample" if modality == "shape" else None  # measuring a mesh whole takes seconds
+    artifact = inrfit.encode(source, rate=rate, bytes="8kB", budget=limits, batch=512, device="cpu", verify=verify)
+    assert artifact.stored_bytes < 8000 - 500  # the rest is room for remarks
+    assert artifact.provenance["spent"]["steps"] == 100
+
+
+def test_too_few_bytes_are_refused_with_the_least_that_would_do():
+    with pytest.raises(UsageError, match=r"--bytes 3k: the smallest siren .* takes up to (\d,\d{3}) bytes") as caught:
+        planned(bytes="3k")
+    least = int(str(caught.value).split("up to ")[1].split(" bytes")[0].replace(",", ""))
+    assert planned(bytes=least).spec.width == 1
+    with pytest.raises(UsageError):
+        planned(bytes=least - 1)
+
+
+def test_the_smallest_field_is_found_by_trying(monkeypatch):
+    spec = FieldSpec("siren", 2, 3, 256, 5, {})
+    assert auto.smallest(spec, (24, 32)) == replace(spec, width=1)
+
+
+# --- stored as it is judged
+
+
+@pytest.mark.parametrize("store", ["fp32", "fp16", "bf16"])
+def test_the_artifact_returned_has_the_weights_that_were_judged(store, tmp_path):
+    artifact = inrfit.encode(picture(), store=store, width=16, depth=2, budget="30it", device="cpu")
+    artifact.save(tmp_path / "a")
+    loaded = inrfit.load(tmp_path / "a")
+    assert loaded.store == artifact.store == store
+    for name, weight in artifact.weights.items():
+        np.testing.assert_array_equal(loaded.weights[name], weight)
+    error = np.mean((artifact.decode().astype(float) - picture()) ** 2)
+    assert artifact.quality["psnr"] == pytest.approx(10 * math.log10(255**2 / error), abs=1e-6)
+
+
+def test_a_weight_beyond_fp16_is_stored_as_bf16_and_told(monkeypatch):
+    honest = loop.fit
+
+    def large(*given, **more):
+        made = honest(*given, **more)
+        with torch.no_grad():
+            made.field.weights["last.bias"].fill_(70_000)
+        return made
+
+    monkeypatch.setattr(loop, "fit", large)
+    artifact = inrfit.encode(picture(), store="fp16", width=16, depth=2, budget="30it", device="cpu")
+    assert artifact.store == "bf16"
+    assert "beyond the range of fp16: all are stored as bf16" in artifact.provenance["notes"][-1]
+    assert artifact.weights["last.bias"].max() == pytest.approx(70_000, rel=0.004)
+
+
+# --- what is said about it
+
+
+def test_reasons_tell_what_was_asked_what_the_size_brought_and_what_the_signal():
+    spec = FieldSpec("siren", 2, 3, 8, 2, {"omega": 20.0, "first_omega": 40.0})
+    chosen = recipe.choose(spec, torch.device("cpu"))
+
+    def told(regime, asked, made):
+        rows = recipe.explain(chosen, spec, planned().signal, regime, asked, made)
+        return {name: why for name, _, why in rows if "omega" in name}
+
+    assert told("engine", {"omega"}, {"omega", "first_omega"}) == {
+        "omega": "asked for",
+        "first_omega": "follows from the signal's size and the number of weights",
+    }
+    assert told("engine", (), ("omega",))["first_omega"] == MODALITIES["image"].OMEGA_SOURCE
+    assert told("paper", (), ("omega",))["first_omega"] == "the papers'"
+
+
+def test_the_plan_says_what_sizes_follow_from():
+    def told(**settings):
+        made = planned(**settings)
+        return made.spec.width, {what: why for what, _, why in made.choices}["parameters"]
+
+    assert told(arch="siren") == (256, "the architecture's usual size")
+    assert told(arch="siren", width=16, depth=3) == (16, "as --width and --depth say")
+    assert told(arch="grid", width=128) == (128, "as --width says")
+    width, why = told(arch="grid", depth=3)
+    assert width < 64
+    assert why == "as --depth says; narrower, to leave weights for the rest of the field"
+
+
+def test_a_wider_field_is_expected_to_take_more_memory():
+    assert plan.check_memory(planned(width=512)) > plan.check_memory(planned())
+
+
+def test_the_plan_and_the_summary_say_what_is_stored(tmp_path, capsys):
+    from inrfit.__main__ import run
+
+    source = tmp_path / "photo.png"
+    Image.fromarray(picture()).save(source)
+    words = ["encode", str(source), "--bytes", "20kB", "--budget", "5it", "--device", "cpu", "--json"]
+    assert run([*words, "--dry-run"]) == 0
+    plan_said = json.loads(capsys.readouterr().out)
+    assert run([*words, "--explain"]) == 0
+    out, err = capsys.readouterr()
+    said = json.loads(out)
+    size, source_size = (tmp_path / "photo.png.safetensors").stat().st_size, source.stat().st_size
+    assert size <= plan_said["stored_bytes"] <= 20_000
+    for record in (plan_said, said):
+        assert record["store"] == "fp16"
+        assert record["source_bytes"] == source_size
+        assert record["source_bits_per_sample"] == 8 * source_size / (24 * 32)
+    same = ("parameters", "macs_per_sample", "sines_per_sample")
+    assert [plan_said[key] for key in same] == [said[key] for key in same]
+    assert said["bits_per_sample"] == 8 * size / (24 * 32)
+    assert f"{size:,} bytes (fp16; the source has {source_size:,})" in err
+    assert f"{said['parameters']:,} parameters, {said['bits_per_sample']:.2f} bits per sample" in err
+    assert "as many as --bytes has room for" in err
+    assert run(["info", f"{source}.safetensors"]) == 0
+    shown = capsys.readouterr().out
+    assert "stored fp16" in shown
+    assert f"{size:,} bytes" in shown
+    assert run(["info", f"{source}.safetensors", "--json"]) == 0
+    known = json.loads(capsys.readouterr().out)
+    assert {key: known[key] for key in same} == {key: said[key] for key in same}

@@ -1,0 +1,329 @@
+"""Feature grids: the formula against loops, both ways to a raster, both backward passes, sizes."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from inrfit.errors import UsageError
+from inrfit.fields import FieldSpec
+from inrfit.fields.feature_grid.feature_grid import (
+    LEAST_PARAMETERS,
+    MOST_FEATURES,
+    MOST_LOST,
+    PARAMETERS,
+    default_parameters,
+)
+from inrfit.fields.module import Field
+from inrfit.fit import recipe
+from inrfit.fit.engine.step import by_autograd, by_hand
+from inrfit.signal import Grid
+
+DENSE = {1: {"finest": "13"}, 2: {"finest": "9x14"}, 3: {"finest": "5x6x9"}}
+SETTINGS = {
+    f"{d}-D {kind}": (d, {**DENSE[d], "levels": 3, "features": 2, "growth": 1.7, **more})
+    for d in DENSE
+    for kind, more in {"dense": {}, "hashed": {"table": 19}}.items()
+    if not (d == 1 and kind == "hashed")
+}
+PRIMES = (1, 2654435761, 805459861)
+
+
+def make(settings, outputs=3, width=8, depth=3):
+    """A field with weights large enough to be told apart."""
+    inputs, options = settings
+    spec = FieldSpec("grid", inputs, outputs, width, depth, options)
+    generator = torch.Generator().manual_seed(0)
+    weights = {name: torch.randn(shape, generator=generator) / 2 for name, shape in spec.shapes.items()}
+    return Field(spec, weights)
+
+
+def slow(field, point):
+    """The field at one point as docs/artifact.md says it, in float64."""
+    options, w = field.architecture, {name: weight.double() for name, weight in field.weights.items()}
+    finest = [int(part) for part in options.finest.split("x")]
+    found, start = [], 0
+    for level in range(options.levels):
+        scale = options.growth ** (options.levels - 1 - level)
+        nodes = [math.ceil(most / scale) for most in finest]
+        rows = min(math.prod(nodes), options.table)
+        total = torch.zeros(options.features, dtype=torch.float64)
+        places = [min(max((x + 1) / 2 * n - 0.5, 0.0), n - 1.0) for x, n in zip(point.tolist(), nodes, strict=True)]
+        for corner in itertools.product((0, 1), repeat=len(nodes)):
+            node = [min(int(p) + bit, n - 1) for p, bit, n in zip(places, corner, nodes, strict=True)]
+            weight = math.prod(p - int(p) if bit else 1 - (p - int(p)) for p, bit in zip(places, corner, strict=True))
+            row, mixed = 0, 0
+            for number, length in zip(node, nodes, strict=True):
+                row = row * length + number
+            for number, prime in zip(reversed(node), PRIMES, strict=False):
+                mixed ^= number * prime
+            at = row if math.prod(nodes) <= rows else mixed % rows
+            total += weight * w["table"][start + at]
+        found.append(total)
+        start += rows
+    x = torch.cat(found)
+    x = (w["first.weight"] @ x + w["first.bias"]).relu()
+    for matrix, bias in zip(w["hidden.weight"], w["hidden.bias"], strict=True):
+        x = (matrix @ x + bias).relu()
+    return w["last.weight"] @ x + w["last.bias"]
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_equals_the_formula_worked_out_in_loops(name):
+    field = make(SETTINGS[name])
+    hashed = [level.hashed for level in field.architecture.grids(field.spec.inputs)]
+    assert any(hashed) == name.endswith("hashed")
+    points = torch.rand(20, field.spec.inputs, generator=torch.Generator().manual_seed(1)) * 2.2 - 1.1
+    with torch.no_grad():
+        expected = torch.stack([slow(field, point) for point in points]).float()
+        torch.testing.assert_close(field(points), expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+@pytest.mark.parametrize("scale", [1, 3])
+def test_a_raster_equals_its_points(name, scale, monkeypatch):
+    monkeypatch.setattr("inrfit.fields.feature_grid.interpolation.PIECE", 40)
+    field = make(SETTINGS[name])
+    grid = Grid({1: (29,), 2: (7, 11), 3: (4, 5, 6)}[field.spec.inputs])
+    grid = Grid(tuple(scale * length for length in grid.shape))
+    expected = field(grid.coords(torch.arange(grid.n))).detach()
+    for start, stop in ((0, grid.n), (grid.n // 3, grid.n // 3 + 2), (5, grid.n - 3), (0, grid.n // 2)):
+        torch.testing.assert_close(field.on_grid(grid, start, stop), expected[start:stop], rtol=1e-4, atol=1e-4)
+
+
+class Largest(TorchDispatchMode):
+    """The most numbers in a tensor that is made."""
+
+    most = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        found = func(*args, **(kwargs or {}))
+        if isinstance(found, torch.Tensor):
+            self.most = max(self.most, found.numel())
+        return found
+
+
+@pytest.mark.parametrize(
+    ("shape", "finest", "table"),
+    [
+        ((16, 16), "1500x1500", 1),
+        ((4, 5, 6), "60", 7),
+        ((300, 2), "1x40000", 9),
+        ((2, 40, 2), "1x1x9000", 1),
+        ((16, 16), "500x500", 250_000),
+    ],
+)
+def test_a_small_raster_of_a_fine_grid_takes_little_memory(shape, finest, table):
+    field, grid = make((len(shape), {"finest": finest, "levels": 1, "table": table})), Grid(shape)
+    expected = field(grid.coords(torch.arange(grid.n))).detach()
+    with Largest() as made, torch.inference_mode():
+        found = field.on_grid(grid, 0, grid.n)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+    assert 0 < made.most <= max(64 * grid.n, field.weights["table"].numel())
+
+
+def test_axes_of_length_one():
+    field, grid = make((2, {"finest": "1x20", "levels": 4})), Grid((1, 33))
+    expected = field(grid.coords(torch.arange(33))).detach()
+    torch.testing.assert_close(field.on_grid(grid, 0, 33), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_nodes_on_samples_give_their_rows():
+    """The finest level may be the raster itself: then each sample has a row of its own."""
+    field, grid = make((2, {"finest": "5x7", "levels": 1, "features": 3})), Grid((5, 7))
+    from inrfit.fields.feature_grid.interpolation import at_points
+
+    found = at_points(field.weights["table"], field.architecture.grids(2), grid.coords(torch.arange(35)))
+    torch.testing.assert_close(found, field.weights["table"], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+@pytest.mark.parametrize("depth", [1, 3])
+@pytest.mark.parametrize("extra", [None, lambda residuals: residuals.sin() / 7])
+def test_the_backward_pass_written_out_equals_autograd(name, depth, extra, monkeypatch):
+    monkeypatch.setattr("inrfit.fields.feature_grid.interpolation.PIECE", 32)
+    field = make(SETTINGS[name], depth=depth)
+    generator = torch.Generator().manual_seed(2)
+    coords = torch.rand(100, field.spec.inputs, generator=generator) * 2 - 1
+    values, mass = torch.rand(100, 3, generator=generator), torch.rand(100, 1, generator=generator) / 100
+    weights = {key: weight.detach() for key, weight in field.weights.items()}
+    expected_residuals, expected = by_autograd(field.architecture, torch.float32)(weights, coords, values, mass, extra)
+    residuals, found = by_hand(field.architecture, torch.float32)(weights, coords, values, mass, extra)
+    torch.testing.assert_close(residuals, expected_residuals)
+    for key, gradient in expected.items():
+        assert gradient.abs().max() > 0
+        torch.testing.assert_close(found[key], gradient, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_a_step_copies_nothing_from_the_host(name, monkeypatch):
+    """While a graph is captured on CUDA that is forbidden."""
+    field = make(SETTINGS[name])
+    weights = {key: weight.detach() for key, weight in field.weights.items()}
+    coords, values, mass = torch.zeros(9, field.spec.inputs), torch.zeros(9, 3), torch.ones(9, 1)
+    for maker in ("tensor", "as_tensor", "from_numpy"):
+        monkeypatch.delattr(torch, maker)
+    residuals, _ = by_hand(field.architecture, torch.float32)(weights, coords, values, mass, None)
+    assert residuals.shape == (9, 3)
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_the_autograd_of_the_table_equals_that_of_plain_indexing(name):
+    from inrfit.fields.feature_grid.interpolation import Gather, corners
+
+    field = make(SETTINGS[name])
+    coords = (torch.rand(30, field.spec.inputs, generator=torch.Generator().manual_seed(3)) * 2 - 1).requires_grad_()
+    table = field.weights["table"].detach().requires_grad_()
+    found = []
+    for gather in (Gather.apply, lambda table, rows, weights: (table[rows] * weights[..., None]).sum(-2)):
+        values = gather(table, *corners(field.architecture.grids(field.spec.inputs), coords))
+        found.append((values.detach(), *torch.autograd.grad(values.sin().sum(), (table, coords))))
+    for mine, plain in zip(*found, strict=True):
+        torch.testing.assert_close(mine, plain, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch's own forward mode
+@pytest.mark.parametrize("name", SETTINGS)
+def test_the_forward_derivative_equals_differences(name):
+    field = make(SETTINGS[name])
+    points = torch.rand(25, field.spec.inputs, generator=torch.Generator().manual_seed(4)) * 2 - 1
+    weights = {key: weight.detach() for key, weight in field.weights.items()}
+    generator = torch.Generator().manual_seed(5)
+    moved = {key: torch.randn(weight.shape, generator=generator) for key, weight in weights.items()}
+
+    def at(w):
+        return field.architecture.forward(w, points, torch.float32)
+
+    values, found = torch.func.jvp(at, (weights,), (moved,))
+    torch.testing.assert_close(values, at(weights))
+    pulled = torch.func.vjp(at, weights)[1](torch.ones_like(values))[0]
+    expected = sum((pulled[key] * moved[key]).sum() for key in weights)
+    torch.testing.assert_close(found.sum(), expected, rtol=1e-4, atol=1e-3)
+
+
+SHAPES = [
+    (1, 1),
+    (2, 2),
+    (35,),
+    (80_000,),
+    (2_000_000,),
+    (1, 64),
+    (64, 1),
+    (3, 5),
+    (512, 512),
+    (512, 768),
+    (5400, 10800),
+    (30, 90, 160),
+]
+
+
+@pytest.mark.parametrize("shape", [*SHAPES, None], ids=str)
+@pytest.mark.parametrize("parameters", [2_000, 30_000, 264_000, 3_000_000])
+def test_sizes_keep_to_what_was_asked_for(shape, parameters):
+    spec = FieldSpec("grid", 3 if shape is None else len(shape), 3, 64, 2, {})
+    sized = spec.settings.sized(spec, shape, parameters)
+    assert sized.parameters <= parameters
+    assert sized.parameters >= 0.8 * parameters or sized.options["features"] == MOST_FEATURES
+    if shape is not None:
+        kept = math.prod(sized.settings.grids(len(shape))[-1].nodes)
+        assert sized.options["features"] == 1 or kept >= (1 - MOST_LOST) * math.prod(shape)
+        for nodes, length in zip(sized.settings.grids(len(shape))[-1].nodes, shape, strict=True):
+            assert nodes <= length
+
+
+@pytest.mark.parametrize("shape", [*SHAPES, None], ids=str)
+def test_usual_sizes_are_no_more_than_the_signal_warrants(shape):
+    spec = FieldSpec("grid", 3 if shape is None else len(shape), 3, 64, 2, {})
+    found = spec.settings.sized(spec, shape, None).parameters
+    assert found <= PARAMETERS
+    if shape is not None:
+        assert found <= max(LEAST_PARAMETERS, 3 * math.prod(shape))
+
+
+@pytest.mark.parametrize(
+    ("shape", "options"),
+    [((1, 1), {}), ((2, 2), {}), ((512, 768), {}), (None, {}), (None, {"finest": "300"}), ((64, 64), {"finest": "64"})],
+)
+def test_a_refusal_names_the_least_that_is_not_refused(shape, options):
+    spec = FieldSpec("grid", 3 if shape is None else 2, 3, 64, 2, options)
+    with pytest.raises(UsageError) as refused:
+        spec.settings.sized(spec, shape, 5)
+    least = int(str(refused.value).split()[-2].replace(",", ""))
+    assert spec.settings.sized(spec, shape, least).parameters == least
+    with pytest.raises(UsageError, match=f"at least {least:,} "):
+        spec.settings.sized(spec, shape, least - 1)
+
+
+@pytest.mark.parametrize(
+    ("finest", "parameters"), [("32", None), ("300", None), ("300", 264_000), (None, 40_000_000), (None, 90_000_000)]
+)
+def test_shapes_get_a_table_whatever_is_asked_for(finest, parameters):
+    asked = {} if finest is None else {"finest": finest}
+    spec = FieldSpec("grid", 3, 1, 64, 2, asked)
+    sized = spec.settings.sized(spec, None, parameters)
+    assert {**sized.options, **asked} == sized.options
+    most = PARAMETERS if parameters is None else parameters
+    assert (0.8 * most if finest != "32" else 32**3 / 14) < sized.parameters <= most
+
+
+@pytest.mark.parametrize("shape", [(2, 2), (24, 32), (512, 768), None], ids=str)
+@pytest.mark.parametrize("width", [1, 32, 128, 256])
+def test_a_width_that_was_asked_for_stays_and_leaves_a_grid(shape, width):
+    spec = FieldSpec("grid", 3 if shape is None else 2, 3, width, 2, {})
+    sized = spec.settings.sized(spec, shape, None)
+    assert sized.width == width
+    target = default_parameters(shape, 3)
+    assert math.prod(sized.shapes["table"]) >= 0.4 * min(target, 3 * math.prod(shape or (target,)))
+
+
+def test_what_was_asked_for_stays():
+    spec = FieldSpec("grid", 2, 3, 64, 2, {"features": 6, "finest": "40x30", "levels": 2})
+    sized = spec.settings.sized(spec, (512, 512), None)
+    assert {key: sized.options[key] for key in spec.options} == spec.options
+    assert sized.width == 64
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"finest": text} for text in ("", "x", "0", "5x0", "-3", "1e9", "99999999999", "5,6", "٣", "4x4x4x4x4", None, 3.5)]
+    + [
+        {"levels": 0},
+        {"levels": 10**9},
+        {"growth": 0.5},
+        {"growth": math.nan},
+        {"table": 0},
+        {"table": 10**9},
+        {"features": 10**7},
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(options):
+    with pytest.raises(UsageError):
+        _ = FieldSpec("grid", 2, 3, 8, 2, options).settings
+
+
+def test_too_many_axes_are_refused():
+    with pytest.raises(UsageError):
+        _ = FieldSpec("grid", 3, 3, 8, 2, {"finest": "4x4"}).shapes
+
+
+def test_huge_settings_cost_nothing_to_count():
+    spec = FieldSpec("grid", 3, 3, 8, 2, {"finest": "16777216", "features": 4096, "table": 1 << 26, "levels": 32})
+    assert spec.parameters > 10**10
+
+
+def test_batches_grow_with_the_table():
+    def batch(finest):
+        spec = FieldSpec("grid", 2, 3, 64, 2, {"finest": finest})
+        return recipe.choose(spec, torch.device("cpu"), precision="fp32").batch
+
+    assert batch("100") == 4096 < batch("2000") < batch("8000") == 1 << 18
+
+
+def test_counts_are_those_of_the_formula():
+    spec = FieldSpec("grid", 2, 3, 64, 2, {"levels": 5, "features": 2})
+    assert spec.macs == 4 * 10 + 64 * (10 + 64 + 3)
+    assert spec.sines == 0

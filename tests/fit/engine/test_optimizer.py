@@ -1,0 +1,84 @@
+"""Adam against torch's own, Muon's orthogonal step against the SVD."""
+
+from __future__ import annotations
+
+import torch
+
+from inrfit.fit.engine.optimizer import Optimiser, orthogonal
+
+
+def test_adam_equals_torchs():
+    generator = torch.Generator().manual_seed(0)
+    start = torch.randn(7, 5, generator=generator)
+    ours = {"w": start.clone()}
+    theirs = start.clone().requires_grad_()
+    optimiser = Optimiser(ours, {"w": 3.0}, frozenset(), 1e-2, 0.0)
+    reference = torch.optim.Adam([theirs], lr=3e-2 * 0.5, betas=(0.9, 0.99))
+    for _ in range(20):
+        gradient = torch.randn(7, 5, generator=generator)
+        optimiser.step({"w": gradient}, torch.tensor(0.5))
+        theirs.grad = gradient
+        reference.step()
+    torch.testing.assert_close(ours["w"], theirs.detach())
+
+
+def test_muons_step_has_singular_values_near_one():
+    matrices = torch.randn(3, 32, 32, generator=torch.Generator().manual_seed(0))
+    s = torch.linalg.svdvals(orthogonal(matrices))
+    assert float(s[:, :-2].min()) > 0.3
+    assert float(s.max()) < 1.3
+
+
+def test_muons_step_points_where_the_polar_factor_does():
+    matrices = torch.randn(2, 48, 48, generator=torch.Generator().manual_seed(1))
+    u, _, v = torch.linalg.svd(matrices)
+    polar, found = u @ v, orthogonal(matrices)
+    assert float((polar * found).sum() / (polar.norm() * found.norm())) > 0.95
+
+
+def test_stacked_matrices_are_orthogonalised_one_by_one():
+    matrices = torch.randn(3, 16, 16, generator=torch.Generator().manual_seed(2))
+    together = orthogonal(matrices)
+    alone = torch.cat([orthogonal(matrix[None]) for matrix in matrices])
+    torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-5)
+
+
+def test_reset_forgets_the_moments():
+    weights = {"m": torch.zeros(1, 4, 4), "v": torch.zeros(4)}
+    optimiser = Optimiser(weights, {"m": 1.0, "v": 1.0}, frozenset({"m"}), 0.1, 0.1)
+    optimiser.step({"m": torch.ones(1, 4, 4), "v": torch.ones(4)}, torch.tensor(1.0))
+    assert all(bool(moment.any()) for moment in optimiser.state())
+    optimiser.reset()
+    assert not any(bool(moment.any()) for moment in optimiser.state())
+
+
+def test_muons_update_is_the_orthogonal_one_at_its_rate():
+    generator = torch.Generator().manual_seed(3)
+    gradient = torch.randn(2, 8, 8, generator=generator)
+    weights = {"m": torch.zeros(2, 8, 8)}
+    Optimiser(weights, {"m": 3.0}, frozenset({"m"}), 9.0, 0.1).step({"m": gradient}, torch.tensor(0.5))
+    torch.testing.assert_close(weights["m"], -0.15 * orthogonal(gradient), rtol=1e-3, atol=1e-4)
+
+
+def test_muons_momentum_is_nesterovs():
+    first, second = torch.randn(2, 1, 8, 8, generator=torch.Generator().manual_seed(4))
+    moved = {}
+    for momentum in (0.5, 0.9):
+        weights = {"m": torch.zeros(1, 8, 8)}
+        optimiser = Optimiser(weights, {"m": 1.0}, frozenset({"m"}), 0.0, 1.0, momentum)
+        optimiser.step({"m": first}, torch.tensor(0.0))
+        optimiser.step({"m": second}, torch.tensor(1.0))
+        mean = momentum * (1 - momentum) * first + (1 - momentum) * second
+        expected = -orthogonal((1 - momentum) * second + momentum * mean)
+        torch.testing.assert_close(weights["m"], expected, rtol=1e-3, atol=1e-4)
+        moved[momentum] = weights["m"]
+    assert float((moved[0.5] - moved[0.9]).abs().max()) > 0.01
+
+
+def test_every_tensor_has_its_own_adam_rate():
+    weights = {"a": torch.zeros(2), "b": torch.zeros(3)}
+    Optimiser(weights, {"a": 1.0, "b": 30.0}, frozenset(), 1e-2, 0.0).step(
+        {"a": torch.ones(2), "b": -torch.ones(3)}, torch.tensor(1.0)
+    )
+    torch.testing.assert_close(weights["a"], torch.full((2,), -1e-2))
+    torch.testing.assert_close(weights["b"], torch.full((3,), 0.3))

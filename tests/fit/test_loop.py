@@ -1,0 +1,269 @@
+"""The loop: budgets by a fake clock, determinism, best weights, divergence."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from conftest import image_signal
+
+from inrfit.errors import Diverged
+from inrfit.fields import FieldSpec
+from inrfit.fit import recipe
+from inrfit.fit.batching import _joined
+from inrfit.fit.budget import Budget
+from inrfit.fit.evaluation import stratified
+from inrfit.fit.loop import fit
+from inrfit.fit.lr_schedule import Schedule
+from inrfit.fit.progress import Clock
+from inrfit.fit.state import Run
+from inrfit.samplers import SAMPLERS, Full, Int, Nint, Uniform
+from inrfit.signal import Grid, Signal
+
+CPU = torch.device("cpu")
+
+
+def spec_for(signal, width=32, depth=2):
+    return FieldSpec("siren", signal.dimensions, signal.channels, width, depth, {})
+
+
+def run(signal, sampler=Uniform(), budget=Budget(steps=40), batch=128, seed=0, **more):
+    spec = spec_for(signal)
+    chosen = recipe.choose(spec, CPU, batch, "fp32")
+    return fit(signal, spec, sampler, chosen, budget, CPU, seed, **more)
+
+
+class FakeClock:
+    """Every look at it costs ``tick`` seconds."""
+
+    def __init__(self, tick: float) -> None:
+        self.time, self.tick = 0.0, tick
+
+    def __call__(self) -> float:
+        self.time += self.tick
+        return self.time
+
+
+def test_a_fit_learns_more_than_the_mean():
+    signal = image_signal()
+    found = run(signal, budget=Budget(steps=200))
+    assert found.quality > 22
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_same_seed_same_fit(name):
+    signal = image_signal()
+    first, second = (run(signal, SAMPLERS[name]()) for _ in range(2))
+    for key, weight in first.field.weights.items():
+        assert torch.equal(weight, second.field.weights[key])
+
+
+def test_another_seed_is_another_fit():
+    signal = image_signal()
+    first, second = (run(signal, seed=seed) for seed in (0, 1))
+    assert not torch.equal(first.field.weights["first.weight"], second.field.weights["first.weight"])
+
+
+def test_a_budget_in_steps_is_kept_exactly():
+    assert run(image_signal(), budget=Budget(steps=17)).spent["steps"] == 17
+
+
+@pytest.mark.parametrize("seconds", [5.0, 30.0])
+def test_a_budget_in_seconds_is_kept(seconds):
+    found = run(image_signal(), budget=Budget(seconds=seconds), now=FakeClock(0.01))
+    assert 0.97 * seconds <= found.spent["fit_seconds"] <= seconds + max(0.5, 0.02 * seconds)
+
+
+def test_the_first_limit_reached_ends_the_fit():
+    found = run(image_signal(), budget=Budget(seconds=1e6, steps=9), now=FakeClock(0.001))
+    assert found.spent["steps"] == 9
+
+
+def test_seconds_decide_nothing_under_a_budget_in_steps():
+    signal = image_signal()
+    slow = run(signal, Nint(), Budget(steps=60), now=FakeClock(7.0))
+    fast = run(signal, Nint(), Budget(steps=60), now=FakeClock(1e-6))
+    for key, weight in slow.field.weights.items():
+        assert torch.equal(weight, fast.field.weights[key])
+
+
+def test_a_met_target_ends_the_fit_within_a_tenth(monkeypatch):
+    from inrfit.fit.progress import Clock
+
+    met = []
+
+    def finish_soon(self, honest=Clock.finish_soon):
+        met.append(self.step)
+        honest(self)
+
+    monkeypatch.setattr(Clock, "finish_soon", finish_soon)
+    found = run(image_signal(), budget=Budget(steps=100_000, target=20.0))
+    assert found.ended == "target"
+    assert found.quality >= 20.0
+    assert met[0] < found.spent["steps"] <= 1.1 * met[0] + 1
+
+
+def test_a_rate_that_is_too_high_is_halved_until_the_fit_learns():
+    signal = image_signal()
+    spec = spec_for(signal, 64, 4)
+    chosen = recipe.choose(spec, CPU, 128, "fp32", rate=0.2)
+    found = fit(signal, spec, Uniform(), chosen, Budget(steps=600), CPU)
+    assert any("halved" in note for note in found.notes)
+    assert found.quality > 15
+
+
+def test_origin_counts_the_points_that_were_taught():
+    found = run(image_signal(), Nint(), Budget(steps=37))
+    assert sum(found.spent["origin"].values()) == pytest.approx(found.spent["points"], abs=3)
+
+
+def test_a_large_one_colour_picture_is_perfect_too():
+    signal = image_signal(160, 160)
+    flat = Signal("image", np.full_like(signal.samples, 9), signal.scale, signal.meta, signal.grid)
+    assert run(flat, budget=Budget(steps=10**6)).ended == "perfect"
+
+
+def test_a_one_colour_picture_is_a_perfect_fit():
+    signal = image_signal()
+    flat = Signal("image", np.full_like(signal.samples, 77), signal.scale, signal.meta, signal.grid)
+    found = run(flat)
+    assert found.ended == "perfect"
+    assert found.quality == math.inf
+
+
+def test_one_pixel_is_a_perfect_fit():
+    signal = image_signal(1, 1)
+    assert run(signal).quality == math.inf
+
+
+def test_never_worse_than_a_constant():
+    """Noise cannot be learned in two steps at an absurd rate: refused, not written."""
+    rng = np.random.default_rng(0)
+    signal = image_signal()
+    noise = Signal(
+        "image",
+        rng.integers(0, 256, signal.samples.shape, dtype=np.uint8),
+        signal.scale,
+        signal.meta,
+        signal.grid,
+    )
+    spec = spec_for(noise)
+    wild = recipe.choose(spec, CPU, 128, "fp32", rate=10.0)
+    with pytest.raises(Diverged):
+        fit(noise, spec, Uniform(), wild, Budget(steps=2), CPU)
+
+
+def test_non_finite_weights_fall_back_to_the_last_good_ones(monkeypatch):
+    """A step that poisons the weights half way: the fit goes on from the best ones and ends finite."""
+    poisoned = []
+
+    def step(self, indices, weights, honest=Run.step):
+        residuals = honest(self, indices, weights)
+        if self.clock.step == 100:
+            poisoned.append(True)
+            with torch.no_grad():
+                self.field.weights["last.weight"].fill_(math.nan)
+        return residuals
+
+    monkeypatch.setattr(Run, "step", step)
+    found = run(image_signal(), budget=Budget(steps=200))
+    assert poisoned
+    assert all(bool(weight.isfinite().all()) for weight in found.field.weights.values())
+    assert found.notes
+    assert found.quality > 15
+
+
+def test_stopping_keeps_what_was_fitted():
+    calls = iter(range(10**6))
+    found = run(image_signal(), budget=Budget(steps=10**6), stop=lambda: next(calls) > 150)
+    assert found.ended == "interrupted"
+    assert 100 <= found.spent["steps"] <= 151
+
+
+def test_the_returned_weights_are_those_that_were_judged_best():
+    """The quality told is that of the weights returned."""
+    signal = image_signal()
+    found = run(signal, budget=Budget(steps=120))
+    from inrfit.modalities.image import image
+
+    samples = signal.on(CPU)
+    coords, values = samples.take(torch.arange(signal.n))
+    with torch.no_grad():
+        assert image.estimate(found.field(coords), values, signal.scale) == pytest.approx(found.quality)
+
+
+def test_progress_reports_come_with_a_quality():
+    seen = []
+    run(image_signal(), budget=Budget(steps=60), report=seen.append, now=FakeClock(0.05))
+    assert seen
+    assert all(0 <= report.share <= 1 for report in seen)
+    assert "kpoints/s" in str(seen[-1])
+
+
+def test_full_with_batch_selection_teaches_every_point_in_every_step():
+    signal = image_signal()
+    found = run(signal, Full(), Budget(steps=5), batch="selection")
+    assert found.spent["points"] == 5 * signal.n
+
+
+@pytest.mark.parametrize("count", [1, 7, 100, 833, 999, 1000])
+def test_the_evaluated_subset_is_spread_and_distinct(count):
+    chosen = stratified(1000, count).tolist()
+    assert len(set(chosen)) == count
+    assert all(k * 1000 // count <= i < (k + 1) * 1000 // count for k, i in enumerate(chosen))
+
+
+def test_batches_join_selections_without_losing_or_padding_points():
+    """Every selected point is taught once, in batches of one size, whatever the selections' sizes."""
+    signal = image_signal()
+    spec = spec_for(signal)
+    from inrfit.fit.progress import Clock
+
+    chosen = recipe.choose(spec, CPU, 100, "fp32")
+    state = Run(signal, spec, Uniform(1.0), chosen, Clock(Budget(steps=10), FakeClock(0), 0), CPU, 0, None, bool)
+    batches = state.batches()
+    epoch = torch.cat([next(batches)[0] for _ in range(signal.n // 100)])
+    assert len(set(epoch.tolist())) == signal.n // 100 * 100
+
+
+def test_grid_coordinates_are_cell_centres():
+    grid = Grid((2, 4))
+    assert grid.coords(torch.tensor([0, 7])).tolist() == [[-0.5, -0.75], [0.5, 0.75]]
+    assert Grid((1, 3)).coords(torch.tensor([1])).tolist() == [[0.0, 0.0]]
+
+
+def test_neighbours_of_a_long_axis_stay_distinct():
+    length = 2**24
+    coords = Grid((length,)).coords(torch.tensor([length // 4, length // 4 + 1, length - 2, length - 1]))
+    assert coords[0] != coords[1]
+    assert coords[2] != coords[3]
+
+
+@pytest.mark.parametrize("sampler", [Uniform(), Int(), Nint()], ids=["uniform", "int", "nint"])
+def test_every_sampler_beats_the_mean_on_a_picture(sampler):
+    assert run(image_signal(), sampler, Budget(steps=150)).quality > 18
+
+
+def test_points_without_weights_count_as_one_beside_weighted_ones():
+    bare, weighted = (torch.tensor([3, 1]), None), (torch.tensor([5]), torch.tensor([0.5]))
+    indices, weights = _joined(bare, weighted)
+    assert indices.tolist() == [3, 1, 5]
+    assert weights.tolist() == [1.0, 1.0, 0.5]
+    assert _joined(weighted, bare)[1].tolist() == [0.5, 1.0, 1.0]
+    assert _joined(bare, bare)[1] is None
+
+
+def test_rates_follow_the_steps_again_when_these_get_faster():
+    """The first steps are slow (code is loaded, or compiled beside them): no pace for a long fit."""
+    seconds = [0.0]
+    clock = Clock(Budget(seconds=100.0), lambda: seconds[0], 0.0)
+    slow = Schedule(recipe.choose(spec_for(image_signal()), CPU, 128, "fp32"), clock)
+    boosts = []
+    for step in range(200):
+        clock.step_took(1.0 if step < 10 else 0.02)
+        seconds[0] += clock.step_seconds
+        boosts.append(slow.boost(compiling=False))
+    assert boosts[8] == 1.6
+    assert boosts[-1] == 0.8

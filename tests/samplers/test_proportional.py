@@ -1,0 +1,171 @@
+"""stream: drawn in proportion to the map, weighted back, spread over the signal, never scored."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import pytest
+import torch
+from conftest import image_signal
+from test_samplers import learner
+
+from inrfit.fields import FieldSpec
+from inrfit.fit import recipe
+from inrfit.fit.budget import Budget
+from inrfit.fit.loop import fit
+from inrfit.samplers import Stream, proportional
+from inrfit.signal import Grid
+
+
+def with_map(of, errors, sampler):
+    """A selection made from this map (n,), and the map as it is remembered."""
+    first = sampler.select(of, None)
+    memory = dict(first.memory)
+    memory["errors"] = errors[memory["order"].long()].clone()
+    return dataclasses.replace(first, memory=memory)
+
+
+@pytest.mark.parametrize("hard", [0.0, 0.5, 1.0])
+def test_points_are_drawn_as_often_as_their_error_says(hard):
+    of, sampler = learner(image_signal()), Stream(ratio=0.1, hard=hard, limit=5.0)
+    errors = torch.rand(of.n, generator=torch.Generator().manual_seed(0)) + 0.1
+    before = with_map(of, errors, sampler)
+    rounds, hits = 600, torch.zeros(of.n)
+    for _ in range(rounds):
+        hits[sampler.select(of, before).indices] += 1
+    share = 0.1 * (1 - hard + hard * errors / errors.mean())
+    spread = (share * (1 - share) / rounds).sqrt()
+    assert ((hits / rounds - share).abs() / spread).mean() < 1.1
+    assert ((hits / rounds - share).abs() / spread).max() < 5
+
+
+def test_weights_undo_as_much_of_the_odds_as_is_asked():
+    of = learner(image_signal())
+    errors = torch.rand(of.n) + 0.1
+    for temper in (0.5, 1.0):
+        sampler = Stream(hard=0.5, temper=temper)
+        found = sampler.select(of, with_map(of, errors, sampler))
+        expected = (0.5 + 0.5 * errors / errors.mean())[found.indices] ** -temper
+        torch.testing.assert_close(found.weights, expected)
+    sampler = Stream(temper=0.0)
+    assert sampler.select(of, with_map(of, errors, sampler)).weights is None
+
+
+def test_the_plain_mean_is_kept_with_temper_one():
+    of, sampler = learner(image_signal()), Stream(hard=0.9, temper=1.0, limit=5.0)
+    generator = torch.Generator().manual_seed(1)
+    errors, losses = torch.rand(of.n, generator=generator), torch.rand(of.n, generator=generator)
+    before = with_map(of, errors, sampler)
+    means = []
+    for _ in range(400):
+        found = sampler.select(of, before)
+        means.append(float((found.weights * losses[found.indices]).mean()))
+    assert sum(means) / len(means) == pytest.approx(float(losses.mean()), rel=0.02)
+
+
+def test_every_batch_covers_the_picture_evenly():
+    of = learner(image_signal(64, 64))
+    of.batch = 64
+    found = Stream(ratio=0.5).select(of, None)
+    assert found.dealt
+    assert found.indices.shape[0] == 32 * 64
+    assert found.indices.unique().shape[0] == 32 * 64
+    for batch in found.indices.split(64):
+        rows, columns = batch // 64, batch % 64
+        blocks = rows // 8 * 8 + columns // 8
+        assert blocks.unique().shape[0] >= 62  # 64 but where the random start splits a block
+
+
+def test_nothing_is_ever_scored_and_the_map_holds_what_was_taught():
+    of, sampler = learner(image_signal()), Stream(ratio=0.25, power=2.0)
+    first = sampler.select(of, None)
+    residuals = torch.rand(first.indices.shape[0], 3)
+    of.taught.append((first.indices, residuals))
+    second = sampler.select(of, first)
+    known = torch.empty(of.n)
+    known[second.memory["order"].long()] = second.memory["errors"]
+    torch.testing.assert_close(known[first.indices], residuals.sum(-1) ** 2)
+    unseen = torch.ones(of.n, dtype=torch.bool)
+    unseen[first.indices] = False
+    torch.testing.assert_close(known[unseen], (residuals.sum(-1) ** 2).mean().expand(int(unseen.sum())))
+    assert of.scoring_passes == 0
+    assert of.forwards_scored == 0
+
+
+@pytest.mark.parametrize("shape", [(37, 50), (1, 1850), (1850,)])
+def test_long_signals_are_mapped_in_cells(shape, monkeypatch):
+    monkeypatch.setattr(proportional, "MOST_CELLS", 200)
+    signal = dataclasses.replace(image_signal(1, math.prod(shape)), grid=Grid(shape))
+    of = learner(signal)
+    of.batch = 16
+    side, previous = proportional.cell_side(of), None
+    for _ in range(6):
+        previous = Stream(ratio=0.03).select(of, previous)
+        assert previous.indices.unique().shape[0] == previous.indices.shape[0]
+        assert 0 <= int(previous.indices.min()) <= int(previous.indices.max()) < signal.n
+        of.taught[:] = [(batch, torch.rand(batch.shape[0], 3)) for batch in previous.indices.split(16)]
+    assert f"blocks of {side}" in previous.note
+    cells = previous.memory["order"].long()
+    assert cells.shape[0] <= 200
+    assert torch.equal(proportional.cells_of(of, proportional.within(of, cells, side), side), cells)
+
+
+def test_errors_too_large_for_one_step_are_drawn_once_and_others_by_chance():
+    of = learner(image_signal())
+    odds = torch.full((of.n,), 1e-3)
+    odds[:5] = 1000.0
+    found = proportional.drawn(of, odds, 100)
+    assert found.shape[0] == 100
+    assert found.unique().shape[0] == 100
+    assert set(range(5)) <= set(found.tolist())
+
+
+def test_hard_points_are_taught_more_in_a_whole_fit():
+    signal = image_signal(48, 64)
+    spec = FieldSpec("siren", 2, 3, 16, 2, {})
+    times = torch.zeros(signal.n)
+
+    def count(moment):
+        times[moment.indices] += 1
+
+    made = recipe.choose(spec, torch.device("cpu"), 128, "fp32")
+    found = fit(signal, spec, Stream(), made, Budget(steps=300), torch.device("cpu"), watch=count)
+    coords, values = signal.on(torch.device("cpu")).take(torch.arange(signal.n))
+    errors = (found.field(coords).detach() - values).abs().sum(-1)
+    assert float(torch.corrcoef(torch.stack([times, errors]))[0, 1]) > 0.3
+    assert found.spent["scoring_passes"] == 0
+
+
+@pytest.mark.parametrize(("size", "batch"), [((70, 100), 4096), ((64, 64), 1000), ((5, 5), 4096)])
+def test_no_point_is_left_out_for_good(size, batch):
+    of = learner(image_signal(*size))
+    of.batch = batch
+    previous, seen = None, set()
+    for _ in range(12):
+        previous = Stream(ratio=1.0).select(of, previous)
+        seen |= set(previous.indices.tolist())
+        of.taught[:] = [(previous.indices, torch.rand(previous.indices.shape[0], 3))]
+    assert len(seen) == of.n
+
+
+def test_long_signals_are_steered_as_strongly_as_short_ones(monkeypatch):
+    monkeypatch.setattr(proportional, "MOST_CELLS", 4000)
+    of = learner(image_signal(120, 160))
+    of.batch = 16
+    sampler = Stream()
+    first = sampler.select(of, None)
+    places = first.memory["order"].shape[0]
+    assert places <= 1000
+    assert first.indices.shape[0] == 16 * (places // 10 // 16)
+
+
+def test_a_fit_that_went_astray_leaves_no_trace_in_the_map():
+    of = learner(image_signal())
+    of.batch = 64
+    sampler, previous = Stream(), None
+    for size in (1.0, math.nan, math.inf, 1.0):
+        previous = sampler.select(of, previous)
+        of.taught[:] = [(previous.indices, torch.full((previous.indices.shape[0], 3), size))]
+    assert bool(previous.memory["errors"].isfinite().all())
+    assert bool(previous.weights.isfinite().all())

@@ -1,0 +1,256 @@
+"""What a recorder counts is what was taught, and what it draws says so."""
+
+from __future__ import annotations
+
+import importlib.util
+import io
+
+import numpy as np
+import pytest
+import torch
+from conftest import image_signal, picture
+from PIL import Image
+
+import inrfit
+from inrfit.cli.sampling_outputs import pictures_of
+from inrfit.errors import UsageError
+from inrfit.fit.state import Moment
+from inrfit.signal import IDENTITY, Grid, Signal
+from inrfit.viz import video_file
+from inrfit.viz.drawing import heat, tick
+from inrfit.viz.heatmap import smoothed, window
+from inrfit.viz.recorder import Recorder
+from inrfit.viz.views import view_of
+
+QUICK = {"budget": "12it", "width": 16, "depth": 2, "device": "cpu", "batch": 100}
+
+
+def moments(signal, *batches):
+    """A fit of ``signal`` without a field: one step a batch."""
+    weights = {"w": torch.zeros(3)}
+    for step, batch in enumerate(batches):
+        progress = (step + 1) / len(batches)
+        yield Moment(step + 1, 0.5 * step, progress, torch.as_tensor(batch), lambda: dict(weights), signal)
+
+
+def recorded(signal, *batches, **more):
+    seen = Recorder(**more)
+    for moment in moments(signal, *batches):
+        seen(moment)
+    return seen
+
+
+def opened(data):
+    return Image.open(io.BytesIO(data))
+
+
+def sound(n=3000):
+    return (8000 * np.sin(np.arange(n) / 5)).astype(np.int16)
+
+
+@pytest.fixture
+def ball(tmp_path):
+    """A small mesh on disk."""
+    import trimesh
+
+    trimesh.creation.icosphere(2).export(tmp_path / "ball.ply")
+    return tmp_path / "ball.ply"
+
+
+def test_the_counts_are_exactly_what_was_taught():
+    taught = []
+    seen = Recorder()
+
+    def watch(moment):
+        taught.append(moment.indices.clone())
+        seen(moment)
+
+    made = inrfit.encode(picture(), watch=watch, **QUICK)
+    assert torch.equal(seen.counts.long(), torch.bincount(torch.cat(taught), minlength=24 * 32))
+    assert int(seen.counts.sum()) == made.provenance["spent"]["points"]
+    assert seen.steps == 12
+
+
+def test_watching_changes_nothing():
+    plain, watched = inrfit.encode(picture(), **QUICK), inrfit.encode(picture(), watch=Recorder(40), **QUICK)
+    assert all(np.array_equal(plain.weights[name], watched.weights[name]) for name in plain.weights)
+
+
+def test_a_point_taught_twice_in_one_step_counts_twice():
+    assert recorded(image_signal(), [5, 5, 7]).counts[[5, 6, 7]].tolist() == [2, 0, 1]
+
+
+def test_the_map_is_as_large_as_the_image_and_brighter_where_more_was_taught():
+    left = [row * 32 + column for row in range(24) for column in range(16)]
+    seen = recorded(image_signal(), *[left] * 30, list(range(24 * 32)))
+    found = np.asarray(opened(seen.map()).convert("L")).astype(float)
+    assert found.shape == (24, 32)
+    assert found[:, :14].min() > found[:, 18:].max()
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_every_kind_of_image_is_drawn(channels):
+    data = recorded(image_signal(channels=channels), range(50)).map()
+    assert opened(data).size == (32, 24)
+
+
+def test_a_large_map_has_its_key_in_the_corner():
+    signal = image_signal(300, 400)
+    found = np.asarray(opened(recorded(signal, *[torch.arange(300 * 400)] * 60).map())).astype(int)
+    assert np.ptp(found[-12:, :140].max(-1)) > 200  # text and ramp
+    assert np.ptp(found[:12, -140:].sum(-1)) < 100
+
+
+def test_long_signals_are_counted_in_a_bounded_number_of_cells():
+    signal = image_signal(24, 32)
+    seen = recorded(signal, range(24 * 32), [0, 33], cells=50)
+    assert len(seen.counts) == 48  # of 4 x 4 pixels
+    assert seen.counts.tolist() == [18] + [16] * 47
+    assert seen.view.times(seen.counts).ravel()[:2].tolist() == [18 / 16, 1.0]
+    assert opened(seen.map()).size == (8, 6)
+
+
+def test_cells_at_the_edge_are_counted_by_their_own_size():
+    signal = image_signal(5, 7)
+    seen = recorded(signal, range(35), cells=6)
+    assert len(seen.counts) <= 6
+    assert torch.equal(seen.view.times(seen.counts), torch.ones(2, 3))
+
+
+def test_a_long_sound_is_counted_in_stretches():
+    signal = Signal("audio", np.zeros((10, 1), np.float32), IDENTITY, {"rate": 5}, Grid((10,)))
+    seen = recorded(signal, range(10), [9], cells=4)
+    assert seen.counts.tolist() == [3, 3, 3, 2]
+    assert seen.view.times(seen.counts).tolist() == [1, 1, 1, 2]
+
+
+def test_of_a_large_pool_the_first_points_stand_for_all():
+    points = np.zeros((10, 3), np.float32)
+    signal = Signal("shape", np.zeros((10, 1), np.float32), IDENTITY, {}, points=points)
+    assert recorded(signal, [0, 3, 4, 9], cells=4).counts.tolist() == [1, 0, 0, 1]
+
+
+def test_the_video_shows_field_and_selections_side_by_side():
+    seen = Recorder(frames=4)
+    made = inrfit.encode(picture(), watch=seen, **QUICK)
+    shares = []
+    found = opened(seen.video(made, ".gif", shares.append))
+    assert found.n_frames == len(seen.frames) + 1 == 5
+    assert found.size == (2 * 240 + 8, 28 + 7 * 24)  # 32 x 24 pixels, 7 times as large
+    assert shares == sorted(shares)
+    assert shares[-1] == 1.0
+    found.seek(4)
+    last = np.asarray(found.convert("RGB")).astype(int)[28:, 8:232].reshape(24, 7, 32, 7, 3).mean((1, 3))
+    assert np.abs(last - made.decode()).mean() < 6  # the palette has 256 colours
+
+
+def test_frames_are_spread_evenly_over_the_progress():
+    seen = recorded(image_signal(), *[[0]] * 100, frames=10)
+    assert [frame.step for frame in seen.frames] == [1, 10, 20, 30, 40, 50, 60, 70, 80, 90]
+    assert [frame.times.sum() for frame in seen.frames][-1] == 90
+
+
+def test_of_a_large_field_fewer_frames_are_kept(monkeypatch):
+    monkeypatch.setattr("inrfit.viz.recorder.KEPT_BYTES", 3 * 12)
+    assert len(recorded(image_signal(), *[[0]] * 100, frames=10).frames) == 3
+
+
+def test_a_tick_that_raises_ends_the_drawing():
+    seen = Recorder(frames=4)
+    made = inrfit.encode(picture(), watch=seen, **QUICK)
+
+    def enough(share):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        seen.video(made, ".gif", enough)
+
+
+def test_a_sound_is_drawn_over_time():
+    seen = Recorder(frames=3)
+    made = inrfit.encode(sound(), rate=1000, watch=seen, **QUICK)
+    assert opened(seen.map()).size == (960, 520)
+    video = opened(seen.video(made, ".gif"))
+    assert video.n_frames == 4
+    assert video.size == (2 * 384 + 8, 28 + 280)
+
+
+def test_the_louder_taught_half_of_a_sound_has_the_higher_bars():
+    signal = Signal("audio", sound()[:, None], IDENTITY, {"rate": 1000}, Grid((3000,)))
+    seen = recorded(signal, *[range(1500)] * 9, range(3000))
+    coloured = np.asarray(opened(seen.map())).astype(int)[281:470, 66:938].max(-1) > 60
+    assert coloured[:, :420].mean() > 5 * coloured[:, 450:].mean()
+
+
+@pytest.mark.parametrize("target", ["sdf", "occupancy"])
+def test_a_shape_is_drawn_from_three_sides(ball, target, monkeypatch):
+    monkeypatch.setattr("inrfit.fit.evaluation.measure", lambda *told: {"iou": 0.5, "samples": 1, "estimate": True})
+    seen = Recorder(frames=2)
+    options = {"pool": 2000, "target": target}
+    made = inrfit.encode(ball, watch=seen, options=options, **(QUICK | {"budget": "200it", "batch": 1000}))
+    assert len(seen.counts) == 2000
+    assert opened(seen.map()).size == (3 * 360 + 4 * 12, 360 + 56)
+    video = opened(seen.video(made, ".gif"))
+    assert video.n_frames == 3
+    assert video.size == (2 * 240 + 8, 28 + 3 * 196)
+
+
+def test_the_sides_of_a_shape_are_not_mirrored():
+    """One point far out on every axis lies where the sides' names say."""
+    points = np.array([[0.9, 0.7, 0.5]] * 2000, np.float32)
+    signal = Signal("shape", np.zeros((2000, 1), np.float32), IDENTITY, {}, points=points)
+    front, side, top = view_of(signal)._piled(np.ones(2000), 20)
+    assert [tuple(np.argwhere(view)[0]) for view in (front, side, top)] == [(3, 19), (3, 5), (15, 19)]
+
+
+@pytest.mark.skipif(importlib.util.find_spec("av") is None, reason="PyAV is not installed")
+def test_an_mp4_shows_every_frame():
+    import av
+
+    frames = [Image.new("RGB", (65, 48), (40 * number, 90, 0)) for number in range(5)]
+    with av.open(io.BytesIO(video_file.encoded(frames, ".mp4"))) as found:
+        shown = [frame.to_ndarray(format="rgb24") for frame in found.decode(video=0)]
+    assert len(shown) == 4 + video_file.HELD
+    assert shown[0].shape == (48, 64, 3)
+    assert abs(int(shown[3][20, 20, 0]) - 120) < 12
+
+
+def test_an_mp4_without_its_library_is_refused_with_the_cure(monkeypatch):
+    monkeypatch.setattr(video_file, "find_spec", lambda name: None)
+    with pytest.raises(UsageError, match=r"pip install 'inrfit\[video\]'"):
+        video_file.check(".mp4")
+
+
+def test_nothing_taught_is_nothing_to_show():
+    seen = Recorder()
+    inrfit.encode(np.full((4, 4, 3), 7, np.uint8), watch=seen, **QUICK)
+    with pytest.raises(UsageError, match="nothing was taught"):
+        seen.map()
+
+
+def test_a_kind_that_is_not_shown_is_refused():
+    with pytest.raises(UsageError, match="this is: scent"):
+        view_of(Signal("scent", np.zeros((1, 1)), IDENTITY, {}, Grid((1,))))
+
+
+def test_the_pictures_of_several_sources_are_named_after_them(tmp_path):
+    sources = ["in/a.png", "in/b.wav"]
+    found = pictures_of(sources, ["a", "b"], str(tmp_path), str(tmp_path))
+    assert [pictures.map for pictures in found] == [str(tmp_path / "a.png.map.png"), str(tmp_path / "b.wav.map.png")]
+    assert found[1].video == str(tmp_path / "b.wav.teaching.gif")
+
+
+def test_colours_rise_in_lightness():
+    light = heat(np.linspace(0, 1, 50)) @ np.array([0.2126, 0.7152, 0.0722])
+    assert (np.diff(light) > 0).all()
+
+
+@pytest.mark.parametrize(("span", "most", "step"), [(6.8, 14, 0.5), (1.0, 10, 0.1), (3600, 5, 1000), (0.02, 4, 0.005)])
+def test_ticks_are_round(span, most, step):
+    assert tick(span, most) == pytest.approx(step)
+
+
+def test_smoothing_keeps_a_constant_and_stops_where_counts_suffice():
+    assert window(30, 500) == 1
+    assert window(0.5, 500) == 7
+    assert np.allclose(smoothed(np.full((9, 11), 3.0), 5), 3.0)

@@ -14,11 +14,13 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from . import resume
 from .artifact.artifact import Artifact
 from .artifact.weight_dtypes import storable
 from .config.plan import Plan, check_memory, plan
 from .config.settings import Settings, count
 from .errors import NotEnoughMemory
+from .fit.outcome import Outcome
 from .io import files
 from .io.limits import Limits
 from .modalities import Request
@@ -31,9 +33,9 @@ if TYPE_CHECKING:
     import torch
 
     from .fields import FieldSpec
+    from .fit.events import Moment, Report
     from .fit.loop import Fit
     from .fit.recipe import Recipe
-    from .fit.state import Moment, Report
 
 Share = Callable[[float], None]
 """Told the share done, 0 to 1, of something long."""
@@ -76,10 +78,12 @@ def carry_out(
     checking: Share = lambda share: None,
     chosen: Callable[[FieldSpec, Recipe], None] = lambda spec, recipe: None,
     watch: Callable[[Moment], None] | None = None,
+    keeping: resume.Keeping | None = None,
+    start: Artifact | None = None,
 ) -> Artifact:
     """Fits and measures what was planned; the budget's clock has run since the raw data were in memory, so starting
-    torch counts; ``chosen`` is told the plan before the first step, ``watch`` every step made. Raises
-    ``KeyboardInterrupt`` when stopped before anything was learned."""
+    torch counts; ``chosen`` is told the plan before the first step, ``watch`` every step made; ``start`` is the field
+    whose weights the fit starts from. Raises ``KeyboardInterrupt`` when stopped before anything was learned."""
     settings = planned.settings
     check_memory(planned)
     with translated_memory_errors():
@@ -90,23 +94,31 @@ def carry_out(
         startup = time.monotonic() - planned.loaded_at
         with limited_threads(settings.threads):
             spec, how = choose(planned, device)
+            initial = None if start is None else resume.initial_weights(start, spec)
+            going = resume.continued(planned, spec, how, device, keeping)
+            how = going.recipe
             chosen(spec, how)
-            with matmul_precision(how.matmul_precision), current(device):
+            with matmul_precision(how.config.matmul_precision), current(device):
                 result = fit(
                     planned.signal,
                     spec,
                     planned.sampler,
-                    how,
+                    how.config,
                     planned.budget,
                     device,
                     settings.seed,
-                    progress,
-                    stop,
-                    started=planned.loaded_at,
+                    report=progress,
+                    stop=stop,
                     watch=watch,
+                    started=planned.loaded_at,
+                    initial=initial,
+                    saved=going.saved,
+                    checkpointer=going.checkpointer,
                 )
             spent = {"startup_seconds": startup, **result.spent, "read_seconds": planned.read_seconds}
-            return finish(planned, replace(result, spent=spent), how, device, stop, checking)
+            used = result.used | going.record | resume.start_record(start)
+            result = replace(result, spent=spent, used=used, notes=(*result.notes, *going.problems))
+            return finish(planned, result, how, device, stop, checking)
 
 
 def choose(planned: Plan, device: torch.device) -> tuple[FieldSpec, Recipe]:
@@ -118,18 +130,15 @@ def choose(planned: Plan, device: torch.device) -> tuple[FieldSpec, Recipe]:
         planned.signal, planned.spec.architecture, settings.regime, planned.spec.options
     )
     spec = replace(planned.spec, options={**frequencies, **planned.spec.options})
-    how = recipe.choose(
-        spec,
-        device,
-        settings.batch,
-        settings.precision,
-        settings.lr,
-        settings.engine,
-        settings.threads,
-        planned.budget,
-        settings.regime,
+    asked = recipe.Asked(
+        batch=settings.batch,
+        precision=settings.precision,
+        lr=settings.lr,
+        engine=settings.engine,
+        threads=settings.threads,
+        regime=settings.regime,
     )
-    return spec, how
+    return spec, recipe.choose(spec, device, asked, planned.budget)
 
 
 def finish(
@@ -150,7 +159,7 @@ def finish(
     )
     begun = time.monotonic()
     stored = Artifact.from_bytes(bare.to_bytes())
-    hurried = result.ended == "interrupted"
+    hurried = result.outcome is Outcome.INTERRUPTED
     quality = measure(stored.field(device), result.signal, planned.settings.verify, hurried, stop, checking)
     value = quality.get(planned.modality.QUALITY)
     if planned.budget.target is not None:

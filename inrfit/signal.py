@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from math import prod
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -78,14 +78,22 @@ class Scale:
 IDENTITY = Scale("float32", 1.0, 0.0, -3.4e38, 3.4e38, 0.0)
 
 
-@dataclass(frozen=True)
-class Rest:
-    """Samples of a signal that are not drawn yet: those from ``since`` to ``until``, which until then are copies of the
-    first ``since``. ``draw(start)`` gives points (k, d) and samples (k, c) of the next ones from ``start`` on."""
+class PointSource(Protocol):
+    """Draws the samples of a signal that has none of its own (a shape), from one generator."""
 
-    since: int
-    until: int
-    draw: Callable[[int], tuple[npt.NDArray[np.float32], npt.NDArray[Any]]]
+    @property
+    def wanted(self) -> int:
+        """Points of a budget that is not in seconds."""
+
+    def most(self, far_share: float) -> int:
+        """Most points of any budget, where ``far_share`` times as many come on top by ``far``."""
+
+    def draw(self, start: int, until: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[Any]]:
+        """Points (k, d) and samples (k, c) of the next ones: the ``start``-th and those after it, not beyond ``until``,
+        k of the source's choosing. They must be drawn one lot after the other."""
+
+    def far(self, count: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[Any]]:
+        """Further points, and samples, where the value is known without work: ``count``, or none."""
 
 
 @dataclass(frozen=True)
@@ -94,9 +102,7 @@ class Signal:
 
     ``samples`` (n, c) are the file's own numbers in the file's own type; ``points`` (n, d), float32, is None for
     a grid signal. ``meta`` is JSON: all that is needed to write the file back. ``notes`` name what cannot be kept.
-    A signal without points of its own has ``renew(generator, more, free=0.0, wanted=None) -> Signal``, which draws
-    them: ``more`` is asked between chunks whether to go on; ``free`` times as many come on top where values are known
-    without work; ``wanted(count)`` says after ``count`` how many there are to be: those still missing are its ``rest``.
+    A signal without points of its own has ``point_source(generator)``, which draws them (``fit/point_pool.py``).
     ``reference`` is what quality is measured against where the samples are not enough (the input mesh)."""
 
     modality: str
@@ -106,9 +112,8 @@ class Signal:
     grid: Grid | None = None
     points: npt.NDArray[np.float32] | None = None
     notes: tuple[str, ...] = ()
-    renew: Callable[..., Signal] | None = None
+    point_source: Callable[[torch.Generator], PointSource] | None = None
     reference: Any = field(default=None, repr=False)
-    rest: Rest | None = field(default=None, repr=False)
 
     @property
     def n(self) -> int:

@@ -25,7 +25,7 @@ from ..errors import (
     printable,
 )
 from ..fields import FIELDS, MAX_DEPTH, MAX_PARAMETERS, MAX_WIDTH, Bound, FieldSpec
-from ..io import files
+from ..io import files, strict_json
 from ..io.json_schema import either, integer, items, mapping, matching, number, one_of, optional, scalar, text
 from ..io.limits import Limits
 from ..modalities import MODALITIES
@@ -143,7 +143,7 @@ class Artifact:
             raise InrfitError(f"a weight is beyond the range of {self.store}", "artifact")
         try:
             data = weight_dtypes.contained(
-                self.weights, self.store, self.spec.exact, {container.KEY: container.dumps(self.inside())}
+                self.weights, self.store, self.spec.exact, {container.KEY: strict_json.dumps(self.inside())}
             )
             outside = container.parse(data)
             _checked(outside.inrfit)
@@ -261,8 +261,8 @@ def _checked(inside: Any) -> dict[str, Any]:
         "provenance": PROVENANCE,
         "quality": mapping(scalar),
     }
-    container.refuse_unless(inside, schema, "header", "schema")
-    container.refuse_unless(inside["signal"], MODALITIES[inside["modality"]].META, "header.signal", "schema")
+    strict_json.refuse_unless(inside, schema, "header", "schema")
+    strict_json.refuse_unless(inside["signal"], MODALITIES[inside["modality"]].META, "header.signal", "schema")
     return inside
 
 

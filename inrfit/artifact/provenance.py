@@ -30,10 +30,10 @@ def describe(planned: Plan, result: Fit, recipe: Recipe, device: torch.device) -
         "source": {"name": planned.name[:1000], "bytes": planned.bytes, "sha256": planned.sha256},
         "samples": result.signal.n,
         "sampler": {"name": planned.strategy, "options": asdict(planned.sampler)},  # type: ignore[call-overload]
-        "settings": recipe.json() | result.used | {"seed": settings.seed},
+        "settings": recipe.config.json() | result.used | {"seed": settings.seed},
         "budget": asdict(planned.budget),
         "spent": {k: rounded(v) for k, v in result.spent.items()},
-        "ended": result.ended,
+        "ended": result.outcome.word,
         "target_reached": None,
         "notes": [*planned.signal.notes, *result.notes],
     }

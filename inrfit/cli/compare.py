@@ -18,7 +18,7 @@ from .paths import expand
 if TYPE_CHECKING:
     from ..comparison.session import Comparison
     from ..comparison.spec import Cell, Contest, Result
-    from ..fit.state import Report
+    from ..fit.events import Report
 
 
 def compare(  # one option a line: long by nature

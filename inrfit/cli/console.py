@@ -16,7 +16,7 @@ from ..io.json_schema import finite
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
-    from ..fit.state import Report
+    from ..fit.events import Report
 
 SCHEMA = 1
 """Version of the JSON objects on stdout."""

@@ -21,7 +21,7 @@ from .spec import Cell, Contest, Entrant, Result, Source
 if TYPE_CHECKING:
     import torch
 
-    from ..fit.state import Report
+    from ..fit.events import Report
     from ..signal import Signal
     from .quality_trace import Jury
 
@@ -68,14 +68,14 @@ def set_stage(
     import torch
 
     from ..fit.engine.step import choose_device
+    from ..fit.point_pool import drawn_signal
     from .quality_trace import jury
 
     settings = contest.settings_of(entrant, source.modality, seed)
     planned = loaded or _load(source, settings)
     device = choose_device(settings.device)
     signal = planned.signal
-    if signal.renew is not None:
-        signal = signal.renew(torch.Generator().manual_seed(seed), lambda: not stop())
+    signal = drawn_signal(signal, torch.Generator().manual_seed(seed), stop)
     if stop():
         raise KeyboardInterrupt
     return Stage(source, seed, planned, signal, jury(signal, device), device)
@@ -134,9 +134,9 @@ def warm_up(contest: Contest) -> None:
         device = choose_device(settings.device)
         with limited_threads(settings.threads), codec.translated_memory_errors(), contextlib.suppress(Diverged):
             spec, how = codec.choose(planned, device)
-            with matmul_precision(how.matmul_precision), current(device):
-                fit(planned.signal, spec, planned.sampler, how, planned.budget, device)
-                if cpp_kernel.suits(spec, how.dtype) and asked.engine in ("auto", "compiled"):
+            with matmul_precision(how.config.matmul_precision), current(device):
+                fit(planned.signal, spec, planned.sampler, how.config, planned.budget, device)
+                if cpp_kernel.suits(spec, how.config.dtype) and asked.engine in ("auto", "compiled"):
                     with contextlib.suppress(cpp_kernel.Unusable):
                         cpp_kernel.build(spec)
 
@@ -151,9 +151,11 @@ def _recipe(recipes: Recipes, arch: str, stage: Stage, planned: Plan) -> dict[st
     if arch not in known:
         with limited_threads(settings.threads):
             spec, how = codec.choose(planned, stage.device)
-        ready = cpp_kernel.suits(spec, how.dtype) and cpp_kernel.kept()
-        engine = "explicit" if settings.engine == "auto" and how.engine == "compiled" and not ready else how.engine
-        known[arch] = {"precision": how.precision, "engine": engine}
+        config = how.config
+        ready = cpp_kernel.suits(spec, config.dtype) and cpp_kernel.kept()
+        slow = settings.engine == "auto" and config.engine == "compiled" and not ready
+        engine = "explicit" if slow else config.engine
+        known[arch] = {"precision": config.precision, "engine": engine}
     return known[arch]
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from ..artifact.artifact import Artifact
 from ..fields.module import Field
 from ..fit.evaluation import judged_points
-from ..fit.state import Moment
+from ..fit.events import Moment
 from ..modalities import MODALITIES
 from ..runtime import matmul_precision
 from ..signal import CHUNK, Signal

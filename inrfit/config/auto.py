@@ -16,6 +16,7 @@ from ..artifact.artifact import Artifact
 from ..errors import UsageError
 from ..fields import FIELDS, MAX_PARAMETERS, FieldSpec
 from ..fit.budget import Budget
+from ..io import strict_json
 from ..signal import Signal
 from .settings import Settings, count
 
@@ -116,7 +117,7 @@ def sized(spec: FieldSpec, settings: Settings, signal: Signal, known: Mapping[st
 def header_bytes(spec: FieldSpec, kind: str, signal: Signal, known: Mapping[str, Any]) -> int:
     """What stands before the weights of the file, on the safe side."""
     bare = Artifact(spec, {}, signal.modality, signal.meta, known, {}, kind)
-    metadata = {container.KEY: container.dumps(bare.inside())}
+    metadata = {container.KEY: strict_json.dumps(bare.inside())}
     return len(weight_dtypes.head(spec.shapes, kind, spec.exact, metadata)) + UNKNOWN
 
 

@@ -157,7 +157,7 @@ def sharpest(learner: Learner, raster: Raster, share: float) -> Tensor:
             steps = learner.samples.take(reach)[1].diff(dim=0).abs().sum(-1)
             found = torch.maximum(steps[:-1], steps[1:])
         sharp.scatter_reduce_(0, raster.cells(torch.zeros_like(indices), indices), found, "amax")
-        learner.tick()
+        learner.check_cancelled()
     marked = torch.zeros_like(sharp, dtype=torch.bool)
     marked[torch.topk(sharp, int(share * sharp.shape[0]), sorted=False).indices] = True
     return marked & (sharp > sharp.min())
@@ -178,7 +178,7 @@ def grey(learner: Learner, raster: Raster) -> Picture:
         high = np.diff(top, append=len(part))
         pooled = np.add.reduceat(np.add.reduceat(part, left, axis=1), top, axis=0)
         made[row : row + band] = pooled / (high[:, None] * wide)
-        learner.tick()
+        learner.check_cancelled()
     return made
 
 

@@ -282,7 +282,7 @@ def test_a_weight_beyond_fp16_is_stored_as_bf16_and_told(monkeypatch):
 
 def test_reasons_tell_what_was_asked_what_the_size_brought_and_what_the_signal():
     spec = FieldSpec("siren", 2, 3, 8, 2, {"omega": 20.0, "first_omega": 40.0})
-    chosen = recipe.choose(spec, torch.device("cpu"))
+    chosen = recipe.choose(spec, torch.device("cpu")).config
 
     def told(regime, asked, made):
         rows = recipe.explain(chosen, spec, planned().signal, regime, asked, made)

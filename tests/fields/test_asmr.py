@@ -23,8 +23,9 @@ from inrfit.fields import FieldSpec
 from inrfit.fields.asmr import asmr, hierarchy, resample
 from inrfit.fields.module import Field
 from inrfit.fit import recipe
-from inrfit.fit.batching import block_batches
-from inrfit.fit.engine.step import Engine, by_autograd
+from inrfit.fit.batching import block_batch, block_turns
+from inrfit.fit.engine.backends import by_autograd
+from inrfit.fit.engine.step import Engine
 from inrfit.modalities import Request
 from inrfit.samplers import SAMPLERS
 from inrfit.samplers.learner import Learner
@@ -40,6 +41,11 @@ RASTERS = [
     ((13, 1, 20), 4, "nonlinear"),
 ]
 """Whole and prime sides, portrait and landscape, axes of length 1, in one to three dimensions."""
+
+
+def block_batches(learner, batch):
+    """All batches of about ``batch`` points in whole blocks."""
+    return [block_batch(learner, column) for column in block_turns(learner, batch).unbind(1)]
 
 
 def sized(shape, depth=3, width=16, outputs=3, **options):
@@ -358,7 +364,7 @@ def test_auto_teaches_whole_blocks_every_point_once():
     field = Field(spec, spec.settings.initial(spec, torch.Generator(), torch.zeros(3)))
     learner = Learner(field, signal, torch.Generator().manual_seed(0), torch.float32)
     assert learner.blocks == spec.settings.radix.block
-    batches = list(block_batches(learner, 37 * 50 // 4))
+    batches = block_batches(learner, 37 * 50 // 4)
     assert len(batches) == 4
     assert torch.cat(batches).sort().values.tolist() == list(range(37 * 50))
     tall, wide = learner.blocks
@@ -388,7 +394,7 @@ def encoded(pixels, **settings):
 def test_a_batch_has_one_block_at_least(batch):
     field, signal = make((13, 21)), image_signal(13, 21, 3).on(torch.device("cpu"))
     learner = Learner(field, signal, torch.Generator().manual_seed(0), torch.float32)
-    batches = list(block_batches(learner, batch))
+    batches = block_batches(learner, batch)
     assert min(made.shape[0] for made in batches) > 0
     assert torch.cat(batches).sort().values.tolist() == list(range(13 * 21))
     artifact = encoded(np.random.default_rng(0).integers(0, 256, (13, 21, 3), dtype=np.uint8), batch=batch)
@@ -553,8 +559,7 @@ def test_ntk_scores_equal_the_explicit_jacobian(modulation):
     residuals = (predicted.detach() - values).double()
     expected = (jacobian @ (jacobian.T @ residuals.reshape(-1))).view(128, 3).square().sum(1)
     for piece in (128, 37):
-        learner.piece = piece
-        scores, _ = learner.ntk_scores()
+        scores, _ = dataclasses.replace(learner, piece=piece).ntk_scores()
         torch.testing.assert_close(scores.double() / expected.max(), expected / expected.max(), rtol=0, atol=1e-4)
 
 

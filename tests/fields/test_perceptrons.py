@@ -13,8 +13,8 @@ from inrfit.errors import UsageError
 from inrfit.fields import FIELDS, Banded, FieldSpec
 from inrfit.fields.module import Field
 from inrfit.fit import recipe
+from inrfit.fit.engine.backends import by_autograd, by_hand
 from inrfit.fit.engine.optimizer import Optimiser
-from inrfit.fit.engine.step import by_autograd, by_hand
 from inrfit.modalities.audio import audio
 from inrfit.modalities.shape import shape
 from inrfit.signal import Grid

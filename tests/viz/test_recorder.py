@@ -14,7 +14,7 @@ from PIL import Image
 import inrfit
 from inrfit.cli.sampling_outputs import pictures_of
 from inrfit.errors import UsageError
-from inrfit.fit.state import Moment
+from inrfit.fit.events import Moment
 from inrfit.signal import IDENTITY, Grid, Signal
 from inrfit.viz import video_file
 from inrfit.viz.drawing import heat, tick

@@ -7,12 +7,14 @@ before torch is loaded.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+
+from .io.json_schema import Schema, number, one_of
 
 if TYPE_CHECKING:
     import torch
@@ -75,6 +77,16 @@ class Scale:
         return raw.clamp(self.low, self.high)
 
 
+SCALE: Mapping[str, Schema] = {
+    "dtype": one_of("uint8", "int16", "int32", "float32", "float64"),
+    "factor": number(),
+    "offset": number(),
+    "low": number(),
+    "high": number(),
+    "step": number(0),
+}
+"""The schema of a ``Scale`` as JSON."""
+
 IDENTITY = Scale("float32", 1.0, 0.0, -3.4e38, 3.4e38, 0.0)
 
 
@@ -89,6 +101,14 @@ class Rest:
 
 
 @dataclass(frozen=True)
+class Surface:
+    """The surface that a signal of points describes: where values are ``level``. Inside is below or above it."""
+
+    level: float
+    inside_below: bool
+
+
+@dataclass(frozen=True)
 class Signal:
     """The thing encoded.
 
@@ -97,7 +117,10 @@ class Signal:
     A signal without points of its own has ``renew(generator, more, free=0.0, wanted=None) -> Signal``, which draws
     them: ``more`` is asked between chunks whether to go on; ``free`` times as many come on top where values are known
     without work; ``wanted(count)`` says after ``count`` how many there are to be: those still missing are its ``rest``.
-    ``reference`` is what quality is measured against where the samples are not enough (the input mesh)."""
+    ``reference`` is what quality is measured against where the samples are not enough (the input mesh).
+    ``surface`` is what the points describe, if they describe one. ``modality`` is a name in ``modalities.MODALITIES``:
+    a modality's ``load`` leaves it empty and the plan enters it (``named``), so that no loader depends on the name
+    under which it is registered."""
 
     modality: str
     samples: npt.NDArray[Any]
@@ -109,6 +132,18 @@ class Signal:
     renew: Callable[..., Signal] | None = None
     reference: Any = field(default=None, repr=False)
     rest: Rest | None = field(default=None, repr=False)
+    surface: Surface | None = None
+
+    def named(self, modality: str) -> Signal:
+        """The same as a signal of ``modality``; what its ``renew`` draws is one as well."""
+        draw = self.renew
+        if draw is None:
+            return replace(self, modality=modality)
+
+        def renew(*given: Any, **more: Any) -> Signal:
+            return draw(*given, **more).named(modality)
+
+        return replace(self, modality=modality, renew=renew)
 
     @property
     def n(self) -> int:

@@ -133,9 +133,10 @@ class Run:
         self.guard = Guard(self.subset.constant_error)
         architecture = self.field.architecture
         self.notes = list(architecture.notes()) if isinstance(architecture, Bound) else []
-        if signal.modality in getattr(architecture, "DOUBTED", ()):
+        signal_class = self.modality.signal_class
+        if signal_class in getattr(architecture, "DOUBTED", ()):
             self.notes.append(
-                f"{spec.architecture} learnt little of the {signal.modality} it was tried on (docs/architectures.md)"
+                f"{spec.architecture} learnt little of the {signal_class} it was tried on (docs/architectures.md)"
             )
         self.alone = architecture.ALONE if isinstance(architecture, Shared) else 1.0
         self.exact_from: int | None = None
@@ -238,7 +239,7 @@ class Run:
 
     def finish_exactly(self, best: Best) -> None:
         """The last share of a good fit in float32, which bfloat16 hidden layers would hold back."""
-        due = self.clock.progress >= 1 - EXACT_TAIL and self.modality.UNIT == "dB"
+        due = self.clock.progress >= 1 - EXACT_TAIL and self.modality.unit == "dB"
         if due and self.engine.precision != torch.float32 and best.quality >= EXACT_FROM:
             self.engine.use(torch.float32)
             self.learner.precision = torch.float32
@@ -269,5 +270,5 @@ class Run:
         rate = self.spent.points / max(seconds, 1e-9)
         share = self.spent.sampler / max(seconds, 1e-9)
         self.report(
-            Report(self.clock.progress, seconds, self.clock.step, best.quality, self.modality.UNIT, rate, share)
+            Report(self.clock.progress, seconds, self.clock.step, best.quality, self.modality.unit, rate, share)
         )

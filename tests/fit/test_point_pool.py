@@ -52,7 +52,7 @@ def small_calls(monkeypatch):
 
 
 def ball(pool=POINTS):
-    return shape.load(SPHERE, "ball.ply", shape.Options(pool=pool), Limits())
+    return shape.load(SPHERE, "ball.ply", shape.Options(pool=pool), Limits()).named("shape")
 
 
 def drawn(seconds, arch="siren", stop=lambda: False, pool=POINTS, grows=True, spent=0.0):

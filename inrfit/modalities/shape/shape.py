@@ -20,8 +20,9 @@ from ...errors import Diverged, InrfitError, UnreadableFile, UsageError, printab
 from ...io import json_schema
 from ...io.limits import Limits
 from ...io.options import setting
-from ...signal import IDENTITY, Grid, Rest, Scale, Signal
+from ...signal import IDENTITY, Grid, Rest, Scale, Signal, Surface
 from .. import metrics
+from ..modality import ArchitectureRule, Measure, Modality, Quality, Request, Tick
 from . import point_sampling
 from .mesh import INSIDE, Mesh, Placed, chamfer, encoded, place, trees
 from .mesh_formats import READ, foreign, signature
@@ -32,16 +33,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ...fields.module import Field
-    from .. import Request, Tick
 
-NAME = "shape"
 FORMATS: tuple[str, ...] = READ
 SUFFIXES: tuple[str, ...] = (".ply", ".obj", ".stl", ".off", ".glb")
 WRITES: tuple[str, ...] = (".ply", ".obj", ".stl")
-QUALITY = "iou"
-UNIT = ""
-PROBED = True
-OMEGA_SOURCE = "sharp enough for a surface (first experiments on two meshes)"
 PADDING = 0.1
 RESOLUTION = 128
 BAND = 0.05
@@ -101,7 +96,7 @@ def load(data: bytes, name: str, options: Options, limits: Limits) -> Signal:
     meta = _meta(kind, placed, options)
     sdf = options.target == "sdf"
     return Signal(
-        modality=NAME,
+        modality="",
         samples=np.zeros((0, 1), np.float32 if sdf else np.uint8),
         scale=IDENTITY if sdf else _OCCUPANCY,
         meta=meta,
@@ -109,7 +104,13 @@ def load(data: bytes, name: str, options: Options, limits: Limits) -> Signal:
         notes=placed.notes,
         renew=partial(_renew, placed.mesh, meta, placed.notes, options.pool),
         reference=placed.mesh,
+        surface=_described(meta),
     )
+
+
+def _described(meta: Mapping[str, Any]) -> Surface:
+    """Where the field's surface is, and which side of it is inside."""
+    return Surface(meta["level"], inside_below=meta["target"] == "sdf")
 
 
 def _meta(kind: str, placed: Placed, options: Options) -> dict[str, Any]:
@@ -156,13 +157,14 @@ def _renew(
     points, values = point_sampling.free(far, int(free * until), generator)
     values = values.astype(np.float32) if meta["target"] == "sdf" else (values < 0).astype(np.uint8)
     return Signal(
-        modality=NAME,
+        modality="",
         samples=np.concatenate([np.concatenate([drawn for _, drawn in pieces])[there], values[:, None]]),
         scale=IDENTITY if meta["target"] == "sdf" else _OCCUPANCY,
         meta=meta,
         points=np.concatenate([np.concatenate([drawn for drawn, _ in pieces])[there], points]),
         notes=notes,
         reference=mesh,
+        surface=_described(meta),
         rest=Rest(since, until, partial(source.draw, until=until)) if until > since else None,
     )
 
@@ -209,8 +211,6 @@ def decode(field: Field, meta: Mapping[str, Any], request: Request, limits: Limi
     resolution^3 cells of the box; beyond the box is outside.
 
     ``Request.resolution`` defaults to 128; memory is about 12 bytes a cell. Raises ``Diverged``."""
-    if request.size is not None or request.rate is not None or request.scale is not None:
-        raise UsageError("a shape is decoded at a resolution; it has no size, rate or scale", "request")
     resolution = RESOLUTION if request.resolution is None else request.resolution
     if resolution < 2:
         raise UsageError(f"a resolution of {resolution} has no cells to put a surface between", "request")
@@ -299,3 +299,47 @@ def outcome(decoded: Mesh, meta: Mapping[str, Any], request: Request) -> str:
     """For example "30,412 vertices, 60,820 faces, extent 0.84 x 1 x 0.76"."""
     size = " x ".join(f"{length:.4g}" for length in np.ptp(decoded.vertices, axis=0))
     return f"{len(decoded.vertices):,} vertices, {len(decoded.faces):,} faces, extent {size}"
+
+
+def _caution(quality: Quality) -> str | None:
+    """That the bounding box came out wrong, where it did."""
+    error = quality.get("bbox_error") or 0
+    return f"the decoded box is off by {error:.1%} of the longest side" if error > 0.01 else None
+
+
+SHAPE = Modality(
+    name="shape",
+    signal_class="shape",
+    layout="points",
+    formats=FORMATS,
+    suffixes=SUFFIXES,
+    writes=WRITES,
+    measures={"iou": Measure("IoU"), "chamfer": Measure("Chamfer")},
+    quality="iou",
+    details=("bbox_error", "iou_resolution"),
+    caution=_caution,
+    meta=META,
+    options=Options,
+    takes=frozenset({"resolution"}),
+    refuse=lambda asked: "a shape is decoded at a resolution; it has no size, rate or scale",
+    default_sampler="stream",
+    auto=(
+        ArchitectureRule("grid", "the best on meshes in 20 s (docs/architectures.md)", {"seconds": (0, 45)}),
+        ArchitectureRule("siren", "ahead of grids on meshes after a minute (docs/architectures.md)"),
+    ),
+    first_omega=first_omega,
+    omega_source="sharp enough for a surface (first experiments on two meshes)",
+    paper_omega=15.0,  # INT's code: 30 on axes from -0.5 to 0.5
+    sniff=sniff,
+    load=load,
+    estimate=estimate,
+    probe=probe,
+    suffix=suffix,
+    decode=decode,
+    write=write,
+    measure=measure,
+    describe=describe,
+    outcome=outcome,
+    field_size=lambda meta: (3, 1),
+    raster=lambda meta: None,
+)

@@ -1,6 +1,7 @@
 """Modalities: what a file is as a function, and how the function becomes a file again.
 
-To add a modality: one folder here that ends in a ``Modality``, one line in ``MODALITIES`` (docs/extending.md).
+To add a modality: one folder here, whose ``__init__.py`` declares a ``Modality``, and one line in ``MODALITIES``
+(docs/extending.md).
 """
 
 from __future__ import annotations
@@ -9,10 +10,10 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UsageError
-from .audio.audio import AUDIO
-from .image.image import IMAGE
+from .audio import AUDIO
+from .image import IMAGE
 from .modality import Modality, Request, Tick
-from .shape.shape import SHAPE
+from .shape import SHAPE
 
 if TYPE_CHECKING:
     import numpy.typing as npt

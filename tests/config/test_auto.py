@@ -21,7 +21,7 @@ from inrfit.errors import UsageError
 from inrfit.fields import FIELDS, MAX_WIDTH, FieldSpec
 from inrfit.fit import loop, recipe
 from inrfit.modalities import MODALITIES
-from inrfit.modalities.image import image
+from inrfit.modalities.image import IMAGE, image
 from inrfit.modalities.modality import ArchitectureRule as Rule
 from inrfit.samplers import SAMPLERS
 
@@ -109,7 +109,7 @@ def test_auto_takes_the_first_rule_that_holds():
         Rule("quick", "b", {"seconds": (0, 10), "samples": (100, 1e9)}),
         Rule("rest", "d"),
     )
-    modality = replace(image.IMAGE, auto=rules)
+    modality = replace(IMAGE, auto=rules)
 
     def found(**settings):
         one = planned(**settings)
@@ -125,7 +125,7 @@ def test_auto_takes_the_first_rule_that_holds():
 
 def test_auto_is_stored_as_what_it_was(monkeypatch):
     rules = (Rule("siren", "measured in no benchmark"),)
-    monkeypatch.setitem(MODALITIES, "image", replace(image.IMAGE, auto=rules))
+    monkeypatch.setitem(MODALITIES, "image", replace(IMAGE, auto=rules))
     made = planned(arch="auto", options={"omega": "20"})
     assert made.spec.architecture == "siren"
     assert made.spec.options == {"omega": 20.0}
@@ -142,7 +142,7 @@ def test_auto_refuses_options_that_what_it_chose_does_not_have(monkeypatch):
 
     monkeypatch.setitem(FIELDS, "other", Other)
     rules = (Rule("other", "x", {"seconds": (0, 1)}), Rule("siren", "y"))
-    monkeypatch.setitem(MODALITIES, "image", replace(image.IMAGE, auto=rules))
+    monkeypatch.setitem(MODALITIES, "image", replace(IMAGE, auto=rules))
     with pytest.raises(UsageError, match="unknown option -O magic"):
         planned(arch="auto", options={"magic": "2"})
     with pytest.raises(UsageError, match="unknown option -O tragic"):

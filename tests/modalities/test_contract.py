@@ -17,8 +17,8 @@ from inrfit.config.plan import plan
 from inrfit.config.settings import Settings
 from inrfit.errors import UsageError
 from inrfit.modalities import MODALITIES, file_of
-from inrfit.modalities.image.image import IMAGE
-from inrfit.modalities.shape.shape import SHAPE
+from inrfit.modalities.image import IMAGE
+from inrfit.modalities.shape import SHAPE
 from inrfit.viz.recorder import Recorder
 
 QUICK = {"budget": "60it", "width": 16, "depth": 2, "batch": 256, "device": "cpu"}

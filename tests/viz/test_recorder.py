@@ -17,7 +17,7 @@ from inrfit.cli.sampling_outputs import pictures_of
 from inrfit.errors import UsageError
 from inrfit.fit.state import Moment
 from inrfit.modalities import MODALITIES
-from inrfit.modalities.image.image import IMAGE
+from inrfit.modalities.image import IMAGE
 from inrfit.signal import IDENTITY, Grid, Signal
 from inrfit.viz import video_file
 from inrfit.viz.drawing import heat, tick

@@ -19,7 +19,7 @@ from ...io import json_schema
 from ...io.limits import Limits
 from ...signal import CHUNK, SCALE, Grid, Scale, Signal
 from .. import metrics
-from ..modality import ArchitectureRule, ArrayInput, Measure, Modality, Request
+from ..modality import Request
 from . import containers, sample_formats
 from .sample_formats import BLOCK, Array
 
@@ -327,42 +327,3 @@ def outcome(decoded: Array, meta: Mapping[str, Any], request: Request) -> str:
 
 def _told(frames: int, rate: int, channels: int) -> str:
     return f"{frames / rate:.2f} s, {rate} Hz, {'1 channel' if channels == 1 else f'{channels} channels'}"
-
-
-AUDIO = Modality(
-    name="audio",
-    signal_class="audio",
-    layout="timeline",
-    formats=FORMATS,
-    suffixes=SUFFIXES,
-    writes=WRITES,
-    measures={
-        "psnr": Measure("PSNR", "dB"),
-        "snr": Measure("SNR", "dB"),
-        "si_snr": Measure("SI-SNR", "dB"),
-        "snr_in_file": Measure("SNR in the lossy file", "dB"),
-    },
-    quality="snr",
-    meta=META,
-    options=Options,
-    takes=frozenset({"rate"}),
-    refuse=lambda asked: "sound takes a rate in Hz, not a scale, size or resolution",
-    default_sampler="stream",
-    auto=(ArchitectureRule("grid", "the best at equal bytes and seconds on sounds (docs/architectures.md)"),),
-    first_omega=first_omega,
-    omega_source="from the spectrum: the frequency below which 95 % of the power lies (tests/bench/omega.py)",
-    paper_omega=150.0,  # INT's code: 30 on an axis from -5 to 5
-    sniff=sniff,
-    load=load,
-    estimate=estimate,
-    suffix=suffix,
-    decode=decode,
-    write=write,
-    measure=measure,
-    describe=describe,
-    outcome=outcome,
-    field_size=lambda meta: (1, meta["channels"]),
-    raster=lambda meta: (meta["frames"],),
-    arrays=ArrayInput(frozenset({"rate"}), from_array),
-    sample_rate=lambda meta: meta["rate"],
-)

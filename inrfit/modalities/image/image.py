@@ -16,7 +16,7 @@ from ...io.json_schema import Schema, integer, number, one_of
 from ...io.limits import Limits
 from ...signal import SCALE, Grid, Scale, Signal
 from ..metrics import decibels, psnr, ssim
-from ..modality import ArchitectureRule, ArrayInput, Measure, Modality, Request, Tick
+from ..modality import Request, Tick
 from . import formats
 from .pillow_reader import LONGEST, MODES, Raster
 
@@ -207,45 +207,3 @@ def measure(field: Field, signal: Signal, tick: Tick) -> dict[str, Any]:
         again = load(write(decoded, signal.meta, ".jpg", Request()), "", Options(), Limits(max_pixels=signal.n))
         found["psnr_in_file"] = psnr(again.samples, signal.samples, 255)
     return found
-
-
-def _refusal(asked: str) -> str:
-    """Why a picture is not decoded by the field ``asked`` of a request."""
-    others = {"rate": "sounds", "resolution": "shapes"}.get(asked, "other files")
-    return f"--{asked} is for {others}, this is a picture"
-
-
-IMAGE = Modality(
-    name="image",
-    signal_class="image",
-    layout="raster",
-    formats=FORMATS,
-    suffixes=WRITES,
-    writes=WRITES,
-    measures={
-        "psnr": Measure("PSNR", "dB"),
-        "ssim": Measure("SSIM"),
-        "psnr_in_file": Measure("PSNR in the lossy file", "dB"),
-    },
-    quality="psnr",
-    meta=META,
-    options=Options,
-    takes=frozenset({"size", "scale"}),
-    refuse=_refusal,
-    default_sampler="stream",
-    auto=(ArchitectureRule("grid", "the best at equal bytes and seconds on photographs (docs/architectures.md)"),),
-    first_omega=first_omega,
-    omega_source="a third of the shorter side, 30 to 90: higher ones learn pictures faster (tests/bench/omega.py)",
-    sniff=sniff,
-    load=load,
-    estimate=estimate,
-    suffix=suffix,
-    decode=decode,
-    write=write,
-    measure=measure,
-    describe=describe,
-    outcome=outcome,
-    field_size=lambda meta: (2, MODES[meta["mode"]]),
-    raster=lambda meta: (meta["height"], meta["width"]),
-    arrays=ArrayInput(frozenset(), from_array),
-)

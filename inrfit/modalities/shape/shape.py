@@ -22,7 +22,7 @@ from ...io.limits import Limits
 from ...io.options import setting
 from ...signal import IDENTITY, Grid, Rest, Scale, Signal, Surface
 from .. import metrics
-from ..modality import ArchitectureRule, Measure, Modality, Quality, Request, Tick
+from ..modality import Request, Tick
 from . import point_sampling
 from .mesh import INSIDE, Mesh, Placed, chamfer, encoded, place, trees
 from .mesh_formats import READ, foreign, signature
@@ -299,47 +299,3 @@ def outcome(decoded: Mesh, meta: Mapping[str, Any], request: Request) -> str:
     """For example "30,412 vertices, 60,820 faces, extent 0.84 x 1 x 0.76"."""
     size = " x ".join(f"{length:.4g}" for length in np.ptp(decoded.vertices, axis=0))
     return f"{len(decoded.vertices):,} vertices, {len(decoded.faces):,} faces, extent {size}"
-
-
-def _caution(quality: Quality) -> str | None:
-    """That the bounding box came out wrong, where it did."""
-    error = quality.get("bbox_error") or 0
-    return f"the decoded box is off by {error:.1%} of the longest side" if error > 0.01 else None
-
-
-SHAPE = Modality(
-    name="shape",
-    signal_class="shape",
-    layout="points",
-    formats=FORMATS,
-    suffixes=SUFFIXES,
-    writes=WRITES,
-    measures={"iou": Measure("IoU"), "chamfer": Measure("Chamfer")},
-    quality="iou",
-    details=("bbox_error", "iou_resolution"),
-    caution=_caution,
-    meta=META,
-    options=Options,
-    takes=frozenset({"resolution"}),
-    refuse=lambda asked: "a shape is decoded at a resolution; it has no size, rate or scale",
-    default_sampler="stream",
-    auto=(
-        ArchitectureRule("grid", "the best on meshes in 20 s (docs/architectures.md)", {"seconds": (0, 45)}),
-        ArchitectureRule("siren", "ahead of grids on meshes after a minute (docs/architectures.md)"),
-    ),
-    first_omega=first_omega,
-    omega_source="sharp enough for a surface (first experiments on two meshes)",
-    paper_omega=15.0,  # INT's code: 30 on axes from -0.5 to 0.5
-    sniff=sniff,
-    load=load,
-    estimate=estimate,
-    probe=probe,
-    suffix=suffix,
-    decode=decode,
-    write=write,
-    measure=measure,
-    describe=describe,
-    outcome=outcome,
-    field_size=lambda meta: (3, 1),
-    raster=lambda meta: None,
-)

@@ -11,7 +11,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from . import resume
@@ -23,9 +23,7 @@ from .errors import NotEnoughMemory
 from .fit.outcome import Outcome
 from .io import files
 from .io.limits import Limits
-from .modalities import Request
-from .modalities.audio import audio
-from .modalities.image import image
+from .modalities import Request, file_of
 from .runtime import catching, current, limited_threads, matmul_precision, out_of_memory
 
 if TYPE_CHECKING:
@@ -61,8 +59,7 @@ def encode(
     if isinstance(source, str | os.PathLike):
         data, name = files.read(source, made.limits), os.path.basename(os.fspath(source))
     else:
-        data = image.from_array(source) if rate is None else audio.from_array(source, rate)
-        name = "array"
+        data, name = file_of(source, {} if rate is None else {"rate": rate}), "array"
     planned = plan(data, name, made, begun)
     del data
     if stop is not None:
@@ -150,7 +147,17 @@ def finish(
     from .fit.evaluation import measure
 
     weights = {name: w.detach().cpu().numpy().copy() for name, w in result.field.weights.items()}
-    provenance = describe(planned, result, how, device)
+    provenance = describe(
+        device,
+        source={"name": planned.name, "bytes": planned.bytes, "sha256": planned.sha256},
+        samples=result.signal.n,
+        sampler={"name": planned.strategy, "options": asdict(planned.sampler)},  # type: ignore[call-overload]
+        settings=how.config.json() | result.used | {"seed": planned.settings.seed},
+        budget=asdict(planned.budget),
+        spent=result.spent,
+        ended=result.outcome.word,
+        notes=[*planned.signal.notes, *result.notes],
+    )
     store = storable(weights, planned.store, planned.spec.exact)
     if store != planned.store:
         provenance["notes"].append(f"a weight is beyond the range of {planned.store}: all are stored as {store}")
@@ -161,7 +168,7 @@ def finish(
     stored = Artifact.from_bytes(bare.to_bytes())
     hurried = result.outcome is Outcome.INTERRUPTED
     quality = measure(stored.field(device), result.signal, planned.settings.verify, hurried, stop, checking)
-    value = quality.get(planned.modality.QUALITY)
+    value = quality.get(planned.modality.quality)
     if planned.budget.target is not None:
         provenance["target_reached"] = value is not None and value >= planned.budget.target
     provenance["spent"]["check_seconds"] = round(time.monotonic() - begun, 3)

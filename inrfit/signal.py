@@ -7,12 +7,14 @@ before torch is loaded.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import prod
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
+
+from .io.json_schema import Schema, number, one_of
 
 if TYPE_CHECKING:
     import torch
@@ -75,6 +77,16 @@ class Scale:
         return raw.clamp(self.low, self.high)
 
 
+SCALE: Mapping[str, Schema] = {
+    "dtype": one_of("uint8", "int16", "int32", "float32", "float64"),
+    "factor": number(),
+    "offset": number(),
+    "low": number(),
+    "high": number(),
+    "step": number(0),
+}
+"""The schema of a ``Scale`` as JSON."""
+
 IDENTITY = Scale("float32", 1.0, 0.0, -3.4e38, 3.4e38, 0.0)
 
 
@@ -97,13 +109,24 @@ class PointSource(Protocol):
 
 
 @dataclass(frozen=True)
+class Surface:
+    """The surface that a signal of points describes: where values are ``level``. Inside is below or above it."""
+
+    level: float
+    inside_below: bool
+
+
+@dataclass(frozen=True)
 class Signal:
     """The thing encoded.
 
     ``samples`` (n, c) are the file's own numbers in the file's own type; ``points`` (n, d), float32, is None for
     a grid signal. ``meta`` is JSON: all that is needed to write the file back. ``notes`` name what cannot be kept.
     A signal without points of its own has ``point_source(generator)``, which draws them (``fit/point_pool.py``).
-    ``reference`` is what quality is measured against where the samples are not enough (the input mesh)."""
+    ``reference`` is what quality is measured against where the samples are not enough (the input mesh).
+    ``surface`` is what the points describe, if they describe one. ``modality`` is a name in ``modalities.MODALITIES``:
+    a modality's ``load`` leaves it empty and the plan enters it (``named``), so that no loader depends on the name
+    under which it is registered."""
 
     modality: str
     samples: npt.NDArray[Any]
@@ -114,6 +137,11 @@ class Signal:
     notes: tuple[str, ...] = ()
     point_source: Callable[[torch.Generator], PointSource] | None = None
     reference: Any = field(default=None, repr=False)
+    surface: Surface | None = None
+
+    def named(self, modality: str) -> Signal:
+        """The same as a signal of ``modality``."""
+        return replace(self, modality=modality)
 
     @property
     def n(self) -> int:

@@ -12,6 +12,7 @@ from typing import Any
 
 from ..errors import UnreadableFile, UnsupportedInput
 from ..io.json_schema import integer, items, text
+from ..io.signatures import Signatures, kind_of
 from ..io.strict_json import loads, refuse_unless
 from .weight_dtypes import STORES, each
 
@@ -19,34 +20,31 @@ KEY = "inrfit"
 MAX_HEADER = 1 << 20
 MAX_TENSORS = 1000
 
-_SIGNATURES = (
-    (b"version https://git-lfs", "a Git LFS pointer: fetch the file itself with git lfs pull"),
-    (b"PK\x03\x04", "a ZIP archive, as torch.save writes"),
-    (b"\x93NUMPY", "a NumPy array"),
-    (b"\x89PNG\r\n\x1a\n", "a PNG image"),
-    (b"\xff\xd8\xff", "a JPEG image"),
-    (b"GIF8", "a GIF image"),
-    (b"II*\x00", "a TIFF image"),
-    (b"MM\x00*", "a TIFF image"),
-    (b"RIFF", "a RIFF file: WAV or WebP"),
-    (b"fLaC", "a FLAC sound"),
-    (b"OggS", "an Ogg sound"),
-    (b"ID3", "an MP3 sound"),
-    (b"\x89HDF", "an HDF5 file"),
-    (b"GGUF", "a GGUF model"),
-    (b"\x1f\x8b", "gzip-compressed data"),
-    (b"%PDF", "a PDF document"),
-    (b"ply", "a PLY mesh"),
-    (b"solid ", "an STL mesh"),
-)
+_SIGNATURES: Signatures = {
+    "a Git LFS pointer: fetch the file itself with git lfs pull": rb"version https://git-lfs",
+    "a ZIP archive, as torch.save writes": rb"PK\x03\x04",
+    "a NumPy array": rb"\x93NUMPY",
+    "a PNG image": rb"\x89PNG\r\n\x1a\n",
+    "a JPEG image": rb"\xff\xd8\xff",
+    "a GIF image": rb"GIF8",
+    "a TIFF image": rb"II\*\0|MM\0\*",
+    "a RIFF file: WAV or WebP": rb"RIFF",
+    "a FLAC sound": rb"fLaC",
+    "an Ogg sound": rb"OggS",
+    "an MP3 sound": rb"ID3",
+    "an HDF5 file": rb"\x89HDF",
+    "a GGUF model": rb"GGUF",
+    "gzip-compressed data": rb"\x1f\x8b",
+    "a PDF document": rb"%PDF",
+    "a PLY mesh": rb"ply",
+    "an STL mesh": rb"solid ",
+}
 
-_TEXTS = (
-    (b"<!doctype html", "an HTML page: the download got a web page instead of the file"),
-    (b"<html", "an HTML page: the download got a web page instead of the file"),
-    (b"<", "XML or HTML"),
-    (b"{", "JSON"),
-    (b"[", "JSON"),
-)
+_TEXTS: Signatures = {
+    "an HTML page: the download got a web page instead of the file": rb"<!doctype html|<html",
+    "XML or HTML": rb"<",
+    "JSON": rb"\{|\[",
+}
 
 _TENSOR = {
     "dtype": text(16),
@@ -120,13 +118,11 @@ def _header_length(data: bytes) -> int:
 
 def looks_like(data: bytes) -> str | None:
     """What kind of file begins like this, in words; None if unknown."""
+    if (kind := kind_of(data, _SIGNATURES)) is not None:
+        return kind
     start = data[:64].lstrip().lower()
-    for signature, kind in _SIGNATURES:
-        if data.startswith(signature):
-            return kind
-    for signature, kind in _TEXTS:
-        if start.startswith(signature) and b"\0" not in start:
-            return kind
+    if b"\0" not in start and (kind := kind_of(start, _TEXTS)) is not None:
+        return kind
     if data[:1] == b"\x80" and data[1:2] in b"\x02\x03\x04\x05" and data[-1:] == b".":
         return "a pickle: nothing of it was run"
     return None

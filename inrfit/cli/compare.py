@@ -207,7 +207,8 @@ class Following:
             self.console.say(f"inrfit: error: {name}: {result.error['message']}", level=-1)
             return
         spent = f"{result.spent['steps']:,} steps, {result.spent['fit_seconds']:.1f} s"
-        self.console.say(f"{name}: {quality_words(result.quality)}; {spent}")
+        kind = next(source.kind for source in self.contest.sources if source.name == result.cell.source)
+        self.console.say(f"{name}: {quality_words(result.quality, kind.measures)}; {spent}")
         for note in result.notes:
             self.console.warn(name, note)
 

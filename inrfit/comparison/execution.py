@@ -21,9 +21,9 @@ from .spec import Cell, Contest, Entrant, Result, Source
 if TYPE_CHECKING:
     import torch
 
+    from ..fit.evaluation import EvaluationSet
     from ..fit.events import Report
     from ..signal import Signal
-    from .quality_trace import Jury
 
 Recipes = dict[str, dict[str, dict[str, str]]]
 """Precision and engine by source and architecture."""
@@ -56,7 +56,7 @@ class Stage:
     seed: int
     planned: Plan
     signal: Signal
-    judges: Jury
+    judges: EvaluationSet
     device: torch.device
 
 
@@ -68,8 +68,9 @@ def set_stage(
     import torch
 
     from ..fit.engine.step import choose_device
+    from ..fit.evaluation import evaluation_set
     from ..fit.point_pool import drawn_signal
-    from .quality_trace import jury
+    from .quality_trace import JUDGED
 
     settings = contest.settings_of(entrant, source.modality, seed)
     planned = loaded or _load(source, settings)
@@ -78,7 +79,7 @@ def set_stage(
     signal = drawn_signal(signal, torch.Generator().manual_seed(seed), stop)
     if stop():
         raise KeyboardInterrupt
-    return Stage(source, seed, planned, signal, jury(signal, device), device)
+    return Stage(source, seed, planned, signal, evaluation_set(signal, JUDGED, device), device)
 
 
 def one_run(
@@ -120,12 +121,12 @@ def warm_up(contest: Contest) -> None:
     from ..fit.engine import cpp_kernel
     from ..fit.engine.step import choose_device
     from ..fit.loop import fit
-    from ..modalities.image import image
+    from ..modalities import file_of
 
     pixels = np.random.default_rng(0).integers(0, 256, (WARM_UP_SIDE, WARM_UP_SIDE, 3), np.uint8)
-    data = image.from_array(pixels)
+    data = file_of(pixels, {})
     for entrant in contest.entrants:
-        asked = contest.settings_of(entrant, image.NAME)
+        asked = contest.settings_of(entrant, None)
         names = {f.name for f in fields(FIELDS[entrant.arch])}  # type: ignore[arg-type]
         kept = {name: value for name, value in asked.options.items() if name not in names}  # others suit no noise
         settings = replace(asked, engine="auto", type=None, budget=f"{WARM_UP_STEPS}it", options=kept)

@@ -8,13 +8,14 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
+from ..artifact.file_size import file_bytes
 from ..errors import NotEnoughMemory, UnsupportedInput, UsageError
 from ..fields import FIELDS, MAX_PARAMETERS, FieldSpec
 from ..fit.budget import Budget
 from ..io import files, options
 from ..modalities import MODALITIES, Modality
 from ..runtime import physical_memory
-from ..samplers import AUTO, MOVING, SAMPLERS, Sampler
+from ..samplers import MOVING, SAMPLERS, Sampler
 from ..signal import Signal
 from . import auto
 from .settings import Settings
@@ -42,7 +43,7 @@ class Plan:
 
     @property
     def modality(self) -> Modality:
-        """The module that loaded the signal."""
+        """What the signal was loaded as."""
         return MODALITIES[self.signal.modality]
 
     @property
@@ -55,7 +56,7 @@ def strategy_of(settings: Settings, modality: Modality) -> str:
     """The name of the sampler, which ``auto`` leaves to the modality, or to an architecture that shares work."""
     if settings.sampler != "auto":
         return settings.sampler
-    return getattr(FIELDS.get(settings.arch), "SAMPLER", AUTO[modality.NAME])
+    return getattr(FIELDS.get(settings.arch), "SAMPLER", modality.default_sampler)
 
 
 def identify(data: bytes, name: str, type: str | None = None) -> Modality:
@@ -67,9 +68,9 @@ def identify(data: bytes, name: str, type: str | None = None) -> Modality:
             return modality
     suffix = os.path.splitext(name)[1].lower()
     for modality in MODALITIES.values():
-        if suffix in modality.SUFFIXES:
+        if suffix in modality.suffixes:
             return modality
-    known = "; ".join(f"{m.NAME}: {', '.join(m.FORMATS)}" for m in MODALITIES.values())
+    known = "; ".join(f"{m.name}: {', '.join(m.formats)}" for m in MODALITIES.values())
     raise UnsupportedInput(f"not a kind of file inrfit reads ({known})", "format")
 
 
@@ -77,8 +78,8 @@ def plan(data: bytes, name: str, settings: Settings, begun: float | None = None)
     """Loads ``data`` and decides how to fit it. No torch: a refusal is instant."""
     begun = time.monotonic() if begun is None else begun
     modality = identify(data, name, settings.type)
-    modal = _built(settings, modality)[modality.NAME]
-    signal = modality.load(data, name, modal, settings.limits)
+    modal = _built(settings, modality)[modality.name]
+    signal = modality.load(data, name, modal, settings.limits).named(modality.name)
     source = {"name": name, "bytes": len(data), "sha256": files.sha256(data)}
     return _decided(settings, signal, source, begun)
 
@@ -93,7 +94,7 @@ def again(planned: Plan, settings: Settings) -> Plan:
 def _decided(settings: Settings, signal: Signal, source: Mapping[str, Any], begun: float) -> Plan:
     """The plan for a signal that is loaded."""
     modality = MODALITIES[signal.modality]
-    budget = settings.parsed_budget(modality.UNIT)
+    budget = settings.parsed_budget(modality.unit)
     arch, why = auto.architecture(settings, signal, budget)
     chosen = replace(settings, arch=arch)
     built = _built(chosen, modality)
@@ -114,7 +115,7 @@ def _decided(settings: Settings, signal: Signal, source: Mapping[str, Any], begu
         settings=settings,
         budget=budget,
         store=store,
-        stored_bytes=auto.file_bytes(spec, store, signal, known),
+        stored_bytes=file_bytes(spec, store, signal.modality, signal.meta, known),
         asked=frozenset(_asked(settings, architecture)),
         choices=auto.reasons(settings, spec, why),
         read_seconds=time.monotonic() - begun,
@@ -126,11 +127,11 @@ def _built(settings: Settings, modality: Modality) -> dict[str, Any]:
     """The sampler, the architecture (of ``auto`` all that it can be) and the modality's options (by its name), filled
     from ``-O`` and ``--ratio``."""
     strategy = strategy_of(settings, modality)
-    architectures = [settings.arch] if settings.arch != "auto" else auto.candidates(modality.NAME)
+    architectures = [settings.arch] if settings.arch != "auto" else auto.candidates(modality)
     classes = {
         f"sampler {strategy}": SAMPLERS[strategy],
         **{f"arch {name}": FIELDS[name] for name in architectures},
-        modality.NAME: modality.Options,
+        modality.name: modality.options,
     }
     if strategy in MOVING and settings.arch != "auto" and FIELDS[settings.arch].RASTER:
         others = ", ".join(name for name in SAMPLERS if name not in MOVING)

@@ -315,7 +315,7 @@ class Loop:
             return
         self._reported = seconds
         rate, share = spent.points / max(seconds, 1e-9), spent.sampler / max(seconds, 1e-9)
-        quality, unit = self.state.best.quality, self.run.modality.UNIT
+        quality, unit = self.state.best.quality, self.run.modality.unit
         self._report(Report(clock.progress, seconds, clock.step, quality, unit, rate, share))
 
     def summary(self) -> dict[str, Any]:

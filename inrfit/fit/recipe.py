@@ -249,11 +249,6 @@ def same_shapes(spec: FieldSpec) -> bool:
     return getattr(spec.settings, "SAME_SHAPES", True)
 
 
-PAPER_OMEGAS = {"audio": 150.0, "shape": 15.0}
-"""First-layer frequencies of INT's code on axes from -1 to 1: 30 on sounds from -5 to 5 and shapes from -0.5 to 0.5.
-It stretches the coordinates, whatever the architecture."""
-
-
 LARGE_RASTER, LARGE_MODULATOR_OMEGA = 1 << 22, 1.0
 """Above so many samples ASMR's modulators start this small, not at the paper's 30: a cell is taught too seldom to be
 learned alone, and neighbours must start alike. 24.1 against 18.5 dB (a constant's) on 58 megapixels after 22 and 30 s
@@ -271,13 +266,15 @@ def architecture_options(
         return {"modulator_omega": LARGE_MODULATOR_OMEGA}
     if not isinstance(known, Banded):
         return found
+    modality = MODALITIES[signal.modality]
+    signal_class = modality.signal_class
     # Of a sound's tiles, radians per unit of one.
-    tiles = int(options.get("tiles", 1)) if signal.modality == "audio" else 1
-    if regime == "paper":
-        stretch = PAPER_OMEGAS.get(signal.modality, 30.0) / 30 / tiles
+    tiles = int(options.get("tiles", 1)) if signal_class == "audio" else 1
+    if regime == "paper":  # INT's code stretches the coordinates, whatever the architecture
+        stretch = modality.paper_omega / 30 / tiles
         return found if stretch == 1 else found | {name: getattr(known, name) * stretch for name in known.BAND}
-    shares = {name: share[signal.modality] for name, share in known.BAND.items() if signal.modality in share}
-    omega = MODALITIES[signal.modality].first_omega(signal) / tiles if shares else 0.0
+    shares = {name: share[signal_class] for name, share in known.BAND.items() if signal_class in share}
+    omega = modality.first_omega(signal) / tiles if shares else 0.0
     return {name: share * omega for name, share in shares.items()}
 
 
@@ -300,7 +297,7 @@ def explain(
         elif option in planned:
             reason = _planned_reason(option, spec)
         else:
-            reason = PAPERS if regime == "paper" else MODALITIES[signal.modality].OMEGA_SOURCE
+            reason = PAPERS if regime == "paper" else MODALITIES[signal.modality].omega_source
         rows.append((option, f"{value:g}" if isinstance(value, float) else str(value), reason))
     return rows
 

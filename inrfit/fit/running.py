@@ -75,7 +75,7 @@ class Running:
 
     def ends_in_float32(self, state: FitState) -> bool:
         """Whether the last share of a good fit begins, which bfloat16 hidden layers would hold back."""
-        due = self.clock.progress >= 1 - EXACT_TAIL and self.modality.UNIT == "dB"
+        due = self.clock.progress >= 1 - EXACT_TAIL and self.modality.unit == "dB"
         return due and self.engine.precision != torch.float32 and state.best.quality >= EXACT_FROM
 
     def settle(self, state: FitState) -> None:
@@ -213,11 +213,10 @@ def _fresh(run: Running, pool: PointPool | None, generator: torch.Generator) -> 
     """The state before the first step and the first evaluation."""
     architecture = run.field.architecture
     notes = list(architecture.notes()) if isinstance(architecture, Bound) else []
-    if run.signal.modality in getattr(architecture, "DOUBTED", ()):
-        notes.append(
-            f"{run.field.spec.architecture} learnt little of the {run.signal.modality} it was tried on "
-            "(docs/architectures.md)"
-        )
+    kind = run.modality.signal_class
+    if kind in getattr(architecture, "DOUBTED", ()):
+        name = run.field.spec.architecture
+        notes.append(f"{name} learnt little of the {kind} it was tried on (docs/architectures.md)")
     return FitState(
         weights=run.engine.weights,
         optimizer=run.engine.optimiser.state(),

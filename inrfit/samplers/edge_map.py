@@ -146,7 +146,7 @@ def sharpest(learner: Learner, raster: Raster, share: float) -> Tensor:
     import torch
 
     signal, last = learner.samples.signal, learner.n - 1
-    level = float(signal.meta.get("level", 0.0))
+    level = 0.0 if signal.surface is None else signal.surface.level
     sharp = torch.full((raster.rows * raster.columns,), -torch.inf, device=learner.device)
     for start in range(0, learner.n, 8 * CHUNK):
         indices = torch.arange(start, min(start + 8 * CHUNK, learner.n), device=learner.device)

@@ -19,7 +19,7 @@ from torch import Tensor
 from ..artifact.artifact import Artifact
 from ..errors import UsageError
 from ..fields.module import Field
-from ..fit.evaluation import judged_points
+from ..fit.evaluation import PIECE, EvaluationSet, evaluation_set
 from ..modalities import MODALITIES
 from . import drawing, video_file
 from .drawing import Numbers
@@ -120,7 +120,7 @@ class Recorder:
         before = [np.zeros_like(frames[0].times), *(frame.times for frame in frames)]
         taught = [self.view.shown(_since(old, frame.times)) for frame, old in zip(frames, before, strict=False)]
         top = hottest(np.stack(taught))
-        judged = judged_points(self.view.signal, JUDGED, self._counts.device)
+        judged = evaluation_set(self.view.signal, JUDGED, self._counts.device)
         images = []
         for number, (frame, times) in enumerate(zip(frames, taught, strict=True)):
             field = Field(artifact.spec, frame.weights).to(self._counts.device)
@@ -132,14 +132,10 @@ class Recorder:
         tick(1.0)
         return data
 
-    @torch.no_grad()
-    def _quality(self, field: Field, judged: tuple[Tensor, Tensor]) -> str:
+    def _quality(self, field: Field, judged: EvaluationSet) -> str:
         """Such as ``31.2 dB`` or ``iou 0.953``."""
-        signal = self.view.signal
-        modality = MODALITIES[signal.modality]
-        predicted = torch.cat([field(part) for part in judged[0].split(8192)])
-        quality = modality.estimate(predicted, judged[1], signal.scale)
-        return f"{quality:.1f} {modality.UNIT}" if modality.UNIT else f"{modality.QUALITY} {quality:.3f}"
+        modality, quality = MODALITIES[self.view.signal.modality], judged.quality(field, PIECE)
+        return f"{quality:.1f} {modality.unit}" if modality.unit else f"{modality.quality} {quality:.3f}"
 
 
 def _since(before: Numbers, now: Numbers) -> Numbers:

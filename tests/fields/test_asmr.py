@@ -27,6 +27,7 @@ from inrfit.fit.batching import block_batch, block_turns
 from inrfit.fit.engine.backends import by_autograd
 from inrfit.fit.engine.step import Engine
 from inrfit.modalities import Request
+from inrfit.modalities.image import image
 from inrfit.samplers import SAMPLERS
 from inrfit.samplers.learner import Learner
 from inrfit.signal import Grid
@@ -253,7 +254,7 @@ def test_levels_may_be_written_with_slashes_and_are_stored_with_commas():
     asked = "asmr:depth=2:factors=1x1/3x2/8x8,asmr:depth=1:factors=3x2/8x8,siren"
     one, other, _ = entrants("full,uniform", asked)[::2]
     contest = Contest((), (one, other), 1, Settings())
-    data = codec.image.from_array(PIXELS)
+    data = image.from_array(PIXELS)
     assert plan(data, "a", contest.settings_of(one, "image")).spec.options["factors"] == "1x1,3x2,8x8"
     assert plan(data, "a", contest.settings_of(other, "image")).spec.options["factors"] == "3x2,8x8"
     with pytest.raises(UsageError, match="level after level"):
@@ -337,14 +338,14 @@ def test_every_strategy_but_soft_mining_teaches_it(sampler):
 
 
 def test_soft_mining_is_refused_with_the_reason():
-    data = codec.image.from_array(np.zeros((8, 8, 3), np.uint8))
+    data = image.from_array(np.zeros((8, 8, 3), np.uint8))
     with pytest.raises(UsageError, match="between the cells") as refusal:
         plan(data, "a", Settings(arch="asmr", sampler="soft-mining"))
     assert "stream" in str(refusal.value)
 
 
 def test_a_ratio_without_a_sampler_is_refused_with_those_that_take_one():
-    data = codec.image.from_array(PIXELS)
+    data = image.from_array(PIXELS)
     with pytest.raises(UsageError, match="auto stands for with --arch asmr") as refusal:
         plan(data, "a", Settings(arch="asmr", ratio=0.2))
     named = str(refusal.value).split("from ")[1].split(", ")
@@ -356,7 +357,7 @@ def test_a_ratio_without_a_sampler_is_refused_with_those_that_take_one():
 
 
 def test_auto_teaches_whole_blocks_every_point_once():
-    data = codec.image.from_array(np.zeros((37, 50, 3), np.uint8))
+    data = image.from_array(np.zeros((37, 50, 3), np.uint8))
     planned = plan(data, "a", Settings(arch="asmr", width=16))
     assert planned.strategy == "full"
     signal = planned.signal.on(torch.device("cpu"))

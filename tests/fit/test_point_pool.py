@@ -53,7 +53,7 @@ def small_calls(monkeypatch):
 
 
 def ball(pool=POINTS):
-    return shape.load(SPHERE, "ball.ply", shape.Options(pool=pool), Limits())
+    return shape.load(SPHERE, "ball.ply", shape.Options(pool=pool), Limits()).named("shape")
 
 
 class Drawn:

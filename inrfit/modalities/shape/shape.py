@@ -20,8 +20,9 @@ from ...errors import Diverged, InrfitError, UnreadableFile, UsageError, printab
 from ...io import json_schema
 from ...io.limits import Limits
 from ...io.options import setting
-from ...signal import IDENTITY, Grid, Scale, Signal
+from ...signal import IDENTITY, Grid, Scale, Signal, Surface
 from .. import metrics
+from ..modality import Request, Tick
 from . import point_sampling
 from .mesh import INSIDE, Mesh, Placed, chamfer, encoded, place, trees
 from .mesh_formats import READ, foreign, signature
@@ -31,16 +32,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ...fields.module import Field
-    from .. import Request, Tick
 
-NAME = "shape"
 FORMATS: tuple[str, ...] = READ
 SUFFIXES: tuple[str, ...] = (".ply", ".obj", ".stl", ".off", ".glb")
 WRITES: tuple[str, ...] = (".ply", ".obj", ".stl")
-QUALITY = "iou"
-UNIT = ""
-PROBED = True
-OMEGA_SOURCE = "sharp enough for a surface (first experiments on two meshes)"
 PADDING = 0.1
 RESOLUTION = 128
 BAND = 0.05
@@ -100,7 +95,7 @@ def load(data: bytes, name: str, options: Options, limits: Limits) -> Signal:
     meta = _meta(kind, placed, options)
     sdf = options.target == "sdf"
     return Signal(
-        modality=NAME,
+        modality="",
         samples=np.zeros((0, 1), np.float32 if sdf else np.uint8),
         scale=IDENTITY if sdf else _OCCUPANCY,
         meta=meta,
@@ -108,7 +103,13 @@ def load(data: bytes, name: str, options: Options, limits: Limits) -> Signal:
         notes=placed.notes,
         point_source=partial(point_sampling.MeshSource, placed.mesh, meta, options.pool),
         reference=placed.mesh,
+        surface=_described(meta),
     )
+
+
+def _described(meta: Mapping[str, Any]) -> Surface:
+    """Where the field's surface is, and which side of it is inside."""
+    return Surface(meta["level"], inside_below=meta["target"] == "sdf")
 
 
 def _meta(kind: str, placed: Placed, options: Options) -> dict[str, Any]:
@@ -169,8 +170,6 @@ def decode(field: Field, meta: Mapping[str, Any], request: Request, limits: Limi
     resolution^3 cells of the box; beyond the box is outside.
 
     ``Request.resolution`` defaults to 128; memory is about 12 bytes a cell. Raises ``Diverged``."""
-    if request.size is not None or request.rate is not None or request.scale is not None:
-        raise UsageError("a shape is decoded at a resolution; it has no size, rate or scale", "request")
     resolution = RESOLUTION if request.resolution is None else request.resolution
     if resolution < 2:
         raise UsageError(f"a resolution of {resolution} has no cells to put a surface between", "request")

@@ -114,9 +114,7 @@ def choose(planned: Plan, device: torch.device) -> tuple[FieldSpec, Recipe]:
     from .fit import recipe
 
     settings = planned.settings
-    frequencies = recipe.architecture_options(
-        planned.signal, planned.spec.architecture, settings.regime, planned.spec.options
-    )
+    frequencies = recipe.architecture_options(planned.signal, planned.spec.formula, settings.regime)
     spec = replace(planned.spec, options={**frequencies, **planned.spec.options})
     how = recipe.choose(
         spec,
@@ -142,7 +140,7 @@ def finish(
 
     weights = {name: w.detach().cpu().numpy().copy() for name, w in result.field.weights.items()}
     provenance = describe(planned, result, how, device)
-    store = storable(weights, planned.store, planned.spec.exact)
+    store = storable(weights, planned.store, planned.spec.fp32_tensors)
     if store != planned.store:
         provenance["notes"].append(f"a weight is beyond the range of {planned.store}: all are stored as {store}")
     bare = Artifact(

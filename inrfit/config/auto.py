@@ -1,7 +1,6 @@
-"""What the user may leave open, decided without torch: which architecture, of how many weights, stored how.
+"""Which architecture ``--arch auto`` stands for, and the reasons for what was decided without torch.
 
-Architectures are chosen by ``RULES``, data that name the measurement behind them; the sizes of each are its own affair
-(``Architecture.sized``), so that here a file's bytes become a number of weights and nothing more.
+Architectures are chosen by ``RULES``, data that name the measurement behind them.
 """
 
 from __future__ import annotations
@@ -9,24 +8,16 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
-from ..artifact import container, weight_dtypes
-from ..artifact.artifact import Artifact
-from ..errors import UsageError
-from ..fields import FIELDS, MAX_PARAMETERS, FieldSpec
+from ..artifact import weight_dtypes
+from ..fields import FieldSpec
 from ..fit.budget import Budget
 from ..signal import Signal
 from .settings import Settings, count
-
-UNKNOWN = 2500
-"""Bytes that a fit adds to the header that was known before it: versions, settings, times, quality, remarks."""
+from .sizing import store
 
 Range = tuple[float, float]
 """From, to: both belong to it."""
-
-Shape = tuple[int, ...] | None
-"""Of the signal's grid, if it has one."""
 
 
 @dataclass(frozen=True)
@@ -82,67 +73,6 @@ def architecture(settings: Settings, signal: Signal, budget: Budget) -> tuple[st
     return found.arch, f"auto: {found.why}"
 
 
-def store(settings: Settings) -> str:
-    """How the weights are stored."""
-    if settings.store != "auto":
-        return settings.store
-    return "fp32" if settings.bytes is None else "fp16"
-
-
-def sized(spec: FieldSpec, settings: Settings, signal: Signal, known: Mapping[str, Any]) -> FieldSpec:
-    """``spec`` as large as was asked for. Raises ``UsageError``, for ``--bytes`` one that names the least."""
-    shape = None if signal.grid is None else signal.grid.shape
-    if settings.bytes is None:
-        return spec.settings.sized(spec, shape, None if settings.params is None else count("params", settings.params))
-    limit, kind = count("bytes", settings.bytes), store(settings)
-    least = smallest(spec, shape)
-    if (needed := file_bytes(least, kind, signal, known)) > limit:
-        raise UsageError(
-            f"--bytes {settings.bytes}: the smallest {spec.architecture} for this file ({least.parameters:,} "
-            f"parameters) takes up to {needed:,} bytes with its header",
-            "option",
-        )
-    low, high = least.parameters, (limit - header_bytes(least, kind, signal, known)) // weight_dtypes.STORES[kind].size
-    while high > low:
-        middle = (low + high + 1) // 2
-        found = spec.settings.sized(spec, shape, middle)
-        if file_bytes(found, kind, signal, known) > limit:
-            high = middle - 1
-        else:
-            least, low = found, middle
-    return least
-
-
-def header_bytes(spec: FieldSpec, kind: str, signal: Signal, known: Mapping[str, Any]) -> int:
-    """What stands before the weights of the file, on the safe side."""
-    bare = Artifact(spec, {}, signal.modality, signal.meta, known, {}, kind)
-    metadata = {container.KEY: container.dumps(bare.inside())}
-    return len(weight_dtypes.head(spec.shapes, kind, spec.exact, metadata)) + UNKNOWN
-
-
-def file_bytes(spec: FieldSpec, kind: str, signal: Signal, known: Mapping[str, Any]) -> int:
-    """Size of the whole file, on the safe side."""
-    return header_bytes(spec, kind, signal, known) + weight_dtypes.weight_bytes(spec.shapes, kind, spec.exact)
-
-
-def smallest(spec: FieldSpec, shape: Shape) -> FieldSpec:
-    """The smallest field that ``spec`` can be sized to; raises its ``UsageError`` if there is none."""
-    low, high = 0, 1
-    while _attempt(spec, shape, high) is None and high < MAX_PARAMETERS:
-        low, high = high, 2 * high
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if _attempt(spec, shape, middle) is None else (low, middle)
-    return spec.settings.sized(spec, shape, high)
-
-
-def _attempt(spec: FieldSpec, shape: Shape, parameters: int) -> FieldSpec | None:
-    try:
-        return spec.settings.sized(spec, shape, parameters)
-    except UsageError:
-        return None
-
-
 def reasons(settings: Settings, spec: FieldSpec, why: str) -> tuple[tuple[str, str, str], ...]:
     """(what, value, why) of what was decided here; ``why`` is that of the architecture."""
     if settings.params is not None or settings.bytes is not None:
@@ -151,7 +81,7 @@ def reasons(settings: Settings, spec: FieldSpec, why: str) -> tuple[tuple[str, s
         given = [f"--{name}" for name in ("width", "depth") if getattr(settings, name) is not None]
         says = f"as {' and '.join(given)} {'say' if given[1:] else 'says'}"
         size = says if given else "the architecture's usual size"
-        if spec.width != (settings.width or FIELDS[spec.architecture].WIDTH):
+        if spec.width != (settings.width or spec.formula.TRAITS.width):
             size += "; narrower, to leave weights for the rest of the field"
     if settings.store != "auto":
         stored = "as --store says"

@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..fields import Hyperparameters
 from ..signal import Samples, Signal
-from .hyperparameters import Tuning
 from .progress import Clock
 
 FIRST_SECONDS = 1.0
@@ -47,7 +47,7 @@ class Pool:
         self,
         signal: Signal,
         clock: Clock,
-        tuned: Tuning,
+        tuned: Hyperparameters,
         generator: torch.Generator,
         stop: Callable[[], bool],
         grows: bool = True,

@@ -10,21 +10,21 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field
-from types import MappingProxyType
+from functools import partial
 from typing import Any
 
 import torch
 
 from ..errors import UsageError
-from ..fields import FIELDS, Banded, Bound, Differentiated, FieldSpec, Shared
+from ..fields import Architecture, Circumstances, FieldSpec, Hyperparameters
+from ..fields.hyperparameters import MOMENTUM
 from ..modalities import MODALITIES
 from ..signal import Signal
 from .budget import Budget
 from .engine import cpp_kernel
 from .engine import precision as arithmetics
 from .engine.background_compile import compiler, key, known
-from .engine.optimizer import BETAS, EPSILON, MOMENTUM
-from .hyperparameters import TUNINGS, Tuning
+from .engine.optimizer import BETAS, EPSILON
 
 CUDA_BATCH = 16_896
 """132 tiles of 128 points: one for every multiprocessor of an H100. Not measured yet."""
@@ -61,7 +61,7 @@ KERNEL_BATCH_SOURCE = "best in seconds of 4,096 to 16,384 where steps are so fas
 NARROW = 48
 """Units of a layer from which bfloat16 pays: at 32 the slower sines eat what the products gain (first figures, AMX)."""
 COMPILED_POINTS = 8192
-"""Most points of a step to be compiled where the architecture itself takes longer batches apart (``PIECE``)."""
+"""Most points of a step to be compiled where the architecture takes longer batches apart (``gradient_chunk``)."""
 
 EXACT_TAIL = 0.1
 EXACT_FROM = 50.0
@@ -133,10 +133,10 @@ def choose(
 ) -> Recipe:
     """The recipe for ``budget``, or the papers' (``regime`` "paper"); ``batch``, ``precision``, ``rate`` (a factor-free
     Adam rate; Muon's follows in proportion), ``engine`` and ``threads`` override it."""
-    tuned, paper, cuda = TUNINGS[spec.architecture], regime == "paper", device.type == "cuda"
+    tuned, paper, cuda = spec.formula.TRAITS.hyperparameters, regime == "paper", device.type == "cuda"
     if cuda and engine == "compiled":
         raise UsageError("--engine compiled: only on the CPU (on CUDA use graph)", "option")
-    if engine in ("compiled", "graph") and not same_shapes(spec):
+    if engine in ("compiled", "graph") and not spec.formula.TRAITS.same_shapes:
         raise UsageError(f"--engine {engine}: {spec.architecture} sorts its points anew in every step", "option")
     why: dict[str, str] = {}
     if paper and precision == "auto":
@@ -148,7 +148,7 @@ def choose(
     usual, source = tuned.points(spec.parameters), tuned.batch_source
     planned = 0 if batch == "selection" or (paper and batch == "auto") else usual if batch == "auto" else int(batch)
     steps = pick(why, "engine", engine, *choose_engine(spec, device, budget, dtype, planned))
-    if cuda and not isinstance(spec.settings, Shared):
+    if cuda and not spec.formula.TRAITS.shares_blocks:
         usual, source = CUDA_BATCH, "not measured yet"
     elif steps == "compiled" and cpp_kernel.suits(spec, dtype) and (budget.seconds or 0.0) >= KERNEL_BATCH_FROM:
         usual, source = KERNEL_BATCH, KERNEL_BATCH_SOURCE
@@ -156,11 +156,11 @@ def choose(
     points = 0 if points == "selection" else int(points)
     adapt = not cuda and budget.seconds is not None
     adapt = pick(why, "adapt_threads", None if threads is None else False, adapt, ADAPTED)
-    rates = _rates_of_the_papers(tuned, rate, why) if paper else _rates(spec, tuned, rate, cuda, why)
+    rates = _rates_of_the_papers(tuned, rate, why) if paper else _rates(tuned, rate, cuda, why)
     return Recipe(points, arithmetic, engine=steps, adapt_threads=adapt, probe=told, reasons=why, **rates)
 
 
-def _rates(spec: FieldSpec, tuned: Tuning, rate: float | None, cuda: bool, why: dict[str, str]) -> dict[str, Any]:
+def _rates(tuned: Hyperparameters, rate: float | None, cuda: bool, why: dict[str, str]) -> dict[str, Any]:
     """What the optimiser is told, by field name of ``Recipe``; a ``rate`` that is asked for is not varied."""
     scale = 1.0 if rate is None else rate / tuned.adam_rate
     muon = scale * tuned.muon_rate * (CUDA_MUON if cuda else 1.0)
@@ -173,9 +173,8 @@ def _rates(spec: FieldSpec, tuned: Tuning, rate: float | None, cuda: bool, why: 
     if muon:
         why["momentum"] = tuned.momentum_source
     pick(why, "boosted", rate, None, unboosted if cuda or not tuned.boosted else follow)
-    why |= dict.fromkeys(("warm_up", "second_beta", "epsilon"), "a first choice that was not varied")
-    if spec.architecture == "grid":
-        why["epsilon"] = "the paper's, for rows that few points reach: 1e-8 lost 0.001 IoU on a mesh"
+    why |= dict.fromkeys(("warm_up", "second_beta"), "a first choice that was not varied")
+    why["epsilon"] = tuned.epsilon_source
     why["annealed"] = "a fit cut by its budget is a finished fit"
     return {
         "adam_rate": scale * tuned.adam_rate,
@@ -186,7 +185,7 @@ def _rates(spec: FieldSpec, tuned: Tuning, rate: float | None, cuda: bool, why: 
     }
 
 
-def _rates_of_the_papers(tuned: Tuning, rate: float | None, why: dict[str, str]) -> dict[str, Any]:
+def _rates_of_the_papers(tuned: Hyperparameters, rate: float | None, why: dict[str, str]) -> dict[str, Any]:
     """Adam as torch has it, but for the architecture's own epsilon, at a constant rate."""
     pick(why, "adam_rate", rate, None, PAPERS)
     why |= dict.fromkeys(("muon_rate", "warm_up", "boosted", "annealed", "second_beta", "epsilon"), PAPERS)
@@ -218,9 +217,10 @@ def choose_engine(
     spec: FieldSpec, device: torch.device, budget: Budget, dtype: torch.dtype, batch: int
 ) -> tuple[str, str]:
     """How steps are made, and the reason."""
-    if not isinstance(spec.settings, Differentiated):
+    traits = spec.formula.TRAITS
+    if not traits.own_gradients:
         return "plain", "this architecture has no backward pass of its own"
-    if not same_shapes(spec):
+    if not traits.same_shapes:
         return (
             "explicit",
             "what belongs together is found anew in every step: neither compiled nor captured",
@@ -237,14 +237,9 @@ def choose_engine(
         return "explicit", "there is no C++ compiler to compile with"
     if budget.seconds < (KNOWN_FROM if known(key(spec, dtype, batch)) else COMPILED_FROM):
         return "explicit", f"compiling repays itself from {COMPILED_FROM:.0f} s of budget, {KNOWN_FROM:.0f} once done"
-    if hasattr(spec.settings, "PIECE") and not 0 < batch <= COMPILED_POINTS:
+    if traits.gradient_chunk is not None and not 0 < batch <= COMPILED_POINTS:
         return "explicit", f"more than {COMPILED_POINTS:,} points are taught in parts, each of which would be compiled"
     return "compiled", "1.3 times as fast once it is there, some seconds into the fit"
-
-
-def same_shapes(spec: FieldSpec) -> bool:
-    """Whether every step of one batch size works on tensors of the same shapes: what is compiled or captured must."""
-    return getattr(spec.settings, "SAME_SHAPES", True)
 
 
 PAPER_OMEGAS = {"audio": 150.0, "shape": 15.0}
@@ -252,31 +247,17 @@ PAPER_OMEGAS = {"audio": 150.0, "shape": 15.0}
 It stretches the coordinates, whatever the architecture."""
 
 
-LARGE_RASTER, LARGE_MODULATOR_OMEGA = 1 << 22, 1.0
-"""Above so many samples ASMR's modulators start this small, not at the paper's 30: a cell is taught too seldom to be
-learned alone, and neighbours must start alike. 24.1 against 18.5 dB (a constant's) on 58 megapixels after 22 and 30 s
-(first experiments, one seed; sizes between were not tried)."""
+def signal_class(signal: Signal) -> str:
+    """Kind of function that ``signal`` is, as ``fields.Traits`` names it."""
+    return signal.modality
 
 
-def architecture_options(
-    signal: Signal, architecture: str, regime: str = "engine", options: Mapping[str, Any] = MappingProxyType({})
-) -> dict[str, float]:
-    """Frequencies for the signal, in the architecture's units, where its own are not to stand; ``options`` are those
-    that are fixed already."""
-    known = FIELDS[architecture]()
-    found: dict[str, float] = dict(getattr(known, "PAPER", {})) if regime == "paper" else {}
-    if architecture == "asmr" and regime != "paper" and signal.n > LARGE_RASTER:
-        return {"modulator_omega": LARGE_MODULATOR_OMEGA}
-    if not isinstance(known, Banded):
-        return found
-    # Of a sound's tiles, radians per unit of one.
-    tiles = int(options.get("tiles", 1)) if signal.modality == "audio" else 1
-    if regime == "paper":
-        stretch = PAPER_OMEGAS.get(signal.modality, 30.0) / 30 / tiles
-        return found if stretch == 1 else found | {name: getattr(known, name) * stretch for name in known.BAND}
-    shares = {name: share[signal.modality] for name, share in known.BAND.items() if signal.modality in share}
-    omega = MODALITIES[signal.modality].first_omega(signal) / tiles if shares else 0.0
-    return {name: share * omega for name, share in shares.items()}
+def architecture_options(signal: Signal, formula: Architecture, regime: str = "engine") -> dict[str, float]:
+    """Options for the signal, in the architecture's units, where its own are not to stand; those of ``formula`` are
+    fixed already."""
+    stretch = PAPER_OMEGAS.get(signal_class(signal), 30.0) / 30 if regime == "paper" else None
+    first_omega = partial(MODALITIES[signal.modality].first_omega, signal)
+    return formula.options_for(Circumstances(signal_class(signal), signal.n, first_omega, stretch))
 
 
 def explain(
@@ -293,21 +274,14 @@ def explain(
     for option, value in spec.json()["options"].items():
         if option in asked:
             reason = "asked for"
-        elif option == "modulator_omega":
-            reason = "small on a large raster" if signal.n > LARGE_RASTER else "the architecture's own"
+        elif special := spec.formula.reason(option):
+            reason = special
         elif option in planned:
-            reason = _planned_reason(option, spec)
+            reason = "follows from the signal's size and the number of weights"
         else:
             reason = PAPERS if regime == "paper" else MODALITIES[signal.modality].OMEGA_SOURCE
         rows.append((option, f"{value:g}" if isinstance(value, float) else str(value), reason))
     return rows
-
-
-def _planned_reason(option: str, spec: FieldSpec) -> str:
-    """Why an option that came with the field's size is what it is."""
-    if isinstance(spec.settings, Bound) and option == "factors" and spec.settings.notes():
-        return "; ".join(spec.settings.notes())
-    return "follows from the signal's size and the number of weights"
 
 
 def _shown(key: str, value: Any) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from ..fields import Bound, FieldSpec, Shared
+from ..fields import FieldSpec
 from ..fields.module import Field
 from ..modalities import MODALITIES
 from ..runtime import matmul_precision
@@ -21,11 +21,10 @@ from .divergence import Guard
 from .engine.step import Engine
 from .engine.thread_count import Threads
 from .evaluation import Subset
-from .hyperparameters import TUNINGS
 from .lr_schedule import Schedule
 from .point_pool import Pool
 from .progress import Clock
-from .recipe import EXACT_FROM, EXACT_TAIL, Recipe
+from .recipe import EXACT_FROM, EXACT_TAIL, Recipe, signal_class
 
 EVALUATION_SHARE = 0.02
 """Largest share of the arithmetic spent on evaluations; the first and the last come on top."""
@@ -112,15 +111,15 @@ class Run:
         generator = torch.Generator().manual_seed(seed)
         self.sampler, self.recipe, self.clock = sampler, recipe, clock
         self.report, self.stop, self.watch = report, stop, watch
-        self.pool = Pool(signal, clock, TUNINGS[spec.architecture], generator, stop, grows=recipe.batch > 0)
+        self.pool = Pool(signal, clock, spec.formula.TRAITS.hyperparameters, generator, stop, grows=recipe.batch > 0)
         self.signal = self.pool.signal
         self.modality = MODALITIES[signal.modality]
         self.samples = self.signal.on(device)
         self.subset = Subset(self.signal, self.samples)
-        weights = spec.settings.initial(spec, generator, self.subset.mean.cpu())
+        weights = spec.formula.initial(spec, generator, self.subset.mean.cpu())
         self.constant = bool((self.signal.samples == self.signal.samples[:1]).all())
         if self.constant:
-            weights = spec.settings.constant(weights, self.subset.values[0].cpu())
+            weights = spec.formula.constant(weights, self.subset.values[0].cpu())
         self.field = Field(spec, weights).to(device)
         self.engine = Engine(self.field, self.samples, recipe)
         self.engine.patient = not clock.timed
@@ -131,13 +130,12 @@ class Run:
         self.learner.tick = self.engine.tick = self._tick
         self.spent = Spent()
         self.guard = Guard(self.subset.constant_error)
-        architecture = self.field.architecture
-        self.notes = list(architecture.notes()) if isinstance(architecture, Bound) else []
-        if signal.modality in getattr(architecture, "DOUBTED", ()):
+        self.notes = list(spec.formula.notes())
+        if signal_class(signal) in spec.formula.TRAITS.unreliable_on:
             self.notes.append(
                 f"{spec.architecture} learnt little of the {signal.modality} it was tried on (docs/architectures.md)"
             )
-        self.alone = architecture.ALONE if isinstance(architecture, Shared) else 1.0
+        self.alone = spec.formula.TRAITS.single_point_cost
         self.exact_from: int | None = None
         self._reported = -1.0
         self.first_step: float | None = None

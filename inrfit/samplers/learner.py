@@ -9,7 +9,6 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from ..fields import Shared
 from ..fields.module import Field
 from ..signal import CHUNK, Samples
 
@@ -47,7 +46,7 @@ class Learner:
         self.scoring_passes = 0
         self.points_scored = 0
         self.generation = 0
-        self.blocks = field.architecture.block() if isinstance(field.architecture, Shared) else None
+        self.blocks = field.formula.block()
         self.piece = CHUNK // 4 if self.blocks is None else CHUNK
         self.tick: Callable[[], None] = lambda: None
 
@@ -138,7 +137,7 @@ class Learner:
         weights = {name: w.detach() for name, w in self.field.weights.items()}
         pieces = self._pieces(indices)
         residuals, v = self._pull_back(weights, pieces)
-        rates = self.field.architecture.rates()
+        rates = self.field.formula.rates()
         v = {name: g * rates[name] ** 2 for name, g in v.items()}
         scores = [self._push_forward(weights, v, piece) for piece in pieces]
         self._count(indices.shape[0], 6.0)
@@ -155,7 +154,7 @@ class Learner:
         for piece in self._pieces(indices):
             coords, values = self.samples.take(piece)
             with torch.enable_grad():
-                residual = self.field.architecture.forward(weights, coords.requires_grad_(), self.precision) - values
+                residual = self.field.formula.forward(weights, coords.requires_grad_(), self.precision) - values
                 gradients.append(torch.autograd.grad(residual.abs().sum(), coords)[0])
             residuals.append(residual.detach())
             self.tick()
@@ -169,7 +168,7 @@ class Learner:
         residuals = []
         for piece in pieces:
             coords, values = self.samples.take(piece)
-            predicted = self.field.architecture.forward(leaves, coords, self.precision)
+            predicted = self.field.formula.forward(leaves, coords, self.precision)
             residual = predicted.detach() - values
             gradients = torch.autograd.grad(predicted, list(leaves.values()), residual, materialize_grads=True)
             for name, gradient in zip(leaves, gradients, strict=True):
@@ -183,7 +182,7 @@ class Learner:
         coords, _ = self.samples.take(piece)
 
         def at(w: Mapping[str, Tensor]) -> Tensor:
-            return self.field.architecture.forward(w, coords, self.precision)
+            return self.field.formula.forward(w, coords, self.precision)
 
         with warnings.catch_warnings():  # torch's forward mode uses a part of torch that torch has deprecated
             warnings.simplefilter("ignore", DeprecationWarning)

@@ -55,8 +55,8 @@ def made(name: str, compiled: bool) -> tuple[Field, Engine, Learner]:
     pixels = np.random.default_rng(0).integers(0, 256, (GRID.n, 3), dtype=np.uint8)
     signal = Signal("image", pixels, BYTES, {}, GRID)
     spec = FieldSpec(name, 2, 3, WIDTH, DEPTH, {})
-    spec = spec.settings.sized(spec, GRID.shape, None)
-    weights = spec.settings.initial(spec, torch.Generator().manual_seed(0), torch.zeros(3))
+    spec = spec.formula.sized(spec, GRID.shape, None)
+    weights = spec.formula.initial(spec, torch.Generator().manual_seed(0), torch.zeros(3))
     chosen = recipe.choose(spec, device, engine="auto" if compiled else "explicit", budget=Budget(seconds=60))
     engine = Engine(Field(spec, weights), signal.on(device), chosen)
     engine.patient = True

@@ -88,7 +88,7 @@ def test_every_rule_names_an_architecture_that_the_modality_has():
     for one in RULES:
         assert one.arch in FIELDS
         assert one.modality in MODALITIES
-        assert not (FIELDS[one.arch].RASTER and one.modality == "shape")
+        assert not (FIELDS[one.arch].TRAITS.raster_only and one.modality == "shape")
         assert set(one.within) <= set(known)
         assert one.why
 

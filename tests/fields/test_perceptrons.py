@@ -34,7 +34,7 @@ VARIANTS = [
 
 def drawn(name, options, width=20, depth=3, seed=0):
     spec = FieldSpec(name, 2, 3, width, depth, options)
-    weights = spec.settings.initial(spec, torch.Generator().manual_seed(seed), torch.tensor([0.1, 0.2, 0.3]))
+    weights = spec.formula.initial(spec, torch.Generator().manual_seed(seed), torch.tensor([0.1, 0.2, 0.3]))
     assert {key: tuple(w.shape) for key, w in weights.items()} == spec.shapes
     return spec, weights
 
@@ -146,7 +146,7 @@ def test_the_backward_pass_written_out_equals_autograd(name, options, depth, ari
         assert key == "features" or bool(gradient.any()), key
 
 
-@pytest.mark.parametrize("name", [name for name, known in FIELDS.items() if not known.RASTER])  # asmr: test_asmr
+@pytest.mark.parametrize("name", [name for name, known in FIELDS.items() if not known.TRAITS.raster_only])  # asmr: test_asmr
 def test_bfloat16_hidden_layers_stay_close(name):
     spec, weights = drawn(name, {}, 64)
     field, coords = Field(spec, weights), torch.rand(200, 2, generator=torch.Generator().manual_seed(2))

@@ -56,7 +56,7 @@ def test_the_supervision_is_the_gradient_of_the_term(channels):
 def test_both_engines_add_the_term_alike(depth):
     signal = image_signal()
     spec = FieldSpec("siren", 2, 3, 32, depth, {})
-    weights = spec.settings.initial(spec, torch.Generator().manual_seed(0), torch.zeros(3))
+    weights = spec.formula.initial(spec, torch.Generator().manual_seed(0), torch.zeros(3))
     coords, values = signal.on(CPU).take(torch.arange(100))
     mass = torch.full((100, 1), 1 / 300)
 
@@ -77,7 +77,7 @@ def test_a_step_with_the_term_lowers_the_laplacian_more():
     found = []
     for terms in ((), (Laplacian(1e-3, torch.zeros(24, 32)),)):
         spec = FieldSpec("siren", 2, 3, 32, 3, {})
-        weights = spec.settings.initial(spec, torch.Generator().manual_seed(0), torch.zeros(3))
+        weights = spec.formula.initial(spec, torch.Generator().manual_seed(0), torch.zeros(3))
         engine = Engine(Field(spec, weights), signal.on(CPU), recipe.choose(spec, CPU, 0, "fp32"))
         for _ in range(40):
             residuals = engine.step(everything, None, 0.5, terms)
@@ -143,7 +143,7 @@ def test_the_term_does_not_depend_on_the_pieces_of_a_step():
     found = []
     for piece in (8192, 100):
         spec = FieldSpec("siren", 2, 3, 32, 3, {})
-        weights = spec.settings.initial(spec, torch.Generator().manual_seed(0), torch.zeros(3))
+        weights = spec.formula.initial(spec, torch.Generator().manual_seed(0), torch.zeros(3))
         engine = Engine(Field(spec, weights), signal.on(CPU), recipe.choose(spec, CPU, 0, "fp32"))
         engine.piece = piece
         for _ in range(3):

@@ -16,7 +16,7 @@ from inrfit.samplers.learner import Learner
 
 def learner(signal, seed=0):
     spec = FieldSpec("siren", signal.dimensions, signal.channels, 8, 2, {})
-    weights = spec.settings.initial(spec, torch.Generator().manual_seed(0), torch.zeros(signal.channels))
+    weights = spec.formula.initial(spec, torch.Generator().manual_seed(0), torch.zeros(signal.channels))
     return Learner(
         Field(spec, weights),
         signal.on(torch.device("cpu")),

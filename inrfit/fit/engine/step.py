@@ -18,7 +18,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from ...errors import UsageError
-from ...fields import Architecture, Differentiated
+from ...fields import Architecture
+from ...fields.architecture import by_autograd as differentiated
 from ...fields.module import Field
 from ...samplers.loss_terms import Laplacian
 from ...signal import Samples
@@ -59,26 +60,13 @@ def choose_device(name: str) -> torch.device:
 
 def by_autograd(architecture: Architecture, precision: torch.dtype) -> Gradients:
     """Autograd on the architecture's formula."""
-
-    def gradients(
-        weights: Mapping[str, Tensor], coords: Tensor, values: Tensor, mass: Tensor, extra: Extra | None = None
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        with torch.enable_grad():
-            leaves = {name: weight.detach().requires_grad_() for name, weight in weights.items()}
-            residuals = architecture.forward(leaves, coords, precision) - values
-            loss = (mass * residuals.square()).sum()
-            if extra is not None:
-                loss = loss + (extra(residuals.detach()) * residuals).sum()
-            found = torch.autograd.grad(loss, list(leaves.values()), materialize_grads=True)
-        return residuals.detach(), dict(zip(leaves, found, strict=True))
-
-    return gradients
+    return lambda weights, coords, values, mass, extra=None: differentiated(
+        architecture, weights, coords, values, mass, precision, extra
+    )
 
 
 def by_hand(architecture: Architecture, precision: torch.dtype) -> Gradients:
     """The architecture's own backward pass, where it has one; autograd where it has not."""
-    if not isinstance(architecture, Differentiated):
-        return by_autograd(architecture, precision)
     own = architecture.gradients
     return lambda weights, coords, values, mass, extra=None: own(weights, coords, values, mass, precision, extra)
 
@@ -101,7 +89,7 @@ class Engine:
         self.samples = samples
         self.recipe = recipe
         self.weights: Mapping[str, Tensor] = {name: weight.detach() for name, weight in field.weights.items()}
-        architecture, device = field.architecture, field.device
+        architecture, device = field.formula, field.device
         self.optimiser = Optimiser(
             self.weights,
             architecture.rates(),
@@ -113,7 +101,7 @@ class Engine:
             recipe.epsilon,
         )
         usual = LARGEST_PIECE[device.type] * min(max(1, PIECE_WIDTH // field.spec.width), 8)
-        self.piece: int = getattr(architecture, "PIECE", usual)
+        self.piece: int = architecture.TRAITS.gradient_chunk or usual
         self.factor = torch.zeros((), device=device)
         self.throttle = Throttle() if device.type == "cuda" else None
         self.tick: Callable[[], None] = lambda: None
@@ -129,7 +117,7 @@ class Engine:
         """From now on hidden layers in ``precision``; for a change in the midst of a fit nothing is compiled."""
         self.precision = precision
         make = by_autograd if self.recipe.engine == "plain" else by_hand
-        self.gradients = make(self.field.architecture, precision)
+        self.gradients = make(self.field.formula, precision)
         self.compilation = None
         self.captures: list[Capture] = []
 

@@ -32,7 +32,7 @@ works = pytest.mark.skipif(
 def given(spec, n=100):
     """Weights, coords, values and mass."""
     generator = torch.Generator().manual_seed(n)
-    weights = spec.settings.initial(spec, generator, torch.zeros(spec.outputs))
+    weights = spec.formula.initial(spec, generator, torch.zeros(spec.outputs))
     coords, values = (torch.rand(n, count, generator=generator) * 2 - 1 for count in (spec.inputs, spec.outputs))
     return weights, coords, values, torch.rand(n, 1, generator=generator) / n
 

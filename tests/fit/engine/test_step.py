@@ -33,7 +33,7 @@ TOLERANCE = {"fp32": 1e-3, "bf16": 0.03}
 def engine(kind="plain", arithmetic="fp32", depth=3, batch=BATCH, width=64):
     signal = image_signal()
     spec = FieldSpec("siren", 2, 3, width, depth, {})
-    weights = spec.settings.initial(spec, torch.Generator().manual_seed(0), torch.zeros(3))
+    weights = spec.formula.initial(spec, torch.Generator().manual_seed(0), torch.zeros(3))
     chosen = recipe.choose(spec, CPU, batch, arithmetic, engine=kind)
     return Engine(Field(spec, weights), signal.on(CPU), chosen)
 
@@ -52,7 +52,7 @@ def taught(of: Engine, steps=20, batch=BATCH):
 def test_the_backward_pass_written_out_equals_autograd(depth, channels, arithmetic):
     spec = FieldSpec("siren", 2, channels, 32, depth, {})
     generator = torch.Generator().manual_seed(depth)
-    weights = spec.settings.initial(spec, generator, torch.zeros(channels))
+    weights = spec.formula.initial(spec, generator, torch.zeros(channels))
     coords = torch.rand(2048, 2, generator=generator) * 2 - 1
     values, mass = torch.rand(2048, channels, generator=generator), torch.rand(2048, 1, generator=generator) / 2048
     expected_residuals, expected = by_autograd(spec.settings, arithmetic)(weights, coords, values, mass)
@@ -68,8 +68,8 @@ def test_the_backward_pass_written_out_equals_autograd(depth, channels, arithmet
 @pytest.mark.parametrize("name", [name for name, a in FIELDS.items() if isinstance(a(), Differentiated)])
 def test_every_backward_pass_written_out_has_all_gradients(name):
     plain = FieldSpec(name, 3, 1, 8, 2, {})
-    spec = plain.settings.sized(plain, (4, 5, 6), None)
-    weights = spec.settings.initial(spec, torch.Generator().manual_seed(0), torch.zeros(1))
+    spec = plain.formula.sized(plain, (4, 5, 6), None)
+    weights = spec.formula.initial(spec, torch.Generator().manual_seed(0), torch.zeros(1))
     _, found = by_hand(spec.settings, torch.float32)(
         weights, torch.rand(5, 3), torch.rand(5, 1), torch.full((5, 1), 0.2)
     )
@@ -435,7 +435,7 @@ def test_the_optimiser_gets_the_recipes_momentum(name, momentum):
     spec = FieldSpec(name, 2, 3, 16, 2, {})
     made = recipe.choose(spec, CPU, 64, "fp32")
     signal = image_signal()
-    weights = spec.settings.initial(spec, torch.Generator().manual_seed(0), torch.zeros(3))
+    weights = spec.formula.initial(spec, torch.Generator().manual_seed(0), torch.zeros(3))
     of = Engine(Field(spec, weights), signal.on(CPU), made)
     assert made.momentum == of.optimiser.decay == momentum
     assert of.optimiser.second_beta == made.second_beta

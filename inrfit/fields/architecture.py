@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 from ..signal import CHUNK
 from .hyperparameters import Hyperparameters
@@ -75,6 +75,7 @@ class Circumstances:
     """With ``--regime paper``: the factor on frequencies that the papers' coordinates amount to; else None."""
 
 
+@runtime_checkable  # for the tests, which check the types of arguments (beartype); nothing here asks by isinstance
 class Architecture(Protocol):
     """An architecture: a frozen dataclass of options. ``spec`` gives the sizes, ``self`` the options."""
 

@@ -146,7 +146,7 @@ def cameraman(picture: Path, budget: float) -> list[dict[str, Any]]:
                 field, spec = artifact.field(), artifact.spec
                 grid = Grid((artifact.meta["height"], artifact.meta["width"]))
                 times = [seconds(lambda field=field, grid=grid: field.on_grid(grid, 0, grid.n)) for _ in range(6)]
-                paper = getattr(spec.settings, "paper_macs", lambda spec: spec.macs)(spec)
+                paper = spec.formula.paper_macs(spec) if name == "asmr" else spec.macs
                 rows.append(
                     {
                         "arch": name,

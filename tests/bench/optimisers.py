@@ -308,7 +308,7 @@ class Teacher:
 def load(path: Path) -> tuple[Signal, FieldSpec]:
     """A file's signal and the field it gets by default."""
     planned = plan.plan(path.read_bytes(), path.name, Settings())
-    options = recipe.architecture_options(planned.signal, "siren")
+    options = recipe.architecture_options(planned.signal, planned.spec.formula)
     return planned.signal, dataclasses.replace(planned.spec, options=options)
 
 

@@ -14,7 +14,7 @@ from PIL import Image
 
 import inrfit
 from inrfit import codec
-from inrfit.config import auto, plan
+from inrfit.config import auto, plan, sizing
 from inrfit.config.auto import RULES, Rule, candidates, rule
 from inrfit.config.settings import Settings, count
 from inrfit.errors import UsageError
@@ -135,7 +135,7 @@ def test_auto_refuses_options_that_what_it_chose_does_not_have(monkeypatch):
     @dataclass(frozen=True)
     class Other:
         magic: int = 1
-        RASTER = False
+        TRAITS = FIELDS["siren"].TRAITS
 
     monkeypatch.setitem(FIELDS, "other", Other)
     rules = (Rule("image", "other", "x", {"seconds": (0, 1)}), Rule("image", "siren", "y"))
@@ -243,7 +243,7 @@ def test_too_few_bytes_are_refused_with_the_least_that_would_do():
 
 def test_the_smallest_field_is_found_by_trying(monkeypatch):
     spec = FieldSpec("siren", 2, 3, 256, 5, {})
-    assert auto.smallest(spec, (24, 32)) == replace(spec, width=1)
+    assert sizing.smallest(spec, (24, 32)) == replace(spec, width=1)
 
 
 # --- stored as it is judged

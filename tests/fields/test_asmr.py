@@ -20,7 +20,8 @@ from inrfit.comparison.spec import Contest, entrants
 from inrfit.config.plan import Settings, plan
 from inrfit.errors import UnreadableFile, UsageError
 from inrfit.fields import FieldSpec
-from inrfit.fields.asmr import asmr, hierarchy, resample
+from inrfit.fields.asmr import asmr, hierarchy, last_level, resample
+from inrfit.fields.asmr.cells import touched
 from inrfit.fields.module import Field
 from inrfit.fit import recipe
 from inrfit.fit.batching import block_batches
@@ -108,8 +109,8 @@ def test_the_three_ways_through_the_last_level_are_all_taken_and_agree(monkeypat
     block = torch.cat([torch.arange(8) + 80 * row for row in range(8)])
     taken = []
     for name in ("folded", "late"):
-        real = getattr(asmr.last_level, name)
-        monkeypatch.setattr(asmr.last_level, name, lambda *a, real=real, name=name: taken.append(name) or real(*a))
+        real = getattr(last_level, name)
+        monkeypatch.setattr(last_level, name, lambda *a, real=real, name=name: taken.append(name) or real(*a))
     with torch.no_grad():
         one_by_one = torch.cat([field(grid.coords(index[None])) for index in block])
         whole, shuffled = field(grid.coords(block)), field(grid.coords(block.flip(0))).flip(0)
@@ -158,7 +159,7 @@ def test_a_place_off_the_raster_has_its_nearest_cells_value():
 def test_positions_are_recovered_from_coordinates(length):
     spec = sized((length,), 2, 4)
     indices = torch.unique(torch.tensor([0, 1, length // 2, length - 2, length - 1]).clamp(0, length - 1))
-    found = asmr.cells.touched(spec.formula.radix, Grid((length,)).coords(indices))
+    found = touched(spec.formula.radix, Grid((length,)).coords(indices))
     first, (step,) = found.first, found.steps
     top, middle, last = (level[0] for level in spec.formula.radix.factors)
     cells = first[step[0], 0] * middle + step[1]
@@ -239,7 +240,7 @@ def test_factors_with_cells_that_no_sample_needs_are_refused_for_those_that_do(s
         sized(shape, depth, factors=factors)
     with pytest.raises(UsageError, match=f"{fewer} will do"):
         assert FieldSpec("asmr", len(shape), 3, 16, depth, {"grid": hierarchy.words(shape), "factors": factors}).shapes
-    made = sized(shape, depth, factors=fewer).settings.radix
+    made = sized(shape, depth, factors=fewer).formula.radix
     assert all(padded < 2 * side for padded, side in zip(made.padded, shape, strict=True))
 
 
@@ -257,7 +258,7 @@ def test_levels_may_be_written_with_slashes_and_are_stored_with_commas():
 @pytest.mark.parametrize("depth", [1, 2, 3])
 @pytest.mark.parametrize("length", [2, 1009, 65_537, 10_000_019])
 def test_the_factors_chosen_need_all_their_coarsest_cells(length, depth):
-    assert sized((length,), depth).settings.radix.levels == depth + 1
+    assert sized((length,), depth).formula.radix.levels == depth + 1
 
 
 @pytest.mark.parametrize(("shape", "factors"), [((37, 5, 23), "2x1x2,3x2x3,7x3x5"), ((9, 41), "2x3,2x4,3x4")])
@@ -294,10 +295,10 @@ def test_a_number_of_weights_gives_the_widest_that_can_be_folded():
     assert found.parameters < 10_000_000
     assert (found.width + 1) * 2 * 64 * 64 * 3 > asmr.LARGEST_TABLE >= found.width * 2 * 64 * 64 * 3
     small = FieldSpec("asmr", 1, 65_535, 256, 2, {})
-    assert small.settings.sized(small, (4000,), 10_000_000).width < 256  # the usual width could not be folded
+    assert small.formula.sized(small, (4000,), 10_000_000).width < 256  # the usual width could not be folded
     large = FieldSpec("asmr", 2, 65_535, 1, 1, {"factors": "1x1,64x64"})
     with pytest.raises(UsageError, match="finer last level"):
-        large.settings.sized(large, (64, 64), 10_000_000)
+        large.formula.sized(large, (64, 64), 10_000_000)
 
 
 def test_counts_are_the_papers_and_those_of_the_folded_decode():
@@ -373,7 +374,7 @@ def test_blocks_come_in_the_order_of_the_folded_table():
     signal = image_signal(48, 80, 3).on(torch.device("cpu"))
     learner = Learner(field, signal, torch.Generator().manual_seed(0), torch.float32)
     for batch in block_batches(learner, 48 * 80 // 5):
-        assert asmr.cells.touched(field.formula.radix, grid.coords(batch)).slot is None
+        assert touched(field.formula.radix, grid.coords(batch)).slot is None
 
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (24, 16, 3), dtype=np.uint8)
@@ -484,9 +485,9 @@ def test_shrinking_takes_no_more_operations_for_more_cells():
 
 def test_a_decode_at_another_size_says_so():
     artifact = encoded(np.random.default_rng(0).integers(0, 256, (24, 16, 3), dtype=np.uint8))
-    settings = artifact.spec.settings
-    assert settings.remark((24, 16)) == ""
-    assert "resampled to 12x8" in settings.remark((12, 8))
+    spec = artifact.spec
+    assert spec.resampling((24, 16)) == ""
+    assert "resampled to 12x8" in spec.resampling((12, 8))
     assert artifact.decode(Request(scale=0.5)).shape == (12, 8, 3)
 
 
@@ -518,8 +519,8 @@ def test_an_option_of_the_wrong_type_is_refused(option):
     wave = (10_000 * np.sin(np.arange(101))).astype(np.int16)
     usual = {"width": 8, "batch": 32, "budget": "2it", "precision": "fp32"}
     for artifact in (encoded(PIXELS, width=8), codec.encode(wave, rate=8000, arch="asmr", **usual)):
-        right = getattr(artifact.spec.settings, option)
-        assert Artifact.from_bytes(header_with(artifact, option, right)).spec.settings == artifact.spec.settings
+        right = getattr(artifact.spec.formula, option)
+        assert Artifact.from_bytes(header_with(artifact, option, right)).spec.formula == artifact.spec.formula
         for wrong in (101, 1.5, True, False, None, [], {}, "", "x", "٥", str(right).encode().hex(), [right], -1):
             if type(wrong) in (int, float) and type(right) is float and wrong > 0:
                 continue  # a number is a number
@@ -585,7 +586,7 @@ def test_the_commands_say_what_was_padded_and_what_was_resampled(png, tmp_path, 
 
 def test_modulators_start_small_on_large_rasters_only():
     small, large = image_signal(8, 8, 3), image_signal(8, 8, 3)
-    large = dataclasses.replace(large, samples=np.broadcast_to(large.samples[:1], (recipe.LARGE_RASTER + 1, 3)))
-    assert recipe.architecture_options(small, "asmr") == {}
-    assert recipe.architecture_options(large, "asmr") == {"modulator_omega": 1.0}
-    assert recipe.architecture_options(large, "asmr", "paper") == {}
+    large = dataclasses.replace(large, samples=np.broadcast_to(large.samples[:1], (asmr.LARGE_RASTER + 1, 3)))
+    assert recipe.architecture_options(small, asmr.Asmr()) == {}
+    assert recipe.architecture_options(large, asmr.Asmr()) == {"modulator_omega": 1.0}
+    assert recipe.architecture_options(large, asmr.Asmr(), "paper") == {}

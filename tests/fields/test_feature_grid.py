@@ -11,7 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from inrfit.errors import UsageError
 from inrfit.fields import FieldSpec
-from inrfit.fields.feature_grid.feature_grid import (
+from inrfit.fields.feature_grid.sizes import (
     LEAST_PARAMETERS,
     MOST_FEATURES,
     MOST_LOST,
@@ -302,7 +302,7 @@ def test_what_was_asked_for_stays():
 )
 def test_settings_that_make_no_sense_are_refused(options):
     with pytest.raises(UsageError):
-        _ = FieldSpec("grid", 2, 3, 8, 2, options).settings
+        _ = FieldSpec("grid", 2, 3, 8, 2, options).formula
 
 
 def test_too_many_axes_are_refused():

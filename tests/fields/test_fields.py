@@ -8,7 +8,7 @@ import torch
 from conftest import image_signal
 
 from inrfit.errors import UsageError
-from inrfit.fields import FIELDS, FieldSpec
+from inrfit.fields import FIELDS, FieldSpec, architecture
 from inrfit.fields.module import Field
 from inrfit.fit import recipe
 from inrfit.fit.budget import Budget
@@ -24,6 +24,10 @@ def make(name, inputs=2, outputs=3, width=16, depth=3, seed=0):
     spec = plain.formula.sized(plain, RASTERS[inputs], None)
     weights = spec.formula.initial(spec, torch.Generator().manual_seed(seed), torch.zeros(outputs))
     return Field(spec, weights)
+
+
+def usual(name):
+    return FieldSpec(name, 2, 3, FIELDS[name].TRAITS.width, FIELDS[name].TRAITS.depth, {})
 
 
 @pytest.mark.parametrize("name", FIELDS)
@@ -45,22 +49,22 @@ def test_shapes_and_counts_are_those_of_the_tensors(name, depth):
 @pytest.mark.parametrize("name", FIELDS)
 def test_as_many_parameters_as_asked_for_and_no_more(name):
     for asked in (2_000, 20_000, 200_000):
-        settings = make(name).spec.settings
-        spec = settings.sized(FieldSpec(name, 2, 3, settings.TRAITS.width, settings.TRAITS.depth, {}), (96, 64), asked)
+        plain = usual(name)
+        spec = plain.formula.sized(plain, (96, 64), asked)
         assert 0.8 * asked < spec.parameters <= asked
 
 
 @pytest.mark.parametrize("name", FIELDS)
 def test_too_few_parameters_are_refused(name):
-    settings = make(name).spec.settings
+    plain = usual(name)
     with pytest.raises(UsageError):
-        settings.sized(FieldSpec(name, 2, 3, settings.TRAITS.width, settings.TRAITS.depth, {}), (96, 64), 5)
+        plain.formula.sized(plain, (96, 64), 5)
 
 
 @pytest.mark.parametrize("name", FIELDS)
 def test_on_grid_equals_forward(name, monkeypatch):
     field, grid = make(name), Grid((5, 7))
-    monkeypatch.setattr("inrfit.fields.module.CHUNK", 8)
+    monkeypatch.setattr(architecture, "CHUNK", 8)
     expected = field(grid.coords(torch.arange(grid.n))).detach()
     torch.testing.assert_close(field.on_grid(grid, 0, grid.n), expected)
     torch.testing.assert_close(field.on_grid(grid, 9, 22), expected[9:22])

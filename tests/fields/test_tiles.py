@@ -16,7 +16,7 @@ from inrfit.errors import UnreadableFile, UsageError
 from inrfit.fields import FieldSpec
 from inrfit.fields.module import Field
 from inrfit.fields.tiles import partition
-from inrfit.fields.tiles.tiles import LEAST, SAMPLES, USUAL
+from inrfit.fields.tiles.tiles import LEAST, SAMPLES, USUAL, Tiles
 from inrfit.fit import recipe
 from inrfit.fit.budget import Budget
 from inrfit.fit.engine.step import by_autograd, by_hand
@@ -306,6 +306,6 @@ def test_a_sounds_frequency_is_shared_among_its_tiles(regime):
     samples = np.sin(np.arange(4000) / 3)[:, None].astype(np.float32)
     signal = Signal("audio", samples, image_signal().scale, {}, Grid((4000,)))
     one, eight = (
-        recipe.architecture_options(signal, "tiles", regime, {"tiles": tiles})["first_omega"] for tiles in ("1", "8")
+        recipe.architecture_options(signal, Tiles(tiles=tiles), regime)["first_omega"] for tiles in ("1", "8")
     )
     assert one == pytest.approx(8 * eight)

@@ -8,8 +8,8 @@ import torch
 import trimesh
 from test_loop import FakeClock, run
 
+from inrfit.fields import FIELDS
 from inrfit.fit.budget import Budget
-from inrfit.fit.hyperparameters import TUNINGS
 from inrfit.fit.point_pool import (
     FIRST_SECONDS,
     GROWING_SHARE,
@@ -26,6 +26,7 @@ from inrfit.samplers import SAMPLERS, Stream
 from inrfit.signal import Samples
 from inrfit.viz.recorder import Recorder
 
+SIREN, GRID = (FIELDS[name].TRAITS.hyperparameters for name in ("siren", "grid"))
 SPHERE = trimesh.creation.icosphere(1).export(file_type="ply")
 CALL, POINTS = 100, 10_000
 
@@ -61,7 +62,7 @@ def drawn(seconds, arch="siren", stop=lambda: False, pool=POINTS, grows=True, sp
     clocks.append(now)
     clock = Clock(Budget(seconds=seconds) if seconds else Budget(steps=10), now, now())
     now.time += spent
-    return Pool(ball(pool), clock, TUNINGS[arch], torch.Generator().manual_seed(0), stop, grows)
+    return Pool(ball(pool), clock, FIELDS[arch].TRAITS.hyperparameters, torch.Generator().manual_seed(0), stop, grows)
 
 
 def grown(pool):
@@ -128,7 +129,7 @@ def test_a_fit_that_may_end_sooner_spends_little_on_points():
     for budget in (Budget(seconds=600, target=30.0), Budget(seconds=600, steps=10_000), Budget(seconds=60)):
         now = FakeClock(TICK)
         clocks.append(now)
-        pool = Pool(ball(0), Clock(budget, now, now()), TUNINGS["siren"], torch.Generator().manual_seed(0), bool)
+        pool = Pool(ball(0), Clock(budget, now, now()), SIREN, torch.Generator().manual_seed(0), bool)
         assert pool._allowed == UNCERTAIN_SECONDS == 60 * LONG_SHARE
 
 
@@ -176,12 +177,12 @@ def test_whole_selections_are_not_made_longer_by_copies():
 def test_the_hash_grid_gets_its_points_and_the_free_ones_on_top():
     pool = drawn(100, arch="grid")
     rest = pool.signal.rest
-    assert rest.until == pytest.approx(TUNINGS["grid"].pool_seconds / FIRST_SECONDS * rest.since, rel=0.2)
+    assert rest.until == pytest.approx(GRID.pool_seconds / FIRST_SECONDS * rest.since, rel=0.2)
     assert pool.signal.n == 2 * rest.until
     free = pool.signal.points[rest.until :].copy()
     grown(pool)
     assert np.array_equal(pool.signal.points[rest.until :], free)
-    shares = {20: MOST_SHARE * 20, 100: TUNINGS["grid"].pool_seconds, 600: LONG_SHARE * 600}
+    shares = {20: MOST_SHARE * 20, 100: GRID.pool_seconds, 600: LONG_SHARE * 600}
     for seconds, most in shares.items():
         assert drawn(seconds, arch="grid")._allowed == most
 

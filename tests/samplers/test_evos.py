@@ -63,9 +63,9 @@ def test_both_engines_add_the_term_alike(depth):
     def extra(residuals):
         return Laplacian(1e-3, torch.zeros(24, 32)).extra(torch.arange(100), residuals)
 
-    plain = by_autograd(spec.settings, torch.float32)(weights, coords, values, mass, extra)[1]
-    explicit = by_hand(spec.settings, torch.float32)(weights, coords, values, mass, extra)[1]
-    without = by_hand(spec.settings, torch.float32)(weights, coords, values, mass)[1]
+    plain = by_autograd(spec.formula, torch.float32)(weights, coords, values, mass, extra)[1]
+    explicit = by_hand(spec.formula, torch.float32)(weights, coords, values, mass, extra)[1]
+    without = by_hand(spec.formula, torch.float32)(weights, coords, values, mass)[1]
     for name, gradient in plain.items():
         torch.testing.assert_close(explicit[name], gradient, rtol=1e-3, atol=1e-5)
     assert not torch.allclose(explicit["last.weight"], without["last.weight"], rtol=1e-3)

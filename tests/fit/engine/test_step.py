@@ -14,7 +14,7 @@ from conftest import image_signal
 
 from inrfit import runtime
 from inrfit.errors import UsageError
-from inrfit.fields import FIELDS, Differentiated, FieldSpec
+from inrfit.fields import FIELDS, FieldSpec
 from inrfit.fields.module import Field
 from inrfit.fit import recipe
 from inrfit.fit.budget import Budget
@@ -55,8 +55,8 @@ def test_the_backward_pass_written_out_equals_autograd(depth, channels, arithmet
     weights = spec.formula.initial(spec, generator, torch.zeros(channels))
     coords = torch.rand(2048, 2, generator=generator) * 2 - 1
     values, mass = torch.rand(2048, channels, generator=generator), torch.rand(2048, 1, generator=generator) / 2048
-    expected_residuals, expected = by_autograd(spec.settings, arithmetic)(weights, coords, values, mass)
-    residuals, found = by_hand(spec.settings, arithmetic)(weights, coords, values, mass)
+    expected_residuals, expected = by_autograd(spec.formula, arithmetic)(weights, coords, values, mass)
+    residuals, found = by_hand(spec.formula, arithmetic)(weights, coords, values, mass)
     torch.testing.assert_close(residuals, expected_residuals)
     assert found.keys() == expected.keys() == spec.shapes.keys()
     for name, gradient in expected.items():
@@ -65,12 +65,12 @@ def test_the_backward_pass_written_out_equals_autograd(depth, channels, arithmet
         assert error < (1e-5 if arithmetic == torch.float32 else 0.01), name
 
 
-@pytest.mark.parametrize("name", [name for name, a in FIELDS.items() if isinstance(a(), Differentiated)])
+@pytest.mark.parametrize("name", [name for name, known in FIELDS.items() if known.TRAITS.own_gradients])
 def test_every_backward_pass_written_out_has_all_gradients(name):
     plain = FieldSpec(name, 3, 1, 8, 2, {})
     spec = plain.formula.sized(plain, (4, 5, 6), None)
     weights = spec.formula.initial(spec, torch.Generator().manual_seed(0), torch.zeros(1))
-    _, found = by_hand(spec.settings, torch.float32)(
+    _, found = by_hand(spec.formula, torch.float32)(
         weights, torch.rand(5, 3), torch.rand(5, 1), torch.full((5, 1), 0.2)
     )
     assert {key: tuple(gradient.shape) for key, gradient in found.items()} == spec.shapes

@@ -76,7 +76,6 @@ PROVENANCE: Mapping[str, Any] = {
 """Where an artifact comes from; decoding needs none of it. A new key here is a new ``VERSION``."""
 
 _SPEC: Mapping[str, Any] = {
-    "architecture": one_of(*FIELDS),
     "inputs": integer(1, 4),
     "outputs": integer(1, MAX_OUTPUTS),
     "width": integer(1, MAX_WIDTH),
@@ -255,7 +254,7 @@ def _checked(inside: Any) -> dict[str, Any]:
         raise UnsupportedInput(f"format version {version}: needs a newer inrfit (this one reads {VERSION})", "version")
     schema = {
         "version": integer(1, VERSION),
-        "field": _SPEC,
+        "field": {"architecture": one_of(*FIELDS), **_SPEC},
         "modality": one_of(*MODALITIES),
         "signal": mapping(lambda value: None),
         "provenance": PROVENANCE,

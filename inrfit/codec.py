@@ -123,9 +123,7 @@ def choose(planned: Plan, device: torch.device) -> tuple[FieldSpec, Recipe]:
     from .fit import recipe
 
     settings = planned.settings
-    frequencies = recipe.architecture_options(
-        planned.signal, planned.spec.architecture, settings.regime, planned.spec.options
-    )
+    frequencies = recipe.architecture_options(planned.signal, planned.spec.formula, settings.regime)
     spec = replace(planned.spec, options={**frequencies, **planned.spec.options})
     asked = recipe.Asked(
         batch=settings.batch,
@@ -158,7 +156,7 @@ def finish(
         ended=result.outcome.word,
         notes=[*planned.signal.notes, *result.notes],
     )
-    store = storable(weights, planned.store, planned.spec.exact)
+    store = storable(weights, planned.store, planned.spec.fp32_tensors)
     if store != planned.store:
         provenance["notes"].append(f"a weight is beyond the range of {planned.store}: all are stored as {store}")
     bare = Artifact(

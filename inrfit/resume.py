@@ -128,8 +128,8 @@ def initial_weights(start: Artifact, spec: FieldSpec) -> dict[str, Tensor]:
 
 def _formula(spec: FieldSpec) -> Mapping[str, Any]:
     """The options that the formula of a field depends on, those left out filled in."""
-    options = asdict(spec.settings)  # type: ignore[call-overload]
-    return {name: value for name, value in options.items() if name not in getattr(spec.settings, "FOLDED", ())}
+    left_out = spec.formula.TRAITS.initialization_options
+    return {name: value for name, value in asdict(spec.formula).items() if name not in left_out}
 
 
 def _misfit(why: str) -> UsageError:

@@ -64,7 +64,7 @@ def decoded(artifact, modality):
 @pytest.mark.parametrize("arch", FIELDS)
 def test_with_every_strategy(modality, arch, sources):
     for sampler in SAMPLERS:
-        if FIELDS[arch].RASTER and (modality == "shape" or sampler in MOVING):
+        if FIELDS[arch].TRAITS.raster_only and (modality == "shape" or sampler in MOVING):
             reason = "knows nothing; choose a sampler from full" if sampler in MOVING else "choose from siren"
             with pytest.raises(UsageError, match=f"raster.*{reason}"):
                 fitted(sources[modality], modality, arch, sampler)

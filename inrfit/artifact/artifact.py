@@ -24,7 +24,7 @@ from ..errors import (
     UsageError,
     printable,
 )
-from ..fields import FIELDS, MAX_DEPTH, MAX_PARAMETERS, MAX_WIDTH, Bound, FieldSpec
+from ..fields import FIELDS, MAX_DEPTH, MAX_PARAMETERS, MAX_WIDTH, FieldSpec
 from ..io import files, strict_json
 from ..io.json_schema import integer, mapping, one_of, scalar
 from ..io.limits import Limits
@@ -45,7 +45,6 @@ LIMITS = Limits()
 MAX_OUTPUTS = 65_535
 
 _SPEC: Mapping[str, Any] = {
-    "architecture": one_of(*FIELDS),
     "inputs": integer(1, 4),
     "outputs": integer(1, MAX_OUTPUTS),
     "width": integer(1, MAX_WIDTH),
@@ -58,9 +57,9 @@ _SPEC: Mapping[str, Any] = {
 class Artifact:
     """A field as a file.
 
-    ``weights`` are float32, by the names of ``spec.shapes``, and but for ``spec.exact`` rounded to ``store`` (fp32,
-    fp16, bf16) when they are written; ``meta`` is all that is needed to write the source's kind of file; ``quality``
-    was measured on the weights as stored, null where undefined."""
+    ``weights`` are float32, by the names of ``spec.shapes``, and but for ``spec.fp32_tensors`` rounded to ``store``
+    (fp32, fp16, bf16) when they are written; ``meta`` is all that is needed to write the source's kind of file;
+    ``quality`` was measured on the weights as stored, null where undefined."""
 
     spec: FieldSpec
     weights: Mapping[str, npt.NDArray[np.float32]]
@@ -77,7 +76,7 @@ class Artifact:
         outside = container.parse(data)
         inside = _checked(outside.inrfit)
         spec = _spec(inside["field"], inside["modality"], inside["signal"])
-        store = container.match_tensors(outside, spec.shapes, spec.exact)
+        store = container.match_tensors(outside, spec.shapes, spec.fp32_tensors)
         if inside["version"] == 1 and (spec.architecture, store) != ("siren", "fp32"):
             raise UnreadableFile(f"{spec.architecture} in {store}: version 1 has siren in fp32 alone", "version")
         return Artifact(
@@ -94,16 +93,16 @@ class Artifact:
         """As a file: the same bytes for the same artifact. Raises ``InrfitError`` if it would not load."""
         if self.store not in weight_dtypes.STORES:
             raise InrfitError(f"{self.store}: weights are stored as {', '.join(weight_dtypes.STORES)}", "artifact")
-        if weight_dtypes.storable(self.weights, self.store, self.spec.exact) != self.store:
+        if weight_dtypes.storable(self.weights, self.store, self.spec.fp32_tensors) != self.store:
             raise InrfitError(f"a weight is beyond the range of {self.store}", "artifact")
         try:
             data = weight_dtypes.contained(
-                self.weights, self.store, self.spec.exact, {container.KEY: strict_json.dumps(self.inside())}
+                self.weights, self.store, self.spec.fp32_tensors, {container.KEY: strict_json.dumps(self.inside())}
             )
             outside = container.parse(data)
             _checked(outside.inrfit)
             spec = _spec(outside.inrfit["field"], self.modality, self.meta)
-            container.match_tensors(outside, spec.shapes, spec.exact)
+            container.match_tensors(outside, spec.shapes, spec.fp32_tensors)
         except (RefusedInput, ValueError, TypeError) as error:
             raise InrfitError(f"this artifact could not be loaded again: {error}", "artifact") from error
         return data
@@ -111,7 +110,7 @@ class Artifact:
     def inside(self) -> dict[str, Any]:
         """The inrfit header, as JSON values."""
         # All options are written, so that a later change of a default changes no field that exists.
-        spec = replace(self.spec, options=asdict(self.spec.settings))  # type: ignore[call-overload]
+        spec = replace(self.spec, options=asdict(self.spec.formula))
         return {
             "version": VERSION,
             "field": spec.json(),
@@ -209,7 +208,7 @@ def _checked(inside: Any) -> dict[str, Any]:
         raise UnsupportedInput(f"format version {version}: needs a newer inrfit (this one reads {VERSION})", "version")
     schema = {
         "version": integer(1, VERSION),
-        "field": _SPEC,
+        "field": {"architecture": one_of(*FIELDS), **_SPEC},
         "modality": one_of(*MODALITIES),
         "signal": mapping(lambda value: None),
         "provenance": PROVENANCE,
@@ -225,7 +224,7 @@ def _spec(given: Mapping[str, Any], modality: str, meta: Mapping[str, Any]) -> F
     known = FIELDS[given["architecture"]]
     spec = FieldSpec(**given)
     try:
-        options, parameters = asdict(spec.settings), spec.parameters  # type: ignore[call-overload]
+        options, parameters = asdict(spec.formula), spec.parameters
     except UsageError as error:
         raise UnreadableFile(f"header.field.options: {str(error).removeprefix('-O ')}", "field") from None
     for name in given["options"]:
@@ -239,7 +238,7 @@ def _spec(given: Mapping[str, Any], modality: str, meta: Mapping[str, Any]) -> F
             raise UnreadableFile(f"header.field.options.{name} has the wrong type", "field")
     if parameters > MAX_PARAMETERS:
         raise UnreadableFile(f"{parameters:,} weights, at most {MAX_PARAMETERS:,} are read", "field")
-    if isinstance(spec.settings, Bound) and spec.settings.raster() != MODALITIES[modality].raster(meta):
+    if spec.formula.TRAITS.raster_only and spec.formula.raster() != MODALITIES[modality].raster(meta):
         raise UnreadableFile("header.field.options.grid is not the raster of the signal", "field")
     implied = MODALITIES[modality].field_size(meta)
     if (spec.inputs, spec.outputs) != implied:
@@ -260,7 +259,7 @@ def _weights(data: bytes, spec: FieldSpec, store: str) -> dict[str, npt.NDArray[
         found = {name: tensor["data"] for name, tensor in deserialize(data)}
     except safetensors.SafetensorError as error:  # stricter than our own check: believed
         raise UnreadableFile(f"damaged: {error}", "safetensors") from None
-    kinds = weight_dtypes.each(spec.shapes, store, spec.exact)
+    kinds = weight_dtypes.each(spec.shapes, store, spec.fp32_tensors)
     weights = {name: weight_dtypes.unpacked(found.pop(name), shape, kinds[name]) for name, shape in spec.shapes.items()}
     for name, weight in weights.items():
         broken = weight.size - int(np.isfinite(weight).sum())

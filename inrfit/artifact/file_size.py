@@ -20,12 +20,12 @@ def header_bytes(
     """Most bytes before the weights of the file; ``provenance`` as far as it is known."""
     bare = Artifact(spec, {}, modality, meta, provenance, {}, store)
     metadata = {container.KEY: strict_json.dumps(bare.inside())}
-    return len(weight_dtypes.head(spec.shapes, store, spec.exact, metadata)) + UNKNOWN
+    return len(weight_dtypes.head(spec.shapes, store, spec.fp32_tensors, metadata)) + UNKNOWN
 
 
 def file_bytes(
     spec: FieldSpec, store: str, modality: str, meta: Mapping[str, Any], provenance: Mapping[str, Any]
 ) -> int:
     """Most bytes of the whole file."""
-    weights = weight_dtypes.weight_bytes(spec.shapes, store, spec.exact)
+    weights = weight_dtypes.weight_bytes(spec.shapes, store, spec.fp32_tensors)
     return header_bytes(spec, store, modality, meta, provenance) + weights

@@ -100,7 +100,6 @@ def run(
     """One model from its bytes to the decoded file."""
     from .. import codec
     from ..artifact.artifact import load
-    from ..fields import Bound
     from ..io import files
     from ..modalities import MODALITIES
     from ..runtime import limited_threads
@@ -128,8 +127,7 @@ def run(
             decoded = codec.decode(artifact, request, device, limits, tick)
     finally:
         progress.close()
-    settings = artifact.spec.settings
-    if isinstance(settings, Bound) and (remark := settings.remark(decoded.shape[:-1])):
+    if artifact.spec.formula.TRAITS.raster_only and (remark := artifact.spec.resampling(decoded.shape[:-1])):
         console.warn(model, remark)
     data = modality.write(decoded, artifact.meta, wanted, request)
     files.write(target, data, force)

@@ -86,11 +86,10 @@ def record_of(job: Job, output: str, artifact: Artifact, writing: float, total: 
 
 def show_recipe(planned: Plan, spec: FieldSpec, recipe: Recipe, console: Console, explain: bool) -> None:
     """With ``-v`` what was chosen, with ``--explain`` why as well."""
-    from ..fields import Shared
     from ..fit.recipe import explain as reasons
 
     why = "the best measured for siren (docs/samplers.md)"
-    if isinstance(spec.settings, Shared):
+    if spec.formula.TRAITS.shares_blocks:
         why = "keeps whole the blocks that share work (docs/architectures.md)"
     why = why if planned.settings.sampler == "auto" else "asked for"
     told = reasons(recipe, spec, planned.signal, planned.settings.regime, planned.asked, planned.spec.options)

@@ -127,7 +127,7 @@ def warm_up(contest: Contest) -> None:
     data = file_of(pixels, {})
     for entrant in contest.entrants:
         asked = contest.settings_of(entrant, None)
-        names = {f.name for f in fields(FIELDS[entrant.arch])}  # type: ignore[arg-type]
+        names = {f.name for f in fields(FIELDS[entrant.arch])}
         kept = {name: value for name, value in asked.options.items() if name not in names}  # others suit no noise
         settings = replace(asked, engine="auto", type=None, budget=f"{WARM_UP_STEPS}it", options=kept)
         settings = replace(settings, params=None, bytes=None)

@@ -10,14 +10,14 @@ from typing import Any
 
 from ..artifact.file_size import file_bytes
 from ..errors import NotEnoughMemory, UnsupportedInput, UsageError
-from ..fields import FIELDS, MAX_PARAMETERS, FieldSpec
+from ..fields import FIELDS, MAX_PARAMETERS, Architecture, FieldSpec
 from ..fit.budget import Budget
 from ..io import files, options
 from ..modalities import MODALITIES, Modality
 from ..runtime import physical_memory
 from ..samplers import MOVING, SAMPLERS, Sampler
 from ..signal import Signal
-from . import auto
+from . import auto, sizing
 from .settings import Settings
 
 
@@ -56,7 +56,8 @@ def strategy_of(settings: Settings, modality: Modality) -> str:
     """The name of the sampler, which ``auto`` leaves to the modality, or to an architecture that shares work."""
     if settings.sampler != "auto":
         return settings.sampler
-    return getattr(FIELDS.get(settings.arch), "SAMPLER", modality.default_sampler)
+    own = None if settings.arch == "auto" else FIELDS[settings.arch].TRAITS.default_sampler
+    return own or modality.default_sampler
 
 
 def identify(data: bytes, name: str, type: str | None = None) -> Modality:
@@ -106,7 +107,7 @@ def _decided(settings: Settings, signal: Signal, source: Mapping[str, Any], begu
         "budget": asdict(budget),
         "notes": list(signal.notes),
     }
-    spec, store = _spec(chosen, architecture, signal, known), auto.store(settings)
+    spec, store = _spec(chosen, architecture, signal, known), sizing.store(settings)
     return Plan(
         **source,
         signal=signal,
@@ -133,7 +134,7 @@ def _built(settings: Settings, modality: Modality) -> dict[str, Any]:
         **{f"arch {name}": FIELDS[name] for name in architectures},
         modality.name: modality.options,
     }
-    if strategy in MOVING and settings.arch != "auto" and FIELDS[settings.arch].RASTER:
+    if strategy in MOVING and settings.arch != "auto" and FIELDS[settings.arch].TRAITS.raster_only:
         others = ", ".join(name for name in SAMPLERS if name not in MOVING)
         raise UsageError(
             f"--sampler {strategy} moves points between the cells of the raster, of which --arch {settings.arch} knows "
@@ -155,19 +156,25 @@ def _no_ratio(settings: Settings) -> str:
     """Why ``--ratio`` is refused with the sampler ``full``, and what takes one."""
     if settings.sampler == "full":
         return "--ratio has no meaning with --sampler full"
-    barred = MOVING if getattr(FIELDS.get(settings.arch), "RASTER", False) else frozenset()
-    others = ", ".join(name for name, kind in SAMPLERS.items() if hasattr(kind, "ratio") and name not in barred)
+    barred = MOVING if settings.arch != "auto" and FIELDS[settings.arch].TRAITS.raster_only else frozenset()
+    others = ", ".join(name for name, kind in SAMPLERS.items() if _has_ratio(kind) and name not in barred)
     return (
         f"--ratio has no meaning with --sampler full, which auto stands for with --arch {settings.arch}; choose a "
         f"sampler from {others}"
     )
 
 
-def _spec(settings: Settings, architecture: Any, signal: Signal, known: Mapping[str, Any]) -> FieldSpec:
+def _has_ratio(sampler: type[Any]) -> bool:
+    """Whether the share of the points in a selection is one of its settings."""
+    return "ratio" in {f.name for f in fields(sampler)}
+
+
+def _spec(settings: Settings, architecture: Architecture, signal: Signal, known: Mapping[str, Any]) -> FieldSpec:
     """The field's sizes, and the options of the architecture that were asked for or follow from the signal's size;
     ``known`` is what its provenance will say, as far as that is known."""
-    if architecture.RASTER and signal.grid is None:
-        others = ", ".join(name for name, kind in FIELDS.items() if not kind.RASTER)
+    traits, own = architecture.TRAITS, asdict(architecture)
+    if traits.raster_only and signal.grid is None:
+        others = ", ".join(name for name, kind in FIELDS.items() if not kind.TRAITS.raster_only)
         raise UsageError(
             f"--arch {settings.arch} knows the cells of a raster, and a signal of kind {signal.modality} has none; "
             f"choose from {others}",
@@ -177,17 +184,17 @@ def _spec(settings: Settings, architecture: Any, signal: Signal, known: Mapping[
         settings.arch,
         signal.dimensions,
         signal.channels,
-        settings.width or architecture.WIDTH,
-        settings.depth or architecture.DEPTH,
-        {key: getattr(architecture, key) for key in _asked(settings, architecture)},
+        settings.width or traits.width,
+        settings.depth or traits.depth,
+        {key: own[key] for key in _asked(settings, architecture)},
     )
-    spec = auto.sized(spec, settings, signal, known)
+    spec = sizing.sized(spec, settings, signal, known)
     if spec.parameters > MAX_PARAMETERS:
         raise UsageError(f"{spec.parameters:,} parameters: at most {MAX_PARAMETERS:,} are supported", "option")
     return spec
 
 
-def _asked(settings: Settings, architecture: Any) -> list[str]:
+def _asked(settings: Settings, architecture: Architecture) -> list[str]:
     """The architecture's options that the user gave."""
     return sorted({f.name for f in fields(architecture)} & set(settings.options))
 

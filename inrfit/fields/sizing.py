@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 from ..errors import UsageError
 
 if TYPE_CHECKING:
-    from . import FieldSpec
+    from .spec import FieldSpec
+
+MAX_WIDTH, MAX_DEPTH, MAX_PARAMETERS = 8192, 64, 100_000_000
 
 
 def widest(spec: FieldSpec, parameters: int, most: int | None = None) -> FieldSpec:
     """``spec`` of the largest width, up to MAX_WIDTH and ``most``, that has at most ``parameters`` weights, at the
     depth it has."""
-    from . import MAX_WIDTH
-
     limit = MAX_WIDTH if most is None else min(most, MAX_WIDTH)
     found = largest(limit, lambda width: replace(spec, width=width).parameters <= parameters)
     if not found:

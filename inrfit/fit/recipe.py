@@ -7,15 +7,15 @@ COMPILED_FROM, KNOWN_FROM and KERNEL_FROM, which follow from what compiling took
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass
-from types import MappingProxyType
+from functools import partial
 from typing import Any
 
 import torch
 
 from ..errors import UsageError
-from ..fields import FIELDS, Banded, Bound, Differentiated, FieldSpec, Shared
+from ..fields import Architecture, Circumstances, FieldSpec, Hyperparameters
 from ..modalities import MODALITIES
 from ..signal import Signal
 from .budget import Budget
@@ -23,7 +23,6 @@ from .engine import cpp_kernel
 from .engine import precision as arithmetics
 from .engine.background_compile import compiler, key, known
 from .engine.config import TrainingConfig
-from .hyperparameters import TUNINGS, Tuning
 
 CUDA_BATCH = 16_896
 """132 tiles of 128 points: one for every multiprocessor of an H100. Not measured yet."""
@@ -105,9 +104,9 @@ def choose(spec: FieldSpec, device: torch.device, asked: Asked = Asked(), budget
     """The recipe for a fit of ``spec`` within ``budget``. Raises ``UsageError`` for an engine that cannot be had."""
     if device.type == "cuda" and asked.engine == "compiled":
         raise UsageError("--engine compiled: only on the CPU (on CUDA use graph)", "option")
-    if asked.engine in ("compiled", "graph") and not same_shapes(spec):
+    if asked.engine in ("compiled", "graph") and not spec.formula.TRAITS.same_shapes:
         raise UsageError(f"--engine {asked.engine}: {spec.architecture} sorts its points anew in every step", "option")
-    tuned, paper = TUNINGS[spec.architecture], asked.regime == "paper"
+    tuned, paper = spec.formula.TRAITS.hyperparameters, asked.regime == "paper"
     precision, probe = choose_precision(spec, device, budget, asked)
     dtype = torch.bfloat16 if precision.value == "bf16" else torch.float32
     usual = None if paper else tuned.points(spec.parameters)
@@ -117,7 +116,7 @@ def choose(spec: FieldSpec, device: torch.device, asked: Asked = Asked(), budget
     adapt = Choice("adapt_threads", device.type != "cuda" and budget.seconds is not None, ADAPTED)
     if asked.threads is not None:
         adapt = Choice("adapt_threads", False, ASKED)
-    rates = _rates_of_the_papers(tuned, asked.lr) if paper else _rates(spec, tuned, asked.lr, device.type == "cuda")
+    rates = _rates_of_the_papers(tuned, asked.lr) if paper else _rates(tuned, asked.lr, device.type == "cuda")
     return Recipe((precision, engine, batch, adapt, *rates), probe)
 
 
@@ -135,19 +134,19 @@ def choose_batch(
     spec: FieldSpec, device: torch.device, budget: Budget, asked: Asked, dtype: torch.dtype, engine: str
 ) -> Choice:
     """Points of one step."""
-    tuned = TUNINGS[spec.architecture]
+    tuned = spec.formula.TRAITS.hyperparameters
     if asked.batch != "auto":
         return Choice("batch", _points(asked.batch), ASKED)
     if asked.regime == "paper":
         return Choice("batch", None, PAPERS)
-    if device.type == "cuda" and not isinstance(spec.settings, Shared):
+    if device.type == "cuda" and not spec.formula.TRAITS.shares_blocks:
         return Choice("batch", CUDA_BATCH, "not measured yet")
     if engine == "compiled" and cpp_kernel.suits(spec, dtype) and (budget.seconds or 0.0) >= KERNEL_BATCH_FROM:
         return Choice("batch", KERNEL_BATCH, KERNEL_BATCH_SOURCE)
     return Choice("batch", tuned.points(spec.parameters), tuned.batch_source)
 
 
-def _rates(spec: FieldSpec, tuned: Tuning, rate: float | None, cuda: bool) -> tuple[Choice, ...]:
+def _rates(tuned: Hyperparameters, rate: float | None, cuda: bool) -> tuple[Choice, ...]:
     """What the optimiser is told; a ``rate`` that is asked for is not varied."""
     scale = 1.0 if rate is None else rate / tuned.adam_rate
     muon = scale * tuned.muon_rate * (CUDA_MUON if cuda else 1.0)
@@ -169,15 +168,12 @@ def _rates(spec: FieldSpec, tuned: Tuning, rate: float | None, cuda: bool) -> tu
         Choice("boosted", rate is None and boosted, ASKED if rate is not None else follow if boosted else unboosted),
         Choice("warm_up", default.warm_up, unvaried),
         Choice("second_beta", default.second_beta, unvaried),
-        Choice("epsilon", tuned.epsilon, GRID_EPSILON if spec.architecture == "grid" else unvaried),
+        Choice("epsilon", tuned.epsilon, tuned.epsilon_source),
         Choice("annealed", True, "a fit cut by its budget is a finished fit"),
     )
 
 
-GRID_EPSILON = "the paper's, for rows that few points reach: 1e-8 lost 0.001 IoU on a mesh"
-
-
-def _rates_of_the_papers(tuned: Tuning, rate: float | None) -> tuple[Choice, ...]:
+def _rates_of_the_papers(tuned: Hyperparameters, rate: float | None) -> tuple[Choice, ...]:
     """Adam as torch has it, but for the architecture's own epsilon, at a constant rate."""
     return (
         given("adam_rate", rate) or Choice("adam_rate", tuned.paper_rate, PAPERS),
@@ -220,9 +216,9 @@ def _engine(
     spec: FieldSpec, device: torch.device, budget: Budget, dtype: torch.dtype, batch: int | None
 ) -> tuple[str, str]:
     """How steps are made, and the reason."""
-    if not isinstance(spec.settings, Differentiated):
+    if not spec.formula.TRAITS.own_gradients:
         return "plain", "this architecture has no backward pass of its own"
-    if not same_shapes(spec):
+    if not spec.formula.TRAITS.same_shapes:
         return (
             "explicit",
             "what belongs together is found anew in every step: neither compiled nor captured",
@@ -239,43 +235,18 @@ def _engine(
         return "explicit", "there is no C++ compiler to compile with"
     if budget.seconds < (KNOWN_FROM if known(key(spec, dtype, batch or 0)) else COMPILED_FROM):
         return "explicit", f"compiling repays itself from {COMPILED_FROM:.0f} s of budget, {KNOWN_FROM:.0f} once done"
-    if hasattr(spec.settings, "PIECE") and not 0 < (batch or 0) <= COMPILED_POINTS:
+    if spec.formula.TRAITS.gradient_chunk is not None and not 0 < (batch or 0) <= COMPILED_POINTS:
         return "explicit", f"more than {COMPILED_POINTS:,} points are taught in parts, each of which would be compiled"
     return "compiled", "1.3 times as fast once it is there, some seconds into the fit"
 
 
-def same_shapes(spec: FieldSpec) -> bool:
-    """Whether every step of one batch size works on tensors of the same shapes: what is compiled or captured must."""
-    return getattr(spec.settings, "SAME_SHAPES", True)
-
-
-LARGE_RASTER, LARGE_MODULATOR_OMEGA = 1 << 22, 1.0
-"""Above so many samples ASMR's modulators start this small, not at the paper's 30: a cell is taught too seldom to be
-learned alone, and neighbours must start alike. 24.1 against 18.5 dB (a constant's) on 58 megapixels after 22 and 30 s
-(first experiments, one seed; sizes between were not tried)."""
-
-
-def architecture_options(
-    signal: Signal, architecture: str, regime: str = "engine", options: Mapping[str, Any] = MappingProxyType({})
-) -> dict[str, float]:
-    """Frequencies for the signal, in the architecture's units, where its own are not to stand; ``options`` are those
-    that are fixed already."""
-    known = FIELDS[architecture]()
-    found: dict[str, float] = dict(getattr(known, "PAPER", {})) if regime == "paper" else {}
-    if architecture == "asmr" and regime != "paper" and signal.n > LARGE_RASTER:
-        return {"modulator_omega": LARGE_MODULATOR_OMEGA}
-    if not isinstance(known, Banded):
-        return found
+def architecture_options(signal: Signal, formula: Architecture, regime: str = "engine") -> dict[str, float]:
+    """Options for the signal, in the architecture's units, where its own are not to stand; those of ``formula`` are
+    fixed already."""
     modality = MODALITIES[signal.modality]
-    signal_class = modality.signal_class
-    # Of a sound's tiles, radians per unit of one.
-    tiles = int(options.get("tiles", 1)) if signal_class == "audio" else 1
-    if regime == "paper":  # INT's code stretches the coordinates, whatever the architecture
-        stretch = modality.paper_omega / 30 / tiles
-        return found if stretch == 1 else found | {name: getattr(known, name) * stretch for name in known.BAND}
-    shares = {name: share[signal_class] for name, share in known.BAND.items() if signal_class in share}
-    omega = modality.first_omega(signal) / tiles if shares else 0.0
-    return {name: share * omega for name, share in shares.items()}
+    stretch = modality.paper_omega / 30 if regime == "paper" else None  # INT's code stretches the coordinates
+    first_omega = partial(modality.first_omega, signal)
+    return formula.options_for(Circumstances(modality.signal_class, signal.n, first_omega, stretch))
 
 
 def explain(
@@ -292,21 +263,14 @@ def explain(
     for option, value in spec.json()["options"].items():
         if option in asked:
             reason = "asked for"
-        elif option == "modulator_omega":
-            reason = "small on a large raster" if signal.n > LARGE_RASTER else "the architecture's own"
+        elif special := spec.formula.reason(option):
+            reason = special
         elif option in planned:
-            reason = _planned_reason(option, spec)
+            reason = "follows from the signal's size and the number of weights"
         else:
             reason = PAPERS if regime == "paper" else MODALITIES[signal.modality].omega_source
         rows.append((option, f"{value:g}" if isinstance(value, float) else str(value), reason))
     return rows
-
-
-def _planned_reason(option: str, spec: FieldSpec) -> str:
-    """Why an option that came with the field's size is what it is."""
-    if isinstance(spec.settings, Bound) and option == "factors" and spec.settings.notes():
-        return "; ".join(spec.settings.notes())
-    return "follows from the signal's size and the number of weights"
 
 
 def _shown(choice: Choice) -> str:

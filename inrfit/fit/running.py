@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from ..fields import Bound, FieldSpec, Shared
+from ..fields import FieldSpec
 from ..fields.module import Field
 from ..modalities import MODALITIES, Modality
 from ..runtime import matmul_precision
@@ -22,7 +22,6 @@ from .engine.config import TrainingConfig
 from .engine.step import Engine
 from .engine.thread_count import Threads
 from .evaluation import Subset
-from .hyperparameters import TUNINGS
 from .lr_schedule import Schedule
 from .point_pool import PointBudget, PointPool
 from .progress import Clock
@@ -68,8 +67,7 @@ class Running:
     def evaluation_due(self, state: FitState) -> bool:
         """Whether evaluations have cost less than their share of the arithmetic: counted, not timed, so that the same
         steps give the same evaluations."""
-        architecture = self.field.architecture
-        alone = architecture.ALONE if isinstance(architecture, Shared) else 1.0
+        alone = self.field.formula.TRAITS.single_point_cost
         allowed = EVALUATION_SHARE * TEACHING_COST * state.spent.points / alone
         return state.spent.points_evaluated <= allowed + self.subset.indices.shape[0] / 4
 
@@ -184,7 +182,7 @@ def _pool(
     """The points of a signal that has none of its own."""
     if signal.point_source is None:
         return None
-    tuned = TUNINGS[spec.architecture]
+    tuned = spec.formula.TRAITS.hyperparameters
     budget = PointBudget(clock, tuned.pool_seconds, config.batch is not None)
     if saved is None:
         return PointPool.new(signal, budget, tuned.free, generator, device, stop)
@@ -200,21 +198,20 @@ def _weights(
     initial: Mapping[str, Tensor] | None,
 ) -> tuple[dict[str, Tensor], bool]:
     """The first weights, and whether the signal is constant, which they then are too."""
-    weights = spec.settings.initial(spec, generator, subset.mean.cpu())
+    weights = spec.formula.initial(spec, generator, subset.mean.cpu())
     if initial is not None:
         weights = {name: initial[name].clone() for name in weights}
     constant = bool((signal.samples == signal.samples[:1]).all())
     if constant:
-        weights = spec.settings.constant(weights, subset.values[0].cpu())
+        weights = spec.formula.constant(weights, subset.values[0].cpu())
     return weights, constant
 
 
 def _fresh(run: Running, pool: PointPool | None, generator: torch.Generator) -> FitState:
     """The state before the first step and the first evaluation."""
-    architecture = run.field.architecture
-    notes = list(architecture.notes()) if isinstance(architecture, Bound) else []
-    kind = run.modality.signal_class
-    if kind in getattr(architecture, "DOUBTED", ()):
+    formula, kind = run.field.formula, run.modality.signal_class
+    notes = list(formula.notes())
+    if kind in formula.TRAITS.unreliable_on:
         name = run.field.spec.architecture
         notes.append(f"{name} learnt little of the {kind} it was tried on (docs/architectures.md)")
     return FitState(

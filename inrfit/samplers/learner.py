@@ -11,7 +11,6 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from ..fields import Shared
 from ..fields.module import Field
 from ..signal import CHUNK, Samples
 
@@ -68,8 +67,7 @@ class Learner:
     @property
     def blocks(self) -> tuple[int, ...] | None:
         """Sides of the blocks of the raster whose cells share work; None where no work is shared."""
-        architecture = self.field.architecture
-        return architecture.block() if isinstance(architecture, Shared) else None
+        return self.field.formula.block()
 
     @property
     def forwards_scored(self) -> float:
@@ -149,7 +147,7 @@ class Learner:
         weights = {name: w.detach() for name, w in self.field.weights.items()}
         pieces = self._pieces(indices)
         residuals, v = self._pull_back(weights, pieces)
-        rates = self.field.architecture.rates()
+        rates = self.field.formula.rates()
         v = {name: g * rates[name] ** 2 for name, g in v.items()}
         scores = [self._push_forward(weights, v, piece) for piece in pieces]
         self.scored.add(indices.shape[0], 6.0)
@@ -166,7 +164,7 @@ class Learner:
         for piece in self._pieces(indices):
             coords, values = self.samples.take(piece)
             with torch.enable_grad():
-                residual = self.field.architecture.forward(weights, coords.requires_grad_(), self.precision) - values
+                residual = self.field.formula.forward(weights, coords.requires_grad_(), self.precision) - values
                 gradients.append(torch.autograd.grad(residual.abs().sum(), coords)[0])
             residuals.append(residual.detach())
             self.check_cancelled()
@@ -180,7 +178,7 @@ class Learner:
         residuals = []
         for piece in pieces:
             coords, values = self.samples.take(piece)
-            predicted = self.field.architecture.forward(leaves, coords, self.precision)
+            predicted = self.field.formula.forward(leaves, coords, self.precision)
             residual = predicted.detach() - values
             gradients = torch.autograd.grad(predicted, list(leaves.values()), residual, materialize_grads=True)
             for name, gradient in zip(leaves, gradients, strict=True):
@@ -194,7 +192,7 @@ class Learner:
         coords, _ = self.samples.take(piece)
 
         def at(w: Mapping[str, Tensor]) -> Tensor:
-            return self.field.architecture.forward(w, coords, self.precision)
+            return self.field.formula.forward(w, coords, self.precision)
 
         with warnings.catch_warnings():  # torch's forward mode uses a part of torch that torch has deprecated
             warnings.simplefilter("ignore", DeprecationWarning)
@@ -212,7 +210,7 @@ class Learner:
 def default_piece(field: Field) -> int:
     """Points evaluated at a time: a quarter of a chunk is what a CPU's caches hold; fields that share work between
     points want long ones."""
-    return CHUNK if isinstance(field.architecture, Shared) else CHUNK // 4
+    return CHUNK if field.formula.TRAITS.shares_blocks else CHUNK // 4
 
 
 @torch.no_grad()

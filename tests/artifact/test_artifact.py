@@ -766,12 +766,12 @@ def test_the_specification_names_the_exact_tensors_of_every_architecture():
     told = {name: row for row in table.splitlines() for name in re.findall(r"`([a-z]+)`", row.partition(" | ")[0])}
     assert set(told) == set(FIELDS)
     for name, known in FIELDS.items():
-        plain = FieldSpec(name, 2, 3, known.WIDTH, known.DEPTH, {})
-        spec = plain.settings.sized(plain, (24, 32), None)
+        plain = FieldSpec(name, 2, 3, known.TRAITS.width, known.TRAITS.depth, {})
+        spec = plain.formula.sized(plain, (24, 32), None)
         words = re.findall(r"`([a-z.]+)`", told[name].partition(" | ")[2])
         assert {
             t for t in spec.shapes if any(t == w or (w[-1] == "." and t.startswith(w)) for w in words)
-        } == spec.exact
+        } == spec.fp32_tensors
 
 
 def test_a_weight_that_the_store_cannot_hold_is_refused_when_written():

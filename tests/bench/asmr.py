@@ -55,8 +55,8 @@ def made(name: str, compiled: bool) -> tuple[Field, Engine, Learner]:
     pixels = np.random.default_rng(0).integers(0, 256, (GRID.n, 3), dtype=np.uint8)
     signal = Signal("image", pixels, BYTES, {}, GRID)
     spec = FieldSpec(name, 2, 3, WIDTH, DEPTH, {})
-    spec = spec.settings.sized(spec, GRID.shape, None)
-    weights = spec.settings.initial(spec, torch.Generator().manual_seed(0), torch.zeros(3))
+    spec = spec.formula.sized(spec, GRID.shape, None)
+    weights = spec.formula.initial(spec, torch.Generator().manual_seed(0), torch.zeros(3))
     chosen = recipe.choose(
         spec, device, recipe.Asked(engine="auto" if compiled else "explicit"), budget=Budget(seconds=60)
     ).config
@@ -147,7 +147,7 @@ def cameraman(picture: Path, budget: float) -> list[dict[str, Any]]:
                 field, spec = artifact.field(), artifact.spec
                 grid = Grid((artifact.meta["height"], artifact.meta["width"]))
                 times = [seconds(lambda field=field, grid=grid: field.on_grid(grid, 0, grid.n)) for _ in range(6)]
-                paper = getattr(spec.settings, "paper_macs", lambda spec: spec.macs)(spec)
+                paper = spec.formula.paper_macs(spec) if name == "asmr" else spec.macs
                 rows.append(
                     {
                         "arch": name,

@@ -35,12 +35,12 @@ def engine(architecture: str, shape: tuple[int, ...]) -> Engine:
     values = torch.rand(grid.n, 3, generator=generator).numpy()
     signal = Signal("image", values, IDENTITY, {}, grid)
     known = FIELDS[architecture]
-    spec = FieldSpec(architecture, len(shape), 3, known.WIDTH, known.DEPTH, {})
-    spec = spec.settings.sized(spec, shape, None)
+    spec = FieldSpec(architecture, len(shape), 3, known.TRAITS.width, known.TRAITS.depth, {})
+    spec = spec.formula.sized(spec, shape, None)
     chosen = recipe.choose(
         spec, torch.device("cpu"), recipe.Asked(engine="explicit"), budget=Budget(seconds=10.0)
     ).config
-    weights = spec.settings.initial(spec, generator, torch.zeros(3))
+    weights = spec.formula.initial(spec, generator, torch.zeros(3))
     return Engine(Field(spec, weights), signal.on(torch.device("cpu")), chosen)
 
 

@@ -308,7 +308,7 @@ class Teacher:
 def load(path: Path) -> tuple[Signal, FieldSpec]:
     """A file's signal and the field it gets by default."""
     planned = plan.plan(path.read_bytes(), path.name, Settings())
-    options = recipe.architecture_options(planned.signal, "siren")
+    options = recipe.architecture_options(planned.signal, planned.spec.formula)
     return planned.signal, dataclasses.replace(planned.spec, options=options)
 
 
@@ -333,14 +333,14 @@ def gradients_of(
     spec: FieldSpec, weights: Mapping[str, Tensor], coords: Tensor, values: Tensor
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Loss and gradients."""
-    loss = (spec.settings.forward(weights, coords, torch.bfloat16) - values).square().mean()
+    loss = (spec.formula.forward(weights, coords, torch.bfloat16) - values).square().mean()
     found = torch.autograd.grad(loss, list(weights.values()))
     return loss.detach(), dict(zip(weights, found, strict=True))
 
 
 def start(spec: FieldSpec, mean: Tensor, chosen: Candidate, generator: torch.Generator) -> dict[str, Tensor]:
     """Initial weights, to be taught."""
-    weights = spec.settings.initial(spec, generator, mean)
+    weights = spec.formula.initial(spec, generator, mean)
     weights["hidden.weight"] *= chosen.scale
     return {name: weight.requires_grad_() for name, weight in weights.items()}
 
@@ -351,7 +351,7 @@ def taught(signal: Signal, spec: FieldSpec, chosen: Candidate, steps: int, seed:
     samples = signal.on(torch.device("cpu"))
     judged, truth = samples.take(stratified(signal.n, JUDGED))
     weights = start(spec, truth.mean(0), chosen, generator)
-    teacher = Teacher(weights, spec.settings.rates(), chosen)
+    teacher = Teacher(weights, spec.formula.rates(), chosen)
     total: dict[str, Tensor] = {}
     averaged = round(chosen.average * steps)
     dealt = batches(signal.n, generator)
@@ -362,7 +362,7 @@ def taught(signal: Signal, spec: FieldSpec, chosen: Candidate, steps: int, seed:
             total = {name: w.detach() / averaged + total.get(name, 0) for name, w in weights.items()}
     with torch.no_grad():
         final = total or weights
-        shown = [spec.settings.forward(final, part, torch.float32) for part in judged.split(CHUNK)]
+        shown = [spec.formula.forward(final, part, torch.float32) for part in judged.split(CHUNK)]
     error = float((torch.cat(shown) - truth).square().mean())
     constant = float((truth - truth.mean(0)).square().mean())
     return 10 * math.log10(4 / error) if error > 0 else math.nan, not error < constant / 2
@@ -374,7 +374,7 @@ def cost(signal: Signal, spec: FieldSpec, chosen: Candidate | None, blocks: int 
     mine = chosen or Candidate("adam")
     coords, values = signal.on(torch.device("cpu")).take(next(batches(signal.n, generator)))
     weights = start(spec, values.mean(0), mine, generator)
-    teacher = Teacher(weights, spec.settings.rates(), mine)
+    teacher = Teacher(weights, spec.formula.rates(), mine)
     gradients = gradients_of(spec, weights, coords, values)[1]
     size = max(mine.every, 10) if chosen else 10
     found = []

@@ -1,4 +1,4 @@
-"""What chose the rates of tuning.py: PSNR after equal steps, per architecture and pair of rates of Adam and Muon (0:
+"""What chose the architectures' rates: PSNR after equal steps, per architecture and pair of rates of Adam and Muon (0:
 Adam everywhere), over the central crops of images.
 
 python tests/bench/rates.py --arch wire --rates 5e-3:0 --rates 2e-3:4e-3
@@ -28,7 +28,6 @@ from inrfit.config.plan import Settings
 from inrfit.errors import Diverged
 from inrfit.fields import FIELDS
 from inrfit.fit.budget import Budget
-from inrfit.fit.hyperparameters import TUNINGS
 from inrfit.fit.loop import fit
 from inrfit.io.options import parse_pairs
 
@@ -62,7 +61,7 @@ def quality(source: bytes, name: str, settings: Settings, rates: tuple[float, fl
 
 def pairs(given: Any, name: str) -> list[tuple[float, float]]:
     """(Adam's, Muon's) rates to be tried with architecture ``name``."""
-    tuned = TUNINGS[name]
+    tuned = FIELDS[name].TRAITS.hyperparameters
     asked = [tuple(map(float, pair.split(":"))) for pair in given.rates or ()]
     return [(a * f, m * f) for a, m in asked or [(tuned.adam_rate, tuned.muon_rate)] for f in given.factors]
 
@@ -70,7 +69,7 @@ def pairs(given: Any, name: str) -> list[tuple[float, float]]:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--arch", action="append", choices=FIELDS)
-    parser.add_argument("--rates", action="append", help="Adam's:Muon's; default: those of tuning.py")
+    parser.add_argument("--rates", action="append", help="Adam's:Muon's; default: the architecture's own")
     parser.add_argument("--factors", type=lambda text: [float(f) for f in text.split(",")], default=[1.0])
     parser.add_argument("--steps", type=int, default=500)
     parser.add_argument("--batch", type=int, default=4096)

@@ -1,4 +1,4 @@
-"""What chose the constants of tuning.py for a SIREN: quality after equal steps (of 4,096 points), per choice, over
+"""What chose the hyperparameters of a SIREN: quality after equal steps (of 4,096 points), per choice, over
 pictures, sounds and meshes.
 
 python tests/bench/recipe.py --steps 190

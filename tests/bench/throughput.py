@@ -37,7 +37,7 @@ def made_engine(spec: FieldSpec, kind: str, batch: int, precision: str, device: 
     """An engine on a made 512x512 picture."""
     pixels = np.random.default_rng(0).integers(0, 256, (512 * 512, spec.outputs), dtype=np.uint8)
     signal = Signal("image", pixels, BYTES, {}, Grid((512, 512)))
-    weights = spec.settings.initial(spec, torch.Generator().manual_seed(0), torch.zeros(spec.outputs))
+    weights = spec.formula.initial(spec, torch.Generator().manual_seed(0), torch.zeros(spec.outputs))
     chosen = recipe.choose(
         spec, device, recipe.Asked(batch=batch, precision=precision, engine=kind), budget=Budget(seconds=60)
     ).config

@@ -58,17 +58,17 @@ def ran(contest, stop=lambda: False, folder=None):
 
 
 def test_runs_are_interleaved_and_start_from_the_same_weights(two, monkeypatch):
-    from inrfit.fit import loop
+    from inrfit.fit import running
 
-    begun, honest = [], loop.Run
+    begun, honest = [], running.begun
 
-    def looked_at(signal, spec, sampler, *rest):
-        made = honest(signal, spec, sampler, *rest)
-        begun.append((rest[3], type(sampler).__name__, made.engine.snapshot()["hidden.weight"].flatten().tolist()))
-        return made
+    def looked_at(signal, spec, sampler, config, clock, device, seed, *rest):
+        run, state = honest(signal, spec, sampler, config, clock, device, seed, *rest)
+        begun.append((seed, type(sampler).__name__, run.engine.snapshot()["hidden.weight"].flatten().tolist()))
+        return run, state
 
     monkeypatch.setattr(session, "warm_up", lambda contest: None)
-    monkeypatch.setattr(loop, "Run", looked_at)
+    monkeypatch.setattr(running, "begun", looked_at)
     _, order = ran(session.prepare(two, "uniform,nint", seeds=2, settings=SMALL))
     assert [(cell.seed, cell.source, cell.sampler) for cell in order] == [
         (seed, source, sampler)

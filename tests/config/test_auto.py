@@ -14,7 +14,7 @@ from PIL import Image
 
 import inrfit
 from inrfit import codec
-from inrfit.config import auto, plan
+from inrfit.config import auto, plan, sizing
 from inrfit.config.auto import candidates, rule
 from inrfit.config.settings import Settings, count
 from inrfit.errors import UsageError
@@ -91,7 +91,7 @@ def test_every_rule_names_an_architecture_that_the_modality_has():
         assert modality.default_sampler in SAMPLERS
         for one in modality.auto:
             assert one.arch in FIELDS
-            assert not (FIELDS[one.arch].RASTER and modality.layout == "points")
+            assert not (FIELDS[one.arch].TRAITS.raster_only and modality.layout == "points")
             assert set(one.within) <= set(known)
             assert one.why
 
@@ -138,7 +138,7 @@ def test_auto_refuses_options_that_what_it_chose_does_not_have(monkeypatch):
     @dataclass(frozen=True)
     class Other:
         magic: int = 1
-        RASTER = False
+        TRAITS = FIELDS["siren"].TRAITS
 
     monkeypatch.setitem(FIELDS, "other", Other)
     rules = (Rule("other", "x", {"seconds": (0, 1)}), Rule("siren", "y"))
@@ -246,7 +246,7 @@ def test_too_few_bytes_are_refused_with_the_least_that_would_do():
 
 def test_the_smallest_field_is_found_by_trying(monkeypatch):
     spec = FieldSpec("siren", 2, 3, 256, 5, {})
-    assert auto.smallest(spec, (24, 32)) == replace(spec, width=1)
+    assert sizing.smallest(spec, (24, 32)) == replace(spec, width=1)
 
 
 # --- stored as it is judged
@@ -285,7 +285,7 @@ def test_a_weight_beyond_fp16_is_stored_as_bf16_and_told(monkeypatch):
 
 def test_reasons_tell_what_was_asked_what_the_size_brought_and_what_the_signal():
     spec = FieldSpec("siren", 2, 3, 8, 2, {"omega": 20.0, "first_omega": 40.0})
-    chosen = recipe.choose(spec, torch.device("cpu")).config
+    chosen = recipe.choose(spec, torch.device("cpu"))
 
     def told(regime, asked, made):
         rows = recipe.explain(chosen, spec, planned().signal, regime, asked, made)

@@ -20,7 +20,8 @@ from inrfit.comparison.spec import Contest, entrants
 from inrfit.config.plan import Settings, plan
 from inrfit.errors import UnreadableFile, UsageError
 from inrfit.fields import FieldSpec
-from inrfit.fields.asmr import asmr, hierarchy, resample
+from inrfit.fields.asmr import asmr, hierarchy, last_level, resample
+from inrfit.fields.asmr.cells import touched
 from inrfit.fields.module import Field
 from inrfit.fit import recipe
 from inrfit.fit.batching import block_batch, block_turns
@@ -51,18 +52,18 @@ def block_batches(learner, batch):
 
 def sized(shape, depth=3, width=16, outputs=3, **options):
     plain = FieldSpec("asmr", len(shape), outputs, width, depth, options)
-    return plain.settings.sized(plain, shape, None)
+    return plain.formula.sized(plain, shape, None)
 
 
 def make(shape, depth=3, width=16, **options):
     spec = sized(shape, depth, width, **options)
-    return Field(spec, spec.settings.initial(spec, torch.Generator().manual_seed(0), torch.zeros(spec.outputs)))
+    return Field(spec, spec.formula.initial(spec, torch.Generator().manual_seed(0), torch.zeros(spec.outputs)))
 
 
 def by_formula(field, indices):
     """The paper's formula at flat ``indices``, point by point and level by level in float64, from the raster positions
     and nothing else."""
-    settings = field.architecture
+    settings = field.formula
     shape = tuple(int(side) for side in settings.grid.split("x"))
     factors = [[int(side) for side in level.split("x")] for level in settings.factors.split(",")]
     w = {name: tensor.detach().double() for name, tensor in field.weights.items()}
@@ -115,8 +116,8 @@ def test_the_three_ways_through_the_last_level_are_all_taken_and_agree(monkeypat
     block = torch.cat([torch.arange(8) + 80 * row for row in range(8)])
     taken = []
     for name in ("folded", "late"):
-        real = getattr(asmr.last_level, name)
-        monkeypatch.setattr(asmr.last_level, name, lambda *a, real=real, name=name: taken.append(name) or real(*a))
+        real = getattr(last_level, name)
+        monkeypatch.setattr(last_level, name, lambda *a, real=real, name=name: taken.append(name) or real(*a))
     with torch.no_grad():
         one_by_one = torch.cat([field(grid.coords(index[None])) for index in block])
         whole, shuffled = field(grid.coords(block)), field(grid.coords(block.flip(0))).flip(0)
@@ -136,8 +137,8 @@ def test_the_backward_pass_by_hand_is_autograds(shape, depth, modulation):
         values = torch.randn(indices.shape[0], 3, generator=generator)
         mass = torch.rand(indices.shape[0], 1, generator=generator)
         pull = torch.cos
-        expected = by_autograd(field.architecture, torch.float32)(weights, coords, values, mass, pull)
-        found = field.architecture.gradients(weights, coords, values, mass, torch.float32, pull)
+        expected = by_autograd(field.formula, torch.float32)(weights, coords, values, mass, pull)
+        found = field.formula.gradients(weights, coords, values, mass, torch.float32, pull)
         torch.testing.assert_close(found[0], expected[0], rtol=1e-4, atol=1e-5)
         assert set(found[1]) == set(expected[1])
         for name, gradient in expected[1].items():
@@ -165,9 +166,9 @@ def test_a_place_off_the_raster_has_its_nearest_cells_value():
 def test_positions_are_recovered_from_coordinates(length):
     spec = sized((length,), 2, 4)
     indices = torch.unique(torch.tensor([0, 1, length // 2, length - 2, length - 1]).clamp(0, length - 1))
-    found = asmr.cells.touched(spec.settings.radix, Grid((length,)).coords(indices))
+    found = touched(spec.formula.radix, Grid((length,)).coords(indices))
     first, (step,) = found.first, found.steps
-    top, middle, last = (level[0] for level in spec.settings.radix.factors)
+    top, middle, last = (level[0] for level in spec.formula.radix.factors)
     cells = first[step[0], 0] * middle + step[1]
     whole = found.slot is None
     slot = torch.arange(length) // last if whole else found.slot
@@ -246,7 +247,7 @@ def test_factors_with_cells_that_no_sample_needs_are_refused_for_those_that_do(s
         sized(shape, depth, factors=factors)
     with pytest.raises(UsageError, match=f"{fewer} will do"):
         assert FieldSpec("asmr", len(shape), 3, 16, depth, {"grid": hierarchy.words(shape), "factors": factors}).shapes
-    made = sized(shape, depth, factors=fewer).settings.radix
+    made = sized(shape, depth, factors=fewer).formula.radix
     assert all(padded < 2 * side for padded, side in zip(made.padded, shape, strict=True))
 
 
@@ -264,7 +265,7 @@ def test_levels_may_be_written_with_slashes_and_are_stored_with_commas():
 @pytest.mark.parametrize("depth", [1, 2, 3])
 @pytest.mark.parametrize("length", [2, 1009, 65_537, 10_000_019])
 def test_the_factors_chosen_need_all_their_coarsest_cells(length, depth):
-    assert sized((length,), depth).settings.radix.levels == depth + 1
+    assert sized((length,), depth).formula.radix.levels == depth + 1
 
 
 @pytest.mark.parametrize(("shape", "factors"), [((37, 5, 23), "2x1x2,3x2x3,7x3x5"), ((9, 41), "2x3,2x4,3x4")])
@@ -284,7 +285,7 @@ def test_counts_are_of_the_cells_that_a_decode_evaluates(shape, factors, monkeyp
     with Counting():
         values = field.on_grid(grid, 0, grid.n)
     torch.testing.assert_close(values, by_formula(field, torch.arange(grid.n)).float(), rtol=0, atol=2e-5)
-    assert math.prod(field.architecture.radix.padded) > grid.n
+    assert math.prod(field.formula.radix.padded) > grid.n
     assert field.spec.macs == round(rows["products"] / grid.n)
     assert field.spec.sines == round(rows["sines"] / grid.n)
 
@@ -297,20 +298,20 @@ def test_a_last_level_too_large_to_fold_is_refused():
 
 def test_a_number_of_weights_gives_the_widest_that_can_be_folded():
     plain = FieldSpec("asmr", 2, 3, 256, 1, {"factors": "1x1,64x64"})
-    found = plain.settings.sized(plain, (64, 64), 10_000_000)
+    found = plain.formula.sized(plain, (64, 64), 10_000_000)
     assert found.parameters < 10_000_000
     assert (found.width + 1) * 2 * 64 * 64 * 3 > asmr.LARGEST_TABLE >= found.width * 2 * 64 * 64 * 3
     small = FieldSpec("asmr", 1, 65_535, 256, 2, {})
-    assert small.settings.sized(small, (4000,), 10_000_000).width < 256  # the usual width could not be folded
+    assert small.formula.sized(small, (4000,), 10_000_000).width < 256  # the usual width could not be folded
     large = FieldSpec("asmr", 2, 65_535, 1, 1, {"factors": "1x1,64x64"})
     with pytest.raises(UsageError, match="finer last level"):
-        large.settings.sized(large, (64, 64), 10_000_000)
+        large.formula.sized(large, (64, 64), 10_000_000)
 
 
 def test_counts_are_the_papers_and_those_of_the_folded_decode():
     spec = sized((512, 768), 3, 256)
     assert spec.parameters == 134_659
-    assert spec.settings.paper_macs(spec) == 1846
+    assert spec.formula.paper_macs(spec) == 1846
     coarse = 256 * 256 * (16 * 16 + 64 * 96)  # the hidden layers, a cell of the second and of the third level each
     last = 64 * 96 * 2 * 256 * 64 * 3  # [sin p, cos p] of a cell times the columns of its children
     small = 16 * 2 * 256 + (16 + 24 + 64) * 2 * 256  # first layer, modulators
@@ -321,9 +322,9 @@ def test_counts_are_the_papers_and_those_of_the_folded_decode():
 
 def test_sounds_and_the_deepest_cameraman_count_as_in_the_paper():
     spec = sized((32_000,), 3, 128, outputs=1)
-    assert (spec.parameters, spec.settings.paper_macs(spec)) == (33_793, 1013)
+    assert (spec.parameters, spec.formula.paper_macs(spec)) == (33_793, 1013)
     spec = sized((512, 512), 6, 256, outputs=1)
-    assert (spec.parameters, spec.settings.paper_macs(spec)) == (333_057, 1632)
+    assert (spec.parameters, spec.formula.paper_macs(spec)) == (333_057, 1632)
 
 
 @pytest.mark.parametrize("sampler", sorted(set(SAMPLERS) - {"soft-mining"}))
@@ -362,9 +363,9 @@ def test_auto_teaches_whole_blocks_every_point_once():
     assert planned.strategy == "full"
     signal = planned.signal.on(torch.device("cpu"))
     spec = planned.spec
-    field = Field(spec, spec.settings.initial(spec, torch.Generator(), torch.zeros(3)))
+    field = Field(spec, spec.formula.initial(spec, torch.Generator(), torch.zeros(3)))
     learner = Learner(field, signal, torch.Generator().manual_seed(0), torch.float32)
-    assert learner.blocks == spec.settings.radix.block
+    assert learner.blocks == spec.formula.radix.block
     batches = block_batches(learner, 37 * 50 // 4)
     assert len(batches) == 4
     assert torch.cat(batches).sort().values.tolist() == list(range(37 * 50))
@@ -380,7 +381,7 @@ def test_blocks_come_in_the_order_of_the_folded_table():
     signal = image_signal(48, 80, 3).on(torch.device("cpu"))
     learner = Learner(field, signal, torch.Generator().manual_seed(0), torch.float32)
     for batch in block_batches(learner, 48 * 80 // 5):
-        assert asmr.cells.touched(field.architecture.radix, grid.coords(batch)).slot is None
+        assert touched(field.formula.radix, grid.coords(batch)).slot is None
 
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (24, 16, 3), dtype=np.uint8)
@@ -491,9 +492,9 @@ def test_shrinking_takes_no_more_operations_for_more_cells():
 
 def test_a_decode_at_another_size_says_so():
     artifact = encoded(np.random.default_rng(0).integers(0, 256, (24, 16, 3), dtype=np.uint8))
-    settings = artifact.spec.settings
-    assert settings.remark((24, 16)) == ""
-    assert "resampled to 12x8" in settings.remark((12, 8))
+    spec = artifact.spec
+    assert spec.resampling((24, 16)) == ""
+    assert "resampled to 12x8" in spec.resampling((12, 8))
     assert artifact.decode(Request(scale=0.5)).shape == (12, 8, 3)
 
 
@@ -525,8 +526,8 @@ def test_an_option_of_the_wrong_type_is_refused(option):
     wave = (10_000 * np.sin(np.arange(101))).astype(np.int16)
     usual = {"width": 8, "batch": 32, "budget": "2it", "precision": "fp32"}
     for artifact in (encoded(PIXELS, width=8), codec.encode(wave, rate=8000, arch="asmr", **usual)):
-        right = getattr(artifact.spec.settings, option)
-        assert Artifact.from_bytes(header_with(artifact, option, right)).spec.settings == artifact.spec.settings
+        right = getattr(artifact.spec.formula, option)
+        assert Artifact.from_bytes(header_with(artifact, option, right)).spec.formula == artifact.spec.formula
         for wrong in (101, 1.5, True, False, None, [], {}, "", "x", "٥", str(right).encode().hex(), [right], -1):
             if type(wrong) in (int, float) and type(right) is float and wrong > 0:
                 continue  # a number is a number
@@ -539,7 +540,7 @@ def test_a_field_without_its_raster_is_refused():
         assert FieldSpec("asmr", 2, 3, 16, 3, {}).shapes
     plain = FieldSpec("asmr", 2, 3, 16, 3, {})
     with pytest.raises(UsageError):
-        plain.settings.sized(plain, None, None)
+        plain.formula.sized(plain, None, None)
 
 
 @pytest.mark.parametrize("modulation", ["linear", "nonlinear"])
@@ -548,10 +549,10 @@ def test_ntk_scores_equal_the_explicit_jacobian(modulation):
     field = make((16, 8), 2, 8, modulation=modulation, factors="2x2,2x1,4x4")
     signal = image_signal(16, 8, 3).on(torch.device("cpu"))
     learner = Learner(field, signal, torch.Generator(), torch.float32)
-    rates = field.architecture.rates()
+    rates = field.formula.rates()
     weights = {name: tensor.detach().requires_grad_() for name, tensor in field.weights.items()}
     coords, values = signal.take(torch.arange(128))
-    predicted = field.architecture.forward(weights, coords, torch.float32)
+    predicted = field.formula.forward(weights, coords, torch.float32)
     rows = []
     for value in predicted.reshape(-1):
         slopes = torch.autograd.grad(value, list(weights.values()), retain_graph=True)
@@ -591,7 +592,7 @@ def test_the_commands_say_what_was_padded_and_what_was_resampled(png, tmp_path, 
 
 def test_modulators_start_small_on_large_rasters_only():
     small, large = image_signal(8, 8, 3), image_signal(8, 8, 3)
-    large = dataclasses.replace(large, samples=np.broadcast_to(large.samples[:1], (recipe.LARGE_RASTER + 1, 3)))
-    assert recipe.architecture_options(small, "asmr") == {}
-    assert recipe.architecture_options(large, "asmr") == {"modulator_omega": 1.0}
-    assert recipe.architecture_options(large, "asmr", "paper") == {}
+    large = dataclasses.replace(large, samples=np.broadcast_to(large.samples[:1], (asmr.LARGE_RASTER + 1, 3)))
+    assert recipe.architecture_options(small, asmr.Asmr()) == {}
+    assert recipe.architecture_options(large, asmr.Asmr()) == {"modulator_omega": 1.0}
+    assert recipe.architecture_options(large, asmr.Asmr(), "paper") == {}

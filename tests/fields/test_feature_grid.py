@@ -11,7 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from inrfit.errors import UsageError
 from inrfit.fields import FieldSpec
-from inrfit.fields.feature_grid.feature_grid import (
+from inrfit.fields.feature_grid.sizes import (
     LEAST_PARAMETERS,
     MOST_FEATURES,
     MOST_LOST,
@@ -44,7 +44,7 @@ def make(settings, outputs=3, width=8, depth=3):
 
 def slow(field, point):
     """The field at one point as docs/artifact.md says it, in float64."""
-    options, w = field.architecture, {name: weight.double() for name, weight in field.weights.items()}
+    options, w = field.formula, {name: weight.double() for name, weight in field.weights.items()}
     finest = [int(part) for part in options.finest.split("x")]
     found, start = [], 0
     for level in range(options.levels):
@@ -75,7 +75,7 @@ def slow(field, point):
 @pytest.mark.parametrize("name", SETTINGS)
 def test_equals_the_formula_worked_out_in_loops(name):
     field = make(SETTINGS[name])
-    hashed = [level.hashed for level in field.architecture.grids(field.spec.inputs)]
+    hashed = [level.hashed for level in field.formula.grids(field.spec.inputs)]
     assert any(hashed) == name.endswith("hashed")
     points = torch.rand(20, field.spec.inputs, generator=torch.Generator().manual_seed(1)) * 2.2 - 1.1
     with torch.no_grad():
@@ -137,7 +137,7 @@ def test_nodes_on_samples_give_their_rows():
     field, grid = make((2, {"finest": "5x7", "levels": 1, "features": 3})), Grid((5, 7))
     from inrfit.fields.feature_grid.interpolation import at_points
 
-    found = at_points(field.weights["table"], field.architecture.grids(2), grid.coords(torch.arange(35)))
+    found = at_points(field.weights["table"], field.formula.grids(2), grid.coords(torch.arange(35)))
     torch.testing.assert_close(found, field.weights["table"], rtol=1e-5, atol=1e-5)
 
 
@@ -151,8 +151,8 @@ def test_the_backward_pass_written_out_equals_autograd(name, depth, extra, monke
     coords = torch.rand(100, field.spec.inputs, generator=generator) * 2 - 1
     values, mass = torch.rand(100, 3, generator=generator), torch.rand(100, 1, generator=generator) / 100
     weights = {key: weight.detach() for key, weight in field.weights.items()}
-    expected_residuals, expected = by_autograd(field.architecture, torch.float32)(weights, coords, values, mass, extra)
-    residuals, found = by_hand(field.architecture, torch.float32)(weights, coords, values, mass, extra)
+    expected_residuals, expected = by_autograd(field.formula, torch.float32)(weights, coords, values, mass, extra)
+    residuals, found = by_hand(field.formula, torch.float32)(weights, coords, values, mass, extra)
     torch.testing.assert_close(residuals, expected_residuals)
     for key, gradient in expected.items():
         assert gradient.abs().max() > 0
@@ -167,7 +167,7 @@ def test_a_step_copies_nothing_from_the_host(name, monkeypatch):
     coords, values, mass = torch.zeros(9, field.spec.inputs), torch.zeros(9, 3), torch.ones(9, 1)
     for maker in ("tensor", "as_tensor", "from_numpy"):
         monkeypatch.delattr(torch, maker)
-    residuals, _ = by_hand(field.architecture, torch.float32)(weights, coords, values, mass, None)
+    residuals, _ = by_hand(field.formula, torch.float32)(weights, coords, values, mass, None)
     assert residuals.shape == (9, 3)
 
 
@@ -180,7 +180,7 @@ def test_the_autograd_of_the_table_equals_that_of_plain_indexing(name):
     table = field.weights["table"].detach().requires_grad_()
     found = []
     for gather in (Gather.apply, lambda table, rows, weights: (table[rows] * weights[..., None]).sum(-2)):
-        values = gather(table, *corners(field.architecture.grids(field.spec.inputs), coords))
+        values = gather(table, *corners(field.formula.grids(field.spec.inputs), coords))
         found.append((values.detach(), *torch.autograd.grad(values.sin().sum(), (table, coords))))
     for mine, plain in zip(*found, strict=True):
         torch.testing.assert_close(mine, plain, rtol=1e-4, atol=1e-5)
@@ -196,7 +196,7 @@ def test_the_forward_derivative_equals_differences(name):
     moved = {key: torch.randn(weight.shape, generator=generator) for key, weight in weights.items()}
 
     def at(w):
-        return field.architecture.forward(w, points, torch.float32)
+        return field.formula.forward(w, points, torch.float32)
 
     values, found = torch.func.jvp(at, (weights,), (moved,))
     torch.testing.assert_close(values, at(weights))
@@ -225,20 +225,71 @@ SHAPES = [
 @pytest.mark.parametrize("parameters", [2_000, 30_000, 264_000, 3_000_000])
 def test_sizes_keep_to_what_was_asked_for(shape, parameters):
     spec = FieldSpec("grid", 3 if shape is None else len(shape), 3, 64, 2, {})
-    sized = spec.settings.sized(spec, shape, parameters)
+    sized = spec.formula.sized(spec, shape, parameters)
     assert sized.parameters <= parameters
     assert sized.parameters >= 0.8 * parameters or sized.options["features"] == MOST_FEATURES
     if shape is not None:
-        kept = math.prod(sized.settings.grids(len(shape))[-1].nodes)
+        kept = math.prod(sized.formula.grids(len(shape))[-1].nodes)
         assert sized.options["features"] == 1 or kept >= (1 - MOST_LOST) * math.prod(shape)
-        for nodes, length in zip(sized.settings.grids(len(shape))[-1].nodes, shape, strict=True):
+        for nodes, length in zip(sized.formula.grids(len(shape))[-1].nodes, shape, strict=True):
             assert nodes <= length
+
+
+SIZES = [
+    (None, None, 64, {}, 3, (64, 1, "104x104x104", 80_347)),
+    (None, 1000, 64, {}, 3, (8, 1, "15x15x15", 241)),
+    (None, 20_000, 64, {}, 3, (64, 1, "40x40x40", 4571)),
+    (None, 264_000, 64, {}, 3, (64, 1, "104x104x104", 80_347)),
+    (None, 10_000_000, 64, {}, 3, (64, 1, "355x355x355", 3_195_633)),
+    ((1,), None, 64, {}, 3, (8, 12, "1", 1 << 24)),
+    ((1,), 10_000_000, 64, {}, 3, (64, 4096, "1", 1 << 24)),
+    ((500,), None, 64, {}, 3, (8, 2, "316", 1 << 24)),
+    ((500,), 1000, 64, {}, 3, (8, 1, "415", 1 << 24)),
+    ((500,), 20_000, 64, {}, 3, (64, 11, "452", 1 << 24)),
+    ((500,), 10_000_000, 64, {}, 3, (64, 4096, "500", 1 << 24)),
+    ((100003,), None, 64, {}, 3, (64, 2, "64892", 1 << 24)),
+    ((100003,), 1000, 64, {}, 3, (8, 1, "415", 1 << 24)),
+    ((100003,), 20_000, 64, {}, 3, (64, 1, "7562", 1 << 24)),
+    ((100003,), 264_000, 64, {}, 3, (64, 2, "64892", 1 << 24)),
+    ((100003,), 10_000_000, 64, {}, 3, (64, 51, "98120", 1 << 24)),
+    ((1, 64), None, 64, {}, 3, (8, 6, "1x61", 1 << 24)),
+    ((1, 64), 1000, 64, {}, 3, (8, 6, "1x61", 1 << 24)),
+    ((1, 64), 20_000, 64, {}, 3, (64, 42, "1x60", 1 << 24)),
+    ((1, 64), 10_000_000, 64, {}, 3, (64, 4096, "1x64", 1 << 24)),
+    ((24, 32), None, 64, {}, 3, (16, 2, "22x30", 1 << 24)),
+    ((24, 32), 1000, 64, {}, 3, (8, 1, "21x28", 1 << 24)),
+    ((24, 32), 20_000, 64, {}, 3, (64, 13, "22x30", 1 << 24)),
+    ((24, 32), 264_000, 64, {}, 3, (64, 204, "23x31", 1 << 24)),
+    ((24, 32), 10_000_000, 64, {}, 3, (64, 4096, "24x32", 1 << 24)),
+    ((512, 768), None, 64, {}, 3, (64, 1, "360x540", 1 << 24)),
+    ((512, 768), 1000, 64, {}, 3, (8, 1, "20x30", 1 << 24)),
+    ((512, 768), 20_000, 64, {}, 3, (64, 1, "87x131", 1 << 24)),
+    ((512, 768), 264_000, 64, {}, 3, (64, 1, "360x540", 1 << 24)),
+    ((512, 768), 10_000_000, 64, {}, 3, (64, 20, "500x750", 1 << 24)),
+    ((32, 32, 32), None, 64, {}, 3, (64, 3, "30x30x30", 1 << 24)),
+    ((32, 32, 32), 1000, 64, {}, 3, (8, 1, "8x8x8", 1 << 24)),
+    ((32, 32, 32), 20_000, 64, {}, 3, (64, 1, "23x23x23", 1 << 24)),
+    ((32, 32, 32), 264_000, 64, {}, 3, (64, 7, "31x31x31", 1 << 24)),
+    ((32, 32, 32), 10_000_000, 64, {}, 3, (64, 266, "31x31x31", 1 << 24)),
+    ((512, 768), None, 32, {}, 3, (32, 1, "363x544", 1 << 24)),
+    ((24, 32), None, 128, {}, 3, (128, 1, "24x32", 1 << 24)),
+    ((512, 768), 20_000, 64, {"levels": 2, "features": 4}, 3, (64, 4, "44x66", 1 << 24)),
+]
+"""Shape, parameters, width and options asked for, channels; the width, features, finest grid and rows that were chosen
+when the benchmarks were made."""
+
+
+@pytest.mark.parametrize(("shape", "parameters", "width", "options", "channels", "chosen"), SIZES)
+def test_sizes_are_those_that_were_measured(shape, parameters, width, options, channels, chosen):
+    spec = FieldSpec("grid", 3 if shape is None else len(shape), channels, width, 2, options)
+    sized = spec.formula.sized(spec, shape, parameters)
+    assert (sized.width, *(sized.options[key] for key in ("features", "finest", "table"))) == chosen
 
 
 @pytest.mark.parametrize("shape", [*SHAPES, None], ids=str)
 def test_usual_sizes_are_no_more_than_the_signal_warrants(shape):
     spec = FieldSpec("grid", 3 if shape is None else len(shape), 3, 64, 2, {})
-    found = spec.settings.sized(spec, shape, None).parameters
+    found = spec.formula.sized(spec, shape, None).parameters
     assert found <= PARAMETERS
     if shape is not None:
         assert found <= max(LEAST_PARAMETERS, 3 * math.prod(shape))
@@ -251,11 +302,11 @@ def test_usual_sizes_are_no_more_than_the_signal_warrants(shape):
 def test_a_refusal_names_the_least_that_is_not_refused(shape, options):
     spec = FieldSpec("grid", 3 if shape is None else 2, 3, 64, 2, options)
     with pytest.raises(UsageError) as refused:
-        spec.settings.sized(spec, shape, 5)
+        spec.formula.sized(spec, shape, 5)
     least = int(str(refused.value).split()[-2].replace(",", ""))
-    assert spec.settings.sized(spec, shape, least).parameters == least
+    assert spec.formula.sized(spec, shape, least).parameters == least
     with pytest.raises(UsageError, match=f"at least {least:,} "):
-        spec.settings.sized(spec, shape, least - 1)
+        spec.formula.sized(spec, shape, least - 1)
 
 
 @pytest.mark.parametrize(
@@ -264,7 +315,7 @@ def test_a_refusal_names_the_least_that_is_not_refused(shape, options):
 def test_shapes_get_a_table_whatever_is_asked_for(finest, parameters):
     asked = {} if finest is None else {"finest": finest}
     spec = FieldSpec("grid", 3, 1, 64, 2, asked)
-    sized = spec.settings.sized(spec, None, parameters)
+    sized = spec.formula.sized(spec, None, parameters)
     assert {**sized.options, **asked} == sized.options
     most = PARAMETERS if parameters is None else parameters
     assert (0.8 * most if finest != "32" else 32**3 / 14) < sized.parameters <= most
@@ -274,7 +325,7 @@ def test_shapes_get_a_table_whatever_is_asked_for(finest, parameters):
 @pytest.mark.parametrize("width", [1, 32, 128, 256])
 def test_a_width_that_was_asked_for_stays_and_leaves_a_grid(shape, width):
     spec = FieldSpec("grid", 3 if shape is None else 2, 3, width, 2, {})
-    sized = spec.settings.sized(spec, shape, None)
+    sized = spec.formula.sized(spec, shape, None)
     assert sized.width == width
     target = default_parameters(shape, 3)
     assert math.prod(sized.shapes["table"]) >= 0.4 * min(target, 3 * math.prod(shape or (target,)))
@@ -282,7 +333,7 @@ def test_a_width_that_was_asked_for_stays_and_leaves_a_grid(shape, width):
 
 def test_what_was_asked_for_stays():
     spec = FieldSpec("grid", 2, 3, 64, 2, {"features": 6, "finest": "40x30", "levels": 2})
-    sized = spec.settings.sized(spec, (512, 512), None)
+    sized = spec.formula.sized(spec, (512, 512), None)
     assert {key: sized.options[key] for key in spec.options} == spec.options
     assert sized.width == 64
 
@@ -302,7 +353,7 @@ def test_what_was_asked_for_stays():
 )
 def test_settings_that_make_no_sense_are_refused(options):
     with pytest.raises(UsageError):
-        _ = FieldSpec("grid", 2, 3, 8, 2, options).settings
+        _ = FieldSpec("grid", 2, 3, 8, 2, options).formula
 
 
 def test_too_many_axes_are_refused():

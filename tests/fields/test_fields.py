@@ -8,7 +8,7 @@ import torch
 from conftest import image_signal
 
 from inrfit.errors import UsageError
-from inrfit.fields import FIELDS, FieldSpec
+from inrfit.fields import FIELDS, FieldSpec, architecture
 from inrfit.fields.module import Field
 from inrfit.fit import recipe
 from inrfit.fit.budget import Budget
@@ -21,9 +21,13 @@ RASTERS = {1: (35,), 2: (5, 7), 3: (3, 4, 5)}
 
 def make(name, inputs=2, outputs=3, width=16, depth=3, seed=0):
     plain = FieldSpec(name, inputs, outputs, width, depth, {})
-    spec = plain.settings.sized(plain, RASTERS[inputs], None)
-    weights = spec.settings.initial(spec, torch.Generator().manual_seed(seed), torch.zeros(outputs))
+    spec = plain.formula.sized(plain, RASTERS[inputs], None)
+    weights = spec.formula.initial(spec, torch.Generator().manual_seed(seed), torch.zeros(outputs))
     return Field(spec, weights)
+
+
+def usual(name):
+    return FieldSpec(name, 2, 3, FIELDS[name].TRAITS.width, FIELDS[name].TRAITS.depth, {})
 
 
 @pytest.mark.parametrize("name", FIELDS)
@@ -45,22 +49,22 @@ def test_shapes_and_counts_are_those_of_the_tensors(name, depth):
 @pytest.mark.parametrize("name", FIELDS)
 def test_as_many_parameters_as_asked_for_and_no_more(name):
     for asked in (2_000, 20_000, 200_000):
-        settings = make(name).spec.settings
-        spec = settings.sized(FieldSpec(name, 2, 3, settings.WIDTH, settings.DEPTH, {}), (96, 64), asked)
+        plain = usual(name)
+        spec = plain.formula.sized(plain, (96, 64), asked)
         assert 0.8 * asked < spec.parameters <= asked
 
 
 @pytest.mark.parametrize("name", FIELDS)
 def test_too_few_parameters_are_refused(name):
-    settings = make(name).spec.settings
+    plain = usual(name)
     with pytest.raises(UsageError):
-        settings.sized(FieldSpec(name, 2, 3, settings.WIDTH, settings.DEPTH, {}), (96, 64), 5)
+        plain.formula.sized(plain, (96, 64), 5)
 
 
 @pytest.mark.parametrize("name", FIELDS)
 def test_on_grid_equals_forward(name, monkeypatch):
     field, grid = make(name), Grid((5, 7))
-    monkeypatch.setattr("inrfit.fields.module.CHUNK", 8)
+    monkeypatch.setattr(architecture, "CHUNK", 8)
     expected = field(grid.coords(torch.arange(grid.n))).detach()
     torch.testing.assert_close(field.on_grid(grid, 0, grid.n), expected)
     torch.testing.assert_close(field.on_grid(grid, 9, 22), expected[9:22])
@@ -72,7 +76,7 @@ def test_fits_a_ramp(name):
     ramp = np.arange(0, 256, 4, dtype=np.uint8)[:, None].copy()
     signal = Signal("image", ramp, picture.scale, picture.meta, Grid((1, 64)))
     plain = FieldSpec(name, 2, 1, 32, 2, {})
-    spec = plain.settings.sized(plain, (1, 64), None)
+    spec = plain.formula.sized(plain, (1, 64), None)
     chosen = recipe.choose(spec, torch.device("cpu"), recipe.Asked(batch=64, precision="fp32")).config
     assert fit(signal, spec, Uniform(1.0), chosen, Budget(steps=300), torch.device("cpu")).quality > 30
 
@@ -80,7 +84,7 @@ def test_fits_a_ramp(name):
 @pytest.mark.parametrize("name", FIELDS)
 def test_a_constant_field_is_constant(name):
     field = make(name)
-    weights = field.architecture.constant(field.weights, torch.tensor([0.1, 0.2, 0.3]))
+    weights = field.formula.constant(field.weights, torch.tensor([0.1, 0.2, 0.3]))
     values = Field(field.spec, {key: w.detach() for key, w in weights.items()})(torch.rand(9, 2))
     assert values.tolist() == [pytest.approx([0.1, 0.2, 0.3])] * 9
 
@@ -88,9 +92,9 @@ def test_a_constant_field_is_constant(name):
 @pytest.mark.parametrize("name", FIELDS)
 def test_rates_and_matrices_name_tensors_that_exist(name):
     field = make(name)
-    assert set(field.architecture.rates()) >= set(field.weights)
-    assert field.spec.exact <= set(field.weights)
-    for key in field.architecture.matrices() & set(field.weights):
+    assert set(field.formula.rates()) >= set(field.weights)
+    assert field.spec.fp32_tensors <= set(field.weights)
+    for key in field.formula.matrices() & set(field.weights):
         assert field.weights[key].dim() == 3
 
 

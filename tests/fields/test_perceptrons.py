@@ -10,7 +10,7 @@ import torch
 from conftest import image_signal
 
 from inrfit.errors import UsageError
-from inrfit.fields import FIELDS, Banded, FieldSpec
+from inrfit.fields import FIELDS, FieldSpec
 from inrfit.fields.module import Field
 from inrfit.fit import recipe
 from inrfit.fit.engine.backends import by_autograd, by_hand
@@ -33,7 +33,7 @@ VARIANTS = [
 
 def drawn(name, options, width=20, depth=3, seed=0):
     spec = FieldSpec(name, 2, 3, width, depth, options)
-    weights = spec.settings.initial(spec, torch.Generator().manual_seed(seed), torch.tensor([0.1, 0.2, 0.3]))
+    weights = spec.formula.initial(spec, torch.Generator().manual_seed(seed), torch.tensor([0.1, 0.2, 0.3]))
     assert {key: tuple(w.shape) for key, w in weights.items()} == spec.shapes
     return spec, weights
 
@@ -134,8 +134,8 @@ def test_the_backward_pass_written_out_equals_autograd(name, options, depth, ari
     coords = torch.rand(1024, 2, generator=generator) * 2 - 1
     values, mass = torch.rand(1024, 3, generator=generator), torch.rand(1024, 1, generator=generator) / 1024
     with torch.no_grad():
-        expected_residuals, expected = by_autograd(spec.settings, arithmetic)(weights, coords, values, mass)
-        residuals, found = by_hand(spec.settings, arithmetic)(weights, coords, values, mass)
+        expected_residuals, expected = by_autograd(spec.formula, arithmetic)(weights, coords, values, mass)
+        residuals, found = by_hand(spec.formula, arithmetic)(weights, coords, values, mass)
     torch.testing.assert_close(residuals, expected_residuals)
     assert found.keys() == expected.keys() == spec.shapes.keys()
     for key, gradient in expected.items():
@@ -145,7 +145,7 @@ def test_the_backward_pass_written_out_equals_autograd(name, options, depth, ari
         assert key == "features" or bool(gradient.any()), key
 
 
-@pytest.mark.parametrize("name", [name for name, known in FIELDS.items() if not known.RASTER])  # asmr: test_asmr
+@pytest.mark.parametrize("name", [name for name, known in FIELDS.items() if not known.TRAITS.raster_only])
 def test_bfloat16_hidden_layers_stay_close(name):
     spec, weights = drawn(name, {}, 64)
     field, coords = Field(spec, weights), torch.rand(200, 2, generator=torch.Generator().manual_seed(2))
@@ -167,7 +167,7 @@ def test_finers_growing_frequency_counts_as_a_constant():
 def test_fourier_features_stay_exactly_as_drawn():
     spec, weights = drawn("ffn", {})
     before = weights["features"].clone()
-    settings = spec.settings
+    settings = spec.formula
     for muon in (0.0, 1e-2):
         optimiser = Optimiser(weights, settings.rates(), settings.matrices(), 1e-2, muon)
         for _ in range(3):
@@ -217,10 +217,10 @@ def test_wire_is_about_as_large_as_a_real_perceptron_of_its_width(variant):
 
 def test_an_unknown_variant_is_refused():
     with pytest.raises(UsageError, match="complex"):
-        _ = FieldSpec("wire", 2, 3, 16, 2, {"variant": "3d"}).settings
+        _ = FieldSpec("wire", 2, 3, 16, 2, {"variant": "3d"}).formula
 
 
-@pytest.mark.parametrize("name", [name for name, known in FIELDS.items() if isinstance(known(), Banded)])
+@pytest.mark.parametrize("name", [name for name, known in FIELDS.items() if known.TRAITS.frequency_scaling])
 @pytest.mark.parametrize("modality", ["audio", "shape"])
 def test_frequencies_follow_the_signal(name, modality, monkeypatch):
     for kind, first_omega in (("audio", 900.0), ("shape", 60.0)):
@@ -228,13 +228,13 @@ def test_frequencies_follow_the_signal(name, modality, monkeypatch):
         monkeypatch.setitem(MODALITIES, kind, known)
     signal = dataclasses.replace(image_signal(), modality=modality)
     omega, paper = {"audio": (900.0, 150.0), "shape": (60.0, 15.0)}[modality]
-    settings = FIELDS[name]()
-    found = recipe.architecture_options(signal, name)
-    theirs = recipe.architecture_options(signal, name, "paper")
+    formula = FieldSpec(name, 1, 1, 16, 2, {"tiles": "1"} if name == "tiles" else {}).formula
+    found = recipe.architecture_options(signal, formula)
+    theirs = recipe.architecture_options(signal, formula, "paper")
     assert found
     for key, value in found.items():
-        assert value == pytest.approx(settings.BAND[key][modality] * omega)
-        assert theirs[key] == pytest.approx(getattr(settings, key) * paper / 30)
+        assert value == pytest.approx(formula.TRAITS.frequency_scaling[key][modality] * omega)
+        assert theirs[key] == pytest.approx(dataclasses.asdict(formula)[key] * paper / 30)
     assert FieldSpec(name, 1, 1, 16, 2, found).shapes == FieldSpec(name, 1, 1, 16, 2, {}).shapes
 
 
@@ -243,16 +243,16 @@ def test_frequencies_follow_the_signal(name, modality, monkeypatch):
 )
 def test_small_pictures_start_with_lower_frequencies(shape, omega):
     signal = dataclasses.replace(image_signal(), grid=Grid(shape))
-    assert recipe.architecture_options(signal, "siren") == {"first_omega": omega}
-    assert recipe.architecture_options(signal, "finer") == {}
+    assert recipe.architecture_options(signal, FIELDS["siren"]()) == {"first_omega": omega}
+    assert recipe.architecture_options(signal, FIELDS["finer"]()) == {}
 
 
 def test_the_papers_regime_has_the_papers_frequencies():
     signal = image_signal()
-    assert recipe.architecture_options(signal, "gauss", "paper") == {"scale": 30.0}
-    assert recipe.architecture_options(signal, "wire", "paper") == {"omega": 20.0, "sigma": 10.0}
-    assert recipe.architecture_options(signal, "siren", "paper") == {}
-    assert recipe.architecture_options(signal, "gauss") == {}
+    assert recipe.architecture_options(signal, FIELDS["gauss"](), "paper") == {"scale": 30.0}
+    assert recipe.architecture_options(signal, FIELDS["wire"](), "paper") == {"omega": 20.0, "sigma": 10.0}
+    assert recipe.architecture_options(signal, FIELDS["siren"](), "paper") == {}
+    assert recipe.architecture_options(signal, FIELDS["gauss"]()) == {}
 
 
 def test_exponentials_stay_away_from_the_end_of_float32():
@@ -261,6 +261,6 @@ def test_exponentials_stay_away_from_the_end_of_float32():
         if name in ("gauss", "wire"):
             spec, _ = drawn(name, options | ({"scale": 1e3} if name == "gauss" else {"sigma": 1e3}))
             phase = torch.linspace(-300, 300, 61 * 12).view(61, 12)
-            found = spec.settings.activate(phase, False, False).abs()
+            found = spec.formula.activate(phase, False, False).abs()
             assert float(found.max()) > 0
             assert not bool(((found > 0) & (found < 1e-30)).any())

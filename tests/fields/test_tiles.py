@@ -16,7 +16,7 @@ from inrfit.errors import UnreadableFile, UsageError
 from inrfit.fields import FieldSpec
 from inrfit.fields.module import Field
 from inrfit.fields.tiles import partition
-from inrfit.fields.tiles.tiles import LEAST, SAMPLES, USUAL
+from inrfit.fields.tiles.tiles import LEAST, SAMPLES, USUAL, Tiles
 from inrfit.fit import recipe
 from inrfit.fit.budget import Budget
 from inrfit.fit.engine.backends import by_autograd, by_hand
@@ -29,7 +29,7 @@ CUTS = {1: "5", 2: "3x4", 3: "2x3x2"}
 
 def make(inputs=2, tiles=None, overlap=0.3, width=8, depth=3, outputs=2):
     spec = FieldSpec("tiles", inputs, outputs, width, depth, {"tiles": tiles or CUTS[inputs], "overlap": overlap})
-    weights = spec.settings.initial(spec, torch.Generator().manual_seed(0), torch.zeros(outputs))
+    weights = spec.formula.initial(spec, torch.Generator().manual_seed(0), torch.zeros(outputs))
     generator = torch.Generator().manual_seed(1)
     weights["last.bias"] = torch.rand(weights["last.bias"].shape, generator=generator)  # neighbours that disagree
     return Field(spec, {name: weight * (20 if name == "last.weight" else 1) for name, weight in weights.items()})
@@ -53,14 +53,14 @@ def share(x, tile, count, overlap):
 
 def slowly(field, coords):
     """Every tile at every point, one after another, in float64."""
-    counts = partition.parse(field.architecture.tiles, coords.shape[1])
+    counts = partition.parse(field.formula.tiles, coords.shape[1])
     w = {name: tensor.detach().double() for name, tensor in field.weights.items()}
     total = math.prod(counts)
     values = torch.zeros(coords.shape[0], field.spec.outputs, dtype=torch.float64)
     for row, x in enumerate(coords.double()):
         for t, cell in enumerate(itertools.product(*map(range, counts))):
             weight = math.prod(
-                share(float(x[a]), cell[a], counts[a], field.architecture.overlap) for a in range(len(counts))
+                share(float(x[a]), cell[a], counts[a], field.formula.overlap) for a in range(len(counts))
             )
             if weight > 0:
                 h = torch.stack([(x[a] + 1) * counts[a] - 2 * cell[a] - 1 for a in range(len(counts))])
@@ -91,8 +91,8 @@ def test_one_point_is_the_same_alone_and_in_company(inputs):
 @pytest.mark.parametrize("overlap", [0.01, 0.3, 1.0])
 def test_shares_sum_to_one(overlap):
     field = make(2, overlap=overlap)
-    one = field.architecture.constant(field.weights, torch.tensor([1.0, -2.0]))
-    values = field.architecture.forward(one, points(500, 2, 1.1), torch.float32)
+    one = field.formula.constant(field.weights, torch.tensor([1.0, -2.0]))
+    values = field.formula.forward(one, points(500, 2, 1.1), torch.float32)
     torch.testing.assert_close(values, torch.tensor([[1.0, -2.0]]).expand(500, 2))
 
 
@@ -166,9 +166,9 @@ def test_backward_by_hand_equals_autograd(inputs, depth, even):
     uneven = partition.rows(coords, partition.parse(CUTS[inputs], inputs), 0.3).tiles
     assert (uneven is None) == even
     values, mass = torch.rand(2000, 2), torch.rand(2000, 1)
-    expected = by_autograd(field.architecture, torch.float32)(field.weights, coords, values, mass)
+    expected = by_autograd(field.formula, torch.float32)(field.weights, coords, values, mass)
     with torch.no_grad():
-        found = by_hand(field.architecture, torch.float32)(field.weights, coords, values, mass)
+        found = by_hand(field.formula, torch.float32)(field.weights, coords, values, mass)
     torch.testing.assert_close(found[0], expected[0])
     for name, gradient in expected[1].items():
         torch.testing.assert_close(found[1][name], gradient, rtol=1e-3, atol=1e-3 * float(gradient.abs().max()))
@@ -182,7 +182,7 @@ def test_forward_mode_equals_a_difference():
     moved = {name: torch.randn(w.shape, generator=generator) for name, w in weights.items()}
 
     def at(w):
-        return field.architecture.forward(w, coords, torch.float32)
+        return field.formula.forward(w, coords, torch.float32)
 
     tangent = torch.func.jvp(at, (weights,), (moved,))[1]
     ahead, behind = ({name: w + s * 1e-3 * moved[name] for name, w in weights.items()} for s in (1, -1))
@@ -204,7 +204,7 @@ def test_slopes_in_the_coordinates_are_those_of_the_blend():
 @pytest.mark.parametrize("shape", [(512, 512), (512, 768), (5400, 10800), (480_000,), (64, 64, 30), (1, 64)])
 def test_tiles_follow_the_raster(shape):
     plain = FieldSpec("tiles", len(shape), 3, 32, 4, {})
-    counts = partition.parse(plain.settings.sized(plain, shape, None).options["tiles"], len(shape))
+    counts = partition.parse(plain.formula.sized(plain, shape, None).options["tiles"], len(shape))
     assert math.prod(counts) <= USUAL
     sides = [length / count for length, count in zip(shape, counts, strict=True)]
     assert math.prod(sides) >= SAMPLES or math.prod(counts) == 1
@@ -218,19 +218,19 @@ def test_tiles_follow_the_raster(shape):
 def test_sizes_follow_the_number_of_parameters(asked, shape):
     inputs = 3 if shape is None else len(shape)
     plain = FieldSpec("tiles", inputs, 3, 32, 4, {})
-    spec = plain.settings.sized(plain, shape, asked)
+    spec = plain.formula.sized(plain, shape, asked)
     assert 0.8 * asked < spec.parameters <= asked
 
 
 def test_a_small_raster_has_few_tiles():
     plain = FieldSpec("tiles", 2, 3, 32, 4, {})
-    spec = plain.settings.sized(plain, (64, 64), 1_000_000)
+    spec = plain.formula.sized(plain, (64, 64), 1_000_000)
     assert math.prod(partition.parse(spec.options["tiles"], 2)) <= 64 * 64 / LEAST
 
 
 def test_tiles_asked_for_are_kept():
     plain = FieldSpec("tiles", 2, 3, 32, 4, {"tiles": "3x5"})
-    spec = plain.settings.sized(plain, (512, 512), 100_000)
+    spec = plain.formula.sized(plain, (512, 512), 100_000)
     assert spec.options["tiles"] == "3x5"
     assert 80_000 < spec.parameters <= 100_000
 
@@ -308,6 +308,6 @@ def test_a_sounds_frequency_is_shared_among_its_tiles(regime):
     samples = np.sin(np.arange(4000) / 3)[:, None].astype(np.float32)
     signal = Signal("audio", samples, image_signal().scale, {}, Grid((4000,)))
     one, eight = (
-        recipe.architecture_options(signal, "tiles", regime, {"tiles": tiles})["first_omega"] for tiles in ("1", "8")
+        recipe.architecture_options(signal, Tiles(tiles=tiles), regime)["first_omega"] for tiles in ("1", "8")
     )
     assert one == pytest.approx(8 * eight)

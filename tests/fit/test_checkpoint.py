@@ -30,12 +30,12 @@ OF = {"source": "a"}
 def sound_signal():
     time = np.arange(500) / 500
     data = audio.from_array((12_000 * np.sin(60 * time * (1 + time))).astype(np.int16), 8000)
-    return audio.load(data, "sound.wav", audio.Options(), Limits())
+    return audio.load(data, "sound.wav", audio.Options(), Limits()).named("audio")
 
 
 def mesh_signal():
     data = trimesh.creation.icosphere(2).export(file_type="ply")
-    return shape.load(data, "ball.ply", shape.Options(pool=1500), Limits())
+    return shape.load(data, "ball.ply", shape.Options(pool=1500), Limits()).named("shape")
 
 
 SIGNALS = {"image": image_signal, "audio": sound_signal, "shape": mesh_signal}
@@ -68,7 +68,7 @@ class EveryStep:
 
 def fitted(signal, arch, sampler, batch=64, budget=Budget(steps=STEPS), engine="explicit", **more):
     spec = FieldSpec(arch, signal.dimensions, signal.channels, 12, 2, {})
-    spec = spec.settings.sized(spec, None if signal.grid is None else signal.grid.shape, None)
+    spec = spec.formula.sized(spec, None if signal.grid is None else signal.grid.shape, None)
     config = recipe.choose(spec, CPU, recipe.Asked(batch=batch, precision="fp32", engine=engine)).config
     saving = None if "saved" in more else EveryStep(config)
     found = fit(signal, spec, sampler, config, budget, CPU, 3, checkpointer=saving, **more)
@@ -95,7 +95,7 @@ def test_every_strategy_goes_on_as_if_undisturbed(name, modality):
 @pytest.mark.parametrize("modality", SIGNALS)
 @pytest.mark.parametrize("arch", FIELDS)
 def test_every_architecture_goes_on_as_if_undisturbed(arch, modality):
-    if FIELDS[arch].RASTER and modality == "shape":
+    if FIELDS[arch].TRAITS.raster_only and modality == "shape":
         pytest.skip("knows rasters alone")
     for name in ("full", "nint"):
         try:

@@ -20,7 +20,7 @@ CPU = torch.device("cpu")
 
 def drawn():
     spec = FieldSpec("siren", 2, 3, 16, 2, {})
-    return Field(spec, spec.settings.initial(spec, torch.Generator().manual_seed(0), torch.zeros(3)))
+    return Field(spec, spec.formula.initial(spec, torch.Generator().manual_seed(0), torch.zeros(3)))
 
 
 def test_the_estimate_on_all_samples_is_what_is_measured():

@@ -8,8 +8,8 @@ import torch
 import trimesh
 from test_loop import FakeClock, run
 
+from inrfit.fields import FIELDS
 from inrfit.fit.budget import Budget
-from inrfit.fit.hyperparameters import TUNINGS
 from inrfit.fit.point_pool import (
     FIRST_SECONDS,
     GROWING_SHARE,
@@ -26,6 +26,7 @@ from inrfit.modalities.shape import point_sampling, shape
 from inrfit.samplers import SAMPLERS, Stream
 from inrfit.viz.recorder import Recorder
 
+SIREN, GRID = (FIELDS[name].TRAITS.hyperparameters for name in ("siren", "grid"))
 SPHERE = trimesh.creation.icosphere(1).export(file_type="ply")
 CALL, POINTS = 100, 10_000
 
@@ -64,7 +65,7 @@ class Drawn:
         clocks.append(self.now)
         self.clock = Clock(budget, self.now, self.now())
         self.now.time += spent
-        tuned = TUNINGS[arch]
+        tuned = FIELDS[arch].TRAITS.hyperparameters
         self.budget = PointBudget(self.clock, tuned.pool_seconds, grows)
         generator = torch.Generator().manual_seed(0)
         self.pool = PointPool.new(ball(pool), self.budget, tuned.free, generator, device, stop)
@@ -175,12 +176,14 @@ def test_the_hash_grid_gets_its_points_and_the_far_ones_on_top():
     of = drawn(100, arch="grid")
     pool, first = of.pool, of.pool.drawn
     room = pool.capacity - pool.filled
-    assert first + room == pytest.approx(TUNINGS["grid"].pool_seconds / FIRST_SECONDS * first, rel=0.2)
+    assert first + room == pytest.approx(
+        FIELDS["grid"].TRAITS.hyperparameters.pool_seconds / FIRST_SECONDS * first, rel=0.2
+    )
     assert pool.filled == first + first + room  # as many far from the surface as there will be near it
     far = pool.signal().points[first:].copy()
     of.grown()
     assert np.array_equal(pool.signal().points[first : first + len(far)], far)
-    shares = {20: MOST_SHARE * 20, 100: TUNINGS["grid"].pool_seconds, 600: LONG_SHARE * 600}
+    shares = {20: MOST_SHARE * 20, 100: FIELDS["grid"].TRAITS.hyperparameters.pool_seconds, 600: LONG_SHARE * 600}
     for seconds, most in shares.items():
         assert drawn(seconds, arch="grid").budget.seconds == most
 

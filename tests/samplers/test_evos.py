@@ -57,16 +57,16 @@ def test_the_supervision_is_the_gradient_of_the_term(channels):
 def test_both_engines_add_the_term_alike(depth):
     signal = image_signal()
     spec = FieldSpec("siren", 2, 3, 32, depth, {})
-    weights = spec.settings.initial(spec, torch.Generator().manual_seed(0), torch.zeros(3))
+    weights = spec.formula.initial(spec, torch.Generator().manual_seed(0), torch.zeros(3))
     coords, values = signal.on(CPU).take(torch.arange(100))
     mass = torch.full((100, 1), 1 / 300)
 
     def extra(residuals):
         return Laplacian(1e-3, torch.zeros(24, 32)).extra(torch.arange(100), residuals)
 
-    plain = by_autograd(spec.settings, torch.float32)(weights, coords, values, mass, extra)[1]
-    explicit = by_hand(spec.settings, torch.float32)(weights, coords, values, mass, extra)[1]
-    without = by_hand(spec.settings, torch.float32)(weights, coords, values, mass)[1]
+    plain = by_autograd(spec.formula, torch.float32)(weights, coords, values, mass, extra)[1]
+    explicit = by_hand(spec.formula, torch.float32)(weights, coords, values, mass, extra)[1]
+    without = by_hand(spec.formula, torch.float32)(weights, coords, values, mass)[1]
     for name, gradient in plain.items():
         torch.testing.assert_close(explicit[name], gradient, rtol=1e-3, atol=1e-5)
     assert not torch.allclose(explicit["last.weight"], without["last.weight"], rtol=1e-3)
@@ -78,7 +78,7 @@ def test_a_step_with_the_term_lowers_the_laplacian_more():
     found = []
     for terms in ((), (Laplacian(1e-3, torch.zeros(24, 32)),)):
         spec = FieldSpec("siren", 2, 3, 32, 3, {})
-        weights = spec.settings.initial(spec, torch.Generator().manual_seed(0), torch.zeros(3))
+        weights = spec.formula.initial(spec, torch.Generator().manual_seed(0), torch.zeros(3))
         engine = Engine(
             Field(spec, weights),
             signal.on(CPU),
@@ -148,7 +148,7 @@ def test_the_term_does_not_depend_on_the_pieces_of_a_step():
     found = []
     for piece in (8192, 100):
         spec = FieldSpec("siren", 2, 3, 32, 3, {})
-        weights = spec.settings.initial(spec, torch.Generator().manual_seed(0), torch.zeros(3))
+        weights = spec.formula.initial(spec, torch.Generator().manual_seed(0), torch.zeros(3))
         engine = Engine(
             Field(spec, weights),
             signal.on(CPU),

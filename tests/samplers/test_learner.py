@@ -16,8 +16,8 @@ def learner(height=6, width=5, width_of_field=8, depth=2, seed=0, name="siren"):
     signal = image_signal(height, width)
     options = {"omega": 5.0, "first_omega": 7.0} if name == "siren" else {}
     plain = FieldSpec(name, 2, 3, width_of_field, depth, options)
-    spec = plain.settings.sized(plain, (height, width), None)
-    weights = spec.settings.initial(spec, torch.Generator().manual_seed(seed), torch.zeros(3))
+    spec = plain.formula.sized(plain, (height, width), None)
+    weights = spec.formula.initial(spec, torch.Generator().manual_seed(seed), torch.zeros(3))
     samples = signal.on(torch.device("cpu"))
     return Movable(Field(spec, weights), samples, torch.Generator().manual_seed(1), torch.float32)
 
@@ -25,7 +25,7 @@ def learner(height=6, width=5, width_of_field=8, depth=2, seed=0, name="siren"):
 def explicit_scores(of: Learner) -> torch.Tensor:
     """|K g|^2 per point from the Jacobian with respect to the paper's, unfolded, parameters, built row by row."""
     coords, values = of.samples.take(torch.arange(of.n))
-    rates = of.field.architecture.rates()
+    rates = of.field.formula.rates()
     rows = []
     predicted = of.field(coords)
     for entry in predicted.reshape(-1):

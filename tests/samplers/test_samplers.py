@@ -22,7 +22,7 @@ class Movable(Learner):
 
 def learner(signal, seed=0):
     spec = FieldSpec("siren", signal.dimensions, signal.channels, 8, 2, {})
-    weights = spec.settings.initial(spec, torch.Generator().manual_seed(0), torch.zeros(signal.channels))
+    weights = spec.formula.initial(spec, torch.Generator().manual_seed(0), torch.zeros(signal.channels))
     samples, generator = signal.on(torch.device("cpu")), torch.Generator().manual_seed(seed)
     return Movable(Field(spec, weights), samples, generator, torch.float32, taught=[])
 

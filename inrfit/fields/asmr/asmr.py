@@ -4,14 +4,17 @@ arXiv:2405.12398): a SIREN whose early layers are computed once for many neighbo
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from ...errors import UsageError
 from ...io.options import from_mapping, setting
+from .. import architecture
+from ..architecture import Circumstances, Traits
+from ..hyperparameters import Hyperparameters
 from ..sizing import widest
-from . import cells, hierarchy, last_level, modulators, raster_decode, resample
+from . import hierarchy, modulators, passes, raster_decode, resample
 from .hierarchy import Radix, words
 
 if TYPE_CHECKING:
@@ -19,15 +22,18 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ...signal import Grid
-    from .. import FieldSpec
-
-LATE = {True: 240, False: 128}
-"""Points are taken one by one where folding would make more products than this a point and unit; by whether they are
-in bfloat16. A step of points drawn by chance from a Kodak raster is as fast either way at about 10,000 points in
-bfloat16 and 18,000 in float32 (first experiments, one core)."""
+    from ..spec import FieldSpec
 
 LARGEST_TABLE = 1 << 26
 """Entries of the folded last layer's matrix at most."""
+
+PIECE = 1 << 17
+"""Points taught or evaluated at a time."""
+
+LARGE_RASTER, LARGE_MODULATOR_OMEGA = 1 << 22, 1.0
+"""Above so many samples the modulators start this small, not at the paper's 30: a cell is taught too seldom to be
+learned alone, and neighbours must start alike. 24.1 against 18.5 dB (a constant's) on 58 megapixels after 22 and 30 s
+(first experiments, one seed; sizes between were not tried)."""
 
 
 @dataclass(frozen=True)
@@ -44,19 +50,31 @@ class Asmr:
 
     The last level is folded besides: sin(p + m) = sin p cos m + cos p sin m, so that its sines and the output layer are
     one product of [sin p, cos p], once a cell of the level above, with a matrix (2 width, children * channels). Where
-    few children of a cell are asked for, their rows are gathered and their sines taken instead (``LATE``).
+    few children of a cell are asked for, their rows are gathered and their sines taken instead (``passes.LATE``).
 
     Departures: the released path for three dimensions repeats the modulation of the first axis in blocks where
     it must be tiled, and so disagrees with its own evaluation point by point; here both are the same."""
 
-    WIDTH: ClassVar[int] = 256
-    DEPTH: ClassVar[int] = 3
-    RASTER: ClassVar[bool] = True
-    FOLDED: ClassVar[frozenset[str]] = frozenset({"omega", "modulator_omega"})
-    SAMPLER: ClassVar[str] = "full"
-    SAME_SHAPES: ClassVar[bool] = False  # which cells a batch touches changes from batch to batch
-    PIECE: ClassVar[int] = 1 << 17
-    ALONE: ClassVar[float] = 25.0
+    TRAITS: ClassVar[Traits] = Traits(
+        width=256,
+        depth=3,
+        raster_only=True,
+        same_shapes=False,  # which cells a batch touches changes from batch to batch
+        gradient_chunk=PIECE,
+        decode_chunk=PIECE,
+        shares_blocks=True,
+        single_point_cost=25.0,
+        default_sampler="full",
+        initialization_options=frozenset({"omega", "modulator_omega"}),
+        hyperparameters=Hyperparameters(
+            adam_rate=8e-4,
+            muon_rate=3e-3,
+            source="first experiments on kodim03 and kodim05, one seed (docs/architectures.md)",
+            batch=98_304,
+            batch_source="a quarter of a Kodak picture, in whole blocks (docs/architectures.md)",
+            boosted=False,
+        ),
+    )
 
     grid: str = setting("", "cells of the raster per axis (from the signal), as in 512x768")
     factors: str = setting("", "how it splits, level after level (chosen for the signal): 4x4,4x4,8x8 or 4x4/4x4/8x8")
@@ -64,11 +82,13 @@ class Asmr:
     omega: float = setting(30.0, "frequency factor of all layers", 1e-3, 1e4)
     modulator_omega: float = setting(30.0, "further frequency factor of the modulators", 1e-3, 1e4)
 
+    kernel_bends = architecture.no_kernel
+
     def sized(self, spec: FieldSpec, shape: tuple[int, ...] | None, parameters: int | None) -> FieldSpec:
         """For the raster ``shape``, its factors chosen unless they are given; the widest that fits."""
         if shape is None:
-            raise UsageError("asmr knows the cells of a raster, and this signal has none", "option")
-        grid, asked = words(shape), from_mapping(Asmr, spec.options)
+            raise UsageError(f"{spec.architecture} knows the cells of a raster, and this signal has none", "option")
+        grid, asked = words(shape), from_mapping(type(self), spec.options)
         if asked.grid not in ("", grid):
             raise UsageError(f"-O grid={asked.grid[:60]}: the signal's is {grid}", "option")
         factors = asked.factors.replace("/", ",") or hierarchy.chosen(shape, spec.depth + 1)
@@ -81,7 +101,7 @@ class Asmr:
 
     def _radix(self, spec: FieldSpec) -> Radix:
         """The hierarchy, checked."""
-        given = from_mapping(Asmr, spec.options)
+        given = from_mapping(type(self), spec.options)
         made = hierarchy.parse(given.grid, given.factors, spec.inputs, spec.depth + 1)
         if 2 * spec.width * made.children(spec.depth) * spec.outputs > LARGEST_TABLE:
             raise UsageError(
@@ -113,16 +133,7 @@ class Asmr:
             f"the raster {words(made.grid)} is padded to {words(made.padded)} cells, to be split in {self.factors}",
         )
 
-    def remark(self, shape: tuple[int, ...]) -> str:
-        """What a decode on a grid of ``shape`` means."""
-        if shape == self.raster():
-            return ""
-        return (
-            f"asmr knows no place between the cells of its raster: decoded at {words(self.raster())} and resampled "
-            f"to {words(shape)}"
-        )
-
-    def exact(self) -> frozenset[str]:
+    def fp32_tensors(self) -> frozenset[str]:
         """All that makes large phases."""
         return frozenset({"first.weight", "first.bias", *modulators.shapes(self.modulation, 1, 1, 1)})
 
@@ -191,70 +202,26 @@ class Asmr:
     def forward(self, weights: Mapping[str, Tensor], coords: Tensor, precision: torch.dtype) -> Tensor:
         """``coords`` are cell centres of the raster (elsewhere: the nearest cell's value). Phases are float32 always:
         they reach 900 / sqrt(2), where bfloat16 knows steps of 2 radians."""
-        found = cells.touched(self.radix, coords)
-        modulations = modulators.modulations(self.modulation, self.radix, weights)
-        phases = self._phases(weights, found.first, found.steps, modulations, precision)
-        if found.slot is None or found.child is None:
-            return last_level.folded(weights, phases, modulations[-1], precision)
-        if self._folds(weights, coords.shape[0], found.count, precision):
-            table = last_level.folded(weights, phases, modulations[-1], precision)
-            return table.index_select(0, found.slot * modulations[-1].shape[0] + found.child)
-        return last_level.late(weights, phases, modulations[-1], found.slot, found.child)
-
-    def _folds(self, weights: Mapping[str, Tensor], points: int, count: int, precision: torch.dtype) -> bool:
-        """Whether the folded last level is the cheaper way to ``points`` below ``count`` cells."""
-        import torch
-
-        columns = self.radix.children(self.radix.levels - 1) * weights["last.weight"].shape[0]
-        return 2 * count * columns <= LATE[precision == torch.bfloat16] * points
-
-    def _phases(
-        self,
-        weights: Mapping[str, Tensor],
-        first: Tensor,
-        steps: Sequence[tuple[Tensor, Tensor]],
-        modulations: Sequence[Tensor],
-        precision: torch.dtype,
-    ) -> Tensor:
-        """p (k, h), float32, of the cells listed last (``Touched``)."""
-        import torch
-        from torch.nn.functional import linear
-
-        x = cells.unit(first, self.radix.factors[0])
-        phases = linear(x, weights["first.weight"], weights["first.bias"])
-        for i, (slot, child) in enumerate(steps):
-            x = torch.sin(phases.index_select(0, slot) + modulations[i].index_select(0, child)).to(precision)
-            phases = linear(x, weights["hidden.weight"][i].to(precision)).float() + weights["hidden.bias"][i]
-        return phases
+        return passes.at_points(self.radix, self.modulation, weights, coords, precision)
 
     def on_grid(self, weights: Mapping[str, Tensor], grid: Grid, start: int, stop: int) -> Tensor:
         """Whole bands of cells on the raster; on another grid, the decoded raster resampled."""
         import torch
 
-        if grid.shape != self.raster():
-            return resample.resampled(
-                lambda first, last: self._rows(weights, first, last), self.raster(), grid, start, stop
-            )
-        length = grid.n // grid.shape[0]
+        radix, bias, length = self.radix, weights["last.bias"], grid.n // grid.shape[0]
+        if grid.shape == radix.grid and stop - start < length:
+            parts = torch.arange(start, stop, device=bias.device).split(PIECE)
+            return torch.cat([self.forward(weights, grid.coords(part), torch.float32) for part in parts])
+        table = passes.decoder(radix, self.modulation, weights)
+
+        def rows(first: int, last: int) -> Tensor:
+            """Positions first..last of the first axis of the raster, (rows, ..., channels)."""
+            return raster_decode.rows(radix, table, first, last, bias)
+
+        if grid.shape != radix.grid:
+            return resample.resampled(rows, radix.grid, grid, start, stop)
         first, last = start // length, -(-stop // length)
-        if stop - start < length:
-            indices = torch.arange(start, stop, device=weights["last.bias"].device)
-            return torch.cat(
-                [self.forward(weights, grid.coords(part), torch.float32) for part in indices.split(self.PIECE)]
-            )
-        return self._rows(weights, first, last).flatten(0, -2)[start - first * length : stop - first * length]
-
-    def _rows(self, weights: Mapping[str, Tensor], first: int, last: int) -> Tensor:
-        """Positions first..last of the first axis of the decoded raster, (rows, ..., channels), float32."""
-        import torch
-
-        modulations = modulators.modulations(self.modulation, self.radix, weights)
-
-        def table(listed: Tensor) -> Tensor:
-            phases = self._phases(weights, *cells.ancestors(self.radix, listed), modulations, torch.float32)
-            return last_level.folded(weights, phases, modulations[-1], torch.float32)
-
-        return raster_decode.rows(self.radix, table, first, last, weights["last.bias"])
+        return rows(first, last).flatten(0, -2)[start - first * length : stop - first * length]
 
     def gradients(
         self,
@@ -266,43 +233,7 @@ class Asmr:
         extra: Callable[[Tensor], Tensor] | None = None,
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """The backward pass written out: autograd's result to rounding."""
-        import torch
-        from torch.nn.functional import linear
-
-        found = cells.touched(self.radix, coords)
-        names = [name for name in weights if name.startswith("modulator.")]
-        with torch.enable_grad():
-            leaves = {name: weights[name].detach().requires_grad_() for name in names}
-            traced = modulators.modulations(self.modulation, self.radix, {**weights, **leaves})
-        modulations = [made.detach() for made in traced]
-        matrices = weights["hidden.weight"].to(precision).unbind(0) if found.steps else ()
-        x = cells.unit(found.first, self.radix.factors[0])
-        phases = linear(x, weights["first.weight"], weights["first.bias"])
-        inner, units = [], []
-        for i, (slot, child) in enumerate(found.steps):
-            inner.append(phases.index_select(0, slot).add_(modulations[i].index_select(0, child)))
-            units.append(inner[-1].sin().to(precision))
-            phases = linear(units[-1], matrices[i]).float().add_(weights["hidden.bias"][i])
-        folds = found.slot is None or self._folds(weights, coords.shape[0], found.count, precision)
-        last = last_level.pull_folded if folds else last_level.pull_late
-        residuals, pulled, by_modulation, gradients = last(
-            weights, phases, modulations[-1], found, values, mass, precision, extra
-        )
-        by_modulations, by_matrix, by_bias = [by_modulation], [], []
-        for i in range(len(found.steps) - 1, -1, -1):
-            slot, child = found.steps[i]
-            half = pulled.to(precision)
-            by_matrix.append((half.mT @ units[i]).float())
-            by_bias.append(pulled.sum(0))
-            pulled = (half @ matrices[i]).float().mul_(inner[i].cos_())
-            by_modulations.append(torch.zeros_like(modulations[i]).index_add_(0, child, pulled))
-            above = found.steps[i - 1][0].shape[0] if i else found.first.shape[0]
-            pulled = pulled.new_zeros(above, pulled.shape[1]).index_add_(0, slot, pulled)
-        gradients |= {"first.weight": pulled.mT @ x, "first.bias": pulled.sum(0)}
-        if found.steps:
-            gradients |= {"hidden.weight": torch.stack(by_matrix[::-1]), "hidden.bias": torch.stack(by_bias[::-1])}
-        by_leaf = torch.autograd.grad(traced, list(leaves.values()), by_modulations[::-1])
-        return residuals, gradients | dict(zip(names, by_leaf, strict=True))
+        return passes.gradients(self.radix, self.modulation, weights, coords, values, mass, precision, extra)
 
     def rates(self) -> dict[str, float]:
         """Folded tensors move as much faster."""
@@ -314,6 +245,17 @@ class Asmr:
             "last.weight": 1.0,
             "last.bias": 1.0,
         } | modulators.rates(self.omega, self.modulator_omega)
+
+    def options_for(self, circumstances: Circumstances) -> dict[str, float]:
+        """Modulators start small on a large raster."""
+        small = circumstances.paper_stretch is None and circumstances.samples > LARGE_RASTER
+        return {"modulator_omega": LARGE_MODULATOR_OMEGA} if small else {}
+
+    def reason(self, option: str) -> str:
+        """Why the modulators start small, and what factors that need padding did to the raster."""
+        if option == "modulator_omega":
+            return "small on a large raster"
+        return "; ".join(self.notes()) if option == "factors" else ""
 
     def matrices(self) -> frozenset[str]:
         """The stacked hidden layers."""

@@ -4,80 +4,27 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from ...errors import UsageError
 from ...io.options import setting
+from .. import architecture
+from ..architecture import Traits
+from ..hyperparameters import Hyperparameters
 from ..mlp import mlp
-from ..sizing import largest
+from . import sizes
+from .levels import MOST_FEATURES, MOST_ROWS, Level, check, pyramid
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
     from ...signal import Grid
-    from .. import FieldSpec
-
-PRIMES = (1, 2_654_435_761, 805_459_861, 3_674_653_429)
-"""Factors of the hash, the last axis first: Instant-NGP, eq. 4 and its code, whose x is our last axis."""
-
-MOST_FINEST = 1024
-"""Nodes per axis of the finest grid for signals of points, which have no resolution of their own."""
-
-MOST_NODES = 1 << 24
-"""Along one axis: float32 positions are exact to there."""
+    from ..spec import FieldSpec
 
 SMALL_BOUND = 1e-4
 """Features start in U(-1e-4, 1e-4), as in the paper; starting at 0.1 lost 0.7 dB and at 0.5 6 dB (first experiments,
 one picture, one seed)."""
-
-PARAMETERS = 264_000
-"""What a field has at most unless told otherwise: in half precision as many bytes as a SIREN 5x256."""
-
-LEAST_PARAMETERS = 1_000
-"""What even the smallest signal gets."""
-
-NETWORK_SHARE = 0.25
-"""Largest share of the weights in the network, unless its width was asked for."""
-
-MOST_FEATURES, MOST_ROWS = 4096, 1 << 26
-
-MOST_LOST = 0.4
-"""Share of the finest grid's nodes given up at most for one more feature. With fewer given up, a field has 0.8 of the
-weights asked for; with more, the grid of a raster of four samples becomes a constant."""
-
-LINE = {"levels": 8}
-"""Of sounds: 2 dB above 4 levels after the same 300 steps, which take a quarter longer (gt_bach, one seed)."""
-
-POINTS = {"levels": 5, "growth": 1.6}
-NODES_PER_ROW = 14
-"""Of shapes: the finest grid has so many nodes to a row, for a surface passes few of them. Armadillo, 700 steps of
-4,096 points, at most 264,000 weights, IoU: 0.985 dense (60^3), 0.991 hashed (96^3 in 65,536 rows), 0.984 with 128^3 in
-as many (one seed)."""
-
-
-@dataclass(frozen=True)
-class Level:
-    """One grid: nodes per axis, where its rows in the table begin, and how many they are; fewer than nodes if they are
-    hashed."""
-
-    nodes: tuple[int, ...]
-    start: int
-    rows: int
-
-    @property
-    def hashed(self) -> bool:
-        """Whether nodes share rows."""
-        return math.prod(self.nodes) > self.rows
-
-    @property
-    def strides(self) -> tuple[int, ...]:
-        """By axis: what its node number is multiplied with, to be summed (row-major) or, if hashed, combined."""
-        axes = len(self.nodes)
-        if self.hashed:
-            return PRIMES[:axes][::-1]
-        return tuple(math.prod(self.nodes[axis + 1 :]) for axis in range(axes))
 
 
 @dataclass(frozen=True)
@@ -88,12 +35,26 @@ class FeatureGrid:
     table of all levels. Departures from the paper: nodes are cell centres like samples, not corners, so the finest
     level may be the raster itself, and beyond the outermost nodes the field goes on level; resolutions follow the
     signal's aspect; features are few and levels fine (docs/architectures.md). ``gradients`` can be given
-    PIECE points, for it goes through them in parts."""
+    many points, for it goes through them in parts."""
 
-    WIDTH: ClassVar[int] = 64
-    DEPTH: ClassVar[int] = 2
-    RASTER: ClassVar[bool] = False
-    PIECE: ClassVar[int] = 1 << 18
+    TRAITS: ClassVar[Traits] = Traits(
+        width=64,
+        depth=2,
+        gradient_chunk=1 << 18,
+        hyperparameters=Hyperparameters(
+            adam_rate=1e-2,
+            muon_rate=0.0,
+            source="the paper's; twice as much was no better (first experiments, one seed)",
+            batch_source="at equal points 41.4 dB, with 8,192 40.7, with 16,384 39.6 (first experiments, one seed)",
+            weights_per_point=64,
+            boosted=False,
+            paper_rate=1e-2,
+            epsilon=1e-15,
+            epsilon_source="the paper's, for rows that few points reach: 1e-8 lost 0.001 IoU on a mesh",
+            pool_seconds=10.0,  # features that few points reach learn these by heart
+            free=1.0,  # and put specks of surface where there are none: three in bunny_zipper without, none with
+        ),
+    )
 
     levels: int = setting(4, "grids, each finer than the one before", 1, 32)
     features: int = setting(1, "numbers kept at each node of a grid", 1, MOST_FEATURES)
@@ -101,73 +62,23 @@ class FeatureGrid:
     growth: float = setting(2.0, "how many times finer a grid is than the one before", 1.0, 16.0)
     table: int = setting(1 << 24, "rows a grid may have: the nodes of a finer one are hashed", 1, MOST_ROWS)
 
-    constant, matrices = mlp.constant, mlp.matrices
+    constant, matrices, fp32_tensors = mlp.constant, mlp.matrices, architecture.all_may_be_rounded
+    raster, block, notes = architecture.any_point, architecture.no_blocks, architecture.no_notes
+    options_for, reason = architecture.by_frequency, architecture.no_reason
+    kernel_bends = architecture.no_kernel
 
     def __post_init__(self) -> None:
-        parts = self.finest.split("x")
-        sound = len(parts) <= 4 and all(part.isascii() and part.isdigit() and len(part) < 9 for part in parts)
-        if not sound or not all(1 <= int(part) <= MOST_NODES for part in parts):
-            raise UsageError(f"-O finest={self.finest[:40]}: write nodes per axis, like 128 or 96x128", "option")
+        check(self.finest)
 
     def grids(self, axes: int) -> tuple[Level, ...]:
         """The levels, coarsest first."""
-        parts = [int(part) for part in self.finest.split("x")]
-        finest = parts * axes if len(parts) == 1 else parts
-        if len(finest) != axes:
-            raise UsageError(f"-O finest={self.finest}: the signal has {axes} axes", "option")
-        scales = [1.0]
-        while len(scales) < self.levels:
-            scales.append(scales[-1] * self.growth)
-        found: list[Level] = []
-        start = 0
-        for scale in reversed(scales):
-            nodes = tuple(math.ceil(most / scale) for most in finest)
-            found.append(Level(nodes, start, min(math.prod(nodes), self.table)))
-            start += found[-1].rows
-        return tuple(found)
+        return pyramid(self.finest, axes, self.levels, self.growth, self.table)
 
     def sized(self, spec: FieldSpec, shape: tuple[int, ...] | None, parameters: int | None) -> FieldSpec:
         """The finest grid that fits, in the signal's aspect and no finer than the signal, with more features where that
         leaves weights over. The network has at most NETWORK_SHARE of the weights: of its usual width, it is made
         narrower; of another, which was asked for, it adds what it has beyond that share."""
-        target = default_parameters(shape, spec.outputs) if parameters is None else parameters
-        asked = dict(spec.options)
-        limit = (MOST_FINEST,) * spec.inputs if shape is None else shape
-        usual = POINTS if shape is None else LINE if spec.inputs == 1 else {}
-        chosen = {**asdict(self), **usual, **asked}
-
-        def made(width: int, features: int, nodes: int) -> FieldSpec:
-            sizes = {"features": features, "finest": aspect(limit, nodes)}
-            if shape is None:
-                dense = min(node_count(str(finest), spec.inputs) for finest in (nodes, asked.get("finest", nodes)))
-                sizes["table"] = min(max(1, dense // NODES_PER_ROW), MOST_ROWS)
-            return replace(spec, width=width, options={**chosen, **sizes, **asked})
-
-        def fits(width: int, features: int, nodes: int) -> bool:
-            return made(width, features, nodes).parameters <= target
-
-        def network(width: int) -> int:
-            return sum(math.prod(shape) for key, shape in made(width, features, 1).shapes.items() if key != "table")
-
-        width, features, most = spec.width, chosen["features"], max(limit)
-        if width != self.WIDTH and parameters is None:
-            target = max(target, math.ceil((1 - NETWORK_SHARE) * target) + network(width))
-        while spec.width == self.WIDTH and width > 1:
-            if network(width) <= NETWORK_SHARE * target and (parameters is None or fits(width, features, 1)):
-                break
-            width //= 2
-        finest = largest(most, lambda nodes: fits(width, features, nodes))
-        if finest == most and not {"features", "finest"} & set(asked):
-            features = largest(MOST_FEATURES, lambda many: fits(width, many, most))
-            more = min(MOST_FEATURES, features + 1)
-            coarser = largest(most, lambda nodes: fits(width, more, nodes))
-            kept = node_count(aspect(limit, coarser), spec.inputs) if coarser else 0
-            if kept >= (1 - MOST_LOST) * math.prod(limit):
-                features, finest = more, coarser
-        if not finest and parameters is not None:
-            least = made(width, features, 1).parameters
-            raise UsageError(f"grid with {chosen['levels']} levels has at least {least:,} parameters", "option")
-        return made(width, features, max(1, finest))
+        return sizes.sized(spec, asdict(self), self.TRAITS.width, shape, parameters)
 
     def shapes(self, spec: FieldSpec) -> dict[str, tuple[int, ...]]:
         """The table has the rows of the coarsest level first; the network's weights are (out, in)."""
@@ -228,19 +139,3 @@ class FeatureGrid:
     def rates(self) -> dict[str, float]:
         """One for all."""
         return {"table": 1.0} | mlp.folded(1.0, 1.0)
-
-
-def default_parameters(shape: tuple[int, ...] | None, outputs: int) -> int:
-    """PARAMETERS, but for a small signal no more than it has numbers."""
-    return PARAMETERS if shape is None else max(LEAST_PARAMETERS, min(PARAMETERS, math.prod(shape) * outputs))
-
-
-def node_count(finest: str, axes: int) -> int:
-    """Nodes of the grid that ``finest`` describes."""
-    parts = [int(part) for part in finest.split("x")]
-    return math.prod(parts * axes if len(parts) == 1 else parts)
-
-
-def aspect(limit: tuple[int, ...], nodes: int) -> str:
-    """``finest`` with ``nodes`` along the longest axis of a raster of shape ``limit``."""
-    return "x".join(str(max(1, round(nodes * length / max(limit)))) for length in limit)

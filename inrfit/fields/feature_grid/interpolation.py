@@ -1,6 +1,6 @@
 """Where a point lies in the levels of a feature grid: the rows of the table around it, their weights, and both passes.
 
-A file of its own because all of it is torch; ``grid.py`` imports it when a tensor is asked for.
+A file of its own because all of it is torch; ``feature_grid.py`` imports it when a tensor is asked for.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ..mlp.mlp import outer
 
 if TYPE_CHECKING:
     from ...signal import Grid
-    from .feature_grid import Level
+    from .levels import Level
 
 PIECE = 4096
 """Points gathered, taught and scattered at a time: what stays in a CPU's caches."""

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from ...io.options import setting
+from .. import architecture
+from ..architecture import Traits
+from ..hyperparameters import Hyperparameters
 from . import mlp
 from .fast_sine import cosine_, sine
 
@@ -14,7 +17,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from .. import FieldSpec
+    from ..spec import FieldSpec
 
 
 @dataclass(frozen=True)
@@ -26,11 +29,15 @@ class Finer:
     (first experiments, one seed, a crop of kodim05). Biases of the first layer from a wide range put its units where
     their frequency is high (the paper's k)."""
 
-    WIDTH: ClassVar[int] = 256
-    DEPTH: ClassVar[int] = 5
-    RASTER: ClassVar[bool] = False
-    BAND: ClassVar[mlp.Band] = {"first_omega": {"audio": 2 / 9, "shape": 1 / 2}}
-    FOLDED: ClassVar[frozenset[str]] = frozenset({"first_bias"})
+    TRAITS: ClassVar[Traits] = Traits(
+        width=256,
+        depth=5,
+        initialization_options=frozenset({"first_bias"}),
+        frequency_scaling={"first_omega": {"audio": 2 / 9, "shape": 1 / 2}},
+        hyperparameters=Hyperparameters(
+            adam_rate=5e-4, muon_rate=1.2e-3, source="the best of four (docs/architectures.md)", paper_rate=5e-4
+        ),
+    )
 
     omega: float = setting(30.0, "frequency factor of the hidden layers", 1e-3, 1e4)
     first_omega: float = setting(30.0, "frequency factor of the first layer (radians per unit)", 1e-3, 1e6)
@@ -38,8 +45,10 @@ class Finer:
 
     encoded, encode = mlp.as_many, mlp.itself
     sized, shapes, macs, sines = mlp.sized, mlp.shapes, mlp.macs, mlp.one_per_unit
-    constant, matrices, exact = mlp.constant, mlp.matrices, mlp.phases
+    constant, matrices, fp32_tensors = mlp.constant, mlp.matrices, mlp.phases
     forward, gradients = mlp.forward, mlp.gradients
+    on_grid, raster, block = architecture.point_by_point, architecture.any_point, architecture.no_blocks
+    notes, options_for, reason = architecture.no_notes, architecture.by_frequency, architecture.no_reason
 
     def initial(self, spec: FieldSpec, generator: torch.Generator, mean: Tensor) -> dict[str, Tensor]:
         """SIREN's ranges, but for the first biases: U(+-k), times omega."""
@@ -68,6 +77,10 @@ class Finer:
         size = phase.abs().div_(omega)
         cosine = cosine_(torch.addcmul(phase, phase, size))
         return size.add_(1).mul_(cosine).mul_(pulled)
+
+    def kernel_bends(self) -> tuple[float, float]:
+        """1 / omega."""
+        return 1 / self.first_omega, 1 / self.omega
 
     def rates(self) -> dict[str, float]:
         """Folded tensors move omega times as fast."""

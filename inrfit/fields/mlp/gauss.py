@@ -6,13 +6,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from ...io.options import setting
+from .. import architecture
+from ..architecture import Traits
+from ..hyperparameters import SWEPT, Hyperparameters
 from . import mlp
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from .. import FieldSpec
+    from ..spec import FieldSpec
 
 
 @dataclass(frozen=True)
@@ -24,21 +27,26 @@ class Gauss:
     the best was 5 at depth 5, 36.4 dB; 30 gave 13.0 there and 23.2 at depth 3 (first experiments, 500 steps, one seed,
     a crop of kodim05; docs/architectures.md)."""
 
-    WIDTH: ClassVar[int] = 256
-    DEPTH: ClassVar[int] = 5
-    RASTER: ClassVar[bool] = False
-    DOUBTED: ClassVar[frozenset[str]] = frozenset({"audio"})
-    BAND: ClassVar[mlp.Band] = {"first_scale": {"audio": 1.0, "shape": 1 / 4}}
-    FOLDED: ClassVar[frozenset[str]] = frozenset({"scale", "first_scale"})
-    PAPER: ClassVar[dict[str, float]] = {"scale": 30.0}
+    TRAITS: ClassVar[Traits] = Traits(
+        width=256,
+        depth=5,
+        initialization_options=frozenset({"scale", "first_scale"}),
+        frequency_scaling={"first_scale": {"audio": 1.0, "shape": 1 / 4}},
+        paper_options={"scale": 30.0},
+        unreliable_on=frozenset({"audio"}),
+        hyperparameters=Hyperparameters(adam_rate=1.5e-3, muon_rate=7.5e-3, source=SWEPT, paper_rate=5e-3),
+    )
 
     scale: float = setting(5.0, "scale of the hidden layers", 1e-3, 1e4)
     first_scale: float = setting(30.0, "scale of the first layer (per unit of an axis)", 1e-3, 1e6)
 
     encoded, encode = mlp.as_many, mlp.itself
     sized, shapes, macs, sines = mlp.sized, mlp.shapes, mlp.macs, mlp.one_per_unit
-    constant, matrices, exact = mlp.constant, mlp.matrices, mlp.phases
+    constant, matrices, fp32_tensors = mlp.constant, mlp.matrices, mlp.phases
     forward, gradients = mlp.forward, mlp.gradients
+    on_grid, raster, block = architecture.point_by_point, architecture.any_point, architecture.no_blocks
+    notes, options_for, reason = architecture.no_notes, architecture.by_frequency, architecture.no_reason
+    kernel_bends = architecture.no_kernel
 
     def initial(self, spec: FieldSpec, generator: torch.Generator, mean: Tensor) -> dict[str, Tensor]:
         """PyTorch's ranges, as in the codes of WIRE and FINER, times the scales."""

@@ -17,11 +17,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from .. import FieldSpec
-
-Band = Mapping[str, Mapping[str, float]]
-"""Option -> modality -> its value there, as a share of what a SIREN's first layer would get: radians per unit of an
-axis from -1 to 1. Modalities that are not named have the default."""
+    from ..spec import FieldSpec
 
 LEAST_EXPONENT = -40.0
 """Where exponentials of large squares are cut off, at 4e-18: numbers near the end of float32's range (subnormals) made

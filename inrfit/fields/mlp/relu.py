@@ -8,13 +8,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from ...io.options import setting
+from .. import architecture
+from ..architecture import Traits
+from ..hyperparameters import SWEPT, Hyperparameters
 from . import mlp
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from .. import FieldSpec
+    from ..spec import FieldSpec
 
 
 def _activate(net: object, phase: Tensor, first: bool, spent: bool) -> Tensor:
@@ -46,16 +49,22 @@ class Mlp:
     """x_{i+1} = max(W_i x_i + b_i, 0); value = W x + b. Known to learn coarse structure only (Tancik et al. 2020): the
     measure of what the others gain."""
 
-    WIDTH: ClassVar[int] = 256
-    DEPTH: ClassVar[int] = 5
-    DOUBTED: ClassVar[frozenset[str]] = frozenset({"audio"})
-    RASTER: ClassVar[bool] = False
+    TRAITS: ClassVar[Traits] = Traits(
+        width=256,
+        depth=5,
+        unreliable_on=frozenset({"audio"}),
+        hyperparameters=Hyperparameters(adam_rate=5e-3, muon_rate=5e-2, source=SWEPT, paper_rate=1e-3),
+    )
 
     encoded, encode = mlp.as_many, mlp.itself
     sized, shapes, macs = mlp.sized, mlp.shapes, mlp.macs
     constant, matrices = mlp.constant, mlp.matrices
     forward, gradients = mlp.forward, mlp.gradients
     initial, activate, pull, rates = _initial, _activate, _pull, _rates
+    fp32_tensors = architecture.all_may_be_rounded
+    on_grid, raster, block = architecture.point_by_point, architecture.any_point, architecture.no_blocks
+    notes, options_for, reason = architecture.no_notes, architecture.by_frequency, architecture.no_reason
+    kernel_bends = architecture.no_kernel
 
     def sines(self, spec: FieldSpec) -> int:
         """None."""
@@ -67,10 +76,12 @@ class PeMlp:
     """A ReLU perceptron of x, sin(2^k f x), cos(2^k f x), k = 0 ... ``frequencies`` - 1 (NeRF: Mildenhall et al., ECCV
     2020, arXiv:2003.08934, equation 4). The lowest frequency f is 1, as in FINER's code, for NeRF's pi."""
 
-    WIDTH: ClassVar[int] = 256
-    DEPTH: ClassVar[int] = 5
-    RASTER: ClassVar[bool] = False
-    BAND: ClassVar[mlp.Band] = {"lowest": {"audio": 1 / 150, "shape": 1 / 60}}
+    TRAITS: ClassVar[Traits] = Traits(
+        width=256,
+        depth=5,
+        frequency_scaling={"lowest": {"audio": 1 / 150, "shape": 1 / 60}},
+        hyperparameters=Hyperparameters(adam_rate=4e-3, muon_rate=4e-2, source=SWEPT, paper_rate=1e-3),
+    )
 
     frequencies: int = setting(10, "frequencies of the encoding, each twice the one before", 1, 24)
     lowest: float = setting(1.0, "the lowest of them (radians per unit)", 1e-4, 1e6)
@@ -79,6 +90,10 @@ class PeMlp:
     constant, matrices = mlp.constant, mlp.matrices
     forward, gradients = mlp.forward, mlp.gradients
     initial, activate, pull, rates = _initial, _activate, _pull, _rates
+    fp32_tensors = architecture.all_may_be_rounded
+    on_grid, raster, block = architecture.point_by_point, architecture.any_point, architecture.no_blocks
+    notes, options_for, reason = architecture.no_notes, architecture.by_frequency, architecture.no_reason
+    kernel_bends = architecture.no_kernel
 
     def encoded(self, inputs: int) -> int:
         """The coordinates, a sine and a cosine of each per frequency."""
@@ -104,11 +119,13 @@ class Ffn:
 
     B is drawn once and never taught; it is stored, 2 pi folded into it, and counted, for a decoder needs it."""
 
-    WIDTH: ClassVar[int] = 256
-    DEPTH: ClassVar[int] = 5
-    RASTER: ClassVar[bool] = False
-    BAND: ClassVar[mlp.Band] = {"sigma": {"audio": 1 / 3, "shape": 1 / 30}}
-    FOLDED: ClassVar[frozenset[str]] = frozenset({"sigma"})  # only the first weights depend on it
+    TRAITS: ClassVar[Traits] = Traits(
+        width=256,
+        depth=5,
+        initialization_options=frozenset({"sigma"}),
+        frequency_scaling={"sigma": {"audio": 1 / 3, "shape": 1 / 30}},
+        hyperparameters=Hyperparameters(adam_rate=3e-3, muon_rate=3e-2, source=SWEPT, paper_rate=1e-3),
+    )
 
     features: int = setting(128, "random frequencies (a sine and a cosine each)", 1, 8192)
     sigma: float = setting(10.0, "standard deviation of the frequencies, in cycles per unit of an axis", 1e-3, 1e6)
@@ -117,12 +134,15 @@ class Ffn:
     constant, matrices = mlp.constant, mlp.matrices
     forward, gradients = mlp.forward, mlp.gradients
     activate, pull = _activate, _pull
+    on_grid, raster, block = architecture.point_by_point, architecture.any_point, architecture.no_blocks
+    notes, options_for, reason = architecture.no_notes, architecture.by_frequency, architecture.no_reason
+    kernel_bends = architecture.no_kernel
 
     def encoded(self, inputs: int) -> int:
         """A sine and a cosine per feature."""
         return 2 * self.features
 
-    def exact(self) -> frozenset[str]:
+    def fp32_tensors(self) -> frozenset[str]:
         """The frequencies, which make phases."""
         return frozenset({"features"})
 

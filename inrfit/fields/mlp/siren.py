@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from ...io.options import setting
+from .. import architecture
+from ..architecture import Traits
+from ..hyperparameters import Hyperparameters
 from . import mlp
 from .fast_sine import cosine_, sine
 
@@ -14,7 +17,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from .. import FieldSpec
+    from ..spec import FieldSpec
 
 
 @dataclass(frozen=True)
@@ -26,11 +29,20 @@ class Siren:
     times that of the paper's, which is the same optimisation. ``first_omega`` sets the band of the first layer:
     the highest frequency it starts with, in radians per unit of a coordinate axis that runs from -1 to 1."""
 
-    WIDTH: ClassVar[int] = 256
-    DEPTH: ClassVar[int] = 5
-    RASTER: ClassVar[bool] = False
-    BAND: ClassVar[mlp.Band] = {"first_omega": {"image": 1.0, "audio": 1.0, "shape": 1.0}}
-    FOLDED: ClassVar[frozenset[str]] = frozenset({"omega", "first_omega"})  # only the first weights depend on these
+    TRAITS: ClassVar[Traits] = Traits(
+        width=256,
+        depth=5,
+        initialization_options=frozenset({"omega", "first_omega"}),
+        frequency_scaling={"first_omega": {"image": 1.0, "audio": 1.0, "shape": 1.0}},
+        hyperparameters=Hyperparameters(
+            adam_rate=1.5e-4,
+            muon_rate=1.8e-3,
+            source="best of those tried on pictures, sounds and meshes in 80 to 2,500 steps (tests/bench/recipe.py)",
+            momentum=0.9,
+            momentum_source="0.95 loses 2 to 6 dB on sounds (tests/bench/recipe.py)",
+            batch_source="best in seconds (tests/bench/recipe.py)",
+        ),
+    )
 
     omega: float = setting(30.0, "frequency factor of the hidden layers", 1e-3, 1e4)
     first_omega: float = setting(
@@ -39,8 +51,10 @@ class Siren:
 
     encoded, encode = mlp.as_many, mlp.itself
     sized, shapes, macs, sines = mlp.sized, mlp.shapes, mlp.macs, mlp.one_per_unit
-    constant, matrices, exact = mlp.constant, mlp.matrices, mlp.phases
+    constant, matrices, fp32_tensors = mlp.constant, mlp.matrices, mlp.phases
     forward, gradients = mlp.forward, mlp.gradients
+    on_grid, raster, block = architecture.point_by_point, architecture.any_point, architecture.no_blocks
+    notes, options_for, reason = architecture.no_notes, architecture.by_frequency, architecture.no_reason
 
     def initial(self, spec: FieldSpec, generator: torch.Generator, mean: Tensor) -> dict[str, Tensor]:
         """The paper's ranges times omega: first layer U(+-omega_0/d), hidden U(+-sqrt(6/h)), last U(+-sqrt(6/h)/omega);
@@ -62,6 +76,10 @@ class Siren:
     def pull(self, phase: Tensor, activation: Tensor, pulled: Tensor, first: bool) -> Tensor:
         """Times its cosine."""
         return cosine_(phase).mul_(pulled)
+
+    def kernel_bends(self) -> tuple[float, float]:
+        """A plain sine."""
+        return 0.0, 0.0
 
     def rates(self) -> dict[str, float]:
         """Folded tensors move omega times as fast."""

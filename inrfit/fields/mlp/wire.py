@@ -8,13 +8,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from ...io.options import setting
+from .. import architecture
+from ..architecture import Traits
+from ..hyperparameters import SWEPT, Hyperparameters
 from . import mlp
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from .. import FieldSpec
+    from ..spec import FieldSpec
 
 MAPS = {"complex": 1, "real": 2, "2d": 2}
 """Linear maps per layer."""
@@ -40,13 +43,15 @@ class Wire:
     changes the first layer's window along with its frequency, as stretched coordinates do; the last bias is real, for
     its imaginary part does nothing."""
 
-    WIDTH: ClassVar[int] = 256
-    DEPTH: ClassVar[int] = 3
-    RASTER: ClassVar[bool] = False
-    DOUBTED: ClassVar[frozenset[str]] = frozenset({"audio"})
-    BAND: ClassVar[mlp.Band] = {"first_omega": {"audio": 2 / 3, "shape": 1 / 3}}
-    FOLDED: ClassVar[frozenset[str]] = frozenset({"first_omega"})
-    PAPER: ClassVar[dict[str, float]] = {"omega": 20.0, "sigma": 10.0}
+    TRAITS: ClassVar[Traits] = Traits(
+        width=256,
+        depth=3,
+        initialization_options=frozenset({"first_omega"}),
+        frequency_scaling={"first_omega": {"audio": 2 / 3, "shape": 1 / 3}},
+        paper_options={"omega": 20.0, "sigma": 10.0},
+        unreliable_on=frozenset({"audio"}),
+        hyperparameters=Hyperparameters(adam_rate=2e-3, muon_rate=8e-3, source=SWEPT, paper_rate=5e-3),
+    )
 
     variant: Literal["complex", "2d", "real"] = setting("complex", "complex, 2d or real")
     omega: float = setting(5.0, "frequency factor of the hidden layers", 1e-3, 1e4)
@@ -54,7 +59,10 @@ class Wire:
     first_omega: float = setting(20.0, "frequency factor of the first layer (radians per unit)", 1e-3, 1e6)
 
     encode, sized = mlp.itself, mlp.sized
-    constant, matrices, exact = mlp.constant, mlp.matrices, mlp.phases
+    constant, matrices, fp32_tensors = mlp.constant, mlp.matrices, mlp.phases
+    on_grid, raster, block = architecture.point_by_point, architecture.any_point, architecture.no_blocks
+    notes, options_for, reason = architecture.no_notes, architecture.by_frequency, architecture.no_reason
+    kernel_bends = architecture.no_kernel
 
     @property
     def parts(self) -> int:

@@ -13,7 +13,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from ...fields import Architecture, Differentiated, FieldSpec
+from ...fields import Architecture, FieldSpec
+from ...fields.architecture import by_autograd as differentiated
 from . import cpp_kernel
 from .background_compile import Compilation, Extra, Gradients, by_torch, of_kernel
 
@@ -115,42 +116,27 @@ class Compiled:
         return Direct(gradients, "compiled" if self.calls else "explicit (not compiled)")
 
 
-def by_autograd(architecture: Architecture, precision: torch.dtype) -> Gradients:
+def by_autograd(formula: Architecture, precision: torch.dtype) -> Gradients:
     """Autograd on the architecture's formula."""
-
-    def gradients(
-        weights: Mapping[str, Tensor], coords: Tensor, values: Tensor, mass: Tensor, extra: Extra | None = None
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        with torch.enable_grad():
-            leaves = {name: weight.detach().requires_grad_() for name, weight in weights.items()}
-            residuals = architecture.forward(leaves, coords, precision) - values
-            loss = (mass * residuals.square()).sum()
-            if extra is not None:
-                loss = loss + (extra(residuals.detach()) * residuals).sum()
-            found = torch.autograd.grad(loss, list(leaves.values()), materialize_grads=True)
-        return residuals.detach(), dict(zip(leaves, found, strict=True))
-
-    return gradients
+    return lambda weights, coords, values, mass, extra=None: differentiated(
+        formula, weights, coords, values, mass, precision, extra
+    )
 
 
-def by_hand(architecture: Architecture, precision: torch.dtype) -> Gradients:
+def by_hand(formula: Architecture, precision: torch.dtype) -> Gradients:
     """The architecture's own backward pass, where it has one; autograd where it has not."""
-    if not isinstance(architecture, Differentiated):
-        return by_autograd(architecture, precision)
-    own = architecture.gradients
+    own = formula.gradients
     return lambda weights, coords, values, mass, extra=None: own(weights, coords, values, mass, precision, extra)
 
 
-def gradients_of(engine: str, architecture: Architecture, precision: torch.dtype) -> Gradients:
+def gradients_of(engine: str, formula: Architecture, precision: torch.dtype) -> Gradients:
     """The uncompiled function of ``engine`` (plain, explicit, compiled, graph)."""
-    return (by_autograd if engine == "plain" else by_hand)(architecture, precision)
+    return (by_autograd if engine == "plain" else by_hand)(formula, precision)
 
 
-def backend_of(
-    engine: str, spec: FieldSpec, architecture: Architecture, precision: torch.dtype, patient: bool
-) -> Backend:
+def backend_of(engine: str, spec: FieldSpec, formula: Architecture, precision: torch.dtype, patient: bool) -> Backend:
     """The back end of ``engine``."""
-    uncompiled = gradients_of(engine, architecture, precision)
+    uncompiled = gradients_of(engine, formula, precision)
     if engine == "compiled":
         return Compiled(spec, precision, uncompiled, patient)
     return Direct(uncompiled, engine)

@@ -60,8 +60,8 @@ def compiler() -> str | None:
 def key(spec: FieldSpec, precision: torch.dtype, size: int | None) -> str:
     """What a compiled function for ``size`` points (None: for any number) depends on; frequencies that only the first
     weights depend on are left out."""
-    folded = getattr(spec.settings, "FOLDED", ())
-    options = {name: value for name, value in spec.options.items() if name not in folded}
+    left_out = spec.formula.TRAITS.initialization_options
+    options = {name: value for name, value in spec.options.items() if name not in left_out}
     state = f"{torch.get_num_threads()} {torch.get_float32_matmul_precision()} {torch.__version__}"
     return f"{spec.architecture} {spec.shapes} {options} {precision} {size} {state} {_formulas()}"
 

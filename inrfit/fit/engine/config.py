@@ -8,7 +8,8 @@ from typing import Any
 
 import torch
 
-from .optimizer import BETAS, EPSILON, MOMENTUM
+from ...fields.hyperparameters import MOMENTUM
+from .optimizer import BETAS, EPSILON
 
 WARM_UP = 0.02
 """Share of the budget, or of an annealing cycle, in which the learning rates rise."""

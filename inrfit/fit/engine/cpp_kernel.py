@@ -25,8 +25,6 @@ import torch
 from torch import Tensor
 
 from ...fields import FieldSpec
-from ...fields.mlp.finer import Finer
-from ...fields.mlp.siren import Siren
 from .precision import capable_of_bf16
 
 SOURCE = Path(__file__).with_name("cpp_kernel.cpp")
@@ -74,7 +72,7 @@ def compiler() -> list[str] | None:
 
 def suits(spec: FieldSpec, precision: torch.dtype) -> bool:
     """Whether there is a kernel for this kind of field, on this machine."""
-    made_for = isinstance(spec.settings, Siren | Finer) and spec.depth > 1 and spec.width in WIDTHS
+    made_for = spec.formula.kernel_bends() is not None and spec.depth > 1 and spec.width in WIDTHS
     return made_for and precision == torch.bfloat16 and not _unusable and capable() and compiler() is not None
 
 
@@ -194,9 +192,8 @@ def _function(spec: FieldSpec, library: Any) -> Compiled:
         raise Unusable("torch has no such products here")
     shapes = {name: spec.shapes[name] for name in LAYERS}
     sizes = [torch.Size(shape).numel() for shape in shapes.values()]
-    bends = (0.0, 0.0)
-    if isinstance(spec.settings, Finer):
-        bends = 1 / spec.settings.first_omega, 1 / spec.settings.omega
+    bends = spec.formula.kernel_bends()
+    assert bends is not None
     work, whole = library.inrfit_gradients, ctypes.c_int64
     sides = [whole(count) for count in (spec.inputs, spec.width, spec.depth - 1, spec.outputs)]
     settled = [*sides, *(ctypes.c_float(bend) for bend in bends)]
@@ -222,13 +219,12 @@ def _function(spec: FieldSpec, library: Any) -> Compiled:
 
 def _try(spec: FieldSpec, library: Any) -> None:
     """The function's results beside the formula's, on points that do not fill a block. Raises ``Unusable``."""
-    assert isinstance(spec.settings, Siren | Finer)
     generator = torch.Generator().manual_seed(0)
-    weights = spec.settings.initial(spec, generator, torch.zeros(spec.outputs))
+    weights = spec.formula.initial(spec, generator, torch.zeros(spec.outputs))
     coords, values = (torch.rand(333, count, generator=generator) * 2 - 1 for count in (spec.inputs, spec.outputs))
     mass = torch.rand(333, 1, generator=generator)
     residuals, gradients = _function(spec, library)(weights, coords, values, mass)
-    expected, known = spec.settings.gradients(weights, coords, values, mass, torch.bfloat16)
+    expected, known = spec.formula.gradients(weights, coords, values, mass, torch.bfloat16)
     pairs = [(residuals, expected), *((gradients[name], known[name]) for name in LAYERS)]
     worst = max(float((one - other).norm() / other.norm()) for one, other in pairs)
     if not worst < ROUGHLY:

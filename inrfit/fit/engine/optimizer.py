@@ -14,9 +14,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ...fields.hyperparameters import MOMENTUM
+
 BETAS = (0.9, 0.99)
 EPSILON = 1e-8
-MOMENTUM = 0.95
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 """Jordan's coefficients."""
 

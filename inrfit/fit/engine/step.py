@@ -74,7 +74,7 @@ class Engine:
     ) -> None:
         self.field, self.samples, self.config, self.precision = field, samples, config, config.dtype
         self.weights: Mapping[str, Tensor] = {name: weight.detach() for name, weight in field.weights.items()}
-        architecture, device = field.architecture, field.device
+        architecture, device = field.formula, field.device
         self.optimiser = Optimiser(
             self.weights,
             architecture.rates(),
@@ -86,7 +86,7 @@ class Engine:
             epsilon=config.epsilon,
         )
         usual = LARGEST_PIECE[device.type] * min(max(1, PIECE_WIDTH // field.spec.width), 8)
-        self.piece: int = getattr(architecture, "PIECE", usual)
+        self.piece: int = architecture.TRAITS.gradient_chunk or usual
         self.backend = backend_of(config.engine, field.spec, architecture, config.dtype, patient)
         self.check_cancelled = check_cancelled
         self.factor = torch.zeros((), device=device)
@@ -100,7 +100,7 @@ class Engine:
         self._without_compiled_code()
 
     def _without_compiled_code(self) -> None:
-        gradients = gradients_of(self.config.engine, self.field.architecture, self.precision)
+        gradients = gradients_of(self.config.engine, self.field.formula, self.precision)
         self.backend = self.backend.uncompiled(gradients)
         if self.captures is not None:
             self.captures.clear()

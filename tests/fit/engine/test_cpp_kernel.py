@@ -32,7 +32,7 @@ works = pytest.mark.skipif(
 def given(spec, n=100):
     """Weights, coords, values and mass."""
     generator = torch.Generator().manual_seed(n)
-    weights = spec.settings.initial(spec, generator, torch.zeros(spec.outputs))
+    weights = spec.formula.initial(spec, generator, torch.zeros(spec.outputs))
     coords, values = (torch.rand(n, count, generator=generator) * 2 - 1 for count in (spec.inputs, spec.outputs))
     return weights, coords, values, torch.rand(n, 1, generator=generator) / n
 
@@ -65,8 +65,8 @@ def own_folder(tmp_path_factory):
 )
 def test_it_is_as_close_to_the_exact_formula_as_the_rounded_formula(spec, n):
     function = cpp_kernel.build(spec)
-    exact = by_hand(spec.settings, torch.float32)(*given(spec, n))
-    rounded = by_hand(spec.settings, BFLOAT)(*given(spec, n))
+    exact = by_hand(spec.formula, torch.float32)(*given(spec, n))
+    rounded = by_hand(spec.formula, BFLOAT)(*given(spec, n))
     found = function(*given(spec, n))
     assert {name: tuple(gradient.shape) for name, gradient in found[1].items()} == spec.shapes
     for ours, usual in zip(error(found, exact), error(rounded, exact), strict=True):
@@ -151,7 +151,7 @@ def test_where_nothing_can_be_kept_it_is_made_all_the_same(tmp_path, monkeypatch
 
 def given_exactly():
     """What the formula says to ``given(SPEC)``."""
-    return by_hand(SPEC.settings, torch.float32)(*given(SPEC))
+    return by_hand(SPEC.formula, torch.float32)(*given(SPEC))
 
 
 def broken_compiler(tmp_path, script):

@@ -61,8 +61,8 @@ def engine(kind, precision="bf16", batch=512, arch="siren"):
 
     signal, device = image_signal(64, 64), torch.device("cuda")
     plain = FieldSpec(arch, 2, 3, 64, 4, {})
-    spec = plain.settings.sized(plain, (64, 64), None)
-    weights = spec.settings.initial(spec, torch.Generator().manual_seed(0), torch.zeros(3))
+    spec = plain.formula.sized(plain, (64, 64), None)
+    weights = spec.formula.initial(spec, torch.Generator().manual_seed(0), torch.zeros(3))
     chosen = recipe.choose(spec, device, recipe.Asked(batch=batch, precision=precision, engine=kind)).config
     return Engine(Field(spec, weights).to(device), signal.on(device), chosen)
 

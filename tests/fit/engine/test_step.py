@@ -14,7 +14,7 @@ from conftest import image_signal
 
 from inrfit import runtime
 from inrfit.errors import UsageError
-from inrfit.fields import FIELDS, Differentiated, FieldSpec
+from inrfit.fields import FIELDS, FieldSpec
 from inrfit.fields.module import Field
 from inrfit.fit import recipe
 from inrfit.fit.budget import Budget
@@ -35,7 +35,7 @@ TOLERANCE = {"fp32": 1e-3, "bf16": 0.03}
 def engine(kind="plain", arithmetic="fp32", depth=3, batch=BATCH, width=64, patient=False):
     signal = image_signal()
     spec = FieldSpec("siren", 2, 3, width, depth, {})
-    weights = spec.settings.initial(spec, torch.Generator().manual_seed(0), torch.zeros(3))
+    weights = spec.formula.initial(spec, torch.Generator().manual_seed(0), torch.zeros(3))
     chosen = recipe.choose(spec, CPU, recipe.Asked(batch=batch, precision=arithmetic, engine=kind)).config
     return Engine(Field(spec, weights), signal.on(CPU), chosen, patient)
 
@@ -54,11 +54,11 @@ def taught(of: Engine, steps=20, batch=BATCH):
 def test_the_backward_pass_written_out_equals_autograd(depth, channels, arithmetic):
     spec = FieldSpec("siren", 2, channels, 32, depth, {})
     generator = torch.Generator().manual_seed(depth)
-    weights = spec.settings.initial(spec, generator, torch.zeros(channels))
+    weights = spec.formula.initial(spec, generator, torch.zeros(channels))
     coords = torch.rand(2048, 2, generator=generator) * 2 - 1
     values, mass = torch.rand(2048, channels, generator=generator), torch.rand(2048, 1, generator=generator) / 2048
-    expected_residuals, expected = by_autograd(spec.settings, arithmetic)(weights, coords, values, mass)
-    residuals, found = by_hand(spec.settings, arithmetic)(weights, coords, values, mass)
+    expected_residuals, expected = by_autograd(spec.formula, arithmetic)(weights, coords, values, mass)
+    residuals, found = by_hand(spec.formula, arithmetic)(weights, coords, values, mass)
     torch.testing.assert_close(residuals, expected_residuals)
     assert found.keys() == expected.keys() == spec.shapes.keys()
     for name, gradient in expected.items():
@@ -67,12 +67,12 @@ def test_the_backward_pass_written_out_equals_autograd(depth, channels, arithmet
         assert error < (1e-5 if arithmetic == torch.float32 else 0.01), name
 
 
-@pytest.mark.parametrize("name", [name for name, a in FIELDS.items() if isinstance(a(), Differentiated)])
+@pytest.mark.parametrize("name", [name for name, known in FIELDS.items() if known.TRAITS.own_gradients])
 def test_every_backward_pass_written_out_has_all_gradients(name):
     plain = FieldSpec(name, 3, 1, 8, 2, {})
-    spec = plain.settings.sized(plain, (4, 5, 6), None)
-    weights = spec.settings.initial(spec, torch.Generator().manual_seed(0), torch.zeros(1))
-    _, found = by_hand(spec.settings, torch.float32)(
+    spec = plain.formula.sized(plain, (4, 5, 6), None)
+    weights = spec.formula.initial(spec, torch.Generator().manual_seed(0), torch.zeros(1))
+    _, found = by_hand(spec.formula, torch.float32)(
         weights, torch.rand(5, 3), torch.rand(5, 1), torch.full((5, 1), 0.2)
     )
     assert {key: tuple(gradient.shape) for key, gradient in found.items()} == spec.shapes
@@ -157,6 +157,27 @@ def test_other_threads_than_it_was_compiled_for_do_not_use_it():
     made.threads -= 1
     assert made.fits(96)
     assert not made.fits(95)
+
+
+@pytest.mark.parametrize("kind", ["plain", "explicit", "graph"])
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("piece", [8192, 30])
+def test_the_loss_is_the_weighted_mean_of_squared_residuals_over_points_and_channels(kind, weighted, piece):
+    """Against the formula, differentiated: engines that agree with one another may all be wrong by a factor."""
+    of, indices = engine(kind), torch.arange(70) * 3
+    of.piece = piece
+    weights = torch.linspace(0.1, 4.0, 70) if weighted else None
+    leaves = {name: weight.clone().requires_grad_() for name, weight in of.weights.items()}
+    coords, values = of.samples.take(indices)
+    squared = (of.field.formula.forward(leaves, coords, torch.float32) - values).square().mean(1)
+    loss = squared.mean() if weights is None else (weights * squared).sum() / weights.sum()
+    expected = dict(zip(leaves, torch.autograd.grad(loss, list(leaves.values())), strict=True))
+    taken = {}
+    of.optimiser.step = lambda gradients, factor: taken.update(gradients)
+    of.step(indices, weights, 1.0)
+    for name in leaves:
+        scale = float(expected[name].abs().max())
+        torch.testing.assert_close(taken[name], expected[name], rtol=1e-3, atol=1e-5 * scale)
 
 
 def test_points_of_weight_zero_change_nothing():
@@ -453,7 +474,7 @@ def test_the_optimiser_gets_the_recipes_momentum(name, momentum):
     spec = FieldSpec(name, 2, 3, 16, 2, {})
     made = recipe.choose(spec, CPU, recipe.Asked(batch=64, precision="fp32")).config
     signal = image_signal()
-    weights = spec.settings.initial(spec, torch.Generator().manual_seed(0), torch.zeros(3))
+    weights = spec.formula.initial(spec, torch.Generator().manual_seed(0), torch.zeros(3))
     of = Engine(Field(spec, weights), signal.on(CPU), made)
     assert made.momentum == of.optimiser.decay == momentum
     assert of.optimiser.second_beta == made.second_beta

@@ -1,0 +1,71 @@
+"""What determines a field but its weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from math import prod
+from typing import Any
+
+from ..io.options import from_mapping
+from .architecture import Architecture
+from .registry import FIELDS
+
+
+@dataclass(frozen=True)
+class FieldSpec:
+    """Everything that determines a field but its weights: JSON, and checked without torch. ``architecture`` is a name
+    in ``FIELDS``."""
+
+    architecture: str
+    inputs: int
+    outputs: int
+    width: int
+    depth: int
+    options: Mapping[str, Any]
+
+    @cached_property
+    def formula(self) -> Architecture:
+        """The architecture with these options; raises ``UsageError`` for an option it does not have."""
+        return from_mapping(FIELDS[self.architecture], self.options)
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Name and shape of every weight tensor."""
+        return self.formula.shapes(self)
+
+    @property
+    def parameters(self) -> int:
+        """Number of weights."""
+        return sum(prod(shape) for shape in self.shapes.values())
+
+    @property
+    def fp32_tensors(self) -> frozenset[str]:
+        """Names of the tensors that are always stored in float32."""
+        return self.formula.fp32_tensors()
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates per sample."""
+        return self.formula.macs(self)
+
+    @property
+    def sines(self) -> int:
+        """Sines, cosines and exponentials per sample."""
+        return self.formula.sines(self)
+
+    def resampling(self, shape: tuple[int, ...]) -> str:
+        """What a decode on a grid of ``shape`` means, if the field knows only another raster; else empty."""
+        raster = self.formula.raster()
+        if raster is None or raster == shape:
+            return ""
+        own, other = ("x".join(map(str, sides)) for sides in (raster, shape))
+        return (
+            f"{self.architecture} knows no place between the cells of its raster: decoded at {own} and resampled to "
+            f"{other}"
+        )
+
+    def json(self) -> dict[str, Any]:
+        """As plain JSON values."""
+        return asdict(self)

@@ -8,7 +8,6 @@ it. An option of one command that is no setting stands in that command's file.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping
 from typing import Annotated, Any
 
@@ -25,10 +24,13 @@ def option(name: str, *flags: str, help: str = "", of: type[Any] = Settings) -> 
     """The option of the field ``name``; ``flags`` where it is not called --NAME, ``help`` where it means something else
     in a command. Numbers are checked by the field, so that they are refused in the same words as from Python."""
     field = declared(of)[name]
-    about: dict[str, Any] = {"help": help or field.help}
-    if field.kind in (int, float) and not field.words:
-        about |= {"parser": functools.partial(checked, of, name), "metavar": f"<{field.kind.__name__}>"}
-    return typer.Option(*flags, **about)
+    if field.kind not in (int, float) or field.words:
+        return typer.Option(*flags, help=help or field.help)
+
+    def number(given: Any) -> Any:  # a function: typer asks a parser for its name
+        return checked(of, name, given)
+
+    return typer.Option(*flags, help=help or field.help, parser=number, metavar=f"<{field.kind.__name__}>")
 
 
 Sampler = Annotated[str, option("sampler")]

@@ -48,7 +48,7 @@ def compare(  # one option a line: long by nature
             "and depth among them: siren,wire:width=128:variant=real."
         ),
     ] = "siren",
-    seeds: Annotated[int, typer.Option(help="Runs of each, with seeds 0, 1, 2 ...")] = 3,
+    seeds: shared.Seeds = 3,
     budget: shared.BudgetsOfEach = None,
     regime: shared.Regime = DEFAULTS.regime,
     to: Annotated[

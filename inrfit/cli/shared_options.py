@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
+from ..comparison.spec import Contest
 from ..config.settings import Settings
 from ..io.limits import Limits
 from ..io.options import checked, declared, parse_pairs
@@ -55,6 +56,7 @@ Seed = Annotated[int, option("seed")]
 Type = Annotated[str | None, option("type")]
 Verify = Annotated[str | None, option("verify")]
 
+Seeds = Annotated[int, option("seeds", of=Contest)]
 PairsOfAll = Annotated[
     list[str] | None, option("options", "-O", help="key=value: a setting for all that know it; repeatable.")
 ]

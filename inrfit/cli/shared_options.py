@@ -56,7 +56,7 @@ Seed = Annotated[int, option("seed")]
 Type = Annotated[str | None, option("type")]
 Verify = Annotated[str | None, option("verify")]
 
-Seeds = Annotated[int, option("seeds", of=Contest)]
+Seeds = Annotated[int, typer.Option(help=declared(Contest)["seeds"].help)]
 PairsOfAll = Annotated[
     list[str] | None, option("options", "-O", help="key=value: a setting for all that know it; repeatable.")
 ]

@@ -166,7 +166,7 @@ def _number(kind: type[Any], given: Any, words: tuple[str, ...]) -> Any:
             if value == value:
                 return value
     *first, last = ("a whole number" if kind is int else "a number", *words)
-    raise ValueError(f"write {', '.join(first)} or {last}" if first else f"write {last}")
+    raise ValueError(f"must be {', '.join(first)} or {last}" if first else f"must be {last}")
 
 
 def _within(value: float, low: float | None, high: float | None) -> float:

@@ -45,7 +45,7 @@ def setting_tables() -> str:
 
     classes: dict[str, type[Any]] = {f"--sampler {name}": kind for name, kind in SAMPLERS.items()}
     classes |= {f"--arch {name}": kind for name, kind in FIELDS.items()}
-    classes |= {name: modality.Options for name, modality in MODALITIES.items()}
+    classes |= {name: modality.options for name, modality in MODALITIES.items()}
     rows = ["## Settings\n\n`-O key=value`.\n\n| of | key | default | what it is |", "|---|---|---|---|"]
     for label, kind in classes.items():
         for field in dataclasses.fields(kind):

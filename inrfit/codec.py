@@ -11,19 +11,19 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
+from . import resume
 from .artifact.artifact import Artifact
 from .artifact.weight_dtypes import storable
 from .config.plan import Plan, check_memory, plan
 from .config.settings import Settings, count
 from .errors import NotEnoughMemory
+from .fit.outcome import Outcome
 from .io import files
 from .io.limits import Limits
-from .modalities import Request
-from .modalities.audio import audio
-from .modalities.image import image
+from .modalities import Request, file_of
 from .runtime import catching, current, limited_threads, matmul_precision, out_of_memory
 
 if TYPE_CHECKING:
@@ -31,9 +31,9 @@ if TYPE_CHECKING:
     import torch
 
     from .fields import FieldSpec
+    from .fit.events import Moment, Report
     from .fit.loop import Fit
     from .fit.recipe import Recipe
-    from .fit.state import Moment, Report
 
 Share = Callable[[float], None]
 """Told the share done, 0 to 1, of something long."""
@@ -59,8 +59,7 @@ def encode(
     if isinstance(source, str | os.PathLike):
         data, name = files.read(source, made.limits), os.path.basename(os.fspath(source))
     else:
-        data = image.from_array(source) if rate is None else audio.from_array(source, rate)
-        name = "array"
+        data, name = file_of(source, {} if rate is None else {"rate": rate}), "array"
     planned = plan(data, name, made, begun)
     del data
     if stop is not None:
@@ -76,10 +75,12 @@ def carry_out(
     checking: Share = lambda share: None,
     chosen: Callable[[FieldSpec, Recipe], None] = lambda spec, recipe: None,
     watch: Callable[[Moment], None] | None = None,
+    keeping: resume.Keeping | None = None,
+    start: Artifact | None = None,
 ) -> Artifact:
     """Fits and measures what was planned; the budget's clock has run since the raw data were in memory, so starting
-    torch counts; ``chosen`` is told the plan before the first step, ``watch`` every step made. Raises
-    ``KeyboardInterrupt`` when stopped before anything was learned."""
+    torch counts; ``chosen`` is told the plan before the first step, ``watch`` every step made; ``start`` is the field
+    whose weights the fit starts from. Raises ``KeyboardInterrupt`` when stopped before anything was learned."""
     settings = planned.settings
     check_memory(planned)
     with translated_memory_errors():
@@ -90,23 +91,31 @@ def carry_out(
         startup = time.monotonic() - planned.loaded_at
         with limited_threads(settings.threads):
             spec, how = choose(planned, device)
+            initial = None if start is None else resume.initial_weights(start, spec)
+            going = resume.continued(planned, spec, how, device, keeping)
+            how = going.recipe
             chosen(spec, how)
-            with matmul_precision(how.matmul_precision), current(device):
+            with matmul_precision(how.config.matmul_precision), current(device):
                 result = fit(
                     planned.signal,
                     spec,
                     planned.sampler,
-                    how,
+                    how.config,
                     planned.budget,
                     device,
                     settings.seed,
-                    progress,
-                    stop,
-                    started=planned.loaded_at,
+                    report=progress,
+                    stop=stop,
                     watch=watch,
+                    started=planned.loaded_at,
+                    initial=initial,
+                    saved=going.saved,
+                    checkpointer=going.checkpointer,
                 )
             spent = {"startup_seconds": startup, **result.spent, "read_seconds": planned.read_seconds}
-            return finish(planned, replace(result, spent=spent), how, device, stop, checking)
+            used = result.used | going.record | resume.start_record(start)
+            result = replace(result, spent=spent, used=used, notes=(*result.notes, *going.problems))
+            return finish(planned, result, how, device, stop, checking)
 
 
 def choose(planned: Plan, device: torch.device) -> tuple[FieldSpec, Recipe]:
@@ -118,18 +127,15 @@ def choose(planned: Plan, device: torch.device) -> tuple[FieldSpec, Recipe]:
         planned.signal, planned.spec.architecture, settings.regime, planned.spec.options
     )
     spec = replace(planned.spec, options={**frequencies, **planned.spec.options})
-    how = recipe.choose(
-        spec,
-        device,
-        settings.batch,
-        settings.precision,
-        settings.lr,
-        settings.engine,
-        settings.threads,
-        planned.budget,
-        settings.regime,
+    asked = recipe.Asked(
+        batch=settings.batch,
+        precision=settings.precision,
+        lr=settings.lr,
+        engine=settings.engine,
+        threads=settings.threads,
+        regime=settings.regime,
     )
-    return spec, how
+    return spec, recipe.choose(spec, device, asked, planned.budget)
 
 
 def finish(
@@ -141,7 +147,17 @@ def finish(
     from .fit.evaluation import measure
 
     weights = {name: w.detach().cpu().numpy().copy() for name, w in result.field.weights.items()}
-    provenance = describe(planned, result, how, device)
+    provenance = describe(
+        device,
+        source={"name": planned.name, "bytes": planned.bytes, "sha256": planned.sha256},
+        samples=result.signal.n,
+        sampler={"name": planned.strategy, "options": asdict(planned.sampler)},  # type: ignore[call-overload]
+        settings=how.config.json() | result.used | {"seed": planned.settings.seed},
+        budget=asdict(planned.budget),
+        spent=result.spent,
+        ended=result.outcome.word,
+        notes=[*planned.signal.notes, *result.notes],
+    )
     store = storable(weights, planned.store, planned.spec.exact)
     if store != planned.store:
         provenance["notes"].append(f"a weight is beyond the range of {planned.store}: all are stored as {store}")
@@ -150,9 +166,9 @@ def finish(
     )
     begun = time.monotonic()
     stored = Artifact.from_bytes(bare.to_bytes())
-    hurried = result.ended == "interrupted"
+    hurried = result.outcome is Outcome.INTERRUPTED
     quality = measure(stored.field(device), result.signal, planned.settings.verify, hurried, stop, checking)
-    value = quality.get(planned.modality.QUALITY)
+    value = quality.get(planned.modality.quality)
     if planned.budget.target is not None:
         provenance["target_reached"] = value is not None and value >= planned.budget.target
     provenance["spent"]["check_seconds"] = round(time.monotonic() - begun, 3)

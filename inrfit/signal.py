@@ -7,12 +7,14 @@ before torch is loaded.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import prod
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
+
+from .io.json_schema import Schema, number, one_of
 
 if TYPE_CHECKING:
     import torch
@@ -75,17 +77,43 @@ class Scale:
         return raw.clamp(self.low, self.high)
 
 
+SCALE: Mapping[str, Schema] = {
+    "dtype": one_of("uint8", "int16", "int32", "float32", "float64"),
+    "factor": number(),
+    "offset": number(),
+    "low": number(),
+    "high": number(),
+    "step": number(0),
+}
+"""The schema of a ``Scale`` as JSON."""
+
 IDENTITY = Scale("float32", 1.0, 0.0, -3.4e38, 3.4e38, 0.0)
 
 
-@dataclass(frozen=True)
-class Rest:
-    """Samples of a signal that are not drawn yet: those from ``since`` to ``until``, which until then are copies of the
-    first ``since``. ``draw(start)`` gives points (k, d) and samples (k, c) of the next ones from ``start`` on."""
+class PointSource(Protocol):
+    """Draws the samples of a signal that has none of its own (a shape), from one generator."""
 
-    since: int
-    until: int
-    draw: Callable[[int], tuple[npt.NDArray[np.float32], npt.NDArray[Any]]]
+    @property
+    def wanted(self) -> int:
+        """Points of a budget that is not in seconds."""
+
+    def most(self, far_share: float) -> int:
+        """Most points of any budget, where ``far_share`` times as many come on top by ``far``."""
+
+    def draw(self, start: int, until: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[Any]]:
+        """Points (k, d) and samples (k, c) of the next ones: the ``start``-th and those after it, not beyond ``until``,
+        k of the source's choosing. They must be drawn one lot after the other."""
+
+    def far(self, count: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[Any]]:
+        """Further points, and samples, where the value is known without work: ``count``, or none."""
+
+
+@dataclass(frozen=True)
+class Surface:
+    """The surface that a signal of points describes: where values are ``level``. Inside is below or above it."""
+
+    level: float
+    inside_below: bool
 
 
 @dataclass(frozen=True)
@@ -94,10 +122,11 @@ class Signal:
 
     ``samples`` (n, c) are the file's own numbers in the file's own type; ``points`` (n, d), float32, is None for
     a grid signal. ``meta`` is JSON: all that is needed to write the file back. ``notes`` name what cannot be kept.
-    A signal without points of its own has ``renew(generator, more, free=0.0, wanted=None) -> Signal``, which draws
-    them: ``more`` is asked between chunks whether to go on; ``free`` times as many come on top where values are known
-    without work; ``wanted(count)`` says after ``count`` how many there are to be: those still missing are its ``rest``.
-    ``reference`` is what quality is measured against where the samples are not enough (the input mesh)."""
+    A signal without points of its own has ``point_source(generator)``, which draws them (``fit/point_pool.py``).
+    ``reference`` is what quality is measured against where the samples are not enough (the input mesh).
+    ``surface`` is what the points describe, if they describe one. ``modality`` is a name in ``modalities.MODALITIES``:
+    a modality's ``load`` leaves it empty and the plan enters it (``named``), so that no loader depends on the name
+    under which it is registered."""
 
     modality: str
     samples: npt.NDArray[Any]
@@ -106,9 +135,13 @@ class Signal:
     grid: Grid | None = None
     points: npt.NDArray[np.float32] | None = None
     notes: tuple[str, ...] = ()
-    renew: Callable[..., Signal] | None = None
+    point_source: Callable[[torch.Generator], PointSource] | None = None
     reference: Any = field(default=None, repr=False)
-    rest: Rest | None = field(default=None, repr=False)
+    surface: Surface | None = None
+
+    def named(self, modality: str) -> Signal:
+        """The same as a signal of ``modality``."""
+        return replace(self, modality=modality)
 
     @property
     def n(self) -> int:

@@ -15,7 +15,7 @@ from conftest import picture
 import inrfit
 from inrfit.errors import NotEnoughMemory, RefusedInput, UsageError
 from inrfit.fit import evaluation
-from inrfit.modalities.image import image
+from inrfit.modalities import MODALITIES
 
 QUICK = {"budget": "60it", "width": 32, "depth": 2, "device": "cpu"}
 
@@ -208,4 +208,5 @@ def test_the_threads_are_put_back(png):
 
 
 def test_names_and_suffixes_are_consistent():
-    assert set(image.WRITES) <= set(image.SUFFIXES)
+    for modality in MODALITIES.values():
+        assert set(modality.writes) <= set(modality.suffixes)

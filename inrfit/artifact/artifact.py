@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -25,55 +25,24 @@ from ..errors import (
     printable,
 )
 from ..fields import FIELDS, MAX_DEPTH, MAX_PARAMETERS, MAX_WIDTH, Bound, FieldSpec
-from ..io import files
-from ..io.json_schema import either, integer, items, mapping, matching, number, one_of, optional, scalar, text
+from ..io import files, strict_json
+from ..io.json_schema import integer, mapping, one_of, scalar
 from ..io.limits import Limits
-from ..modalities import MODALITIES
+from ..modalities import MODALITIES, Request
 from . import container, weight_dtypes
+from .provenance import PROVENANCE
 
 if TYPE_CHECKING:
     import torch
 
     from ..fields.module import Field
-    from ..modalities import Request, Tick
+    from ..modalities import Tick
 
 VERSION = 2
 """1 had siren alone, and float32 weights alone."""
 
 LIMITS = Limits()
 MAX_OUTPUTS = 65_535
-
-COUNT = integer(0, 2**63 - 1)
-
-PROVENANCE: Mapping[str, Any] = {
-    "inrfit": text(100),
-    "torch": text(100),
-    "numpy": text(100),
-    "python": text(100),
-    "platform": text(100),
-    "device": text(200),
-    "threads": integer(0, 65_535),
-    "created": matching(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(Z|\+00:00)", "a time in UTC, as in 2030-01-31T12:00:00+00:00"),
-    "source": {
-        "name": text(1000),
-        "bytes": COUNT,
-        "sha256": matching("[0-9a-f]{64}", "64 hexadecimal digits"),
-    },
-    "samples": integer(1, 2**63 - 1),
-    "sampler": {"name": text(100), "options": mapping(scalar)},
-    "settings": mapping(scalar),
-    "budget": {
-        "seconds": optional(number(0)),
-        "steps": optional(COUNT),
-        "target": optional(number()),
-    },
-    # Open: what is counted and timed grows with the engine, and decoding needs none of it.
-    "spent": mapping(either(mapping(COUNT), number(0))),
-    "ended": one_of("budget", "target", "steps", "perfect", "interrupted"),
-    "target_reached": optional(one_of(True, False)),
-    "notes": items(text(), 0, 100),
-}
-"""Where an artifact comes from; decoding needs none of it. A new key here is a new ``VERSION``."""
 
 _SPEC: Mapping[str, Any] = {
     "architecture": one_of(*FIELDS),
@@ -83,20 +52,6 @@ _SPEC: Mapping[str, Any] = {
     "depth": integer(1, MAX_DEPTH),
     "options": mapping(scalar),
 }
-
-_SIZES: Mapping[str, Callable[[Mapping[str, Any]], tuple[int, int]]] = {
-    "image": lambda meta: (2, len(meta["mode"])),
-    "audio": lambda meta: (1, meta["channels"]),
-    "shape": lambda meta: (3, 1),
-}
-"""Coordinates and values per sample that a modality's ``meta`` implies."""
-
-_RASTERS: Mapping[str, Callable[[Mapping[str, Any]], tuple[int, ...] | None]] = {
-    "image": lambda meta: (meta["height"], meta["width"]),
-    "audio": lambda meta: (meta["frames"],),
-    "shape": lambda meta: None,
-}
-"""The raster of the source."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,7 +98,7 @@ class Artifact:
             raise InrfitError(f"a weight is beyond the range of {self.store}", "artifact")
         try:
             data = weight_dtypes.contained(
-                self.weights, self.store, self.spec.exact, {container.KEY: container.dumps(self.inside())}
+                self.weights, self.store, self.spec.exact, {container.KEY: strict_json.dumps(self.inside())}
             )
             outside = container.parse(data)
             _checked(outside.inrfit)
@@ -195,10 +150,9 @@ class Artifact:
         tick: Tick = lambda share: None,
     ) -> Any:
         """The samples, in the source's sample type, on its grid unless ``request`` asks for another."""
-        from ..modalities import Request
-
-        wanted = Request() if request is None else request
-        return MODALITIES[self.modality].decode(self.field(device), self.meta, wanted, limits, tick)
+        modality, wanted = MODALITIES[self.modality], Request() if request is None else request
+        modality.check_request(wanted)
+        return modality.decode(self.field(device), self.meta, wanted, limits, tick)
 
     def with_quality(self, quality: Mapping[str, Any]) -> Artifact:
         """The same with ``quality``, as JSON can say it."""
@@ -261,8 +215,8 @@ def _checked(inside: Any) -> dict[str, Any]:
         "provenance": PROVENANCE,
         "quality": mapping(scalar),
     }
-    container.refuse_unless(inside, schema, "header", "schema")
-    container.refuse_unless(inside["signal"], MODALITIES[inside["modality"]].META, "header.signal", "schema")
+    strict_json.refuse_unless(inside, schema, "header", "schema")
+    strict_json.refuse_unless(inside["signal"], MODALITIES[inside["modality"]].meta, "header.signal", "schema")
     return inside
 
 
@@ -285,9 +239,9 @@ def _spec(given: Mapping[str, Any], modality: str, meta: Mapping[str, Any]) -> F
             raise UnreadableFile(f"header.field.options.{name} has the wrong type", "field")
     if parameters > MAX_PARAMETERS:
         raise UnreadableFile(f"{parameters:,} weights, at most {MAX_PARAMETERS:,} are read", "field")
-    if isinstance(spec.settings, Bound) and spec.settings.raster() != _RASTERS[modality](meta):
+    if isinstance(spec.settings, Bound) and spec.settings.raster() != MODALITIES[modality].raster(meta):
         raise UnreadableFile("header.field.options.grid is not the raster of the signal", "field")
-    implied = _SIZES[modality](meta)
+    implied = MODALITIES[modality].field_size(meta)
     if (spec.inputs, spec.outputs) != implied:
         raise UnreadableFile(
             f"header.field has {spec.inputs} inputs and {spec.outputs} outputs, "

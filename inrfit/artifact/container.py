@@ -5,51 +5,46 @@ Nothing is allocated by what the bytes claim. docs/artifact.md is the specificat
 
 from __future__ import annotations
 
-import json
 import math
-from collections import Counter
 from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from typing import Any
 
 from ..errors import UnreadableFile, UnsupportedInput
-from ..io.json_schema import Schema, check, integer, items, text
+from ..io.json_schema import integer, items, text
+from ..io.signatures import Signatures, kind_of
+from ..io.strict_json import loads, refuse_unless
 from .weight_dtypes import STORES, each
 
 KEY = "inrfit"
 MAX_HEADER = 1 << 20
 MAX_TENSORS = 1000
-MAX_DIGITS = 40
-"""Longest number, in characters; float64 needs 24. Long ones take quadratic time to convert."""
 
-_SIGNATURES = (
-    (b"version https://git-lfs", "a Git LFS pointer: fetch the file itself with git lfs pull"),
-    (b"PK\x03\x04", "a ZIP archive, as torch.save writes"),
-    (b"\x93NUMPY", "a NumPy array"),
-    (b"\x89PNG\r\n\x1a\n", "a PNG image"),
-    (b"\xff\xd8\xff", "a JPEG image"),
-    (b"GIF8", "a GIF image"),
-    (b"II*\x00", "a TIFF image"),
-    (b"MM\x00*", "a TIFF image"),
-    (b"RIFF", "a RIFF file: WAV or WebP"),
-    (b"fLaC", "a FLAC sound"),
-    (b"OggS", "an Ogg sound"),
-    (b"ID3", "an MP3 sound"),
-    (b"\x89HDF", "an HDF5 file"),
-    (b"GGUF", "a GGUF model"),
-    (b"\x1f\x8b", "gzip-compressed data"),
-    (b"%PDF", "a PDF document"),
-    (b"ply", "a PLY mesh"),
-    (b"solid ", "an STL mesh"),
-)
+_SIGNATURES: Signatures = {
+    "a Git LFS pointer: fetch the file itself with git lfs pull": rb"version https://git-lfs",
+    "a ZIP archive, as torch.save writes": rb"PK\x03\x04",
+    "a NumPy array": rb"\x93NUMPY",
+    "a PNG image": rb"\x89PNG\r\n\x1a\n",
+    "a JPEG image": rb"\xff\xd8\xff",
+    "a GIF image": rb"GIF8",
+    "a TIFF image": rb"II\*\0|MM\0\*",
+    "a RIFF file: WAV or WebP": rb"RIFF",
+    "a FLAC sound": rb"fLaC",
+    "an Ogg sound": rb"OggS",
+    "an MP3 sound": rb"ID3",
+    "an HDF5 file": rb"\x89HDF",
+    "a GGUF model": rb"GGUF",
+    "gzip-compressed data": rb"\x1f\x8b",
+    "a PDF document": rb"%PDF",
+    "a PLY mesh": rb"ply",
+    "an STL mesh": rb"solid ",
+}
 
-_TEXTS = (
-    (b"<!doctype html", "an HTML page: the download got a web page instead of the file"),
-    (b"<html", "an HTML page: the download got a web page instead of the file"),
-    (b"<", "XML or HTML"),
-    (b"{", "JSON"),
-    (b"[", "JSON"),
-)
+_TEXTS: Signatures = {
+    "an HTML page: the download got a web page instead of the file": rb"<!doctype html|<html",
+    "XML or HTML": rb"<",
+    "JSON": rb"\{|\[",
+}
 
 _TENSOR = {
     "dtype": text(16),
@@ -123,82 +118,14 @@ def _header_length(data: bytes) -> int:
 
 def looks_like(data: bytes) -> str | None:
     """What kind of file begins like this, in words; None if unknown."""
+    if (kind := kind_of(data, _SIGNATURES)) is not None:
+        return kind
     start = data[:64].lstrip().lower()
-    for signature, kind in _SIGNATURES:
-        if data.startswith(signature):
-            return kind
-    for signature, kind in _TEXTS:
-        if start.startswith(signature) and b"\0" not in start:
-            return kind
+    if b"\0" not in start and (kind := kind_of(start, _TEXTS)) is not None:
+        return kind
     if data[:1] == b"\x80" and data[1:2] in b"\x02\x03\x04\x05" and data[-1:] == b".":
         return "a pickle: nothing of it was run"
     return None
-
-
-def loads(raw: bytes, what: str) -> Any:
-    """Strict JSON: UTF-8, unique keys, finite numbers of sane length, no lone surrogates."""
-    try:
-        decoded = raw.decode("utf-8")
-        value = json.loads(
-            decoded, object_pairs_hook=_pairs, parse_constant=_constant, parse_int=_whole, parse_float=_real
-        )
-        if "\\u" in decoded:
-            json.dumps(value, ensure_ascii=False).encode("utf-8")
-    except UnreadableFile as error:
-        raise UnreadableFile(f"{what} has {error}", error.reason) from None
-    except UnicodeDecodeError as error:
-        raise UnreadableFile(f"{what} is not UTF-8 at byte {error.start:,}", "header") from None
-    except UnicodeEncodeError:
-        raise UnreadableFile(f"{what} has half a surrogate pair, which is no text", "header") from None
-    except RecursionError:
-        raise UnreadableFile(f"{what} is nested too deeply", "nesting") from None
-    except json.JSONDecodeError as error:
-        raise UnreadableFile(f"{what} is not JSON: {error.msg} at {error.pos:,}", "header") from None
-    return value
-
-
-def _pairs(found: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object; parsers disagree which of two equal keys wins."""
-    made = dict(found)
-    if len(made) != len(found):
-        ((twice, _),) = Counter(key for key, _ in found).most_common(1)
-        raise UnreadableFile(f"the key {twice[:40]!r} twice", "duplicate")
-    return made
-
-
-def _constant(name: str) -> Any:
-    raise UnreadableFile(f"{name}, which is not JSON", "number")
-
-
-def _whole(digits: str) -> int:
-    return int(_sane(digits))
-
-
-def _real(digits: str) -> float:
-    value = float(_sane(digits))
-    if not math.isfinite(value):
-        raise UnreadableFile(f"the number {digits}, which is out of range", "number")
-    return value
-
-
-def _sane(digits: str) -> str:
-    """``digits`` unless there are too many."""
-    if len(digits) > MAX_DIGITS:
-        raise UnreadableFile(f"a number of {len(digits):,} digits", "number")
-    return digits
-
-
-def dumps(value: Any) -> str:
-    """JSON that is the same bytes for equal values; raises ``ValueError`` for what JSON does not have."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=True)
-
-
-def refuse_unless(value: Any, schema: Schema, path: str, reason: str) -> None:
-    """``schema.check`` as a refusal."""
-    try:
-        check(value, schema, path)
-    except ValueError as error:
-        raise UnreadableFile(str(error), reason) from None
 
 
 def match_tensors(outside: Outside, shapes: Mapping[str, tuple[int, ...]], exact: Set[str]) -> str:

@@ -4,38 +4,77 @@ from __future__ import annotations
 
 import platform
 import sys
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import __version__
+from ..io.json_schema import either, integer, items, mapping, matching, number, one_of, optional, scalar, text
 
 if TYPE_CHECKING:
     import torch
 
-    from ..config.plan import Plan
-    from ..fit.loop import Fit
-    from ..fit.recipe import Recipe
+COUNT = integer(0, 2**63 - 1)
+
+PROVENANCE: Mapping[str, Any] = {
+    "inrfit": text(100),
+    "torch": text(100),
+    "numpy": text(100),
+    "python": text(100),
+    "platform": text(100),
+    "device": text(200),
+    "threads": integer(0, 65_535),
+    "created": matching(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(Z|\+00:00)", "a time in UTC, as in 2030-01-31T12:00:00+00:00"),
+    "source": {
+        "name": text(1000),
+        "bytes": COUNT,
+        "sha256": matching("[0-9a-f]{64}", "64 hexadecimal digits"),
+    },
+    "samples": integer(1, 2**63 - 1),
+    "sampler": {"name": text(100), "options": mapping(scalar)},
+    "settings": mapping(scalar),
+    "budget": {
+        "seconds": optional(number(0)),
+        "steps": optional(COUNT),
+        "target": optional(number()),
+    },
+    # Open: what is counted and timed grows with the engine, and decoding needs none of it.
+    "spent": mapping(either(mapping(COUNT), number(0))),
+    "ended": one_of("budget", "target", "steps", "perfect", "interrupted"),
+    "target_reached": optional(one_of(True, False)),
+    "notes": items(text(), 0, 100),
+}
+"""The schema of what ``describe`` returns. A new key here is a new ``artifact.VERSION``."""
 
 
-def describe(planned: Plan, result: Fit, recipe: Recipe, device: torch.device) -> dict[str, Any]:
-    """Settings, seed, versions, device, source and time spent, as JSON."""
-    settings = planned.settings
+def describe(
+    device: torch.device,
+    *,
+    source: Mapping[str, Any],
+    samples: int,
+    sampler: Mapping[str, Any],
+    settings: Mapping[str, Any],
+    budget: Mapping[str, Any],
+    spent: Mapping[str, Any],
+    ended: str,
+    notes: Sequence[str],
+) -> dict[str, Any]:
+    """What is given, with the versions and the machine that the fit was made by, as JSON that PROVENANCE takes;
+    whether a target was reached is not known yet."""
     return {
         "inrfit": __version__,
         **machine(device),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "source": {"name": planned.name[:1000], "bytes": planned.bytes, "sha256": planned.sha256},
-        "samples": result.signal.n,
-        "sampler": {"name": planned.strategy, "options": asdict(planned.sampler)},  # type: ignore[call-overload]
-        "settings": recipe.json() | result.used | {"seed": settings.seed},
-        "budget": asdict(planned.budget),
-        "spent": {k: rounded(v) for k, v in result.spent.items()},
-        "ended": result.ended,
+        "source": {**source, "name": source["name"][:1000]},
+        "samples": samples,
+        "sampler": dict(sampler),
+        "settings": dict(settings),
+        "budget": dict(budget),
+        "spent": {key: rounded(value) for key, value in spent.items()},
+        "ended": ended,
         "target_reached": None,
-        "notes": [*planned.signal.notes, *result.notes],
+        "notes": list(notes),
     }
 
 

@@ -20,7 +20,7 @@ from .shared_options import DEFAULTS
 if TYPE_CHECKING:
     from ..comparison.session import Comparison
     from ..comparison.spec import Cell, Contest, Result
-    from ..fit.state import Report
+    from ..fit.events import Report
 
 
 def compare(  # one option a line: long by nature
@@ -170,7 +170,8 @@ class Following:
             self.console.say(f"inrfit: error: {name}: {result.error['message']}", level=-1)
             return
         spent = f"{result.spent['steps']:,} steps, {result.spent['fit_seconds']:.1f} s"
-        self.console.say(f"{name}: {quality_words(result.quality)}; {spent}")
+        kind = next(source.kind for source in self.contest.sources if source.name == result.cell.source)
+        self.console.say(f"{name}: {quality_words(result.quality, kind.measures)}; {spent}")
         for note in result.notes:
             self.console.warn(name, note)
 

@@ -16,7 +16,8 @@ from ..io.json_schema import finite
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
-    from ..fit.state import Report
+    from ..fit.events import Report
+    from ..modalities.modality import Measure
 
 SCHEMA = 1
 """Version of the JSON objects on stdout."""
@@ -136,22 +137,13 @@ def interactive() -> bool:
     return sys.stderr is not None and sys.stderr.isatty() and os.environ.get("TERM", "") not in ("", "dumb")
 
 
-def quality_words(quality: Mapping[str, Any]) -> str:
-    """Measures in one line: ``PSNR 37.21 dB, SSIM 0.9612``."""
-    units = {"psnr": " dB", "snr": " dB", "si_snr": " dB", "psnr_in_file": " dB", "snr_in_file": " dB"}
-    names = {
-        "psnr": "PSNR",
-        "ssim": "SSIM",
-        "snr": "SNR",
-        "si_snr": "SI-SNR",
-        "iou": "IoU",
-        "chamfer": "Chamfer",
-    }
-    names |= {"psnr_in_file": "PSNR in the lossy file", "snr_in_file": "SNR in the lossy file"}
+def quality_words(quality: Mapping[str, Any], measures: Mapping[str, Measure]) -> str:
+    """The ``measures`` of a modality in one line: ``PSNR 37.21 dB, SSIM 0.9612``."""
     words = []
-    for key, name in names.items():
+    for key, measure in measures.items():
         if key in quality:
-            words.append(f"{name} {number(quality[key], key in quality.get('infinite', ''))}{units.get(key, '')}")
+            value = number(quality[key], key in quality.get("infinite", ""))
+            words.append(f"{measure.label} {value} {measure.unit}".rstrip())
     if quality.get("estimate"):
         words.append(f"estimated from {quality.get('samples'):,} samples")
     return ", ".join(words)

@@ -111,8 +111,8 @@ def run(
     suffix, note = modality.suffix(artifact.meta)
     target = name_of(model, output, suffix)
     wanted = os.path.splitext(target)[1] or suffix
-    if wanted.lower() not in modality.WRITES:
-        raise UsageError(f"-o {target}: {artifact.modality}s are written as {' '.join(modality.WRITES)}", "suffix")
+    if wanted.lower() not in modality.writes:
+        raise UsageError(f"-o {target}: {artifact.modality}s are written as {' '.join(modality.writes)}", "suffix")
     files.check_target(target, force)
     if note and wanted == suffix:
         console.say(f"inrfit: {model}: {note}")

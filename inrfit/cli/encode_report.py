@@ -46,10 +46,13 @@ def tell(
     job: Job, output: str, artifact: Artifact, source_notes: int, console: Console, writing: float, total: float
 ) -> None:
     """The summary."""
+    from ..modalities import MODALITIES
+
+    modality = MODALITIES[artifact.modality]
     spent, provenance = artifact.provenance["spent"], artifact.provenance
     size = os.path.getsize(output)
     kept = f"{size:,} bytes ({artifact.store}; the source has {provenance['source']['bytes']:,})"
-    console.say(f"{job.name} -> {output}: {quality_words(artifact.quality)}; {kept}")
+    console.say(f"{job.name} -> {output}: {quality_words(artifact.quality, modality.measures)}; {kept}")
     console.say(f"  {size_words(sizes(artifact.spec, size, provenance['source']['bytes'], provenance['samples']))}")
     share = spent["sampler_seconds"] / max(spent["fit_seconds"], 1e-9)
     parts = ", ".join(f"{name} {count:,}" for name, count in spent["origin"].items())
@@ -64,8 +67,8 @@ def tell(
     )
     for note in provenance["notes"][source_notes:]:
         console.warn(job.name, note)
-    if (artifact.quality.get("bbox_error") or 0) > 0.01:
-        console.warn(job.name, f"the decoded box is off by {artifact.quality['bbox_error']:.1%} of the longest side")
+    if (caution := modality.caution(artifact.quality)) is not None:
+        console.warn(job.name, caution)
     if provenance["target_reached"] is False:
         console.warn(job.name, "the target was not reached within the budget")
 
@@ -138,7 +141,7 @@ def show_plan(job: Job, planned: Plan, console: Console, force: bool, explain: b
         "output": job.output,
         "dry_run": True,
         "problem": problem,
-        "modality": planned.modality.NAME,
+        "modality": planned.modality.name,
         "signal": dict(signal.meta),
         "samples": signal.n,
         "notes": list(signal.notes),

@@ -64,12 +64,12 @@ def rows(artifact: Any, size: int) -> list[tuple[str, str]]:
     """Label and text, for people."""
     from ..modalities import MODALITIES
 
-    provenance, spec = artifact.provenance, artifact.spec
+    modality, provenance, spec = MODALITIES[artifact.modality], artifact.provenance, artifact.spec
     source, spent, samples = provenance["source"], provenance["spent"], provenance["samples"]
     sampler = provenance["sampler"]
     budget = {key: value for key, value in provenance["budget"].items() if value is not None}
     return [
-        ("modality", f"{artifact.modality}: {MODALITIES[artifact.modality].describe(artifact.meta)}"),
+        ("modality", f"{artifact.modality}: {modality.describe(artifact.meta)}"),
         ("architecture", f"{spec.architecture} {spec.depth}x{spec.width} {words(spec.options)}".rstrip()),
         ("parameters", f"{spec.parameters:,}"),
         ("MACs per sample", f"{spec.macs:,}"),
@@ -80,8 +80,8 @@ def rows(artifact: Any, size: int) -> list[tuple[str, str]]:
             f"{source['name']}: {source['bytes']:,} bytes, {8 * source['bytes'] / samples:.2f} bits per sample",
         ),
         ("source SHA-256", source["sha256"]),
-        ("quality", quality_words(artifact.quality)),
-        *((key, number(artifact.quality[key])) for key in ("bbox_error", "iou_resolution") if key in artifact.quality),
+        ("quality", quality_words(artifact.quality, modality.measures)),
+        *((key, number(artifact.quality[key])) for key in modality.details if key in artifact.quality),
         ("sampler", f"{sampler['name']} {words(sampler['options'])}".rstrip()),
         ("budget", f"{words(budget)}; ended: {provenance['ended']}"),
         ("spent", words({key: value for key, value in spent.items() if key != "origin"})),

@@ -62,7 +62,7 @@ def expand(source: str, console: Console) -> list[str]:
 
     if source == "-" or not os.path.isdir(source):
         return [source]
-    suffixes = {suffix for modality in MODALITIES.values() for suffix in modality.SUFFIXES}
+    suffixes = {suffix for modality in MODALITIES.values() for suffix in modality.suffixes}
     found, skipped = [], 0
     unreadable: list[OSError] = []
     for folder, folders, names in os.walk(source, onerror=unreadable.append):

@@ -21,9 +21,9 @@ from .spec import Cell, Contest, Entrant, Result, Source
 if TYPE_CHECKING:
     import torch
 
-    from ..fit.state import Report
+    from ..fit.evaluation import EvaluationSet
+    from ..fit.events import Report
     from ..signal import Signal
-    from .quality_trace import Jury
 
 Recipes = dict[str, dict[str, dict[str, str]]]
 """Precision and engine by source and architecture."""
@@ -56,7 +56,7 @@ class Stage:
     seed: int
     planned: Plan
     signal: Signal
-    judges: Jury
+    judges: EvaluationSet
     device: torch.device
 
 
@@ -68,17 +68,18 @@ def set_stage(
     import torch
 
     from ..fit.engine.step import choose_device
-    from .quality_trace import jury
+    from ..fit.evaluation import evaluation_set
+    from ..fit.point_pool import drawn_signal
+    from .quality_trace import JUDGED
 
     settings = contest.settings_of(entrant, source.modality, seed)
     planned = loaded or _load(source, settings)
     device = choose_device(settings.device)
     signal = planned.signal
-    if signal.renew is not None:
-        signal = signal.renew(torch.Generator().manual_seed(seed), lambda: not stop())
+    signal = drawn_signal(signal, torch.Generator().manual_seed(seed), stop)
     if stop():
         raise KeyboardInterrupt
-    return Stage(source, seed, planned, signal, jury(signal, device), device)
+    return Stage(source, seed, planned, signal, evaluation_set(signal, JUDGED, device), device)
 
 
 def one_run(
@@ -120,12 +121,12 @@ def warm_up(contest: Contest) -> None:
     from ..fit.engine import cpp_kernel
     from ..fit.engine.step import choose_device
     from ..fit.loop import fit
-    from ..modalities.image import image
+    from ..modalities import file_of
 
     pixels = np.random.default_rng(0).integers(0, 256, (WARM_UP_SIDE, WARM_UP_SIDE, 3), np.uint8)
-    data = image.from_array(pixels)
+    data = file_of(pixels, {})
     for entrant in contest.entrants:
-        asked = contest.settings_of(entrant, image.NAME)
+        asked = contest.settings_of(entrant, None)
         names = {f.name for f in fields(FIELDS[entrant.arch])}  # type: ignore[arg-type]
         kept = {name: value for name, value in asked.options.items() if name not in names}  # others suit no noise
         settings = replace(asked, engine="auto", type=None, budget=f"{WARM_UP_STEPS}it", options=kept)
@@ -134,9 +135,9 @@ def warm_up(contest: Contest) -> None:
         device = choose_device(settings.device)
         with limited_threads(settings.threads), codec.translated_memory_errors(), contextlib.suppress(Diverged):
             spec, how = codec.choose(planned, device)
-            with matmul_precision(how.matmul_precision), current(device):
-                fit(planned.signal, spec, planned.sampler, how, planned.budget, device)
-                if cpp_kernel.suits(spec, how.dtype) and asked.engine in ("auto", "compiled"):
+            with matmul_precision(how.config.matmul_precision), current(device):
+                fit(planned.signal, spec, planned.sampler, how.config, planned.budget, device)
+                if cpp_kernel.suits(spec, how.config.dtype) and asked.engine in ("auto", "compiled"):
                     with contextlib.suppress(cpp_kernel.Unusable):
                         cpp_kernel.build(spec)
 
@@ -151,9 +152,11 @@ def _recipe(recipes: Recipes, arch: str, stage: Stage, planned: Plan) -> dict[st
     if arch not in known:
         with limited_threads(settings.threads):
             spec, how = codec.choose(planned, stage.device)
-        ready = cpp_kernel.suits(spec, how.dtype) and cpp_kernel.kept()
-        engine = "explicit" if settings.engine == "auto" and how.engine == "compiled" and not ready else how.engine
-        known[arch] = {"precision": how.precision, "engine": engine}
+        config = how.config
+        ready = cpp_kernel.suits(spec, config.dtype) and cpp_kernel.kept()
+        slow = settings.engine == "auto" and config.engine == "compiled" and not ready
+        engine = "explicit" if slow else config.engine
+        known[arch] = {"precision": config.precision, "engine": engine}
     return known[arch]
 
 

@@ -20,8 +20,6 @@ PANEL = (5.2, 3.9)
 PLACES = 100
 """Instants at which the runs of an entrant are averaged."""
 
-MEASURES = {"psnr": "PSNR", "snr": "SNR", "iou": "IoU"}
-
 
 def png(contest: Contest, results: Iterable[Result]) -> bytes:
     """The picture as a file. Raises ``ImportError`` without matplotlib; touches none of its global state."""
@@ -52,10 +50,10 @@ def _panel(panel: Axes, contest: Contest, source: Source, results: Sequence[Resu
         instants, low, mean, high = _band(traces)
         (line,) = panel.plot(instants, mean, label=contest.name(entrant.field, entrant.label), linewidth=1.5)
         panel.fill_between(instants, low, high, color=line.get_color(), alpha=0.2, linewidth=0)
-    unit = source.kind.UNIT
+    measure = source.kind.measures[source.kind.quality]
     panel.set_title(source.name.replace("$", r"\$"))
     panel.set_xlabel("seconds")
-    panel.set_ylabel(f"{MEASURES[source.kind.QUALITY]}, {unit}" if unit == "dB" else MEASURES[source.kind.QUALITY])
+    panel.set_ylabel(f"{measure.label}, {measure.unit}" if measure.unit else measure.label)
     panel.grid(alpha=0.3)
     if panel.get_legend_handles_labels()[0]:
         panel.legend(fontsize="small")

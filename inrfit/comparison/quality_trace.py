@@ -5,18 +5,16 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from ..artifact.artifact import Artifact
 from ..fields.module import Field
-from ..fit.evaluation import judged_points
-from ..fit.state import Moment
-from ..modalities import MODALITIES
+from ..fit.evaluation import PIECE, EvaluationSet
+from ..fit.events import Moment
 from ..runtime import matmul_precision
-from ..signal import CHUNK, Signal
 from .spec import Point
 
 MOMENTS = (0.01, 0.02, *(k / 24 for k in range(1, 24)))
@@ -30,30 +28,6 @@ KEPT_BYTES = 1 << 29
 
 JUDGED = 32_768
 """Fixed points that judge each copy: a third of a second for 5x256 on two cores."""
-
-PIECE = CHUNK // 4
-"""Points evaluated at a time."""
-
-
-@dataclass(frozen=True)
-class Jury:
-    """Coordinates and values that stand for a signal, the same ones for every run on it."""
-
-    signal: Signal
-    coords: Tensor
-    values: Tensor
-
-    @torch.no_grad()
-    def quality(self, field: Field) -> float:
-        """The modality's own measure, in its unit, in the decoder's arithmetic."""
-        with matmul_precision("highest"):
-            predicted = torch.cat([field(piece) for piece in self.coords.split(PIECE)])
-        return MODALITIES[self.signal.modality].estimate(predicted, self.values, self.signal.scale)
-
-
-def jury(signal: Signal, device: torch.device) -> Jury:
-    """The fixed points of ``signal``; for a shape this builds the search structures as well."""
-    return Jury(signal, *judged_points(signal, JUDGED, device))
 
 
 def moments(most: int) -> tuple[float, ...]:
@@ -94,7 +68,7 @@ class Watch:
         self.kept.append((Point(seconds, moment.progress, moment.step, self.points, 0.0), weights))
 
     def trace(
-        self, artifact: Artifact, judges: Jury, stop: Callable[[], bool], tick: Callable[[float], None]
+        self, artifact: Artifact, judges: EvaluationSet, stop: Callable[[], bool], tick: Callable[[float], None]
     ) -> tuple[Point, ...]:
         """The fit's points in order, the last that of ``artifact``, which came out of it; cut short by ``stop``;
         ``tick`` is told the share done."""
@@ -104,7 +78,13 @@ class Watch:
                 break
             tick(done / len(self.kept))
             if point.step < spent["steps"]:
-                found.append(replace(point, quality=judges.quality(Field(artifact.spec, weights))))
-        quality = judges.quality(artifact.field(judges.coords.device))
+                found.append(replace(point, quality=_quality(judges, Field(artifact.spec, weights))))
+        quality = _quality(judges, artifact.field(judges.coords.device))
         found.append(Point(spent["fit_seconds"], self.share, spent["steps"], spent["points"], quality))
         return tuple(point for point in found if point.quality > -math.inf)  # undefined for silence
+
+
+def _quality(judges: EvaluationSet, field: Field) -> float:
+    """Of ``field``, in the decoder's arithmetic."""
+    with matmul_precision("highest"):
+        return judges.quality(field, PIECE)

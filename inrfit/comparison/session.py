@@ -210,11 +210,11 @@ def _source(contest: Contest, path: str, name: str) -> Source:
         kind = identify(data, os.path.basename(path), settings.type)
         planned = None
         for entrant in contest.entrants:
-            of_it = contest.settings_of(entrant, kind.NAME)
+            of_it = contest.settings_of(entrant, kind.name)
             planned = plan(data, os.path.basename(path), of_it) if planned is None else again(planned, of_it)
     except InrfitError as error:
         raise type(error)(f"{printable(path)}: {error}", error.reason) from error
-    return Source(name, path, files.sha256(data), len(data), kind.NAME)
+    return Source(name, path, files.sha256(data), len(data), kind.name)
 
 
 def _named(paths: Sequence[str]) -> list[tuple[str, str]]:

@@ -38,7 +38,7 @@ class Source:
 
     @property
     def kind(self) -> Modality:
-        """The module that loads it."""
+        """What it is loaded as."""
         return MODALITIES[self.modality]
 
 
@@ -156,9 +156,11 @@ class Contest:
         """Whether architectures, or sizes of one, are compared."""
         return len({entrant.field for entrant in self.entrants}) > 1
 
-    def settings_of(self, entrant: Entrant, modality: str, seed: int = 0) -> Settings:
-        """The settings of one run: the regime's, then the common ones it knows, then the entrant's own."""
-        classes = (SAMPLERS[entrant.sampler], FIELDS[entrant.arch], MODALITIES[modality].Options)
+    def settings_of(self, entrant: Entrant, modality: str | None, seed: int = 0) -> Settings:
+        """The settings of one run: the regime's, then the common ones it knows, then the entrant's own; those of a
+        ``modality`` among them unless it is None."""
+        classes: list[type[Any]] = [SAMPLERS[entrant.sampler], FIELDS[entrant.arch]]
+        classes += [] if modality is None else [MODALITIES[modality].options]
         known = {key for kind in classes for key in options.declared(kind)}
         common = {key: value for key, value in self.settings.options.items() if key in known}
         regime = _papers(entrant.sampler) if self.settings.regime == "paper" else {}
@@ -186,7 +188,7 @@ class Contest:
 
     def built(self, entrant: Entrant) -> Any:
         """The sampler; raises ``UsageError`` where its settings, or the architecture's, make no sense."""
-        given = self.settings_of(entrant, "image").options
+        given = self.settings_of(entrant, None).options
         options.from_mapping(FIELDS[entrant.arch], given)
         return options.from_mapping(SAMPLERS[entrant.sampler], given)
 
@@ -212,7 +214,7 @@ def check_options(given: Mapping[str, Any], entered: tuple[Entrant, ...]) -> Non
     """Raises ``UsageError`` for an option that no entrant and no modality knows."""
     classes: dict[str, type[Any]] = {f"sampler {e.sampler}": SAMPLERS[e.sampler] for e in entered}
     classes |= {f"arch {e.arch}": FIELDS[e.arch] for e in entered}
-    options.build(classes | {name: modality.Options for name, modality in MODALITIES.items()}, given)
+    options.build(classes | {name: modality.options for name, modality in MODALITIES.items()}, given)
 
 
 def _listed(option: str, text: str) -> list[str]:

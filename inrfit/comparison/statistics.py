@@ -115,7 +115,7 @@ def parse_levels(text: str) -> tuple[str, ...]:
 
 def final(result: Result, source: Source) -> float:
     """The measured quality of a finished run: inf when exact, nan when undefined."""
-    measure = source.kind.QUALITY
+    measure = source.kind.quality
     value = result.quality.get(measure)
     if value is not None:
         return float(value)
@@ -167,12 +167,12 @@ def difference(values: Iterable[float]) -> Difference:
 def _table(contest: Contest, source: Source, results: list[Result], levels: Sequence[str]) -> Table:
     by_entrant = {entrant: _of(entrant, results) for entrant in contest.entrants}
     first = by_entrant[contest.entrants[0]]
-    wanted = [level for word in levels if (level := _level(word, source.kind.UNIT)) is not None]
+    wanted = [level for word in levels if (level := _level(word, source.kind.unit)) is not None]
     if not levels:
         ends = spread(r.trace[-1].quality for r in first if r.ok and r.trace).mean
         wanted = [ends] if ends is not None else []
     rows = tuple(_row(entrant, runs, first, source, wanted) for entrant, runs in by_entrant.items())
-    return Table(source.name, source.modality, source.kind.QUALITY, source.kind.UNIT, tuple(wanted), rows)
+    return Table(source.name, source.modality, source.kind.quality, source.kind.unit, tuple(wanted), rows)
 
 
 def _of(entrant: Entrant, results: list[Result]) -> list[Result]:

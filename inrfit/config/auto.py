@@ -1,52 +1,28 @@
 """What the user may leave open, decided without torch: which architecture, of how many weights, stored how.
 
-Architectures are chosen by ``RULES``, data that name the measurement behind them; the sizes of each are its own affair
-(``Architecture.sized``), so that here a file's bytes become a number of weights and nothing more.
+Architectures are chosen by the rules of the modality (``Modality.auto``), which are data and name the measurement
+behind them. The sizes of each are its own affair (``Architecture.sized``), so that here a file's bytes become a number
+of weights and nothing more.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
-from ..artifact import container, weight_dtypes
-from ..artifact.artifact import Artifact
+from ..artifact import weight_dtypes
+from ..artifact.file_size import file_bytes, header_bytes
 from ..errors import UsageError
 from ..fields import FIELDS, MAX_PARAMETERS, FieldSpec
 from ..fit.budget import Budget
+from ..modalities import MODALITIES
+from ..modalities.modality import ArchitectureRule, Modality
 from ..signal import Signal
 from .settings import Settings, count
 
-UNKNOWN = 2500
-"""Bytes that a fit adds to the header that was known before it: versions, settings, times, quality, remarks."""
-
-Range = tuple[float, float]
-"""From, to: both belong to it."""
-
 Shape = tuple[int, ...] | None
 """Of the signal's grid, if it has one."""
-
-
-@dataclass(frozen=True)
-class Rule:
-    """``arch`` for a signal of kind ``modality`` where every number of ``situation`` named in ``within`` lies in its
-    range; ``why`` names the measurement."""
-
-    modality: str
-    arch: str
-    why: str
-    within: Mapping[str, Range] = field(default_factory=dict)
-
-
-RULES: tuple[Rule, ...] = (
-    Rule("image", "grid", "the best at equal bytes and seconds on photographs (docs/architectures.md)"),
-    Rule("audio", "grid", "the best at equal bytes and seconds on sounds (docs/architectures.md)"),
-    Rule("shape", "grid", "the best on meshes in 20 s (docs/architectures.md)", {"seconds": (0, 45)}),
-    Rule("shape", "siren", "ahead of grids on meshes after a minute (docs/architectures.md)"),
-)
-"""What ``--arch auto`` stands for: the first that holds. The last of every modality holds everywhere."""
 
 
 def situation(settings: Settings, signal: Signal, budget: Budget) -> dict[str, float]:
@@ -60,25 +36,21 @@ def situation(settings: Settings, signal: Signal, budget: Budget) -> dict[str, f
     return {"samples": signal.n, "seconds": seconds, "weights": weights}
 
 
-def rule(modality: str, found: Mapping[str, float]) -> Rule:
-    """The rule that holds."""
-    return next(
-        rule
-        for rule in RULES
-        if rule.modality == modality and all(low <= found[key] <= high for key, (low, high) in rule.within.items())
-    )
+def rule(modality: Modality, found: Mapping[str, float]) -> ArchitectureRule:
+    """The modality's first rule that holds."""
+    return next(r for r in modality.auto if all(low <= found[key] <= high for key, (low, high) in r.within.items()))
 
 
-def candidates(modality: str) -> list[str]:
+def candidates(modality: Modality) -> list[str]:
     """All that ``auto`` can be for a modality, each once."""
-    return list(dict.fromkeys(rule.arch for rule in RULES if rule.modality == modality))
+    return list(dict.fromkeys(rule.arch for rule in modality.auto))
 
 
 def architecture(settings: Settings, signal: Signal, budget: Budget) -> tuple[str, str]:
     """Its name, and why."""
     if settings.arch != "auto":
         return settings.arch, "as --arch says"
-    found = rule(signal.modality, situation(settings, signal, budget))
+    found = rule(MODALITIES[signal.modality], situation(settings, signal, budget))
     return found.arch, f"auto: {found.why}"
 
 
@@ -95,34 +67,23 @@ def sized(spec: FieldSpec, settings: Settings, signal: Signal, known: Mapping[st
     if settings.bytes is None:
         return spec.settings.sized(spec, shape, None if settings.params is None else count("params", settings.params))
     limit, kind = count("bytes", settings.bytes), store(settings)
+    header = (signal.modality, signal.meta, known)
     least = smallest(spec, shape)
-    if (needed := file_bytes(least, kind, signal, known)) > limit:
+    if (needed := file_bytes(least, kind, *header)) > limit:
         raise UsageError(
             f"--bytes {settings.bytes}: the smallest {spec.architecture} for this file ({least.parameters:,} "
             f"parameters) takes up to {needed:,} bytes with its header",
             "option",
         )
-    low, high = least.parameters, (limit - header_bytes(least, kind, signal, known)) // weight_dtypes.STORES[kind].size
+    low, high = least.parameters, (limit - header_bytes(least, kind, *header)) // weight_dtypes.STORES[kind].size
     while high > low:
         middle = (low + high + 1) // 2
         found = spec.settings.sized(spec, shape, middle)
-        if file_bytes(found, kind, signal, known) > limit:
+        if file_bytes(found, kind, *header) > limit:
             high = middle - 1
         else:
             least, low = found, middle
     return least
-
-
-def header_bytes(spec: FieldSpec, kind: str, signal: Signal, known: Mapping[str, Any]) -> int:
-    """What stands before the weights of the file, on the safe side."""
-    bare = Artifact(spec, {}, signal.modality, signal.meta, known, {}, kind)
-    metadata = {container.KEY: container.dumps(bare.inside())}
-    return len(weight_dtypes.head(spec.shapes, kind, spec.exact, metadata)) + UNKNOWN
-
-
-def file_bytes(spec: FieldSpec, kind: str, signal: Signal, known: Mapping[str, Any]) -> int:
-    """Size of the whole file, on the safe side."""
-    return header_bytes(spec, kind, signal, known) + weight_dtypes.weight_bytes(spec.shapes, kind, spec.exact)
 
 
 def smallest(spec: FieldSpec, shape: Shape) -> FieldSpec:

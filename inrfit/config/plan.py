@@ -8,13 +8,14 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
+from ..artifact.file_size import file_bytes
 from ..errors import NotEnoughMemory, UnsupportedInput, UsageError
 from ..fields import FIELDS, MAX_PARAMETERS, FieldSpec
 from ..fit.budget import Budget
 from ..io import files, options
 from ..modalities import MODALITIES, Modality
 from ..runtime import physical_memory
-from ..samplers import AUTO, MOVING, SAMPLERS, Sampler
+from ..samplers import MOVING, SAMPLERS, Sampler
 from ..signal import Signal
 from . import auto
 from .settings import Settings
@@ -44,7 +45,7 @@ class Plan:
 
     @property
     def modality(self) -> Modality:
-        """The module that loaded the signal."""
+        """What the signal was loaded as."""
         return MODALITIES[self.signal.modality]
 
 
@@ -57,9 +58,9 @@ def identify(data: bytes, name: str, type: str | None = None) -> Modality:
             return modality
     suffix = os.path.splitext(name)[1].lower()
     for modality in MODALITIES.values():
-        if suffix in modality.SUFFIXES:
+        if suffix in modality.suffixes:
             return modality
-    known = "; ".join(f"{m.NAME}: {', '.join(m.FORMATS)}" for m in MODALITIES.values())
+    known = "; ".join(f"{m.name}: {', '.join(m.formats)}" for m in MODALITIES.values())
     raise UnsupportedInput(f"not a kind of file inrfit reads ({known})", "format")
 
 
@@ -67,8 +68,8 @@ def plan(data: bytes, name: str, settings: Settings, begun: float | None = None)
     """Loads ``data`` and decides how to fit it. No torch: a refusal is instant."""
     begun = time.monotonic() if begun is None else begun
     modality = identify(data, name, settings.type)
-    modal = _built(settings, modality, strategy_of(settings, modality))[modality.NAME]
-    signal = modality.load(data, name, modal, settings.limits)
+    modal = _built(settings, modality, strategy_of(settings, modality))[modality.name]
+    signal = modality.load(data, name, modal, settings.limits).named(modality.name)
     source = {"name": name, "bytes": len(data), "sha256": files.sha256(data)}
     return _decided(settings, signal, source, begun)
 
@@ -83,7 +84,7 @@ def again(planned: Plan, settings: Settings) -> Plan:
 def _decided(settings: Settings, signal: Signal, source: Mapping[str, Any], begun: float) -> Plan:
     """The plan for a signal that is loaded."""
     modality = MODALITIES[signal.modality]
-    budget = settings.parsed_budget(modality.UNIT)
+    budget = settings.parsed_budget(modality.unit)
     arch, why = auto.architecture(settings, signal, budget)
     chosen = replace(settings, arch=arch)
     strategy = strategy_of(chosen, modality)
@@ -106,7 +107,7 @@ def _decided(settings: Settings, signal: Signal, source: Mapping[str, Any], begu
         settings=settings,
         budget=budget,
         store=store,
-        stored_bytes=auto.file_bytes(spec, store, signal, known),
+        stored_bytes=file_bytes(spec, store, signal.modality, signal.meta, known),
         asked=frozenset(_asked(settings, architecture)),
         choices=auto.reasons(settings, spec, why),
         read_seconds=time.monotonic() - begun,
@@ -117,7 +118,7 @@ def _decided(settings: Settings, signal: Signal, source: Mapping[str, Any], begu
 def strategy_of(settings: Settings, modality: Modality) -> str:
     """The name of the sampler: the one asked for, or what the architecture or else the modality has for ``auto``.
     Raises ``UsageError`` where the architecture cannot be taught by it, or ``--ratio`` means nothing to it."""
-    default = getattr(FIELDS.get(settings.arch), "SAMPLER", AUTO[modality.NAME])
+    default = getattr(FIELDS.get(settings.arch), "SAMPLER", modality.default_sampler)
     strategy = default if settings.sampler == "auto" else settings.sampler
     raster = settings.arch != "auto" and FIELDS[settings.arch].RASTER
     usable = [name for name in SAMPLERS if not (raster and name in MOVING)]
@@ -140,11 +141,11 @@ def strategy_of(settings: Settings, modality: Modality) -> str:
 def _built(settings: Settings, modality: Modality, strategy: str) -> dict[str, Any]:
     """The sampler ("sampler NAME"), the architecture ("arch NAME"; of ``auto`` all that it can be) and the modality's
     options (by its name), filled from ``-O`` and ``--ratio``."""
-    architectures = [settings.arch] if settings.arch != "auto" else auto.candidates(modality.NAME)
+    architectures = [settings.arch] if settings.arch != "auto" else auto.candidates(modality)
     classes = {
         f"sampler {strategy}": SAMPLERS[strategy],
         **{f"arch {name}": FIELDS[name] for name in architectures},
-        modality.NAME: modality.Options,
+        modality.name: modality.options,
     }
     ratio = {} if settings.ratio is None else {"ratio": settings.ratio}
     return options.build(classes, {**settings.options, **ratio})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from math import prod
 
 import torch
@@ -16,31 +16,49 @@ Batch = tuple[Tensor, Tensor | None]
 """Flat indices, and their weights where not all weigh the same."""
 
 
-def batches(learner: Learner, select: Callable[[], Selection], points: int) -> Iterator[Batch]:
-    """Points of one step at a time, ``points`` of them (0: a whole selection): a stream of shuffled selections, cut
-    into batches of one size; what is left of a selection opens the first batch of the next."""
+@dataclass(frozen=True)
+class Queue:
+    """What is still to be taught of a selection: ``listed`` points in their order, from ``place`` on, in batches of
+    ``size``; or the columns of ``turns`` (blocks of the raster) from ``place`` on; or ``draws`` batches of ``size``
+    points drawn by chance. ``rest`` is what earlier selections have left over: it opens the next listed batch."""
+
+    listed: Batch | None = None
+    turns: Tensor | None = None
+    draws: int = 0
+    size: int = 0
+    place: int = 0
     rest: Batch | None = None
-    while True:
-        selection = select()
-        count = learner.n if selection.indices is None else selection.indices.shape[0]
-        if selection.indices is None and learner.blocks is not None:
-            for indices in block_batches(learner, points or count):
-                yield indices, None
-            continue
-        if points == 0:
-            whole = torch.arange(learner.n, device=learner.device) if selection.indices is None else selection.indices
-            yield whole, selection.weights
-            continue
-        size = min(points, count)
-        if selection.indices is None and learner.n > LONGEST_SHUFFLE:
-            for _ in range(count // size):
-                yield learner.draw(size), None
-            continue
-        stream = _joined(rest, _shuffled(learner, selection))
-        full = stream[0].shape[0] // size * size
-        for start in range(0, full, size):
-            yield _part(stream, start, start + size)
-        rest = _part(stream, full, stream[0].shape[0])
+
+
+def queued(learner: Learner, selection: Selection, points: int | None, rest: Batch | None) -> Queue:
+    """A new selection, to be taught in batches of ``points`` (None: as a whole): a stream of shuffled selections, cut
+    into batches of one size; what is left of a selection opens the first batch of the next."""
+    count = learner.n if selection.indices is None else selection.indices.shape[0]
+    if selection.indices is None and learner.blocks is not None:
+        return Queue(turns=block_turns(learner, points or count), rest=rest)
+    if points is None:
+        whole = torch.arange(learner.n, device=learner.device) if selection.indices is None else selection.indices
+        return Queue(listed=(whole, selection.weights), size=count, rest=rest)
+    size = min(points, count)
+    if selection.indices is None and learner.n > LONGEST_SHUFFLE:
+        return Queue(draws=count // size, size=size, rest=rest)
+    return Queue(listed=_joined(rest, _shuffled(learner, selection)), size=size)
+
+
+def next_batch(learner: Learner, queue: Queue) -> tuple[Batch | None, Queue]:
+    """The next batch and what is then left; no batch when the selection is used up."""
+    if queue.turns is not None and queue.place < queue.turns.shape[1]:
+        batch = block_batch(learner, queue.turns[:, queue.place]), None
+        return batch, replace(queue, place=queue.place + 1)
+    if queue.draws:
+        return (learner.draw(queue.size), None), replace(queue, draws=queue.draws - 1)
+    if queue.listed is not None:
+        stop = queue.place + queue.size
+        if stop <= queue.listed[0].shape[0]:
+            return _part(queue.listed, queue.place, stop), replace(queue, place=stop)
+        left = _part(queue.listed, queue.place, queue.listed[0].shape[0])
+        return None, Queue(rest=left if left[0].shape[0] else queue.rest)
+    return None, Queue(rest=queue.rest)
 
 
 def _shuffled(learner: Learner, selection: Selection) -> Batch:
@@ -71,21 +89,32 @@ def _part(stream: Batch, start: int, stop: int) -> Batch:
     return indices[start:stop], None if weights is None else weights[start:stop]
 
 
-def block_batches(learner: Learner, batch: int) -> Iterator[Tensor]:
-    """Every point once, in batches of about ``batch``, of one block at least: whole blocks in the raster's order, the
-    points of each block together. One block of every stretch of the raster goes to each batch, so that a batch covers
-    the signal evenly."""
-    grid, block = learner.samples.signal.grid, learner.blocks
-    assert grid is not None
+def block_turns(learner: Learner, batch: int) -> Tensor:
+    """Which block of every stretch of the raster goes to which batch, (stretches, batches): every block once, in
+    batches of about ``batch`` points, of one block at least. One block of every stretch goes to each batch, so that a
+    batch covers the signal evenly. Entries beyond the last block stand for none."""
+    total, block = prod(_across(learner)), learner.blocks
     assert block is not None
-    across = tuple(-(-length // side) for length, side in zip(grid.shape, block, strict=True))
-    total = prod(across)
     parts = min(total, max(1, round(total * prod(block) / batch)))
     stretches = -(-total // parts)
     turns = learner.uniform(stretches * parts).view(stretches, parts).argsort(1)
-    turns += torch.arange(stretches, device=learner.device)[:, None] * parts
-    for column in turns.unbind(1):
-        yield members(column[column < total], grid.shape, block, across)
+    return turns + torch.arange(stretches, device=learner.device)[:, None] * parts
+
+
+def block_batch(learner: Learner, blocks: Tensor) -> Tensor:
+    """The points of flat ``blocks`` (k,) in the raster's order, the points of each block together."""
+    grid, across = learner.samples.signal.grid, _across(learner)
+    assert grid is not None
+    assert learner.blocks is not None
+    return members(blocks[blocks < prod(across)], grid.shape, learner.blocks, across)
+
+
+def _across(learner: Learner) -> tuple[int, ...]:
+    """Blocks along each axis of the raster."""
+    grid, block = learner.samples.signal.grid, learner.blocks
+    assert grid is not None
+    assert block is not None
+    return tuple(-(-length // side) for length, side in zip(grid.shape, block, strict=True))
 
 
 def members(blocks: Tensor, shape: tuple[int, ...], block: tuple[int, ...], across: tuple[int, ...]) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -10,10 +11,13 @@ from torch import Tensor
 
 from ..fields.module import Field
 from ..modalities import MODALITIES
-from ..signal import Samples, Signal
+from ..signal import Samples, Scale, Signal
 
 EVALUATED = 16_384
 """Points of the subset that decides which weights are best."""
+
+PIECE = 8192
+"""Points evaluated at a time where quality is estimated after the fit: 8 MB for a width of 256."""
 
 
 def stratified(n: int, count: int) -> Tensor:
@@ -27,14 +31,46 @@ def stratified(n: int, count: int) -> Tensor:
     return first + (offsets * (after - first)).long()
 
 
-def judged_points(signal: Signal, count: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Coordinates and values at ``count`` fixed points that stand for the whole signal: stratified samples of it, or
-    what the modality says where its samples are drawn unevenly (a shape's lie near its surface)."""
+@torch.no_grad()
+def predict(field: Field, coords: Tensor, piece: int, tick: Callable[[float], None] = lambda share: None) -> Tensor:
+    """Values (n, c) of ``field`` at ``coords`` (n, d), evaluated ``piece`` points at a time; ``tick`` is told the share
+    done."""
+    found = []
+    for part in coords.split(piece):
+        found.append(field(part))
+        tick(len(found) * piece / coords.shape[0])
+    return torch.cat(found)
+
+
+@dataclass(frozen=True)
+class EvaluationSet:
+    """Fixed points that stand for a whole signal: ``coords`` (n, d) and true ``values`` (n, c). ``estimate`` is the
+    modality's main measure of values predicted there, in its unit."""
+
+    coords: Tensor
+    values: Tensor
+    scale: Scale
+    estimate: Callable[[Tensor, Tensor, Scale], float]
+
+    def quality(self, field: Field, piece: int, tick: Callable[[float], None] = lambda share: None) -> float:
+        """The modality's main measure of ``field``. ``piece`` points are evaluated at a time, which bounds the memory
+        and may change the last bit; ``tick`` is told the share done."""
+        return self.of(predict(field, self.coords, piece, tick))
+
+    def of(self, predicted: Tensor) -> float:
+        """The modality's main measure of values (n, c) predicted at ``coords``."""
+        return self.estimate(predicted, self.values, self.scale)
+
+
+def evaluation_set(signal: Signal, count: int, device: torch.device) -> EvaluationSet:
+    """About ``count`` fixed points of ``signal``, the same ones always: stratified samples of it, or what the modality
+    says where its samples lie unevenly (a shape's lie near its surface)."""
     modality = MODALITIES[signal.modality]
-    if modality.PROBED:
-        coords, values = modality.probe(signal, count)
-        return torch.from_numpy(coords).to(device), torch.from_numpy(values).to(device)
-    return signal.on(device).take(stratified(signal.n, count).to(device))
+    if modality.probe is None:
+        coords, values = signal.on(device).take(stratified(signal.n, count).to(device))
+    else:
+        coords, values = (torch.from_numpy(found).to(device) for found in modality.probe(signal, count))
+    return EvaluationSet(coords, values, signal.scale, modality.estimate)
 
 
 class Subset:
@@ -42,24 +78,20 @@ class Subset:
     that takes. ``mean`` (c,) is the best constant there, ``constant_error`` its mean squared error."""
 
     def __init__(self, signal: Signal, samples: Samples) -> None:
-        self.signal, self.modality = signal, MODALITIES[signal.modality]
-        device = samples.raw.device
+        modality, device = MODALITIES[signal.modality], samples.raw.device
         self.indices = stratified(signal.n, EVALUATED).to(device)
         self.coords, self.values = samples.take(self.indices)
-        self.probed = judged_points(signal, EVALUATED, device) if self.modality.PROBED else None
-        self.cost = self.indices.shape[0] + (0 if self.probed is None else self.probed[1].shape[0])
+        self._own = EvaluationSet(self.coords, self.values, signal.scale, modality.estimate)
+        self._probed = None if modality.probe is None else evaluation_set(signal, EVALUATED, device)
+        self.cost = self.indices.shape[0] + (0 if self._probed is None else self._probed.values.shape[0])
         self.mean = self.values.double().mean(0).float()
         self.constant_error = float((self.values - self.mean).square().mean())
 
-    @torch.no_grad()
     def judge(self, field: Field, piece: int) -> tuple[float, float]:
         """Mean squared error, and quality by the modality's measure, of ``field``, ``piece`` points at a time."""
-        predicted = torch.cat([field(part) for part in self.coords.split(piece)])
-        error, values = float((predicted - self.values).square().mean()), self.values
-        if self.probed is not None:
-            values = self.probed[1]
-            predicted = torch.cat([field(part) for part in self.probed[0].split(piece)])
-        return error, self.modality.estimate(predicted, values, self.signal.scale)
+        predicted = predict(field, self.coords, piece)
+        error = float((predicted - self.values).square().mean())
+        return error, self._own.of(predicted) if self._probed is None else self._probed.quality(field, piece)
 
 
 FULL_CHECK = 16_000_000
@@ -104,14 +136,8 @@ def measure(
     return estimate(field, signal, ESTIMATED, lambda share: None)
 
 
-@torch.no_grad()
 def estimate(field: Field, signal: Signal, count: int, tick: Callable[[float], None]) -> dict[str, Any]:
-    """The modality's main measure over ``count`` stratified points."""
-    modality = MODALITIES[signal.modality]
-    coords, values = judged_points(signal, count, field.device)
-    predicted = []
-    for piece in coords.split(8192):
-        predicted.append(field(piece))
-        tick(len(predicted) * 8192 / coords.shape[0])
-    quality = modality.estimate(torch.cat(predicted), values, signal.scale)
-    return {modality.QUALITY: quality, "samples": int(coords.shape[0]), "estimate": True}
+    """The modality's main measure over ``count`` fixed points."""
+    points = evaluation_set(signal, count, field.device)
+    quality = points.quality(field, PIECE, tick)
+    return {MODALITIES[signal.modality].quality: quality, "samples": int(points.coords.shape[0]), "estimate": True}

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import statistics
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from .budget import Budget
 
@@ -17,20 +18,36 @@ FINISH_SHARE = 0.1
 
 @dataclass
 class Clock:
-    """``reserve`` seconds are kept for what must follow the last step (the final evaluation)."""
+    """Seconds and steps spent of ``budget``. ``started`` is the time at which the clock began, by ``now``."""
 
     budget: Budget
     now: Callable[[], float]
     started: float
     reserve: float = 0.0
+    """Seconds kept for what must follow the last step (the final evaluation)."""
     step: int = 0
     steps_took: deque[float] = field(default_factory=lambda: deque(maxlen=8))
     finish: tuple[float, float, float] | None = None
+    """Once the target is met: what was spent then, what is spent at the end, the progress shown then."""
 
     def step_took(self, seconds: float) -> None:
-        """Another step, and what it took."""
+        """Counts another step, and what it took."""
         self.step += 1
         self.steps_took.append(seconds)
+
+    def evaluation_took(self, seconds: float) -> None:
+        """Keeps time for the final evaluation."""
+        self.reserve = 1.25 * seconds + 0.005
+
+    def numbers(self) -> dict[str, Any]:
+        """What must be known to go on later, as JSON."""
+        return {"seconds": self.seconds, "step": self.step, "finish": self.finish and list(self.finish)}
+
+    def restore(self, numbers: Mapping[str, Any]) -> None:
+        """Goes on from ``numbers``: what was spent then is spent now."""
+        self.started -= numbers["seconds"]
+        self.step = numbers["step"]
+        self.finish = None if numbers["finish"] is None else (*numbers["finish"],)
 
     @property
     def step_seconds(self) -> float:
@@ -70,7 +87,7 @@ class Clock:
     def expected_steps(self) -> float:
         """How many steps the budget will have room for, by the median of the last ones."""
         steps = math.inf if self.budget.steps is None else float(self.budget.steps)
-        if self.budget.seconds is not None and self.step:
+        if self.budget.seconds is not None and self.steps_took:
             rest = max(self.limit - self.seconds, 0.0)
             steps = min(steps, self.step + rest / max(statistics.median(self.steps_took), 1e-9))
         return steps

@@ -1,15 +1,14 @@
 """The defaults: what is chosen for a signal, an architecture, a device and a budget, and why.
 
-Constants say what chose them; the figures are in docs/benchmarks.md. First choices that were not varied: WARM_UP and
-its longest, LAST_FACTOR, EXACT_TAIL and EXACT_FROM, the bounds of BOOST, and COMPILED_FROM, KNOWN_FROM and KERNEL_FROM,
-which follow from what compiling took on one machine.
+Constants say what chose them; the figures are in docs/benchmarks.md. Values that were set once and never varied:
+WARM_UP, LONGEST_WARM_UP, LAST_FACTOR and SHORT_FIT_BOUNDS (engine/config.py), EXACT_TAIL and EXACT_FROM, and
+COMPILED_FROM, KNOWN_FROM and KERNEL_FROM, which follow from what compiling took on one machine.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
@@ -23,7 +22,7 @@ from .budget import Budget
 from .engine import cpp_kernel
 from .engine import precision as arithmetics
 from .engine.background_compile import compiler, key, known
-from .engine.optimizer import BETAS, EPSILON, MOMENTUM
+from .engine.config import TrainingConfig
 from .hyperparameters import TUNINGS, Tuning
 
 CUDA_BATCH = 16_896
@@ -33,35 +32,29 @@ CUDA_MUON = 1.25
 """Factor on Muon's rate for longer batches. Not measured yet, nor are SIREN's other rates on CUDA."""
 
 PAPERS = "the papers'"
+ASKED = "asked for"
 
 PAPER_SECOND_BETA = 0.999
-"""Their Adam is torch's own."""
-
-WARM_UP, LONGEST_WARM_UP = 0.02, 100
-"""The rates rise for this share of the steps, or of an annealing cycle; in the beginning for so many steps at most."""
-
-LAST_FACTOR = 0.0
+"""The papers use torch's own Adam."""
 
 ADAPTED = "half or twice the threads are tried now and then: on a busy machine fewer are faster"
 
-BOOST_NEUTRAL, BOOST_POWER, BOOST = 1100.0, 0.5, (0.8, 1.6)
-"""Rates times (1100 / steps)^0.5, within bounds. First figures: at 360 steps twice the rate gains 0.8 dB on two images,
-at 1,100 it loses 4 dB on a hard one and ruins a sound (docs/benchmarks.md)."""
-
 COMPILED_FROM, KNOWN_FROM = 45.0, 12.0
-"""Seconds of budget from which torch.compile repays itself, and from which loading what it compiled before does."""
+"""Minimum budgets (s) for which torch.compile pays off: when it compiles anew, and when it finds its code on disk."""
 
 KERNEL_FROM = 4.0
-"""Seconds of budget from which compiling ``kernel.cpp`` does; once that is done any budget."""
+"""Minimum budget (s) for which compiling ``cpp_kernel.cpp`` pays off. Once compiled it is used for any budget."""
 
 KERNEL_BATCH, KERNEL_BATCH_FROM = 8192, 5.0
+"""Points of a step of the kernel, for budgets of at least 5 s; shorter ones would have too few steps."""
 KERNEL_BATCH_SOURCE = "best in seconds of 4,096 to 16,384 where steps are so fast (docs/benchmarks.md)"
-"""Points of the kernel's steps, in budgets from so many seconds on; in shorter ones there would be too few steps."""
 
 NARROW = 48
-"""Units of a layer from which bfloat16 pays: at 32 the slower sines eat what the products gain (first figures, AMX)."""
+"""Layers of fewer units gain nothing from bfloat16: at 32 the slower sines cost what the products gain
+(docs/benchmarks.md)."""
+
 COMPILED_POINTS = 8192
-"""Most points of a step to be compiled where the architecture itself takes longer batches apart (``PIECE``)."""
+"""Most points of a step that is compiled, for architectures that take longer batches apart themselves."""
 
 EXACT_TAIL = 0.1
 EXACT_FROM = 50.0
@@ -69,153 +62,162 @@ EXACT_FROM = 50.0
 
 
 @dataclass(frozen=True)
+class Choice:
+    """The value of one field of ``TrainingConfig``, and why. Without a reason it is not shown."""
+
+    name: str
+    value: Any
+    reason: str
+
+
+@dataclass(frozen=True)
 class Recipe:
-    """How the fit is made. ``batch`` 0 stands for one step per selection; rates are peak rates in the paper's
-    parametrisation; ``warm_up`` is the share of the budget in which they rise. ``reasons`` say why, by field name."""
+    """What was chosen for a fit, value by value."""
 
-    batch: int
-    precision: str
-    adam_rate: float
-    muon_rate: float
-    warm_up: float = WARM_UP
-    engine: str = "explicit"
-    adapt_threads: bool = False
-    boosted: bool = True
-    annealed: bool = True
-    momentum: float = MOMENTUM
-    second_beta: float = BETAS[1]
-    epsilon: float = EPSILON
+    choices: tuple[Choice, ...]
     probe: str = ""
-    reasons: Mapping[str, str] = field(default_factory=dict, compare=False)
+    """What was measured to choose the precision, in words."""
 
     @property
-    def dtype(self) -> torch.dtype:
-        """Type of the hidden layers while fitting."""
-        return torch.bfloat16 if self.precision == "bf16" else torch.float32
+    def config(self) -> TrainingConfig:
+        """The values alone."""
+        return TrainingConfig(**{choice.name: choice.value for choice in self.choices}, probe=self.probe)
 
-    @property
-    def matmul_precision(self) -> str:
-        """torch's own word for how float32 products are made while fitting."""
-        return "medium" if self.precision == "medium" else "highest"
-
-    def factor(self, progress: float, risen: float) -> float:
-        """Share of the peak rates at ``progress``: a half cosine down to LAST_FACTOR, times ``risen``, the share of the
-        rise that is over."""
-        return min(risen, 1.0) * (LAST_FACTOR + (1 - LAST_FACTOR) * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0))))
-
-    def boost(self, steps: float) -> float:
-        """Factor on the rates for a fit of about ``steps`` optimiser steps: short fits stand, and need, larger ones."""
-        low, high = BOOST
-        return min(max((BOOST_NEUTRAL / max(steps, 1.0)) ** BOOST_POWER, low), high) if self.boosted else 1.0
-
-    def json(self) -> dict[str, Any]:
-        """What was chosen, without the reasons."""
-        return {key: value for key, value in asdict(self).items() if key != "reasons"}
+    def reason(self, name: str) -> str:
+        """Why the field ``name`` of the configuration is what it is; empty if that is not shown."""
+        return next((choice.reason for choice in self.choices if choice.name == name), "")
 
 
-def pick(why: dict[str, str], name: str, given: Any, found: Any, reason: str) -> Any:
-    """``found`` for the reason, unless the user says otherwise; which of the two goes into ``why``."""
-    asked = given not in ("auto", None)
-    why[name] = "asked for" if asked else reason
-    return given if asked else found
+@dataclass(frozen=True)
+class Asked:
+    """What the user asks for: "auto" or None leaves a choice open. ``lr`` is a factor-free Adam rate, which Muon's
+    follows in proportion; ``regime`` is "engine" (this project's recipe) or "paper"."""
+
+    batch: str | int = "auto"
+    precision: str = "auto"
+    lr: float | None = None
+    engine: str = "auto"
+    threads: int | None = None
+    regime: str = "engine"
 
 
-def choose(
-    spec: FieldSpec,
-    device: torch.device,
-    batch: str | int = "auto",
-    precision: str = "auto",
-    rate: float | None = None,
-    engine: str = "auto",
-    threads: int | None = None,
-    budget: Budget = Budget(),
-    regime: str = "engine",
-) -> Recipe:
-    """The recipe for ``budget``, or the papers' (``regime`` "paper"); ``batch``, ``precision``, ``rate`` (a factor-free
-    Adam rate; Muon's follows in proportion), ``engine`` and ``threads`` override it."""
-    tuned, paper, cuda = TUNINGS[spec.architecture], regime == "paper", device.type == "cuda"
-    if cuda and engine == "compiled":
+def choose(spec: FieldSpec, device: torch.device, asked: Asked = Asked(), budget: Budget = Budget()) -> Recipe:
+    """The recipe for a fit of ``spec`` within ``budget``. Raises ``UsageError`` for an engine that cannot be had."""
+    if device.type == "cuda" and asked.engine == "compiled":
         raise UsageError("--engine compiled: only on the CPU (on CUDA use graph)", "option")
-    if engine in ("compiled", "graph") and not same_shapes(spec):
-        raise UsageError(f"--engine {engine}: {spec.architecture} sorts its points anew in every step", "option")
-    why: dict[str, str] = {}
-    if paper and precision == "auto":
-        arithmetic, told = pick(why, "precision", None, "fp32", PAPERS), ""
-    else:
-        found, told, reason = choose_precision(spec, device, budget) if precision == "auto" else ("", "", "")
-        arithmetic = pick(why, "precision", precision, found, reason)
-    dtype = torch.bfloat16 if arithmetic == "bf16" else torch.float32
-    usual, source = tuned.points(spec.parameters), tuned.batch_source
-    planned = 0 if batch == "selection" or (paper and batch == "auto") else usual if batch == "auto" else int(batch)
-    steps = pick(why, "engine", engine, *choose_engine(spec, device, budget, dtype, planned))
-    if cuda and not isinstance(spec.settings, Shared):
-        usual, source = CUDA_BATCH, "not measured yet"
-    elif steps == "compiled" and cpp_kernel.suits(spec, dtype) and (budget.seconds or 0.0) >= KERNEL_BATCH_FROM:
-        usual, source = KERNEL_BATCH, KERNEL_BATCH_SOURCE
-    points = pick(why, "batch", batch, "selection" if paper else usual, PAPERS if paper else source)
-    points = 0 if points == "selection" else int(points)
-    adapt = not cuda and budget.seconds is not None
-    adapt = pick(why, "adapt_threads", None if threads is None else False, adapt, ADAPTED)
-    rates = _rates_of_the_papers(tuned, rate, why) if paper else _rates(spec, tuned, rate, cuda, why)
-    return Recipe(points, arithmetic, engine=steps, adapt_threads=adapt, probe=told, reasons=why, **rates)
+    if asked.engine in ("compiled", "graph") and not same_shapes(spec):
+        raise UsageError(f"--engine {asked.engine}: {spec.architecture} sorts its points anew in every step", "option")
+    tuned, paper = TUNINGS[spec.architecture], asked.regime == "paper"
+    precision, probe = choose_precision(spec, device, budget, asked)
+    dtype = torch.bfloat16 if precision.value == "bf16" else torch.float32
+    usual = None if paper else tuned.points(spec.parameters)
+    planned = usual if asked.batch == "auto" else _points(asked.batch)
+    engine = given("engine", asked.engine) or choose_engine(spec, device, budget, dtype, planned)
+    batch = choose_batch(spec, device, budget, asked, dtype, engine.value)
+    adapt = Choice("adapt_threads", device.type != "cuda" and budget.seconds is not None, ADAPTED)
+    if asked.threads is not None:
+        adapt = Choice("adapt_threads", False, ASKED)
+    rates = _rates_of_the_papers(tuned, asked.lr) if paper else _rates(spec, tuned, asked.lr, device.type == "cuda")
+    return Recipe((precision, engine, batch, adapt, *rates), probe)
 
 
-def _rates(spec: FieldSpec, tuned: Tuning, rate: float | None, cuda: bool, why: dict[str, str]) -> dict[str, Any]:
-    """What the optimiser is told, by field name of ``Recipe``; a ``rate`` that is asked for is not varied."""
+def given(name: str, value: Any) -> Choice | None:
+    """The user's own choice; None where it is left open."""
+    return None if value in ("auto", None) else Choice(name, value, ASKED)
+
+
+def _points(batch: str | int) -> int | None:
+    """The points of one step that ``--batch`` asks for; None for one step per selection."""
+    return None if batch == "selection" else int(batch) or None
+
+
+def choose_batch(
+    spec: FieldSpec, device: torch.device, budget: Budget, asked: Asked, dtype: torch.dtype, engine: str
+) -> Choice:
+    """Points of one step."""
+    tuned = TUNINGS[spec.architecture]
+    if asked.batch != "auto":
+        return Choice("batch", _points(asked.batch), ASKED)
+    if asked.regime == "paper":
+        return Choice("batch", None, PAPERS)
+    if device.type == "cuda" and not isinstance(spec.settings, Shared):
+        return Choice("batch", CUDA_BATCH, "not measured yet")
+    if engine == "compiled" and cpp_kernel.suits(spec, dtype) and (budget.seconds or 0.0) >= KERNEL_BATCH_FROM:
+        return Choice("batch", KERNEL_BATCH, KERNEL_BATCH_SOURCE)
+    return Choice("batch", tuned.points(spec.parameters), tuned.batch_source)
+
+
+def _rates(spec: FieldSpec, tuned: Tuning, rate: float | None, cuda: bool) -> tuple[Choice, ...]:
+    """What the optimiser is told; a ``rate`` that is asked for is not varied."""
     scale = 1.0 if rate is None else rate / tuned.adam_rate
     muon = scale * tuned.muon_rate * (CUDA_MUON if cuda else 1.0)
-    unmeasured = "the CPU's: not measured yet"
+    source = "the CPU's: not measured yet" if cuda else tuned.source
     by_muon = "Muon on the hidden matrices, Adam on the rest (tests/bench/optimisers.py)"
-    unboosted = "not measured yet" if cuda else "the rates were found without"
+    boosted = tuned.boosted and not cuda
     follow = "rates follow the number of steps the budget has room for: short fits need larger ones"
-    pick(why, "adam_rate", rate, None, unmeasured if cuda else tuned.source)
-    pick(why, "muon_rate", rate, None, by_muon if muon else "Adam everywhere: Muon was not worth its time here")
-    if muon:
-        why["momentum"] = tuned.momentum_source
-    pick(why, "boosted", rate, None, unboosted if cuda or not tuned.boosted else follow)
-    why |= dict.fromkeys(("warm_up", "second_beta", "epsilon"), "a first choice that was not varied")
-    if spec.architecture == "grid":
-        why["epsilon"] = "the paper's, for rows that few points reach: 1e-8 lost 0.001 IoU on a mesh"
-    why["annealed"] = "a fit cut by its budget is a finished fit"
-    return {
-        "adam_rate": scale * tuned.adam_rate,
-        "muon_rate": muon,
-        "momentum": tuned.momentum,
-        "boosted": rate is None and not cuda and tuned.boosted,
-        "epsilon": tuned.epsilon,
-    }
+    unboosted = "not measured yet" if cuda else "the rates were found without"
+    unvaried = "a first choice that was not varied"
+    default = TrainingConfig(None, "fp32", 0.0, 0.0)
+    return (
+        Choice("adam_rate", scale * tuned.adam_rate, ASKED if rate is not None else source),
+        Choice(
+            "muon_rate",
+            muon,
+            ASKED if rate is not None else by_muon if muon else "Adam everywhere: Muon was not worth its time here",
+        ),
+        Choice("momentum", tuned.momentum, tuned.momentum_source if muon else ""),
+        Choice("boosted", rate is None and boosted, ASKED if rate is not None else follow if boosted else unboosted),
+        Choice("warm_up", default.warm_up, unvaried),
+        Choice("second_beta", default.second_beta, unvaried),
+        Choice("epsilon", tuned.epsilon, GRID_EPSILON if spec.architecture == "grid" else unvaried),
+        Choice("annealed", True, "a fit cut by its budget is a finished fit"),
+    )
 
 
-def _rates_of_the_papers(tuned: Tuning, rate: float | None, why: dict[str, str]) -> dict[str, Any]:
+GRID_EPSILON = "the paper's, for rows that few points reach: 1e-8 lost 0.001 IoU on a mesh"
+
+
+def _rates_of_the_papers(tuned: Tuning, rate: float | None) -> tuple[Choice, ...]:
     """Adam as torch has it, but for the architecture's own epsilon, at a constant rate."""
-    pick(why, "adam_rate", rate, None, PAPERS)
-    why |= dict.fromkeys(("muon_rate", "warm_up", "boosted", "annealed", "second_beta", "epsilon"), PAPERS)
-    return {
-        "adam_rate": rate or tuned.paper_rate,
-        "muon_rate": 0.0,
-        "warm_up": 0.0,
-        "boosted": False,
-        "annealed": False,
-        "second_beta": PAPER_SECOND_BETA,
-        "epsilon": tuned.epsilon,
-    }
+    return (
+        given("adam_rate", rate) or Choice("adam_rate", tuned.paper_rate, PAPERS),
+        Choice("muon_rate", 0.0, PAPERS),
+        Choice("warm_up", 0.0, PAPERS),
+        Choice("boosted", False, PAPERS),
+        Choice("annealed", False, PAPERS),
+        Choice("second_beta", PAPER_SECOND_BETA, PAPERS),
+        Choice("epsilon", tuned.epsilon, PAPERS),
+    )
 
 
-def choose_precision(spec: FieldSpec, device: torch.device, budget: Budget) -> tuple[str, str, str]:
-    """Arithmetic of the hidden layers, what was measured to find it, and the reason."""
+def choose_precision(spec: FieldSpec, device: torch.device, budget: Budget, asked: Asked) -> tuple[Choice, str]:
+    """Arithmetic of the hidden layers, and what was measured to choose it."""
+    if (own := given("precision", asked.precision)) is not None:
+        return own, ""
+    if asked.regime == "paper":
+        return Choice("precision", "fp32", PAPERS), ""
     if spec.width < NARROW:
-        return "fp32", "", f"layers of fewer than {NARROW} units gain nothing from less"
+        return Choice("precision", "fp32", f"layers of fewer than {NARROW} units gain nothing from less"), ""
     capable = "bf16" if arithmetics.capable_of_bf16(device) and spec.width >= 64 else "fp32"
     if budget.seconds is None:
-        return capable, "", "a budget in steps: by what the processor can, so that the same steps give the same field"
+        why = "a budget in steps: by what the processor can, so that the same steps give the same field"
+        return Choice("precision", capable, why), ""
     measured = arithmetics.probe(device, spec.width)
-    found = arithmetics.fastest(measured, capable)
     told = ", ".join(f"{name} {m.gflops:.0f} GFLOP/s (error {m.error:.0e})" for name, m in measured.items())
-    return found, told, f"fastest of safe error: {told}" if len(measured) > 1 else "the machine is too busy to probe"
+    why = f"fastest of safe error: {told}" if len(measured) > 1 else "the machine is too busy to probe"
+    return Choice("precision", arithmetics.fastest(measured, capable), why), told
 
 
 def choose_engine(
-    spec: FieldSpec, device: torch.device, budget: Budget, dtype: torch.dtype, batch: int
+    spec: FieldSpec, device: torch.device, budget: Budget, dtype: torch.dtype, batch: int | None
+) -> Choice:
+    """How steps are made."""
+    name, why = _engine(spec, device, budget, dtype, batch)
+    return Choice("engine", name, why)
+
+
+def _engine(
+    spec: FieldSpec, device: torch.device, budget: Budget, dtype: torch.dtype, batch: int | None
 ) -> tuple[str, str]:
     """How steps are made, and the reason."""
     if not isinstance(spec.settings, Differentiated):
@@ -235,9 +237,9 @@ def choose_engine(
         return "explicit", f"compiling repays itself from {KERNEL_FROM:.0f} s of budget, and once done at once"
     if compiler() is None:
         return "explicit", "there is no C++ compiler to compile with"
-    if budget.seconds < (KNOWN_FROM if known(key(spec, dtype, batch)) else COMPILED_FROM):
+    if budget.seconds < (KNOWN_FROM if known(key(spec, dtype, batch or 0)) else COMPILED_FROM):
         return "explicit", f"compiling repays itself from {COMPILED_FROM:.0f} s of budget, {KNOWN_FROM:.0f} once done"
-    if hasattr(spec.settings, "PIECE") and not 0 < batch <= COMPILED_POINTS:
+    if hasattr(spec.settings, "PIECE") and not 0 < (batch or 0) <= COMPILED_POINTS:
         return "explicit", f"more than {COMPILED_POINTS:,} points are taught in parts, each of which would be compiled"
     return "compiled", "1.3 times as fast once it is there, some seconds into the fit"
 
@@ -245,11 +247,6 @@ def choose_engine(
 def same_shapes(spec: FieldSpec) -> bool:
     """Whether every step of one batch size works on tensors of the same shapes: what is compiled or captured must."""
     return getattr(spec.settings, "SAME_SHAPES", True)
-
-
-PAPER_OMEGAS = {"audio": 150.0, "shape": 15.0}
-"""First-layer frequencies of INT's code on axes from -1 to 1: 30 on sounds from -5 to 5 and shapes from -0.5 to 0.5.
-It stretches the coordinates, whatever the architecture."""
 
 
 LARGE_RASTER, LARGE_MODULATOR_OMEGA = 1 << 22, 1.0
@@ -269,13 +266,15 @@ def architecture_options(
         return {"modulator_omega": LARGE_MODULATOR_OMEGA}
     if not isinstance(known, Banded):
         return found
+    modality = MODALITIES[signal.modality]
+    signal_class = modality.signal_class
     # Of a sound's tiles, radians per unit of one.
-    tiles = int(options.get("tiles", 1)) if signal.modality == "audio" else 1
-    if regime == "paper":
-        stretch = PAPER_OMEGAS.get(signal.modality, 30.0) / 30 / tiles
+    tiles = int(options.get("tiles", 1)) if signal_class == "audio" else 1
+    if regime == "paper":  # INT's code stretches the coordinates, whatever the architecture
+        stretch = modality.paper_omega / 30 / tiles
         return found if stretch == 1 else found | {name: getattr(known, name) * stretch for name in known.BAND}
-    shares = {name: share[signal.modality] for name, share in known.BAND.items() if signal.modality in share}
-    omega = MODALITIES[signal.modality].first_omega(signal) / tiles if shares else 0.0
+    shares = {name: share[signal_class] for name, share in known.BAND.items() if signal_class in share}
+    omega = modality.first_omega(signal) / tiles if shares else 0.0
     return {name: share * omega for name, share in shares.items()}
 
 
@@ -289,7 +288,7 @@ def explain(
 ) -> list[tuple[str, str, str]]:
     """(setting, value, reason) of all that was chosen for a fit; ``asked`` are the user's own options, ``planned``
     those that were there before the recipe: the user's, and what the field's size brought."""
-    rows = [(name, _shown(name, getattr(recipe, name)), why) for name, why in recipe.reasons.items()]
+    rows = [(choice.name, _shown(choice), choice.reason) for choice in recipe.choices if choice.reason]
     for option, value in spec.json()["options"].items():
         if option in asked:
             reason = "asked for"
@@ -298,7 +297,7 @@ def explain(
         elif option in planned:
             reason = _planned_reason(option, spec)
         else:
-            reason = PAPERS if regime == "paper" else MODALITIES[signal.modality].OMEGA_SOURCE
+            reason = PAPERS if regime == "paper" else MODALITIES[signal.modality].omega_source
         rows.append((option, f"{value:g}" if isinstance(value, float) else str(value), reason))
     return rows
 
@@ -310,7 +309,8 @@ def _planned_reason(option: str, spec: FieldSpec) -> str:
     return "follows from the signal's size and the number of weights"
 
 
-def _shown(key: str, value: Any) -> str:
-    if key == "batch":
-        return f"{value:,} points" if value else "the selection"
-    return f"{value:g}" if isinstance(value, float) else str(value)
+def _shown(choice: Choice) -> str:
+    """The value for people."""
+    if choice.name == "batch":
+        return "the selection" if choice.value is None else f"{choice.value:,} points"
+    return f"{choice.value:g}" if isinstance(choice.value, float) else str(choice.value)

@@ -1,80 +1,36 @@
-"""The state of one fit under way, and what can be done with it: select, step, evaluate, retreat."""
+"""The state of a fit under way: one mapping of tensors and plain numbers, in which a fit can be saved and gone on with.
+
+``fit/loop.py`` alone writes it. Shapes are those of one field. Many fields of one shape can later be fitted at once by
+an additional leading axis: of weights, optimiser tensors and best weights (fields, ...), of selections, queues, taught
+points and a sampler's memory (fields, ...), and of every number here (fields,); points and generators are shared.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from ..fields import Bound, FieldSpec, Shared
-from ..fields.module import Field
-from ..modalities import MODALITIES
-from ..runtime import matmul_precision
-from ..samplers import Sampler, Selection
-from ..samplers.learner import TEACHING_COST, Learner
-from ..signal import Signal
-from .batching import Batch, batches
-from .divergence import Guard
-from .engine.step import Engine
-from .engine.thread_count import Threads
-from .evaluation import Subset
-from .hyperparameters import TUNINGS
+from ..samplers import Selection
+from ..samplers.learner import ScoringCost
+from ..samplers.loss_terms import Laplacian
+from .batching import Batch, Queue
+from .divergence import DivergenceDetector
 from .lr_schedule import Schedule
-from .point_pool import Pool
+from .point_pool import PointPool
 from .progress import Clock
-from .recipe import EXACT_FROM, EXACT_TAIL, Recipe
 
-EVALUATION_SHARE = 0.02
-"""Largest share of the arithmetic spent on evaluations; the first and the last come on top."""
-
-REPORT_SECONDS = 0.1
-
-KERNEL_SECONDS, KERNEL_SHARE = 3.0, 0.4
-"""Waited for its compiler at most, and of the budget that is left: it takes 1.2 s (first figures, a Xeon)."""
-
-
-class Stopped(Exception):
-    """Raised between chunks when the work must end now."""
-
-
-@dataclass(frozen=True)
-class Report:
-    """The fit seen from outside; ``quality`` is an estimate in ``unit``."""
-
-    share: float
-    seconds: float
-    step: int
-    quality: float
-    unit: str
-    points_per_second: float
-    sampler_share: float
-
-    def __str__(self) -> str:
-        return (
-            f"{self.share:4.0%}  {self.seconds:6.1f} s  {self.quality:.2f} {self.unit}  "
-            f"{self.points_per_second / 1e3:.0f} kpoints/s  sampler {self.sampler_share:.0%}"
-        )
-
-
-@dataclass(frozen=True)
-class Moment:
-    """The fit after a step, for who watches it: the points of ``signal`` just taught, ``seconds`` since the clock
-    started, the share of the budget spent, and ``weights``, which makes a copy of them."""
-
-    step: int
-    seconds: float
-    progress: float
-    indices: Tensor
-    weights: Callable[[], dict[str, Tensor]]
-    signal: Signal
+Taught = tuple[tuple[Tensor, Tensor], ...]
+"""(indices, residuals) of batches."""
 
 
 @dataclass
 class Best:
-    """The best weights seen and their error and quality on the subset."""
+    """The best weights seen, and their error and quality on the evaluation subset."""
 
     weights: dict[str, Tensor]
     error: float
@@ -90,184 +46,167 @@ class Spent:
     evaluate: float = 0.0
     points: int = 0
     points_evaluated: int = 0
+    points_at_selection: int = 0
+    first_step: float | None = None
     origin: dict[str, float] = field(default_factory=dict)
 
 
-class Run:
-    """The state of one fit."""
+@dataclass
+class FitState:
+    """Everything a fit needs to go on. ``weights`` and ``optimizer`` are the tensors that the engine works on."""
 
-    def __init__(
-        self,
-        signal: Signal,
-        spec: FieldSpec,
-        sampler: Sampler,
-        recipe: Recipe,
-        clock: Clock,
-        device: torch.device,
-        seed: int,
-        report: Callable[[Report], None] | None,
-        stop: Callable[[], bool],
-        watch: Callable[[Moment], None] | None = None,
-    ) -> None:
-        generator = torch.Generator().manual_seed(seed)
-        self.sampler, self.recipe, self.clock = sampler, recipe, clock
-        self.report, self.stop, self.watch = report, stop, watch
-        self.pool = Pool(signal, clock, TUNINGS[spec.architecture], generator, stop, grows=recipe.batch > 0)
-        self.signal = self.pool.signal
-        self.modality = MODALITIES[signal.modality]
-        self.samples = self.signal.on(device)
-        self.subset = Subset(self.signal, self.samples)
-        weights = spec.settings.initial(spec, generator, self.subset.mean.cpu())
-        self.constant = bool((self.signal.samples == self.signal.samples[:1]).all())
-        if self.constant:
-            weights = spec.settings.constant(weights, self.subset.values[0].cpu())
-        self.field = Field(spec, weights).to(device)
-        self.engine = Engine(self.field, self.samples, recipe)
-        self.engine.patient = not clock.timed
-        self.threads = Threads() if clock.timed and recipe.adapt_threads else None
-        self.batch = recipe.batch
-        draws = torch.Generator(device).manual_seed(seed + 1)
-        self.learner = Learner(self.field, self.samples, draws, self.engine.precision)
-        self.learner.tick = self.engine.tick = self._tick
-        self.spent = Spent()
-        self.guard = Guard(self.subset.constant_error)
-        architecture = self.field.architecture
-        self.notes = list(architecture.notes()) if isinstance(architecture, Bound) else []
-        if signal.modality in getattr(architecture, "DOUBTED", ()):
-            self.notes.append(
-                f"{spec.architecture} learnt little of the {signal.modality} it was tried on (docs/architectures.md)"
-            )
-        self.alone = architecture.ALONE if isinstance(architecture, Shared) else 1.0
-        self.exact_from: int | None = None
-        self._reported = -1.0
-        self.first_step: float | None = None
-        self.schedule = Schedule(recipe, clock)
-        self._selection: Selection | None = None
-        self._points_at_selection = 0
+    weights: Mapping[str, Tensor]
+    """By the names of ``FieldSpec.shapes``, float32."""
+    optimizer: Mapping[str, Tensor]
+    """Step count, Adam's moments (one vector), Muon's momentum (the shapes of its weights)."""
+    generator: torch.Generator
+    """Draws selections and batches."""
+    clock: Clock
+    schedule: Schedule
+    divergence: DivergenceDetector
+    best: Best
+    batch: int | None
+    """Points of one step, halved when memory runs out; None: one step per selection."""
+    engine_piece: int
+    """Points differentiated at a time, halved likewise."""
+    learner_piece: int
+    """Points evaluated at a time, halved likewise."""
+    pool: PointPool | None = None
+    """The points of a signal that has none of its own, with their generator."""
+    selection: Selection | None = None
+    """The last one, with the sampler's memory."""
+    queue: Queue = field(default_factory=Queue)
+    taught: Taught = ()
+    """Batches since the last selection."""
+    generation: int = 0
+    """How often points have been added."""
+    scored: ScoringCost = field(default_factory=ScoringCost)
+    spent: Spent = field(default_factory=Spent)
+    cycle: int = 0
+    cycle_error: float = math.inf
+    """The least error of the annealing cycle that ``cycle`` numbers."""
+    exact_from: int | None = None
+    """The step from which hidden layers are in float32."""
+    notes: list[str] = field(default_factory=list)
 
-    def _patience(self) -> float:
-        """Seconds to wait for the kernel before the first step."""
-        if not self.clock.timed:
-            return math.inf
-        return min(KERNEL_SECONDS, KERNEL_SHARE * (self.clock.limit - self.clock.seconds))
 
-    def _tick(self) -> None:
-        """Called between chunks of anything long."""
-        if self.stop():
-            raise Stopped
-        if self.clock.timed and self.clock.seconds > self.clock.limit:
-            raise Stopped
+def tensors_of(state: FitState) -> dict[str, Tensor]:
+    """All tensors of the state, by path."""
+    found = {f"weights/{name}": tensor for name, tensor in state.weights.items()}
+    found |= {f"best/{name}": tensor for name, tensor in state.best.weights.items()}
+    found |= {f"optimizer/{name}": tensor for name, tensor in state.optimizer.items()}
+    found["generator"] = state.generator.get_state()
+    if state.pool is not None:
+        points = state.pool.signal()
+        assert points.points is not None
+        found |= {"pool/points": torch.from_numpy(points.points), "pool/samples": torch.from_numpy(points.samples)}
+        found["pool/generator"] = state.pool.generator.get_state()
+    if state.selection is not None:
+        found |= _selection_tensors(state.selection)
+    found |= _batch_tensors("queue/listed", state.queue.listed) | _batch_tensors("queue/rest", state.queue.rest)
+    if state.queue.turns is not None:
+        found["queue/turns"] = state.queue.turns
+    if state.taught:
+        found["taught/indices"] = torch.cat([indices for indices, _ in state.taught])
+        found["taught/residuals"] = torch.cat([residuals for _, residuals in state.taught])
+    return found
 
-    def batches(self) -> Iterator[Batch]:
-        """Points of one step at a time, as the sampler selects them."""
-        return batches(self.learner, self._select, self.batch)
 
-    def _select(self) -> Selection:
-        """Asks the sampler, on a stopwatch of its own."""
-        begun = self.clock.now()
-        self.settle()
-        self.learner.step, self.learner.progress = self.clock.step, self.clock.progress
-        self.learner.batch = self.batch
-        self._selection = self.sampler.select(self.learner, self._selection)
-        self.learner.taught.clear()
-        if self._selection.note and self._selection.note not in self.notes:
-            self.notes.append(self._selection.note)
-        self.spent.sampler += self.clock.now() - begun
-        return self._selection
+def _selection_tensors(selection: Selection) -> dict[str, Tensor]:
+    found = {f"memory/{name}": tensor for name, tensor in selection.memory.items()}
+    found |= {f"terms/{k}": term.residuals for k, term in enumerate(selection.terms)}
+    if selection.indices is not None:
+        found |= _batch_tensors("selection", (selection.indices, selection.weights))
+    return found
 
-    def settle(self) -> None:
-        """Books the points taught since the last selection to where that selection came from, in its proportions."""
-        points = self.spent.points - self._points_at_selection
-        self._points_at_selection = self.spent.points
-        if self._selection is None:
-            return
-        chosen = max(1, sum(self._selection.origin.values()))
-        for name, count in self._selection.origin.items():
-            self.spent.origin[name] = self.spent.origin.get(name, 0.0) + points * count / chosen
 
-    def step(self, indices: Tensor, weights: Tensor | None) -> Tensor:
-        """One optimiser step; the residuals before it."""
-        if self.first_step is None:
-            self.engine.wait(self._patience())
-            self.first_step = self.clock.seconds
-            self.schedule.begun_at = self.guard.since = self.clock.progress if self.clock.timed else 0.0
-        elif self.pool.due():
-            self.pool.grow(self.samples, self.learner.meet)
-        begun = self.clock.now()
-        trying = self.threads if not self.engine.compiling else None
-        if trying is not None:
-            trying.begin()
-        terms = () if self._selection is None else self._selection.terms
-        factor = self.schedule.factor(self.engine.compiling) * self.guard.back_off
-        residuals = self.engine.step(indices, weights, factor, terms)
-        self.learner.remember(indices, residuals)
-        self.spent.points += indices.shape[0]
-        self.clock.step_took(self.clock.now() - begun)
-        if trying is not None:
-            trying.ended(self.clock.step_seconds)
-        if self.watch is not None:
-            clock = self.clock
-            taught = self.pool.meant(indices)
-            self.watch(Moment(clock.step, clock.seconds, clock.progress, taught, self.engine.snapshot, self.signal))
-        return residuals
+def _batch_tensors(path: str, batch: Batch | None) -> dict[str, Tensor]:
+    if batch is None:
+        return {}
+    return {f"{path}/indices": batch[0]} | ({} if batch[1] is None else {f"{path}/weights": batch[1]})
 
-    def evaluate(self) -> Best:
-        """The current weights on the subset, in the decoder's arithmetic."""
-        begun = self.clock.now()
-        with matmul_precision("highest"):
-            error, quality = self.subset.judge(self.field, self.learner.piece)
-        self.spent.points_evaluated += self.subset.cost
-        taken = self.clock.now() - begun
-        self.spent.evaluate += taken
-        self.clock.reserve = 1.25 * taken + 0.005
-        return Best(self.engine.snapshot(), error, quality)
 
-    def retreat(self, best: Best) -> None:
-        """The fit went astray: back to the best weights, with half the rate."""
-        self.engine.load(best.weights)
-        self.guard.retreat(self.clock.progress)
-        self.notes.append(f"the fit went astray at {self.clock.progress:.0%} of the budget; the rate was halved")
+def numbers_of(state: FitState) -> dict[str, Any]:
+    """All plain numbers and words of the state, as JSON."""
+    selection, pool = state.selection, state.pool
+    return {
+        "clock": state.clock.numbers(),
+        "schedule": {"begun_at": state.schedule.begun_at, "last": state.schedule.last},
+        "divergence": state.divergence.numbers(),
+        "best": {"error": finite_or_none(state.best.error), "quality": finite_or_none(state.best.quality)},
+        "batch": state.batch,
+        "engine_piece": state.engine_piece,
+        "learner_piece": state.learner_piece,
+        "pool": None if pool is None else pool.numbers(),
+        "selection": None if selection is None else _selection_numbers(selection),
+        "queue": {"draws": state.queue.draws, "size": state.queue.size, "place": state.queue.place},
+        "taught": [indices.shape[0] for indices, _ in state.taught],
+        "generation": state.generation,
+        "scored": asdict(state.scored),
+        "spent": asdict(state.spent),
+        "cycle": state.cycle,
+        "cycle_error": finite_or_none(state.cycle_error),
+        "exact_from": state.exact_from,
+        "notes": list(state.notes),
+    }
 
-    def shrink(self, best: Best) -> None:
-        """Memory ran out: half the batch, and half the points of everything else, from the best weights on."""
-        self.engine.halve()
-        self.learner.piece = max(1, self.learner.piece // 2)
-        self.batch = max(1, self.batch // 2) if self.batch else 0
-        self.engine.load(best.weights)
-        self.notes.append(f"out of memory at {self.clock.progress:.0%} of the budget; the batch was halved")
 
-    def finish_exactly(self, best: Best) -> None:
-        """The last share of a good fit in float32, which bfloat16 hidden layers would hold back."""
-        due = self.clock.progress >= 1 - EXACT_TAIL and self.modality.UNIT == "dB"
-        if due and self.engine.precision != torch.float32 and best.quality >= EXACT_FROM:
-            self.engine.use(torch.float32)
-            self.learner.precision = torch.float32
-            self.exact_from = self.clock.step
+def _selection_numbers(selection: Selection) -> dict[str, Any]:
+    terms = [term.coefficient for term in selection.terms]
+    return {"origin": dict(selection.origin), "dealt": selection.dealt, "terms": terms, "note": selection.note}
 
-    def close(self) -> None:
-        """Threads as before, and no knots between the objects: a folder of files must not pile up in memory."""
-        if self.threads is not None:
-            self.threads.restore()
-        self.engine.close()
-        self.learner.tick = lambda: None
 
-    def evaluation_due(self) -> bool:
-        """By counted arithmetic, so that the same steps give the same evaluations."""
-        allowed = EVALUATION_SHARE * TEACHING_COST * self.spent.points / self.alone
-        return self.spent.points_evaluated <= allowed + self.subset.indices.shape[0] / 4
+def finite_or_none(value: float) -> float | None:
+    """JSON has no infinity."""
+    return value if math.isfinite(value) else None
 
-    def perfect(self, best: Best) -> bool:
-        """Nothing is left to learn: every sample decodes exactly."""
-        return best.quality == math.inf and (self.constant or self.subset.indices.shape[0] == self.signal.n)
 
-    def tell(self, best: Best) -> None:
-        """Calls ``report``, at most every tenth of a second."""
-        seconds = self.clock.seconds
-        if self.report is None or seconds - self._reported < REPORT_SECONDS:
-            return
-        self._reported = seconds
-        rate = self.spent.points / max(seconds, 1e-9)
-        share = self.spent.sampler / max(seconds, 1e-9)
-        self.report(
-            Report(self.clock.progress, seconds, self.clock.step, best.quality, self.modality.UNIT, rate, share)
-        )
+def finite_or_infinite(value: float | None) -> float:
+    """The inverse of ``finite_or_none``."""
+    return math.inf if value is None else value
+
+
+@torch.no_grad()
+def restore(state: FitState, tensors: Mapping[str, Tensor], numbers: Mapping[str, Any]) -> None:
+    """Puts a saved state into the fresh ``state`` of the same fit, whose point pool has the saved points already."""
+    device = next(iter(state.weights.values())).device
+    for path, kept in (("weights", state.weights), ("optimizer", state.optimizer)):
+        for name, tensor in kept.items():
+            tensor.copy_(tensors[f"{path}/{name}"])
+    error, quality = (finite_or_infinite(numbers["best"][key]) for key in ("error", "quality"))
+    state.best = Best({name: tensors[f"best/{name}"].to(device) for name in state.weights}, error, quality)
+    state.generator.set_state(tensors["generator"])
+    state.clock.restore(numbers["clock"])
+    state.schedule.begun_at, state.schedule.last = numbers["schedule"]["begun_at"], numbers["schedule"]["last"]
+    state.divergence = DivergenceDetector.from_numbers(numbers["divergence"])
+    state.batch, state.engine_piece, state.learner_piece = (
+        numbers[key] for key in ("batch", "engine_piece", "learner_piece")
+    )
+    if state.pool is not None:
+        state.pool.generator.set_state(tensors["pool/generator"])
+    there = {name: tensor.to(device) for name, tensor in tensors.items()}
+    state.selection = _selection(there, numbers["selection"])
+    state.queue = Queue(
+        _batch(there, "queue/listed"), there.get("queue/turns"), **numbers["queue"], rest=_batch(there, "queue/rest")
+    )
+    if numbers["taught"]:
+        parts = (there[f"taught/{name}"].split(numbers["taught"]) for name in ("indices", "residuals"))
+        state.taught = tuple(zip(*parts, strict=True))
+    state.scored, state.spent = ScoringCost(**numbers["scored"]), Spent(**numbers["spent"])
+    state.generation, state.cycle, state.exact_from = (numbers[key] for key in ("generation", "cycle", "exact_from"))
+    state.cycle_error = finite_or_infinite(numbers["cycle_error"])
+    state.notes = list(numbers["notes"])
+
+
+def _batch(tensors: Mapping[str, Tensor], path: str) -> Batch | None:
+    indices = tensors.get(f"{path}/indices")
+    return None if indices is None else (indices, tensors.get(f"{path}/weights"))
+
+
+def _selection(tensors: Mapping[str, Tensor], numbers: Mapping[str, Any] | None) -> Selection | None:
+    if numbers is None:
+        return None
+    memory = {name.removeprefix("memory/"): tensor for name, tensor in tensors.items() if name.startswith("memory/")}
+    terms = tuple(Laplacian(weight, tensors[f"terms/{k}"]) for k, weight in enumerate(numbers["terms"]))
+    indices, weights = _batch(tensors, "selection") or (None, None)
+    return Selection(indices, weights, memory, numbers["origin"], numbers["dealt"], terms, numbers["note"])

@@ -145,17 +145,6 @@ def mapping(schema: Schema, limit: int = 64) -> Callable[[Any], None]:
     return inner
 
 
-SCALE: Mapping[str, Any] = {
-    "dtype": one_of("uint8", "int16", "int32", "float32", "float64"),
-    "factor": number(),
-    "offset": number(),
-    "low": number(),
-    "high": number(),
-    "step": number(0),
-}
-"""A ``signal.Scale`` as JSON."""
-
-
 def finite(value: Any) -> Any:
     """JSON without non-finite numbers: they become null."""
     if isinstance(value, float) and not math.isfinite(value):

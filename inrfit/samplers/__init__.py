@@ -42,14 +42,10 @@ SAMPLERS: dict[str, type[Sampler]] = {
     "stream": Stream,
 }
 
-AUTO = {"image": "stream", "audio": "stream", "shape": "stream"}
-"""What ``auto`` stands for, by modality: the best measured (docs/samplers.md)."""
-
 MOVING = frozenset({"soft-mining"})
 """Those that need derivatives with respect to coordinates."""
 
 __all__ = [
-    "AUTO",
     "MOVING",
     "SAMPLERS",
     "Egra",

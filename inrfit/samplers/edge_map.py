@@ -146,7 +146,7 @@ def sharpest(learner: Learner, raster: Raster, share: float) -> Tensor:
     import torch
 
     signal, last = learner.samples.signal, learner.n - 1
-    level = float(signal.meta.get("level", 0.0))
+    level = 0.0 if signal.surface is None else signal.surface.level
     sharp = torch.full((raster.rows * raster.columns,), -torch.inf, device=learner.device)
     for start in range(0, learner.n, 8 * CHUNK):
         indices = torch.arange(start, min(start + 8 * CHUNK, learner.n), device=learner.device)
@@ -157,7 +157,7 @@ def sharpest(learner: Learner, raster: Raster, share: float) -> Tensor:
             steps = learner.samples.take(reach)[1].diff(dim=0).abs().sum(-1)
             found = torch.maximum(steps[:-1], steps[1:])
         sharp.scatter_reduce_(0, raster.cells(torch.zeros_like(indices), indices), found, "amax")
-        learner.tick()
+        learner.check_cancelled()
     marked = torch.zeros_like(sharp, dtype=torch.bool)
     marked[torch.topk(sharp, int(share * sharp.shape[0]), sorted=False).indices] = True
     return marked & (sharp > sharp.min())
@@ -178,7 +178,7 @@ def grey(learner: Learner, raster: Raster) -> Picture:
         high = np.diff(top, append=len(part))
         pooled = np.add.reduceat(np.add.reduceat(part, left, axis=1), top, axis=0)
         made[row : row + band] = pooled / (high[:, None] * wide)
-        learner.tick()
+        learner.check_cancelled()
     return made
 
 

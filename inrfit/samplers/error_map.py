@@ -30,12 +30,13 @@ def magnitude(residuals: Tensor) -> Tensor:
 
 
 def current(learner: Learner, previous: Selection | None, measure: Callable[[Tensor], Tensor] = magnitude) -> Tensor:
-    """The map (n,) of the errors (INT and NINT code: absolute, summed over channels), updated with what was taught
-    since."""
-    if previous is None or previous.memory["errors"].shape[0] != learner.n:
-        errors = UNSEEN * (1 + learner.uniform(learner.n))
-    else:
-        errors = previous.memory["errors"]
+    """A new map (n,) of the errors (INT and NINT code: absolute, summed over channels): the previous one, longer where
+    samples have been added, updated with what was taught since."""
+    import torch
+
+    known = torch.zeros(0, device=learner.device) if previous is None else previous.memory["errors"]
+    unseen = UNSEEN * (1 + learner.uniform(learner.n - known.shape[0]))
+    errors = torch.cat([known, unseen])
     for indices, residuals in learner.taught:
         errors[indices] = measure(residuals)
     return errors

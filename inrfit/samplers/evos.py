@@ -67,7 +67,7 @@ class Evos:
         note = NO_RASTER if self.coefficient and grey is None else error_map.note(learner)
         last = float(before.get("fitness", -1.0))
         due = last < 0 or learner.progress >= last + FIRST_INTERVAL - (FIRST_INTERVAL - LAST_INTERVAL) * last
-        teaching = self.scoring >= 1 and learner.batch == 0
+        teaching = self.scoring >= 1 and learner.batch is None
         taught_all = previous is not None and previous.indices is None and bool(learner.taught)
         if due and teaching and not taught_all:
             return Selection(None, None, before | maps, {"chance": learner.n}, terms=terms, note=note)
@@ -126,13 +126,12 @@ def squared(residuals: Tensor) -> Tensor:
 
 
 def residual_map(learner: Learner, known: Tensor | None, shape: tuple[int, int] | None) -> Tensor | None:
-    """The grey residuals (h, w) last known; zero where nothing was taught yet."""
+    """A new map of the grey residuals (h, w) last known; zero where nothing was taught yet."""
     import torch
 
     if shape is None:
         return None
-    if known is None:
-        known = torch.zeros(shape, device=learner.device)
+    known = torch.zeros(shape, device=learner.device) if known is None else known.clone()
     for indices, residuals in learner.taught:
         write(known, indices, residuals)
     return known

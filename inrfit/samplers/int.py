@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from ..io.options import setting
@@ -56,7 +56,7 @@ class Int:
         if previous is not None:
             since = learner.step - int(previous.memory["step"])
             if since < self._interval(learner.progress):
-                return previous
+                return replace(previous, memory={**previous.memory, "errors": known}) if learner.taught else previous
         error_map.rescore(learner, known, self.scoring)
         count = max(1, int(current_ratio(self.schedule, self.ratio, learner.progress) * chosen_from(learner)))
         indices = error_map.hardest(learner, known, count)

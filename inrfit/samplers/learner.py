@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from dataclasses import field as dataclass_field
 
 import torch
 from jaxtyping import Float, Int
@@ -16,8 +18,6 @@ from ..signal import CHUNK, Samples
 SMALLEST_POOL = 16_384
 """A scoring pass over fewer points is not worth making (unless the signal itself is smaller)."""
 
-REMEMBERED = 1 << 21
-
 DEBT_BEFORE = 0.05
 """Share of the budget after which no scoring pass is made on credit: where starting took more, there is no time."""
 
@@ -25,31 +25,56 @@ TEACHING_COST = 3.0
 """A taught point in forward passes: forward 1, backward 2."""
 
 
+@dataclass
+class ScoringCost:
+    """What scoring has cost: ``forwards`` in forward points (one point through the field once)."""
+
+    forwards: float = 0.0
+    passes: int = 0
+    points: int = 0
+
+    def add(self, points: int, cost: float) -> None:
+        """One more pass over ``points`` at ``cost`` forward points each."""
+        self.forwards += cost * points
+        self.points += points
+        self.passes += 1
+
+
+@dataclass(frozen=True)
 class Learner:
-    """A read-only view of the fit. Costs are counted in *forward points* (one point through the field once), never in
-    seconds, so that what a sampler decides is the same on every run.
+    """A read-only view of the fit, made anew for each selection. Costs are counted in *forward points* (one point
+    through the field once), never in seconds, so that what a sampler decides is the same on every run."""
 
-    ``blocks``: sides of the blocks of the raster whose cells share work, None where no work is shared.
-    ``taught`` holds (indices, residuals) of the batches since the last selection (free), of a long one the last
-    REMEMBERED points. ``generation`` rises whenever samples of a shape were drawn in the place of copies."""
+    field: Field
+    samples: Samples
+    generator: torch.Generator
+    precision: torch.dtype
+    step: int = 0
+    progress: float = 0.0
+    batch: int | None = None
+    """Points of one step; None: a selection is one step."""
+    taught: Sequence[tuple[Tensor, Tensor]] = ()
+    """(indices, residuals) of the batches since the last selection, at no cost; of a long selection the last ones."""
+    points_taught: int = 0
+    scored: ScoringCost = dataclass_field(default_factory=ScoringCost)
+    """What scoring has cost in this fit, counting on while this view is asked."""
+    generation: int = 0
+    """Rises whenever samples of a shape have been added."""
+    piece: int | None = None
+    """Points evaluated at a time; None: as many as suit the field."""
+    check_cancelled: Callable[[], None] = lambda: None
+    """Called between the chunks of anything long; raises to end it."""
 
-    def __init__(self, field: Field, samples: Samples, generator: torch.Generator, precision: torch.dtype) -> None:
-        self.field = field
-        self.samples = samples
-        self.generator = generator
-        self.precision = precision
-        self.step = 0
-        self.progress = 0.0
-        self.batch = 0
-        self.taught: list[tuple[Tensor, Tensor]] = []
-        self.points_taught = 0
-        self.forwards_scored = 0.0
-        self.scoring_passes = 0
-        self.points_scored = 0
-        self.generation = 0
-        self.blocks = field.architecture.block() if isinstance(field.architecture, Shared) else None
-        self.piece = CHUNK // 4 if self.blocks is None else CHUNK
-        self.tick: Callable[[], None] = lambda: None
+    @property
+    def blocks(self) -> tuple[int, ...] | None:
+        """Sides of the blocks of the raster whose cells share work; None where no work is shared."""
+        architecture = self.field.architecture
+        return architecture.block() if isinstance(architecture, Shared) else None
+
+    @property
+    def forwards_scored(self) -> float:
+        """Forward points spent on scoring."""
+        return self.scored.forwards
 
     @property
     def n(self) -> int:
@@ -60,21 +85,6 @@ class Learner:
     def device(self) -> torch.device:
         """Where indices and residuals live."""
         return self.samples.raw.device
-
-    def remember(self, indices: Int[Tensor, "k"], residuals: Float[Tensor, "k c"]) -> None:
-        """Called by the fit after every step."""
-        self.points_taught += indices.shape[0]
-        self.taught.append((indices, residuals))
-        if len(self.taught) * indices.shape[0] > REMEMBERED and len(self.taught) > 1:
-            self.taught.pop(0)
-
-    @torch.no_grad()
-    def meet(self, indices: Int[Tensor, "k"]) -> None:
-        """Called by the fit when samples have changed: the residuals of those at ``indices``, as if they had been
-        taught."""
-        self.generation += 1
-        if indices.shape[0]:
-            self.taught += [(piece, self._residuals(piece)) for piece in self._pieces(indices)]
 
     def uniform(self, count: int) -> Float[Tensor, "k"]:
         """Numbers in [0, 1)."""
@@ -111,9 +121,9 @@ class Learner:
         if share >= 1:
             affordable = self.n
         else:
-            credit = share / (1 - share) * TEACHING_COST * self.points_taught - self.forwards_scored
+            credit = share / (1 - share) * TEACHING_COST * self.points_taught - self.scored.forwards
             affordable = int(credit / cost)
-            if self.scoring_passes == 0 and share > 0 and self.progress < DEBT_BEFORE:
+            if self.scored.passes == 0 and share > 0 and self.progress < DEBT_BEFORE:
                 affordable = max(affordable, smallest)
         if affordable < smallest:
             return None
@@ -125,9 +135,10 @@ class Learner:
     def residuals(self, indices: Int[Tensor, "k"] | None = None) -> Float[Tensor, "k c"]:
         """Prediction minus value at ``indices`` (None: everywhere), in the precision of the fit. Cost: 1 a point."""
         indices = self._all(indices)
-        pieces = [self._residuals(piece) for piece in self._pieces(indices)]
-        self._count(indices.shape[0], 1.0)
-        return torch.cat(pieces)
+        piece = self.piece or default_piece(self.field)
+        found = residuals_at(self.field, self.samples, indices, piece, self.precision, self.check_cancelled)
+        self.scored.add(indices.shape[0], 1.0)
+        return torch.cat([residuals for _, residuals in found])
 
     def ntk_scores(self, indices: Int[Tensor, "k"] | None = None) -> tuple[Float[Tensor, "k"], Float[Tensor, "k c"]]:
         """Squared norm over channels of (K g)_i with K = J J^T and g the residuals over ``indices``, and g itself.
@@ -141,7 +152,7 @@ class Learner:
         rates = self.field.architecture.rates()
         v = {name: g * rates[name] ** 2 for name, g in v.items()}
         scores = [self._push_forward(weights, v, piece) for piece in pieces]
-        self._count(indices.shape[0], 6.0)
+        self.scored.add(indices.shape[0], 6.0)
         return torch.cat(scores), residuals
 
     def coord_gradients(self, indices: Int[Tensor, "k"]) -> tuple[Float[Tensor, "k c"], Float[Tensor, "k d"]]:
@@ -158,8 +169,8 @@ class Learner:
                 residual = self.field.architecture.forward(weights, coords.requires_grad_(), self.precision) - values
                 gradients.append(torch.autograd.grad(residual.abs().sum(), coords)[0])
             residuals.append(residual.detach())
-            self.tick()
-        self._count(indices.shape[0], 2.0)
+            self.check_cancelled()
+        self.scored.add(indices.shape[0], 2.0)
         return torch.cat(residuals), torch.cat(gradients)
 
     def _pull_back(self, weights: Mapping[str, Tensor], pieces: list[Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
@@ -175,7 +186,7 @@ class Learner:
             for name, gradient in zip(leaves, gradients, strict=True):
                 total[name] += gradient
             residuals.append(residual)
-            self.tick()
+            self.check_cancelled()
         return torch.cat(residuals), total
 
     def _push_forward(self, weights: Mapping[str, Tensor], v: Mapping[str, Tensor], piece: Tensor) -> Tensor:
@@ -188,22 +199,35 @@ class Learner:
         with warnings.catch_warnings():  # torch's forward mode uses a part of torch that torch has deprecated
             warnings.simplefilter("ignore", DeprecationWarning)
             moved: Tensor = torch.func.jvp(at, (dict(weights),), (dict(v),))[1]
-        self.tick()
+        self.check_cancelled()
         return moved.float().square().sum(-1)
-
-    def _residuals(self, piece: Tensor) -> Tensor:
-        coords, values = self.samples.take(piece)
-        self.tick()
-        residuals: Tensor = self.field(coords, self.precision) - values
-        return residuals
 
     def _all(self, indices: Tensor | None) -> Tensor:
         return torch.arange(self.n, device=self.device) if indices is None else indices
 
     def _pieces(self, indices: Tensor) -> list[Tensor]:
-        return list(indices.split(self.piece))
+        return list(indices.split(self.piece or default_piece(self.field)))
 
-    def _count(self, points: int, cost: float) -> None:
-        self.forwards_scored += cost * points
-        self.points_scored += points
-        self.scoring_passes += 1
+
+def default_piece(field: Field) -> int:
+    """Points evaluated at a time: a quarter of a chunk is what a CPU's caches hold; fields that share work between
+    points want long ones."""
+    return CHUNK if isinstance(field.architecture, Shared) else CHUNK // 4
+
+
+@torch.no_grad()
+def residuals_at(
+    field: Field,
+    samples: Samples,
+    indices: Tensor,
+    piece: int,
+    precision: torch.dtype,
+    check_cancelled: Callable[[], None],
+) -> list[tuple[Tensor, Tensor]]:
+    """(indices, residuals) of ``indices``, ``piece`` at a time."""
+    found = []
+    for part in indices.split(piece):
+        coords, values = samples.take(part)
+        check_cancelled()
+        found.append((part, field(coords, precision) - values))
+    return found

@@ -23,7 +23,7 @@ class Laplacian:
     """``coefficient`` times the mean over the taught pixels of the squared Laplacian (four neighbours, zeros around the
     picture) of the grey residuals, in squared grey levels: EVOS's cross-frequency supervision. The Laplacian is linear,
     so that of prediction minus picture is that of the residuals. ``residuals`` (h, w), grey, in units of the field's
-    values, are the last known ones; a step pastes those of its own points before it looks at their neighbours."""
+    values, are the last known ones; a step puts those of its own points in before it looks at their neighbours."""
 
     coefficient: float
     residuals: Tensor
@@ -34,12 +34,17 @@ class Laplacian:
         import torch
 
         mix = grey_mix(residuals)
-        self.residuals.view(-1)[indices] = grey_of(residuals)
-        curved = laplacian_at(self.residuals, indices)
+        curved = laplacian_at(self.after(indices, residuals).residuals, indices)
         scratch = torch.zeros_like(self.residuals)
         scratch.view(-1)[indices] = curved
         pulled = laplacian_at(scratch, indices)  # the Laplacian is its own adjoint
         return (2 * self.coefficient * GREY_LEVELS**2 / indices.shape[0]) * pulled[:, None] * mix
+
+    def after(self, indices: Tensor, residuals: Tensor) -> Laplacian:
+        """The term for the next step, once ``residuals`` (k, c) at ``indices`` (k,) are known."""
+        known = self.residuals.clone()
+        known.view(-1)[indices] = grey_of(residuals)
+        return Laplacian(self.coefficient, known)
 
 
 def grey_mix(like: Tensor) -> Tensor:

@@ -49,9 +49,9 @@ class Stream:
 
     def select(self, learner: Learner, previous: Selection | None) -> Selection:
         """The next batches, dealt."""
-        batch = learner.batch
+        batch = learner.batch or 0
         side = cell_side(learner)
-        memory = walk(learner, side) if previous is None else dict(previous.memory)
+        memory = self._walked(learner, previous, side)
         if learner.taught:
             memory["errors"] = updated(learner, memory, side, self.power)
         places = memory["order"].shape[0]
@@ -73,6 +73,22 @@ class Stream:
         origin = {"error": by_error, "chance": count - by_error}
         note = f"{learner.n:,} points are mapped in blocks of {side} a side" if side > 1 else ""
         return Selection(chosen, weights, memory, origin, dealt=several, note=note)
+
+    def _walked(self, learner: Learner, previous: Selection | None, side: int) -> dict[str, Tensor]:
+        """What was remembered. Where samples have been added the walk is longer, and the new ones count as the mean;
+        where the cells have become larger the map begins anew."""
+        import torch
+
+        if previous is None:
+            return walk(learner, side)
+        known, places = dict(previous.memory), math.prod(-(-length // side) for length in shape_of(learner))
+        if known["order"].shape[0] == places:
+            return known
+        longer = walk(learner, side)
+        if "errors" in known and side == 1:
+            errors = known["errors"]
+            longer["errors"] = torch.cat([errors, errors.mean().expand(places - errors.shape[0])])
+        return longer
 
     def odds(self, memory: Mapping[str, Tensor], count: int) -> Tensor:
         """How likely each place of the walk is drawn, about 1 on average."""
@@ -140,9 +156,11 @@ def updated(learner: Learner, memory: Mapping[str, Tensor], side: int, power: fl
     ]
     if errors is None:
         mean = torch.cat([error for _, error in taught]).mean()
-        errors = mean.expand(memory["order"].shape[0]).clone()
-    for indices, error in taught if side == 1 else []:
-        errors[memory["rank"][indices].long()] = error
+        errors = mean.expand(memory["order"].shape[0])
+    if side == 1:
+        errors = errors.clone()
+        for indices, error in taught:
+            errors[memory["rank"][indices].long()] = error
     if side > 1:
         found = torch.cat([error for _, error in taught])
         places = memory["rank"][cells_of(learner, torch.cat([indices for indices, _ in taught]), side)].long()

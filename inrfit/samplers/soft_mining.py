@@ -122,8 +122,11 @@ class SoftMining:
             error = error_map.magnitude(learner.residuals(indices))
             origin = {"chance": count}
         else:
-            offered = learner.draw(count, memory["walkers"])
-            both = torch.cat([memory["walkers"], offered])
+            walkers = memory["walkers"]
+            if walkers.shape[0] < count:  # points were added
+                walkers = torch.cat([walkers, learner.draw(count - walkers.shape[0], walkers)])
+            offered = learner.draw(count, walkers)
+            both = torch.cat([walkers, offered])
             scored = error_map.magnitude(learner.residuals(both))
             own = scored[:count]
             new = torch.cat([scored[count:], own.new_zeros(count - offered.shape[0])])  # 0: no offer was left

@@ -49,6 +49,10 @@ def deal(
     if taken is not None:
         barred = torch.zeros(learner.n, dtype=torch.bool, device=learner.device)
         barred[taken] = True
+    if order is not None and order.shape[0] != learner.n:  # samples were added: shuffled into what is left
+        added = torch.arange(order.shape[0], learner.n, device=learner.device)
+        rest = torch.cat([order[used:], added])
+        order = torch.cat([order[:used], rest[learner.permutation(rest.shape[0])]])
     for _ in range(2):
         if order is None:
             order, used = learner.permutation(learner.n), 0

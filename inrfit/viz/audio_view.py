@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool1d
 
 from ..fields.module import Field
+from ..modalities import MODALITIES
 from ..signal import Grid, Signal
 from . import drawing
 from .drawing import Numbers
@@ -41,7 +42,9 @@ class Sound:
     @property
     def seconds(self) -> float:
         """Duration."""
-        return float(self.signal.n / self.signal.meta["rate"])
+        sample_rate = MODALITIES[self.signal.modality].sample_rate
+        assert sample_rate is not None
+        return self.signal.n / sample_rate(self.signal.meta)
 
     def cell(self, indices: Tensor) -> Tensor:
         return indices // self.block

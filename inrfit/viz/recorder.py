@@ -19,7 +19,7 @@ from torch import Tensor
 from ..artifact.artifact import Artifact
 from ..errors import UsageError
 from ..fields.module import Field
-from ..fit.evaluation import judged_points
+from ..fit.evaluation import PIECE, EvaluationSet, evaluation_set
 from ..modalities import MODALITIES
 from . import drawing, video_file
 from .drawing import Numbers
@@ -29,7 +29,7 @@ from .views import CELLS, View, view_of
 if TYPE_CHECKING:
     from PIL import Image
 
-    from ..fit.state import Moment
+    from ..fit.events import Moment
 
 FRAMES = 40
 """Moments of the fit that a video shows; its end comes on top."""
@@ -60,13 +60,15 @@ class Recorder:
         self.steps, self.seconds = 0, 0.0
         self._wanted, self._cells = frames, cells
         self._view: View | None = None
-        self._counts = torch.zeros(0)
+        self._counts = torch.zeros(0, dtype=torch.int32)
         self._mark = 0
 
     def __call__(self, moment: Moment) -> None:
-        if self._view is None:
+        if self._view is None or self._view.signal.n != moment.signal.n:  # the first step, or points were added
             self._view = view_of(moment.signal, self._cells)
-            self._counts = torch.zeros(self._view.cells, dtype=torch.int32, device=moment.indices.device)
+            added = self._view.cells - self._counts.shape[0]
+            room = torch.zeros(added, dtype=torch.int32, device=moment.indices.device)
+            self._counts = torch.cat([self._counts.to(room), room])
         cells = self._view.cell(moment.indices)
         self._counts.index_add_(0, cells, torch.ones_like(cells, dtype=torch.int32))
         self.steps, self.seconds = moment.step, moment.seconds
@@ -116,9 +118,9 @@ class Recorder:
         weights = {name: torch.from_numpy(weight) for name, weight in artifact.weights.items()}
         frames = [*self.frames, Frame(self.steps, self.seconds, weights, self._thumbnail())]
         before = [np.zeros_like(frames[0].times), *(frame.times for frame in frames)]
-        taught = [self.view.shown(frame.times - old) for frame, old in zip(frames, before, strict=False)]
+        taught = [self.view.shown(_since(old, frame.times)) for frame, old in zip(frames, before, strict=False)]
         top = hottest(np.stack(taught))
-        judged = judged_points(self.view.signal, JUDGED, self._counts.device)
+        judged = evaluation_set(self.view.signal, JUDGED, self._counts.device)
         images = []
         for number, (frame, times) in enumerate(zip(frames, taught, strict=True)):
             field = Field(artifact.spec, frame.weights).to(self._counts.device)
@@ -130,14 +132,18 @@ class Recorder:
         tick(1.0)
         return data
 
-    @torch.no_grad()
-    def _quality(self, field: Field, judged: tuple[Tensor, Tensor]) -> str:
+    def _quality(self, field: Field, judged: EvaluationSet) -> str:
         """Such as ``31.2 dB`` or ``iou 0.953``."""
-        signal = self.view.signal
-        modality = MODALITIES[signal.modality]
-        predicted = torch.cat([field(part) for part in judged[0].split(8192)])
-        quality = modality.estimate(predicted, judged[1], signal.scale)
-        return f"{quality:.1f} {modality.UNIT}" if modality.UNIT else f"{modality.QUALITY} {quality:.3f}"
+        modality, quality = MODALITIES[self.view.signal.modality], judged.quality(field, PIECE)
+        return f"{quality:.1f} {modality.unit}" if modality.unit else f"{modality.quality} {quality:.3f}"
+
+
+def _since(before: Numbers, now: Numbers) -> Numbers:
+    """What was taught between two thumbnails; of a shape whose points were added meanwhile the later one is longer."""
+    if before.shape == now.shape:
+        return now - before
+    added = [(0, after - length) for length, after in zip(before.shape, now.shape, strict=True)]
+    return now - np.pad(before, added)
 
 
 def side_by_side(left: Image.Image, right: Image.Image, stamp: str, top: float) -> Image.Image:

@@ -94,8 +94,9 @@ class Shape:
     def reconstruction(self, field: Field) -> Image.Image:
         grid = Grid((VOLUME,) * 3)
         values = field.on_grid(grid, 0, grid.n).nan_to_num()[:, 0].reshape(grid.shape)
-        level = self.signal.meta["level"]
-        outside = values - level if self.signal.meta["target"] == "sdf" else level - values
+        surface = self.signal.surface
+        assert surface is not None
+        outside = values - surface.level if surface.inside_below else surface.level - values
         return _stacked([_lit(outside, side, PANEL // 2) for side in SIDES])
 
     def taught(self, shown: Numbers, top: float) -> Image.Image:

@@ -1,6 +1,6 @@
 """How a signal's samples are counted and shown: a picture over itself, a sound over time, a shape from three sides.
 
-To show another kind of signal: one file here, one line in ``VIEWS``.
+To show samples that lie in another way: one file here, one line in ``VIEWS``.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from torch import Tensor
 
 from ..errors import UsageError
 from ..fields.module import Field
+from ..modalities import MODALITIES
+from ..modalities.modality import Layout
 from ..signal import Signal
 from .audio_view import Sound
 from .drawing import Numbers
@@ -58,16 +60,22 @@ class View(Protocol):
         """A panel of the same size: what was taught; ``top`` is the hottest."""
 
 
-VIEWS: dict[str, type[Picture] | type[Sound] | type[Shape]] = {"image": Picture, "audio": Sound, "shape": Shape}
+VIEWS: dict[Layout, type[Picture] | type[Sound] | type[Shape]] = {
+    "raster": Picture,
+    "timeline": Sound,
+    "points": Shape,
+}
+"""By how a modality's samples lie (``Modality.layout``)."""
 
 
 def view_of(signal: Signal, most: int = CELLS) -> View:
     """How ``signal`` is watched, with at most ``most`` counters. Raises ``UsageError`` for a kind that is not."""
     check(signal.modality)
-    return VIEWS[signal.modality](signal, most)
+    return VIEWS[MODALITIES[signal.modality].layout](signal, most)
 
 
 def check(modality: str) -> None:
     """Raises ``UsageError`` for a kind of signal that cannot be watched."""
-    if modality not in VIEWS:
-        raise UsageError(f"the teaching is shown of: {', '.join(VIEWS)}; this is: {modality}", "modality")
+    if MODALITIES[modality].layout not in VIEWS:
+        shown = ", ".join(name for name, known in MODALITIES.items() if known.layout in VIEWS)
+        raise UsageError(f"the teaching is shown of: {shown}; this is: {modality}", "modality")

@@ -599,9 +599,6 @@ def test_version_1_is_read_as_ever_and_had_float32_alone():
 
 
 def test_a_sound_and_a_shape_have_their_own_sizes():
-    from inrfit.modalities.audio import audio
-    from inrfit.modalities.shape import shape
-
     sound = {
         "format": "WAV",
         "subtype": "PCM_16",
@@ -623,11 +620,11 @@ def test_a_sound_and_a_shape_have_their_own_sizes():
         "faces": 12,
         "open_edges": 0,
     }
-    for module_, meta, sizes in ((audio, sound, (1, 2)), (shape, mesh, (3, 1))):
-        data = made(meta=meta, modality=module_.NAME, sizes=sizes).to_bytes()
+    for modality, meta, sizes in (("audio", sound, (1, 2)), ("shape", mesh, (3, 1))):
+        data = made(meta=meta, modality=modality, sizes=sizes).to_bytes()
         assert Artifact.from_bytes(data).meta == meta
         with pytest.raises(InrfitError, match="inputs"):
-            made(meta=meta, modality=module_.NAME, sizes=(2, 3)).to_bytes()
+            made(meta=meta, modality=modality, sizes=(2, 3)).to_bytes()
 
 
 @pytest.mark.parametrize(

@@ -47,7 +47,7 @@ def one(path: Path, entrant: Entrant, budget: str, seed: int, **more: Any) -> di
     except InrfitError as error:
         return {"error": str(error)}
     spent, spec = artifact.provenance["spent"], artifact.spec
-    measure = MODALITIES[artifact.modality].QUALITY
+    measure = MODALITIES[artifact.modality].quality
     return {
         "measure": measure,
         "quality": artifact.quality[measure],

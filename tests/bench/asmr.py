@@ -27,7 +27,7 @@ from torch import Tensor
 from inrfit.fields import FieldSpec
 from inrfit.fields.module import Field
 from inrfit.fit import recipe
-from inrfit.fit.batching import block_batches
+from inrfit.fit.batching import block_batch, block_turns
 from inrfit.fit.budget import Budget
 from inrfit.fit.engine.step import Engine
 from inrfit.modalities.image.image import BYTES
@@ -57,9 +57,10 @@ def made(name: str, compiled: bool) -> tuple[Field, Engine, Learner]:
     spec = FieldSpec(name, 2, 3, WIDTH, DEPTH, {})
     spec = spec.settings.sized(spec, GRID.shape, None)
     weights = spec.settings.initial(spec, torch.Generator().manual_seed(0), torch.zeros(3))
-    chosen = recipe.choose(spec, device, engine="auto" if compiled else "explicit", budget=Budget(seconds=60))
-    engine = Engine(Field(spec, weights), signal.on(device), chosen)
-    engine.patient = True
+    chosen = recipe.choose(
+        spec, device, recipe.Asked(engine="auto" if compiled else "explicit"), budget=Budget(seconds=60)
+    ).config
+    engine = Engine(Field(spec, weights), signal.on(device), chosen, patient=True)
     learner = Learner(engine.field, engine.samples, torch.Generator().manual_seed(0), chosen.dtype)
     return engine.field, engine, learner
 
@@ -67,7 +68,7 @@ def made(name: str, compiled: bool) -> tuple[Field, Engine, Learner]:
 def batches(learner: Learner, size: int) -> Iterator[Tensor]:
     """Every point of the grid once, as the fit deals them."""
     if learner.blocks is not None:
-        return block_batches(learner, size)
+        return (block_batch(learner, column) for column in block_turns(learner, size).unbind(1))
     return iter(learner.permutation(learner.n).split(size))
 
 
@@ -79,7 +80,7 @@ def speed(rounds: int, compiled: bool) -> list[dict[str, Any]]:
         for name, (field, engine, learner) in parts.items():
 
             def a_pass(engine: Engine = engine, learner: Learner = learner) -> None:
-                for indices in batches(learner, engine.recipe.batch):
+                for indices in batches(learner, engine.config.batch):
                     engine.step(indices, None, 0.1)
 
             found = {"decode": seconds(lambda field=field: field.on_grid(GRID, 0, GRID.n)), "pass": seconds(a_pass)}
@@ -97,10 +98,10 @@ def speed(rounds: int, compiled: bool) -> list[dict[str, Any]]:
                 "sines": spec.sines,
                 "decode ms": 1e3 * median[name, "decode"],
                 "times faster": median["siren", "decode"] / median[name, "decode"],
-                "batch": parts[name][1].recipe.batch,
+                "batch": parts[name][1].config.batch,
                 "pass ms": 1e3 * median[name, "pass"],
                 "times faster ": median["siren", "pass"] / median[name, "pass"],
-                "engine": parts[name][1].told(),
+                "engine": parts[name][1].backend.describe(),
             }
         )
     return rows

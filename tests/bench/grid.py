@@ -37,7 +37,9 @@ def engine(architecture: str, shape: tuple[int, ...]) -> Engine:
     known = FIELDS[architecture]
     spec = FieldSpec(architecture, len(shape), 3, known.WIDTH, known.DEPTH, {})
     spec = spec.settings.sized(spec, shape, None)
-    chosen = recipe.choose(spec, torch.device("cpu"), engine="explicit", budget=Budget(seconds=10.0))
+    chosen = recipe.choose(
+        spec, torch.device("cpu"), recipe.Asked(engine="explicit"), budget=Budget(seconds=10.0)
+    ).config
     weights = spec.settings.initial(spec, generator, torch.zeros(3))
     return Engine(Field(spec, weights), signal.on(torch.device("cpu")), chosen)
 
@@ -46,10 +48,10 @@ def step(of: Engine) -> float:
     """Points per second of one step at random points."""
     import torch
 
-    indices = torch.randint(of.samples.signal.n, (of.recipe.batch,))
+    indices = torch.randint(of.samples.signal.n, (of.config.batch,))
     begun = time.perf_counter()
     of.step(indices, None, 1.0)
-    return of.recipe.batch / (time.perf_counter() - begun)
+    return of.config.batch / (time.perf_counter() - begun)
 
 
 def decode(of: Engine) -> float:
@@ -78,8 +80,8 @@ def rows(name: str, shape: tuple[int, ...], rounds: int) -> list[dict[str, Any]]
             "signal": f"{name} {'x'.join(map(str, shape))}",
             "architecture": architecture,
             "weights": of.field.spec.parameters,
-            "precision": of.recipe.precision,
-            "batch": of.recipe.batch,
+            "precision": of.config.precision,
+            "batch": of.config.batch,
             "kpoints/s": statistics.median(steps[architecture]) / 1e3,
             "decode s": statistics.median(decodes[architecture]),
         }

@@ -64,10 +64,10 @@ if __name__ == "__main__":
         row: dict[str, object] = {"file": source.name}
         if not given.between:
             row["the rule"] = round(modality.first_omega(planned.signal))
-        for omega in given.omega or OMEGAS[modality.NAME]:
+        for omega in given.omega or OMEGAS[modality.name]:
             content = halved(source) if given.between else source
             made = inrfit.encode(content, budget=f"{given.steps}it", options={"first_omega": omega})
-            row[f"{omega:g}"] = made.quality[modality.QUALITY]
+            row[f"{omega:g}"] = made.quality[modality.quality]
             if given.between:
                 row[f"{omega:g}, between"] = between(source, made)
         rows.append(row)

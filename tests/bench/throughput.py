@@ -38,10 +38,11 @@ def made_engine(spec: FieldSpec, kind: str, batch: int, precision: str, device: 
     pixels = np.random.default_rng(0).integers(0, 256, (512 * 512, spec.outputs), dtype=np.uint8)
     signal = Signal("image", pixels, BYTES, {}, Grid((512, 512)))
     weights = spec.settings.initial(spec, torch.Generator().manual_seed(0), torch.zeros(spec.outputs))
-    chosen = recipe.choose(spec, device, batch, precision, engine=kind, budget=Budget(seconds=60))
-    engine = Engine(Field(spec, weights).to(device), signal.on(device), dataclasses.replace(chosen, engine=kind))
-    engine.patient = True
-    return engine
+    chosen = recipe.choose(
+        spec, device, recipe.Asked(batch=batch, precision=precision, engine=kind), budget=Budget(seconds=60)
+    ).config
+    config = dataclasses.replace(chosen, engine=kind)
+    return Engine(Field(spec, weights).to(device), signal.on(device), config, patient=True)
 
 
 def floor_parts(spec: FieldSpec, batch: int, dtype: torch.dtype, device: torch.device) -> dict[str, Any]:
@@ -126,7 +127,7 @@ def measure(given: argparse.Namespace) -> list[dict[str, Any]]:
     steps: dict[str, list[float]] = {kind: [] for kind in ("bare step", *kinds)}
     for kind in kinds:
         seconds(lambda: engines[kind].step(indices, None, 1e-3), 10, device)  # noqa: B023
-        print(f"{kind}: {engines[kind].told()}")
+        print(f"{kind}: {engines[kind].backend.describe()}")
     for _ in range(given.rounds):
         for name, (_, ways) in parts.items():
             for way, found in zip(ways, floors[name], strict=True):

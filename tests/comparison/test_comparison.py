@@ -119,7 +119,7 @@ def test_a_shape_has_the_same_points_for_all_runs_of_a_seed(tmp_path):
     ]
     points = [of.signal.points.tolist() for of in made]
     assert points[0] == points[1] != points[2]
-    assert all(of.signal.renew is None for of in made)
+    assert all(of.signal.point_source is None for of in made)
 
 
 def test_finished_runs_are_kept_failed_ones_made_again(two, tmp_path, monkeypatch):
@@ -374,7 +374,7 @@ def test_the_moments_thin_out_but_keep_a_quarter_and_a_half():
 def test_copies_of_a_large_field_stay_within_the_memory_for_them(monkeypatch):
     import torch
 
-    from inrfit.fit.state import Moment
+    from inrfit.fit.events import Moment
 
     def told(most):
         monkeypatch.setattr(quality_trace, "KEPT_BYTES", most * 400)

@@ -15,13 +15,15 @@ from PIL import Image
 import inrfit
 from inrfit import codec
 from inrfit.config import auto, plan
-from inrfit.config.auto import RULES, Rule, candidates, rule
+from inrfit.config.auto import candidates, rule
 from inrfit.config.settings import Settings, count
 from inrfit.errors import UsageError
 from inrfit.fields import FIELDS, MAX_WIDTH, FieldSpec
 from inrfit.fit import loop, recipe
 from inrfit.modalities import MODALITIES
-from inrfit.modalities.image import image
+from inrfit.modalities.image import IMAGE, image
+from inrfit.modalities.modality import ArchitectureRule as Rule
+from inrfit.samplers import SAMPLERS
 
 PICTURE = image.from_array(picture())
 
@@ -85,44 +87,45 @@ def test_only_one_says_how_large(first, second):
 
 def test_every_rule_names_an_architecture_that_the_modality_has():
     known = auto.situation(Settings(), planned().signal, planned().budget)
-    for one in RULES:
-        assert one.arch in FIELDS
-        assert one.modality in MODALITIES
-        assert not (FIELDS[one.arch].RASTER and one.modality == "shape")
-        assert set(one.within) <= set(known)
-        assert one.why
+    for modality in MODALITIES.values():
+        assert modality.default_sampler in SAMPLERS
+        for one in modality.auto:
+            assert one.arch in FIELDS
+            assert not (FIELDS[one.arch].RASTER and modality.layout == "points")
+            assert set(one.within) <= set(known)
+            assert one.why
 
 
-@pytest.mark.parametrize("modality", MODALITIES)
+@pytest.mark.parametrize("modality", MODALITIES.values(), ids=list(MODALITIES))
 def test_auto_is_something_whatever_the_situation(modality):
-    *_, last = [one for one in RULES if one.modality == modality]
+    last = modality.auto[-1]
     assert not last.within
     assert last.arch in candidates(modality)
 
 
-def test_auto_takes_the_first_rule_that_holds(monkeypatch):
-    made = (
-        Rule("image", "small", "a", {"weights": (0, 5_000)}),
-        Rule("image", "quick", "b", {"seconds": (0, 10), "samples": (100, 1e9)}),
-        Rule("audio", "sound", "c"),
-        Rule("image", "rest", "d"),
+def test_auto_takes_the_first_rule_that_holds():
+    rules = (
+        Rule("small", "a", {"weights": (0, 5_000)}),
+        Rule("quick", "b", {"seconds": (0, 10), "samples": (100, 1e9)}),
+        Rule("rest", "d"),
     )
-    monkeypatch.setattr(auto, "RULES", made)
+    modality = replace(IMAGE, auto=rules)
 
     def found(**settings):
         one = planned(**settings)
-        return rule("image", auto.situation(one.settings, one.signal, one.budget)).arch
+        return rule(modality, auto.situation(one.settings, one.signal, one.budget)).arch
 
     assert found() == found(params="5001") == found(bytes="11kB", budget="60s") == "rest"
     assert found(params=5_000) == found(bytes="10kB") == found(params=50, budget="5s") == "small"
     assert found(bytes="11kB", store="fp32") == "small"
     assert found(budget="10s") == found(params=9_000, budget="10s") == "quick"
     assert found(budget="10it") == "rest"
-    assert candidates("image") == ["small", "quick", "rest"]
+    assert candidates(modality) == ["small", "quick", "rest"]
 
 
 def test_auto_is_stored_as_what_it_was(monkeypatch):
-    monkeypatch.setattr(auto, "RULES", (Rule("image", "siren", "measured in no benchmark"),))
+    rules = (Rule("siren", "measured in no benchmark"),)
+    monkeypatch.setitem(MODALITIES, "image", replace(IMAGE, auto=rules))
     made = planned(arch="auto", options={"omega": "20"})
     assert made.spec.architecture == "siren"
     assert made.spec.options == {"omega": 20.0}
@@ -138,8 +141,8 @@ def test_auto_refuses_options_that_what_it_chose_does_not_have(monkeypatch):
         RASTER = False
 
     monkeypatch.setitem(FIELDS, "other", Other)
-    rules = (Rule("image", "other", "x", {"seconds": (0, 1)}), Rule("image", "siren", "y"))
-    monkeypatch.setattr(auto, "RULES", rules)
+    rules = (Rule("other", "x", {"seconds": (0, 1)}), Rule("siren", "y"))
+    monkeypatch.setitem(MODALITIES, "image", replace(IMAGE, auto=rules))
     with pytest.raises(UsageError, match="unknown option -O magic"):
         planned(arch="auto", options={"magic": "2"})
     with pytest.raises(UsageError, match="unknown option -O tragic"):
@@ -282,7 +285,7 @@ def test_a_weight_beyond_fp16_is_stored_as_bf16_and_told(monkeypatch):
 
 def test_reasons_tell_what_was_asked_what_the_size_brought_and_what_the_signal():
     spec = FieldSpec("siren", 2, 3, 8, 2, {"omega": 20.0, "first_omega": 40.0})
-    chosen = recipe.choose(spec, torch.device("cpu"))
+    chosen = recipe.choose(spec, torch.device("cpu")).config
 
     def told(regime, asked, made):
         rows = recipe.explain(chosen, spec, planned().signal, regime, asked, made)
@@ -292,7 +295,7 @@ def test_reasons_tell_what_was_asked_what_the_size_brought_and_what_the_signal()
         "omega": "asked for",
         "first_omega": "follows from the signal's size and the number of weights",
     }
-    assert told("engine", (), ("omega",))["first_omega"] == MODALITIES["image"].OMEGA_SOURCE
+    assert told("engine", (), ("omega",))["first_omega"] == MODALITIES["image"].omega_source
     assert told("paper", (), ("omega",))["first_omega"] == "the papers'"
 
 

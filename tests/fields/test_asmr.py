@@ -23,9 +23,11 @@ from inrfit.fields import FieldSpec
 from inrfit.fields.asmr import asmr, hierarchy, resample
 from inrfit.fields.module import Field
 from inrfit.fit import recipe
-from inrfit.fit.batching import block_batches
-from inrfit.fit.engine.step import Engine, by_autograd
+from inrfit.fit.batching import block_batch, block_turns
+from inrfit.fit.engine.backends import by_autograd
+from inrfit.fit.engine.step import Engine
 from inrfit.modalities import Request
+from inrfit.modalities.image import image
 from inrfit.samplers import SAMPLERS
 from inrfit.samplers.learner import Learner
 from inrfit.signal import Grid
@@ -40,6 +42,11 @@ RASTERS = [
     ((13, 1, 20), 4, "nonlinear"),
 ]
 """Whole and prime sides, portrait and landscape, axes of length 1, in one to three dimensions."""
+
+
+def block_batches(learner, batch):
+    """All batches of about ``batch`` points in whole blocks."""
+    return [block_batch(learner, column) for column in block_turns(learner, batch).unbind(1)]
 
 
 def sized(shape, depth=3, width=16, outputs=3, **options):
@@ -247,7 +254,7 @@ def test_levels_may_be_written_with_slashes_and_are_stored_with_commas():
     asked = "asmr:depth=2:factors=1x1/3x2/8x8,asmr:depth=1:factors=3x2/8x8,siren"
     one, other, _ = entrants("full,uniform", asked)[::2]
     contest = Contest((), (one, other), 1, Settings())
-    data = codec.image.from_array(PIXELS)
+    data = image.from_array(PIXELS)
     assert plan(data, "a", contest.settings_of(one, "image")).spec.options["factors"] == "1x1,3x2,8x8"
     assert plan(data, "a", contest.settings_of(other, "image")).spec.options["factors"] == "3x2,8x8"
     with pytest.raises(UsageError, match="level after level"):
@@ -331,14 +338,14 @@ def test_every_strategy_but_soft_mining_teaches_it(sampler):
 
 
 def test_soft_mining_is_refused_with_the_reason():
-    data = codec.image.from_array(np.zeros((8, 8, 3), np.uint8))
+    data = image.from_array(np.zeros((8, 8, 3), np.uint8))
     with pytest.raises(UsageError, match="between the cells") as refusal:
         plan(data, "a", Settings(arch="asmr", sampler="soft-mining"))
     assert "stream" in str(refusal.value)
 
 
 def test_a_ratio_without_a_sampler_is_refused_with_those_that_take_one():
-    data = codec.image.from_array(PIXELS)
+    data = image.from_array(PIXELS)
     with pytest.raises(UsageError, match="auto stands for with --arch asmr") as refusal:
         plan(data, "a", Settings(arch="asmr", ratio=0.2))
     named = str(refusal.value).split("from ")[1].split(", ")
@@ -350,7 +357,7 @@ def test_a_ratio_without_a_sampler_is_refused_with_those_that_take_one():
 
 
 def test_auto_teaches_whole_blocks_every_point_once():
-    data = codec.image.from_array(np.zeros((37, 50, 3), np.uint8))
+    data = image.from_array(np.zeros((37, 50, 3), np.uint8))
     planned = plan(data, "a", Settings(arch="asmr", width=16))
     assert planned.strategy == "full"
     signal = planned.signal.on(torch.device("cpu"))
@@ -358,7 +365,7 @@ def test_auto_teaches_whole_blocks_every_point_once():
     field = Field(spec, spec.settings.initial(spec, torch.Generator(), torch.zeros(3)))
     learner = Learner(field, signal, torch.Generator().manual_seed(0), torch.float32)
     assert learner.blocks == spec.settings.radix.block
-    batches = list(block_batches(learner, 37 * 50 // 4))
+    batches = block_batches(learner, 37 * 50 // 4)
     assert len(batches) == 4
     assert torch.cat(batches).sort().values.tolist() == list(range(37 * 50))
     tall, wide = learner.blocks
@@ -388,7 +395,7 @@ def encoded(pixels, **settings):
 def test_a_batch_has_one_block_at_least(batch):
     field, signal = make((13, 21)), image_signal(13, 21, 3).on(torch.device("cpu"))
     learner = Learner(field, signal, torch.Generator().manual_seed(0), torch.float32)
-    batches = list(block_batches(learner, batch))
+    batches = block_batches(learner, batch)
     assert min(made.shape[0] for made in batches) > 0
     assert torch.cat(batches).sort().values.tolist() == list(range(13 * 21))
     artifact = encoded(np.random.default_rng(0).integers(0, 256, (13, 21, 3), dtype=np.uint8), batch=batch)
@@ -553,8 +560,7 @@ def test_ntk_scores_equal_the_explicit_jacobian(modulation):
     residuals = (predicted.detach() - values).double()
     expected = (jacobian @ (jacobian.T @ residuals.reshape(-1))).view(128, 3).square().sum(1)
     for piece in (128, 37):
-        learner.piece = piece
-        scores, _ = learner.ntk_scores()
+        scores, _ = dataclasses.replace(learner, piece=piece).ntk_scores()
         torch.testing.assert_close(scores.double() / expected.max(), expected / expected.max(), rtol=0, atol=1e-4)
 
 

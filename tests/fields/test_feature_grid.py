@@ -20,7 +20,7 @@ from inrfit.fields.feature_grid.feature_grid import (
 )
 from inrfit.fields.module import Field
 from inrfit.fit import recipe
-from inrfit.fit.engine.step import by_autograd, by_hand
+from inrfit.fit.engine.backends import by_autograd, by_hand
 from inrfit.signal import Grid
 
 DENSE = {1: {"finest": "13"}, 2: {"finest": "9x14"}, 3: {"finest": "5x6x9"}}
@@ -318,7 +318,7 @@ def test_huge_settings_cost_nothing_to_count():
 def test_batches_grow_with_the_table():
     def batch(finest):
         spec = FieldSpec("grid", 2, 3, 64, 2, {"finest": finest})
-        return recipe.choose(spec, torch.device("cpu"), precision="fp32").batch
+        return recipe.choose(spec, torch.device("cpu"), recipe.Asked(precision="fp32")).config.batch
 
     assert batch("100") == 4096 < batch("2000") < batch("8000") == 1 << 18
 

@@ -13,10 +13,9 @@ from inrfit.errors import UsageError
 from inrfit.fields import FIELDS, Banded, FieldSpec
 from inrfit.fields.module import Field
 from inrfit.fit import recipe
+from inrfit.fit.engine.backends import by_autograd, by_hand
 from inrfit.fit.engine.optimizer import Optimiser
-from inrfit.fit.engine.step import by_autograd, by_hand
-from inrfit.modalities.audio import audio
-from inrfit.modalities.shape import shape
+from inrfit.modalities import MODALITIES
 from inrfit.signal import Grid
 
 VARIANTS = [
@@ -224,8 +223,9 @@ def test_an_unknown_variant_is_refused():
 @pytest.mark.parametrize("name", [name for name, known in FIELDS.items() if isinstance(known(), Banded)])
 @pytest.mark.parametrize("modality", ["audio", "shape"])
 def test_frequencies_follow_the_signal(name, modality, monkeypatch):
-    monkeypatch.setattr(audio, "first_omega", lambda signal: 900.0)
-    monkeypatch.setattr(shape, "first_omega", lambda signal: 60.0)
+    for kind, first_omega in (("audio", 900.0), ("shape", 60.0)):
+        known = dataclasses.replace(MODALITIES[kind], first_omega=lambda signal, omega=first_omega: omega)
+        monkeypatch.setitem(MODALITIES, kind, known)
     signal = dataclasses.replace(image_signal(), modality=modality)
     omega, paper = {"audio": (900.0, 150.0), "shape": (60.0, 15.0)}[modality]
     settings = FIELDS[name]()

@@ -19,7 +19,7 @@ from inrfit.fields.tiles import partition
 from inrfit.fields.tiles.tiles import LEAST, SAMPLES, USUAL
 from inrfit.fit import recipe
 from inrfit.fit.budget import Budget
-from inrfit.fit.engine.step import by_autograd, by_hand
+from inrfit.fit.engine.backends import by_autograd, by_hand
 from inrfit.fit.loop import fit
 from inrfit.samplers import Uniform
 from inrfit.signal import Grid, Signal
@@ -273,7 +273,9 @@ def test_a_fitted_field_has_no_seams():
     """Errors within the bands at most 1.5 times those elsewhere, on a smooth and textured picture."""
     signal = image_signal(96, 96, 1)
     spec = FieldSpec("tiles", 2, 1, 16, 3, {"tiles": "3x3", "overlap": 0.15})
-    chosen = replace(recipe.choose(spec, torch.device("cpu"), 1024, "fp32"), engine="explicit")
+    chosen = replace(
+        recipe.choose(spec, torch.device("cpu"), recipe.Asked(batch=1024, precision="fp32")).config, engine="explicit"
+    )
     field = fit(signal, spec, Uniform(1.0), chosen, Budget(steps=300), torch.device("cpu")).field
     wrong = (
         field.on_grid(signal.grid, 0, signal.n) - signal.on(torch.device("cpu")).take(torch.arange(signal.n))[1]

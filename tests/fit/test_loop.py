@@ -15,10 +15,10 @@ from inrfit.fit import recipe
 from inrfit.fit.batching import _joined
 from inrfit.fit.budget import Budget
 from inrfit.fit.evaluation import stratified
-from inrfit.fit.loop import fit
+from inrfit.fit.loop import Loop, fit
 from inrfit.fit.lr_schedule import Schedule
 from inrfit.fit.progress import Clock
-from inrfit.fit.state import Run
+from inrfit.fit.running import begun
 from inrfit.samplers import SAMPLERS, Full, Int, Nint, Uniform
 from inrfit.signal import Grid, Signal
 
@@ -31,7 +31,7 @@ def spec_for(signal, width=32, depth=2):
 
 def run(signal, sampler=Uniform(), budget=Budget(steps=40), batch=128, seed=0, **more):
     spec = spec_for(signal)
-    chosen = recipe.choose(spec, CPU, batch, "fp32")
+    chosen = recipe.choose(spec, CPU, recipe.Asked(batch=batch, precision="fp32")).config
     return fit(signal, spec, sampler, chosen, budget, CPU, seed, **more)
 
 
@@ -100,7 +100,7 @@ def test_a_met_target_ends_the_fit_within_a_tenth(monkeypatch):
 
     monkeypatch.setattr(Clock, "finish_soon", finish_soon)
     found = run(image_signal(), budget=Budget(steps=100_000, target=20.0))
-    assert found.ended == "target"
+    assert found.outcome.word == "target"
     assert found.quality >= 20.0
     assert met[0] < found.spent["steps"] <= 1.1 * met[0] + 1
 
@@ -108,7 +108,7 @@ def test_a_met_target_ends_the_fit_within_a_tenth(monkeypatch):
 def test_a_rate_that_is_too_high_is_halved_until_the_fit_learns():
     signal = image_signal()
     spec = spec_for(signal, 64, 4)
-    chosen = recipe.choose(spec, CPU, 128, "fp32", rate=0.2)
+    chosen = recipe.choose(spec, CPU, recipe.Asked(batch=128, precision="fp32", lr=0.2)).config
     found = fit(signal, spec, Uniform(), chosen, Budget(steps=600), CPU)
     assert any("halved" in note for note in found.notes)
     assert found.quality > 15
@@ -122,14 +122,14 @@ def test_origin_counts_the_points_that_were_taught():
 def test_a_large_one_colour_picture_is_perfect_too():
     signal = image_signal(160, 160)
     flat = Signal("image", np.full_like(signal.samples, 9), signal.scale, signal.meta, signal.grid)
-    assert run(flat, budget=Budget(steps=10**6)).ended == "perfect"
+    assert run(flat, budget=Budget(steps=10**6)).outcome.word == "perfect"
 
 
 def test_a_one_colour_picture_is_a_perfect_fit():
     signal = image_signal()
     flat = Signal("image", np.full_like(signal.samples, 77), signal.scale, signal.meta, signal.grid)
     found = run(flat)
-    assert found.ended == "perfect"
+    assert found.outcome.word == "perfect"
     assert found.quality == math.inf
 
 
@@ -150,7 +150,7 @@ def test_never_worse_than_a_constant():
         signal.grid,
     )
     spec = spec_for(noise)
-    wild = recipe.choose(spec, CPU, 128, "fp32", rate=10.0)
+    wild = recipe.choose(spec, CPU, recipe.Asked(batch=128, precision="fp32", lr=10.0)).config
     with pytest.raises(Diverged):
         fit(noise, spec, Uniform(), wild, Budget(steps=2), CPU)
 
@@ -159,15 +159,15 @@ def test_non_finite_weights_fall_back_to_the_last_good_ones(monkeypatch):
     """A step that poisons the weights half way: the fit goes on from the best ones and ends finite."""
     poisoned = []
 
-    def step(self, indices, weights, honest=Run.step):
+    def step(self, indices, weights, honest=Loop.step):
         residuals = honest(self, indices, weights)
-        if self.clock.step == 100:
+        if self.run.clock.step == 100:
             poisoned.append(True)
             with torch.no_grad():
-                self.field.weights["last.weight"].fill_(math.nan)
+                self.run.field.weights["last.weight"].fill_(math.nan)
         return residuals
 
-    monkeypatch.setattr(Run, "step", step)
+    monkeypatch.setattr(Loop, "step", step)
     found = run(image_signal(), budget=Budget(steps=200))
     assert poisoned
     assert all(bool(weight.isfinite().all()) for weight in found.field.weights.values())
@@ -178,7 +178,7 @@ def test_non_finite_weights_fall_back_to_the_last_good_ones(monkeypatch):
 def test_stopping_keeps_what_was_fitted():
     calls = iter(range(10**6))
     found = run(image_signal(), budget=Budget(steps=10**6), stop=lambda: next(calls) > 150)
-    assert found.ended == "interrupted"
+    assert found.outcome.word == "interrupted"
     assert 100 <= found.spent["steps"] <= 151
 
 
@@ -219,12 +219,10 @@ def test_batches_join_selections_without_losing_or_padding_points():
     """Every selected point is taught once, in batches of one size, whatever the selections' sizes."""
     signal = image_signal()
     spec = spec_for(signal)
-    from inrfit.fit.progress import Clock
-
-    chosen = recipe.choose(spec, CPU, 100, "fp32")
-    state = Run(signal, spec, Uniform(1.0), chosen, Clock(Budget(steps=10), FakeClock(0), 0), CPU, 0, None, bool)
-    batches = state.batches()
-    epoch = torch.cat([next(batches)[0] for _ in range(signal.n // 100)])
+    chosen = recipe.choose(spec, CPU, recipe.Asked(batch=100, precision="fp32")).config
+    clock = Clock(Budget(steps=10), FakeClock(0), 0)
+    loop = Loop(*begun(signal, spec, Uniform(1.0), chosen, clock, CPU, 0, bool, None, None))
+    epoch = torch.cat([loop.take_batch()[0] for _ in range(signal.n // 100)])
     assert len(set(epoch.tolist())) == signal.n // 100 * 100
 
 
@@ -259,7 +257,9 @@ def test_rates_follow_the_steps_again_when_these_get_faster():
     """The first steps are slow (code is loaded, or compiled beside them): no pace for a long fit."""
     seconds = [0.0]
     clock = Clock(Budget(seconds=100.0), lambda: seconds[0], 0.0)
-    slow = Schedule(recipe.choose(spec_for(image_signal()), CPU, 128, "fp32"), clock)
+    slow = Schedule(
+        recipe.choose(spec_for(image_signal()), CPU, recipe.Asked(batch=128, precision="fp32")).config, clock
+    )
     boosts = []
     for step in range(200):
         clock.step_took(1.0 if step < 10 else 0.02)

@@ -17,18 +17,19 @@ from inrfit.fit.point_pool import (
     MOST_SHARE,
     UNCERTAIN_SECONDS,
     UNTIL,
-    Pool,
+    PointBudget,
+    PointPool,
 )
 from inrfit.fit.progress import Clock
 from inrfit.io.limits import Limits
 from inrfit.modalities.shape import point_sampling, shape
 from inrfit.samplers import SAMPLERS, Stream
-from inrfit.signal import Samples
 from inrfit.viz.recorder import Recorder
 
 SPHERE = trimesh.creation.icosphere(1).export(file_type="ply")
 CALL, POINTS = 100, 10_000
 
+CPU = torch.device("cpu")
 
 COST = 0.1
 """Seconds of drawing CALL points."""
@@ -45,163 +46,162 @@ def small_calls(monkeypatch):
         clocks[-1].time += COST
         return freely(source, start, until)
 
-    freely = point_sampling.Source.draw
+    freely = point_sampling.MeshSource.draw
     clocks[:] = [FakeClock(TICK)]
     monkeypatch.setattr(point_sampling, "CALL", CALL)
-    monkeypatch.setattr(point_sampling.Source, "draw", draw)
+    monkeypatch.setattr(point_sampling.MeshSource, "draw", draw)
 
 
 def ball(pool=POINTS):
-    return shape.load(SPHERE, "ball.ply", shape.Options(pool=pool), Limits())
+    return shape.load(SPHERE, "ball.ply", shape.Options(pool=pool), Limits()).named("shape")
 
 
-def drawn(seconds, arch="siren", stop=lambda: False, pool=POINTS, grows=True, spent=0.0):
-    """The pool of a fit of so many seconds, after ``spent`` of them."""
-    now = FakeClock(TICK)
-    clocks.append(now)
-    clock = Clock(Budget(seconds=seconds) if seconds else Budget(steps=10), now, now())
-    now.time += spent
-    return Pool(ball(pool), clock, TUNINGS[arch], torch.Generator().manual_seed(0), stop, grows)
+class Drawn:
+    """The pool of a fit within ``budget``, and its clock, after ``spent`` seconds."""
+
+    def __init__(self, budget, arch="siren", stop=lambda: False, pool=POINTS, grows=True, spent=0.0, device=CPU):
+        self.now = FakeClock(TICK)
+        clocks.append(self.now)
+        self.clock = Clock(budget, self.now, self.now())
+        self.now.time += spent
+        tuned = TUNINGS[arch]
+        self.budget = PointBudget(self.clock, tuned.pool_seconds, grows)
+        generator = torch.Generator().manual_seed(0)
+        self.pool = PointPool.new(ball(pool), self.budget, tuned.free, generator, device, stop)
+
+    def grown(self):
+        """The indices that were added, in turn, until no more points are due."""
+        added = []
+        while not self.pool.whole:
+            if self.pool.due():
+                added.append(self.pool.grow())
+        assert not self.pool.due()
+        return added
 
 
-def grown(pool):
-    """Until it is whole; the rows that were new, in turn."""
-    samples, rows = pool.signal.on(torch.device("cpu")), []
-    while not pool.whole:
-        if pool.due():
-            pool.grow(samples, rows.append)
-    assert not pool.due()
-    return rows
+def drawn(seconds, **more):
+    return Drawn(Budget(seconds=seconds) if seconds else Budget(steps=10), **more)
 
 
 def test_all_points_are_there_at_once_where_steps_are_counted():
-    pool = drawn(None)
-    assert pool.signal.n == POINTS
-    assert pool.signal.rest is None
+    pool = drawn(None).pool
+    assert pool.filled == pool.capacity == pool.signal().n == POINTS
     assert not pool.due()
 
 
 @pytest.mark.parametrize("seconds", [3, 5, 10, 15])
 def test_a_short_budget_has_the_points_of_a_second_early_or_none_late(seconds):
-    pool = drawn(seconds, spent=0.9)
-    assert pool._clock.seconds < max(MOST_SHARE * seconds, 0.9) + 0.6
-    assert 0 < pool.signal.n < POINTS
-    grown(pool)
-    assert pool.seconds <= 1.3
-    assert pool._clock.progress <= UNTIL + 0.2
+    of = drawn(seconds, spent=0.9)
+    assert of.clock.seconds < max(MOST_SHARE * seconds, 0.9) + 0.6
+    assert 0 < of.pool.filled < POINTS
+    of.grown()
+    assert of.pool.seconds <= 1.3
+    assert of.clock.progress <= UNTIL + 0.2
 
 
 def test_a_longer_budget_draws_the_rest_while_it_runs():
-    pool = drawn(60)
-    rest = pool.signal.rest
+    of = drawn(60)
+    pool, first = of.pool, of.pool.filled
     assert pool.seconds <= FIRST_SECONDS + 0.2
-    assert pool.signal.n == rest.until == pytest.approx(60 * LONG_SHARE / FIRST_SECONDS * rest.since, rel=0.2)
-    copies = np.arange(rest.until) % rest.since
-    assert np.array_equal(pool.signal.points, pool.signal.points[copies])
-    assert np.array_equal(pool.signal.samples, pool.signal.samples[copies])
-    assert len(pool.without_copies().samples) == rest.since
-    assert torch.cat(grown(pool)).tolist() == list(range(rest.since, rest.until))
-    whole = drawn(None).signal
-    assert np.array_equal(pool.signal.points, whole.points[: rest.until])
-    assert np.array_equal(pool.signal.samples, whole.samples[: rest.until])
-    assert pool.without_copies().n == rest.until
+    assert pool.signal().n == pool.samples().raw.shape[0] == first
+    assert pool.capacity == pytest.approx(60 * LONG_SHARE / FIRST_SECONDS * first, rel=0.2)
+    assert torch.cat(of.grown()).tolist() == list(range(first, pool.capacity))
+    whole = drawn(None).pool.signal()
+    assert np.array_equal(pool.signal().points, whole.points[: pool.capacity])
+    assert np.array_equal(pool.signal().samples, whole.samples[: pool.capacity])
+    assert pool.signal(first).n == first
 
 
 def test_drawing_and_looking_take_their_share_of_the_time_and_no_more():
-    pool = drawn(300, pool=0)
-    now, samples, last = pool._clock.now, pool.signal.on(torch.device("cpu")), 0.0
-
-    def look(rows):
-        now.time += 0.3
-
+    of, last = drawn(300, pool=0), 0.0
+    pool = of.pool
     while not pool.whole:
-        now.time += 0.1  # a step
+        of.now.time += 0.1  # a step
         if pool.due():
-            last, reached = pool._clock.seconds, pool._reached
-            pool.grow(samples, look)
-            assert pool._reached == reached or pool.seconds < GROWING_SHARE * last + 0.45
+            last = of.clock.seconds
+            pool.grow()
+            begun = of.now()
+            of.now.time += 0.3  # finding the errors of the new points
+            pool.spent(begun)
+            assert pool.seconds < GROWING_SHARE * last + 0.45
     assert 0.8 * 300 * LONG_SHARE < pool.seconds < 300 * LONG_SHARE + 0.75
     assert last < 300 * 0.2
 
 
 def test_a_fit_that_may_end_sooner_spends_little_on_points():
     for budget in (Budget(seconds=600, target=30.0), Budget(seconds=600, steps=10_000), Budget(seconds=60)):
-        now = FakeClock(TICK)
-        clocks.append(now)
-        pool = Pool(ball(0), Clock(budget, now, now()), TUNINGS["siren"], torch.Generator().manual_seed(0), bool)
-        assert pool._allowed == UNCERTAIN_SECONDS == 60 * LONG_SHARE
+        assert Drawn(budget, pool=0).budget.seconds == UNCERTAIN_SECONDS == 60 * LONG_SHARE
 
 
 @pytest.mark.parametrize("slow", [1.0, 30.0])
-def test_points_that_take_longer_than_expected_are_not_all_drawn(slow):
-    pool = drawn(60)
-    draw, now, rest = pool.signal.rest.draw, pool._clock.now, pool.signal.rest
+def test_points_that_take_longer_than_expected_are_not_all_drawn(slow, monkeypatch):
+    of = drawn(60)
+    first, expected, draw = of.pool.filled, of.pool.capacity, point_sampling.MeshSource.draw
 
-    def slowly(start):
-        now.time += slow
-        return draw(start)
+    def slowly(source, start, until):
+        of.now.time += slow
+        return draw(source, start, until)
 
-    object.__setattr__(rest, "draw", slowly)
-    rows = grown(pool)
+    monkeypatch.setattr(point_sampling.MeshSource, "draw", slowly)
+    added = of.grown()
+    pool = of.pool
     assert pool.seconds < 60 * LONG_SHARE + slow + 0.5
-    assert pool._reached < rest.until
-    assert torch.cat(rows).tolist() == list(range(rest.since, pool._reached))
-    times = np.unique(pool.signal.points, axis=0, return_counts=True)[1]
-    assert times.max() - times.min() <= 1
-    everything = torch.arange(rest.until)
-    assert torch.equal(pool.meant(everything), everything % pool._reached)
-    kept = pool.without_copies()
-    assert kept.n == pool._reached
-    assert kept.rest is None
+    assert pool.filled < expected
+    assert torch.cat(added).tolist() == list(range(first, pool.filled))
+    assert pool.signal().n == len(np.unique(pool.signal().points, axis=0)) == pool.filled
 
 
 def test_on_a_device_the_points_are_drawn_too():
-    pool = drawn(60)
-    there = Samples(pool.signal, *(torch.from_numpy(part.copy()) for part in (pool.signal.samples, pool.signal.points)))
-    while not pool.whole:
-        if pool.due():
-            pool.grow(there, lambda rows: None)
-    assert np.array_equal(there.raw.numpy(), pool.signal.samples)
-    assert np.array_equal(there.points.numpy(), pool.signal.points)
-    assert len(np.unique(there.points.numpy(), axis=0)) == pool.signal.n
+    of = drawn(60, device=torch.device("meta"))
+    first = of.pool.filled
+    of.grown()
+    assert of.pool.samples().raw.shape[0] == of.pool.filled > first
 
 
-def test_whole_selections_are_not_made_longer_by_copies():
-    pool = drawn(300, grows=False)
-    assert pool.signal.rest is None
-    assert len(np.unique(pool.signal.points, axis=0)) == pool.signal.n
+def test_rows_that_are_not_drawn_yet_are_not_seen():
+    pool = drawn(60).pool
+    assert pool.room().raw.shape[0] == pool.capacity > pool.samples().raw.shape[0] == pool.filled
+    assert not pool.room().points[pool.filled :].any()
+
+
+def test_whole_selections_have_their_points_before_the_first_step():
+    pool = drawn(300, grows=False).pool
+    assert pool.whole
+    assert len(np.unique(pool.signal().points, axis=0)) == pool.filled
     assert UNCERTAIN_SECONDS - 0.3 < pool.seconds < UNCERTAIN_SECONDS + 0.3
 
 
-def test_the_hash_grid_gets_its_points_and_the_free_ones_on_top():
-    pool = drawn(100, arch="grid")
-    rest = pool.signal.rest
-    assert rest.until == pytest.approx(TUNINGS["grid"].pool_seconds / FIRST_SECONDS * rest.since, rel=0.2)
-    assert pool.signal.n == 2 * rest.until
-    free = pool.signal.points[rest.until :].copy()
-    grown(pool)
-    assert np.array_equal(pool.signal.points[rest.until :], free)
+def test_the_hash_grid_gets_its_points_and_the_far_ones_on_top():
+    of = drawn(100, arch="grid")
+    pool, first = of.pool, of.pool.drawn
+    room = pool.capacity - pool.filled
+    assert first + room == pytest.approx(TUNINGS["grid"].pool_seconds / FIRST_SECONDS * first, rel=0.2)
+    assert pool.filled == first + first + room  # as many far from the surface as there will be near it
+    far = pool.signal().points[first:].copy()
+    of.grown()
+    assert np.array_equal(pool.signal().points[first : first + len(far)], far)
     shares = {20: MOST_SHARE * 20, 100: TUNINGS["grid"].pool_seconds, 600: LONG_SHARE * 600}
     for seconds, most in shares.items():
-        assert drawn(seconds, arch="grid")._allowed == most
-
-
-def test_copies_count_as_the_points_that_they_copy():
-    pool = drawn(60)
-    rest, n = pool.signal.rest, pool.signal.n
-    everything = torch.arange(n)
-    assert torch.equal(pool.meant(everything), everything % rest.since)
-    pool.grow(pool.signal.on(torch.device("cpu")), lambda rows: None)
-    expected = torch.where(everything < rest.since + CALL, everything, everything % rest.since)
-    assert torch.equal(pool.meant(everything), expected)
-    grown(pool)
-    assert torch.equal(pool.meant(everything), everything)
+        assert drawn(seconds, arch="grid").budget.seconds == most
 
 
 def test_a_fit_that_was_stopped_draws_no_further():
-    pool = drawn(60, stop=lambda: True)
-    assert pool.signal.n == CALL
-    assert pool.signal.rest is None
+    pool = drawn(60, stop=lambda: True).pool
+    assert pool.filled == pool.capacity == CALL
+
+
+def test_a_pool_goes_on_where_it_was_saved():
+    of = drawn(60)
+    signal, numbers = of.pool.signal(), of.pool.numbers()
+    generator = torch.Generator().manual_seed(5)
+    lot = signal.points, signal.samples
+    again = PointPool(ball(), of.budget, generator, CPU, lot, **numbers)
+    assert (again.filled, again.capacity) == (of.pool.filled, of.pool.capacity)
+    while not again.whole:
+        if again.due():
+            again.grow()
+    assert again.signal().n == len(np.unique(again.signal().points, axis=0)) > signal.n
+    assert np.array_equal(again.signal().points[: signal.n], signal.points)
 
 
 def test_a_fit_grows_its_points_and_learns_their_errors():

@@ -307,10 +307,9 @@ def test_another_rate_keeps_the_duration():
     assert len(decode(signal, Request(rate=1))) == 1
 
 
-@pytest.mark.parametrize("request_", [Request(scale=2.0), Request(size=(1, 2)), Request(resolution=3), Request(rate=0)])
-def test_requests_that_mean_nothing_for_sound_are_usage_errors(request_):
+def test_a_rate_of_zero_is_a_usage_error():
     with pytest.raises(UsageError):
-        decode(load(file(sound())), request_)
+        decode(load(file(sound())), Request(rate=0))
 
 
 @pytest.mark.parametrize(("kind", "subtype"), [*LOSSLESS, ("OGG", "VORBIS"), ("OGG", "OPUS")])
@@ -401,7 +400,7 @@ def test_a_sound_is_read_without_torch(tmp_path):
     path = tmp_path / "a.wav"
     path.write_bytes(file(sound()))
     code = (
-        "import sys; from inrfit.modalities import audio; from inrfit.io.limits import Limits;"
+        "import sys; from inrfit.modalities.audio import audio; from inrfit.io.limits import Limits;"
         "audio.load(open(sys.argv[1], 'rb').read(), 'a', audio.Options(), Limits());"
         "sys.exit('torch' in sys.modules)"
     )

@@ -16,6 +16,7 @@ import torch
 import trimesh
 
 from inrfit.errors import Diverged, OverLimit, RefusedInput, UnreadableFile, UnsupportedInput, UsageError
+from inrfit.fit.point_pool import drawn_signal
 from inrfit.io import json_schema
 from inrfit.io.limits import Limits
 from inrfit.io.options import from_mapping
@@ -53,8 +54,7 @@ def obj(mesh: Any, turned: bool = False) -> str:
 
 
 def drawn(signal: Signal, seed: int = 0) -> Signal:
-    assert signal.renew is not None
-    return signal.renew(torch.Generator().manual_seed(seed), lambda: True)
+    return drawn_signal(signal, torch.Generator().manual_seed(seed))
 
 
 def silent(share: float) -> None:
@@ -347,8 +347,7 @@ def test_same_seed_same_pool_and_another_seed_another() -> None:
 def test_points_drawn_again_are_others() -> None:
     generator = torch.Generator().manual_seed(0)
     signal = load(obj(TORUS), pool=2_000)
-    assert signal.renew is not None
-    first, second = (signal.renew(generator, lambda: True) for _ in range(2))
+    first, second = (drawn_signal(signal, generator) for _ in range(2))
     assert not np.array_equal(first.points, second.points)
     assert first.n == second.n == 2_000
     assert first.meta == signal.meta
@@ -422,11 +421,10 @@ def test_a_field_that_is_not_finite_is_refused() -> None:
     assert caught.value.reason == "nonfinite"
 
 
-@pytest.mark.parametrize("request_", [Request(size=(8, 8)), Request(rate=8), Request(scale=2.0), Request(resolution=1)])
-def test_a_request_without_meaning_is_a_usage_error(request_: Request) -> None:
-    signal = load(obj(BOX))
+def test_a_grid_of_one_cell_is_a_usage_error() -> None:
+    signal, request = load(obj(BOX)), Request(resolution=1)
     with pytest.raises(UsageError):
-        shape.decode(Constant(-1.0), signal.meta, request_, Limits(), silent)  # type: ignore[arg-type]
+        shape.decode(Constant(-1.0), signal.meta, request, Limits(), silent)  # type: ignore[arg-type]
 
 
 def test_a_grid_above_the_limit_is_refused_before_the_field_is_asked() -> None:
@@ -509,7 +507,7 @@ def test_meta_is_strict_json_and_says_the_shape_in_one_line(target: str) -> None
 
 def test_loading_a_mesh_imports_no_torch() -> None:
     code = (
-        "import sys; from inrfit.modalities import shape; from inrfit.io.limits import Limits;"
+        "import sys; from inrfit.modalities.shape import shape; from inrfit.io.limits import Limits;"
         "assert not {'torch', 'trimesh', 'igl', 'skimage', 'scipy'} & set(sys.modules);"
         "shape.load(sys.stdin.buffer.read(), 'a.obj', shape.Options(), Limits());"
         "assert 'torch' not in sys.modules"
@@ -523,8 +521,8 @@ def test_a_pool_that_takes_too_long_is_smaller_and_of_the_same_kind(monkeypatch)
         trimesh.creation.icosphere(2).export(file_type="ply"), "x.ply", shape.Options(pool=8000), Limits()
     )
     answers = iter([True, False])
-    cut = signal.renew(torch.Generator().manual_seed(0), lambda: next(answers))
-    whole = signal.renew(torch.Generator().manual_seed(0), lambda: True)
+    cut = drawn_signal(signal, torch.Generator().manual_seed(0), lambda: not next(answers))
+    whole = drawn_signal(signal, torch.Generator().manual_seed(0))
     assert (cut.n, whole.n) == (2000, 8000)
     assert np.array_equal(cut.samples, whole.samples[:2000])
     near = [float((np.abs(pool.samples) < 0.5).mean()) for pool in (cut, whole)]
@@ -534,7 +532,7 @@ def test_a_pool_that_takes_too_long_is_smaller_and_of_the_same_kind(monkeypatch)
 @pytest.mark.parametrize("target", ["sdf", "occupancy"])
 def test_values_known_without_asking_are_the_true_ones(target) -> None:
     signal = load(obj(TORUS), pool=4_000, target=target)
-    pool = signal.renew(torch.Generator().manual_seed(0), lambda: True, free=1.5)
+    pool = drawn_signal(signal, torch.Generator().manual_seed(0), far_share=1.5)
     assert pool.n == 10_000
     search = trees(signal.reference)
     exact = pool.points.astype(np.float64)

@@ -15,7 +15,8 @@ from inrfit.fields import FieldSpec
 from inrfit.fields.module import Field
 from inrfit.fit import recipe
 from inrfit.fit.budget import Budget
-from inrfit.fit.engine.step import Engine, by_autograd, by_hand
+from inrfit.fit.engine.backends import by_autograd, by_hand
+from inrfit.fit.engine.step import Engine
 from inrfit.fit.loop import fit
 from inrfit.samplers import Evos
 from inrfit.samplers.evos import NO_RASTER, crossed, curvature
@@ -78,7 +79,11 @@ def test_a_step_with_the_term_lowers_the_laplacian_more():
     for terms in ((), (Laplacian(1e-3, torch.zeros(24, 32)),)):
         spec = FieldSpec("siren", 2, 3, 32, 3, {})
         weights = spec.settings.initial(spec, torch.Generator().manual_seed(0), torch.zeros(3))
-        engine = Engine(Field(spec, weights), signal.on(CPU), recipe.choose(spec, CPU, 0, "fp32"))
+        engine = Engine(
+            Field(spec, weights),
+            signal.on(CPU),
+            recipe.choose(spec, CPU, recipe.Asked(batch=0, precision="fp32")).config,
+        )
         for _ in range(40):
             residuals = engine.step(everything, None, 0.5, terms)
         found.append(float(curved((residuals @ torch.tensor(LUMA)).view(24, 32)).square().mean()))
@@ -131,7 +136,7 @@ def test_seventy_two_fitness_steps_in_the_papers_regime():
 def test_signals_without_a_raster_are_selected_by_error_and_that_is_said():
     line = dataclasses.replace(image_signal(1, 50), grid=Grid((50,)))
     spec = FieldSpec("siren", 1, 3, 16, 2, {})
-    made = recipe.choose(spec, CPU, 0, "fp32", regime="paper")
+    made = recipe.choose(spec, CPU, recipe.Asked(batch=0, precision="fp32", regime="paper")).config
     fitted = fit(line, spec, Evos(), made, Budget(steps=5), CPU)
     assert fitted.notes == (NO_RASTER,)
     assert not fit(line, spec, Evos(coefficient=0.0), made, Budget(steps=5), CPU).notes
@@ -144,7 +149,11 @@ def test_the_term_does_not_depend_on_the_pieces_of_a_step():
     for piece in (8192, 100):
         spec = FieldSpec("siren", 2, 3, 32, 3, {})
         weights = spec.settings.initial(spec, torch.Generator().manual_seed(0), torch.zeros(3))
-        engine = Engine(Field(spec, weights), signal.on(CPU), recipe.choose(spec, CPU, 0, "fp32"))
+        engine = Engine(
+            Field(spec, weights),
+            signal.on(CPU),
+            recipe.choose(spec, CPU, recipe.Asked(batch=0, precision="fp32")).config,
+        )
         engine.piece = piece
         for _ in range(3):
             residuals = engine.step(chosen, None, 0.5, (Laplacian(1e-3, torch.zeros(24, 32)),))

@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 from conftest import image_signal
+from test_samplers import Movable
 
 from inrfit.fields import FIELDS, FieldSpec
 from inrfit.fields.module import Field
-from inrfit.samplers.learner import SMALLEST_POOL, Learner
+from inrfit.samplers.learner import SMALLEST_POOL, Learner, ScoringCost
 
 
 def learner(height=6, width=5, width_of_field=8, depth=2, seed=0, name="siren"):
@@ -18,7 +19,7 @@ def learner(height=6, width=5, width_of_field=8, depth=2, seed=0, name="siren"):
     spec = plain.settings.sized(plain, (height, width), None)
     weights = spec.settings.initial(spec, torch.Generator().manual_seed(seed), torch.zeros(3))
     samples = signal.on(torch.device("cpu"))
-    return Learner(Field(spec, weights), samples, torch.Generator().manual_seed(1), torch.float32)
+    return Movable(Field(spec, weights), samples, torch.Generator().manual_seed(1), torch.float32)
 
 
 def explicit_scores(of: Learner) -> torch.Tensor:
@@ -82,14 +83,14 @@ def test_coord_gradients_do_not_depend_on_the_chunks_and_count_two_forwards_a_po
     pieces = of.coord_gradients(indices)
     for a, b in zip(whole, pieces, strict=True):
         torch.testing.assert_close(a, b)
-    assert (of.scoring_passes, of.points_scored, of.forwards_scored) == (2, 2 * of.n, 4.0 * of.n)
+    assert of.scored == ScoringCost(4.0 * of.n, 2, 2 * of.n)
 
 
 def test_scoring_counts_its_cost():
     of = learner()
     of.residuals(torch.arange(10))
     of.ntk_scores(torch.arange(5))
-    assert (of.scoring_passes, of.points_scored, of.forwards_scored) == (2, 15, 40.0)
+    assert of.scored == ScoringCost(40.0, 2, 15)
 
 
 def test_a_pool_keeps_scoring_within_its_share():
@@ -99,8 +100,7 @@ def test_a_pool_keeps_scoring_within_its_share():
     assert pool is not None
     assert len(set(pool.tolist())) == pool.shape[0]
     assert 6 * pool.shape[0] <= 0.04 / 0.96 * 3_000_000
-    of.forwards_scored = 6.0 * pool.shape[0]
-    of.scoring_passes = 1
+    of.scored.add(pool.shape[0], 6.0)
     assert of.pool(6.0, 0.04) is None
 
 

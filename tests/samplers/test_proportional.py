@@ -89,7 +89,7 @@ def test_nothing_is_ever_scored_and_the_map_holds_what_was_taught():
     unseen = torch.ones(of.n, dtype=torch.bool)
     unseen[first.indices] = False
     torch.testing.assert_close(known[unseen], (residuals.sum(-1) ** 2).mean().expand(int(unseen.sum())))
-    assert of.scoring_passes == 0
+    assert of.scored.passes == 0
     assert of.forwards_scored == 0
 
 
@@ -129,7 +129,7 @@ def test_hard_points_are_taught_more_in_a_whole_fit():
     def count(moment):
         times[moment.indices] += 1
 
-    made = recipe.choose(spec, torch.device("cpu"), 128, "fp32")
+    made = recipe.choose(spec, torch.device("cpu"), recipe.Asked(batch=128, precision="fp32")).config
     found = fit(signal, spec, Stream(), made, Budget(steps=300), torch.device("cpu"), watch=count)
     coords, values = signal.on(torch.device("cpu")).take(torch.arange(signal.n))
     errors = (found.field(coords).detach() - values).abs().sum(-1)

@@ -10,9 +10,9 @@ from test_samplers import learner, selections
 from inrfit.fields import FieldSpec
 from inrfit.fit import recipe
 from inrfit.fit.budget import Budget
-from inrfit.fit.loop import fit
+from inrfit.fit.loop import Loop, fit
 from inrfit.fit.progress import Clock
-from inrfit.fit.state import Run
+from inrfit.fit.running import begun
 from inrfit.modalities.image import image
 from inrfit.samplers import SAMPLERS, Int, Nint
 
@@ -22,15 +22,16 @@ CPU = torch.device("cpu")
 def running(sampler, batch=64, steps=40):
     signal = image_signal()
     spec = FieldSpec("siren", 2, 3, 16, 2, {})
-    chosen = recipe.choose(spec, CPU, batch, "fp32")
-    return Run(signal, spec, sampler, chosen, Clock(Budget(steps=steps), lambda: 0.0, 0.0), CPU, 0, None, bool)
+    chosen = recipe.choose(spec, CPU, recipe.Asked(batch=batch, precision="fp32")).config
+    clock = Clock(Budget(steps=steps), lambda: 0.0, 0.0)
+    return Loop(*begun(signal, spec, sampler, chosen, clock, CPU, 0, bool, None, None))
 
 
 @pytest.mark.parametrize("name", [name for name in SAMPLERS if name != "full"])
 def test_the_batches_of_a_selection_are_different_points(name):
     """INT's megapixel loop hands the last batch's points to every batch of an epoch."""
-    batches = running(SAMPLERS[name](ratio=0.2), batch=50).batches()
-    taught = torch.cat([next(batches)[0] for _ in range(3)])  # a selection has 153 points
+    loop = running(SAMPLERS[name](ratio=0.2), batch=50)
+    taught = torch.cat([loop.take_batch()[0] for _ in range(3)])  # a selection has 153 points
     assert taught.unique().shape[0] == 150
 
 
@@ -59,14 +60,13 @@ def test_selections_neither_use_nor_touch_the_global_generator(name):
 @pytest.mark.parametrize("refresh", ["dense2", "reverse-incremental"])
 def test_a_reused_selection_is_judged_by_fresh_predictions(refresh):
     """INT's and NINT's selectors return old predictions, or the values themselves, when no look is due."""
-    run = running(Int(refresh=refresh), batch="selection")
-    batches = run.batches()
+    loop = running(Int(refresh=refresh), batch="selection")
     for _ in range(4):
-        indices, weights = next(batches)
-        coords, values = run.samples.take(indices)
+        indices, weights = loop.take_batch()
+        coords, values = loop.run.samples.take(indices)
         with torch.no_grad():
-            expected = run.field(coords) - values
-        found = run.step(indices, weights)
+            expected = loop.run.field(coords) - values
+        found = loop.step(indices, weights)
         torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
         assert float(found.abs().min(0).values.max()) > 0
 
@@ -76,7 +76,14 @@ def test_the_quality_told_is_that_of_the_weights_returned(name):
     """The released loops measure predictions made before the update, on scoring steps only."""
     signal = image_signal()
     spec = FieldSpec("siren", 2, 3, 16, 2, {})
-    found = fit(signal, spec, SAMPLERS[name](), recipe.choose(spec, CPU, 64, "fp32"), Budget(steps=30), CPU)
+    found = fit(
+        signal,
+        spec,
+        SAMPLERS[name](),
+        recipe.choose(spec, CPU, recipe.Asked(batch=64, precision="fp32")).config,
+        Budget(steps=30),
+        CPU,
+    )
     coords, values = signal.on(CPU).take(torch.arange(signal.n))
     with torch.no_grad():
         assert image.estimate(found.field(coords), values, signal.scale) == pytest.approx(found.quality)

@@ -14,15 +14,17 @@ from inrfit.samplers import SAMPLERS, Selection
 from inrfit.samplers.learner import Learner
 
 
+class Movable(Learner):
+    """A learner that a test moves by hand, in place of a fit that makes one for every selection."""
+
+    __setattr__ = object.__setattr__
+
+
 def learner(signal, seed=0):
     spec = FieldSpec("siren", signal.dimensions, signal.channels, 8, 2, {})
     weights = spec.settings.initial(spec, torch.Generator().manual_seed(0), torch.zeros(signal.channels))
-    return Learner(
-        Field(spec, weights),
-        signal.on(torch.device("cpu")),
-        torch.Generator().manual_seed(seed),
-        torch.float32,
-    )
+    samples, generator = signal.on(torch.device("cpu")), torch.Generator().manual_seed(seed)
+    return Movable(Field(spec, weights), samples, generator, torch.float32, taught=[])
 
 
 def selections(sampler, of, rounds=25):
@@ -102,3 +104,21 @@ def test_long_signals_are_chosen_from_by_other_ways_with_the_same_promises(name,
 
 def test_full_selects_everything():
     assert next(selections(SAMPLERS["full"](), learner(image_signal()))) == Selection(None, origin={"chance": 24 * 32})
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_a_memory_is_never_changed_in_place(name):
+    """What a sampler has returned stays as it was, whatever is selected after it."""
+    seen = []
+    for selection in selections(SAMPLERS[name](), learner(image_signal())):
+        seen.append((selection.memory, {key: tensor.clone() for key, tensor in selection.memory.items()}))
+    for memory, copies in seen:
+        assert all(torch.equal(memory[key], copies[key]) for key in copies)
+
+
+def test_a_learner_is_read_only():
+    of = learner(image_signal())
+    view = Learner(of.field, of.samples, of.generator, of.precision)
+    for name in ("step", "progress", "taught", "generation", "scored"):
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            setattr(view, name, 1)

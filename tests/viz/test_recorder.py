@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,7 +15,9 @@ from PIL import Image
 import inrfit
 from inrfit.cli.sampling_outputs import pictures_of
 from inrfit.errors import UsageError
-from inrfit.fit.state import Moment
+from inrfit.fit.events import Moment
+from inrfit.modalities import MODALITIES
+from inrfit.modalities.image import IMAGE
 from inrfit.signal import IDENTITY, Grid, Signal
 from inrfit.viz import video_file
 from inrfit.viz.drawing import heat, tick
@@ -228,7 +231,8 @@ def test_nothing_taught_is_nothing_to_show():
         seen.map()
 
 
-def test_a_kind_that_is_not_shown_is_refused():
+def test_a_kind_that_is_not_shown_is_refused(monkeypatch):
+    monkeypatch.setitem(MODALITIES, "scent", replace(IMAGE, name="scent", layout="cloud"))
     with pytest.raises(UsageError, match="this is: scent"):
         view_of(Signal("scent", np.zeros((1, 1)), IDENTITY, {}, Grid((1,))))
 

@@ -19,6 +19,9 @@ SECONDS_AHEAD = 0.05
 WARM_UP_STEPS = 3
 """Steps on a side stream before a capture, as torch asks for: libraries allocate their workspaces then."""
 
+LITTLE = 4096
+"""A captured step of so few points is replayed for any smaller batch."""
+
 
 class Capture:
     """One whole step for batches of at most ``size`` points, replayed from fixed buffers.
@@ -66,6 +69,37 @@ class Capture:
             return self.whole(self.indices, self.weights)[:count]
         self.graph.replay()
         return self.residuals[:count].clone()
+
+
+class Captures:
+    """The captured steps of one fit, for batches of several sizes. ``state`` as for ``Capture``."""
+
+    def __init__(self, state: Sequence[Tensor], device: torch.device) -> None:
+        self._state, self._device = state, device
+        self.made: list[Capture] = []
+
+    def step(
+        self, whole: Callable[[Tensor, Tensor], Tensor], indices: Int[Tensor, "b"], weights: Float[Tensor, "b"] | None
+    ) -> Float[Tensor, "b c"]:
+        """One step as ``whole`` makes it; the residuals before it."""
+        return self._for(whole, indices.shape[0]).replay(indices, weights)
+
+    def clear(self) -> None:
+        """Forgets all captures: the step has changed, or the fit is over."""
+        self.made = []
+
+    def _for(self, whole: Callable[[Tensor, Tensor], Tensor], count: int) -> Capture:
+        """The step for batches of ``count`` points: the smallest captured one with room for them that does not compute
+        twice as many; or a new one, for a growing batch with room to grow."""
+        roomy = [made for made in self.made if made.size >= count and made.size <= max(2 * count, LITTLE)]
+        if roomy:
+            return min(roomy, key=lambda made: made.size)
+        largest = max(self.made, key=lambda made: made.size, default=None)
+        if largest is not None and count > largest.size:
+            count, largest = 1 << (count - 1).bit_length(), None
+        self.made = [] if largest is None else [largest]  # their memory first
+        self.made.append(Capture(whole, count, self._state, self._device))
+        return self.made[-1]
 
 
 class Throttle:

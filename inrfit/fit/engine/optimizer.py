@@ -71,13 +71,14 @@ class Optimiser:
         for name, piece in zip(self.adam, update.split(self.sizes), strict=True):
             self.weights[name].sub_(piece.view_as(self.weights[name]))
 
-    def state(self) -> list[Tensor]:
-        """Everything an update changes besides the weights."""
-        return [self.steps, self.mean, self.square, *self.momentum.values()]
+    def state(self) -> dict[str, Tensor]:
+        """Everything an update changes besides the weights, by name; changing these tensors changes the optimiser."""
+        momentum = {f"momentum.{name}": tensor for name, tensor in self.momentum.items()}
+        return {"steps": self.steps, "mean": self.mean, "square": self.square, **momentum}
 
     def reset(self) -> None:
         """Forget all moments."""
-        for moment in self.state():
+        for moment in self.state().values():
             moment.zero_()
 
 

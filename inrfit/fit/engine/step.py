@@ -1,16 +1,14 @@
-"""How one optimiser step is made on a device.
+"""How one optimiser step is made on a device: gather, gradients (``backends.py``), update (``optimizer.py``).
 
-``plain`` is autograd, the reference; ``explicit`` the architecture's own backward pass; ``compiled`` the kernel
+``plain`` is autograd, the reference; ``explicit`` the architecture's own backward pass; ``compiled`` the C++ kernel
 (``cpp_kernel.py``) or that pass through torch.compile, made in the background, with explicit steps until it is there;
-``graph`` the whole step (gather, gradients, update) as one CUDA graph. All make the same step to rounding. The loss is
-sum(mass * squared residual) with mass = weight / (sum of weights * channels), so points of weight 0 pad a batch to a
-fixed size without changing anything.
+``graph`` the whole step as one CUDA graph. All make the same step to rounding. The loss is the weighted mean of the
+squared residuals (``loss_mass``).
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 import torch
@@ -18,14 +16,13 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from ...errors import UsageError
-from ...fields import Architecture, Differentiated
 from ...fields.module import Field
 from ...samplers.loss_terms import Laplacian
 from ...signal import Samples
-from ..recipe import Recipe
-from . import cpp_kernel
-from .background_compile import Compilation, Extra, Gradients, by_torch, of_kernel
-from .cuda_graph import Capture, Throttle
+from .backends import CheckCancelled, backend_of, gradients_of
+from .background_compile import Extra
+from .config import TrainingConfig
+from .cuda_graph import Captures, Throttle
 from .optimizer import Optimiser
 
 LARGEST_PIECE = {"cpu": 8192, "cuda": 262_144}
@@ -33,13 +30,6 @@ LARGEST_PIECE = {"cpu": 8192, "cuda": 262_144}
 a larger batch is accumulated, so memory does not grow with it."""
 
 PIECE_WIDTH = 256
-
-
-WAITED = 0.05
-"""Seconds between two looks whether to go on waiting."""
-
-LITTLE = 4096
-"""A captured step of so few points is replayed for however few."""
 
 
 def choose_device(name: str) -> torch.device:
@@ -57,32 +47,6 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
-def by_autograd(architecture: Architecture, precision: torch.dtype) -> Gradients:
-    """Autograd on the architecture's formula."""
-
-    def gradients(
-        weights: Mapping[str, Tensor], coords: Tensor, values: Tensor, mass: Tensor, extra: Extra | None = None
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        with torch.enable_grad():
-            leaves = {name: weight.detach().requires_grad_() for name, weight in weights.items()}
-            residuals = architecture.forward(leaves, coords, precision) - values
-            loss = (mass * residuals.square()).sum()
-            if extra is not None:
-                loss = loss + (extra(residuals.detach()) * residuals).sum()
-            found = torch.autograd.grad(loss, list(leaves.values()), materialize_grads=True)
-        return residuals.detach(), dict(zip(leaves, found, strict=True))
-
-    return gradients
-
-
-def by_hand(architecture: Architecture, precision: torch.dtype) -> Gradients:
-    """The architecture's own backward pass, where it has one; autograd where it has not."""
-    if not isinstance(architecture, Differentiated):
-        return by_autograd(architecture, precision)
-    own = architecture.gradients
-    return lambda weights, coords, values, mass, extra=None: own(weights, coords, values, mass, precision, extra)
-
-
 def _derivatives(terms: Sequence[Laplacian], indices: Tensor, residuals: Tensor) -> Tensor:
     """Derivatives of all terms with respect to the residuals of a step."""
     return torch.stack([term.extra(indices, residuals) for term in terms]).sum(0)
@@ -94,69 +58,52 @@ def _constant(found: Tensor) -> Extra:
 
 
 class Engine:
-    """Steps of one field on one signal, made as ``recipe.engine`` says."""
+    """Makes the optimiser steps of one field on one signal. It works in place on the weights of ``field`` and on the
+    tensors of ``optimiser``.
 
-    def __init__(self, field: Field, samples: Samples, recipe: Recipe) -> None:
-        self.field = field
-        self.samples = samples
-        self.recipe = recipe
+    ``patient``: the first step waits for compiled code. ``check_cancelled`` is called between the chunks of a long
+    step, and raises to end it."""
+
+    def __init__(
+        self,
+        field: Field,
+        samples: Samples,
+        config: TrainingConfig,
+        patient: bool = False,
+        check_cancelled: CheckCancelled = lambda: None,
+    ) -> None:
+        self.field, self.samples, self.config, self.precision = field, samples, config, config.dtype
         self.weights: Mapping[str, Tensor] = {name: weight.detach() for name, weight in field.weights.items()}
         architecture, device = field.architecture, field.device
         self.optimiser = Optimiser(
             self.weights,
             architecture.rates(),
             architecture.matrices(),
-            recipe.adam_rate,
-            recipe.muon_rate,
-            recipe.momentum,
-            recipe.second_beta,
-            recipe.epsilon,
+            adam_rate=config.adam_rate,
+            muon_rate=config.muon_rate,
+            momentum=config.momentum,
+            second_beta=config.second_beta,
+            epsilon=config.epsilon,
         )
         usual = LARGEST_PIECE[device.type] * min(max(1, PIECE_WIDTH // field.spec.width), 8)
         self.piece: int = getattr(architecture, "PIECE", usual)
+        self.backend = backend_of(config.engine, field.spec, architecture, config.dtype, patient)
+        self.check_cancelled = check_cancelled
         self.factor = torch.zeros((), device=device)
+        state = [*self.weights.values(), *self.optimiser.state().values()]
+        self.captures = Captures(state, device) if config.engine == "graph" else None
         self.throttle = Throttle() if device.type == "cuda" else None
-        self.tick: Callable[[], None] = lambda: None
-        self.patient = False
-        self.compiled_steps = 0
-        self.compilation: Compilation | None = None
-        self.use(recipe.dtype)
-        self.may_compile = recipe.engine == "compiled"
-        if self.may_compile and cpp_kernel.suits(field.spec, recipe.dtype):
-            self.may_compile, self.compilation = False, of_kernel(field.spec)
 
     def use(self, precision: torch.dtype) -> None:
-        """From now on hidden layers in ``precision``; for a change in the midst of a fit nothing is compiled."""
+        """From now on hidden layers in ``precision``."""
         self.precision = precision
-        make = by_autograd if self.recipe.engine == "plain" else by_hand
-        self.gradients = make(self.field.architecture, precision)
-        self.compilation = None
-        self.captures: list[Capture] = []
+        self._without_compiled_code()
 
-    @property
-    def compiling(self) -> bool:
-        """Whether a compilation is under way, during which the number of threads should stay."""
-        return self.compilation is not None and not self.compilation.finished
-
-    def wait(self, seconds: float) -> None:
-        """For the kernel, but no longer than ``seconds``: explicit steps would slow its compiler down by more than they
-        are worth."""
-        made, until = self.compilation, time.monotonic() + seconds
-        while made is not None and made.size is None and not made.finished and time.monotonic() < until:
-            made.wait(WAITED)
-            self.tick()
-
-    def close(self) -> None:
-        """Lets go of what holds the engine and the run together."""
-        self.tick = lambda: None
-        self.captures = []
-
-    def told(self) -> str:
-        """How steps are made now, for the record."""
-        if self.recipe.engine != "compiled" or self.compiled_steps:
-            return self.recipe.engine
-        made = self.compilation
-        return f"explicit ({(made.failed or 'still compiling') if made else 'not compiled'})"
+    def _without_compiled_code(self) -> None:
+        gradients = gradients_of(self.config.engine, self.field.architecture, self.precision)
+        self.backend = self.backend.uncompiled(gradients)
+        if self.captures is not None:
+            self.captures.clear()
 
     @torch.no_grad()
     def step(
@@ -169,50 +116,29 @@ class Engine:
         """One update at ``factor`` of the full rates; the residuals before it. With further loss ``terms`` steps are
         made explicitly: what they need changes from selection to selection."""
         self.factor.fill_(factor)
-        if terms:
+        if self.captures is None or terms:
             residuals = self._whole(indices, weights, terms)
-        elif self.recipe.engine == "graph":
-            residuals = self._captured(indices.shape[0]).replay(indices, weights)
         else:
-            residuals = self._whole(indices, weights)
+            residuals = self.captures.step(self._whole, indices, weights)
         if self.throttle is not None:
             self.throttle.passed()
         return residuals
 
-    def _captured(self, count: int) -> Capture:
-        """The step for batches of ``count`` points: the smallest captured one with room for them that does not compute
-        twice as many; or a new one, for a growing batch with room to grow."""
-        roomy = [made for made in self.captures if made.size >= count and made.size <= max(2 * count, LITTLE)]
-        if roomy:
-            return min(roomy, key=lambda made: made.size)
-        largest = max(self.captures, key=lambda made: made.size, default=None)
-        if largest is not None and count > largest.size:
-            count, largest = 1 << (count - 1).bit_length(), None
-        self.captures = [] if largest is None else [largest]  # their memory first
-        state = [*self.weights.values(), *self.optimiser.state()]
-        self.captures.append(Capture(self._whole, count, state, self.field.device))
-        return self.captures[-1]
-
     def _whole(self, indices: Tensor, weights: Tensor | None, terms: Sequence[Laplacian] = ()) -> Tensor:
         """Gather, gradients, update; the residuals before it."""
-        count, channels = indices.shape[0], self.samples.signal.channels
-        if weights is None:
-            mass = torch.full((count, 1), 1 / (count * channels), device=indices.device)
-        else:
-            mass = (weights / (weights.sum() * channels))[:, None]
-        extra = self._extra(terms, indices) if terms and count > self.piece else None
+        mass = loss_mass(indices, weights, self.samples.signal.channels)
+        extra = self._extra(terms, indices) if terms and indices.shape[0] > self.piece else None
         total: dict[str, Tensor] = {}
         residuals = []
-        for start in range(0, count, self.piece):
-            if start and self.recipe.engine != "graph":  # no way out of the middle of a capture
-                self.tick()
+        for start in range(0, indices.shape[0], self.piece):
+            if start and self.captures is None:  # a capture cannot be left in its middle
+                self.check_cancelled()
             part = slice(start, start + self.piece)
             coords, values = self.samples.take(indices[part])
-            if not terms:
-                residual, found = self._differentiate(coords, values, mass[part])
-            else:
+            pull = None
+            if terms:
                 pull = partial(_derivatives, terms, indices) if extra is None else _constant(extra[part])
-                residual, found = self.gradients(self.weights, coords, values, mass[part], pull)
+            residual, found = self.backend.gradients(self.weights, coords, values, mass[part], pull)
             total = {name: total[name] + found[name] for name in found} if total else found
             residuals.append(residual)
         self.optimiser.step(total, self.factor)
@@ -225,27 +151,20 @@ class Engine:
         for part in indices.split(self.piece):
             coords, values = self.samples.take(part)
             residuals.append(self.field(coords, self.precision) - values)
-            self.tick()
+            self.check_cancelled()
         return _derivatives(terms, indices, torch.cat(residuals))
-
-    def _differentiate(self, coords: Tensor, values: Tensor, mass: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        if self.may_compile:
-            self.may_compile = False
-            self.compilation = by_torch(self.field.spec, self.precision, coords.shape[0], self.gradients)
-        made = self.compilation
-        if made is not None and self.patient:
-            made.wait()
-        if made is not None and made.ready is not None and made.fits(coords.shape[0]):
-            self.compiled_steps += 1
-            return made.ready(self.weights, coords, values, mass)
-        return self.gradients(self.weights, coords, values, mass)
 
     def halve(self) -> None:
         """Out of memory: from now on half as many points at a time."""
         self.piece = max(1, self.piece // 2)
-        self.captures, self.compilation = [], None
+        self._without_compiled_code()
         if self.field.device.type == "cuda":
             torch.cuda.empty_cache()
+
+    def close(self) -> None:
+        """Frees the captured steps, which refer to the engine: a folder of files must not pile up in memory."""
+        if self.captures is not None:
+            self.captures.clear()
 
     @torch.no_grad()
     def load(self, weights: Mapping[str, Tensor]) -> None:
@@ -258,3 +177,12 @@ class Engine:
     def snapshot(self) -> dict[str, Tensor]:
         """A copy of the weights."""
         return {name: weight.clone() for name, weight in self.weights.items()}
+
+
+def loss_mass(indices: Tensor, weights: Tensor | None, channels: int) -> Tensor:
+    """The factors (k, 1) of the squared residuals in the loss, which is their weighted mean over points and channels:
+    weight / (sum of weights * channels). Points of weight 0 pad a batch without changing anything."""
+    if weights is None:
+        count = indices.shape[0]
+        return torch.full((count, 1), 1 / (count * channels), device=indices.device)
+    return (weights / (weights.sum() * channels))[:, None]

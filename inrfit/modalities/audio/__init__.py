@@ -1,1 +1,44 @@
 """Sounds: audio.py; containers.py, what the file says; sample_formats.py, how samples are stored."""
+
+from __future__ import annotations
+
+from ..modality import ArchitectureRule, ArrayInput, Measure, Modality
+from . import audio
+
+AUDIO = Modality(
+    name="audio",
+    signal_class="audio",
+    layout="timeline",
+    formats=audio.FORMATS,
+    suffixes=audio.SUFFIXES,
+    writes=audio.WRITES,
+    measures={
+        "psnr": Measure("PSNR", "dB"),
+        "snr": Measure("SNR", "dB"),
+        "si_snr": Measure("SI-SNR", "dB"),
+        "snr_in_file": Measure("SNR in the lossy file", "dB"),
+    },
+    quality="snr",
+    meta=audio.META,
+    options=audio.Options,
+    takes=frozenset({"rate"}),
+    refuse=lambda asked: "sound takes a rate in Hz, not a scale, size or resolution",
+    default_sampler="stream",
+    auto=(ArchitectureRule("grid", "the best at equal bytes and seconds on sounds (docs/architectures.md)"),),
+    first_omega=audio.first_omega,
+    omega_source="from the spectrum: the frequency below which 95 % of the power lies (tests/bench/omega.py)",
+    paper_omega=150.0,  # INT's code: 30 on an axis from -5 to 5
+    sniff=audio.sniff,
+    load=audio.load,
+    estimate=audio.estimate,
+    suffix=audio.suffix,
+    decode=audio.decode,
+    write=audio.write,
+    measure=audio.measure,
+    describe=audio.describe,
+    outcome=audio.outcome,
+    field_size=lambda meta: (1, meta["channels"]),
+    raster=lambda meta: (meta["frames"],),
+    arrays=ArrayInput(frozenset({"rate"}), audio.from_array),
+    sample_rate=lambda meta: meta["rate"],
+)

@@ -13,13 +13,13 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
 from ...errors import InrfitError, UnreadableFile, UnsupportedInput, UsageError, printable
 from ...io import json_schema
 from ...io.limits import Limits
-from ...signal import CHUNK, Grid, Scale, Signal
+from ...signal import CHUNK, SCALE, Grid, Scale, Signal
 from .. import metrics
+from ..modality import Request
 from . import containers, sample_formats
 from .sample_formats import BLOCK, Array
 
@@ -27,19 +27,13 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ...fields.module import Field
-    from .. import Request
 
-NAME = "audio"
 FORMATS: tuple[str, ...] = containers.READ
-QUALITY = "snr"
-UNIT = "dB"
-PROBED = False
 SUFFIXES: tuple[str, ...] = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3")
 WRITES: tuple[str, ...] = (".wav", ".flac", ".ogg")
 LOWEST_OMEGA, HIGHEST_OMEGA = 500.0, 4500.0
 SHARE, QUANTILE = 0.2, 0.95
 """The rule of ``first_omega``."""
-OMEGA_SOURCE = "from the spectrum: the frequency below which 95 % of the power lies (tests/bench/omega.py)"
 
 META: json_schema.Schema = {
     "format": json_schema.one_of("WAV", "WAVEX", "FLAC", "OGG", "MP3"),
@@ -51,7 +45,7 @@ META: json_schema.Schema = {
     "channels": json_schema.integer(1, 65_535),
     "frames": json_schema.integer(1, 2**40),
     "scale": {
-        **json_schema.SCALE,
+        **SCALE,
         "dtype": json_schema.one_of("int16", "int32", "float32", "float64"),
         "factor": json_schema.number(1e-310, 1e300),
     },
@@ -107,7 +101,7 @@ def _load(data: bytes, limits: Limits) -> Signal:
         raise UnreadableFile("damaged: the samples do not match the file's own checksum", "checksum")
     scale = dataclasses.replace(scale, factor=1 / _peak(samples))
     meta |= {"frames": len(samples), "scale": dataclasses.asdict(scale)}
-    return Signal(NAME, samples, scale, meta, Grid((len(samples),)), notes=notes)
+    return Signal("", samples, scale, meta, Grid((len(samples),)), notes=notes)
 
 
 def _claim(file: Any, container: containers.Container) -> int:
@@ -211,11 +205,6 @@ def estimate(predicted: Tensor, values: Tensor, scale: Scale) -> float:
     return metrics.decibels(truth.square().mean().item(), noise) if noise else math.inf
 
 
-def probe(signal: Signal, count: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """Not needed: the samples stand for themselves."""
-    raise NotImplementedError
-
-
 def suffix(meta: Mapping[str, Any]) -> tuple[str, str | None]:
     """The source's own container, but for MP3: its encoder pads the sound and takes few rates."""
     if meta["format"] == "MP3":
@@ -229,8 +218,6 @@ def decode(
     """Raw samples (n, c) in the source's type; another rate asks the field at the centres of that many cells
     over the same duration. Raises ``UsageError``, ``OverLimit``, ``UnreadableFile`` (weights that give
     NaN)."""
-    if request.scale is not None or request.size is not None or request.resolution is not None:
-        raise UsageError("sound takes a rate in Hz, not a scale, size or resolution", "request")
     if request.rate is not None and not 1 <= request.rate < 2**31:
         raise UsageError(f"a rate of {request.rate} Hz: it must be from 1 to {2**31 - 1}", "request")
     frames = meta["frames"]
@@ -306,8 +293,6 @@ def measure(field: Field, signal: Signal, tick: Callable[[float], None]) -> dict
     type: 2^15 for int16, 2^31 for int32, 1 for floats. "snr_in_file" for lossy codings: after writing and
     reading back."""
     import soundfile
-
-    from .. import Request
 
     meta, source = signal.meta, signal.samples
     decoded = _samples(field, meta, signal.n, tick)

@@ -14,33 +14,31 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ...errors import UnreadableFile, UnsupportedInput, printable
+from ...io.signatures import Signatures, kind_of
 
 READ = ("WAV", "FLAC", "OGG", "MP3")
 STREAMED = 0x7FFF_F000
 """Data sizes from here on stand for "not known yet" in WAV files written to a pipe (SoX, arecord, ffmpeg)."""
 
-_FOREIGN = (
-    (0, b".snd", "AU"),
-    (0, b"dns.", "AU"),
-    (0, b"caff", "CAF"),
-    (0, b"RF64", "RF64"),
-    (0, b"BW64", "BW64"),
-    (0, b"riff\x2e\x91\xcf\x11", "W64"),
-    (0, b"wvpk", "WavPack"),
-    (0, b"MAC ", "Monkey's Audio"),
-    (0, b"MPCK", "Musepack"),
-    (0, b"TTA1", "TTA"),
-    (0, b"DSD ", "DSD"),
-    (0, b"FRM8", "DSD"),
-    (0, b"#!AMR", "AMR"),
-    (0, b"ADIF", "AAC"),
-    (0, b"NIST_1A", "NIST"),
-    (0, b"Creative Voice File", "VOC"),
-    (4, b"ftypM4", "M4A"),
-    (8, b"AIFF", "AIFF"),
-    (8, b"AIFC", "AIFF"),
-    (8, b"8SVX", "8SVX"),
-)
+_FOREIGN: Signatures = {
+    "AU": rb"\.snd|dns\.",
+    "CAF": rb"caff",
+    "RF64": rb"RF64",
+    "BW64": rb"BW64",
+    "W64": rb"riff\x2e\x91\xcf\x11",
+    "WavPack": rb"wvpk",
+    "Monkey's Audio": rb"MAC ",
+    "Musepack": rb"MPCK",
+    "TTA": rb"TTA1",
+    "DSD": rb"DSD |FRM8",
+    "AMR": rb"#!AMR",
+    "AAC": rb"ADIF|\xff[\xf0\xf1\xf8\xf9]",
+    "NIST": rb"NIST_1A",
+    "VOC": rb"Creative Voice File",
+    "M4A": rb"....ftypM4",
+    "AIFF": rb"FORM....AIF[FC]",
+    "8SVX": rb"FORM....8SVX",
+}
 _KEPT = (b"fmt ", b"data", b"fact", b"PEAK", b"JUNK", b"junk", b"PAD ", b"FLLR")
 _REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 _SPEAKERS = {1: 0x4, 2: 0x3, 4: 0x33, 6: 0x3F, 8: 0xFF}
@@ -68,12 +66,7 @@ def signature(data: bytes) -> str | None:
         return "FLAC" if data[:1] == b"f" else "OGG"
     if data[:3] == b"ID3":
         return "FLAC" if data[_after_id3(data) :][:4] == b"fLaC" else "MP3"
-    for start, magic, name in _FOREIGN:
-        if data[start : start + len(magic)] == magic and (start != 8 or data[:4] == b"FORM"):
-            return name
-    if data[:2] in (b"\xff\xf0", b"\xff\xf1", b"\xff\xf8", b"\xff\xf9"):
-        return "AAC"
-    return "MP3" if _mpeg_frame(data[:4]) else None
+    return kind_of(data, _FOREIGN) or ("MP3" if _mpeg_frame(data[:4]) else None)
 
 
 def examine(data: bytes) -> Container:

@@ -1,1 +1,49 @@
 """Pictures: image.py; reading them: formats.py, pillow_reader.py, png_check.py."""
+
+from __future__ import annotations
+
+from ..modality import ArchitectureRule, ArrayInput, Measure, Modality
+from . import image
+from .pillow_reader import MODES
+
+
+def _refusal(asked: str) -> str:
+    """Why a picture is not decoded by the field ``asked`` of a request."""
+    others = {"rate": "sounds", "resolution": "shapes"}.get(asked, "other files")
+    return f"--{asked} is for {others}, this is a picture"
+
+
+IMAGE = Modality(
+    name="image",
+    signal_class="image",
+    layout="raster",
+    formats=image.FORMATS,
+    suffixes=image.WRITES,
+    writes=image.WRITES,
+    measures={
+        "psnr": Measure("PSNR", "dB"),
+        "ssim": Measure("SSIM"),
+        "psnr_in_file": Measure("PSNR in the lossy file", "dB"),
+    },
+    quality="psnr",
+    meta=image.META,
+    options=image.Options,
+    takes=frozenset({"size", "scale"}),
+    refuse=_refusal,
+    default_sampler="stream",
+    auto=(ArchitectureRule("grid", "the best at equal bytes and seconds on photographs (docs/architectures.md)"),),
+    first_omega=image.first_omega,
+    omega_source="a third of the shorter side, 30 to 90: higher ones learn pictures faster (tests/bench/omega.py)",
+    sniff=image.sniff,
+    load=image.load,
+    estimate=image.estimate,
+    suffix=image.suffix,
+    decode=image.decode,
+    write=image.write,
+    measure=image.measure,
+    describe=image.describe,
+    outcome=image.outcome,
+    field_size=lambda meta: (2, MODES[meta["mode"]]),
+    raster=lambda meta: (meta["height"], meta["width"]),
+    arrays=ArrayInput(frozenset(), image.from_array),
+)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import struct
 from collections.abc import Callable
 from contextlib import suppress
@@ -12,12 +11,13 @@ import numpy as np
 
 from ...errors import UnreadableFile, UnsupportedInput
 from ...io.limits import Limits
+from ...io.signatures import Signatures, kind_of
 from . import png_check
 from .pillow_reader import Raster, eight, opened, raster_of, reading, require_bytes, require_size, upright, wide
 
 FORMATS = ("PNG", "JPEG", "WebP", "TIFF", "BMP")
 
-_SIGNATURES = {
+_SIGNATURES: Signatures = {
     "PNG": rb"\x89PNG\r\n\x1a\n",
     "JPEG": rb"\xff\xd8\xff",
     "WebP": rb"RIFF....WEBP",
@@ -95,11 +95,7 @@ def read(data: bytes, limits: Limits) -> tuple[str, Raster, list[str]]:
 
 def kind(data: bytes) -> str | None:
     """Name of the format, by signature."""
-    head = data[:4096]
-    for name, pattern in _SIGNATURES.items():
-        if re.match(pattern, head, re.DOTALL):
-            return name
-    return "TGA" if data[-18:].startswith(b"TRUEVISION-XFILE.") else None
+    return kind_of(data, _SIGNATURES) or ("TGA" if data[-18:].startswith(b"TRUEVISION-XFILE.") else None)
 
 
 def _lossy(data: bytes) -> bool:

@@ -12,10 +12,11 @@ import numpy as np
 import numpy.typing as npt
 
 from ...errors import UnreadableFile, UsageError
-from ...io.json_schema import SCALE, Schema, integer, number, one_of
+from ...io.json_schema import Schema, integer, number, one_of
 from ...io.limits import Limits
-from ...signal import Grid, Scale, Signal
+from ...signal import SCALE, Grid, Scale, Signal
 from ..metrics import decibels, psnr, ssim
+from ..modality import Request, Tick
 from . import formats
 from .pillow_reader import LONGEST, MODES, Raster
 
@@ -23,20 +24,13 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ...fields.module import Field
-    from .. import Request, Tick
 
-NAME = "image"
 FORMATS: tuple[str, ...] = formats.FORMATS
 WRITES: tuple[str, ...] = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp")
-SUFFIXES = WRITES
-QUALITY = "psnr"
-UNIT = "dB"
-PROBED = False
 BYTES = Scale("uint8", 2 / 255, -1.0, 0, 255, 1.0)
 
 OMEGA_PER_PIXEL, LOWEST_OMEGA, HIGHEST_OMEGA = 1 / 3, 30.0, 90.0
 """The rule of ``first_omega``."""
-OMEGA_SOURCE = "a third of the shorter side, 30 to 90: higher ones learn pictures faster (tests/bench/omega.py)"
 
 META: Schema = {
     "format": one_of(*(name.upper() for name in FORMATS)),
@@ -76,7 +70,7 @@ def load(data: bytes, name: str, options: Options, limits: Limits) -> Signal:
         "scale": asdict(BYTES),
     }
     samples = np.require(raster, requirements=["C", "W"]).reshape(-1, channels)
-    return Signal(NAME, samples, BYTES, meta, Grid((height, width)), notes=tuple(notes))
+    return Signal("", samples, BYTES, meta, Grid((height, width)), notes=tuple(notes))
 
 
 def from_array(array: npt.NDArray[Any]) -> bytes:
@@ -85,8 +79,6 @@ def from_array(array: npt.NDArray[Any]) -> bytes:
         raise UsageError("an image must be uint8, (h, w) or (h, w, c); a sound needs rate=", "array")
     if array.ndim == 3 and array.shape[2] not in MODES.values():
         raise UsageError(f"an image has 1 to 4 channels, not {array.shape[2]}", "array")
-    from .. import Request
-
     picture = array[..., None] if array.ndim == 2 else array
     return write(np.ascontiguousarray(picture), {}, ".png", Request())
 
@@ -95,11 +87,6 @@ def estimate(predicted: Tensor, values: Tensor, scale: Scale) -> float:
     """PSNR in dB of the samples as they would be written, clamped and rounded; inf when all are equal."""
     noise = (scale.raw(predicted) - scale.raw(values)).square().mean().item()
     return decibels((scale.high - scale.low) ** 2, noise)
-
-
-def probe(signal: Signal, count: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """Not needed: the samples stand for themselves."""
-    raise NotImplementedError
 
 
 def suffix(meta: Mapping[str, Any]) -> tuple[str, str | None]:
@@ -162,10 +149,6 @@ def decode(field: Field, meta: Mapping[str, Any], request: Request, limits: Limi
 
 def _size(meta: Mapping[str, Any], request: Request) -> tuple[int, int]:
     """Width and height asked for."""
-    if request.rate is not None:
-        raise UsageError("--rate is for sounds, this is a picture", "request")
-    if request.resolution is not None:
-        raise UsageError("--resolution is for shapes, this is a picture", "request")
     width, height = request.size or (meta["width"], meta["height"])
     if request.scale is not None:
         if not 0 < request.scale <= LONGEST:
@@ -217,8 +200,6 @@ def _bmp_with_alpha(decoded: Raster) -> bytes:
 def measure(field: Field, signal: Signal, tick: Tick) -> dict[str, Any]:
     """``psnr`` (dB, all channels) and ``ssim`` of the whole picture; for JPEG also ``psnr_in_file``,
     of the file as it is written."""
-    from .. import Request
-
     decoded = decode(field, signal.meta, Request(), Limits(max_output=signal.samples.size), tick)
     source = signal.samples.reshape(decoded.shape)
     found: dict[str, Any] = {"psnr": psnr(decoded, source, 255), "ssim": ssim(decoded, source, tick)}

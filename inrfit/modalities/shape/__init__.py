@@ -1,1 +1,50 @@
 """Meshes: shape.py; mesh_formats.py, reading; mesh.py, geometry; point_sampling.py, the points that are taught."""
+
+from __future__ import annotations
+
+from ..modality import ArchitectureRule, Measure, Modality, Quality
+from . import shape
+
+
+def _caution(quality: Quality) -> str | None:
+    """That the bounding box came out wrong, where it did."""
+    error = quality.get("bbox_error") or 0
+    return f"the decoded box is off by {error:.1%} of the longest side" if error > 0.01 else None
+
+
+SHAPE = Modality(
+    name="shape",
+    signal_class="shape",
+    layout="points",
+    formats=shape.FORMATS,
+    suffixes=shape.SUFFIXES,
+    writes=shape.WRITES,
+    measures={"iou": Measure("IoU"), "chamfer": Measure("Chamfer")},
+    quality="iou",
+    details=("bbox_error", "iou_resolution"),
+    caution=_caution,
+    meta=shape.META,
+    options=shape.Options,
+    takes=frozenset({"resolution"}),
+    refuse=lambda asked: "a shape is decoded at a resolution; it has no size, rate or scale",
+    default_sampler="stream",
+    auto=(
+        ArchitectureRule("grid", "the best on meshes in 20 s (docs/architectures.md)", {"seconds": (0, 45)}),
+        ArchitectureRule("siren", "ahead of grids on meshes after a minute (docs/architectures.md)"),
+    ),
+    first_omega=shape.first_omega,
+    omega_source="sharp enough for a surface (first experiments on two meshes)",
+    paper_omega=15.0,  # INT's code: 30 on axes from -0.5 to 0.5
+    sniff=shape.sniff,
+    load=shape.load,
+    estimate=shape.estimate,
+    probe=shape.probe,
+    suffix=shape.suffix,
+    decode=shape.decode,
+    write=shape.write,
+    measure=shape.measure,
+    describe=shape.describe,
+    outcome=shape.outcome,
+    field_size=lambda meta: (3, 1),
+    raster=lambda meta: None,
+)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -32,24 +31,38 @@ _POOL = ((0.22, 0.005), (0.22, 0.03), (0.11, 0.08))
 rest is uniform in the box."""
 
 
-@dataclass
-class Source:
-    """Points of a mesh, drawn in sections, of which each is a fair sample of all."""
+class MeshSource:
+    """Draws points of a mesh, near its surface and in its box, in sections, of which each is a fair sample of all
+    (``signal.PointSource``). ``pool``: how many the user asks for; 0 leaves it to the budget."""
 
-    mesh: Mesh
-    meta: Mapping[str, Any]
-    far: npt.NDArray[np.int8]
-    generator: torch.Generator
-    section: npt.NDArray[np.float32] | None = None
+    def __init__(self, mesh: Mesh, meta: Mapping[str, Any], pool: int, generator: torch.Generator) -> None:
+        self._mesh, self._meta, self._pool, self._generator = mesh, meta, pool, generator
+        self._far = far_cells(mesh, meta["band"] or 0.0)
+        self._section = np.zeros((0, 3), np.float32)
+        self._begin = 0
+
+    @property
+    def wanted(self) -> int:
+        """Points of a budget that is not in seconds."""
+        return self._pool or POINTS
+
+    def most(self, far_share: float) -> int:
+        """Most points of any budget."""
+        return self._pool or int(MOST_POINTS / (1 + far_share))
 
     def draw(self, start: int, until: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[Any]]:
-        """The points (k, 3) from the ``start``-th on, at most CALL and up to ``until``, and their values (k, 1). Must
-        be asked for one after the other."""
-        within = start % POINTS
-        if within == 0 or self.section is None:
-            self.section = spread(self.mesh, min(POINTS, until - start), self.generator)
-        points = self.section[within : min(within + CALL, within + until - start)]
-        return points, targets(self.mesh, self.meta, self.far, points.astype(np.float64))[:, None]
+        """The points (k, 3) from the ``start``-th on, at most CALL and up to ``until``, and their values (k, 1)."""
+        if not self._begin <= start < self._begin + len(self._section):
+            self._section, self._begin = spread(self._mesh, min(POINTS, until - start), self._generator), start
+        within = start - self._begin
+        points = self._section[within : min(within + CALL, within + until - start)]
+        return points, targets(self._mesh, self._meta, self._far, points.astype(np.float64))[:, None]
+
+    def far(self, count: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[Any]]:
+        """Points (count, 3) far from the surface, and their values."""
+        points, sides = free(self._far, count, self._generator)
+        values = sides.astype(np.float32) if self._meta["target"] == "sdf" else (sides < 0).astype(np.uint8)
+        return points, values[:, None]
 
 
 def free(

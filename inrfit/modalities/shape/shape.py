@@ -8,7 +8,7 @@ divided by it. Inside is where the winding number is above 1/2, which also decid
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
@@ -20,28 +20,22 @@ from ...errors import Diverged, InrfitError, UnreadableFile, UsageError, printab
 from ...io import json_schema
 from ...io.limits import Limits
 from ...io.options import setting
-from ...signal import IDENTITY, Grid, Rest, Scale, Signal
+from ...signal import IDENTITY, Grid, Scale, Signal, Surface
 from .. import metrics
+from ..modality import Request, Tick
 from . import point_sampling
 from .mesh import INSIDE, Mesh, Placed, chamfer, encoded, place, trees
 from .mesh_formats import READ, foreign, signature
 from .mesh_formats import read as read_file
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor
 
     from ...fields.module import Field
-    from .. import Request, Tick
 
-NAME = "shape"
 FORMATS: tuple[str, ...] = READ
 SUFFIXES: tuple[str, ...] = (".ply", ".obj", ".stl", ".off", ".glb")
 WRITES: tuple[str, ...] = (".ply", ".obj", ".stl")
-QUALITY = "iou"
-UNIT = ""
-PROBED = True
-OMEGA_SOURCE = "sharp enough for a surface (first experiments on two meshes)"
 PADDING = 0.1
 RESOLUTION = 128
 BAND = 0.05
@@ -85,7 +79,7 @@ def sniff(data: bytes) -> bool:
 
 
 def load(data: bytes, name: str, options: Options, limits: Limits) -> Signal:
-    """The mesh as a signal without points: ``renew`` draws them. ``reference`` is the mesh, normalised.
+    """The mesh as a signal without points: ``point_source`` draws them. ``reference`` is the mesh, normalised.
 
     Whatever a reader raises on damaged bytes becomes ``UnreadableFile`` here."""
     if 0 < options.pool < point_sampling.FEWEST_POINTS:
@@ -101,15 +95,21 @@ def load(data: bytes, name: str, options: Options, limits: Limits) -> Signal:
     meta = _meta(kind, placed, options)
     sdf = options.target == "sdf"
     return Signal(
-        modality=NAME,
+        modality="",
         samples=np.zeros((0, 1), np.float32 if sdf else np.uint8),
         scale=IDENTITY if sdf else _OCCUPANCY,
         meta=meta,
         points=np.zeros((0, 3), np.float32),
         notes=placed.notes,
-        renew=partial(_renew, placed.mesh, meta, placed.notes, options.pool),
+        point_source=partial(point_sampling.MeshSource, placed.mesh, meta, options.pool),
         reference=placed.mesh,
+        surface=_described(meta),
     )
+
+
+def _described(meta: Mapping[str, Any]) -> Surface:
+    """Where the field's surface is, and which side of it is inside."""
+    return Surface(meta["level"], inside_below=meta["target"] == "sdf")
 
 
 def _meta(kind: str, placed: Placed, options: Options) -> dict[str, Any]:
@@ -126,45 +126,6 @@ def _meta(kind: str, placed: Placed, options: Options) -> dict[str, Any]:
         "faces": len(placed.mesh.faces),
         "open_edges": placed.open_edges,
     }
-
-
-def _renew(
-    mesh: Mesh,
-    meta: Mapping[str, Any],
-    notes: tuple[str, ...],
-    pool: int,
-    generator: torch.Generator,
-    more: Callable[[], bool],
-    free: float = 0.0,
-    wanted: Callable[[int], int] | None = None,
-) -> Signal:
-    """``pool`` points (0: POINTS) with their values, drawn from ``generator`` alone; fewer, of the same kind, when
-    ``more`` says no between two calls of the search structures. Of those that are ``wanted``, up to ``pool`` (0: up to
-    MOST_POINTS in all), the rest is drawn later. On top come ``free`` times as many far from the surface, whose values
-    are known without asking."""
-    far = point_sampling.far_cells(mesh, meta["band"] or 0.0)
-    source = point_sampling.Source(mesh, meta, far, generator)
-    pieces = [source.draw(0, pool or point_sampling.POINTS)]
-    while (since := sum(len(points) for points, _ in pieces)) < (pool or point_sampling.POINTS) and more():
-        pieces.append(source.draw(since, pool or point_sampling.POINTS))
-    until = (
-        since
-        if wanted is None
-        else max(since, min(pool or int(point_sampling.MOST_POINTS / (1 + free)), wanted(since)))
-    )
-    there = np.arange(until) % since
-    points, values = point_sampling.free(far, int(free * until), generator)
-    values = values.astype(np.float32) if meta["target"] == "sdf" else (values < 0).astype(np.uint8)
-    return Signal(
-        modality=NAME,
-        samples=np.concatenate([np.concatenate([drawn for _, drawn in pieces])[there], values[:, None]]),
-        scale=IDENTITY if meta["target"] == "sdf" else _OCCUPANCY,
-        meta=meta,
-        points=np.concatenate([np.concatenate([drawn for drawn, _ in pieces])[there], points]),
-        notes=notes,
-        reference=mesh,
-        rest=Rest(since, until, partial(source.draw, until=until)) if until > since else None,
-    )
 
 
 def first_omega(signal: Signal) -> float:
@@ -209,8 +170,6 @@ def decode(field: Field, meta: Mapping[str, Any], request: Request, limits: Limi
     resolution^3 cells of the box; beyond the box is outside.
 
     ``Request.resolution`` defaults to 128; memory is about 12 bytes a cell. Raises ``Diverged``."""
-    if request.size is not None or request.rate is not None or request.scale is not None:
-        raise UsageError("a shape is decoded at a resolution; it has no size, rate or scale", "request")
     resolution = RESOLUTION if request.resolution is None else request.resolution
     if resolution < 2:
         raise UsageError(f"a resolution of {resolution} has no cells to put a surface between", "request")

@@ -15,7 +15,7 @@ from inrfit.fields.mlp.siren import Siren
 from inrfit.fit import recipe
 from inrfit.fit.budget import Budget
 from inrfit.fit.engine import background_compile, cpp_kernel, precision
-from inrfit.fit.engine.step import by_hand
+from inrfit.fit.engine.backends import by_hand
 from inrfit.fit.loop import fit
 from inrfit.samplers import Uniform
 
@@ -112,8 +112,8 @@ def test_it_is_compiled_from_some_seconds_of_budget_and_used_at_once_when_kept(m
     monkeypatch.setattr(cpp_kernel, "compiler", lambda: ["g++"])
     for kept, seconds, expected in ((False, 2, "explicit"), (False, 5, "compiled"), (True, 2, "compiled")):
         monkeypatch.setattr(cpp_kernel, "kept", lambda: kept)  # noqa: B023
-        assert recipe.choose_engine(SPEC, CPU, Budget(seconds=seconds), BFLOAT, 4096)[0] == expected
-    assert recipe.choose_engine(SPEC, CPU, Budget(steps=100), BFLOAT, 4096)[0] == "explicit"
+        assert recipe.choose_engine(SPEC, CPU, Budget(seconds=seconds), BFLOAT, 4096).value == expected
+    assert recipe.choose_engine(SPEC, CPU, Budget(steps=100), BFLOAT, 4096).value == "explicit"
 
 
 @works
@@ -181,7 +181,7 @@ def test_a_compiler_that_fails_leaves_the_fit_explicit(tmp_path, monkeypatch, sc
         cpp_kernel.build(SPEC)
     assert not cpp_kernel.suits(SPEC, BFLOAT)
     monkeypatch.setattr(cpp_kernel, "_unusable", [])
-    chosen = recipe.choose(SPEC, CPU, 64, "bf16", engine="compiled")
+    chosen = recipe.choose(SPEC, CPU, recipe.Asked(batch=64, precision="bf16", engine="compiled")).config
     made = fit(image_signal(), SPEC, Uniform(), chosen, Budget(steps=3), CPU)
     assert made.used["engine"].startswith("explicit (Unusable")
 
@@ -256,7 +256,9 @@ def test_batches_are_long_where_the_kernel_makes_steps_fast_and_there_are_enough
     monkeypatch.setattr(cpp_kernel, "kept", lambda: True)
 
     def batch(seconds, **more):
-        return recipe.choose(SPEC, CPU, precision="bf16", budget=Budget(seconds=seconds), **more).batch
+        return recipe.choose(
+            SPEC, CPU, recipe.Asked(precision="bf16", **more), budget=Budget(seconds=seconds)
+        ).config.batch
 
     assert (batch(3), batch(10)) == (4096, recipe.KERNEL_BATCH)
     assert batch(10, engine="explicit") == 4096
@@ -276,8 +278,8 @@ def test_a_fit_waits_for_the_kernel_but_not_too_long_and_not_against_its_user(mo
     monkeypatch.setattr(cpp_kernel, "compiler", lambda: ["g++"])
     monkeypatch.setattr(cpp_kernel, "build", slow)
     monkeypatch.setattr(background_compile, "_begun", {})
-    monkeypatch.setattr("inrfit.fit.state.EXACT_FROM", math.inf)
-    chosen = recipe.choose(SPEC, CPU, 64, "bf16", engine="compiled")
+    monkeypatch.setattr("inrfit.fit.running.EXACT_FROM", math.inf)
+    chosen = recipe.choose(SPEC, CPU, recipe.Asked(batch=64, precision="bf16", engine="compiled")).config
     stops = iter([False] * 3)
     with pytest.raises(KeyboardInterrupt):
         fit(image_signal(), SPEC, Uniform(), chosen, Budget(seconds=1e4), CPU, stop=lambda: next(stops, True))

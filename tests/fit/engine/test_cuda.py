@@ -22,7 +22,7 @@ QUICK = {"budget": "200it", "width": 64, "depth": 3}
 def test_every_sampler_fits_on_the_device(name, precision):
     signal, device = image_signal(), torch.device("cuda")
     spec = FieldSpec("siren", 2, 3, 64, 3, {})
-    chosen = recipe.choose(spec, device, 256, precision)
+    chosen = recipe.choose(spec, device, recipe.Asked(batch=256, precision=precision)).config
     assert fit(signal, spec, SAMPLERS[name](), chosen, Budget(steps=200), device).quality > 20
 
 
@@ -63,7 +63,7 @@ def engine(kind, precision="bf16", batch=512, arch="siren"):
     plain = FieldSpec(arch, 2, 3, 64, 4, {})
     spec = plain.settings.sized(plain, (64, 64), None)
     weights = spec.settings.initial(spec, torch.Generator().manual_seed(0), torch.zeros(3))
-    chosen = recipe.choose(spec, device, batch, precision, engine=kind)
+    chosen = recipe.choose(spec, device, recipe.Asked(batch=batch, precision=precision, engine=kind)).config
     return Engine(Field(spec, weights).to(device), signal.on(device), chosen)
 
 
@@ -95,8 +95,8 @@ def test_a_graph_is_captured_once_for_all_smaller_batches():
     for count in (512, 300, 1, 512):
         indices = torch.arange(count, device="cuda")
         torch.testing.assert_close(of.step(indices, None, 1.0), plain.step(indices, None, 1.0), rtol=0, atol=1e-3)
-        captured = captured or of.captures[0]
-        assert of.captures[0] is captured
+        captured = captured or of.captures.made[0]
+        assert of.captures.made[0] is captured
 
 
 def test_the_capture_leaves_weights_and_moments_as_they_were():

@@ -47,9 +47,9 @@ def test_reset_forgets_the_moments():
     weights = {"m": torch.zeros(1, 4, 4), "v": torch.zeros(4)}
     optimiser = Optimiser(weights, {"m": 1.0, "v": 1.0}, frozenset({"m"}), 0.1, 0.1)
     optimiser.step({"m": torch.ones(1, 4, 4), "v": torch.ones(4)}, torch.tensor(1.0))
-    assert all(bool(moment.any()) for moment in optimiser.state())
+    assert all(bool(moment.any()) for moment in optimiser.state().values())
     optimiser.reset()
-    assert not any(bool(moment.any()) for moment in optimiser.state())
+    assert not any(bool(moment.any()) for moment in optimiser.state().values())
 
 
 def test_muons_update_is_the_orthogonal_one_at_its_rate():

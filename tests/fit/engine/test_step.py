@@ -18,9 +18,11 @@ from inrfit.fields import FIELDS, Differentiated, FieldSpec
 from inrfit.fields.module import Field
 from inrfit.fit import recipe
 from inrfit.fit.budget import Budget
-from inrfit.fit.engine import background_compile, cpp_kernel, precision
+from inrfit.fit.engine import background_compile, cpp_kernel, cuda_graph, precision
+from inrfit.fit.engine.backends import by_autograd, by_hand
+from inrfit.fit.engine.config import TrainingConfig
 from inrfit.fit.engine.cuda_graph import SECONDS_AHEAD, Capture, Throttle
-from inrfit.fit.engine.step import Engine, by_autograd, by_hand
+from inrfit.fit.engine.step import Engine
 from inrfit.fit.loop import MOST_HALVINGS, fit
 from inrfit.samplers import Full, Uniform
 
@@ -30,12 +32,12 @@ TOLERANCE = {"fp32": 1e-3, "bf16": 0.03}
 """Largest difference of the residuals after 20 steps, in values from -1 to 1."""
 
 
-def engine(kind="plain", arithmetic="fp32", depth=3, batch=BATCH, width=64):
+def engine(kind="plain", arithmetic="fp32", depth=3, batch=BATCH, width=64, patient=False):
     signal = image_signal()
     spec = FieldSpec("siren", 2, 3, width, depth, {})
     weights = spec.settings.initial(spec, torch.Generator().manual_seed(0), torch.zeros(3))
-    chosen = recipe.choose(spec, CPU, batch, arithmetic, engine=kind)
-    return Engine(Field(spec, weights), signal.on(CPU), chosen)
+    chosen = recipe.choose(spec, CPU, recipe.Asked(batch=batch, precision=arithmetic, engine=kind)).config
+    return Engine(Field(spec, weights), signal.on(CPU), chosen, patient)
 
 
 def taught(of: Engine, steps=20, batch=BATCH):
@@ -86,17 +88,17 @@ def test_twenty_steps_equal_the_plain_engines(kind, arithmetic):
 @pytest.mark.skipif(background_compile.compiler() is None, reason="no C++ compiler")
 @pytest.mark.parametrize(("arithmetic", "width"), [("fp32", 64), ("bf16", 64), ("bf16", 72)])
 def test_twenty_compiled_steps_equal_the_plain_engines(arithmetic, width):
-    compiled = engine("compiled", arithmetic, width=width)
-    compiled.patient = True
-    assert compiled.told().startswith("explicit (")
+    compiled = engine("compiled", arithmetic, width=width, patient=True)
+    backend = compiled.backend
+    assert backend.describe().startswith("explicit (")
     expected = taught(engine("plain", arithmetic, width=width))
     torch.testing.assert_close(taught(compiled), expected, rtol=0, atol=TOLERANCE[arithmetic])
-    assert compiled.told() == "compiled"
-    assert compiled.compiled_steps == 20
-    assert (compiled.compilation.size is None) == (arithmetic == "bf16" and width == 64 and cpp_kernel.capable())
+    assert backend.describe() == "compiled"
+    assert backend.calls == 20
+    assert (backend.compilation.size is None) == (arithmetic == "bf16" and width == 64 and cpp_kernel.capable())
     again = engine("compiled", arithmetic, width=width)
     taught(again, 1)
-    assert again.compilation is compiled.compilation
+    assert again.backend.compilation is backend.compilation
 
 
 def test_one_process_compiles_more_than_eight_kinds(monkeypatch):
@@ -104,10 +106,9 @@ def test_one_process_compiles_more_than_eight_kinds(monkeypatch):
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))  # no machine code: quick
     monkeypatch.setattr(background_compile, "_begun", {})
     for width in range(33, 43):
-        of = engine("compiled", width=width)
-        of.patient = True
+        of = engine("compiled", width=width, patient=True)
         taught(of, 1)
-        assert of.told() == "compiled", of.told()
+        assert of.backend.describe() == "compiled"
 
 
 def test_a_compilation_that_fails_leaves_the_fit_explicit(monkeypatch):
@@ -115,10 +116,9 @@ def test_a_compilation_that_fails_leaves_the_fit_explicit(monkeypatch):
         raise RuntimeError("no compiler\nat all")
 
     monkeypatch.setattr(torch, "compile", broken)
-    of = engine("compiled", width=24)
-    of.patient = True
+    of = engine("compiled", width=24, patient=True)
     torch.testing.assert_close(taught(of), taught(engine("explicit", width=24)))
-    assert of.told() == "explicit (RuntimeError: no compiler)"
+    assert of.backend.describe() == "explicit (RuntimeError: no compiler)"
     assert not background_compile.under_way()
 
 
@@ -140,7 +140,7 @@ def test_without_a_compiler_nothing_is_compiled(monkeypatch, width):
     monkeypatch.setattr("inrfit.fit.recipe.compiler", lambda: None)
     monkeypatch.setattr("inrfit.fit.engine.cpp_kernel.compiler", lambda: None)
     spec = FieldSpec("siren", 2, 3, width, 5, {})
-    assert recipe.choose_engine(spec, CPU, Budget(seconds=600), torch.bfloat16, 4096)[0] == "explicit"
+    assert recipe.choose_engine(spec, CPU, Budget(seconds=600), torch.bfloat16, 4096).value == "explicit"
 
 
 def test_sounds_of_other_frequencies_share_what_was_compiled():
@@ -173,26 +173,26 @@ def test_a_smaller_batch_does_not_capture_again_and_a_growing_one_seldom():
     of, plain = engine("graph"), engine()
     of.step(torch.arange(96), None, 1.0)
     plain.step(torch.arange(96), None, 1.0)
-    captured = of.captures[0]
+    captured = of.captures.made[0]
     for count in (40, 96, 1):
         found, expected = (e.step(torch.arange(count), None, 1.0) for e in (of, plain))
         assert found.shape[0] == count
         torch.testing.assert_close(found, expected, rtol=0, atol=1e-3)  # the tolerance of docs/architecture.md
-    assert of.captures[0] is captured
+    assert of.captures.made[0] is captured
     sizes = set()
     for count in range(100, 700, 25):
         of.step(torch.arange(count), None, 1.0)
-        sizes.add(of.captures[-1].size)
+        sizes.add(of.captures.made[-1].size)
     assert sizes == {128, 256, 512, 1024}
 
 
 def test_much_smaller_batches_get_a_capture_of_their_own(monkeypatch):
-    monkeypatch.setattr("inrfit.fit.engine.step.LITTLE", 64)
+    monkeypatch.setattr(cuda_graph, "LITTLE", 64)
     of = engine("graph")
     sizes = []
     for count in (700, 140, 700, 150, 139, 40, 700):
         of.step(torch.arange(count), None, 1.0)
-        sizes.append(sorted(made.size for made in of.captures))
+        sizes.append(sorted(made.size for made in of.captures.made))
     assert sizes == [[700], [140, 700], [140, 700], [150, 700], [150, 700], [40, 700], [40, 700]]
 
 
@@ -239,7 +239,7 @@ def full_at(steps, kind, monkeypatch):
 def test_out_of_memory_halves_the_batch_and_goes_on(monkeypatch, kind):
     signal, spec = image_signal(), FieldSpec("siren", 2, 3, 32, 2, {})
     tried = full_at({3, 4}, kind, monkeypatch)
-    chosen = recipe.choose(spec, CPU, 128, "fp32")
+    chosen = recipe.choose(spec, CPU, recipe.Asked(batch=128, precision="fp32")).config
     found = fit(signal, spec, Full(), chosen, Budget(steps=60), CPU)
     assert tried[:6] == [128, 128, 128, 64, 32, 32]
     assert found.spent["steps"] == 60
@@ -252,7 +252,14 @@ def test_out_of_memory_is_final_after_four_halvings(monkeypatch):
     signal, spec = image_signal(), FieldSpec("siren", 2, 3, 32, 2, {})
     tried = full_at(set(range(100)), MemoryError, monkeypatch)
     with pytest.raises(MemoryError):
-        fit(signal, spec, Uniform(), recipe.choose(spec, CPU, 128, "fp32"), Budget(steps=60), CPU)
+        fit(
+            signal,
+            spec,
+            Uniform(),
+            recipe.choose(spec, CPU, recipe.Asked(batch=128, precision="fp32")).config,
+            Budget(steps=60),
+            CPU,
+        )
     assert tried == [128, 64, 32, 16, 8]
     assert len(tried) == MOST_HALVINGS + 1
 
@@ -264,16 +271,23 @@ def test_another_error_than_memory_is_not_swallowed(monkeypatch):
     monkeypatch.setattr(Engine, "step", broken)
     signal, spec = image_signal(), FieldSpec("siren", 2, 3, 16, 2, {})
     with pytest.raises(RuntimeError, match="shapes"):
-        fit(signal, spec, Uniform(), recipe.choose(spec, CPU, 128, "fp32"), Budget(steps=5), CPU)
+        fit(
+            signal,
+            spec,
+            Uniform(),
+            recipe.choose(spec, CPU, recipe.Asked(batch=128, precision="fp32")).config,
+            Budget(steps=5),
+            CPU,
+        )
 
 
 def test_a_very_good_fit_ends_in_float32(monkeypatch):
-    monkeypatch.setattr("inrfit.fit.state.EXACT_FROM", 15.0)
+    monkeypatch.setattr("inrfit.fit.running.EXACT_FROM", 15.0)
     signal, spec = image_signal(), FieldSpec("siren", 2, 3, 64, 2, {})
-    chosen = recipe.choose(spec, CPU, 128, "bf16")
+    chosen = recipe.choose(spec, CPU, recipe.Asked(batch=128, precision="bf16")).config
     found = fit(signal, spec, Uniform(), chosen, Budget(steps=400), CPU)
     assert 360 <= found.used["exact_from_step"] <= 380
-    monkeypatch.setattr("inrfit.fit.state.EXACT_FROM", 90.0)
+    monkeypatch.setattr("inrfit.fit.running.EXACT_FROM", 90.0)
     assert fit(signal, spec, Uniform(), chosen, Budget(steps=100), CPU).used["exact_from_step"] is None
 
 
@@ -318,7 +332,7 @@ def test_the_fastest_safe_arithmetic_is_chosen(found, expected):
 def test_a_budget_in_steps_never_probes(monkeypatch):
     monkeypatch.setattr("inrfit.fit.engine.precision.probe", lambda *args: pytest.fail("probed"))
     spec = FieldSpec("siren", 2, 3, 256, 5, {})
-    first = recipe.choose(spec, CPU, budget=Budget(steps=100))
+    first = recipe.choose(spec, CPU, budget=Budget(steps=100)).config
     assert first.precision == ("bf16" if precision.capable_of_bf16(CPU) else "fp32")
     assert first.engine == "explicit"
 
@@ -330,7 +344,7 @@ def test_a_short_budget_does_not_compile_and_a_long_one_does_where_it_can(tmp_pa
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))  # torch names its own, with what others left there
     expected = "compiled" if background_compile.compiler() else "explicit"
     for seconds, found in {5: "explicit", 20: "explicit", 60: expected}.items():
-        chosen, _ = recipe.choose_engine(NOT_FOR_THE_KERNEL, CPU, Budget(seconds=seconds), torch.bfloat16, 4096)
+        chosen = recipe.choose_engine(NOT_FOR_THE_KERNEL, CPU, Budget(seconds=seconds), torch.bfloat16, 4096).value
         assert chosen == found
 
 
@@ -342,32 +356,33 @@ def test_what_was_compiled_before_is_used_sooner(tmp_path, monkeypatch):
     assert background_compile.known(wanted)
     expected = "compiled" if background_compile.compiler() else "explicit"
     budget = Budget(seconds=20)
-    assert recipe.choose_engine(NOT_FOR_THE_KERNEL, CPU, budget, torch.bfloat16, 4096)[0] == expected
+    assert recipe.choose_engine(NOT_FOR_THE_KERNEL, CPU, budget, torch.bfloat16, 4096).value == expected
 
 
 def test_points_sorted_anew_in_every_step_are_neither_compiled_nor_captured():
     spec = FieldSpec("tiles", 2, 3, 32, 4, {"tiles": "3x4"})
-    assert recipe.choose(spec, CPU, budget=Budget(seconds=3600)).engine == "explicit"
+    assert recipe.choose(spec, CPU, budget=Budget(seconds=3600)).config.engine == "explicit"
     for engine in ("compiled", "graph"):
         with pytest.raises(UsageError, match="sorts its points"):
-            recipe.choose(spec, CPU, engine=engine)
+            recipe.choose(spec, CPU, recipe.Asked(engine=engine))
 
 
 def test_every_choice_has_a_reason():
     spec = FieldSpec("siren", 2, 3, 64, 5, {})
     made = recipe.choose(spec, CPU, budget=Budget(seconds=60))
-    chosen = {f.name for f in dataclasses.fields(made)} - {"reasons", "probe"}
-    assert chosen <= made.reasons.keys()
-    assert all(made.reasons.values())
-    asked = recipe.choose(spec, CPU, 100, "fp32", 1e-3, "plain")
-    assert {asked.reasons[key] for key in ("batch", "precision", "adam_rate", "muon_rate", "engine")} == {"asked for"}
+    chosen = {f.name for f in dataclasses.fields(TrainingConfig)} - {"probe"}
+    assert chosen == {choice.name for choice in made.choices if choice.reason}
+    asked = recipe.choose(spec, CPU, recipe.Asked(batch=100, precision="fp32", lr=1e-3, engine="plain"))
+    assert {asked.reason(key) for key in ("batch", "precision", "adam_rate", "muon_rate", "engine")} == {"asked for"}
 
 
 @pytest.mark.parametrize(("steps", "factor"), [(1, 1.6), (360, 1.6), (1100, 1.0), (1500, 0.856), (1e9, 0.8)])
 def test_short_fits_get_larger_rates(steps, factor):
-    made = recipe.choose(FieldSpec("siren", 2, 3, 64, 5, {}), CPU, budget=Budget(seconds=5))
+    made = recipe.choose(FieldSpec("siren", 2, 3, 64, 5, {}), CPU, budget=Budget(seconds=5)).config
     assert made.boost(steps) == pytest.approx(factor, abs=0.01)
-    asked = recipe.choose(FieldSpec("siren", 2, 3, 64, 5, {}), CPU, rate=1e-3, budget=Budget(seconds=5))
+    asked = recipe.choose(
+        FieldSpec("siren", 2, 3, 64, 5, {}), CPU, recipe.Asked(lr=1e-3), budget=Budget(seconds=5)
+    ).config
     assert asked.boost(steps) == 1.0
 
 
@@ -405,10 +420,11 @@ def test_the_host_runs_ahead_by_a_bounded_time(monkeypatch, step_seconds):
 
 def test_the_papers_regime_is_adam_at_a_constant_rate_one_step_a_selection():
     spec = FieldSpec("siren", 2, 3, 64, 5, {})
-    made = recipe.choose(spec, CPU, budget=Budget(steps=50), regime="paper")
-    assert (made.batch, made.precision, made.adam_rate, made.muon_rate) == (0, "fp32", 1e-4, 0.0)
-    assert made.reasons["batch"] == made.reasons["precision"] == "the papers'"
-    assert recipe.choose(spec, CPU, 64, regime="paper").reasons["batch"] == "asked for"
+    chosen = recipe.choose(spec, CPU, recipe.Asked(regime="paper"), budget=Budget(steps=50))
+    made = chosen.config
+    assert (made.batch, made.precision, made.adam_rate, made.muon_rate) == (None, "fp32", 1e-4, 0.0)
+    assert chosen.reason("batch") == chosen.reason("precision") == "the papers'"
+    assert recipe.choose(spec, CPU, recipe.Asked(batch=64, regime="paper")).reason("batch") == "asked for"
     seen = []
     fit(image_signal(), spec, Full(), made, Budget(steps=3), CPU, watch=seen.append)
     assert [moment.indices.shape[0] for moment in seen] == [image_signal().n] * 3
@@ -416,14 +432,16 @@ def test_the_papers_regime_is_adam_at_a_constant_rate_one_step_a_selection():
 
 def test_the_papers_epsilon_is_the_architectures():
     def epsilon(name):
-        return recipe.choose(FieldSpec(name, 2, 3, 64, 2, {}), CPU, budget=Budget(steps=50), regime="paper").epsilon
+        return recipe.choose(
+            FieldSpec(name, 2, 3, 64, 2, {}), CPU, recipe.Asked(regime="paper"), budget=Budget(steps=50)
+        ).config.epsilon
 
     assert (epsilon("siren"), epsilon("grid")) == (1e-8, 1e-15)
 
 
 def test_the_papers_first_step_is_adams_whole_rate():
     spec = FieldSpec("siren", 2, 3, 64, 5, {})
-    made = recipe.choose(spec, CPU, budget=Budget(steps=50), regime="paper")
+    made = recipe.choose(spec, CPU, recipe.Asked(regime="paper"), budget=Budget(steps=50)).config
     taught = []
     fit(image_signal(), spec, Full(), made, Budget(steps=2), CPU, watch=lambda m: taught.append(m.weights()))
     moved = taught[1]["last.weight"] - taught[0]["last.weight"]
@@ -433,7 +451,7 @@ def test_the_papers_first_step_is_adams_whole_rate():
 @pytest.mark.parametrize(("name", "momentum"), [("siren", 0.9), ("finer", 0.95)])
 def test_the_optimiser_gets_the_recipes_momentum(name, momentum):
     spec = FieldSpec(name, 2, 3, 16, 2, {})
-    made = recipe.choose(spec, CPU, 64, "fp32")
+    made = recipe.choose(spec, CPU, recipe.Asked(batch=64, precision="fp32")).config
     signal = image_signal()
     weights = spec.settings.initial(spec, torch.Generator().manual_seed(0), torch.zeros(3))
     of = Engine(Field(spec, weights), signal.on(CPU), made)

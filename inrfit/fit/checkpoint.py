@@ -1,0 +1,158 @@
+"""The state of a fit as a file: written on the way, and read to go on."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..errors import UnreadableFile, UnsupportedInput, UsageError
+from ..io import tensors as tensor_file
+from ..io.json_schema import boolean, either, integer, items, mapping, number, optional, scalar, text
+from ..io.strict_json import refuse_unless
+from .state import FitState, numbers_of, tensors_of
+
+KEY = "inrfit.state"
+"""Where the numbers stand in the file's metadata."""
+
+VERSION = 1
+"""A state is read by the version that wrote it, and no other."""
+
+_COUNT, _SHARE, _SECONDS = integer(0, 2**62), number(0, 1), number(0)
+
+SCHEMA: Mapping[str, Any] = {
+    "version": integer(VERSION, VERSION),
+    "fit": mapping(either(scalar, mapping(either(scalar, mapping(scalar))))),
+    "config": mapping(scalar),
+    "state": {
+        "clock": {"seconds": _SECONDS, "step": _COUNT, "finish": optional(items(number(), 3, 3))},
+        "schedule": {"begun_at": number(), "last": number()},
+        "divergence": {
+            "constant_error": _SECONDS,
+            "lr_scale": _SHARE,
+            "since": _SHARE,
+            "idle": _COUNT,
+            "last_error": optional(number()),
+        },
+        "best": {"error": optional(number()), "quality": optional(number())},
+        "batch": optional(integer(1, 2**40)),
+        "engine_piece": integer(1, 2**40),
+        "learner_piece": integer(1, 2**40),
+        "pool": optional(
+            {"drawn": _COUNT, "first": _COUNT, "capacity": _COUNT, "begun": _SECONDS, "seconds": _SECONDS}
+        ),
+        "selection": optional(
+            {"origin": mapping(_COUNT), "dealt": boolean, "terms": items(number(), 0, 8), "note": text()}
+        ),
+        "queue": {"draws": _COUNT, "size": _COUNT, "place": _COUNT},
+        "taught": items(_COUNT, 0, 1 << 22),
+        "generation": _COUNT,
+        "scored": {"forwards": _SECONDS, "passes": _COUNT, "points": _COUNT},
+        "spent": {
+            "prepare": _SECONDS,
+            "sampler": _SECONDS,
+            "evaluate": _SECONDS,
+            "points": _COUNT,
+            "points_evaluated": _COUNT,
+            "points_at_selection": _COUNT,
+            "first_step": optional(_SECONDS),
+            "origin": mapping(_SECONDS),
+        },
+        "cycle": _COUNT,
+        "cycle_error": optional(number()),
+        "exact_from": optional(_COUNT),
+        "notes": items(text(2000), 0, 1000),
+    },
+}
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A state that was saved: ``fit`` says of which fit (source, field, sampler, settings), ``config`` how it is
+    trained."""
+
+    fit: Mapping[str, Any]
+    config: Mapping[str, Any]
+    numbers: Mapping[str, Any]
+    tensors: Mapping[str, Tensor]
+
+
+class Checkpointer:
+    """Saves the state of a fit every ``seconds`` (None: only when the fit is stopped) by ``write``, which is given the
+    bytes of the file."""
+
+    def __init__(
+        self, fit: Mapping[str, Any], config: Mapping[str, Any], seconds: float | None, write: Callable[[bytes], None]
+    ) -> None:
+        self._fit, self._config, self._write = fit, config, write
+        self._seconds = math.inf if seconds is None else seconds
+        self._last: float | None = None
+
+    def due(self, now: float) -> bool:
+        """Whether the interval has passed, by a clock that says ``now``."""
+        if self._last is None:
+            self._last = now
+        return now - self._last >= self._seconds
+
+    def save(self, state: FitState, now: float) -> None:
+        """Writes the state."""
+        self._write(dumps(state, self._fit, self._config))
+        self._last = now
+
+
+def dumps(state: FitState, fit: Mapping[str, Any], config: Mapping[str, Any]) -> bytes:
+    """The state as a file."""
+    arrays = {name: tensor.detach().cpu().numpy() for name, tensor in tensors_of(state).items()}
+    value = {"version": VERSION, "fit": dict(fit), "config": dict(config), "state": numbers_of(state)}
+    return tensor_file.dumps(arrays, KEY, value)
+
+
+def loads(data: bytes) -> Saved:
+    """The state in a file. Raises ``UnreadableFile`` for a damaged one, ``UnsupportedInput`` for one that this version
+    does not read."""
+    arrays, value = tensor_file.loads(data, KEY)
+    if type(value) is dict and value.get("version") != VERSION:
+        raise UnsupportedInput("the state of a fit of another version of inrfit", "version")
+    refuse_unless(value, SCHEMA, "state", "schema")
+    tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
+    return Saved(value["fit"], value["config"], value["state"], tensors)
+
+
+def refuse_another_fit(saved: Saved, fit: Mapping[str, Any]) -> None:
+    """Raises ``UsageError`` that names the difference if ``saved`` is the state of another fit."""
+    for what in dict.fromkeys([*fit, *saved.fit]):
+        then, now = saved.fit.get(what), fit.get(what)
+        if then == now:
+            continue
+        if isinstance(then, Mapping) and isinstance(now, Mapping):
+            names = [name for name in {**then, **now} if then.get(name) != now.get(name)]
+            told = ", ".join(f"{name} {then.get(name)!s:.60}, now {now.get(name)!s:.60}" for name in names)
+            raise UsageError(f"the saved state is of another {what}: {told}", "other-fit")
+        raise UsageError(f"the saved state is of another {what}: {then!s:.80}, now {now!s:.80}", "other-fit")
+
+
+def refuse_misfits(saved: Saved, state: FitState, samples: int) -> None:
+    """Raises ``UnreadableFile`` if the tensors of ``saved`` cannot be those of the fit whose fresh state is ``state``,
+    on a signal of ``samples`` samples."""
+    wanted = {f"weights/{name}": tensor for name, tensor in state.weights.items()}
+    wanted |= {f"best/{name}": tensor for name, tensor in state.weights.items()}
+    wanted |= {f"optimizer/{name}": tensor for name, tensor in state.optimizer.items()}
+    wanted["generator"] = state.generator.get_state()
+    for name, tensor in wanted.items():
+        found = saved.tensors.get(name)
+        if found is None or found.shape != tensor.shape or found.dtype != tensor.dtype:
+            raise UnreadableFile(f"the state's tensor {name!r} is missing or has another shape", "state")
+    for name, found in saved.tensors.items():
+        known = name in wanted or name.split("/")[0] in ("memory", "terms", "selection", "queue", "taught", "pool")
+        if not known:
+            raise UnreadableFile(f"the state has an unknown tensor {name[:80]!r}", "state")
+        whole = found.dtype in (torch.int64, torch.int32) and found.dim() > 0 and found.numel() > 0
+        places = whole and name != "queue/turns"  # which numbers blocks, and beyond them
+        if places and not (int(found.min()) >= 0 and int(found.max()) < samples):
+            raise UnreadableFile(f"the state's tensor {name[:80]!r} names samples that are not there", "state")
+    if sum(saved.numbers["taught"]) != len(saved.tensors.get("taught/indices", ())):
+        raise UnreadableFile("the state's taught points do not add up", "state")

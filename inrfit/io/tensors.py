@@ -1,0 +1,75 @@
+"""Named arrays and a JSON value as bytes, in the safetensors format; nothing is ever unpickled.
+
+What is read is distrusted: the table of tensors must account for every byte, before any array is made.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import UnreadableFile, UnsupportedInput
+from . import strict_json
+from .json_schema import integer, items, one_of
+
+Arrays = Mapping[str, npt.NDArray[Any]]
+
+DTYPES = {"F64": "<f8", "F32": "<f4", "I64": "<i8", "I32": "<i4", "U8": "|u1", "I16": "<i2", "BOOL": "|b1"}
+"""The number types that are read, by the names of the format."""
+
+MAX_HEADER, MAX_TENSORS = 1 << 22, 1000
+
+_ENTRY = {
+    "dtype": one_of(*DTYPES),
+    "shape": items(integer(0, 2**48), 0, 8),
+    "data_offsets": items(integer(0, 2**48), 2, 2),
+}
+
+
+def dumps(arrays: Arrays, key: str, value: Any) -> bytes:
+    """The bytes of a file that holds ``arrays``, and ``value`` as JSON under ``key`` of its metadata."""
+    from safetensors.numpy import save
+
+    whole = {name: array if array.flags.c_contiguous else array.copy() for name, array in arrays.items()}
+    data: bytes = save(whole, {key: strict_json.dumps(value)})
+    return data
+
+
+def loads(data: bytes, key: str) -> tuple[dict[str, npt.NDArray[Any]], Any]:
+    """The inverse of ``dumps``. Raises ``UnreadableFile`` for what is damaged, ``UnsupportedInput`` for another kind of
+    file."""
+    length = int.from_bytes(data[:8], "little")
+    if len(data) < 8 or not 2 <= length <= min(MAX_HEADER, len(data) - 8):
+        raise UnreadableFile("is cut short, or no file of this kind", "truncated")
+    table = strict_json.loads(data[8 : 8 + length], "the header")
+    metadata = table.pop("__metadata__", None) if type(table) is dict else None
+    if type(metadata) is not dict or set(metadata) != {key} or type(metadata[key]) is not str:
+        raise UnsupportedInput(f"no {key!r} in its metadata", "metadata")
+    if len(table) > MAX_TENSORS:
+        raise UnreadableFile(f"{len(table):,} tensors, at most {MAX_TENSORS:,} are read", "tensors")
+    arrays = _arrays(memoryview(data)[8 + length :], table)
+    return arrays, strict_json.loads(metadata[key].encode(), f"the metadata {key!r}")
+
+
+def _arrays(body: memoryview, table: Mapping[str, Any]) -> dict[str, npt.NDArray[Any]]:
+    """The arrays, each in memory of its own, once they account for every byte of ``body``."""
+    for name, entry in table.items():
+        strict_json.refuse_unless(entry, _ENTRY, f"tensor {name[:80]!r}", "header")
+    found: dict[str, npt.NDArray[Any]] = {}
+    end = 0
+    for name, entry in sorted(table.items(), key=lambda item: item[1]["data_offsets"]):
+        start, stop = entry["data_offsets"]
+        dtype, shape = np.dtype(DTYPES[entry["dtype"]]), tuple(entry["shape"])
+        if start != end or stop - start != dtype.itemsize * math.prod(shape) or stop > len(body):
+            raise UnreadableFile(f"tensor {name[:80]!r} does not lie where the others leave room", "offsets")
+        if entry["dtype"] == "BOOL" and max(body[start:stop], default=0) > 1:
+            raise UnreadableFile(f"tensor {name[:80]!r} has values that are neither true nor false", "values")
+        found[name] = np.frombuffer(body[start:stop], dtype).reshape(shape).copy()
+        end = stop
+    if end != len(body):
+        raise UnreadableFile(f"{len(body) - end:,} bytes follow the last tensor", "trailing")
+    return found

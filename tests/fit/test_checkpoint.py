@@ -1,0 +1,214 @@
+"""A fit that goes on from its saved state gives the weights of the undisturbed fit."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+import trimesh
+from conftest import image_signal
+
+from inrfit.errors import Diverged, RefusedInput, UnreadableFile, UnsupportedInput, UsageError
+from inrfit.fields import FIELDS, FieldSpec
+from inrfit.fit import checkpoint, recipe
+from inrfit.fit.budget import Budget
+from inrfit.fit.checkpoint import Checkpointer, loads
+from inrfit.fit.loop import fit
+from inrfit.io import tensors
+from inrfit.io.limits import Limits
+from inrfit.modalities.audio import audio
+from inrfit.modalities.shape import shape
+from inrfit.samplers import MOVING, SAMPLERS
+
+CPU = torch.device("cpu")
+STEPS = 40
+OF = {"source": "a"}
+
+
+def sound_signal():
+    time = np.arange(500) / 500
+    data = audio.from_array((12_000 * np.sin(60 * time * (1 + time))).astype(np.int16), 8000)
+    return audio.load(data, "sound.wav", audio.Options(), Limits())
+
+
+def mesh_signal():
+    data = trimesh.creation.icosphere(2).export(file_type="ply")
+    return shape.load(data, "ball.ply", shape.Options(pool=1500), Limits())
+
+
+SIGNALS = {"image": image_signal, "audio": sound_signal, "shape": mesh_signal}
+
+
+@pytest.fixture(autouse=True)
+def beginning_with_the_mean(monkeypatch):
+    """After so few steps towards hard points alone a field may be worse than the mean, and would be refused."""
+    for known in FIELDS.values():
+        drawn = known.initial
+        monkeypatch.setattr(
+            known,
+            "initial",
+            lambda self, spec, generator, mean, drawn=drawn: self.constant(drawn(self, spec, generator, mean), mean),
+        )
+
+
+class EveryStep:
+    """Saves the state after every step, as a file."""
+
+    def __init__(self, config):
+        self.files = []
+        self.inner = Checkpointer(OF, config.json(), 0.0, self.files.append)
+
+    due = staticmethod(lambda now: True)
+
+    def save(self, state, now):
+        self.inner.save(state, now)
+
+
+def fitted(signal, arch, sampler, batch=64, budget=Budget(steps=STEPS), engine="explicit", **more):
+    spec = FieldSpec(arch, signal.dimensions, signal.channels, 12, 2, {})
+    spec = spec.settings.sized(spec, None if signal.grid is None else signal.grid.shape, None)
+    config = recipe.choose(spec, CPU, recipe.Asked(batch=batch, precision="fp32", engine=engine)).config
+    saving = None if "saved" in more else EveryStep(config)
+    found = fit(signal, spec, sampler, config, budget, CPU, 3, checkpointer=saving, **more)
+    return {name: weight.detach().clone() for name, weight in found.field.weights.items()}, saving, found
+
+
+def resumed_everywhere(signal, arch, sampler, at=(1, 2, 7, 19, 20, 33, 39), **more):
+    """The undisturbed weights, and those of the fits that went on from the states after the steps ``at``."""
+    whole, saving, first = fitted(signal, arch, sampler, **more)
+    assert len(saving.files) == STEPS
+    for step in at:
+        again, _, second = fitted(signal, arch, sampler, saved=loads(saving.files[step - 1]), **more)
+        assert all(torch.equal(whole[name], again[name]) for name in whole), step
+        for count in ("steps", "points", "scoring_passes", "scoring_points", "origin"):
+            assert first.spent[count] == second.spent[count]
+
+
+@pytest.mark.parametrize("modality", SIGNALS)
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_every_strategy_goes_on_as_if_undisturbed(name, modality):
+    resumed_everywhere(SIGNALS[modality](), "siren", SAMPLERS[name]())
+
+
+@pytest.mark.parametrize("modality", SIGNALS)
+@pytest.mark.parametrize("arch", FIELDS)
+def test_every_architecture_goes_on_as_if_undisturbed(arch, modality):
+    if FIELDS[arch].RASTER and modality == "shape":
+        pytest.skip("knows rasters alone")
+    for name in ("full", "nint"):
+        try:
+            resumed_everywhere(SIGNALS[modality](), arch, SAMPLERS[name](), at=(1, 20, 33))
+        except Diverged:
+            pytest.skip("learns nothing of it")
+
+
+@pytest.mark.parametrize("name", [name for name in SAMPLERS if name not in MOVING])
+def test_the_papers_regime_goes_on_too(name):
+    resumed_everywhere(image_signal(), "siren", SAMPLERS[name](), batch="selection")
+
+
+@pytest.mark.parametrize("engine", ["plain", "graph"])
+def test_every_engine_goes_on(engine):
+    resumed_everywhere(image_signal(), "siren", SAMPLERS["stream"](), engine=engine)
+
+
+def test_a_target_and_its_annealing_cycles_go_on():
+    budget = Budget(steps=STEPS, target=90.0)
+    resumed_everywhere(image_signal(), "siren", SAMPLERS["uniform"](), budget=budget)
+
+
+def test_a_stopped_fit_saves_where_it_was_and_goes_on_as_if_undisturbed():
+    """Also when it is stopped in the midst of a selection, of which nothing may remain."""
+    signal, sampler = image_signal(), SAMPLERS["nint"](scoring=1.0)
+    whole, _, _ = fitted(signal, "siren", sampler)
+    spec = FieldSpec("siren", 2, 3, 12, 2, {})
+    config = recipe.choose(spec, CPU, recipe.Asked(batch=64, precision="fp32")).config
+    stopped_at = set()
+    for calls in range(12, 30):
+        asked, kept = iter(range(10**9)), []
+        saving = Checkpointer(OF, config.json(), None, kept.append)
+        fit(
+            signal, spec, sampler, config, Budget(steps=STEPS), CPU, 3, checkpointer=saving,
+            stop=lambda asked=asked, calls=calls: next(asked) >= calls,
+        )  # fmt: skip
+        saved = loads(kept[0])
+        stopped_at.add(saved.numbers["clock"]["step"])
+        again, _, _ = fitted(signal, "siren", sampler, saved=saved)
+        assert all(torch.equal(whole[name], again[name]) for name in whole)
+    assert len(stopped_at) < 18  # several of them within one step
+
+
+def test_a_larger_budget_goes_on_from_there():
+    signal = image_signal()
+    _, saving, _ = fitted(signal, "siren", SAMPLERS["uniform"]())
+    _, _, found = fitted(
+        signal, "siren", SAMPLERS["uniform"](), saved=loads(saving.files[20]), budget=Budget(steps=3 * STEPS)
+    )
+    assert found.spent["steps"] == 3 * STEPS
+
+
+def a_state():
+    return fitted(image_signal(), "siren", SAMPLERS["int"]())[1].files[10]
+
+
+def test_the_state_of_another_fit_is_refused_by_name():
+    saved = loads(a_state())
+    checkpoint.refuse_another_fit(saved, OF)
+    with pytest.raises(UsageError, match="another source"):
+        checkpoint.refuse_another_fit(saved, {"source": "b"})
+
+
+def test_a_cut_state_is_refused_at_every_length():
+    data = a_state()
+    for length in (*range(0, 200, 7), *range(200, len(data), 997)):
+        with pytest.raises(RefusedInput):
+            loads(data[:length])
+
+
+def changed(data, change):
+    arrays, value = tensors.loads(data, checkpoint.KEY)
+    change(arrays, value)
+    return tensors.dumps(arrays, checkpoint.KEY, value)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda arrays, value: value["state"].pop("queue"),
+        lambda arrays, value: value["state"]["clock"].update(step=-1),
+        lambda arrays, value: value["state"]["queue"].update(size="many"),
+        lambda arrays, value: value.update(more=1),
+    ],
+)
+def test_numbers_that_are_no_state_are_refused(change):
+    with pytest.raises(UnreadableFile):
+        loads(changed(a_state(), change))
+
+
+def test_a_state_of_another_version_is_refused():
+    with pytest.raises(UnsupportedInput):
+        loads(changed(a_state(), lambda arrays, value: value.update(version=99)))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda arrays, value: arrays.pop("weights/last.bias"),
+        lambda arrays, value: arrays.update({"optimizer/mean": arrays["optimizer/mean"][1:]}),
+        lambda arrays, value: arrays.update(unknown=np.zeros(3)),
+        lambda arrays, value: arrays["queue/listed/indices"].fill(10**9),
+        lambda arrays, value: value["state"].update(taught=[5]),
+    ],
+)
+def test_tensors_that_do_not_fit_are_refused(change):
+    with pytest.raises(UnreadableFile):
+        fitted(image_signal(), "siren", SAMPLERS["int"](), saved=loads(changed(a_state(), change)))
+
+
+def test_a_state_is_safetensors_and_strict_json():
+    data = a_state()
+    length = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8 : 8 + length])
+    assert json.loads(header["__metadata__"][checkpoint.KEY])["state"]["clock"]["step"] == 11

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 import traceback
-from typing import Any
 
 
 def main() -> None:
@@ -43,9 +42,10 @@ def run(arguments: list[str]) -> int:
     from .cli import app
     from .errors import InrfitError, OutputClosed
 
-    # typer ships its own click in newer releases: its classes are reached through typer's public names.
-    usage_error: Any = typer.BadParameter.__mro__[1]
-    click_error: Any = usage_error.__mro__[1]
+    try:
+        from typer import TyperException
+    except ImportError:  # before typer 0.28: it raises the exceptions of click, which it requires
+        from click import ClickException as TyperException  # type: ignore[assignment]
 
     end = arguments.index("--") if "--" in arguments else len(arguments)
     debug = "--debug" in arguments[:end]
@@ -54,12 +54,12 @@ def run(arguments: list[str]) -> int:
         return int(app(arguments, prog_name="inrfit", standalone_mode=False) or 0)
     except typer.Exit as leave:
         return leave.exit_code
-    except usage_error as error:
+    except TyperException as error:
         if not error.format_message():  # no words at all: the help was printed
             return 2
-        return _fail(f"{error.format_message()} (see inrfit {_command(arguments)}--help)", 2, debug)
-    except click_error as error:
-        return _fail(error.format_message(), 2, debug)
+        commands = {command.name for command in app.registered_commands}
+        asked = " ".join(["inrfit", *(word for word in arguments[:1] if word in commands)])
+        return _fail(f"{error.format_message()} (see {asked} --help)", 2, debug)
     except OutputClosed as error:
         if sys.stdout is not None:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -72,10 +72,6 @@ def run(arguments: list[str]) -> int:
         return _fail("out of memory", 5, debug)
     except Exception as error:
         return _fail(f"a bug in inrfit: {type(error).__name__}: {error} (run again with --debug)", 1, debug)
-
-
-def _command(arguments: list[str]) -> str:
-    return f"{arguments[0]} " if arguments and arguments[0] in ("encode", "decode", "info", "compare") else ""
 
 
 def _fail(message: str, code: int, debug: bool) -> int:

@@ -19,10 +19,10 @@ app = typer.Typer(
     epilog="Exit codes: 0 done, 1 bug, 2 usage or output exists, 3 input refused, 4 cannot write, 5 out of memory, "
     "6 diverged, 7 some sources or runs failed, 130/143 interrupted, 141 stdout closed.",
 )
-app.command(no_args_is_help=True)(encode)
-app.command(no_args_is_help=True)(decode)
-app.command(no_args_is_help=True)(info)
-app.command(no_args_is_help=True)(compare)
+app.command("encode", no_args_is_help=True)(encode)
+app.command("decode", no_args_is_help=True)(decode)
+app.command("info", no_args_is_help=True)(info)
+app.command("compare", no_args_is_help=True)(compare)
 
 
 @app.callback()

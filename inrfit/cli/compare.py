@@ -11,9 +11,11 @@ import typer
 from ..errors import InrfitError, OutputClosed
 from ..fields import FIELDS
 from ..runtime import Stop, catching
+from . import shared_options as shared
 from .comparison_table import shown
 from .console import Console, FitProgress, out, quality_words
 from .paths import expand
+from .shared_options import DEFAULTS
 
 if TYPE_CHECKING:
     from ..comparison.session import Comparison
@@ -46,62 +48,29 @@ def compare(  # one option a line: long by nature
             "and depth among them: siren,wire:width=128:variant=real."
         ),
     ] = "siren",
-    seeds: Annotated[int, typer.Option(help="Runs of each, with seeds 0, 1, 2 ...")] = 3,
-    budget: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Of every run: 60s, 5m, 2000it; repeatable: the first reached ends it. Steps compare at equal points, "
-            "seconds at equal time. Default 60s; --regime paper: 5000it."
-        ),
-    ] = None,
-    regime: Annotated[
-        str,
-        typer.Option(
-            help="engine: this program's recipe; paper: the papers' (Adam at a constant rate, float32, one step a "
-            "selection, all points scored)."
-        ),
-    ] = "engine",
+    seeds: shared.Seeds = 3,
+    budget: shared.BudgetsOfEach = None,
+    regime: shared.Regime = DEFAULTS.regime,
     to: Annotated[
         str | None,
         typer.Option(
             help="Qualities the time to which is told: 30dB,35dB, or IoU 0.98 (shapes). Default: where the first ends."
         ),
     ] = None,
-    width: Annotated[
-        int | None, typer.Option(help="Units per hidden layer. Default: the architecture's (siren: 256).")
-    ] = None,
-    depth: Annotated[int | None, typer.Option(help="Hidden layers. Default: the architecture's (siren: 5).")] = None,
-    params: Annotated[
-        str | None, typer.Option(help="At most so many weights for each, in place of --width: 50000, 50k, 1M.")
-    ] = None,
-    size: Annotated[
-        str | None, typer.Option("--bytes", help="Files of at most so many bytes, in place of --width: 500kB, 2MB.")
-    ] = None,
-    store: Annotated[
-        str, typer.Option(help="Number type of the weights as judged: fp32, fp16, bf16. auto: fp32; with --bytes fp16.")
-    ] = "auto",
-    option: Annotated[
-        list[str] | None,
-        typer.Option("-O", help="key=value: a setting for all that know it; repeatable."),
-    ] = None,
-    ratio: Annotated[
-        float | None, typer.Option(help="Share of the samples in one selection, 0 to 1. Default: each sampler's own.")
-    ] = None,
-    batch: Annotated[
-        str, typer.Option(help="Points per optimiser step: a number, selection (one step a selection) or auto.")
-    ] = "auto",
-    lr: Annotated[
-        float | None, typer.Option(help="Peak learning rate (Adam's; Muon's follows). Default: the regime's.")
-    ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N.")] = "auto",
-    precision: Annotated[str, typer.Option(help="Hidden layers while fitting: auto, fp32, medium, bf16.")] = "auto",
-    engine: Annotated[
-        str, typer.Option(help="How steps are made: auto (no torch.compile), plain, explicit, compiled, graph (CUDA).")
-    ] = "auto",
-    threads: Annotated[int | None, typer.Option(help="CPU threads. Default: torch's.")] = None,
-    kind: Annotated[
-        str | None, typer.Option("--type", help="image, audio or shape, where content and name do not tell.")
-    ] = None,
+    width: shared.Width = None,
+    depth: shared.Depth = None,
+    params: shared.Params = None,
+    bytes: shared.Bytes = None,
+    store: shared.Store = DEFAULTS.store,
+    options: shared.PairsOfAll = None,
+    ratio: shared.Ratio = None,
+    batch: shared.Batch = str(DEFAULTS.batch),
+    lr: shared.Lr = None,
+    device: shared.Device = DEFAULTS.device,
+    precision: shared.Precision = DEFAULTS.precision,
+    engine: shared.EngineOfAll = DEFAULTS.engine,
+    threads: shared.Threads = None,
+    type: shared.Type = None,
     force: Annotated[
         bool, typer.Option("-f", "--force", help="Begin anew, whatever the folder holds of a comparison.")
     ] = False,
@@ -117,11 +86,10 @@ def compare(  # one option a line: long by nature
 
     Example: inrfit compare photo.png --samplers uniform,int,nint --budget 60s --seeds 3 -o comparison
     """
+    given = locals()
     from ..codec import translated_memory_errors
     from ..comparison.session import opened, prepare
     from ..comparison.statistics import parse_levels
-    from ..config.settings import Settings
-    from ..io.options import parse_pairs
     from ..runtime import keep_compiled_code, keep_freed_memory, wait_politely
 
     keep_freed_memory()
@@ -129,12 +97,7 @@ def compare(  # one option a line: long by nature
     wait_politely()
     console = Console(-1 if quiet else 0, as_json)
     levels = () if to is None else parse_levels(to)
-    settings = Settings(
-        width=width, depth=depth, params=params, bytes=size, store=store,
-        options=parse_pairs(option or ()), budget=tuple(budget or ()), ratio=ratio,
-        batch=batch, lr=lr, device=device, precision=precision, engine=engine, threads=threads, regime=regime,
-        type=kind,
-    )  # fmt: skip
+    settings = shared.settings_from(given)
     with catching((signal.SIGINT, signal.SIGTERM, signal.SIGHUP)) as stop:
         try:
             with translated_memory_errors():

@@ -11,9 +11,9 @@ import typer
 
 from ..errors import InrfitError, OutputClosed, UsageError
 from ..io.limits import Limits
+from . import shared_options as shared
 from .console import Console, FitProgress
-
-LIMITS = Limits()
+from .shared_options import LIMITS
 
 
 class _Interrupted(Exception):
@@ -21,7 +21,7 @@ class _Interrupted(Exception):
 
 
 def decode(  # one option a line: long by nature
-    models: Annotated[list[str], typer.Argument(help="Fields written by encode.", show_default=False)],
+    models: shared.Models,
     output: Annotated[
         str | None,
         typer.Option("-o", "--output", help="A file (one model; its suffix chooses the kind) or an existing folder."),
@@ -33,12 +33,12 @@ def decode(  # one option a line: long by nature
         int | None, typer.Option(help="Cells per side of the grid the surface is taken from. Default 128.")
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N. The arithmetic is float32 on each.")] = "auto",
-    threads: Annotated[int | None, typer.Option(help="CPU threads. Default: torch's.")] = None,
+    threads: shared.Threads = None,
     force: Annotated[bool, typer.Option("-f", "--force", help="Replace an existing output.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a model on stdout.")] = False,
-    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Errors only.")] = False,
-    max_bytes: Annotated[int, typer.Option(help="Largest model file, bytes.")] = LIMITS.max_bytes,
-    max_output: Annotated[int, typer.Option(help="Largest decoded signal, bytes.")] = LIMITS.max_output,
+    as_json: shared.JsonOfModels = False,
+    quiet: shared.Quiet = False,
+    max_bytes: shared.MaxModelBytes = LIMITS.max_bytes,
+    max_output: shared.MaxOutput = LIMITS.max_output,
 ) -> int:
     """Write each field as the kind of file it came from.
 

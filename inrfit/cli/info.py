@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
-
-import typer
+from typing import Any
 
 from ..errors import InrfitError
 from ..io.limits import Limits
+from . import shared_options as shared
 from .console import Console, number, out, quality_words
 from .encode_report import sizes
+from .shared_options import LIMITS
 
 
 def info(
-    models: Annotated[list[str], typer.Argument(help="Fields written by encode.", show_default=False)],
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a model.")] = False,
-    max_bytes: Annotated[int, typer.Option(help="Largest model file, bytes.")] = Limits().max_bytes,
+    models: shared.Models,
+    as_json: shared.JsonOfModels = False,
+    max_bytes: shared.MaxModelBytes = LIMITS.max_bytes,
 ) -> int:
     """Print header, sizes, how the budget was spent and the quality of each field.
 

@@ -22,6 +22,7 @@ from ..errors import InrfitError, UnwritableOutput, UsageError, printable
 from ..io import files
 from ..io.json_schema import finite
 from ..io.limits import Limits
+from ..io.options import checked
 from ..runtime import limited_threads
 from .execution import Follower, Recipes, Stage, one_run, set_stage, warm_up
 from .spec import PAPER_BUDGET, Cell, Contest, Result, Source, check_options, entrants
@@ -32,8 +33,6 @@ SCHEMA = 1
 
 FILE, PICTURE = "comparison.json", "comparison.png"
 """What a comparison's folder holds."""
-
-MOST_SEEDS = 1000
 
 
 @dataclass
@@ -72,13 +71,8 @@ def prepare(
 ) -> Contest:
     """The contest of ``samplers`` (uniform,nint:xi=0.5) on the files ``paths``, each loaded once to see that it can be.
     No torch. Raises an ``InrfitError`` for whatever would not work."""
-    if not 1 <= seeds <= MOST_SEEDS:
-        raise UsageError(f"--seeds {seeds}: must be from 1 to {MOST_SEEDS}", "option")
-    given = dict(settings.options)
-    if settings.ratio is not None:
-        if "ratio" in given:
-            raise UsageError("--ratio and -O ratio exclude each other", "option")
-        given["ratio"] = settings.ratio
+    checked(Contest, "seeds", seeds)
+    given = dict(settings.options) | ({} if settings.ratio is None else {"ratio": settings.ratio})
     budget = settings.budget or ((PAPER_BUDGET,) if settings.regime == "paper" else ())
     entered = entrants(samplers, archs)
     check_options(given, entered)

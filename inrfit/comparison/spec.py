@@ -20,6 +20,8 @@ PAPER_BUDGET = "5000it"
 SIZES = ("width", "depth")
 """What may be written behind an architecture besides its options."""
 
+MOST_SEEDS = 1000
+
 PAPER_SETTINGS: dict[str, dict[str, Any]] = {"nint": {"schedule": "released"}}
 """What ``regime`` "paper" sets besides ``scoring``, whose bound it lifts for every sampler that has one."""
 
@@ -134,8 +136,8 @@ class Contest:
 
     sources: tuple[Source, ...]
     entrants: tuple[Entrant, ...]
-    seeds: int
-    settings: Settings
+    seeds: int = options.setting(3, "Runs of each, with seeds 0, 1, 2 ...", 1, MOST_SEEDS)
+    settings: Settings = Settings()
 
     def cells(self) -> Iterator[tuple[Cell, Source, Entrant]]:
         """The runs in their order: every entrant in turn on a source, then the next source, then the next seed; so
@@ -157,12 +159,12 @@ class Contest:
     def settings_of(self, entrant: Entrant, modality: str | None, seed: int = 0) -> Settings:
         """The settings of one run: the regime's, then the common ones it knows, then the entrant's own; those of a
         ``modality`` among them unless it is None."""
-        sampler = SAMPLERS[entrant.sampler]
-        known = _names(sampler) | _names(FIELDS[entrant.arch])
-        known |= set() if modality is None else _names(MODALITIES[modality].options)
+        classes: list[type[Any]] = [SAMPLERS[entrant.sampler], FIELDS[entrant.arch]]
+        classes += [] if modality is None else [MODALITIES[modality].options]
+        known = {key for kind in classes for key in options.declared(kind)}
         common = {key: value for key, value in self.settings.options.items() if key in known}
         regime = _papers(entrant.sampler) if self.settings.regime == "paper" else {}
-        sizes: dict[str, Any] = {key: _whole(key, text) for key, text in entrant.built if key in SIZES}
+        sizes: dict[str, Any] = {key: text for key, text in entrant.built if key in SIZES}
         built = {key: text for key, text in entrant.built if key not in SIZES}
         chosen = {**regime, **common, **dict(entrant.own), **built}
         return replace(self.settings, sampler=entrant.sampler, arch=entrant.arch, options=chosen, seed=seed, **sizes)
@@ -196,18 +198,15 @@ def entrants(samplers: str, archs: str) -> tuple[Entrant, ...]:
     (uniform,nint:xi=0.5:alpha=0.2). Raises ``UsageError``."""
     found = []
     for written in _listed("archs", archs):
-        arch, *given = written.split(":")
-        if arch not in FIELDS:
-            raise UsageError(f"--archs {arch}: choose from {', '.join(FIELDS)}", "option")
-        built = options.parse_pairs(given)
+        arch, built = _named("archs", written, FIELDS)
+        for key in SIZES:
+            if key in built:
+                options.checked(Settings, key, built[key], "--archs {}={}")
         options.build({f"arch {arch}": FIELDS[arch]}, {k: v for k, v in built.items() if k not in SIZES})
         for text in _listed("samplers", samplers):
-            name, *pairs = text.split(":")
-            if name not in SAMPLERS:
-                raise UsageError(f"--samplers {name}: choose from {', '.join(SAMPLERS)}", "option")
-            own = options.parse_pairs(pairs)
-            options.build({f"sampler {name}": SAMPLERS[name]}, own)
-            found.append(Entrant(arch, name, tuple(own.items()), tuple(built.items())))
+            sampler, own = _named("samplers", text, SAMPLERS)
+            options.build({f"sampler {sampler}": SAMPLERS[sampler]}, own)
+            found.append(Entrant(arch, sampler, tuple(own.items()), tuple(built.items())))
     return tuple(found)
 
 
@@ -228,18 +227,15 @@ def _listed(option: str, text: str) -> list[str]:
     return words
 
 
-def _whole(name: str, text: str) -> int:
-    try:
-        return int(text)
-    except ValueError:
-        raise UsageError(f"--archs {name}={text}: not a whole number", "option") from None
+def _named(option: str, written: str, registry: Mapping[str, Any]) -> tuple[str, dict[str, str]]:
+    """``nint:xi=0.5`` as a name in ``registry`` and the settings behind it."""
+    name, *pairs = written.split(":")
+    with options.refusing(f"--{option} {name}"):
+        options.choose(name, registry)
+    return name, options.parse_pairs(pairs)
 
 
 def _papers(sampler: str) -> dict[str, Any]:
     """A sampler's settings in its own paper, where its defaults are others."""
-    lifted = {"scoring": 1.0} if "scoring" in _names(SAMPLERS[sampler]) else {}
+    lifted = {"scoring": 1.0} if "scoring" in options.declared(SAMPLERS[sampler]) else {}
     return lifted | PAPER_SETTINGS.get(sampler, {})
-
-
-def _names(settings: type[Any]) -> set[str]:
-    return {f.name for f in fields(settings)}

@@ -24,13 +24,15 @@ from .settings import Settings
 @dataclass(frozen=True)
 class Plan:
     """What will be done with one source, before anything costly is done. ``stored_bytes`` is about the file's size, on
-    the safe side; ``asked`` names the options that the user gave, ``choices`` says (what, value, why)."""
+    the safe side; ``strategy`` is the sampler's name; ``asked`` names the options that the user gave, ``choices`` says
+    (what, value, why)."""
 
     name: str
     bytes: int
     sha256: str
     signal: Signal
     spec: FieldSpec
+    strategy: str
     sampler: Sampler
     settings: Settings
     budget: Budget
@@ -45,19 +47,6 @@ class Plan:
     def modality(self) -> Modality:
         """What the signal was loaded as."""
         return MODALITIES[self.signal.modality]
-
-    @property
-    def strategy(self) -> str:
-        """The name of the sampler."""
-        return strategy_of(replace(self.settings, arch=self.spec.architecture), self.modality)
-
-
-def strategy_of(settings: Settings, modality: Modality) -> str:
-    """The name of the sampler, which ``auto`` leaves to the modality, or to an architecture that shares work."""
-    if settings.sampler != "auto":
-        return settings.sampler
-    own = None if settings.arch == "auto" else FIELDS[settings.arch].TRAITS.default_sampler
-    return own or modality.default_sampler
 
 
 def identify(data: bytes, name: str, type: str | None = None) -> Modality:
@@ -79,7 +68,7 @@ def plan(data: bytes, name: str, settings: Settings, begun: float | None = None)
     """Loads ``data`` and decides how to fit it. No torch: a refusal is instant."""
     begun = time.monotonic() if begun is None else begun
     modality = identify(data, name, settings.type)
-    modal = _built(settings, modality)[modality.name]
+    modal = _built(settings, modality, strategy_of(settings, modality))[modality.name]
     signal = modality.load(data, name, modal, settings.limits).named(modality.name)
     source = {"name": name, "bytes": len(data), "sha256": files.sha256(data)}
     return _decided(settings, signal, source, begun)
@@ -98,12 +87,13 @@ def _decided(settings: Settings, signal: Signal, source: Mapping[str, Any], begu
     budget = settings.parsed_budget(modality.unit)
     arch, why = auto.architecture(settings, signal, budget)
     chosen = replace(settings, arch=arch)
-    built = _built(chosen, modality)
-    sampler, architecture = built["sampler"], built[f"arch {arch}"]
+    strategy = strategy_of(chosen, modality)
+    built = _built(chosen, modality, strategy)
+    sampler, architecture = built[f"sampler {strategy}"], built[f"arch {arch}"]
     known = {
         "source": source,
         "samples": signal.n,
-        "sampler": {"name": strategy_of(chosen, modality), "options": asdict(sampler)},
+        "sampler": {"name": strategy, "options": asdict(sampler)},
         "budget": asdict(budget),
         "notes": list(signal.notes),
     }
@@ -112,6 +102,7 @@ def _decided(settings: Settings, signal: Signal, source: Mapping[str, Any], begu
         **source,
         signal=signal,
         spec=spec,
+        strategy=strategy,
         sampler=sampler,
         settings=settings,
         budget=budget,
@@ -124,49 +115,41 @@ def _decided(settings: Settings, signal: Signal, source: Mapping[str, Any], begu
     )
 
 
-def _built(settings: Settings, modality: Modality) -> dict[str, Any]:
-    """The sampler, the architecture (of ``auto`` all that it can be) and the modality's options (by its name), filled
-    from ``-O`` and ``--ratio``."""
-    strategy = strategy_of(settings, modality)
+def strategy_of(settings: Settings, modality: Modality) -> str:
+    """The name of the sampler: the one asked for, or what the architecture or else the modality has for ``auto``.
+    Raises ``UsageError`` where the architecture cannot be taught by it, or ``--ratio`` means nothing to it."""
+    traits = None if settings.arch == "auto" else FIELDS[settings.arch].TRAITS
+    default = (traits and traits.default_sampler) or modality.default_sampler
+    strategy = default if settings.sampler == "auto" else settings.sampler
+    raster = traits is not None and traits.raster_only
+    usable = [name for name in SAMPLERS if not (raster and name in MOVING)]
+    if strategy not in usable:
+        raise UsageError(
+            f"--sampler {strategy} moves points between the cells of the raster, of which --arch {settings.arch} knows "
+            f"nothing; choose a sampler from {', '.join(usable)}, or another architecture",
+            "option",
+        )
+    with_ratio = [name for name in usable if "ratio" in options.declared(SAMPLERS[name])]
+    if settings.ratio is not None and strategy not in with_ratio:
+        words = f"--ratio has no meaning with --sampler {strategy}"
+        if settings.sampler == "auto":
+            words += f", which auto stands for with --arch {settings.arch}; choose a sampler from "
+            words += ", ".join(with_ratio)
+        raise UsageError(words, "option")
+    return strategy
+
+
+def _built(settings: Settings, modality: Modality, strategy: str) -> dict[str, Any]:
+    """The sampler ("sampler NAME"), the architecture ("arch NAME"; of ``auto`` all that it can be) and the modality's
+    options (by its name), filled from ``-O`` and ``--ratio``."""
     architectures = [settings.arch] if settings.arch != "auto" else auto.candidates(modality)
     classes = {
         f"sampler {strategy}": SAMPLERS[strategy],
         **{f"arch {name}": FIELDS[name] for name in architectures},
         modality.name: modality.options,
     }
-    if strategy in MOVING and settings.arch != "auto" and FIELDS[settings.arch].TRAITS.raster_only:
-        others = ", ".join(name for name in SAMPLERS if name not in MOVING)
-        raise UsageError(
-            f"--sampler {strategy} moves points between the cells of the raster, of which --arch {settings.arch} knows "
-            f"nothing; choose a sampler from {others}, or another architecture",
-            "option",
-        )
-    given = dict(settings.options)
-    if settings.ratio is not None and "ratio" in given:
-        raise UsageError("--ratio and -O ratio exclude each other", "option")
-    if settings.ratio is not None:
-        if strategy == "full":
-            raise UsageError(_no_ratio(settings), "option")
-        given["ratio"] = settings.ratio
-    built = options.build(classes, given)
-    return built | {"sampler": built[f"sampler {strategy}"]}
-
-
-def _no_ratio(settings: Settings) -> str:
-    """Why ``--ratio`` is refused with the sampler ``full``, and what takes one."""
-    if settings.sampler == "full":
-        return "--ratio has no meaning with --sampler full"
-    barred = MOVING if settings.arch != "auto" and FIELDS[settings.arch].TRAITS.raster_only else frozenset()
-    others = ", ".join(name for name, kind in SAMPLERS.items() if _has_ratio(kind) and name not in barred)
-    return (
-        f"--ratio has no meaning with --sampler full, which auto stands for with --arch {settings.arch}; choose a "
-        f"sampler from {others}"
-    )
-
-
-def _has_ratio(sampler: type[Any]) -> bool:
-    """Whether the share of the points in a selection is one of its settings."""
-    return "ratio" in {f.name for f in fields(sampler)}
+    ratio = {} if settings.ratio is None else {"ratio": settings.ratio}
+    return options.build(classes, {**settings.options, **ratio})
 
 
 def _spec(settings: Settings, architecture: Architecture, signal: Signal, known: Mapping[str, Any]) -> FieldSpec:

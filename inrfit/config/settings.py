@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, fields, replace
+from typing import Any, Literal
 
 from ..artifact.weight_dtypes import STORES
 from ..errors import UsageError
@@ -13,6 +13,7 @@ from ..fields import FIELDS, MAX_DEPTH, MAX_WIDTH
 from ..fit import budget as budgets
 from ..fit.budget import Budget
 from ..io.limits import Limits
+from ..io.options import checked, refusing, setting
 from ..modalities import MODALITIES
 from ..samplers import SAMPLERS
 
@@ -26,61 +27,114 @@ REGIMES = ("engine", "paper")
 """The recipe of this project, or the papers': Adam at a constant rate, float32, one step a selection (recipe.py)."""
 
 
-@dataclass(frozen=True)
-class Settings:
-    """Everything that can be asked of an encode; the command's options are these, word for word."""
+def read_count(given: int | str, unit: str = "", examples: str = "50k or 1M") -> int:
+    """50000, 50k or 1.5M as a whole number, behind which ``unit`` may stand. Raises ``ValueError``."""
+    unit = f"(?:{unit})?" if unit else ""
+    match = re.fullmatch(rf"([0-9]{{1,18}}(?:\.[0-9]{{1,9}})?) ?([kKMG]?){unit}", str(given))
+    if match is None:
+        raise ValueError(f"write a whole number, as in {examples}")
+    value = round(float(match[1]) * {"": 1, "k": 1e3, "K": 1e3, "M": 1e6, "G": 1e9}[match[2]])
+    if value < 1:
+        raise ValueError("must be at least 1")
+    return value
 
-    sampler: str = "auto"
-    arch: str = "siren"
-    width: int | None = None
-    depth: int | None = None
-    params: int | str | None = None
-    bytes: int | str | None = None
-    store: str = "auto"
-    options: Mapping[str, Any] = field(default_factory=dict)
-    budget: str | Budget | tuple[str, ...] = ()
-    target: str | float | None = None
-    ratio: float | None = None
-    batch: int | str = "auto"
-    lr: float | None = None
-    device: str = "auto"
-    precision: str = "auto"
-    engine: str = "auto"
-    threads: int | None = None
-    regime: str = "engine"
-    seed: int = 0
-    type: str | None = None
-    verify: str | None = None
+
+def read_bytes(given: int | str) -> int:
+    """500kB or 2MB (thousands) as a number of bytes. Raises ``ValueError``."""
+    return read_count(given, "B", "500kB or 2MB")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Everything that can be asked of an encode; the command's options are these, word for word.
+
+    Values are converted to their fields' types; counts stay as they were written (``count`` reads them)."""
+
+    sampler: str = setting(
+        "auto",
+        f"Teaching strategy: auto (the best measured), {', '.join(SAMPLERS)}.",
+        words=("auto",),
+        among=SAMPLERS,
+    )
+    arch: str = setting(
+        "siren",
+        f"Architecture: {', '.join(FIELDS)}; or auto, the best measured for file, budget and size.",
+        words=("auto",),
+        among=FIELDS,
+    )
+    width: int | None = setting(None, "Units per hidden layer. Default: the architecture's (siren: 256).", 1, MAX_WIDTH)
+    depth: int | None = setting(None, "Hidden layers. Default: the architecture's (siren: 5).", 1, MAX_DEPTH)
+    params: int | str | None = setting(
+        None, "At most so many weights, in place of --width: 50000, 50k, 1M.", parse=read_count
+    )
+    bytes: int | str | None = setting(
+        None, "A file of at most so many bytes, in place of --width: 500kB, 2MB (thousands).", parse=read_bytes
+    )
+    store: str = setting(
+        "auto",
+        f"Number type of the stored weights: {', '.join(STORES)}. auto: fp32; with --bytes fp16.",
+        words=("auto",),
+        among=STORES,
+    )
+    options: Mapping[str, Any] = setting(
+        None, "key=value: a setting of the sampler, architecture or modality; repeatable.", factory=dict
+    )
+    budget: str | Budget | tuple[str, ...] = setting(
+        (),
+        "60s, 5m, 1h30m, 2000it; repeatable: the first reached ends the fit. Default 60s; --target alone: 10m.",
+    )
+    target: str | float | None = setting(
+        None, "Quality that ends the fit: 35dB PSNR (images), SNR (sounds), 0.98 IoU (shapes)."
+    )
+    ratio: float | None = setting(
+        None, "Share of the samples in one selection, 0 to 1. Default: the sampler's own.", 1e-6, 1.0
+    )
+    batch: int | Literal["auto", "selection"] = setting(
+        "auto", "Points per optimiser step: a number, selection (one step a selection) or auto.", 1, 1 << 24
+    )
+    lr: float | None = setting(
+        None, "Peak learning rate (Adam's; Muon's follows in proportion). Default: see encode --explain.", 1e-8, 10
+    )
+    device: str = setting("auto", "auto, cpu, cuda, cuda:N.")
+    precision: str = setting(
+        "auto", f"Hidden layers while fitting: auto, {', '.join(PRECISIONS)}.", words=("auto", *PRECISIONS)
+    )
+    engine: str = setting(
+        "auto",
+        f"How steps are made: auto, {', '.join(ENGINES)} (CUDA). Equal to rounding.",
+        words=("auto", *ENGINES),
+    )
+    threads: int | None = setting(None, "CPU threads. Default: torch's.", 1, 1024)
+    regime: str = setting(
+        "engine",
+        "engine: this program's recipe; paper: the papers' (Adam at a constant rate, float32, one step a selection, "
+        "all points scored).",
+        words=REGIMES,
+    )
+    seed: int = setting(
+        0,
+        "Seed of weights and draws. Same seed and threads, same weights, with a budget in steps alone; with seconds "
+        "they differ.",
+        0,
+        2**63 - 2,
+    )
+    type: str | None = setting(None, "image, audio or shape, where content and name do not tell.", among=MODALITIES)
+    verify: str | None = setting(
+        None,
+        "full: measure every sample; sample: one million. Default: full up to 16 million.",
+        words=("full", "sample"),
+    )
     limits: Limits = Limits()
 
     def __post_init__(self) -> None:
-        _choose("sampler", self.sampler, ("auto", *SAMPLERS))
-        _choose("arch", self.arch, ("auto", *FIELDS))
-        _choose("store", self.store, ("auto", *STORES))
-        _choose("precision", self.precision, ("auto", *PRECISIONS))
-        _choose("engine", self.engine, ("auto", *ENGINES))
-        _choose("regime", self.regime, REGIMES)
-        if self.type is not None:
-            _choose("type", self.type, MODALITIES)
-        if self.verify is not None:
-            _choose("verify", self.verify, ("full", "sample"))
-        if self.width is not None:
-            _within("width", self.width, 1, MAX_WIDTH)
-        if self.depth is not None:
-            _within("depth", self.depth, 1, MAX_DEPTH)
+        for field in fields(self):
+            value = checked(Settings, field.name, getattr(self, field.name))
+            object.__setattr__(self, field.name, value)  # frozen: once, before anybody has it
         sizes = [name for name in ("width", "params", "bytes") if getattr(self, name) is not None]
         if len(sizes) > 1:
             raise UsageError(f"--{sizes[0]} and --{sizes[1]} exclude each other: each says how large", "option")
-        for name in ("params", "bytes"):
-            if name in sizes:
-                count(name, getattr(self, name))
-        if self.batch not in ("auto", "selection"):
-            _within("batch", _whole("batch", self.batch), 1, 1 << 24)
-        if self.lr is not None:
-            _within("lr", self.lr, 1e-8, 10)
-        if self.threads is not None:
-            _within("threads", self.threads, 1, 1024)
-        _within("seed", self.seed, 0, 2**63 - 2)
+        if self.ratio is not None and "ratio" in self.options:
+            raise UsageError("--ratio and -O ratio exclude each other", "option")
 
     def parsed_budget(self, unit: str = "dB") -> Budget:
         """Budget and target together; ``unit`` is that of the modality's quality."""
@@ -91,30 +145,6 @@ class Settings:
 
 
 def count(option: str, given: int | str) -> int:
-    """50000, 50k or 1.5M as a whole number; of bytes 500kB or 2MB as well (thousands). Raises ``UsageError``."""
-    unit = "B?" if option == "bytes" else ""
-    match = re.fullmatch(rf"([0-9]{{1,18}}(?:\.[0-9]{{1,9}})?) ?([kKMG]?){unit}", str(given))
-    if match is None:
-        examples = "500kB or 2MB" if option == "bytes" else "50k or 1M"
-        raise UsageError(f"--{option} {given}: write a whole number, as in {examples}", "option")
-    value = round(float(match[1]) * {"": 1, "k": 1e3, "K": 1e3, "M": 1e6, "G": 1e9}[match[2]])
-    if value < 1:
-        raise UsageError(f"--{option} {given}: must be at least 1", "option")
-    return value
-
-
-def _choose(option: str, given: str, known: Any) -> None:
-    if given not in known:
-        raise UsageError(f"--{option} {given}: choose from {', '.join(known)}", "option")
-
-
-def _whole(option: str, given: int | str) -> int:
-    try:
-        return int(given)
-    except ValueError:
-        raise UsageError(f"--{option} {given}: write a whole number, auto or selection", "option") from None
-
-
-def _within(option: str, given: float, low: float, high: float) -> None:
-    if not low <= given <= high:
-        raise UsageError(f"--{option} {given}: must be from {low:g} to {high:g}", "option")
+    """What was written for ``params`` or ``bytes`` as a number. Raises ``UsageError``."""
+    with refusing(f"--{option} {given}"):
+        return read_bytes(given) if option == "bytes" else read_count(given)

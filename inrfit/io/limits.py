@@ -5,18 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..errors import OverLimit
+from .options import setting
 
 
 @dataclass(frozen=True)
 class Limits:
     """Upper bounds on what is read or made. Each is checked before the memory for it is taken."""
 
-    max_bytes: int = 4_000_000_000
-    max_pixels: int = 200_000_000
-    max_samples: int = 16_777_216
-    max_channels: int = 64
-    max_faces: int = 5_000_000
-    max_output: int = 4_000_000_000
+    max_bytes: int = setting(4_000_000_000, "Largest source, bytes.")
+    max_pixels: int = setting(200_000_000, "Largest image, pixels.")
+    max_samples: int = setting(16_777_216, "Longest sound, samples per channel.")
+    max_channels: int = setting(64, "Most channels of a sound.")
+    max_faces: int = setting(5_000_000, "Largest mesh, triangles.")
+    max_output: int = setting(4_000_000_000, "Largest decoded signal, bytes.")
 
     def require(self, name: str, claimed: int, what: str) -> None:
         """Raises ``OverLimit`` when ``claimed`` exceeds the limit ``name``; ``what`` says what was counted."""

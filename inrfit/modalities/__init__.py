@@ -75,6 +75,10 @@ class Modality(Protocol):
         """The samples on the requested grid, in the source's sample type (image: (h, w, c); audio: (n, c);
         shape: ``Mesh`` in the source's units)."""
 
+    def check_writable(self, meta: Mapping[str, Any], suffix: str, request: Request) -> None:
+        """Raises the ``UsageError`` of ``write`` for a grid that files of this suffix cannot hold, before anything is
+        decoded."""
+
     def write(self, decoded: Any, meta: Mapping[str, Any], suffix: str, request: Request) -> bytes:
         """``decoded`` as a file of the kind that ``suffix`` names. Raises ``UsageError`` for a suffix it cannot."""
 

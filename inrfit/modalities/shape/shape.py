@@ -255,6 +255,10 @@ def _surface(values: npt.NDArray[np.float32], meta: Mapping[str, Any]) -> Mesh:
     return Mesh(normalised, faces.astype(np.int64))
 
 
+def check_writable(meta: Mapping[str, Any], suffix: str, request: Request) -> None:
+    """Nothing to check: every kind of file holds every mesh."""
+
+
 def write(decoded: Mesh, meta: Mapping[str, Any], suffix: str, request: Request) -> bytes:
     """A .ply (binary), .obj or .stl (binary) file."""
     return encoded(decoded, suffix)

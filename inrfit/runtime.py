@@ -6,10 +6,12 @@ import ctypes
 import gc
 import os
 import signal
+import stat
 import sys
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
@@ -99,9 +101,60 @@ def physical_memory() -> int:
 
 def keep_compiled_code() -> None:
     """Lets torch keep what it compiles, and ``cpp_kernel.py`` likewise, in the user's cache folder rather than in the
-    temporary one, which does not outlive the day. What the user has set stands. For the command line only."""
+    temporary one, which does not outlive the day. For the command line only.
+
+    An absolute folder that the user has set stands; a relative one is dropped, as code would be loaded from wherever
+    the command happens to run. Where the cache folder is relative (no home folder is known) or not private, torch uses
+    its own default, /tmp/torchinductor_USER, whose owner it does not check, and the kernel is compiled anew every time.
+    """
+    given = os.environ.get("TORCHINDUCTOR_CACHE_DIR")
+    if given is not None and not os.path.isabs(given):
+        del os.environ["TORCHINDUCTOR_CACHE_DIR"]
     cache = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", os.path.join(cache, "inrfit", "compiled"))
+    folder = os.path.join(cache, "inrfit", "compiled")
+    if "TORCHINDUCTOR_CACHE_DIR" not in os.environ and private_folder(folder, ours=2, make=True):
+        os.environ["TORCHINDUCTOR_CACHE_DIR"] = folder
+
+
+def private_folder(path: str, ours: int = 1, make: bool = False) -> bool:
+    """Whether nobody but this user (and root) can put a file into the folder ``path``, or another folder in its place.
+
+    The path must be absolute. Its last ``ours`` folders must belong to this user, must not be symbolic links, and
+    nobody else may write to them. What is above them must belong to this user or to root, links too, and nobody else
+    may write to it, unless it is sticky as /tmp is: there nobody can remove or rename what is not theirs. A link above
+    them must lead to a folder of which all this holds. With ``make`` missing folders are made, for this user alone."""
+    folder = Path(path)
+    own = [*reversed(folder.parents), folder][-ours:]
+    try:
+        if not folder.is_absolute() or not _guarded(own[0].parent, make):
+            return False
+        for each in own:
+            if make and not os.path.lexists(each):
+                each.mkdir(0o700)
+            found = each.lstat()
+            if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o022:
+                return False
+    except OSError:
+        return False
+    return True
+
+
+def _guarded(folder: Path, make: bool) -> bool:
+    """Whether nobody but this user and root can put another folder in the place of ``folder`` or of one above it.
+    Raises ``OSError`` where one is missing."""
+    for each in [*reversed(folder.parents), folder]:
+        if make and not os.path.lexists(each):
+            each.mkdir(0o700)
+        found = each.lstat()
+        if found.st_uid not in (0, os.geteuid()):
+            return False
+        if stat.S_ISLNK(found.st_mode):
+            each.stat()  # links in a circle raise OSError here
+            if not _guarded(each.parent / each.readlink(), False):
+                return False
+        elif not stat.S_ISDIR(found.st_mode) or (found.st_mode & 0o022 and not found.st_mode & stat.S_ISVTX):
+            return False
+    return True
 
 
 def out_of_memory(error: BaseException) -> bool:

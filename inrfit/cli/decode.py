@@ -115,6 +115,8 @@ def run(
     files.check_target(target, force)
     if note and wanted == suffix:
         console.say(f"inrfit: {model}: {note}")
+    modality.check_request(request)
+    modality.check_writable(artifact.meta, wanted, request)
     progress = FitProgress(console, os.path.basename(model))
 
     def tick(share: float) -> None:

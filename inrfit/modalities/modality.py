@@ -80,6 +80,10 @@ def no_caution(quality: Quality) -> str | None:
     return None
 
 
+def always_writable(meta: Meta, suffix: str, request: Request) -> None:
+    """Files of every suffix that is written hold every grid."""
+
+
 @dataclass(frozen=True)
 class Modality:
     """One kind of file. ``modalities.MODALITIES`` lists them by name."""
@@ -151,6 +155,10 @@ class Modality:
     write: Callable[[Any, Meta, str, Request], bytes]
     """(decoded, meta, suffix, request): a file of the kind that the suffix names. Raises ``UsageError`` for a suffix
     it cannot write."""
+
+    check_writable: Callable[[Meta, str, Request], None]
+    """(meta, suffix, request): raises the ``UsageError`` of ``write`` for a grid that files of this suffix cannot hold,
+    before anything is decoded."""
 
     measure: Callable[[Field, Signal, Tick], dict[str, Any]]
     """Every measure of the whole signal: floats (inf: perfect; nan: undefined), ints and notes."""

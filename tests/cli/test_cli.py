@@ -11,9 +11,11 @@ import sys
 
 import numpy as np
 import pytest
+import soundfile
 from conftest import picture
 from PIL import Image
 
+from inrfit import codec
 from inrfit.__main__ import run
 
 QUICK = ["--budget", "40it", "--width", "24", "--depth", "2", "--device", "cpu"]
@@ -210,6 +212,27 @@ def test_decode_to_another_kind_and_size(png, capsys):
         assert decoded.size == (16, 12)
     assert run(["decode", model, "-o", str(png.parent / "z.xyz")]) == 2
     assert run(["decode", model, "--rate", "8000", "--force"]) == 2
+
+
+def test_what_a_kind_of_file_cannot_hold_is_refused_before_anything_is_decoded(tmp_path, capsys, monkeypatch):
+    soundfile.write(tmp_path / "a.wav", np.sin(np.arange(400) / 9) / 2, 8000)
+    Image.fromarray(picture(channels=4)).save(tmp_path / "a.png")
+    for name in ("a.wav", "a.png"):
+        assert encode(tmp_path / name, "-q") == 0
+    decoded = []
+    monkeypatch.setattr(codec, "decode", lambda *given: decoded.append(given))
+    for model, words, reason in [
+        ("a.wav", ["x.ogg", "--rate", "200001"], "1 channels at 200001 Hz cannot be written as .ogg VORBIS"),
+        ("a.wav", ["x.flac", "--rate", "700000"], "flac does not support this sample rate"),
+        ("a.png", ["x.jpg"], "JPEG cannot hold the alpha channel"),
+        ("a.png", ["x.webp", "--size", "16384x1"], "WEBP holds at most 16,383 pixels a side"),
+    ]:
+        capsys.readouterr()
+        assert run(["decode", str(tmp_path / f"{model}.safetensors"), "-o", str(tmp_path / words[0]), *words[1:]]) == 2
+        assert reason in capsys.readouterr().err
+    assert not decoded
+    monkeypatch.undo()
+    assert run(["decode", str(tmp_path / "a.wav.safetensors"), "-o", str(tmp_path / "x.ogg"), "--rate", "200000"]) == 0
 
 
 def test_names_with_control_characters_are_shown_escaped(tmp_path, capsys):

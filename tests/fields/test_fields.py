@@ -70,6 +70,20 @@ def test_on_grid_equals_forward(name, monkeypatch):
     torch.testing.assert_close(field.on_grid(grid, 9, 22), expected[9:22])
 
 
+@pytest.mark.parametrize("name", [name for name, known in FIELDS.items() if not known.RASTER])
+@pytest.mark.parametrize("inputs", [1, 2, 3])
+def test_slopes_in_the_coordinates_are_those_of_the_values(name, inputs):
+    """Central differences of the field itself; a raster's field has none."""
+    field = make(name, inputs, 2)
+    coords = (torch.rand(60, inputs, generator=torch.Generator().manual_seed(2)) * 1.8 - 0.9).requires_grad_()
+    slopes = torch.autograd.grad(field(coords).sum(), coords)[0]
+    step = 1e-4 * torch.eye(inputs)
+    with torch.no_grad():
+        expected = torch.stack([(field(coords + h) - field(coords - h)).sum(1) / 2e-4 for h in step], 1)
+    near = (slopes - expected).abs() < 0.05 * expected.abs().max()
+    assert float(near.float().mean()) > 0.9  # the rest have a ReLU's or a grid's kink between the two
+
+
 @pytest.mark.parametrize("name", FIELDS)
 def test_fits_a_ramp(name):
     picture = image_signal(1, 64, 1)

@@ -45,6 +45,12 @@ def layers(weights):
     return [(w["first.weight"], w["first.bias"]), *hidden]
 
 
+def siren(weights, x):
+    for matrix, bias in layers(weights):
+        x = torch.sin(x @ matrix.T + bias)
+    return x
+
+
 def finer(weights, x, omega=10.0, first_omega=20.0):
     for k, (matrix, bias) in enumerate(layers(weights)):
         factor = omega if k else first_omega
@@ -97,7 +103,7 @@ def pemlp(weights, x):
     return relu(weights, torch.cat([x, *waves], 1))
 
 
-FORMULAS = {"finer": finer, "gauss": gauss, "wire": wire, "ffn": ffn, "pemlp": pemlp, "mlp": relu}
+FORMULAS = {"siren": siren, "finer": finer, "gauss": gauss, "wire": wire, "ffn": ffn, "pemlp": pemlp, "mlp": relu}
 TOLD = {"wire"}
 """Formulas that want to be told the options."""
 
@@ -152,6 +158,54 @@ def test_bfloat16_hidden_layers_stay_close(name):
     exact = field(coords).detach()
     gap = (exact - field(coords, torch.bfloat16)).detach()
     assert 0 < float(gap.square().mean().sqrt()) < 0.05 * float(exact.std())
+
+
+@pytest.mark.parametrize(("name", "options"), VARIANTS)
+@pytest.mark.parametrize("mode", ["backward", "forward"])
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch's own forward mode
+def test_the_slope_along_an_axis_is_that_of_the_papers_formula(name, options, mode):
+    """Central differences of the formula in float64."""
+    spec, weights = drawn(name, options)
+    coords = torch.rand(50, 2, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    field, told = Field(spec, weights), options if name in TOLD else {}
+
+    def formula(at):
+        hidden = FORMULAS[name](weights, at, **told)
+        return (hidden @ weights["last.weight"].double().T).sum(1)
+
+    for axis in (0, 1):
+        along = torch.zeros(50, 2)
+        along[:, axis] = 1.0
+        step = 1e-6 * along.double()
+        expected = (formula(coords.double() + step) - formula(coords.double() - step)) / 2e-6
+        if mode == "forward":
+            found = torch.func.jvp(field, (coords,), (along,))[1].sum(1)
+        else:
+            leaf = coords.clone().requires_grad_()
+            found = torch.autograd.grad(field(leaf).sum(), leaf)[0][:, axis]
+        error = (found.detach().double() - expected).norm() / expected.norm()
+        assert float(error) < 5e-3  # a ReLU's kink lies within rounding of one of the points
+
+
+@pytest.mark.parametrize("depth", [1, 3])
+def test_finer_is_taught_with_the_authors_gradients(depth):
+    """The authors' gradients, with the factor |z| + 1 held, by autograd on their formula in float64."""
+    spec, weights = drawn("finer", VARIANTS[1][1], depth=depth)
+    generator = torch.Generator().manual_seed(depth)
+    coords, values = torch.rand(50, 2, generator=generator) * 2 - 1, torch.rand(50, 3, generator=generator)
+    leaves = {name: w.double().requires_grad_() for name, w in weights.items()}
+    x = coords.double()
+    for k, (matrix, bias) in enumerate(layers(leaves)):
+        factor = 10.0 if k else 20.0
+        z = x @ (matrix / factor).T + bias / factor
+        x = torch.sin(factor * (z.abs() + 1).detach() * z)
+    residual = x @ leaves["last.weight"].T + leaves["last.bias"] - values
+    expected = torch.autograd.grad((residual**2).sum(), list(leaves.values()))
+    for make in (by_autograd, by_hand):
+        with torch.no_grad():
+            found = make(spec.formula, torch.float32)(weights, coords, values, torch.ones(50, 1))[1]
+        for name, gradient in zip(leaves, expected, strict=True):
+            assert float((found[name].double() - gradient).norm() / gradient.norm()) < 1e-4
 
 
 def test_finers_growing_frequency_counts_as_a_constant():

@@ -340,6 +340,92 @@ def test_what_a_container_cannot_hold_is_a_usage_error():
         audio.write(decode(signal), signal.meta, ".mp3", Request())
 
 
+def ogg_of(rate):
+    """A Vorbis file whose header gives this rate, checksum included."""
+    data = bytearray(file(sound(2000), "OGG", "VORBIS", rate=48000))
+    place = data.index(b"\x01vorbis") + 12
+    data[place : place + 4] = rate.to_bytes(4, "little")
+    first = 27 + data[26] + sum(data[27 : 27 + data[26]])
+    data[22:26] = bytes(4)
+    data[22:26] = ogg_crc(data[:first]).to_bytes(4, "little")
+    return bytes(data)
+
+
+def ogg_crc(page):
+    """Bit by bit: polynomial 0x04C11DB7, from the high bit down, starting at 0."""
+    found = 0
+    for byte in page:
+        found ^= byte << 24
+        for _ in range(8):
+            found = (found << 1 ^ (0x04C11DB7 if found >> 31 else 0)) & 0xFFFFFFFF
+    return found
+
+
+def test_an_ogg_file_that_could_not_be_written_back_is_refused():
+    assert load(ogg_of(200_000)).meta["rate"] == 200_000
+    for rate in (200_001, 2**31 - 1):
+        with pytest.raises(
+            UnsupportedInput, match=f"1 channels at {rate} Hz, of which at most 255 channels and 200000"
+        ):
+            load(ogg_of(rate))
+
+
+@pytest.mark.parametrize("subtype", ["PCM_16", "FLOAT"])
+@pytest.mark.parametrize(("rate", "channels"), [(200_000, 1), (200_000, 255), (8000, 255), (1, 2)])
+def test_ogg_is_written_up_to_its_limits(subtype, rate, channels):
+    meta = dict(load(file(sound(2, 1), "WAV", subtype)).meta) | {"channels": channels, "rate": rate}
+    audio.check_writable(meta, ".ogg", Request())
+    data = audio.write(np.zeros((1000, channels), meta["scale"]["dtype"]), meta, ".ogg", Request())
+    again = load(data, max_channels=255)
+    assert (again.n, again.channels, again.meta["rate"]) == (1000, channels, rate)
+
+
+REFUSED_TWICE = """
+import sys
+import numpy as np
+from inrfit.errors import UsageError
+from inrfit.modalities import Request
+from inrfit.modalities.audio import audio
+
+rate, channels, wanted = map(int, sys.argv[2:])
+meta = {"format": "OGG", "subtype": sys.argv[1], "endian": "FILE", "rate": rate, "channels": channels, "frames": 9}
+meta["scale"] = {"dtype": "float32"}
+request, decoded = Request(rate=wanted or None), np.zeros((9, channels), np.float32)
+for refuse in (audio.check_writable, lambda *how: audio.write(decoded, *how)):
+    try:
+        refuse(meta, ".ogg", request)
+    except UsageError as error:
+        print(error)
+"""
+
+
+@pytest.mark.parametrize("codec", ["VORBIS", "OPUS"])
+@pytest.mark.parametrize(
+    ("rate", "channels", "request_"),
+    [(200_001, 1, Request()), (48_000, 256, Request()), (48_000, 1024, Request()), (48_000, 1, Request(rate=10**9))],
+)
+def test_ogg_beyond_its_limits_is_refused_before_libsndfile_would_crash(codec, rate, channels, request_):
+    """In a process of its own: without the refusal that process dies."""
+    words = [codec, str(rate), str(channels), str(request_.rate or 0)]
+    done = subprocess.run([sys.executable, "-c", REFUSED_TWICE, *words], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("Ogg holds 255 channels and 200000 Hz at most; choose .wav (-o)") == 2
+
+
+@pytest.mark.parametrize(("suffix", "request_"), [(".flac", Request(rate=700_000)), (".flac", Request(rate=65_537))])
+def test_what_libsndfile_refuses_is_refused_before_a_sound_is_decoded(suffix, request_):
+    meta = load(file(sound(10))).meta
+    with pytest.raises(UsageError, match=rf"{request_.rate} Hz cannot be written as \{suffix}"):
+        audio.check_writable(meta, suffix, request_)
+    audio.check_writable(meta, ".wav", request_)
+
+
+@pytest.mark.parametrize(("kind", "subtype"), [*LOSSLESS, ("OGG", "VORBIS"), ("OGG", "OPUS"), ("WAV", "GSM610")])
+@pytest.mark.parametrize("suffix", audio.WRITES)
+def test_what_can_be_written_passes_the_check(kind, subtype, suffix):
+    audio.check_writable(load(file(sound(400), kind, subtype)).meta, suffix, Request())
+
+
 def test_the_same_sound_gives_the_same_bytes():
     signal = load(file(sound(), "WAV", "FLOAT"))
     data = audio.write(decode(signal), signal.meta, ".wav", Request())

@@ -142,22 +142,30 @@ def matrices(net: object) -> frozenset[str]:
     return frozenset({"hidden.weight"})
 
 
-def forward(net: Perceptron, weights: Mapping[str, Tensor], coords: Tensor, precision: torch.dtype) -> Tensor:
-    """First layer in the precision of the encoding, hidden layers in ``precision``, last layer float32."""
+def forward(
+    net: Perceptron,
+    weights: Mapping[str, Tensor],
+    coords: Tensor,
+    precision: torch.dtype,
+    activate: Callable[[Tensor, bool, bool], Tensor] | None = None,
+) -> Tensor:
+    """First layer in the precision of the encoding, hidden layers in ``precision``, last layer float32. ``activate``
+    replaces ``net.activate``."""
     import torch
     from torch.nn.functional import linear
 
     # Where no gradient is wanted the phase is not needed again: in place, half the memory is touched.
     spent = not torch.is_grad_enabled()
+    activate = activate or net.activate
     x = net.encode(weights, coords, precision)
     x = linear(x, weights["first.weight"].to(x.dtype), weights["first.bias"].to(x.dtype))
-    x = net.activate(x, True, spent)
+    x = activate(x, True, spent)
     if "hidden.weight" in weights:
         x = x.to(precision)
         matrices = weights["hidden.weight"].to(precision).unbind(0)
         biases = weights["hidden.bias"].to(precision).unbind(0)
         for matrix, bias in zip(matrices, biases, strict=True):
-            x = net.activate(linear(x, matrix, bias), False, spent)
+            x = activate(linear(x, matrix, bias), False, spent)
     return linear(x.float(), weights["last.weight"], weights["last.bias"])
 
 

@@ -25,7 +25,7 @@ from torch import Tensor
 
 from ... import fields
 from ...fields import FieldSpec
-from . import cpp_kernel
+from . import code_cache, cpp_kernel
 from .cpp_kernel import Compiled
 
 Extra = Callable[[Tensor], Tensor]
@@ -82,8 +82,8 @@ def known(wanted: str) -> bool:
 
 
 def _mark(wanted: str) -> str | None:
-    """The empty file that says that code for ``wanted`` lies in torch's cache."""
-    folder = os.environ.get("TORCHINDUCTOR_CACHE_DIR")
+    """The empty file that says that code for ``wanted`` lies in torch's cache; None where nothing can be kept."""
+    folder = code_cache.folder()
     return None if folder is None else os.path.join(folder, hashlib.sha256(wanted.encode()).hexdigest()[:16] + ".known")
 
 

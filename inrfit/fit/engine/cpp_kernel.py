@@ -7,7 +7,6 @@ second, where torch.compile takes ten. Linux on x86 with bfloat16 products.
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import functools
 import hashlib
@@ -25,6 +24,7 @@ import torch
 from torch import Tensor
 
 from ...fields import FieldSpec
+from . import code_cache
 from .precision import capable_of_bf16
 
 SOURCE = Path(__file__).with_name("cpp_kernel.cpp")
@@ -95,10 +95,10 @@ def build(spec: FieldSpec) -> Compiled:
         command = compiler()
         if command is None:
             raise Unusable("no g++")
-        place = _place(command)
-        if _ours(place):
-            with contextlib.suppress(OSError, AttributeError):  # not whole: made again
-                return _function(spec, ctypes.CDLL(place))
+        name = _name(*command)
+        library = code_cache.load(name)
+        if library is not None:
+            return _function(spec, library)
         with tempfile.TemporaryDirectory(prefix="inrfit") as folder:
             objects, made = os.path.join(folder, "kernel.o"), os.path.join(folder, "kernel.so")
             _output([*command, *COMPILE, str(SOURCE), "-o", objects])
@@ -106,8 +106,7 @@ def build(spec: FieldSpec) -> Compiled:
             _output([*command, "-shared", objects, "-o", made, str(TORCH)])
             library = ctypes.CDLL(made)
             _try(FieldSpec(spec.architecture, 2, 3, 64, 3, {}), library)
-            if place:
-                _keep(made, place)
+            code_cache.keep(name, made)
             return _function(spec, library)
     except (OSError, AttributeError) as error:
         _unusable.append(str(error))
@@ -118,19 +117,14 @@ def build(spec: FieldSpec) -> Compiled:
 
 
 def kept() -> bool:
-    """Whether it was compiled before, and kept."""
+    """Whether it was compiled before, and kept where it can be loaded from (``code_cache``)."""
     command = compiler()
+    if command is None or code_cache.folder() is None:
+        return False
     try:
-        return command is not None and _ours(_place(command))
+        return code_cache.holds(_name(*command))
     except Unusable:
         return False
-
-
-def _place(command: list[str]) -> str:
-    """Where the compiled file is kept, beside torch's own code; empty without such a folder: then every process makes
-    it anew."""
-    folder = os.environ.get("TORCHINDUCTOR_CACHE_DIR")
-    return os.path.join(folder, _name(*command)) if folder else ""
 
 
 @functools.cache
@@ -139,15 +133,6 @@ def _name(*command: str) -> str:
     macros = _output([*command, "-march=native", "-dM", "-E", "-x", "c++", os.devnull])
     made_of = "\n".join([macros, *COMPILE, torch.__version__, SOURCE.read_text("utf-8")])
     return f"kernel_{hashlib.sha256(made_of.encode()).hexdigest()[:16]}.so"
-
-
-def _ours(place: str) -> bool:
-    """Whether a file is there that nobody else can have put or changed there."""
-    try:
-        found = os.stat(place)
-    except OSError:
-        return False
-    return found.st_uid == os.getuid() and not found.st_mode & 0o022
 
 
 def _output(command: list[str]) -> str:
@@ -168,22 +153,6 @@ def _output(command: list[str]) -> str:
     if done.returncode:
         raise Unusable(f"{os.path.basename(command[0])}: {(done.stderr.splitlines() or ['no word'])[0]}"[:200])
     return done.stdout
-
-
-def _keep(made: str, place: str) -> None:
-    """A copy at ``place``, there whole or not at all; where that cannot be, none."""
-    copy = ""
-    try:
-        os.makedirs(os.path.dirname(place), mode=0o700, exist_ok=True)
-        handle, copy = tempfile.mkstemp(dir=os.path.dirname(place))
-        with open(made, "rb") as source, os.fdopen(handle, "wb") as target:
-            shutil.copyfileobj(source, target)
-            target.flush()
-            os.fsync(target.fileno())
-        os.replace(copy, place)
-    except OSError:
-        with contextlib.suppress(OSError):
-            os.unlink(copy)
 
 
 def _function(spec: FieldSpec, library: Any) -> Compiled:

@@ -34,6 +34,7 @@ AUDIO = Modality(
     suffix=audio.suffix,
     decode=audio.decode,
     write=audio.write,
+    check_writable=audio.check_writable,
     measure=audio.measure,
     describe=audio.describe,
     outcome=audio.outcome,

@@ -79,6 +79,7 @@ def _load(data: bytes, limits: Limits) -> Signal:
     container = containers.examine(data)
     with containers.quiet(container.kind), soundfile.SoundFile(io.BytesIO(container.data)) as file:
         claimed = _claim(file, container)
+        _require_ogg_source(container.kind, file.samplerate, file.channels)
         limits.require("max_channels", file.channels, "channels")
         limits.require("max_samples", claimed, "samples per channel")
         scale = sample_formats.raw_scale(file.subtype)
@@ -118,6 +119,15 @@ def _claim(file: Any, container: containers.Container) -> int:
     if told is not None and told != claimed and file.subtype not in sample_formats.BLOCKS:
         raise UnreadableFile(f"header says {told:,} samples, the decoder {claimed:,}", "header")
     return claimed
+
+
+def _require_ogg_source(kind: str, rate: int, channels: int) -> None:
+    """Raises ``UnsupportedInput`` for an Ogg file that can be read and not be written: ``measure`` writes one after the
+    fit, and ``decode`` would have to."""
+    if kind == "OGG" and sample_formats.beyond_ogg(rate, channels):
+        most = f"at most {sample_formats.OGG_CHANNELS} channels and {sample_formats.OGG_RATE} Hz are written"
+        what = f"an Ogg file of {channels} channels at {rate} Hz, of which {most}"
+        raise UnsupportedInput(f"{what}: convert it to WAV first", "ogg.range")
 
 
 def _without_padding(told: int | None, decoded: int) -> int:
@@ -218,14 +228,19 @@ def decode(
     """Raw samples (n, c) in the source's type; another rate asks the field at the centres of that many cells
     over the same duration. Raises ``UsageError``, ``OverLimit``, ``UnreadableFile`` (weights that give
     NaN)."""
-    if request.rate is not None and not 1 <= request.rate < 2**31:
-        raise UsageError(f"a rate of {request.rate} Hz: it must be from 1 to {2**31 - 1}", "request")
+    _check(request)
     frames = meta["frames"]
     if request.rate is not None:
         frames = max(1, round(frames * request.rate / meta["rate"]))
     size = frames * meta["channels"] * np.dtype(meta["scale"]["dtype"]).itemsize
     limits.require("max_output", size, "bytes of decoded samples")
     return _samples(field, meta, frames, tick)
+
+
+def _check(request: Request) -> None:
+    """Raises ``UsageError`` for what a sound cannot be decoded to."""
+    if request.rate is not None and not 1 <= request.rate < 2**31:
+        raise UsageError(f"a rate of {request.rate} Hz: it must be from 1 to {2**31 - 1}", "request")
 
 
 def _samples(field: Field, meta: Mapping[str, Any], frames: int, tick: Callable[[float], None]) -> Array:
@@ -246,6 +261,12 @@ def _samples(field: Field, meta: Mapping[str, Any], frames: int, tick: Callable[
     return decoded
 
 
+def check_writable(meta: Mapping[str, Any], suffix: str, request: Request) -> None:
+    """Writes one silent frame, so that what ``write`` refuses is refused before a sound is decoded."""
+    _check(request)
+    write(np.zeros((1, meta["channels"]), meta["scale"]["dtype"]), meta, suffix, request)
+
+
 def write(decoded: Array, meta: Mapping[str, Any], suffix: str, request: Request) -> bytes:
     """A .wav, .flac or .ogg file of the source's own coding where the container has it, else of the nearest:
     FLAC has 8, 16 and 24 bits (floats and 32 bits become 24), wav takes Vorbis, Opus and MP3 as 16 bits, Ogg
@@ -258,6 +279,11 @@ def write(decoded: Array, meta: Mapping[str, Any], suffix: str, request: Request
     container = suffix[1:].upper()
     rate = request.rate or meta["rate"]
     subtype = sample_formats.nearest(container, meta["subtype"], rate)
+    shape = f"{decoded.shape[1]} channels at {rate} Hz"
+    if container == "OGG" and sample_formats.beyond_ogg(rate, decoded.shape[1]):
+        most = f"Ogg holds {sample_formats.OGG_CHANNELS} channels and {sample_formats.OGG_RATE} Hz at most"
+        advice = "choose .wav (-o) or a lower rate (--rate)"
+        raise UsageError(f"{shape} cannot be written as {suffix} {subtype}: {most}; {advice}", "suffix")
     big = container == "WAV" and meta["endian"] == "BIG"
     if container == "WAV" and meta["format"] == "WAVEX" and not big and subtype == meta["subtype"]:
         container = "WAVEX"
@@ -269,7 +295,6 @@ def write(decoded: Array, meta: Mapping[str, Any], suffix: str, request: Request
                 file.write(sample_formats.coded(decoded[start : start + BLOCK], subtype))
     except (soundfile.SoundFileError, ValueError) as error:
         why = printable(getattr(error, "error_string", error))
-        shape = f"{decoded.shape[1]} channels at {rate} Hz"
         raise UsageError(f"{shape} cannot be written as {suffix} {subtype}: {why}", "suffix") from error
     if container in ("WAV", "WAVEX"):
         _finish(buffer, len(decoded) if subtype in sample_formats.BLOCKS else None)

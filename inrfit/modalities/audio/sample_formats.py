@@ -29,6 +29,10 @@ BLOCKS = ("IMA_ADPCM", "MS_ADPCM", "GSM610", "G721_32", "NMS_ADPCM_16", "NMS_ADP
 PHONE = ("ULAW", "ALAW", *BLOCKS)
 LOSSY = ("VORBIS", "OPUS", *MPEG, *PHONE)
 _OPUS_RATES = (8000, 12000, 16000, 24000, 48000)
+OGG_RATE, OGG_CHANNELS = 200_000, 255
+"""The highest rate (Hz) and the most channels that Vorbis is written with; from 1 Hz on all lower ones are. Beyond them
+libsndfile 1.2.2 crashes with a segmentation fault when the file is closed. Opus has the same limit of channels, and its
+rates are low."""
 
 
 def raw_scale(subtype: str) -> Scale:
@@ -61,6 +65,11 @@ def nearest(container: str, source: str, rate: int) -> str:
         near = {"PCM_U8": "PCM_S8", "PCM_32": "PCM_24", "FLOAT": "PCM_24", "DOUBLE": "PCM_24"}
         return near.get(source, source if source in ("PCM_S8", "PCM_24") else "PCM_16")
     return "PCM_U8" if source == "PCM_S8" else "PCM_16" if source in ("VORBIS", "OPUS", *MPEG) else source
+
+
+def beyond_ogg(rate: int, channels: int) -> bool:
+    """Whether Ogg files of this rate (Hz) and so many channels cannot be written."""
+    return rate > OGG_RATE or channels > OGG_CHANNELS
 
 
 def coded(block: Array, subtype: str) -> Array:

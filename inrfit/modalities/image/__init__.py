@@ -40,6 +40,7 @@ IMAGE = Modality(
     suffix=image.suffix,
     decode=image.decode,
     write=image.write,
+    check_writable=image.check_writable,
     measure=image.measure,
     describe=image.describe,
     outcome=image.outcome,

@@ -159,10 +159,13 @@ def _size(meta: Mapping[str, Any], request: Request) -> tuple[int, int]:
     return width, height
 
 
-def write(decoded: Raster, meta: Mapping[str, Any], suffix: str, request: Request) -> bytes:
-    """``decoded`` as a file, lossless but for JPEG. Raises ``UsageError`` for what a format cannot hold."""
-    from PIL import Image
+def check_writable(meta: Mapping[str, Any], suffix: str, request: Request) -> None:
+    """Raises ``UsageError`` where files of this suffix have no alpha channel or not as many pixels a side."""
+    _written_as(suffix, MODES[meta["mode"]], max(_size(meta, request)))
 
+
+def _written_as(suffix: str, channels: int, longer: int) -> tuple[str, dict[str, Any]]:
+    """Pillow's name of the format and its settings, for so many channels and pixels on the longer side."""
     settings: dict[str, tuple[str, int, dict[str, Any]]] = {
         ".png": ("PNG", 2**31 - 1, {}),
         ".jpg": ("JPEG", 65_500, {"quality": 95, "subsampling": 0}),
@@ -174,11 +177,19 @@ def write(decoded: Raster, meta: Mapping[str, Any], suffix: str, request: Reques
     if ending not in settings:
         raise UsageError(f"{suffix!r}: pictures are written as {' '.join(WRITES)}", "suffix")
     kind, longest, how = settings[ending]
-    channels = decoded.shape[2]
     if kind == "JPEG" and channels in (2, 4):
         raise UsageError("JPEG cannot hold the alpha channel; .png .webp .tif .bmp can", "suffix")
-    if max(decoded.shape[:2]) > longest:
+    if longer > longest:
         raise UsageError(f"{kind} holds at most {longest:,} pixels a side; .png .tif .bmp hold more", "suffix")
+    return kind, how
+
+
+def write(decoded: Raster, meta: Mapping[str, Any], suffix: str, request: Request) -> bytes:
+    """``decoded`` as a file, lossless but for JPEG. Raises ``UsageError`` for what a format cannot hold."""
+    from PIL import Image
+
+    channels = decoded.shape[2]
+    kind, how = _written_as(suffix, channels, max(decoded.shape[:2]))
     if kind == "BMP" and channels in (2, 4):
         return _bmp_with_alpha(decoded)
     file = BytesIO()

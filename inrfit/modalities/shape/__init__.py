@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..modality import ArchitectureRule, Measure, Modality, Quality
+from ..modality import ArchitectureRule, Measure, Modality, Quality, always_writable
 from . import shape
 
 
@@ -42,6 +42,7 @@ SHAPE = Modality(
     suffix=shape.suffix,
     decode=shape.decode,
     write=shape.write,
+    check_writable=always_writable,
     measure=shape.measure,
     describe=shape.describe,
     outcome=shape.outcome,

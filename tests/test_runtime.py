@@ -1,0 +1,149 @@
+"""Folders that nobody else can put files into, and where the command line keeps compiled code."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from inrfit import runtime
+
+
+@pytest.fixture
+def place(tmp_path):
+    """cache/inrfit/compiled, each for this user alone."""
+    folder = tmp_path / "cache" / "inrfit" / "compiled"
+    assert runtime.private_folder(str(folder), ours=2, make=True)
+    return folder
+
+
+def test_missing_folders_are_made_for_this_user_alone_and_only_when_asked(tmp_path):
+    before, folder = os.umask(0), tmp_path / "a" / "b"
+    try:
+        assert not runtime.private_folder(str(folder))
+        assert not folder.parent.exists()
+        assert runtime.private_folder(str(folder), make=True)
+    finally:
+        os.umask(before)
+    assert [path.stat().st_mode & 0o777 for path in (folder, folder.parent)] == [0o700, 0o700]
+    assert runtime.private_folder(str(folder))
+
+
+@pytest.mark.parametrize("path", ["", ".", "cache/inrfit/compiled", "./cache", "~/.cache"])
+def test_a_relative_folder_is_not_private_and_not_made(tmp_path, monkeypatch, path):
+    monkeypatch.chdir(tmp_path)
+    assert not runtime.private_folder(path, make=True)
+    assert not os.listdir(tmp_path)
+
+
+@pytest.mark.parametrize("up", range(3))
+@pytest.mark.parametrize("mode", [0o770, 0o720, 0o707, 0o702])
+def test_others_may_write_neither_to_the_folder_nor_to_one_above_it(place, up, mode):
+    [place, *place.parents][up].chmod(mode)
+    assert not runtime.private_folder(str(place), ours=2)
+
+
+def test_a_sticky_folder_may_be_above_those_that_are_ours_and_not_among_them(place):
+    for folder, expected in ((place.parents[1], True), (place.parent, False), (place, False)):
+        folder.chmod(0o1777)
+        assert runtime.private_folder(str(place), ours=2) is expected
+        folder.chmod(0o700)
+    assert runtime.private_folder(str(place), ours=2)
+
+
+def test_nothing_is_made_where_others_may_write(tmp_path):
+    tmp_path.chmod(0o777)
+    assert not runtime.private_folder(str(tmp_path / "a" / "b"), make=True)
+    assert not os.listdir(tmp_path)
+
+
+@pytest.mark.parametrize("up", [0, 1])
+def test_folders_that_are_ours_are_no_links(place, up):
+    folder = [place, *place.parents][up]
+    folder.rename(folder.with_name("moved"))
+    folder.symlink_to("moved")
+    assert not runtime.private_folder(str(place), ours=2)
+    assert runtime.private_folder(str(place), ours=1) is (up == 1)
+
+
+@pytest.mark.parametrize("absolute", [False, True])
+def test_a_link_above_them_counts_as_where_it_leads(place, absolute):
+    cache = place.parents[1]
+    moved = cache.parent / "elsewhere" / "moved"
+    moved.parent.mkdir(0o700)
+    cache.rename(moved)
+    cache.symlink_to(moved if absolute else "elsewhere/moved")
+    assert runtime.private_folder(str(place), ours=2)
+    moved.parent.chmod(0o777)
+    assert not runtime.private_folder(str(place), ours=2)
+
+
+def test_links_that_lead_nowhere_or_in_a_circle_are_refused(tmp_path):
+    (tmp_path / "nowhere").symlink_to("missing")
+    (tmp_path / "circle").symlink_to("circle")
+    for name in ("nowhere", "circle"):
+        assert not runtime.private_folder(str(tmp_path / name / "code"), make=True)
+    assert sorted(os.listdir(tmp_path)) == ["circle", "nowhere"]
+
+
+def test_a_file_in_the_way_is_no_folder(tmp_path):
+    (tmp_path / "file").write_text("")
+    assert not runtime.private_folder(str(tmp_path / "file"), make=True)
+    assert not runtime.private_folder(str(tmp_path / "file" / "code"), make=True)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give folders away")
+@pytest.mark.parametrize("up", range(3))
+def test_folders_of_another_user_are_refused(place, up):
+    os.chown([place, *place.parents][up], 12345, -1)
+    assert not runtime.private_folder(str(place), ours=2)
+
+
+def kept_in(**environment):
+    """TORCHINDUCTOR_CACHE_DIR after ``keep_compiled_code``, from no environment but this."""
+    code = "import os; from inrfit import runtime; runtime.keep_compiled_code();"
+    code += "print(os.environ.get('TORCHINDUCTOR_CACHE_DIR'))"
+    more = {"PYTHONPATH": os.path.dirname(os.path.dirname(runtime.__file__)), **environment}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=more, check=True)
+    return done.stdout.strip()
+
+
+def test_the_command_line_keeps_compiled_code_in_the_users_cache(tmp_path):
+    home = tmp_path / "home"
+    home.mkdir(0o700)
+    assert kept_in(HOME=str(home)) == str(home / ".cache" / "inrfit" / "compiled")
+    assert kept_in(HOME=str(home), XDG_CACHE_HOME=str(tmp_path / "x")) == str(tmp_path / "x" / "inrfit" / "compiled")
+    assert kept_in(HOME=str(home), TORCHINDUCTOR_CACHE_DIR="/own") == "/own"
+
+
+def test_a_relative_folder_for_compiled_code_is_dropped(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "home").mkdir(0o700)
+    usual = str(tmp_path / "home" / ".cache" / "inrfit" / "compiled")
+    for relative in ("", "code", "./code"):
+        assert kept_in(HOME=str(tmp_path / "home"), TORCHINDUCTOR_CACHE_DIR=relative) == usual
+    for relative in ({"HOME": "."}, {"HOME": "home"}, {"XDG_CACHE_HOME": "cache"}):
+        assert kept_in(**relative) == "None"
+    assert os.listdir(tmp_path) == ["home"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become a user without a passwd entry")
+def test_without_a_home_folder_torch_keeps_its_default(tmp_path):
+    """``~`` is then a name in the folder at hand."""
+    code = (
+        "import os, sys; sys.path.insert(0, sys.argv[1]); from inrfit import runtime; os.setuid(54321);"
+        "runtime.keep_compiled_code(); print(os.environ.get('TORCHINDUCTOR_CACHE_DIR'), os.path.expanduser('~'))"
+    )
+    tmp_path.chmod(0o777)
+    root = os.path.dirname(os.path.dirname(runtime.__file__))
+    done = subprocess.run([sys.executable, "-c", code, root], capture_output=True, text=True, env={}, cwd=tmp_path)
+    assert done.stdout.strip() == "None ~", done.stderr
+    assert not os.listdir(tmp_path)
+
+
+def test_a_cache_that_others_may_write_to_is_left_alone(tmp_path):
+    tmp_path.chmod(0o777)
+    assert kept_in(XDG_CACHE_HOME=str(tmp_path)) == "None"
+    assert not os.listdir(tmp_path)

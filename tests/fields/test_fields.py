@@ -70,7 +70,7 @@ def test_on_grid_equals_forward(name, monkeypatch):
     torch.testing.assert_close(field.on_grid(grid, 9, 22), expected[9:22])
 
 
-@pytest.mark.parametrize("name", [name for name, known in FIELDS.items() if not known.RASTER])
+@pytest.mark.parametrize("name", [name for name, known in FIELDS.items() if not known.TRAITS.raster_only])
 @pytest.mark.parametrize("inputs", [1, 2, 3])
 def test_slopes_in_the_coordinates_are_those_of_the_values(name, inputs):
     """Central differences of the field itself; a raster's field has none."""

@@ -10,13 +10,14 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
-from . import resume
-from .artifact.artifact import Artifact
+from . import resume as going_on
+from .artifact.artifact import Artifact, load
 from .artifact.weight_dtypes import storable
+from .config.identity import DIGEST, settings_digest
 from .config.plan import Plan, check_memory, plan
 from .config.settings import Settings, count
 from .errors import NotEnoughMemory
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     import torch
 
     from .fields import FieldSpec
+    from .fit.checkpoint import Companion
     from .fit.events import Moment, Report
     from .fit.loop import Fit
     from .fit.recipe import Recipe
@@ -46,6 +48,11 @@ def encode(
     progress: Callable[[Report], None] | None = None,
     stop: Callable[[], bool] | None = None,
     watch: Callable[[Moment], None] | None = None,
+    output: str | os.PathLike[str] | None = None,
+    force: bool = False,
+    checkpoint: str | float | None = None,
+    resume: bool = False,
+    start: str | os.PathLike[str] | Artifact | None = None,
     **settings: Any,
 ) -> Artifact:
     """Fits a field to a file, or to a NumPy array, and returns it, measured and ready to be saved.
@@ -53,8 +60,15 @@ def encode(
     ``source``: a path; or uint8 (h, w) or (h, w, c) for an image; or, with ``rate`` (Hz), int16 or float (n,) or (n, c)
     for a sound. ``settings`` are the fields of ``Settings``. ``progress`` is called about ten times a second with a
     ``Report``, ``watch`` after every step with a ``Moment``. Ctrl-C ends the fit and returns what there is
-    (``provenance["ended"] == "interrupted"``). Raises an ``InrfitError``."""
+    (``provenance["ended"] == "interrupted"``).
+
+    ``output``: the file that the field is written to, as ``inrfit encode -o`` does it (``force`` replaces an older
+    one). With it, ``checkpoint`` ("30s", or seconds) saves the state of the fit beside it on the way, and ``resume``
+    goes on from there, or returns the complete field of the same settings that is there already. ``start`` is a field,
+    or its file, whose weights the fit starts from. Raises an ``InrfitError``."""
     made = Settings(**settings)
+    keeping = going_on.keeping(output, checkpoint, resume)
+    first = start if start is None or isinstance(start, Artifact) else load(start, made.limits)
     begun = time.monotonic()
     if isinstance(source, str | os.PathLike):
         data, name = files.read(source, made.limits), os.path.basename(os.fspath(source))
@@ -62,10 +76,16 @@ def encode(
         data, name = file_of(source, {} if rate is None else {"rate": rate}), "array"
     planned = plan(data, name, made, begun)
     del data
-    if stop is not None:
-        return carry_out(planned, progress, stop, watch=watch)
-    with catching() as caught:
-        return carry_out(planned, progress, caught, watch=watch)
+    if output is not None:
+        found = going_on.complete(planned, os.fspath(output)) if resume and not force else None
+        if found is not None:
+            return found
+        files.check_target(output, force)
+    with nullcontext(stop) if stop is not None else catching() as ending:
+        artifact = carry_out(planned, progress, ending, watch=watch, keeping=keeping, start=first)
+    if output is not None:
+        going_on.save(artifact, os.fspath(output), force, keeping)
+    return artifact
 
 
 def carry_out(
@@ -75,12 +95,14 @@ def carry_out(
     checking: Share = lambda share: None,
     chosen: Callable[[FieldSpec, Recipe], None] = lambda spec, recipe: None,
     watch: Callable[[Moment], None] | None = None,
-    keeping: resume.Keeping | None = None,
+    keeping: going_on.Keeping | None = None,
     start: Artifact | None = None,
+    companion: Companion | None = None,
 ) -> Artifact:
     """Fits and measures what was planned; the budget's clock has run since the raw data were in memory, so starting
-    torch counts; ``chosen`` is told the plan before the first step, ``watch`` every step made; ``start`` is the field
-    whose weights the fit starts from. Raises ``KeyboardInterrupt`` when stopped before anything was learned."""
+    torch counts; ``chosen`` is told the plan before the first step, ``watch`` every step made; ``keeping`` says how the
+    state is kept, with that of ``companion``; ``start`` is the field whose weights the fit starts from. Raises
+    ``KeyboardInterrupt`` when stopped before anything was learned."""
     settings = planned.settings
     check_memory(planned)
     with translated_memory_errors():
@@ -91,8 +113,8 @@ def carry_out(
         startup = time.monotonic() - planned.loaded_at
         with limited_threads(settings.threads):
             spec, how = choose(planned, device)
-            initial = None if start is None else resume.initial_weights(start, spec)
-            going = resume.continued(planned, spec, how, device, keeping)
+            initial = None if start is None else going_on.initial_weights(start, spec)
+            going = going_on.continued(planned, spec, how, device, keeping, companion)
             how = going.recipe
             chosen(spec, how)
             with matmul_precision(how.config.matmul_precision), current(device):
@@ -113,7 +135,7 @@ def carry_out(
                     checkpointer=going.checkpointer,
                 )
             spent = {"startup_seconds": startup, **result.spent, "read_seconds": planned.read_seconds}
-            used = result.used | going.record | resume.start_record(start)
+            used = result.used | going.record | going_on.start_record(start)
             result = replace(result, spent=spent, used=used, notes=(*result.notes, *going.problems))
             return finish(planned, result, how, device, stop, checking)
 
@@ -150,7 +172,7 @@ def finish(
         source={"name": planned.name, "bytes": planned.bytes, "sha256": planned.sha256},
         samples=result.signal.n,
         sampler={"name": planned.strategy, "options": asdict(planned.sampler)},  # type: ignore[call-overload]
-        settings=how.config.json() | result.used | {"seed": planned.settings.seed},
+        settings=how.config.json() | result.used | {"seed": planned.settings.seed, DIGEST: settings_digest(planned)},
         budget=asdict(planned.budget),
         spent=result.spent,
         ended=result.outcome.word,

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from .artifact.artifact import Artifact
-from .config.identity import identity
+from .config.identity import DIGEST, identity, settings_digest
 from .config.plan import Plan
-from .errors import InrfitError, UnreadableFile, UsageError, printable
+from .errors import InrfitError, OutputExists, RefusedInput, UnreadableFile, UsageError, printable
+from .fit.budget import parse_seconds
+from .fit.outcome import Outcome
 from .io import files
 from .io.limits import Limits
 
@@ -19,8 +22,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from .fields import FieldSpec
-    from .fit.checkpoint import Checkpointer, Saved
+    from .fit.checkpoint import Checkpointer, Companion, Saved
     from .fit.recipe import Recipe
+
+FIELD = ".safetensors"
 
 SUFFIX = ".state"
 """What is added to the name of an output for the file that holds the state of its fit."""
@@ -31,11 +36,18 @@ REASON = "as when the fit began"
 @dataclass(frozen=True)
 class Keeping:
     """How the state of a fit is kept: in the file ``path``, every ``seconds`` (None: when the fit is stopped), and
-    whether to ``resume`` from what the file holds."""
+    whether to ``resume`` from what the file holds. ``or_begin``: the state of another fit is passed over, not
+    refused."""
 
     path: str
     seconds: float | None = None
     resume: bool = False
+    or_begin: bool = False
+
+    def done(self) -> None:
+        """Removes the file: the output is written."""
+        with contextlib.suppress(OSError):
+            os.unlink(self.path)
 
 
 @dataclass(frozen=True)
@@ -54,20 +66,39 @@ class Continued:
         return {} if self.saved is None else {"resumed_at_step": self.saved.numbers["clock"]["step"]}
 
 
+def keeping(output: str | os.PathLike[str] | None, checkpoint: str | float | None, resume: bool) -> Keeping | None:
+    """How the state of a fit is kept whose field goes to ``output``; None where it is not. Raises ``UsageError``."""
+    if checkpoint is None and not resume:
+        return None
+    if output is None:
+        raise UsageError("checkpoint and resume need an output: the state is kept beside it", "output")
+    seconds = parse_seconds(checkpoint, "--checkpoint") if isinstance(checkpoint, str) else checkpoint
+    if seconds is not None and not seconds > 0:
+        raise UsageError(f"--checkpoint {checkpoint}: must be more than nothing", "option")
+    return Keeping(os.fspath(output) + SUFFIX, seconds, resume)
+
+
 def continued(
-    planned: Plan, spec: FieldSpec, recipe: Recipe, device: torch.device, keeping: Keeping | None
+    planned: Plan,
+    spec: FieldSpec,
+    recipe: Recipe,
+    device: torch.device,
+    keeping: Keeping | None,
+    companion: Companion | None = None,
 ) -> Continued:
-    """The fit of ``planned``, by ``recipe`` unless there is a state to go on from. Raises ``UsageError`` where that is
-    the state of another fit, a ``RefusedInput`` where the file is damaged."""
+    """The fit of ``planned``, by ``recipe`` unless there is a state to go on from; the state of ``companion`` is saved
+    with it. Raises ``UsageError`` where that is the state of another fit, a ``RefusedInput`` where the file is
+    damaged."""
     if keeping is None:
         return Continued(recipe)
-    from .fit.checkpoint import Checkpointer, refuse_another_fit
+    from .fit.checkpoint import Checkpointer, restore_companion
 
     of = identity(planned, spec) | {"device": device.type}
-    saved = _read(keeping.path) if keeping.resume else None
+    saved = _read(keeping, of) if keeping.resume else None
     if saved is not None:
-        refuse_another_fit(saved, of)
         recipe = _recorded(recipe, saved)
+        if companion is not None:
+            restore_companion(saved, companion)
     problems: list[str] = []
 
     def write(data: bytes) -> None:
@@ -77,19 +108,22 @@ def continued(
         except InrfitError as error:
             problems[:] = [f"the state of the fit could not be saved: {error}"]
 
-    return Continued(recipe, saved, Checkpointer(of, recipe.config.json(), keeping.seconds, write), problems)
+    checkpointer = Checkpointer(of, recipe.config.json(), keeping.seconds, write, companion)
+    return Continued(recipe, saved, checkpointer, problems)
 
 
-def _read(path: str) -> Saved | None:
-    """The state in the file; None if there is none."""
-    from .fit.checkpoint import loads
+def _read(keeping: Keeping, of: Mapping[str, Any]) -> Saved | None:
+    """The state in the file; None if there is none. Raises ``UsageError`` for that of another fit."""
+    from .fit.checkpoint import loads, refuse_another_fit
 
     try:
-        return loads(files.read(path, Limits()))
-    except UnreadableFile as error:
-        if error.reason == "missing":
+        saved = loads(files.read(keeping.path, Limits()))
+        refuse_another_fit(saved, of)
+    except (RefusedInput, UsageError) as error:
+        if error.reason == "missing" or keeping.or_begin:
             return None
-        raise type(error)(f"{printable(path)}: {error} (begin anew without --resume)", error.reason) from None
+        raise type(error)(f"{printable(keeping.path)}: {error} (begin anew without --resume)", error.reason) from None
+    return saved
 
 
 def _recorded(recipe: Recipe, saved: Saved) -> Recipe:
@@ -142,3 +176,54 @@ def start_record(start: Artifact | None) -> dict[str, Any]:
         return {}
     name = printable(os.path.basename(str(start.provenance["source"]["name"])))[:200]
     return {"started_from": f"the field of {name}, SHA-256 {files.sha256(start.to_bytes())}"}
+
+
+def complete(planned: Plan, output: str) -> Artifact | None:
+    """The complete field of ``planned`` that ``output`` holds already; None if there is no such file. Raises
+    ``OutputExists`` where the file is something else, and names what."""
+    if not os.path.lexists(output):
+        return None
+    shown = printable(output)
+    try:
+        found = Artifact.from_bytes(files.read(output, Limits()))
+    except RefusedInput as error:
+        raise OutputExists(f"{shown}: exists already and is no field: {error}", "exists") from None
+    if found.provenance["source"]["sha256"] != planned.sha256:
+        raise OutputExists(f"{shown}: is the field of another source (overwrite it with --force)", "other-source")
+    if found.provenance["settings"].get(DIGEST) != settings_digest(planned):
+        raise OutputExists(f"{shown}: is a field of other settings (overwrite it with --force)", "other-settings")
+    return found
+
+
+def save(artifact: Artifact, output: str, force: bool, keeping: Keeping | None) -> str:
+    """Writes the field and returns the name written (``name_for``). The state is removed once the fit is complete."""
+    name, replaces = name_for(artifact, output)
+    artifact.save(name, force=replaces or (force and name == output))
+    if keeping is not None and name == output:
+        keeping.done()
+    return name
+
+
+def name_for(artifact: Artifact, output: str) -> tuple[str, bool]:
+    """Where ``artifact`` is written, and whether it may replace what is there: a complete field goes to ``output``,
+    what came of an interrupted fit beside it, in the place of what an earlier part of the same fit has left."""
+    if artifact.provenance["ended"] != Outcome.INTERRUPTED.word:
+        return output, False
+    first = beside(output, "interrupted")
+    with contextlib.suppress(RefusedInput):
+        earlier = Artifact.from_bytes(files.read(first, Limits())).provenance
+        same = all(earlier[key] == artifact.provenance[key] for key in ("source", "budget", "sampler"))
+        if same and earlier["settings"].get(DIGEST) == artifact.provenance["settings"].get(DIGEST):
+            return first, True
+    return free_name(output, "interrupted"), False
+
+
+def beside(output: str, word: str) -> str:
+    """``photo.png.WORD.safetensors`` for ``photo.png.safetensors``."""
+    return f"{output.removesuffix(FIELD)}.{word}{FIELD}"
+
+
+def free_name(output: str, word: str) -> str:
+    """The same, or with a number behind the word, where nothing stands yet."""
+    names = (beside(output, f"{word}{number}") for number in ("", *range(2, 1000)))
+    return next(name for name in names if not os.path.lexists(name))

@@ -10,6 +10,7 @@ import typer
 
 from ..errors import InrfitError, OutputClosed
 from ..fields import FIELDS
+from ..resume import Keeping
 from ..runtime import Stop, catching
 from . import shared_options as shared
 from .comparison_table import shown
@@ -71,6 +72,13 @@ def compare(  # one option a line: long by nature
     engine: shared.EngineOfAll = DEFAULTS.engine,
     threads: shared.Threads = None,
     type: shared.Type = None,
+    checkpoint: Annotated[
+        str | None,
+        typer.Option(
+            help="Save the state of the run under way so often (30s, 5m) in the folder of -o, and when it is "
+            "interrupted; the same command goes on from it."
+        ),
+    ] = None,
     force: Annotated[
         bool, typer.Option("-f", "--force", help="Begin anew, whatever the folder holds of a comparison.")
     ] = False,
@@ -88,7 +96,7 @@ def compare(  # one option a line: long by nature
     """
     given = locals()
     from ..codec import translated_memory_errors
-    from ..comparison.session import opened, prepare
+    from ..comparison.session import keeping_in, opened, prepare
     from ..comparison.statistics import parse_levels
     from ..runtime import keep_compiled_code, keep_freed_memory, wait_politely
 
@@ -98,13 +106,14 @@ def compare(  # one option a line: long by nature
     console = Console(-1 if quiet else 0, as_json)
     levels = () if to is None else parse_levels(to)
     settings = shared.settings_from(given)
+    keeping = keeping_in(output, checkpoint)
     with catching((signal.SIGINT, signal.SIGTERM, signal.SIGHUP)) as stop:
         try:
             with translated_memory_errors():
                 with stop.at_once():
                     paths = [path for source in sources for path in expand(source, console)]
                     comparison = opened(output, prepare(paths, samplers, archs, seeds, settings), force)
-                run(comparison, output, levels, console, stop)
+                run(comparison, output, levels, console, stop, keeping)
                 return conclude(comparison, output, levels, console, stop)
         except KeyboardInterrupt:
             return interrupted(console, stop)
@@ -125,7 +134,14 @@ def interrupted(console: Console, stop: Stop) -> int:
     return code
 
 
-def run(comparison: Comparison, output: str | None, levels: tuple[str, ...], console: Console, stop: Stop) -> None:
+def run(
+    comparison: Comparison,
+    output: str | None,
+    levels: tuple[str, ...],
+    console: Console,
+    stop: Stop,
+    keeping: Keeping | None,
+) -> None:
     """Makes the runs that are left, each written as soon as it has finished."""
     from ..comparison.session import carry_out, save
 
@@ -139,7 +155,7 @@ def run(comparison: Comparison, output: str | None, levels: tuple[str, ...], con
             save(comparison, output, levels)
 
     try:
-        carry_out(comparison, stop, following, keep)
+        carry_out(comparison, stop, following, keep, keeping)
     finally:
         following.progress.close()
 

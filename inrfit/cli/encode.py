@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..config.settings import Settings
-from ..errors import InrfitError, NotEnoughMemory, OutputClosed, OutputExists, UnwritableOutput
+from ..errors import InrfitError, NotEnoughMemory, OutputClosed, OutputExists, RefusedInput, UnwritableOutput
+from ..resume import Keeping, complete, free_name, keeping
+from ..resume import save as write
 from ..runtime import Stop, catching
 from . import shared_options as shared
 from .console import Console, FitProgress
 from .encode_report import record_of, show_plan, show_recipe, tell
-from .paths import Job, free_name, list_jobs
+from .paths import Job, list_jobs
 from .sampling_outputs import draw, pictures_of
 from .shared_options import DEFAULTS, LIMITS
 
@@ -33,6 +35,13 @@ class Handling:
     force: bool = False
     dry_run: bool = False
     explain: bool = False
+    checkpoint: str | None = None
+    resume: bool = False
+    start: Artifact | None = None
+
+    def keeping(self, job: Job) -> Keeping | None:
+        """How the state of the fit is kept."""
+        return keeping(job.output, self.checkpoint, self.resume)
 
 
 def encode(  # one option a line: long by nature
@@ -79,6 +88,24 @@ def encode(  # one option a line: long by nature
             "or an existing folder for NAME.teaching.gif."
         ),
     ] = None,
+    checkpoint: Annotated[
+        str | None,
+        typer.Option(
+            help="Save the state of the fit so often (30s, 5m) beside the output (NAME.state), and when it is "
+            "interrupted; --resume goes on from it."
+        ),
+    ] = None,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume",
+            help="Go on from the saved state, with what is left of the budget or with a larger one; leave complete "
+            "fields of the same source and settings as they are.",
+        ),
+    ] = False,
+    start: Annotated[
+        str | None, typer.Option("--from", help="Start from the weights of this field, of the same shape.")
+    ] = None,
     force: Annotated[
         bool, typer.Option("-f", "--force", help="Replace an existing output, once the new one is complete.")
     ] = False,
@@ -113,8 +140,22 @@ def encode(  # one option a line: long by nature
     jobs = list_jobs(sources, output, console)
     shown = pictures_of([job.source for job in jobs], [job.output for job in jobs], sampling_map, sampling_video)
     jobs = [replace(job, pictures=pictures) for job, pictures in zip(jobs, shown, strict=True)]
-    codes = run_jobs(jobs, settings, Handling(force, dry_run, explain), console)
+    handling = Handling(force, dry_run, explain, checkpoint, resume, first_field(start, settings))
+    handling.keeping(jobs[0])  # refuses what it cannot mean before anything is read
+    codes = run_jobs(jobs, settings, handling, console)
     return exit_code(codes, len(jobs), console)
+
+
+def first_field(path: str | None, settings: Settings) -> Artifact | None:
+    """The field that fits start from."""
+    if path is None:
+        return None
+    from ..artifact.artifact import load
+
+    try:
+        return load(path, settings.limits)
+    except RefusedInput as error:
+        raise type(error)(f"--from {path}: {error}", error.reason) from None
 
 
 def exit_code(codes: list[int], of: int, console: Console) -> int:
@@ -170,9 +211,11 @@ def run_job(job: Job, settings: Settings, handling: Handling, console: Console, 
     if handling.dry_run:
         show_plan(job, planned, console, handling.force, handling.explain)
         return 0
+    if handling.resume and not handling.force and left_as_it_is(job, planned, handling, console):
+        return 0
     artifact, recorder = fit(job, planned, handling, console, stop)
     writing = time.monotonic()
-    written = save(artifact, job, handling.force, console)
+    written = save(artifact, job, handling, console)
     now = time.monotonic()
     tell(job, written, artifact, len(planned.signal.notes), console, now - writing, now - begun)
     drawn = draw(job.pictures, recorder, artifact, job.name, settings.threads, console, handling.force, stop)
@@ -188,8 +231,9 @@ def load(job: Job, settings: Settings, handling: Handling, console: Console, sto
     from ..io import files
 
     if not handling.dry_run:
-        files.check_target(job.output, handling.force)
-        job.pictures.check(handling.force)
+        # With --resume a complete field may be there, which is looked at once the source is known.
+        files.check_target(job.output, handling.force or handling.resume)
+        job.pictures.check(handling.force or handling.resume)
     if job.source == "-":
         console.say("inrfit: reading standard input")
     with stop.at_once():
@@ -206,8 +250,9 @@ def fit(job: Job, planned: Plan, handling: Handling, console: Console, stop: Sto
     from ..io import files
 
     # Room for the weights (fp32: a type may turn out too narrow) and the largest header, before the fit and not after.
+    keeping = handling.keeping(job)
     files.check_target(job.output, handling.force, 4 * planned.spec.parameters + (1 << 20))
-    for path in (job.output, *job.pictures.paths):
+    for path in (job.output, *job.pictures.paths, *([keeping.path] if keeping else [])):
         files.sweep(os.path.dirname(path) or ".", os.path.basename(path))
     recorder = job.pictures.recorder(planned)
     console.say(f"inrfit: {job.name}: fitting ({planned.budget})", level=1)
@@ -220,21 +265,36 @@ def fit(job: Job, planned: Plan, handling: Handling, console: Console, stop: Sto
             lambda share: progress.share(share, "checking"),
             lambda spec, recipe: show_recipe(planned, spec, recipe, console, handling.explain),
             recorder,
+            keeping,
+            handling.start,
+            recorder,
         )
     finally:
         progress.close()
     return artifact, recorder
 
 
-def save(artifact: Artifact, job: Job, force: bool, console: Console) -> str:
-    """Writes the artifact and returns the name written. An interrupted fit never replaces an older output; a fit that
-    cannot be written where it should be is written beside it, for it may have taken an hour."""
-    if artifact.provenance["ended"] == "interrupted" and os.path.lexists(job.output):
-        output = free_name(job.output, "interrupted")
-        artifact.save(output)
-        return output
+def left_as_it_is(job: Job, planned: Plan, handling: Handling, console: Console) -> bool:
+    """Whether the complete field of this source and these settings is there already. Raises ``OutputExists`` for
+    another one."""
+    found = complete(planned, job.output)
+    if found is None:
+        return False
+    keeping = handling.keeping(job)
+    if keeping is not None:
+        keeping.done()
+    console.say(f"inrfit: {job.name}: {job.output} is complete already")
+    record = {"ok": True, "source": job.source, "output": job.output, "complete": True, "quality": found.quality}
+    console.result(record)
+    return True
+
+
+def save(artifact: Artifact, job: Job, handling: Handling, console: Console) -> str:
+    """Writes the artifact and returns the name written: that of the output for a complete field, another beside it for
+    what came of an interrupted fit. A field that cannot be written where it should be is written beside it, for it may
+    have taken an hour."""
     try:
-        artifact.save(job.output, force)
+        return write(artifact, job.output, handling.force, handling.keeping(job))
     except (OutputExists, UnwritableOutput) as error:
         rescue = free_name(job.output, "rescued")
         try:
@@ -243,4 +303,3 @@ def save(artifact: Artifact, job: Job, force: bool, console: Console) -> str:
             raise error from None
         console.say(f"inrfit: {job.name}: the finished field was written to {rescue} instead", level=-1)
         raise
-    return job.output

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import UsageError
+from ..resume import FIELD as SUFFIX
+from ..resume import SUFFIX as STATE
 from .console import Console
 from .sampling_outputs import Pictures
-
-SUFFIX = ".safetensors"
 
 
 @dataclass(frozen=True)
@@ -72,16 +72,9 @@ def expand(source: str, console: Console) -> list[str]:
             if Path(name).suffix.lower() in suffixes and not name.startswith(".") and os.path.isfile(path):
                 found.append(path)
             else:
-                skipped += not name.endswith(SUFFIX)
+                skipped += not name.endswith((SUFFIX, SUFFIX + STATE))
     for error in unreadable:
         console.warn(source, f"{error.filename}: {error.strerror}")
     if skipped:
         console.say(f"inrfit: {source}: {skipped} files of other kinds left out")
     return found
-
-
-def free_name(output: str, word: str) -> str:
-    """``photo.png.interrupted.safetensors``, or with a number, where nothing stands yet."""
-    stem = output.removesuffix(SUFFIX)
-    names = (f"{stem}.{word}{number}{SUFFIX}" for number in ("", *range(2, 1000)))
-    return next(name for name in names if not os.path.lexists(name))

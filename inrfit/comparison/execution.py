@@ -15,6 +15,7 @@ from ..config.settings import Settings
 from ..errors import Diverged, UnreadableFile
 from ..fields import FIELDS
 from ..io import files
+from ..resume import Keeping
 from ..runtime import current, limited_threads, matmul_precision
 from .spec import Cell, Contest, Entrant, Result, Source
 
@@ -90,10 +91,12 @@ def one_run(
     stop: Callable[[], bool],
     follower: Follower,
     recipes: Recipes,
+    keeping: Keeping | None = None,
 ) -> Result:
     """One fit, on a clock that starts with it, as ``encode`` would make it; then, off the clock, its trace.
 
-    ``recipes``: what was chosen so far, by source and architecture; the choice for this one is added."""
+    ``recipes``: what was chosen so far, by source and architecture; the choice for this one is added. ``keeping``: how
+    the state of the fit is kept, from which it goes on."""
     from .quality_trace import Watch
 
     asked = contest.settings_of(entrant, stage.source.modality, cell.seed)
@@ -103,7 +106,9 @@ def one_run(
     started = time.monotonic()
     watch = Watch(started)
     ready = replace(planned, settings=settings, loaded_at=started)
-    artifact = codec.carry_out(ready, follower.reports, stop, follower.judges, watch=watch)
+    artifact = codec.carry_out(
+        ready, follower.reports, stop, follower.judges, watch=watch, keeping=keeping, companion=watch
+    )
     trace = watch.trace(artifact, stage.judges, stop, follower.judges)
     made = artifact.provenance
     notes = tuple(note for note in made["notes"] if note not in planned.signal.notes)

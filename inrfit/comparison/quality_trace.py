@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -66,6 +67,29 @@ class Watch:
             torch.cuda.synchronize(moment.indices.device)
         seconds = time.monotonic() - self.started
         self.kept.append((Point(seconds, moment.progress, moment.step, self.points, 0.0), weights))
+
+    def saved(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Its state, to be saved with that of the fit (``fit.checkpoint.Companion``)."""
+        tensors = {
+            f"{number}/{name}": weight
+            for number, (_, weights) in enumerate(self.kept)
+            for name, weight in weights.items()
+        }
+        points = [[point.seconds, point.share, point.step, point.points] for point, _ in self.kept]
+        seconds = time.monotonic() - self.started
+        return tensors, {"points": self.points, "share": self.share, "kept": points, "seconds": seconds}
+
+    def restore(self, tensors: Mapping[str, Tensor], numbers: Mapping[str, Any]) -> None:
+        """Goes on from what ``saved`` gave."""
+        self.points, self.share = numbers["points"], numbers["share"]
+        self.started -= numbers["seconds"]
+        self.kept = []
+        for number, (seconds, share, step, points) in enumerate(numbers["kept"]):
+            weights = {n.removeprefix(f"{number}/"): t for n, t in tensors.items() if n.startswith(f"{number}/")}
+            self.kept.append((Point(seconds, share, step, points, 0.0), weights))
+        if self.kept:
+            self._due = moments(KEPT_BYTES // sum(weight.nbytes for weight in self.kept[0][1].values()))
+            self._passed = sum(share <= self.kept[-1][0].share for share in self._due)
 
     def trace(
         self, artifact: Artifact, judges: EvaluationSet, stop: Callable[[], bool], tick: Callable[[float], None]

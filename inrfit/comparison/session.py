@@ -19,10 +19,12 @@ from ..codec import translated_memory_errors
 from ..config.plan import again, identify, plan
 from ..config.settings import Settings
 from ..errors import InrfitError, UnwritableOutput, UsageError, printable
+from ..fit.budget import parse_seconds
 from ..io import files
 from ..io.json_schema import finite
 from ..io.limits import Limits
 from ..io.options import checked
+from ..resume import Keeping
 from ..runtime import limited_threads
 from .execution import Follower, Recipes, Stage, one_run, set_stage, warm_up
 from .spec import PAPER_BUDGET, Cell, Contest, Result, Source, check_options, entrants
@@ -31,7 +33,7 @@ from .statistics import standings
 SCHEMA = 1
 """Version of comparison.json."""
 
-FILE, PICTURE = "comparison.json", "comparison.png"
+FILE, PICTURE, STATE = "comparison.json", "comparison.png", "run.state"
 """What a comparison's folder holds."""
 
 
@@ -102,9 +104,11 @@ def opened(folder: str | None, contest: Contest, force: bool = False) -> Compari
         return comparison
     path = os.path.join(folder, FILE)
     _make(folder)
-    for name in (FILE, PICTURE):
+    for name in (FILE, PICTURE, STATE):
         files.check_target(os.path.join(folder, name), force=True)
         files.sweep(folder, name)
+    if force:
+        Keeping(os.path.join(folder, STATE)).done()
     if force or not os.path.lexists(path):
         return comparison
     found = _earlier(path, contest.settings.limits)
@@ -123,9 +127,26 @@ def opened(folder: str | None, contest: Contest, force: bool = False) -> Compari
     return replace(comparison, recipes=recipes, results={result.cell: result for result in results})
 
 
-def carry_out(comparison: Comparison, stop: Callable[[], bool], follower: Follower, keep: Callable[[], None]) -> None:
+def keeping_in(folder: str | None, checkpoint: str | None) -> Keeping | None:
+    """How the state of the run under way is kept, and gone on from, in the folder of a comparison. Raises
+    ``UsageError``."""
+    if checkpoint is None:
+        return None
+    if folder is None:
+        raise UsageError("--checkpoint needs -o FOLDER, where the state of the run under way is kept", "output")
+    return Keeping(os.path.join(folder, STATE), parse_seconds(checkpoint, "--checkpoint"), resume=True, or_begin=True)
+
+
+def carry_out(
+    comparison: Comparison,
+    stop: Callable[[], bool],
+    follower: Follower,
+    keep: Callable[[], None],
+    keeping: Keeping | None = None,
+) -> None:
     """The runs that have not finished, in order; ``keep`` is called after each. A run that fails is recorded, and the
-    others go on; one that ``stop`` falls into is dropped. Raises ``UsageError`` for what no run could do."""
+    others go on; one that ``stop`` falls into is dropped, but for its state. Raises ``UsageError`` for what no run
+    could do."""
     contest = comparison.contest
     cells = list(contest.cells())
     left = [(k, *cell) for k, cell in enumerate(cells, 1) if not _finished(comparison, cell[0])]
@@ -141,7 +162,7 @@ def carry_out(comparison: Comparison, stop: Callable[[], bool], follower: Follow
                     loaded = stage.planned if stage is not None and stage.source == source else None
                     stage = None  # before the next one is loaded: one signal at a time
                     stage = set_stage(contest, source, entrant, cell.seed, stop, loaded)
-                result = one_run(contest, stage, cell, entrant, stop, follower, comparison.recipes)
+                result = one_run(contest, stage, cell, entrant, stop, follower, comparison.recipes, keeping)
         except UsageError:
             raise
         except KeyboardInterrupt:
@@ -153,6 +174,8 @@ def carry_out(comparison: Comparison, stop: Callable[[], bool], follower: Follow
             return
         comparison.results[cell] = result
         keep()
+        if keeping is not None:
+            keeping.done()
         follower.ended(number, len(cells), result)
 
 

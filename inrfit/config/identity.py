@@ -11,6 +11,9 @@ from ..io import files, strict_json
 from .plan import Plan
 from .settings import Settings
 
+DIGEST = "asked_sha256"
+"""Where the provenance of a field has ``settings_digest``, among its settings."""
+
 NOT_PART = frozenset({"budget", "target", "limits", "verify", "device", "threads", "type", "arch", "sampler"})
 """Settings that do not belong to the identity, or are in it under another name."""
 

@@ -51,13 +51,14 @@ def parse(texts: Iterable[str], target: float | None = None) -> Budget:
     return Budget(seconds, steps, target)
 
 
-def parse_seconds(text: str) -> float:
-    """``1h30m`` -> 5400.0."""
+def parse_seconds(text: str, option: str = "--budget") -> float:
+    """``1h30m`` -> 5400.0. Raises ``UsageError``, which names the ``option``."""
     match = _DURATION.fullmatch(text)
     if not match or not text:
-        raise UsageError(
-            f"--budget {text}: write seconds, minutes, hours or steps, as in 60s, 5m, 1h30m, 2000it", "budget"
-        )
+        words = "seconds, minutes or hours, as in 60s, 5m, 1h30m"
+        if option == "--budget":
+            words = "seconds, minutes, hours or steps, as in 60s, 5m, 1h30m, 2000it"
+        raise UsageError(f"{option} {text}: write {words}", "budget")
     return sum(float(match[unit] or 0) * size for unit, size in _UNITS.items())
 
 

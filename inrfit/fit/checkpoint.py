@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -19,6 +19,12 @@ from .state import FitState, numbers_of, tensors_of
 KEY = "inrfit.state"
 """Where the numbers stand in the file's metadata."""
 
+COMPANION = "companion/"
+"""How the names of a companion's tensors begin."""
+
+OF_ANY_SHAPE = frozenset({"memory", "terms", "selection", "queue", "taught", "pool", "companion"})
+"""Groups of tensors whose shapes a fresh state cannot tell."""
+
 VERSION = 1
 """A state is read by the version that wrote it, and no other."""
 
@@ -28,6 +34,7 @@ SCHEMA: Mapping[str, Any] = {
     "version": integer(VERSION, VERSION),
     "fit": mapping(either(scalar, mapping(either(scalar, mapping(scalar))))),
     "config": mapping(scalar),
+    "companion": mapping(lambda value: None),
     "state": {
         "clock": {"seconds": _SECONDS, "step": _COUNT, "finish": optional(items(number(), 3, 3))},
         "schedule": {"begun_at": number(), "last": number()},
@@ -77,8 +84,19 @@ class Saved:
 
     fit: Mapping[str, Any]
     config: Mapping[str, Any]
+    companion: Mapping[str, Any]
     numbers: Mapping[str, Any]
     tensors: Mapping[str, Tensor]
+
+
+class Companion(Protocol):
+    """A callback of the fit whose own state is saved with the fit's."""
+
+    def saved(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Its state: tensors by name, and JSON."""
+
+    def restore(self, tensors: Mapping[str, Tensor], numbers: Mapping[str, Any]) -> None:
+        """Goes on from what ``saved`` gave. Raises KeyError, TypeError or ValueError for anything else."""
 
 
 class Checkpointer:
@@ -86,9 +104,14 @@ class Checkpointer:
     bytes of the file."""
 
     def __init__(
-        self, fit: Mapping[str, Any], config: Mapping[str, Any], seconds: float | None, write: Callable[[bytes], None]
+        self,
+        fit: Mapping[str, Any],
+        config: Mapping[str, Any],
+        seconds: float | None,
+        write: Callable[[bytes], None],
+        companion: Companion | None = None,
     ) -> None:
-        self._fit, self._config, self._write = fit, config, write
+        self._fit, self._config, self._write, self._companion = fit, config, write, companion
         self._seconds = math.inf if seconds is None else seconds
         self._last: float | None = None
 
@@ -100,15 +123,19 @@ class Checkpointer:
 
     def save(self, state: FitState, now: float) -> None:
         """Writes the state."""
-        self._write(dumps(state, self._fit, self._config))
+        self._write(dumps(state, self._fit, self._config, self._companion))
         self._last = now
 
 
-def dumps(state: FitState, fit: Mapping[str, Any], config: Mapping[str, Any]) -> bytes:
+def dumps(
+    state: FitState, fit: Mapping[str, Any], config: Mapping[str, Any], companion: Companion | None = None
+) -> bytes:
     """The state as a file."""
-    arrays = {name: tensor.detach().cpu().numpy() for name, tensor in tensors_of(state).items()}
-    value = {"version": VERSION, "fit": dict(fit), "config": dict(config), "state": numbers_of(state)}
-    return tensor_file.dumps(arrays, KEY, value)
+    tensors, numbers = ({}, {}) if companion is None else companion.saved()
+    tensors = tensors_of(state) | {COMPANION + name: tensor for name, tensor in tensors.items()}
+    arrays = {name: tensor.detach().cpu().numpy() for name, tensor in tensors.items()}
+    value = {"version": VERSION, "fit": dict(fit), "config": dict(config), "companion": numbers}
+    return tensor_file.dumps(arrays, KEY, value | {"state": numbers_of(state)})
 
 
 def loads(data: bytes) -> Saved:
@@ -119,7 +146,16 @@ def loads(data: bytes) -> Saved:
         raise UnsupportedInput("the state of a fit of another version of inrfit", "version")
     refuse_unless(value, SCHEMA, "state", "schema")
     tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
-    return Saved(value["fit"], value["config"], value["state"], tensors)
+    return Saved(value["fit"], value["config"], value["companion"], value["state"], tensors)
+
+
+def restore_companion(saved: Saved, companion: Companion) -> None:
+    """Puts the saved state of a companion into it. Raises ``UnreadableFile`` where it is none."""
+    own = {name.removeprefix(COMPANION): t for name, t in saved.tensors.items() if name.startswith(COMPANION)}
+    try:
+        companion.restore(own, saved.companion)
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise UnreadableFile(f"what was recorded of the fit cannot be read: {error}", "state") from None
 
 
 def refuse_another_fit(saved: Saved, fit: Mapping[str, Any]) -> None:
@@ -147,11 +183,12 @@ def refuse_misfits(saved: Saved, state: FitState, samples: int) -> None:
         if found is None or found.shape != tensor.shape or found.dtype != tensor.dtype:
             raise UnreadableFile(f"the state's tensor {name!r} is missing or has another shape", "state")
     for name, found in saved.tensors.items():
-        known = name in wanted or name.split("/")[0] in ("memory", "terms", "selection", "queue", "taught", "pool")
+        known = name in wanted or name.split("/")[0] in OF_ANY_SHAPE
         if not known:
             raise UnreadableFile(f"the state has an unknown tensor {name[:80]!r}", "state")
         whole = found.dtype in (torch.int64, torch.int32) and found.dim() > 0 and found.numel() > 0
-        places = whole and name != "queue/turns"  # which numbers blocks, and beyond them
+        # Turns number blocks, and beyond them; a companion's numbers are its own.
+        places = whole and name != "queue/turns" and not name.startswith(COMPANION)
         if places and not (int(found.min()) >= 0 and int(found.max()) < samples):
             raise UnreadableFile(f"the state's tensor {name[:80]!r} names samples that are not there", "state")
     if sum(saved.numbers["taught"]) != len(saved.tensors.get("taught/indices", ())):

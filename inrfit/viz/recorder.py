@@ -8,9 +8,9 @@ Path("teaching.gif").write_bytes(seen.video(artifact, ".gif"))
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -74,6 +74,28 @@ class Recorder:
         self.steps, self.seconds = moment.step, moment.seconds
         if self._wanted and int(moment.progress * self._wanted) >= self._mark and moment.progress < 1:
             self._keep(moment)
+
+    def saved(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Its state, to be saved with that of the fit (``fit.checkpoint.Companion``)."""
+        tensors = {"counts": self._counts}
+        for number, frame in enumerate(self.frames):
+            tensors |= {f"frames/{number}/weights/{name}": weight for name, weight in frame.weights.items()}
+            tensors[f"frames/{number}/times"] = torch.from_numpy(np.asarray(frame.times))
+        frames = [[frame.step, frame.seconds] for frame in self.frames]
+        numbers = {"steps": self.steps, "seconds": self.seconds, "wanted": self._wanted, "mark": self._mark}
+        return tensors, numbers | {"frames": frames}
+
+    def restore(self, tensors: Mapping[str, Tensor], numbers: Mapping[str, Any]) -> None:
+        """Goes on from what ``saved`` gave."""
+        self._counts = tensors["counts"]
+        self.steps, self.seconds, self._wanted, self._mark = (
+            numbers[name] for name in ("steps", "seconds", "wanted", "mark")
+        )
+        self.frames = []
+        for number, (step, seconds) in enumerate(numbers["frames"]):
+            path = f"frames/{number}/weights/"
+            weights = {name.removeprefix(path): t for name, t in tensors.items() if name.startswith(path)}
+            self.frames.append(Frame(step, seconds, weights, tensors[f"frames/{number}/times"].numpy()))
 
     def _keep(self, moment: Moment) -> None:
         """One frame, and when the next is due."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import UsageError
+from ..io.files import SUFFIX as TEMPORARY
 from ..resume import FIELD as SUFFIX
 from ..resume import SUFFIX as STATE
 from .console import Console
@@ -72,7 +73,7 @@ def expand(source: str, console: Console) -> list[str]:
             if Path(name).suffix.lower() in suffixes and not name.startswith(".") and os.path.isfile(path):
                 found.append(path)
             else:
-                skipped += not name.endswith((SUFFIX, SUFFIX + STATE))
+                skipped += not name.endswith((SUFFIX, SUFFIX + STATE, TEMPORARY))
     for error in unreadable:
         console.warn(source, f"{error.filename}: {error.strerror}")
     if skipped:

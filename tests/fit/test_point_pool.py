@@ -26,7 +26,7 @@ from inrfit.modalities.shape import point_sampling, shape
 from inrfit.samplers import SAMPLERS, Stream
 from inrfit.viz.recorder import Recorder
 
-SIREN, GRID = (FIELDS[name].TRAITS.hyperparameters for name in ("siren", "grid"))
+GRID = FIELDS["grid"].TRAITS.hyperparameters
 SPHERE = trimesh.creation.icosphere(1).export(file_type="ply")
 CALL, POINTS = 100, 10_000
 

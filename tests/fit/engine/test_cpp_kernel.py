@@ -169,7 +169,7 @@ import sys
 import torch
 from inrfit.fields import FieldSpec
 from inrfit.fit.engine import cpp_kernel
-from inrfit.fit.engine.step import by_hand
+from inrfit.fit.engine.backends import by_hand
 
 spec = FieldSpec("siren", 2, 3, 64, 3, {})
 weights = spec.formula.initial(spec, torch.Generator().manual_seed(0), torch.zeros(3))

@@ -1,0 +1,266 @@
+"""--checkpoint, --resume and --from, as a user types them."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import picture
+from PIL import Image
+
+import inrfit
+from inrfit.__main__ import run
+from inrfit.errors import OutputExists, UsageError
+
+SMALL = ["--width", "12", "--depth", "2", "--batch", "64", "--threads", "1", "--seed", "3", "--device", "cpu"]
+STEPS = ["--budget", "60it"]
+
+
+def encode(*words):
+    return run(["encode", *map(str, words), *SMALL])
+
+
+def weights(path):
+    return {name: weight.tobytes() for name, weight in inrfit.load(path).weights.items()}
+
+
+def field(png):
+    return Path(f"{png}.safetensors")
+
+
+def state(png):
+    return Path(f"{png}.safetensors.state")
+
+
+def begun(png, *more, budget="100000it", seconds=0.0):
+    """A fit under way, whose state has been saved, and ``seconds`` more."""
+    words = [sys.executable, "-m", "inrfit", "encode", png, *SMALL, "--budget", budget, "--checkpoint", "0.02s"]
+    process = subprocess.Popen([*map(str, words), *more], stderr=subprocess.DEVNULL)
+    until = time.monotonic() + 60
+    while not state(png).exists() and time.monotonic() < until:
+        assert process.poll() is None
+        time.sleep(0.01)
+    time.sleep(seconds)
+    return process
+
+
+def killed(png, *more, **how):
+    """The same, killed."""
+    process = begun(png, *more, **how)
+    process.kill()
+    process.wait()
+
+
+def steps_of(png):
+    """Steps of the saved state."""
+    return json.loads(header(state(png)))["state"]["clock"]["step"]
+
+
+LONG = "4000it"
+"""So many that a fit can be killed on the way."""
+
+
+def test_a_killed_fit_goes_on_and_gives_the_weights_of_the_undisturbed_one(png, capsys):
+    killed(png, budget=LONG)
+    assert not field(png).exists()
+    steps = steps_of(png)
+    assert encode(png, "--budget", LONG, "--resume", "--json") == 0
+    record = json.loads(capsys.readouterr().out)
+    assert 0 < record["provenance"]["settings"]["resumed_at_step"] == steps < 4000
+    assert not state(png).exists()
+    whole = png.parent / "whole.safetensors"
+    assert encode(png, "--budget", LONG, "-o", whole) == 0
+    assert weights(whole) == weights(field(png))
+
+
+def test_a_larger_budget_goes_on_from_where_the_fit_was(png, capsys):
+    killed(png, budget=LONG)
+    steps = steps_of(png)
+    assert encode(png, "--budget", f"{4000 + steps}it", "--resume", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["spent"]["steps"] == 4000 + steps
+
+
+def header(path):
+    """The numbers of a state, as text."""
+    data = path.read_bytes()
+    length = int.from_bytes(data[:8], "little")
+    return json.loads(data[8 : 8 + length])["__metadata__"]["inrfit.state"]
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupted_fit_leaves_its_state_and_a_field_of_another_name(png, number, code):
+    process = begun(png, seconds=1.0)
+    saved = state(png).stat().st_mtime_ns
+    process.send_signal(number)
+    assert process.wait() == code
+    assert state(png).stat().st_mtime_ns >= saved
+    assert not field(png).exists()
+    interrupted = png.parent / "photo.png.interrupted.safetensors"
+    assert inrfit.load(interrupted).provenance["ended"] == "interrupted"
+
+
+def test_a_complete_field_is_left_as_it_is_and_another_refused(png, capsys):
+    assert encode(png, *STEPS) == 0
+    before = field(png).read_bytes()
+    assert encode(png, *STEPS, "--resume", "--json") == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out.splitlines()[-1])["complete"] is True
+    assert "is complete already" in err
+    assert encode(png, "--budget", "61it", "--resume") == 2
+    assert "is a field of other settings (overwrite it with --force)" in capsys.readouterr().err
+    Image.fromarray(picture(20, 20, seed=4)).save(png)
+    assert encode(png, *STEPS, "--resume") == 2
+    assert "is the field of another source" in capsys.readouterr().err
+    assert field(png).read_bytes() == before
+    field(png).write_bytes(b"something else")
+    assert encode(png, *STEPS, "--resume") == 2
+    assert "exists already and is no field" in capsys.readouterr().err
+
+
+def test_over_a_folder_what_is_complete_stays_and_what_is_not_is_finished(tmp_path, capsys):
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for k in range(3):
+        Image.fromarray(picture(16, 18, seed=k)).save(folder / f"{k}.png")
+    assert encode(folder / "0.png", *STEPS) == 0
+    killed(folder / "1.png")
+    steps = steps_of(folder / "1.png") + 50
+    capsys.readouterr()
+    assert encode(folder, "--budget", f"{steps}it", "--resume") == 7  # 0 is of another budget
+    err = capsys.readouterr().err
+    assert "other settings" in err
+    assert "files of other kinds" not in err
+    assert encode(folder, "--budget", f"{steps}it", "--resume", "--json") == 7
+    records = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [record.get("complete", False) for record in records] == [False, True, True]
+    field(folder / "0.png").unlink()
+    assert encode(folder, "--budget", f"{steps}it", "--resume") == 0
+    assert sorted(path.suffix for path in folder.iterdir()) == [".png"] * 3 + [".safetensors"] * 3
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        (["--width", "13"], "the saved state is of another architecture"),
+        (["--sampler", "int"], "the saved state is of another sampler"),
+        (["--lr", "0.001"], "the saved state is of another settings: lr"),
+        (["--seed", "4"], "the saved state is of another settings: seed 3, now 4"),
+    ],
+)
+def test_the_state_of_another_fit_is_refused_and_named(png, capsys, more, words):
+    killed(png)
+    saved = state(png).read_bytes()
+    capsys.readouterr()
+    assert run(["encode", str(png), *SMALL, *STEPS, "--resume", *more]) == 2
+    err = capsys.readouterr().err
+    assert words in err
+    assert "begin anew without --resume" in err
+    assert state(png).read_bytes() == saved
+    Image.fromarray(picture(24, 32, seed=9)).save(png)
+    assert encode(png, *STEPS, "--resume") == 2
+    assert "the saved state is of another source" in capsys.readouterr().err
+
+
+def test_a_damaged_state_is_refused(png, capsys):
+    state(png).write_bytes(b"12345678" * 9)
+    assert encode(png, *STEPS, "--resume") == 3
+    assert "photo.png.safetensors.state: is cut short, or no file of this kind" in capsys.readouterr().err
+
+
+def test_a_fit_starts_from_the_weights_of_another_field(png, tmp_path, capsys):
+    first = tmp_path / "first.safetensors"
+    assert encode(png, *STEPS, "-o", first) == 0
+    fresh, warm = tmp_path / "fresh.safetensors", tmp_path / "warm.safetensors"
+    assert encode(png, "--budget", "20it", "-o", fresh) == 0
+    assert encode(png, "--budget", "20it", "--from", first, "-o", warm) == 0
+    assert inrfit.load(warm).quality["psnr"] > inrfit.load(fresh).quality["psnr"] + 0.2
+    made = inrfit.load(warm).provenance["settings"]["started_from"]
+    assert made.startswith("the field of photo.png, SHA-256 ")
+    capsys.readouterr()
+    for more, words in (
+        (["--width", "14"], "it is 2x12, 2 to 3 numbers, this fit is of 2x14"),
+        (["--arch", "finer"], "it is a siren, this fit is of a finer"),
+    ):
+        assert run(["encode", str(png), *SMALL, *STEPS, "--from", str(first), *more]) == 2
+        assert words in capsys.readouterr().err
+    assert encode(png, *STEPS, "--from", png) == 3
+    assert "--from " in capsys.readouterr().err
+
+
+def test_a_checkpoint_wants_a_time(png, capsys):
+    for text in ("soon", "10it", "0s"):
+        assert encode(png, *STEPS, "--checkpoint", text) == 2
+        assert f"--checkpoint {text}: " in capsys.readouterr().err
+
+
+QUICK = {"width": 12, "depth": 2, "batch": 64, "seed": 3, "device": "cpu", "threads": 1}
+
+
+def test_from_python_a_fit_is_interrupted_and_goes_on(tmp_path):
+    output = tmp_path / "field.safetensors"
+    stops = iter(range(10**9))
+    made = inrfit.encode(
+        picture(), output=output, checkpoint=1000.0, stop=lambda: next(stops) > 40, budget="60it", **QUICK
+    )
+    assert made.provenance["ended"] == "interrupted"
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "field.interrupted.safetensors",
+        "field.safetensors.state",
+    ]
+    again = inrfit.encode(picture(), output=output, resume=True, budget="60it", **QUICK)
+    whole = inrfit.encode(picture(), budget="60it", **QUICK)
+    assert all(np.array_equal(again.weights[name], whole.weights[name]) for name in whole.weights)
+    assert inrfit.load(output).weights.keys() == whole.weights.keys()
+    kept = inrfit.encode(picture(), output=output, resume=True, budget="60it", **QUICK)
+    assert kept.provenance == inrfit.load(output).provenance
+    with pytest.raises(OutputExists):
+        inrfit.encode(picture(), output=output, resume=True, budget="70it", **QUICK)
+    with pytest.raises(UsageError, match="need an output"):
+        inrfit.encode(picture(), resume=True, budget="60it", **QUICK)
+    warm = inrfit.encode(picture(), start=whole, budget="20it", **QUICK)
+    assert warm.quality["psnr"] > 15
+
+
+def test_a_compared_run_under_way_is_saved_and_gone_on_with(png, tmp_path):
+    """Weights are not in the record: the trace on the way and the result must be those of undisturbed runs."""
+    words = ["compare", png, "--samplers", "uniform,int", "--seeds", "1", *SMALL[:8], "--device", "cpu"]
+
+    def record(folder, *more):
+        command = [sys.executable, "-m", "inrfit", *map(str, words), "-o", str(folder), "-q", *more]
+        return subprocess.Popen(command, stdout=subprocess.DEVNULL)
+
+    assert record(tmp_path / "whole", "--budget", "3000it").wait() == 0
+    broken = tmp_path / "broken"
+    process = record(broken, "--budget", "3000it", "--checkpoint", "0.05s")
+    until = time.monotonic() + 60
+    while not (broken / "run.state").exists() and process.poll() is None and time.monotonic() < until:
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    assert record(broken, "--budget", "3000it", "--checkpoint", "10s").wait() == 0
+    results = []
+    for folder in (tmp_path / "whole", broken):
+        found = json.loads((folder / "comparison.json").read_text())["results"]
+        results.append(
+            [
+                (one["sampler"], one["quality"], [(p["step"], p["points"], p["quality"]) for p in one["trace"]])
+                for one in found
+            ]
+        )
+    assert results[0] == results[1]
+    assert not (broken / "run.state").exists()
+
+
+def test_a_map_counts_what_was_taught_before_the_fit_was_killed(png):
+    maps = [png.parent / "map.png", png.parent / "whole.png"]
+    killed(png, "--sampling-map", str(maps[0]), budget=LONG)
+    assert encode(png, "--budget", LONG, "--resume", "--sampling-map", maps[0]) == 0
+    whole = ["-o", png.parent / "whole.safetensors", "--sampling-map", maps[1]]
+    assert encode(png, "--budget", LONG, *whole) == 0
+    assert maps[0].read_bytes() == maps[1].read_bytes()

@@ -179,6 +179,7 @@ def run_jobs(jobs: list[Job], settings: Settings, handling: Handling, console: C
                 raise
             except KeyboardInterrupt:
                 codes.append(interrupted(job, console, stop))
+                tell_how_to_go_on(job, handling, console)
             except InrfitError as error:
                 console.failed(job.name, error)
                 codes.append(error.exit_code)
@@ -221,8 +222,16 @@ def run_job(job: Job, settings: Settings, handling: Handling, console: Console, 
     drawn = draw(job.pictures, recorder, artifact, job.name, settings.threads, console, handling.force, stop)
     console.result(record_of(job, written, artifact, now - writing, now - begun) | drawn)
     if stop():
+        tell_how_to_go_on(job, handling, console)
         return stop.code
     return int(drawn["error"]["code"]) if "error" in drawn else 0
+
+
+def tell_how_to_go_on(job: Job, handling: Handling, console: Console) -> None:
+    """After an interrupt, where the state of the fit is kept."""
+    kept = handling.keeping(job)
+    if kept is not None and os.path.exists(kept.path):
+        console.say(f"inrfit: {job.name}: interrupted; go on with --resume ({kept.path})", level=-1)
 
 
 def load(job: Job, settings: Settings, handling: Handling, console: Console, stop: Stop, begun: float) -> Plan:

@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from .fields import FieldSpec
     from .fit.checkpoint import Companion
     from .fit.events import Moment, Report
-    from .fit.loop import Fit
     from .fit.recipe import Recipe
+    from .fit.record import Fit
 
 Share = Callable[[float], None]
 """Told the share done, 0 to 1, of something long."""
@@ -69,13 +69,7 @@ def encode(
     made = Settings(**settings)
     keeping = going_on.keeping(output, checkpoint, resume)
     first = start if start is None or isinstance(start, Artifact) else load(start, made.limits)
-    begun = time.monotonic()
-    if isinstance(source, str | os.PathLike):
-        data, name = files.read(source, made.limits), os.path.basename(os.fspath(source))
-    else:
-        data, name = file_of(source, {} if rate is None else {"rate": rate}), "array"
-    planned = plan(data, name, made, begun)
-    del data
+    planned = planned_source(source, rate, made)
     if output is not None:
         found = going_on.complete(planned, os.fspath(output)) if resume and not force else None
         if found is not None:
@@ -86,6 +80,16 @@ def encode(
     if output is not None:
         going_on.save(artifact, os.fspath(output), force, keeping)
     return artifact
+
+
+def planned_source(source: str | os.PathLike[str] | npt.NDArray[Any], rate: int | None, settings: Settings) -> Plan:
+    """Reads a file, or takes an array as the file it would be, and plans its fit."""
+    begun = time.monotonic()
+    if isinstance(source, str | os.PathLike):
+        data, name = files.read(source, settings.limits), os.path.basename(os.fspath(source))
+    else:
+        data, name = file_of(source, {} if rate is None else {"rate": rate}), "array"
+    return plan(data, name, settings, begun)
 
 
 def carry_out(
@@ -119,21 +123,10 @@ def carry_out(
             chosen(spec, how)
             with matmul_precision(how.config.matmul_precision), current(device):
                 result = fit(
-                    planned.signal,
-                    spec,
-                    planned.sampler,
-                    how.config,
-                    planned.budget,
-                    device,
-                    settings.seed,
-                    report=progress,
-                    stop=stop,
-                    watch=watch,
-                    started=planned.loaded_at,
-                    initial=initial,
-                    saved=going.saved,
-                    checkpointer=going.checkpointer,
-                )
+                    planned.signal, spec, planned.sampler, how.config, planned.budget, device, settings.seed,
+                    report=progress, stop=stop, watch=watch, started=planned.loaded_at,
+                    initial=initial, saved=going.saved, checkpointer=going.checkpointer,
+                )  # fmt: skip
             spent = {"startup_seconds": startup, **result.spent, "read_seconds": planned.read_seconds}
             used = result.used | going.record | going_on.start_record(start)
             result = replace(result, spent=spent, used=used, notes=(*result.notes, *going.problems))

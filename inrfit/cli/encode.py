@@ -5,19 +5,20 @@ from __future__ import annotations
 import os
 import signal
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ..config.settings import Settings
-from ..errors import InrfitError, NotEnoughMemory, OutputClosed, OutputExists, RefusedInput, UnwritableOutput
-from ..resume import Keeping, complete, free_name, keeping
+from ..errors import InrfitError, NotEnoughMemory, OutputClosed, OutputExists, UnwritableOutput
+from ..resume import free_name
 from ..resume import save as write
 from ..runtime import Stop, catching
 from . import shared_options as shared
 from .console import Console, FitProgress
 from .encode_report import record_of, show_plan, show_recipe, tell
+from .going_on import Handling, first_field, left_as_it_is, tell_how_to_go_on
 from .paths import Job, list_jobs
 from .sampling_outputs import draw, pictures_of
 from .shared_options import DEFAULTS, LIMITS
@@ -26,22 +27,6 @@ if TYPE_CHECKING:
     from ..artifact.artifact import Artifact
     from ..config.plan import Plan
     from ..viz.recorder import Recorder
-
-
-@dataclass(frozen=True)
-class Handling:
-    """What is done with each source besides its fit: the options of encode that are no ``Settings``."""
-
-    force: bool = False
-    dry_run: bool = False
-    explain: bool = False
-    checkpoint: str | None = None
-    resume: bool = False
-    start: Artifact | None = None
-
-    def keeping(self, job: Job) -> Keeping | None:
-        """How the state of the fit is kept."""
-        return keeping(job.output, self.checkpoint, self.resume)
 
 
 def encode(  # one option a line: long by nature
@@ -146,18 +131,6 @@ def encode(  # one option a line: long by nature
     return exit_code(codes, len(jobs), console)
 
 
-def first_field(path: str | None, settings: Settings) -> Artifact | None:
-    """The field that fits start from."""
-    if path is None:
-        return None
-    from ..artifact.artifact import load
-
-    try:
-        return load(path, settings.limits)
-    except RefusedInput as error:
-        raise type(error)(f"--from {path}: {error}", error.reason) from None
-
-
 def exit_code(codes: list[int], of: int, console: Console) -> int:
     """Of the command, from those of its jobs (an interrupted one is the last); says how many of several failed."""
     if of == 1 or codes[-1] >= 128:
@@ -227,13 +200,6 @@ def run_job(job: Job, settings: Settings, handling: Handling, console: Console, 
     return int(drawn["error"]["code"]) if "error" in drawn else 0
 
 
-def tell_how_to_go_on(job: Job, handling: Handling, console: Console) -> None:
-    """After an interrupt, where the state of the fit is kept."""
-    kept = handling.keeping(job)
-    if kept is not None and os.path.exists(kept.path):
-        console.say(f"inrfit: {job.name}: interrupted; go on with --resume ({kept.path})", level=-1)
-
-
 def load(job: Job, settings: Settings, handling: Handling, console: Console, stop: Stop, begun: float) -> Plan:
     """Reads and plans one source; refuses first, before it is read, what could not be written."""
     from ..config.plan import plan
@@ -281,21 +247,6 @@ def fit(job: Job, planned: Plan, handling: Handling, console: Console, stop: Sto
     finally:
         progress.close()
     return artifact, recorder
-
-
-def left_as_it_is(job: Job, planned: Plan, handling: Handling, console: Console) -> bool:
-    """Whether the complete field of this source and these settings is there already. Raises ``OutputExists`` for
-    another one."""
-    found = complete(planned, job.output)
-    if found is None:
-        return False
-    keeping = handling.keeping(job)
-    if keeping is not None:
-        keeping.done()
-    console.say(f"inrfit: {job.name}: {job.output} is complete already")
-    record = {"ok": True, "source": job.source, "output": job.output, "complete": True, "quality": found.quality}
-    console.result(record)
-    return True
 
 
 def save(artifact: Artifact, job: Job, handling: Handling, console: Console) -> str:

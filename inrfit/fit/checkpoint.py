@@ -14,6 +14,8 @@ from ..errors import UnreadableFile, UnsupportedInput, UsageError
 from ..io import tensors as tensor_file
 from ..io.json_schema import boolean, either, integer, items, mapping, number, optional, scalar, text
 from ..io.strict_json import refuse_unless
+from ..signal import Signal
+from .point_pool import Lot
 from .state import FitState, numbers_of, tensors_of
 
 KEY = "inrfit.state"
@@ -50,7 +52,7 @@ SCHEMA: Mapping[str, Any] = {
         "engine_piece": integer(1, 2**40),
         "learner_piece": integer(1, 2**40),
         "pool": optional(
-            {"drawn": _COUNT, "first": _COUNT, "capacity": _COUNT, "begun": _SECONDS, "seconds": _SECONDS}
+            {"drawn": _COUNT, "first": _COUNT, "capacity": integer(1, 1 << 28), "begun": _SECONDS, "seconds": _SECONDS}
         ),
         "selection": optional(
             {"origin": mapping(_COUNT), "dealt": boolean, "terms": items(number(), 0, 8), "note": text()}
@@ -169,6 +171,26 @@ def refuse_another_fit(saved: Saved, fit: Mapping[str, Any]) -> None:
             told = ", ".join(f"{name} {then.get(name)!s:.60}, now {now.get(name)!s:.60}" for name in names)
             raise UsageError(f"the saved state is of another {what}: {told}", "other-fit")
         raise UsageError(f"the saved state is of another {what}: {then!s:.80}, now {now!s:.80}", "other-fit")
+
+
+def saved_points(saved: Saved, signal: Signal) -> tuple[Mapping[str, Any], Lot]:
+    """The saved points of a signal that has none of its own, and their numbers. Raises ``UnreadableFile`` where there
+    are none that can be of ``signal``."""
+    numbers, points, samples = (
+        saved.numbers["pool"],
+        saved.tensors.get("pool/points"),
+        saved.tensors.get("pool/samples"),
+    )
+    assert signal.points is not None
+    if numbers is None or points is None or samples is None or "pool/generator" not in saved.tensors:
+        raise UnreadableFile("the state has no points", "state")
+    lot = points.numpy(), samples.numpy()
+    for found, wanted in zip(lot, (signal.points, signal.samples), strict=True):
+        if found.ndim != 2 or found.shape[1] != wanted.shape[1] or found.dtype != wanted.dtype:
+            raise UnreadableFile("the state's points are of another kind", "state")
+    if not 0 < numbers["first"] <= len(lot[0]) == len(lot[1]) <= numbers["capacity"]:
+        raise UnreadableFile("the state's points do not add up", "state")
+    return numbers, lot
 
 
 def refuse_misfits(saved: Saved, state: FitState, samples: int) -> None:

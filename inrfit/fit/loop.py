@@ -5,27 +5,26 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from ..errors import Diverged
 from ..fields import FieldSpec
-from ..fields.module import Field
 from ..runtime import out_of_memory
 from ..samplers import Sampler
 from ..samplers.learner import Learner, residuals_at
 from ..signal import Signal
-from . import running
-from .batching import Batch, next_batch, queued
+from . import record, running
+from .batching import Batch, Queue, next_batch, queued
 from .budget import Budget
 from .checkpoint import Checkpointer, Saved
 from .engine.config import TrainingConfig
 from .events import Moment, Report
 from .outcome import Outcome
 from .progress import Clock
+from .record import Fit
 from .running import Running, Stopped, evaluate, learner_of
 from .state import Best, FitState
 
@@ -43,20 +42,6 @@ REPORT_SECONDS = 0.1
 KERNEL_SECONDS, KERNEL_SHARE = 3.0, 0.4
 """The first step waits for the kernel's compiler for at most 3 s, and 40 % of what is left of the budget: it takes
 1.2 s (docs/benchmarks.md)."""
-
-
-@dataclass(frozen=True)
-class Fit:
-    """What came out: the best weights seen, how the budget was spent, what became of the configuration, and how the fit
-    ended."""
-
-    field: Field
-    signal: Signal
-    quality: float
-    outcome: Outcome
-    spent: dict[str, Any]
-    used: dict[str, Any]
-    notes: tuple[str, ...] = ()
 
 
 def fit(
@@ -86,24 +71,29 @@ def fit(
     because of ``stop``."""
     clock = Clock(budget, now, now() if started is None else started)
     run, state = running.begun(signal, spec, sampler, config, clock, device, seed, stop, initial, saved)
-    loop = Loop(run, state, report, watch, checkpointer)
     try:
-        outcome = loop.teach()
+        outcome = Loop(run, state, report, watch, checkpointer).teach()
     finally:
         run.close()
     run.engine.load(state.best.weights)
+    refuse_unlearned(run, state, outcome)
+    taught = run.signal if state.pool is None else state.pool.signal()
+    spent, used = record.spent(run, state), record.used(run, state)
+    return Fit(run.field, taught, state.best.quality, outcome, spent, used, tuple(state.notes))
+
+
+def refuse_unlearned(run: Running, state: FitState, outcome: Outcome) -> None:
+    """Raises ``Diverged`` unless the best weights are as good as the best constant; comparisons with an error that is
+    no number are false."""
     constant = run.subset.constant_error * 1.000001 + 1e-12
-    learned = state.best.error <= constant and not math.isnan(state.best.quality)  # false where either is no number
-    if not learned:
-        if outcome is Outcome.INTERRUPTED:
-            raise KeyboardInterrupt
-        raise Diverged(
-            f"after {clock.step} steps the fit is still worse than a constant (give it a larger --budget)",
-            "diverged",
-        )
-    signal = run.signal if state.pool is None else state.pool.signal()
-    quality = state.best.quality
-    return Fit(run.field, signal, quality, outcome, loop.summary(), loop.used(), tuple(state.notes))
+    if state.best.error <= constant and not math.isnan(state.best.quality):
+        return
+    if outcome is Outcome.INTERRUPTED:
+        raise KeyboardInterrupt
+    raise Diverged(
+        f"after {run.clock.step} steps the fit is still worse than a constant (give it a larger --budget)",
+        "diverged",
+    )
 
 
 class Loop:
@@ -291,11 +281,11 @@ class Loop:
         run.engine.halve()
         state.engine_piece, state.learner_piece = run.engine.piece, max(1, state.learner_piece // 2)
         state.batch = None if state.batch is None else max(1, state.batch // 2)
-        state.queue = type(state.queue)()
+        state.queue = Queue()
         run.engine.load(state.best.weights)
         state.notes.append(f"out of memory at {run.clock.progress:.0%} of the budget; the batch was halved")
 
-    def _stopped(self, queue: Any, generator: Tensor) -> Outcome:
+    def _stopped(self, queue: Queue, generator: Tensor) -> Outcome:
         """The work was cut short, perhaps in the midst of a selection or a step, which is undone: saves the state, then
         evaluates what there is."""
         run, state = self.run, self.state
@@ -317,33 +307,3 @@ class Loop:
         rate, share = spent.points / max(seconds, 1e-9), spent.sampler / max(seconds, 1e-9)
         quality, unit = self.state.best.quality, self.run.modality.unit
         self._report(Report(clock.progress, seconds, clock.step, quality, unit, rate, share))
-
-    def summary(self) -> dict[str, Any]:
-        """How the budget was spent, as JSON."""
-        state, clock = self.state, self.run.clock
-        self.run.settle(state)
-        return {
-            "fit_seconds": clock.seconds,
-            "prepare_seconds": state.spent.prepare,
-            "first_step_seconds": state.spent.first_step or 0.0,
-            "points_seconds": 0.0 if state.pool is None else state.pool.seconds,
-            "sampler_seconds": state.spent.sampler,
-            "evaluate_seconds": state.spent.evaluate,
-            "steps": clock.step,
-            "points": state.spent.points,
-            "scoring_passes": state.scored.passes,
-            "scoring_points": state.scored.points,
-            "origin": {name: round(count) for name, count in state.spent.origin.items()},
-        }
-
-    def used(self) -> dict[str, Any]:
-        """What became of the configuration on the way, as JSON."""
-        run, state = self.run, self.state
-        threads = torch.get_num_threads() if run.threads is None else run.threads.counts[run.threads.level]
-        return {
-            "engine": run.engine.backend.describe(),
-            "batch": state.batch or 0,
-            "last_threads": threads,
-            "boost": round(state.schedule.boost(run.engine.backend.compiling), 3),
-            "exact_from_step": state.exact_from,
-        }

@@ -16,7 +16,7 @@ from ..runtime import matmul_precision
 from ..samplers import Sampler
 from ..samplers.learner import TEACHING_COST, Learner, default_piece
 from ..signal import Samples, Signal
-from .checkpoint import Saved, refuse_misfits
+from .checkpoint import Saved, refuse_misfits, saved_points
 from .divergence import DivergenceDetector
 from .engine.config import TrainingConfig
 from .engine.step import Engine
@@ -161,12 +161,17 @@ def begun(
         state.best = evaluate(run, state)
         state.cycle_error = state.best.error
     else:
-        refuse_misfits(saved, state, signal.n if pool is None else pool.filled)
-        restore(state, saved.tensors, saved.numbers)
-        engine.piece = state.engine_piece
-        if state.exact_from is not None:
-            engine.use(torch.float32)
+        _restore(run, state, saved)
     return run, state
+
+
+def _restore(run: Running, state: FitState, saved: Saved) -> None:
+    """The fit goes on from ``saved``. Raises ``UnreadableFile`` where that cannot be its state."""
+    refuse_misfits(saved, state, run.signal.n if state.pool is None else state.pool.filled)
+    restore(state, saved.tensors, saved.numbers)
+    run.engine.piece = state.engine_piece
+    if state.exact_from is not None:
+        run.engine.use(torch.float32)
 
 
 def _pool(
@@ -186,8 +191,8 @@ def _pool(
     budget = PointBudget(clock, tuned.pool_seconds, config.batch is not None)
     if saved is None:
         return PointPool.new(signal, budget, tuned.free, generator, device, stop)
-    lot = saved.tensors["pool/points"].numpy(), saved.tensors["pool/samples"].numpy()
-    return PointPool(signal, budget, generator, device, lot, **saved.numbers["pool"])
+    numbers, lot = saved_points(saved, signal)
+    return PointPool(signal, budget, generator, device, lot, **numbers)
 
 
 def _weights(

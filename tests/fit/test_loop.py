@@ -14,7 +14,7 @@ from inrfit.fields import FieldSpec
 from inrfit.fit import recipe
 from inrfit.fit.batching import _joined
 from inrfit.fit.budget import Budget
-from inrfit.fit.evaluation import stratified
+from inrfit.fit.evaluation import Subset, stratified
 from inrfit.fit.loop import Loop, fit
 from inrfit.fit.lr_schedule import Schedule
 from inrfit.fit.progress import Clock
@@ -267,3 +267,10 @@ def test_rates_follow_the_steps_again_when_these_get_faster():
         boosts.append(slow.boost(compiling=False))
     assert boosts[8] == 1.6
     assert boosts[-1] == 0.8
+
+
+@pytest.mark.parametrize(("error", "quality"), [(math.nan, math.nan), (math.nan, 30.0), (0.0, math.nan)])
+def test_a_fit_whose_error_or_quality_is_no_number_never_ends_as_a_success(monkeypatch, error, quality):
+    monkeypatch.setattr(Subset, "judge", lambda self, field, piece: (error, quality))
+    with pytest.raises(Diverged):
+        run(image_signal(), budget=Budget(steps=5))

@@ -34,6 +34,7 @@ class Plan:
     spec: FieldSpec
     strategy: str
     sampler: Sampler
+    modality_options: Any
     settings: Settings
     budget: Budget
     store: str
@@ -104,6 +105,7 @@ def _decided(settings: Settings, signal: Signal, source: Mapping[str, Any], begu
         spec=spec,
         strategy=strategy,
         sampler=sampler,
+        modality_options=built[modality.name],
         settings=settings,
         budget=budget,
         store=store,

@@ -149,7 +149,7 @@ def test_over_a_folder_what_is_complete_stays_and_what_is_not_is_finished(tmp_pa
     [
         (["--width", "13"], "the saved state is of another architecture"),
         (["--sampler", "int"], "the saved state is of another sampler"),
-        (["--lr", "0.001"], "the saved state is of another settings: lr"),
+        (["--lr", "0.001"], "the saved state is of another settings: lr None, now 0.001"),
         (["--seed", "4"], "the saved state is of another settings: seed 3, now 4"),
     ],
 )

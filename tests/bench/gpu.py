@@ -147,18 +147,19 @@ def measured(names: list[str], device: str, quick: bool, deadline: float) -> lis
     from gpu_groups import GROUPS
 
     rows: list[Message] = []
-    worker = Worker(device, quick)
+    worker: Worker | None = None
     try:
         for name in names:
             left = deadline - time.monotonic()
             if left < LEAST:
                 rows += left_out([name], "no time was left")
                 continue
-            if not worker.alive:
+            if worker is None or not worker.alive:
                 worker = Worker(device, quick)
             rows += rows_of(worker, name, min(GROUPS[name].seconds, left))
     finally:
-        worker.end()
+        if worker is not None:
+            worker.end()
     return rows
 
 

@@ -9,7 +9,7 @@ Needs torch, numpy and jaxtyping; the tests need pytest and beartype, 01.png pil
 and safetensors: what is missing costs its rows. On a machine without a network bring the pure Python ones along:
 
 pip install --target brought jaxtyping beartype pytest     (elsewhere; --no-deps where numpy is there)
-PYTHONPATH=brought python tests/bench/gpu.py --all --output cuda.md
+PYTHONPATH=brought python tests/bench/gpu.py --all --picture 01.png --output cuda.md
 python tests/bench/gpu.py --all --device cpu --quick       (the same code in seconds; the figures mean nothing)
 """
 
@@ -30,9 +30,12 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from common import ROOT, table
+
+if TYPE_CHECKING:
+    from gpu_rows import Place
 
 HARD = ("torch", "numpy", "jaxtyping")
 SOFT = ("pytest", "beartype", "PIL", "typer", "rich", "safetensors", "skimage", "soundfile", "trimesh", "igl")
@@ -45,8 +48,9 @@ Message = dict[str, Any]
 class Worker:
     """A process that measures the groups it is told of, and says row by row what it finds."""
 
-    def __init__(self, device: str, quick: bool) -> None:
-        command = [sys.executable, __file__, "--worker", "--device", device, *["--quick"] * quick]
+    def __init__(self, words: list[str]) -> None:
+        """``words``: where it measures, as on the command line."""
+        command = [sys.executable, __file__, "--worker", *words]
         path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
         self.process = subprocess.Popen(
             command,
@@ -99,20 +103,18 @@ class Worker:
         return self.process.poll() is None
 
 
-def serve(device: str, quick: bool) -> None:
+def serve(place: Place) -> None:
     """The worker: names of groups on stdin, messages on stdout; whatever else is printed goes to stderr."""
     import torch
     from gpu_fits import freed
     from gpu_groups import GROUPS
-    from gpu_rows import Place
 
     out = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
-    place = Place(torch.device(device), quick)
-    if place.cuda:
-        torch.cuda.set_device(place.device)
-    elif quick:
-        torch.set_num_threads(1)
+    if place.cuda and place.device.index:
+        torch.cuda.set_device(place.device)  # the first one is current without, and "start" times its first use
+    if place.quick and not place.cuda:
+        torch.set_num_threads(1)  # threads of tiny sizes only wait for each other
 
     def say(**message: Any) -> None:
         out.write(json.dumps(message) + "\n")
@@ -142,7 +144,7 @@ def left_out(names: list[str], why: str) -> list[Message]:
     ]
 
 
-def measured(names: list[str], device: str, quick: bool, deadline: float) -> list[Message]:
+def measured(names: list[str], words: list[str], deadline: float) -> list[Message]:
     """The rows of all groups, also of those that could not be measured."""
     from gpu_groups import GROUPS
 
@@ -155,7 +157,7 @@ def measured(names: list[str], device: str, quick: bool, deadline: float) -> lis
                 rows += left_out([name], "no time was left")
                 continue
             if worker is None or not worker.alive:
-                worker = Worker(device, quick)
+                worker = Worker(words)
             rows += rows_of(worker, name, min(GROUPS[name].seconds, left))
     finally:
         if worker is not None:
@@ -183,17 +185,20 @@ def rows_of(worker: Worker, name: str, seconds: float) -> list[Message]:
     return rows + [row for row in left_out([name], why or "not reached") if group.promised and row["what"] not in seen]
 
 
-def head(device: str, quick: bool, lacking: list[str]) -> list[str]:
+def head(place: Place, lacking: list[str]) -> list[str]:
     """What the figures are of."""
     import torch
-    from gpu_rows import Place, picture_name
+    from gpu_rows import picture_name
 
-    place = Place(torch.device(device), quick)
-    name = torch.cuda.get_device_name(place.device) if place.cuda else "cpu"
+    name = "cpu"
+    if place.cuda:
+        name = "a CUDA device that does not answer any more"
+        with contextlib.suppress(RuntimeError):
+            name = torch.cuda.get_device_name(place.device)
     lines = [f"Device: {name}; torch {torch.__version__}; picture: {picture_name(place)}."]
     if lacking:
         lines.append(f"Missing here, with the rows that need them: {', '.join(lacking)}.")
-    if quick:
+    if place.quick:
         lines.append("Tiny sizes (--quick): the figures mean nothing.")
     return lines
 
@@ -216,6 +221,7 @@ def main() -> None:
     parser.add_argument("--all", action="store_true", help="every group, in the order of gpu_groups.py")
     parser.add_argument("--only", action="append", default=[], metavar="GROUP", help="only this group (repeatable)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N")
+    parser.add_argument("--picture", metavar="FILE", help="what whole fits are of, for ../shared/data's 01.png")
     parser.add_argument("--quick", action="store_true", help="tiny sizes")
     parser.add_argument("--minutes", type=float, default=8.0, help="after which nothing goes on")
     parser.add_argument("--output", metavar="FILE", help="also write the table there")
@@ -224,22 +230,24 @@ def main() -> None:
     lacking = [name for name in (*HARD, *SOFT) if importlib.util.find_spec(name) is None]
     if hard := [name for name in HARD if name in lacking]:
         parser.exit(2, f"gpu.py: cannot do without {', '.join(hard)} (python tests/bench/gpu.py --help says how)\n")
-    if given.worker:
-        return serve(given.device, given.quick)
     deadline = time.monotonic() + 60 * given.minutes
     sys.path.insert(0, str(ROOT))
     import torch
     from gpu_groups import GROUPS
+    from gpu_rows import PICTURE, Place
 
+    there = torch.cuda.is_available()
+    device = ("cuda:0" if there else "cpu") if given.device in ("auto", "cuda") else given.device
+    place = Place(torch.device(device), given.quick, Path(given.picture or PICTURE))
+    if given.worker:
+        return serve(place)
     names = given.only or (list(GROUPS) if given.all else [])
     if not names or not set(names) <= set(GROUPS):
         parser.error("--all or --only " + ", ".join(GROUPS))
-    there = torch.cuda.is_available()
-    device = ("cuda:0" if there else "cpu") if given.device in ("auto", "cuda") else given.device
-    without = device == "cpu" and not given.quick
-    out = [name for name in names if without and GROUPS[name].device_only]
-    rows = measured([name for name in names if name not in out], device, given.quick, deadline)
-    written(head(device, given.quick, lacking), rows + left_out(out, "no CUDA device"), given.output)
+    out = [name for name in names if GROUPS[name].device_only and not place.cuda and not place.quick]
+    words = ["--device", device, "--picture", str(place.source), *["--quick"] * place.quick]
+    rows = measured([name for name in names if name not in out], words, deadline)
+    written(head(place, lacking), rows + left_out(out, "no CUDA device"), given.output)
     return None
 
 

@@ -16,6 +16,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -52,10 +53,11 @@ class Row:
 
 @dataclass(frozen=True)
 class Place:
-    """Where it is measured; ``quick``: sizes that only show that the code runs."""
+    """Where and of what it is measured; ``quick``: sizes that only show that the code runs."""
 
     device: torch.device
     quick: bool = False
+    source: Path = PICTURE
 
     @property
     def cuda(self) -> bool:
@@ -88,18 +90,20 @@ def picture_name(place: Place) -> str:
     """What whole fits are of."""
     if place.quick:
         return "made, 32x24"
-    return PICTURE.name if PICTURE.exists() and not missing("PIL") else "made, 512x512 (01.png or pillow is missing)"
+    if place.source.exists() and not missing("PIL"):
+        return place.source.name
+    return f"made, 512x512 ({place.source.name} or pillow is missing)"
 
 
 def picture(place: Place) -> Signal:
     """The signal that ``picture_name`` names."""
     if place.quick:
         return made_picture(24, 32)
-    if picture_name(place) != PICTURE.name:
+    if picture_name(place) != place.source.name:
         return made_picture(512, 512)
     from inrfit.io.limits import Limits
 
-    return image.load(PICTURE.read_bytes(), PICTURE.name, image.Options(), Limits()).named("image")
+    return image.load(place.source.read_bytes(), place.source.name, image.Options(), Limits()).named("image")
 
 
 def field_spec(
@@ -149,9 +153,10 @@ def timed(place: Place, work: Callable[[], Any]) -> float:
 
 def start(place: Place) -> Iterator[Row]:
     """What a process pays once. The first group, so that nothing has touched the device yet."""
-    square = torch.zeros(256, 256)
-    yield Row("start: context of the device", timed(place, lambda: square.to(place.device)), "s")
-    square = square.to(place.device)
+    begun = time.perf_counter()
+    square = torch.zeros(256, 256, device=place.device)
+    place.wait()
+    yield Row("start: context of the device", time.perf_counter() - begun, "s")
     yield Row("start: first product", timed(place, lambda: square @ square), "s")
     signal = made_picture(24, 32) if place.quick else made_picture(512, 512)
     spec, batch = field_spec(place, signal, "siren"), 64 if place.quick else recipe.CUDA_BATCH
@@ -248,7 +253,7 @@ def steps(place: Place) -> Iterator[Row]:
         found[kind, precision, batch] = seconds(place, lambda: of.step(indices, None, 1e-3), 100)  # noqa: B023
         yield Row(f"step: {kind}, {precision}, {batch:,} points", 1e3 * found[kind, precision, batch], "ms")
         if (kind, precision, batch) == ("graph", "bf16", usual):
-            yield ahead(of)
+            yield ahead(of, indices)
         of.close()
     for precision in TOLERANCE:
         gain = found["plain", precision, usual] / found["graph", precision, usual]
@@ -258,11 +263,13 @@ def steps(place: Place) -> Iterator[Row]:
     yield Row("step: share of the bf16 matrix rate", flop / (float(fastest) * 1e12))
 
 
-def ahead(of: Engine) -> Row:
-    """How far the host runs in front of the device."""
+def ahead(of: Engine, indices: torch.Tensor) -> Row:
+    """How far the host runs in front of the device, once it knows how long a step takes."""
     what = "step: host in front of the device"
     if of.throttle is None:
         return Row(what, "not measured: the CPU has no queue")
+    for _ in range(2000):
+        of.step(indices, None, 1e-3)
     queued = list(of.throttle.queued)
     torch.cuda.synchronize()
     return Row(what, queued[0].elapsed_time(queued[-1]) / 1e3, "s")

@@ -13,7 +13,7 @@ import torch
 
 from inrfit.fit.engine.step import Engine
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "bench"))
+sys.path.append(str(Path(__file__).parents[2] / "bench"))
 import gpu
 import gpu_fits
 import gpu_rows
@@ -100,28 +100,28 @@ def test_a_process_that_hangs_or_dies_ends_and_says_so(tmp_path, monkeypatch, sc
     source = tmp_path / "worker.py"
     source.write_text(script)
     monkeypatch.setattr(gpu, "__file__", str(source))
-    worker = gpu.Worker("cpu", True)
+    worker = gpu.Worker(["--device", "cpu"])
     last = list(worker.measure("start", 1.0 if "sleep" in script else 30.0))[-1]
     assert why in last["end"]
     assert not worker.alive
 
 
 def test_what_no_time_is_left_for_is_left_out():
-    rows = gpu.measured(["quality", "muon"], "cpu", True, time.monotonic() + 1.0)
+    rows = gpu.measured(["quality", "muon"], [], time.monotonic() + 1.0)
     assert {row["measured"] for row in rows} == {"not measured: no time was left"}
     assert {"quality: 35 dB", "muon"} <= {row["what"] for row in rows}
 
 
 def test_without_a_device_the_table_says_which_rows_are_left_out(monkeypatch, capsys, tmp_path):
+    output = tmp_path / "cuda.md"
+    words = ["--only", "quality", "--only", "steps", "--output", str(output)]
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    monkeypatch.setattr(
-        sys, "argv", ["gpu.py", "--only", "quality", "--only", "steps", "--output", str(tmp_path / "t.md")]
-    )
+    monkeypatch.setattr(sys, "argv", ["gpu.py", *words])
     gpu.main()
     told = capsys.readouterr().out
     assert "| quality: 35 dB | <= 1.5 | not measured: no CUDA device |" in told
     assert "| step: share of the bf16 matrix rate | >= 0.4 | not measured: no CUDA device |" in told
-    assert (tmp_path / "t.md").read_text() == told
+    assert output.read_text() == told
 
 
 def test_the_command_measures_in_a_process_of_its_own(monkeypatch, capsys):

@@ -24,7 +24,7 @@ from inrfit.fields import FIELDS
 from inrfit.fit import recipe
 from inrfit.fit.budget import Budget
 from inrfit.fit.checkpoint import Checkpointer, loads
-from inrfit.fit.evaluation import measure
+from inrfit.fit.evaluation import SAMPLED, estimate
 from inrfit.fit.loop import Fit, fit
 from inrfit.modalities import MODALITIES
 from inrfit.runtime import current, matmul_precision
@@ -72,13 +72,14 @@ def one_fit(place: Place, signal: Signal, ask: Ask, **more: Any) -> Fit:
 
 
 def psnr(place: Place, signal: Signal, ask: Ask) -> tuple[float, dict[str, Any]]:
-    """PSNR (dB) of the whole picture, off the clock, and how the budget was spent; nothing learned is -inf."""
+    """PSNR (dB) of the whole picture (a million of its pixels), off the clock, and how the budget was spent; nothing
+    learned is -inf."""
     try:
         made = one_fit(place, signal, ask)
     except Diverged:
         return -math.inf, {}
     with matmul_precision("highest"):
-        found = measure(made.field, signal, "full", False, lambda: False, lambda share: None)
+        found = estimate(made.field, signal, min(signal.n, SAMPLED), lambda share: None)
     return float(found["psnr"]), made.spent
 
 
@@ -238,6 +239,8 @@ def command_code(place: Place) -> Row:
 
 def resumed(place: Place) -> Iterator[Row]:
     """A fit that goes on from the state in its middle, beside the undisturbed one."""
+    if missing("safetensors"):
+        raise RuntimeError("states are written by safetensors")
     signal, steps = (made_picture(24, 32), 20) if place.quick else (made_picture(64, 64), 60)
     for arch, sampler in (("siren", "stream"), ("siren", "evos"), ("finer", "nint"), ("tiles", "uniform")):
         ask = Ask(arch, sampler, Budget(steps=steps), 64 if place.quick else 512, "fp32", width=32)

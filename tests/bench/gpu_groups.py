@@ -27,10 +27,14 @@ class Group:
     """Whether it has nothing to say of a machine without a device."""
 
 
+LOOSER = {("wire", "bf16"): 0.2}
+"""Where the CPU's explicit and plain steps are farther apart already: 0.12."""
+
+
 def _of_graphs() -> dict[str, str]:
     kinds = {arch: "graph" if known.TRAITS.same_shapes else "explicit" for arch, known in FIELDS.items()}
     return {
-        f"{kind} - plain, {arch}, {precision}: largest residual": f"<= {most:g}"
+        f"{kind} - plain, {arch}, {precision}: largest residual": f"<= {LOOSER.get((arch, precision), most):g}"
         for arch, kind in kinds.items()
         for precision, most in TOLERANCE.items()
     }

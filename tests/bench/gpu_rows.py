@@ -35,6 +35,10 @@ BATCHES = (4_224, 8_448, 16_896, 33_792, 67_584, 135_168)
 TOLERANCE = {"fp32": 1e-3, "bf16": 0.03}
 """Largest difference of the residuals after 20 steps, as in tests/fit/engine."""
 
+FACTOR = 0.1
+"""Share of the full rates of those steps: at full ones some architectures magnify the last bit within 20 steps, on the
+CPU too."""
+
 PICTURE = SHARED / "data" / "images" / "div2k" / "train" / "01.png"
 TEST_SECONDS = 110
 """Most seconds for all CUDA tests; those that have ended by then count."""
@@ -213,7 +217,7 @@ def taught(place: Place, signal: Signal, spec: FieldSpec, kind: str, precision: 
     of = made_engine(place, signal, spec, kind, precision, batch)
     generator = torch.Generator().manual_seed(1)
     for _ in range(3 if place.quick else 20):
-        found = of.step(torch.randperm(signal.n, generator=generator)[:batch].to(place.device), None, 1.0)
+        found = of.step(torch.randperm(signal.n, generator=generator)[:batch].to(place.device), None, FACTOR)
     of.close()
     return found
 

@@ -110,7 +110,7 @@ def taught(of, steps=20, batch=512):
     generator = torch.Generator().manual_seed(1)
     for _ in range(steps):
         indices = torch.randperm(of.samples.signal.n, generator=generator)[:batch].to("cuda")
-        found = of.step(indices, None, 1.0)
+        found = of.step(indices, None, 0.1)  # at full rates the last bit grows past the tolerance, on the CPU too
     return found
 
 

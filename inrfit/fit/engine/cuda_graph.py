@@ -6,6 +6,7 @@ them; a graph launches all of them at once.
 
 from __future__ import annotations
 
+import functools
 from collections import deque
 from collections.abc import Callable, Sequence
 
@@ -21,6 +22,13 @@ WARM_UP_STEPS = 3
 
 LITTLE = 4096
 """A captured step of so few points is replayed for any smaller batch."""
+
+
+@functools.cache
+def side_stream(device: torch.device) -> torch.cuda.Stream:
+    """The stream on which steps are warmed up and captured, one for each device: cuBLAS keeps a workspace for every
+    stream it has worked on, and torch's own default stream for captures belongs to the device of the first one."""
+    return torch.cuda.Stream(device)
 
 
 class Capture:
@@ -43,14 +51,14 @@ class Capture:
 
     def _capture(self, state: Sequence[Tensor], device: torch.device) -> None:
         kept = [tensor.clone() for tensor in state]
-        stream = torch.cuda.Stream(device)
+        stream = side_stream(device)
         stream.wait_stream(torch.cuda.current_stream(device))
         with torch.cuda.stream(stream):
             for _ in range(WARM_UP_STEPS):
                 self.whole(self.indices, self.weights)
         torch.cuda.current_stream(device).wait_stream(stream)
         self.graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self.graph):
+        with torch.cuda.graph(self.graph, stream=stream):
             self.residuals = self.whole(self.indices, self.weights)
         for tensor, before in zip(state, kept, strict=True):
             tensor.copy_(before)

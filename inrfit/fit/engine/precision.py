@@ -15,9 +15,11 @@ import torch
 from ...runtime import limited_threads, matmul_precision
 
 PROBE_SECONDS = 0.05
-ROWS, CHECKED = 1024, 16
+ROWS, CHECKED = {"cpu": 1024, "cuda": 65_536}, 16
+"""Rows of the product. A CUDA device makes one of 1,024 in less time than it takes to ask for it."""
+
 REPEATS = 4
-MOST_MACS = 1 << 26
+MOST_MACS = {"cpu": 1 << 26, "cuda": 1 << 32}
 """Per product: wider fields are tried with fewer rows."""
 
 SAFE_ERROR = 4.0
@@ -39,7 +41,7 @@ class Measured:
 
 
 def probe(device: torch.device, width: int, seconds: float = PROBE_SECONDS) -> dict[str, Measured]:
-    """Speed and error of every arithmetic for (ROWS, width) x (width, width) products, as far as ``seconds`` last. On
+    """Speed and error of every arithmetic for (rows, width) x (width, width) products, as far as ``seconds`` last. On
     the CPU by one thread: two that wait for each other on a busy machine would measure the other programs."""
     begun = time.perf_counter()
     with limited_threads(1):
@@ -47,11 +49,13 @@ def probe(device: torch.device, width: int, seconds: float = PROBE_SECONDS) -> d
 
 
 def _probe(device: torch.device, width: int, until: float) -> dict[str, Measured]:
-    rows = max(CHECKED, min(ROWS, MOST_MACS // width**2))
-    left = (torch.arange(rows * width, dtype=torch.float64) * 0.6180339887 % 1 - 0.5).view(rows, width)
-    right = (torch.arange(width * width, dtype=torch.float64) * 0.7548776662 % 1 - 0.5).view(width, width)
-    exact = (left[:CHECKED] @ right).to(device)
-    left, right = left.to(device, torch.float32), right.to(device, torch.float32)
+    rows = max(CHECKED, min(ROWS[device.type], MOST_MACS[device.type] // width**2))
+    left, right = (
+        (torch.arange(count * width, dtype=torch.float64, device=device) * factor % 1 - 0.5).view(count, width)
+        for count, factor in ((rows, 0.6180339887), (width, 0.7548776662))
+    )
+    exact = left[:CHECKED] @ right
+    left, right = left.float(), right.float()
     measured: dict[str, Measured] = {}
     for name in ("fp32", "bf16", "medium"):
         if time.perf_counter() > until:
@@ -93,6 +97,6 @@ def fastest(measured: Mapping[str, Measured], otherwise: str) -> str:
 def capable_of_bf16(device: torch.device) -> bool:
     """Whether bfloat16 products are fast by what the processor says it can: no timing, the same on every run."""
     if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported())
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
     return any(getattr(torch.cpu, check, bool)() for check in checks)

@@ -323,6 +323,12 @@ def test_the_probe_measures_and_leaves_no_trace():
     assert torch.get_num_threads() == threads
 
 
+def test_emulated_bfloat16_does_not_count_as_fast(monkeypatch):
+    """What torch says of a CUDA device older than Ampere, which has no such products."""
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation)
+    assert not precision.capable_of_bf16(torch.device("cuda"))
+
+
 def test_the_switch_is_put_back_after_an_error():
     torch.set_float32_matmul_precision("highest")
     with contextlib.suppress(ValueError), runtime.matmul_precision("medium"):

@@ -13,6 +13,7 @@ import pytest
 from conftest import picture
 
 import inrfit
+from inrfit.config import plan
 from inrfit.errors import NotEnoughMemory, RefusedInput, UsageError
 from inrfit.fit import evaluation
 from inrfit.modalities import MODALITIES
@@ -143,7 +144,7 @@ def test_long_signals_are_measured_by_a_sample(png, monkeypatch):
 
 
 def test_a_signal_too_large_for_the_machine_is_refused_before_the_fit(png, monkeypatch):
-    monkeypatch.setattr("inrfit.config.plan.physical_memory", lambda: 100_000_000)
+    monkeypatch.setattr(plan, "physical_memory", lambda: 100_000_000)
     with pytest.raises(NotEnoughMemory):
         inrfit.encode(png, **QUICK)
 

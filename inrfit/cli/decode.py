@@ -5,15 +5,33 @@ from __future__ import annotations
 import os
 import re
 import signal
-from typing import Annotated, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ..errors import InrfitError, OutputClosed, UsageError
 from ..io.limits import Limits
+from ..runtime import Stop, catching, keep_freed_memory, limited_threads, wait_politely
 from . import shared_options as shared
 from .console import Console, FitProgress
 from .shared_options import LIMITS
+
+if TYPE_CHECKING:
+    from ..artifact.artifact import Artifact
+    from ..modalities import Request
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the command line says about every model."""
+
+    output: str | None
+    request: Request
+    device: str
+    threads: int | None
+    force: bool
+    limits: Limits
 
 
 class _Interrupted(Exception):
@@ -45,7 +63,6 @@ def decode(  # one option a line: long by nature
     Example: inrfit decode photo.png.safetensors
     """
     from ..modalities import Request
-    from ..runtime import catching, keep_freed_memory, wait_politely
 
     keep_freed_memory()
     wait_politely()
@@ -58,21 +75,16 @@ def decode(  # one option a line: long by nature
         raise UsageError(f"-o {output}: several models need an existing folder", "output")
     limits = Limits(max_bytes=max_bytes, max_output=max_output)
     refuse_twins(models, output)
+    return run_all(models, Asked(output, request, device, threads, force, limits), console)
+
+
+def run_all(models: list[str], asked: Asked, console: Console) -> int:
+    """Exit code of all models together; an interrupt leaves out those that follow."""
     codes = []
     with catching((signal.SIGINT, signal.SIGTERM, signal.SIGHUP)) as stop:
         for model in models:
             try:
-                run(
-                    model,
-                    output,
-                    request,
-                    device,
-                    threads,
-                    force,
-                    limits,
-                    console,
-                    stop,
-                )
+                run(model, asked, console, stop)
                 codes.append(0)
             except OutputClosed:
                 raise
@@ -80,43 +92,55 @@ def decode(  # one option a line: long by nature
                 console.failed(model, error)
                 codes.append(error.exit_code)
             except (_Interrupted, KeyboardInterrupt):
-                return int(stop.code)
+                return stop.code
     if len(codes) == 1:
         return codes[0]
     return 7 if any(codes) else 0
 
 
-def run(
-    model: str,
-    output: str | None,
-    request: Any,
-    device: str,
-    threads: int | None,
-    force: bool,
-    limits: Limits,
-    console: Console,
-    stop: Any,
-) -> None:
+def run(model: str, asked: Asked, console: Console, stop: Stop) -> None:
     """One model from its bytes to the decoded file."""
-    from .. import codec
     from ..artifact.artifact import load
     from ..io import files
     from ..modalities import MODALITIES
-    from ..runtime import limited_threads
 
     with stop.at_once():
-        artifact = load(model, limits)
+        artifact = load(model, asked.limits)
     modality = MODALITIES[artifact.modality]
-    suffix, note = modality.suffix(artifact.meta)
-    target = name_of(model, output, suffix)
-    wanted = os.path.splitext(target)[1] or suffix
-    if wanted.lower() not in modality.writes:
+    target, suffix = target_of(model, artifact, asked, console)
+    modality.check_request(asked.request)
+    modality.check_writable(artifact.meta, suffix, asked.request)
+    decoded = decoded_values(model, artifact, asked, console, stop)
+    if artifact.spec.formula.TRAITS.raster_only and (remark := artifact.spec.resampling(decoded.shape[:-1])):
+        console.warn(model, remark)
+    data = modality.write(decoded, artifact.meta, suffix, asked.request)
+    files.write(target, data, asked.force)
+    outcome = modality.outcome(decoded, artifact.meta, asked.request)
+    console.say(f"{model} -> {target}: {outcome}, {len(data):,} bytes")
+    console.result({"ok": True, "source": model, "output": target, "bytes": len(data), "quality": artifact.quality})
+
+
+def target_of(model: str, artifact: Artifact, asked: Asked, console: Console) -> tuple[str, str]:
+    """The file to write and its suffix; refused now if it could not be written."""
+    from ..io import files
+    from ..modalities import MODALITIES
+
+    modality = MODALITIES[artifact.modality]
+    own_suffix, note = modality.suffix(artifact.meta)
+    target = name_of(model, asked.output, own_suffix)
+    suffix = os.path.splitext(target)[1] or own_suffix
+    if suffix.lower() not in modality.writes:
         raise UsageError(f"-o {target}: {artifact.modality}s are written as {' '.join(modality.writes)}", "suffix")
-    files.check_target(target, force)
-    if note and wanted == suffix:
+    files.check_target(target, asked.force)
+    if note and suffix == own_suffix:
         console.say(f"inrfit: {model}: {note}")
-    modality.check_request(request)
-    modality.check_writable(artifact.meta, wanted, request)
+    return target, suffix
+
+
+def decoded_values(model: str, artifact: Artifact, asked: Asked, console: Console, stop: Stop) -> Any:
+    """What the modality decodes the field to, with a progress bar meanwhile."""
+    from .. import codec
+
     progress = FitProgress(console, os.path.basename(model))
 
     def tick(share: float) -> None:
@@ -125,16 +149,10 @@ def run(
         progress.share(share, "decoding")
 
     try:
-        with limited_threads(threads):
-            decoded = codec.decode(artifact, request, device, limits, tick)
+        with limited_threads(asked.threads):
+            return codec.decode(artifact, asked.request, asked.device, asked.limits, tick)
     finally:
         progress.close()
-    if artifact.spec.formula.TRAITS.raster_only and (remark := artifact.spec.resampling(decoded.shape[:-1])):
-        console.warn(model, remark)
-    data = modality.write(decoded, artifact.meta, wanted, request)
-    files.write(target, data, force)
-    console.say(f"{model} -> {target}: {modality.outcome(decoded, artifact.meta, request)}, {len(data):,} bytes")
-    console.result({"ok": True, "source": model, "output": target, "bytes": len(data), "quality": artifact.quality})
 
 
 def refuse_twins(models: list[str], output: str | None) -> None:

@@ -104,18 +104,41 @@ def show_recipe(planned: Plan, spec: FieldSpec, recipe: Recipe, console: Console
 def show_plan(job: Job, planned: Plan, console: Console, force: bool, explain: bool) -> None:
     """``--dry-run``: what was asked for, so on stdout."""
     from ..config.plan import check_memory
+
+    spec, memory = planned.spec, check_memory(planned)
+    problem = problem_of(job, force)
+    if not console.as_json:
+        out("".join(printable(line) + "\n" for line in plan_lines(job, planned, memory, problem)))
+    if explain:
+        from ..codec import choose
+        from ..fit.engine.step import choose_device
+
+        spec, recipe = choose(planned, choose_device(planned.settings.device))
+        show_recipe(planned, spec, recipe, console, explain)
+    console.result(plan_record(job, planned, spec, memory, problem))
+
+
+def problem_of(job: Job, force: bool) -> str | None:
+    """Why the outputs could not be written, if they could not."""
     from ..io import files
 
-    signal, spec = planned.signal, planned.spec
-    memory = check_memory(planned)
-    found = sizes(spec, planned.stored_bytes, planned.bytes, signal.n)
     try:
         files.check_target(job.output, force)
         job.pictures.check(force)
-        problem = None
     except InrfitError as error:
-        problem = str(error)
-    lines = [
+        return str(error)
+    return None
+
+
+def plan_sizes(planned: Plan) -> dict[str, Any]:
+    """``sizes`` of the planned field."""
+    return sizes(planned.spec, planned.stored_bytes, planned.bytes, planned.signal.n)
+
+
+def plan_lines(job: Job, planned: Plan, memory: int, problem: str | None) -> list[str]:
+    """The plan in words; ``memory`` in bytes."""
+    signal, spec = planned.signal, planned.spec
+    return [
         f"{job.name} -> {job.output}",
         *([f"  would fail: {problem}"] if problem else []),
         f"  kept: {planned.modality.describe(signal.meta)}",
@@ -123,32 +146,27 @@ def show_plan(job: Job, planned: Plan, console: Console, force: bool, explain: b
         f"  plan: {spec.architecture} {spec.depth}x{spec.width}, {spec.parameters:,} parameters "
         f"in {planned.store}, {planned.sampler}, batch {planned.settings.batch}, budget {planned.budget}",
         f"  stored: at most about {planned.stored_bytes:,} bytes (the source has {planned.bytes:,}): "
-        f"{size_words(found)}",
+        f"{size_words(plan_sizes(planned))}",
         f"  memory: about {memory / 1e9:.1f} GB at most",
     ]
-    if not console.as_json:
-        out("".join(printable(line) + "\n" for line in lines))
-    if explain:
-        from ..codec import choose
-        from ..fit.engine.step import choose_device
 
-        spec, recipe = choose(planned, choose_device(planned.settings.device))
-        show_recipe(planned, spec, recipe, console, explain)
-    record = {
+
+def plan_record(job: Job, planned: Plan, spec: FieldSpec, memory: int, problem: str | None) -> dict[str, Any]:
+    """The JSON object of the plan; ``spec`` is the field's, with ``--explain`` as the recipe makes it."""
+    return {
         "ok": True,
         "source": job.source,
         "output": job.output,
         "dry_run": True,
         "problem": problem,
         "modality": planned.modality.name,
-        "signal": dict(signal.meta),
-        "samples": signal.n,
-        "notes": list(signal.notes),
+        "signal": dict(planned.signal.meta),
+        "samples": planned.signal.n,
+        "notes": list(planned.signal.notes),
         "sampler": planned.strategy,
         "field": spec.json(),
         "store": planned.store,
         "stored_bytes": planned.stored_bytes,
-        **found,
+        **plan_sizes(planned),
         "memory_bytes": memory,
     }
-    console.result(record)

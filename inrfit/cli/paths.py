@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import UsageError
-from ..io.files import SUFFIX as TEMPORARY
+from ..io.temporary import SUFFIX as TEMPORARY
 from ..resume import FIELD as SUFFIX
 from ..resume import SUFFIX as STATE
 from .console import Console

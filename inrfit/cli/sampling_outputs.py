@@ -110,27 +110,41 @@ def draw(
         told = f"{recorder.words()} over {recorder.steps:,} steps"
         record |= _written("sampling_map", pictures.map, recorder.map, replace, told, name, console)
     if pictures.video is not None:
-        video, progress = pictures.video, FitProgress(console, os.path.basename(name))
-
-        def tick(share: float) -> None:
-            if stop():
-                raise KeyboardInterrupt
-            progress.share(share, "drawing the video")
-
-        def make() -> bytes:
-            tick(0.0)
-            with limited_threads(threads):
-                return recorder.video(artifact, Path(video).suffix, tick)
-
-        try:
-            told = f"{len(recorder.frames) + 1} frames"
-            record |= _written("sampling_video", video, make, force, told, name, console)
-        except KeyboardInterrupt:
-            console.say(f"inrfit: {name}: interrupted; {video} was not written", level=-1)
-            record["sampling_video"] = None
-        finally:
-            progress.close()
+        record |= _drawn_video(pictures.video, recorder, artifact, name, threads, console, force, stop)
     return record
+
+
+def _drawn_video(
+    path: str,
+    recorder: Recorder,
+    artifact: Artifact,
+    name: str,
+    threads: int | None,
+    console: Console,
+    force: bool,
+    stop: Stop,
+) -> Mapping[str, Any]:
+    """Draws the video with a progress bar and writes it, unless interrupted; what to add to the JSON object."""
+    progress = FitProgress(console, os.path.basename(name))
+
+    def tick(share: float) -> None:
+        if stop():
+            raise KeyboardInterrupt
+        progress.share(share, "drawing the video")
+
+    def make() -> bytes:
+        tick(0.0)
+        with limited_threads(threads):
+            return recorder.video(artifact, Path(path).suffix, tick)
+
+    try:
+        told = f"{len(recorder.frames) + 1} frames"
+        return _written("sampling_video", path, make, force, told, name, console)
+    except KeyboardInterrupt:
+        console.say(f"inrfit: {name}: interrupted; {path} was not written", level=-1)
+        return {"sampling_video": None}
+    finally:
+        progress.close()
 
 
 def _written(

@@ -10,23 +10,14 @@ import contextlib
 import errno
 import hashlib
 import os
-import re
-import secrets
-import socket
 import stat
-import time
 from collections.abc import Callable
 
 from ..errors import NotEnoughMemory, OutputExists, UnreadableFile, UnwritableOutput, printable
 from .limits import Limits
-
-SUFFIX = ".inrfit-tmp"
-NAME_LIMIT = 143
-"""Longest temporary name, in bytes: what eCryptfs leaves of the usual 255."""
+from .temporary import is_stale, temporary_name
 
 PIECE = 1 << 20
-ORPHAN_SECONDS = 3600
-"""Age from which a temporary file is stale whoever wrote it: no fit happens in a write, it takes seconds."""
 
 _CANNOT = {errno.EPERM, errno.EACCES, errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
 """What file systems answer that have no hard links, or no fsync of a folder."""
@@ -246,54 +237,16 @@ def _sync_folder(folder: str) -> None:
             raise
 
 
-def temporary_name(name: str) -> str:
-    """A new name beside ``name``: ``.<name>.<host>-<pid>-<random>.inrfit-tmp``, hashed when too long."""
-    return f"{_stem(name)}{_host()}-{os.getpid()}-{secrets.token_hex(8)}{SUFFIX}"
-
-
-def _stem(name: str) -> str:
-    """How every temporary name of the target ``name`` begins."""
-    encoded = os.fsencode(name)
-    longest = NAME_LIMIT - len(f"..{'0' * 8}-{2**32}-{'0' * 16}{SUFFIX}")
-    return f".{name if len(encoded) <= longest else sha256(encoded)[:32]}."
-
-
-def _host() -> str:
-    """Names the machine and, since containers number their processes anew, the numbering."""
-    namespace = ""
-    with contextlib.suppress(OSError):
-        namespace = os.readlink("/proc/self/ns/pid")
-    return sha256(f"{socket.gethostname()} {namespace}".encode())[:8]
-
-
 def sweep(folder: str | os.PathLike[str], name: str) -> int:
-    """Removes what killed runs left of the target ``name`` in ``folder``, and says how many files that were.
-
-    Stale is a temporary file whose process on this machine has ended, or any that is older than an hour."""
-    stem, host, removed = _stem(name), _host(), 0
-    ending = re.compile(rf"([0-9a-f]{{8}})-(\d+)-[0-9a-f]{{16}}{re.escape(SUFFIX)}")
+    """Removes what killed runs left of the target ``name`` in ``folder``, and says how many files that were."""
+    removed = 0
     with contextlib.suppress(OSError), os.scandir(os.fsdecode(folder)) as entries:
         for entry in entries:
-            parts = ending.fullmatch(entry.name[len(stem) :]) if entry.name.startswith(stem) else None
-            if not parts:
-                continue
             with contextlib.suppress(OSError):
-                age = time.time() - entry.stat(follow_symlinks=False).st_mtime
-                if age > ORPHAN_SECONDS or (parts[1] == host and not _alive(int(parts[2]))):
+                if is_stale(entry, name):
                     os.unlink(entry.path)
                     removed += 1
     return removed
-
-
-def _alive(process: int) -> bool:
-    """Whether a process of this number runs on this machine."""
-    try:
-        os.kill(process, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except OSError:  # somebody else's
-        pass
-    return True
 
 
 def _words(error: OSError) -> str:

@@ -11,6 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from inrfit.errors import UsageError
 from inrfit.fields import FieldSpec
+from inrfit.fields.feature_grid import interpolation
 from inrfit.fields.feature_grid.sizes import (
     LEAST_PARAMETERS,
     MOST_FEATURES,
@@ -86,7 +87,7 @@ def test_equals_the_formula_worked_out_in_loops(name):
 @pytest.mark.parametrize("name", SETTINGS)
 @pytest.mark.parametrize("scale", [1, 3])
 def test_a_raster_equals_its_points(name, scale, monkeypatch):
-    monkeypatch.setattr("inrfit.fields.feature_grid.interpolation.PIECE", 40)
+    monkeypatch.setattr(interpolation, "PIECE", 40)
     field = make(SETTINGS[name])
     grid = Grid({1: (29,), 2: (7, 11), 3: (4, 5, 6)}[field.spec.inputs])
     grid = Grid(tuple(scale * length for length in grid.shape))
@@ -145,7 +146,7 @@ def test_nodes_on_samples_give_their_rows():
 @pytest.mark.parametrize("depth", [1, 3])
 @pytest.mark.parametrize("extra", [None, lambda residuals: residuals.sin() / 7])
 def test_the_backward_pass_written_out_equals_autograd(name, depth, extra, monkeypatch):
-    monkeypatch.setattr("inrfit.fields.feature_grid.interpolation.PIECE", 32)
+    monkeypatch.setattr(interpolation, "PIECE", 32)
     field = make(SETTINGS[name], depth=depth)
     generator = torch.Generator().manual_seed(2)
     coords = torch.rand(100, field.spec.inputs, generator=generator) * 2 - 1

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import itertools
+import json
 import math
+import struct
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from conftest import image_signal
+from conftest import image_signal, picture
 
-from inrfit.artifact import artifact
+import inrfit
+from inrfit.artifact.artifact import Artifact
 from inrfit.errors import UnreadableFile, UsageError
 from inrfit.fields import FieldSpec
 from inrfit.fields.module import Field
 from inrfit.fields.tiles import partition
+from inrfit.fields.tiles import tiles as tiles_module
 from inrfit.fields.tiles.tiles import LEAST, SAMPLES, USUAL, Tiles
 from inrfit.fit import recipe
 from inrfit.fit.budget import Budget
@@ -116,7 +120,7 @@ def test_goes_on_across_borders_and_edges_of_bands(edge):
 @pytest.mark.parametrize("shape", [(37,), (13, 17), (1, 9), (5, 6, 7)])
 @pytest.mark.parametrize("overlap", [0.1, 1.0])
 def test_a_raster_equals_its_points(shape, overlap, monkeypatch):
-    monkeypatch.setattr("inrfit.fields.tiles.tiles.PIECE", 5)
+    monkeypatch.setattr(tiles_module, "PIECE", 5)
     field, grid = make(len(shape), overlap=overlap), Grid(shape)
     expected = field(grid.coords(torch.arange(grid.n))).detach()
     for start, stop in ((0, grid.n), (0, 1), (3, grid.n - 2), (grid.n // 2, grid.n // 2 + 3), (4, 4)):
@@ -287,20 +291,27 @@ def test_a_fitted_field_has_no_seams():
     assert float(wrong[bands].mean()) < 1.5 * float(wrong[~bands].mean())
 
 
+def with_another_header(data, width, tiles):
+    """The artifact's bytes, its header claiming another width and other tiles."""
+    length = int.from_bytes(data[:8], "little")
+    outer = json.loads(data[8 : 8 + length])
+    inner = json.loads(outer["__metadata__"]["inrfit"])
+    inner["field"]["width"] = width
+    inner["field"]["options"]["tiles"] = tiles
+    outer["__metadata__"]["inrfit"] = json.dumps(inner)
+    header = json.dumps(outer).encode()
+    return struct.pack("<Q", len(header)) + header + data[8 + length :]
+
+
 def test_an_artifact_that_claims_too_much_is_unreadable():
     """Its tiles do not go with its axes, or would be too many: refused by the header alone."""
-    field = make(2, "2x2", outputs=3)
-    signal = image_signal(8, 8, 3)
-    weights = {name: w.detach().numpy() for name, w in field.weights.items()}
-    for tiles in ("2x2", "2x2x2", "1000000x1000000", "60000x1"):
-        inside = {**field.spec.json(), "width": 512 if tiles == "60000x1" else 8}
-        inside["options"] = {"omega": 30.0, "first_omega": 20.0, "overlap": 0.3, "tiles": tiles}
-        if tiles == "2x2":
-            spec = artifact._spec(inside, "image", signal.meta)
-            assert {name: w.shape for name, w in weights.items()} == spec.shapes
-            continue
-        with pytest.raises(UnreadableFile):
-            artifact._spec(inside, "image", signal.meta)
+    options = {"tiles": "2x2"}
+    valid = inrfit.encode(picture(8, 8), arch="tiles", width=8, depth=3, options=options, budget="60it").to_bytes()
+    assert Artifact.from_bytes(with_another_header(valid, 8, "2x2")).spec.options["tiles"] == "2x2"
+    for width, tiles in ((8, "2x2x2"), (8, "1000000x1000000"), (512, "60000x1")):
+        with pytest.raises(UnreadableFile) as caught:
+            Artifact.from_bytes(with_another_header(valid, width, tiles))
+        assert caught.value.reason == "field"
 
 
 @pytest.mark.parametrize("regime", ["engine", "paper"])

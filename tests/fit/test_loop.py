@@ -11,15 +11,17 @@ from conftest import image_signal
 
 from inrfit.errors import Diverged
 from inrfit.fields import FieldSpec
+from inrfit.fields.module import Field
 from inrfit.fit import recipe
-from inrfit.fit.batching import _joined
+from inrfit.fit.batching import queued
 from inrfit.fit.budget import Budget
 from inrfit.fit.evaluation import Subset, stratified
 from inrfit.fit.loop import Loop, fit
 from inrfit.fit.lr_schedule import Schedule
 from inrfit.fit.progress import Clock
 from inrfit.fit.running import begun
-from inrfit.samplers import SAMPLERS, Full, Int, Nint, Uniform
+from inrfit.samplers import SAMPLERS, Full, Int, Nint, Selection, Uniform
+from inrfit.samplers.learner import Learner
 from inrfit.signal import Grid, Signal
 
 CPU = torch.device("cpu")
@@ -246,11 +248,18 @@ def test_every_sampler_beats_the_mean_on_a_picture(sampler):
 
 def test_points_without_weights_count_as_one_beside_weighted_ones():
     bare, weighted = (torch.tensor([3, 1]), None), (torch.tensor([5]), torch.tensor([0.5]))
-    indices, weights = _joined(bare, weighted)
+
+    def joined(rest, new):
+        return queued(learner, Selection(*new, dealt=True), 2, rest).listed
+
+    signal = image_signal()
+    field = Field(spec_for(signal), {n: torch.zeros(shape) for n, shape in spec_for(signal).shapes.items()})
+    learner = Learner(field, signal.on(CPU), torch.Generator(), torch.float32)
+    indices, weights = joined(bare, weighted)
     assert indices.tolist() == [3, 1, 5]
     assert weights.tolist() == [1.0, 1.0, 0.5]
-    assert _joined(weighted, bare)[1].tolist() == [0.5, 1.0, 1.0]
-    assert _joined(bare, bare)[1] is None
+    assert joined(weighted, bare)[1].tolist() == [0.5, 1.0, 1.0]
+    assert joined(bare, bare)[1] is None
 
 
 def test_rates_follow_the_steps_again_when_these_get_faster():

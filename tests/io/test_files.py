@@ -12,7 +12,7 @@ import time
 import pytest
 
 from inrfit.errors import OutputExists, OverLimit, UnreadableFile, UnwritableOutput
-from inrfit.io import files
+from inrfit.io import files, temporary
 from inrfit.io.limits import Limits
 
 LIMITS = Limits(max_bytes=1000)
@@ -25,7 +25,7 @@ def refusal(path, limits=LIMITS):
 
 
 def leftovers(folder):
-    return [name for name in os.listdir(folder) if name.endswith(files.SUFFIX)]
+    return [name for name in os.listdir(folder) if name.endswith(temporary.SUFFIX)]
 
 
 def test_a_file_is_read_whole(tmp_path):
@@ -326,7 +326,7 @@ def test_any_name_the_system_allows_can_be_written_and_read(tmp_path, name):
 
 @pytest.mark.parametrize("name", ["a", "x" * 255, "é" * 127])
 def test_temporary_names_are_short_hidden_and_distinct(name):
-    first, second = files.temporary_name(name), files.temporary_name(name)
+    first, second = temporary.temporary_name(name), files.temporary_name(name)
     assert first != second
     assert first.startswith(".")
     assert max(len(os.fsencode(first)), len(os.fsencode(second))) <= 143
@@ -336,13 +336,13 @@ def test_sweeping_removes_what_ended_processes_left(tmp_path):
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
     for name in ("a", "x" * 255):
-        stale = files.temporary_name(name).replace(f"-{os.getpid()}-", f"-{ended.pid}-")
-        ours = files.temporary_name(name)
-        foreign = stale.replace(files._host(), "00000000")
+        stale = temporary.temporary_name(name).replace(f"-{os.getpid()}-", f"-{ended.pid}-")
+        ours = temporary.temporary_name(name)
+        foreign = stale.replace(temporary.host(), "00000000")
         old = foreign.replace("00000000", "11111111")
         others = [
             f"{stale}x",
-            files.temporary_name("a.b").replace(f"-{os.getpid()}-", f"-{ended.pid}-"),
+            temporary.temporary_name("a.b").replace(f"-{os.getpid()}-", f"-{ended.pid}-"),
             ".a.txt.inrfit-tmp",
         ]
         for made in (stale, ours, foreign, old, *others):

@@ -18,7 +18,7 @@ from inrfit.errors import OverLimit, RefusedInput, UnreadableFile, UnsupportedIn
 from inrfit.io.json_schema import check
 from inrfit.io.limits import Limits
 from inrfit.modalities import Request
-from inrfit.modalities.audio import audio
+from inrfit.modalities.audio import audio, writing
 from inrfit.signal import Scale
 
 LOSSLESS = [
@@ -77,7 +77,7 @@ def test_samples_and_kind_come_back_the_same(kind, subtype, channels):
     signal = load(file(sound(channels=channels), kind, subtype, rate=12345))
     check(dict(signal.meta), audio.META, "meta")
     assert (signal.n, signal.channels, signal.meta["rate"]) == (300, channels, 12345)
-    again = load(audio.write(decode(signal), signal.meta, audio.suffix(signal.meta)[0], Request()))
+    again = load(writing.write(decode(signal), signal.meta, writing.suffix(signal.meta)[0], Request()))
     assert again.samples.dtype == signal.samples.dtype
     assert equal(again.samples, signal.samples)
     assert {**again.meta, "scale": 0} == {**signal.meta, "scale": 0}
@@ -86,7 +86,7 @@ def test_samples_and_kind_come_back_the_same(kind, subtype, channels):
 @pytest.mark.parametrize("subtype", ["PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE"])
 def test_big_endian_wav_stays_big_endian(subtype):
     signal = load(file(sound(), "WAV", subtype, endian="BIG"))
-    data = audio.write(decode(signal), signal.meta, ".wav", Request())
+    data = writing.write(decode(signal), signal.meta, ".wav", Request())
     assert data[:4] == b"RIFX"
     assert equal(load(data).samples, signal.samples)
 
@@ -98,7 +98,7 @@ def test_telephone_codecs_keep_their_length_and_codec(codec):
     data[fact : fact + 4] = (1000).to_bytes(4, "little")
     signal = load(bytes(data))
     assert signal.n == 1000
-    again = load(audio.write(decode(signal), signal.meta, ".wav", Request()))
+    again = load(writing.write(decode(signal), signal.meta, ".wav", Request()))
     assert (again.n, again.meta["subtype"]) == (1000, codec)
     assert any("lossy" in note for note in signal.notes)
 
@@ -107,7 +107,7 @@ def test_telephone_codecs_keep_their_length_and_codec(codec):
 def test_ogg_keeps_codec_length_and_roughly_the_sound(codec):
     tone = 0.5 * np.sin(np.arange(200_000) * 0.05)[:, None]
     signal = load(file(tone, "OGG", codec, rate=48000))
-    again = load(audio.write(decode(signal), signal.meta, ".ogg", Request()))
+    again = load(writing.write(decode(signal), signal.meta, ".ogg", Request()))
     assert (again.n, again.meta["subtype"]) == (200_000, codec)
     assert np.square(again.samples - signal.samples).mean() < 0.01 * np.square(signal.samples).mean()
 
@@ -115,8 +115,8 @@ def test_ogg_keeps_codec_length_and_roughly_the_sound(codec):
 def test_mp3_is_read_and_comes_back_as_16_bit_wav():
     signal = load(file(0.5 * np.sin(np.arange(20_000) * 0.05), "MP3", "MPEG_LAYER_III", rate=44100))
     assert (signal.n, signal.meta["format"]) == (20_000, "MP3")
-    assert audio.suffix(signal.meta)[0] == ".wav"
-    again = load(audio.write(decode(signal), signal.meta, ".wav", Request()))
+    assert writing.suffix(signal.meta)[0] == ".wav"
+    again = load(writing.write(decode(signal), signal.meta, ".wav", Request()))
     assert again.meta["subtype"] == "PCM_16"
     assert np.abs(again.samples / 32768 - signal.samples).max() <= 0.5001 / 32768
 
@@ -302,7 +302,7 @@ def test_another_rate_keeps_the_duration():
     signal = load(file(sound(300), rate=8000))
     doubled = decode(signal, Request(rate=16000))
     assert np.array_equal(doubled, np.repeat(signal.samples, 2, axis=0))
-    data = audio.write(doubled, signal.meta, ".wav", Request(rate=16000))
+    data = writing.write(doubled, signal.meta, ".wav", Request(rate=16000))
     assert (load(data).n, load(data).meta["rate"]) == (600, 16000)
     assert len(decode(signal, Request(rate=1))) == 1
 
@@ -316,7 +316,7 @@ def test_a_rate_of_zero_is_a_usage_error():
 @pytest.mark.parametrize("suffix", [".wav", ".flac", ".ogg"])
 def test_every_coding_goes_into_every_container(kind, subtype, suffix):
     signal = load(file(sound(400, 2), kind, subtype, rate=16000))
-    again = load(audio.write(decode(signal), signal.meta, suffix, Request()))
+    again = load(writing.write(decode(signal), signal.meta, suffix, Request()))
     assert (again.n, again.channels, again.meta["rate"]) == (400, 2, 16000)
     if suffix != ".ogg":
         before, after = (
@@ -328,16 +328,16 @@ def test_every_coding_goes_into_every_container(kind, subtype, suffix):
 
 def test_floats_beyond_full_scale_are_clipped_where_they_become_integers():
     signal = load(file(np.array([[2.0], [-3.0], [0.5]], np.float32), "WAV", "FLOAT"))
-    again = load(audio.write(decode(signal), signal.meta, ".flac", Request()))
+    again = load(writing.write(decode(signal), signal.meta, ".flac", Request()))
     assert again.samples[:, 0].tolist() == [2**31 - 256, -(2**31), 2**30]
 
 
 def test_what_a_container_cannot_hold_is_a_usage_error():
     signal = load(file(sound(10, 9)))
     with pytest.raises(UsageError, match=r"9 channels at 8000 Hz cannot be written as \.flac"):
-        audio.write(decode(signal), signal.meta, ".flac", Request())
+        writing.write(decode(signal), signal.meta, ".flac", Request())
     with pytest.raises(UsageError, match=r"\.wav, \.flac, \.ogg"):
-        audio.write(decode(signal), signal.meta, ".mp3", Request())
+        writing.write(decode(signal), signal.meta, ".mp3", Request())
 
 
 def ogg_of(rate):
@@ -374,8 +374,8 @@ def test_an_ogg_file_that_could_not_be_written_back_is_refused():
 @pytest.mark.parametrize(("rate", "channels"), [(200_000, 1), (200_000, 255), (8000, 255), (1, 2)])
 def test_ogg_is_written_up_to_its_limits(subtype, rate, channels):
     meta = dict(load(file(sound(2, 1), "WAV", subtype)).meta) | {"channels": channels, "rate": rate}
-    audio.check_writable(meta, ".ogg", Request())
-    data = audio.write(np.zeros((1000, channels), meta["scale"]["dtype"]), meta, ".ogg", Request())
+    writing.check_writable(meta, ".ogg", Request())
+    data = writing.write(np.zeros((1000, channels), meta["scale"]["dtype"]), meta, ".ogg", Request())
     again = load(data, max_channels=255)
     assert (again.n, again.channels, again.meta["rate"]) == (1000, channels, rate)
 
@@ -385,13 +385,13 @@ import sys
 import numpy as np
 from inrfit.errors import UsageError
 from inrfit.modalities import Request
-from inrfit.modalities.audio import audio
+from inrfit.modalities.audio import writing
 
 rate, channels, wanted = map(int, sys.argv[2:])
 meta = {"format": "OGG", "subtype": sys.argv[1], "endian": "FILE", "rate": rate, "channels": channels, "frames": 9}
 meta["scale"] = {"dtype": "float32"}
 request, decoded = Request(rate=wanted or None), np.zeros((9, channels), np.float32)
-for refuse in (audio.check_writable, lambda *how: audio.write(decoded, *how)):
+for refuse in (writing.check_writable, lambda *how: writing.write(decoded, *how)):
     try:
         refuse(meta, ".ogg", request)
     except UsageError as error:
@@ -416,19 +416,19 @@ def test_ogg_beyond_its_limits_is_refused_before_libsndfile_would_crash(codec, r
 def test_what_libsndfile_refuses_is_refused_before_a_sound_is_decoded(suffix, request_):
     meta = load(file(sound(10))).meta
     with pytest.raises(UsageError, match=rf"{request_.rate} Hz cannot be written as \{suffix}"):
-        audio.check_writable(meta, suffix, request_)
-    audio.check_writable(meta, ".wav", request_)
+        writing.check_writable(meta, suffix, request_)
+    writing.check_writable(meta, ".wav", request_)
 
 
 @pytest.mark.parametrize(("kind", "subtype"), [*LOSSLESS, ("OGG", "VORBIS"), ("OGG", "OPUS"), ("WAV", "GSM610")])
-@pytest.mark.parametrize("suffix", audio.WRITES)
+@pytest.mark.parametrize("suffix", writing.WRITES)
 def test_what_can_be_written_passes_the_check(kind, subtype, suffix):
-    audio.check_writable(load(file(sound(400), kind, subtype)).meta, suffix, Request())
+    writing.check_writable(load(file(sound(400), kind, subtype)).meta, suffix, Request())
 
 
 def test_the_same_sound_gives_the_same_bytes():
     signal = load(file(sound(), "WAV", "FLOAT"))
-    data = audio.write(decode(signal), signal.meta, ".wav", Request())
+    data = writing.write(decode(signal), signal.meta, ".wav", Request())
     peak = data.index(b"PEAK")
     assert data[peak + 12 : peak + 16] == bytes(4)
 

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from PIL import Image, PngImagePlugin
+from PIL import Image, ImageFile, PngImagePlugin, WebPImagePlugin
 
 from inrfit.errors import OverLimit, RefusedInput, UnreadableFile, UnsupportedInput, UsageError
 from inrfit.io import json_schema
@@ -479,7 +479,7 @@ def test_bomb_limit_of_pillow_neither_decides_nor_warns(kind: str, monkeypatch: 
 
 
 def test_webp_canvas_is_checked_before_a_decoder_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("PIL.WebPImagePlugin.WebPImageFile._open", lambda self: pytest.fail("opened"))
+    monkeypatch.setattr(WebPImagePlugin.WebPImageFile, "_open", lambda self: pytest.fail("opened"))
     body = b"WEBPVP8X" + struct.pack("<I", 10) + bytes(4) + b"\xfe\x3f\0" * 2
     with pytest.raises(OverLimit, match="16383 x 16383"):
         load(b"RIFF" + struct.pack("<I", len(body)) + body)
@@ -508,7 +508,7 @@ def lying(kind: str) -> bytes:
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "TIFF", "BMP"])
 def test_claimed_pixels_that_cannot_be_in_the_file_are_refused_before_decoding(kind: str, monkeypatch: Any) -> None:
-    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", lambda self: pytest.fail("decoded"))
+    monkeypatch.setattr(ImageFile.ImageFile, "load", lambda self: pytest.fail("decoded"))
     with pytest.raises(UnreadableFile, match=r"early") as caught:
         load(lying(kind))
     assert caught.value.reason == "truncated"
@@ -543,7 +543,7 @@ def test_any_exception_of_a_decoder_becomes_a_refusal(error: type[Exception], mo
     def fail(self: Any) -> None:
         raise error("told by\x1b[31m the decoder")
 
-    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", fail)
+    monkeypatch.setattr(ImageFile.ImageFile, "load", fail)
     with pytest.raises(RefusedInput) as caught:
         load(saved(pixels(), "BMP"))
     assert "\x1b" not in str(caught.value)
@@ -553,7 +553,7 @@ def test_interrupt_is_not_taken_for_a_bad_file(monkeypatch: pytest.MonkeyPatch) 
     def interrupt(self: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", interrupt)
+    monkeypatch.setattr(ImageFile.ImageFile, "load", interrupt)
     with pytest.raises(KeyboardInterrupt):
         load(saved(pixels(), "BMP"))
 

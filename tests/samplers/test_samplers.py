@@ -10,7 +10,8 @@ from conftest import image_signal
 
 from inrfit.fields import FieldSpec
 from inrfit.fields.module import Field
-from inrfit.samplers import SAMPLERS, Selection
+from inrfit.samplers import SAMPLERS, Selection, edge_map, egra, error_map, uniform
+from inrfit.samplers import selection as selection_module
 from inrfit.samplers.learner import Learner
 
 
@@ -87,11 +88,11 @@ def test_settings_are_frozen(name):
 
 @pytest.mark.parametrize("name", ["uniform", "int", "nint", "egra", "expansive", "soft-mining"])
 def test_long_signals_are_chosen_from_by_other_ways_with_the_same_promises(name, monkeypatch):
-    monkeypatch.setattr("inrfit.samplers.uniform.LONGEST_SHUFFLE", 1000)
-    monkeypatch.setattr("inrfit.samplers.egra.LONGEST_SHUFFLE", 1000)
-    monkeypatch.setattr("inrfit.samplers.edge_map.MOST_CELLS", 1000)
-    monkeypatch.setattr("inrfit.samplers.error_map.LONGEST_SORT", 1000)
-    monkeypatch.setattr("inrfit.samplers.selection.LONGEST_CHOICE", 2000)
+    monkeypatch.setattr(uniform, "LONGEST_SHUFFLE", 1000)
+    monkeypatch.setattr(egra, "LONGEST_SHUFFLE", 1000)
+    monkeypatch.setattr(edge_map, "MOST_CELLS", 1000)
+    monkeypatch.setattr(error_map, "LONGEST_SORT", 1000)
+    monkeypatch.setattr(selection_module, "LONGEST_CHOICE", 2000)
     signal = image_signal(60, 80)
     for selection in selections(SAMPLERS[name](), learner(signal), rounds=8):
         assert name not in ("int", "nint", "evos") or "random pools" in selection.note

@@ -15,11 +15,12 @@ from PIL import Image
 import inrfit
 from inrfit.cli.sampling_outputs import pictures_of
 from inrfit.errors import UsageError
+from inrfit.fit import evaluation
 from inrfit.fit.events import Moment
 from inrfit.modalities import MODALITIES
 from inrfit.modalities.image import IMAGE
 from inrfit.signal import IDENTITY, Grid, Signal
-from inrfit.viz import video_file
+from inrfit.viz import recorder, video_file
 from inrfit.viz.drawing import heat, tick
 from inrfit.viz.heatmap import smoothed, window
 from inrfit.viz.recorder import Recorder
@@ -154,7 +155,7 @@ def test_frames_are_spread_evenly_over_the_progress():
 
 
 def test_of_a_large_field_fewer_frames_are_kept(monkeypatch):
-    monkeypatch.setattr("inrfit.viz.recorder.KEPT_BYTES", 3 * 12)
+    monkeypatch.setattr(recorder, "KEPT_BYTES", 3 * 12)
     assert len(recorded(image_signal(), *[[0]] * 100, frames=10).frames) == 3
 
 
@@ -187,7 +188,7 @@ def test_the_louder_taught_half_of_a_sound_has_the_higher_bars():
 
 @pytest.mark.parametrize("target", ["sdf", "occupancy"])
 def test_a_shape_is_drawn_from_three_sides(ball, target, monkeypatch):
-    monkeypatch.setattr("inrfit.fit.evaluation.measure", lambda *told: {"iou": 0.5, "samples": 1, "estimate": True})
+    monkeypatch.setattr(evaluation, "measure", lambda *told: {"iou": 0.5, "samples": 1, "estimate": True})
     seen = Recorder(frames=2)
     options = {"pool": 2000, "target": target}
     made = inrfit.encode(ball, watch=seen, options=options, **(QUICK | {"budget": "200it", "batch": 1000}))

@@ -86,7 +86,6 @@ def gradients(
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """The backward pass written out: autograd's result to rounding."""
     import torch
-    from torch.nn.functional import linear
 
     found = cells.touched(radix, coords)
     names = [name for name in weights if name.startswith("modulator.")]
@@ -96,29 +95,61 @@ def gradients(
     modulations = [made.detach() for made in traced]
     matrices = weights["hidden.weight"].to(precision).unbind(0) if found.steps else ()
     x = cells.unit(found.first, radix.factors[0])
-    phases = linear(x, weights["first.weight"], weights["first.bias"])
-    inner, units = [], []
-    for i, (slot, child) in enumerate(found.steps):
-        inner.append(phases.index_select(0, slot).add_(modulations[i].index_select(0, child)))
-        units.append(inner[-1].sin().to(precision))
-        phases = linear(units[-1], matrices[i]).float().add_(weights["hidden.bias"][i])
+    phases, inner, units = _levels(weights, x, found.steps, modulations, matrices)
     folds = found.slot is None or _folds(radix, weights, coords.shape[0], found.count, precision)
     last = last_level.pull_folded if folds else last_level.pull_late
     residuals, pulled, by_modulation, by_weight = last(
         weights, phases, modulations[-1], found, values, mass, precision, extra
     )
-    by_modulations, by_matrix, by_bias = [by_modulation], [], []
+    by_modulations, by_level = _pull_levels(found, x, modulations, matrices, inner, units, pulled)
+    by_leaf = torch.autograd.grad(traced, list(leaves.values()), [*by_modulations, by_modulation])
+    return residuals, by_weight | by_level | dict(zip(names, by_leaf, strict=True))
+
+
+def _levels(
+    weights: Mapping[str, Tensor],
+    x: Tensor,
+    steps: Sequence[tuple[Tensor, Tensor]],
+    modulations: Sequence[Tensor],
+    matrices: Sequence[Tensor],
+) -> tuple[Tensor, list[Tensor], list[Tensor]]:
+    """``_phases`` with what the backward pass needs: each step's modulated phases, and their sines in the precision of
+    the ``matrices``. ``x`` (k_0, d) are the positions of the first level's cells."""
+    from torch.nn.functional import linear
+
+    phases = linear(x, weights["first.weight"], weights["first.bias"])
+    inner, units = [], []
+    for i, (slot, child) in enumerate(steps):
+        inner.append(phases.index_select(0, slot).add_(modulations[i].index_select(0, child)))
+        units.append(inner[-1].sin().to(matrices[i].dtype))
+        phases = linear(units[-1], matrices[i]).float().add_(weights["hidden.bias"][i])
+    return phases, inner, units
+
+
+def _pull_levels(
+    found: cells.Touched,
+    x: Tensor,
+    modulations: Sequence[Tensor],
+    matrices: Sequence[Tensor],
+    inner: Sequence[Tensor],
+    units: Sequence[Tensor],
+    pulled: Tensor,
+) -> tuple[list[Tensor], dict[str, Tensor]]:
+    """The gradients of ``_levels`` from that of its phases: by the modulations of each step, and by the tensors of the
+    first and the hidden layers. Overwrites ``inner``."""
+    import torch
+
+    by_modulations, by_matrix, by_bias = [], [], []
     for i in range(len(found.steps) - 1, -1, -1):
         slot, child = found.steps[i]
-        half = pulled.to(precision)
+        half = pulled.to(matrices[i].dtype)
         by_matrix.append((half.mT @ units[i]).float())
         by_bias.append(pulled.sum(0))
         pulled = (half @ matrices[i]).float().mul_(inner[i].cos_())
         by_modulations.append(torch.zeros_like(modulations[i]).index_add_(0, child, pulled))
         above = found.steps[i - 1][0].shape[0] if i else found.first.shape[0]
         pulled = pulled.new_zeros(above, pulled.shape[1]).index_add_(0, slot, pulled)
-    by_weight |= {"first.weight": pulled.mT @ x, "first.bias": pulled.sum(0)}
+    own = {"first.weight": pulled.mT @ x, "first.bias": pulled.sum(0)}
     if found.steps:
-        by_weight |= {"hidden.weight": torch.stack(by_matrix[::-1]), "hidden.bias": torch.stack(by_bias[::-1])}
-    by_leaf = torch.autograd.grad(traced, list(leaves.values()), by_modulations[::-1])
-    return residuals, by_weight | dict(zip(names, by_leaf, strict=True))
+        own |= {"hidden.weight": torch.stack(by_matrix[::-1]), "hidden.bias": torch.stack(by_bias[::-1])}
+    return by_modulations[::-1], own

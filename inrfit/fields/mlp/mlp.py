@@ -8,7 +8,7 @@ hidden layers and last layer are linear maps with biases; the equal hidden ones 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from ..sizing import widest
@@ -199,18 +199,34 @@ def gradients(
         pulled += extra(residuals)
     found = {"last.weight": pulled.mT @ last, "last.bias": pulled.sum(0)}
     pulled = (pulled @ weights["last.weight"]).to(activations[-1].dtype)
+    pulled, hidden = _pull_hidden(net, matrices, phases, activations, pulled)
+    pulled = net.pull(first, opened, pulled, True).to(encoded.dtype)
+    found |= {"first.weight": outer(pulled, encoded), "first.bias": pulled.sum(0).float()}
+    found |= hidden
+    fixed = {name: torch.zeros_like(weight) for name, weight in weights.items() if name not in found}
+    return residuals, found | fixed
+
+
+def _pull_hidden(
+    net: Perceptron,
+    matrices: Sequence[Tensor],
+    phases: Sequence[Tensor],
+    activations: Sequence[Tensor],
+    pulled: Tensor,
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """The gradient at the first layer's activation, from that at the last hidden layer's (``activations`` are of both
+    and all between, ``phases`` of the hidden layers), and those of the hidden layers' tensors, if there are any."""
+    import torch
+
     by_matrix, by_bias = [], []
     for i in reversed(range(len(matrices))):
         pulled = net.pull(phases[i], activations[i + 1], pulled, False)
         by_matrix.append(outer(pulled, activations[i]))
         by_bias.append(pulled.sum(0).float())
         pulled = pulled @ matrices[i]
-    pulled = net.pull(first, opened, pulled, True).to(encoded.dtype)
-    found |= {"first.weight": outer(pulled, encoded), "first.bias": pulled.sum(0).float()}
-    if matrices:
-        found |= {"hidden.weight": torch.stack(by_matrix[::-1]), "hidden.bias": torch.stack(by_bias[::-1])}
-    fixed = {name: torch.zeros_like(weight) for name, weight in weights.items() if name not in found}
-    return residuals, found | fixed
+    if not by_matrix:
+        return pulled, {}
+    return pulled, {"hidden.weight": torch.stack(by_matrix[::-1]), "hidden.bias": torch.stack(by_bias[::-1])}
 
 
 def outer(left: Tensor, right: Tensor) -> Tensor:

@@ -45,7 +45,7 @@ class Gradients(Protocol):
 MOST_KINDS = 256
 """Kinds of fits that one process compiles: torch's own bound on all code that comes from one place."""
 
-_begun: dict[str, Compilation] = {}
+compilations: dict[str, Compilation] = {}
 """What this process has compiled or is compiling, by ``key``: files of one kind share it."""
 
 _one_at_a_time = threading.Lock()
@@ -78,7 +78,7 @@ def _formulas() -> str:
 def known(wanted: str) -> bool:
     """Whether this was compiled before: in this process, or by one that kept its code (``keep_compiled_code``)."""
     mark = _mark(wanted)
-    return wanted in _begun or (mark is not None and os.path.exists(mark))
+    return wanted in compilations or (mark is not None and os.path.exists(mark))
 
 
 def _mark(wanted: str) -> str | None:
@@ -100,9 +100,9 @@ def by_torch(spec: FieldSpec, precision: torch.dtype, size: int, gradients: Grad
 
 
 def _the_one(wanted: str, size: int | None, build: Callable[[], Compiled]) -> Compilation:
-    if wanted not in _begun:
-        _begun[wanted] = Compilation(wanted, size, build)
-    return _begun[wanted]
+    if wanted not in compilations:
+        compilations[wanted] = Compilation(wanted, size, build)
+    return compilations[wanted]
 
 
 def _compiled(spec: FieldSpec, size: int, gradients: Gradients) -> Compiled:
@@ -130,7 +130,7 @@ def _many_kinds() -> AbstractContextManager[None]:
 
 def under_way() -> bool:
     """Whether something is being compiled: the interpreter must not be taken down around it."""
-    return any(not made.finished for made in _begun.values())
+    return any(not made.finished for made in compilations.values())
 
 
 class Compilation:

@@ -55,7 +55,7 @@ Compiled = Callable[[Mapping[str, Tensor], Tensor, Tensor, Tensor], tuple[Tensor
 """Weights, coords (n, d), values (n, c) and mass (n, 1) -> residuals (n, c) and the gradients of
 sum(mass * residual^2)."""
 
-_unusable: list[str] = []
+why_unusable: list[str] = []
 """Why this process cannot have the kernel, once that is known."""
 
 
@@ -73,7 +73,7 @@ def compiler() -> list[str] | None:
 def suits(spec: FieldSpec, precision: torch.dtype) -> bool:
     """Whether there is a kernel for this kind of field, on this machine."""
     made_for = spec.formula.kernel_bends() is not None and spec.depth > 1 and spec.width in WIDTHS
-    return made_for and precision == torch.bfloat16 and not _unusable and capable() and compiler() is not None
+    return made_for and precision == torch.bfloat16 and not why_unusable and capable() and compiler() is not None
 
 
 @functools.cache
@@ -98,7 +98,7 @@ def build(spec: FieldSpec) -> Compiled:
         name = _name(*command)
         library = code_cache.load(name)
         if library is not None:
-            return _function(spec, library)
+            return function_of(spec, library)
         with tempfile.TemporaryDirectory(prefix="inrfit") as folder:
             objects, made = os.path.join(folder, "kernel.o"), os.path.join(folder, "kernel.so")
             _output([*command, *COMPILE, str(SOURCE), "-o", objects])
@@ -107,12 +107,12 @@ def build(spec: FieldSpec) -> Compiled:
             library = ctypes.CDLL(made)
             _try(FieldSpec(spec.architecture, 2, 3, 64, 3, {}), library)
             code_cache.keep(name, made)
-            return _function(spec, library)
+            return function_of(spec, library)
     except (OSError, AttributeError) as error:
-        _unusable.append(str(error))
+        why_unusable.append(str(error))
         raise Unusable(str(error)) from None
     except Unusable as error:
-        _unusable.append(str(error))
+        why_unusable.append(str(error))
         raise
 
 
@@ -155,8 +155,9 @@ def _output(command: list[str]) -> str:
     return done.stdout
 
 
-def _function(spec: FieldSpec, library: Any) -> Compiled:
-    """``inrfit_gradients`` of tensors, for fields like ``spec``."""
+def function_of(spec: FieldSpec, library: Any) -> Compiled:
+    """``inrfit_gradients`` of the loaded ``library`` as a function of tensors, for fields like ``spec``. Raises
+    ``Unusable`` where torch lacks the products."""
     if not library.inrfit_products(ctypes.c_int64(spec.width)):
         raise Unusable("torch has no such products here")
     shapes = {name: spec.shapes[name] for name in LAYERS}
@@ -192,7 +193,7 @@ def _try(spec: FieldSpec, library: Any) -> None:
     weights = spec.formula.initial(spec, generator, torch.zeros(spec.outputs))
     coords, values = (torch.rand(333, count, generator=generator) * 2 - 1 for count in (spec.inputs, spec.outputs))
     mass = torch.rand(333, 1, generator=generator)
-    residuals, gradients = _function(spec, library)(weights, coords, values, mass)
+    residuals, gradients = function_of(spec, library)(weights, coords, values, mass)
     expected, known = spec.formula.gradients(weights, coords, values, mass, torch.bfloat16)
     pairs = [(residuals, expected), *((gradients[name], known[name]) for name in LAYERS)]
     worst = max(float((one - other).norm() / other.norm()) for one, other in pairs)

@@ -1,9 +1,9 @@
-"""Sounds: audio.py; containers.py, what the file says; sample_formats.py, how samples are stored."""
+"""Sounds: audio.py; writing.py; containers.py, what the file says; sample_formats.py, how samples are stored."""
 
 from __future__ import annotations
 
 from ..modality import ArchitectureRule, ArrayInput, Measure, Modality
-from . import audio
+from . import audio, writing
 
 AUDIO = Modality(
     name="audio",
@@ -11,7 +11,7 @@ AUDIO = Modality(
     layout="timeline",
     formats=audio.FORMATS,
     suffixes=audio.SUFFIXES,
-    writes=audio.WRITES,
+    writes=writing.WRITES,
     measures={
         "psnr": Measure("PSNR", "dB"),
         "snr": Measure("SNR", "dB"),
@@ -31,10 +31,10 @@ AUDIO = Modality(
     sniff=audio.sniff,
     load=audio.load,
     estimate=audio.estimate,
-    suffix=audio.suffix,
+    suffix=writing.suffix,
     decode=audio.decode,
-    write=audio.write,
-    check_writable=audio.check_writable,
+    write=writing.write,
+    check_writable=writing.check_writable,
     measure=audio.measure,
     describe=audio.describe,
     outcome=audio.outcome,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ...errors import UnreadableFile, UnsupportedInput
 
@@ -94,53 +94,101 @@ def header(data: bytes) -> Header:
 
 def sound(data: bytes, header: Header) -> Sound:
     """The file, checked to its end. Raises ``UnreadableFile`` for missing, damaged or misplaced pixels."""
-    kept: list[memoryview | bytes] = [data[:33]]
-    pixels: list[memoryview] = []
-    notes: list[str] = []
-    lost: list[str] = []
-    clear, last, frames, animated, palette, oriented = b"", b"IHDR", 0, False, False, False
-    for kind, content, whole, intact in _chunks(data):
-        if not intact and kind not in METADATA:
-            raise UnreadableFile(f"damaged: wrong checksum of chunk {kind.decode()}", "crc")
-        if kind == b"IHDR" or (pixels and (kind == b"PLTE" or (kind == b"IDAT" and last != b"IDAT"))):
-            raise UnreadableFile("damaged: chunks out of order", "corrupt")
-        last = kind
-        if kind == b"IDAT":
-            frames += not pixels and not frames  # without a frame header it is a picture beside the animation
-            pixels.append(content)
-            kept.append(whole)
-        elif kind in (b"PLTE", b"IEND"):
-            palette = palette or kind == b"PLTE"
-            kept.append(whole)
-        elif kind == b"tRNS":
-            clear = _transparency(content, header.colour)
-            kept.extend([whole] if header.colour == 3 else [])
-        elif kind in (b"acTL", b"fcTL"):
-            animated = animated or kind == b"acTL"
-            frames += kind == b"fcTL"
-        elif kind in METADATA:
-            xmp = kind == b"iTXt" and bytes(content[: len(_XMP)]) == _XMP
-            lost.append(f"damaged {METADATA[kind]}" if not intact else "XMP" if xmp else METADATA[kind])
-            if intact and (kind == b"eXIf" or (xmp and len(content) < _BLOCK)):
-                kept.append(whole)
-                oriented = True
-        elif kind[:1].isupper():
-            raise UnsupportedInput(f"PNG with an unknown chunk {kind.decode()}", "variant")
-        elif kind != b"fdAT":
-            lost.append("private chunks")
-    if header.colour == 3 and not palette:
+    found = Reduced(header, [data[:33]])
+    for chunk in _chunks(data):
+        found.accept(chunk)
+    if header.colour == 3 and not found.palette:
         raise UnreadableFile("damaged: the palette is missing", "corrupt")
-    _check_pixels(pixels, header.size)
-    if animated and frames > 1:
-        notes.append(f"1 of {frames} frames used")
-    if "sRGB mark" in lost:  # sRGB is what an unmarked file is taken for; the others only repeat it
-        lost = [what for what in lost if what not in ("sRGB mark", "gamma", "chromaticities")]
-    notes.extend(f"{what} not kept" for what in lost)
-    return Sound(b"".join(kept), oriented, clear if header.colour in (0, 2) else b"", tuple(notes))
+    _check_pixels(found.pixels, header.size)
+    clear = found.clear if header.colour in (0, 2) else b""
+    return Sound(b"".join(found.kept), found.oriented, clear, tuple(found.notes()))
 
 
-def _chunks(data: bytes) -> Iterator[tuple[bytes, memoryview, memoryview, bool]]:
-    """Type, content, whole and intactness of every chunk behind the header, up to the end mark."""
+@dataclass(frozen=True)
+class Chunk:
+    """One chunk: its type, its content, all its bytes, and whether its checksum is right."""
+
+    kind: bytes
+    content: memoryview
+    whole: memoryview
+    intact: bool
+
+
+@dataclass
+class Reduced:
+    """What the chunks accepted so far leave of a file: ``kept`` goes to the decoder, ``lost`` does not."""
+
+    header: Header
+    kept: list[memoryview | bytes]
+    pixels: list[memoryview] = field(default_factory=list)
+    lost: list[str] = field(default_factory=list)
+    clear: bytes = b""
+    last: bytes = b"IHDR"
+    frames: int = 0
+    animated: bool = False
+    palette: bool = False
+    oriented: bool = False
+
+    def accept(self, chunk: Chunk) -> None:
+        """The next chunk. Raises ``UnreadableFile`` if it is damaged or misplaced, ``UnsupportedInput`` if the pixels
+        may depend on it in an unknown way."""
+        kind = chunk.kind
+        if not chunk.intact and kind not in METADATA:
+            raise UnreadableFile(f"damaged: wrong checksum of chunk {kind.decode()}", "crc")
+        misplaced = kind == b"PLTE" or (kind == b"IDAT" and self.last != b"IDAT")
+        if kind == b"IHDR" or (self.pixels and misplaced):
+            raise UnreadableFile("damaged: chunks out of order", "corrupt")
+        self.last = kind
+        if kind in METADATA:
+            self.accept_metadata(chunk)
+        elif kind[:1].isupper():
+            self.accept_critical(chunk)
+        else:
+            self.accept_ancillary(chunk)
+
+    def accept_critical(self, chunk: Chunk) -> None:
+        """Pixels, palette or end mark."""
+        if chunk.kind == b"IDAT":
+            self.frames += not self.pixels and not self.frames  # no frame header: a picture beside the animation
+            self.pixels.append(chunk.content)
+        elif chunk.kind == b"PLTE":
+            self.palette = True
+        elif chunk.kind != b"IEND":
+            raise UnsupportedInput(f"PNG with an unknown chunk {chunk.kind.decode()}", "variant")
+        self.kept.append(chunk.whole)
+
+    def accept_metadata(self, chunk: Chunk) -> None:
+        """What is lost, except that EXIF and XMP may tell the orientation."""
+        xmp = chunk.kind == b"iTXt" and bytes(chunk.content[: len(_XMP)]) == _XMP
+        name = METADATA[chunk.kind]
+        self.lost.append(f"damaged {name}" if not chunk.intact else "XMP" if xmp else name)
+        if chunk.intact and (chunk.kind == b"eXIf" or (xmp and len(chunk.content) < _BLOCK)):
+            self.kept.append(chunk.whole)
+            self.oriented = True
+
+    def accept_ancillary(self, chunk: Chunk) -> None:
+        """Transparency, animation or private data."""
+        if chunk.kind == b"tRNS":
+            self.clear = _transparency(chunk.content, self.header.colour)
+            self.kept.extend([chunk.whole] if self.header.colour == 3 else [])
+        elif chunk.kind == b"acTL":
+            self.animated = True
+        elif chunk.kind == b"fcTL":
+            self.frames += 1
+        elif chunk.kind != b"fdAT":
+            self.lost.append("private chunks")
+
+    def notes(self) -> list[str]:
+        """What was left out, a sentence each."""
+        notes = [f"1 of {self.frames} frames used"] if self.animated and self.frames > 1 else []
+        lost = self.lost
+        if "sRGB mark" in lost:  # sRGB is what an unmarked file is taken for; the others only repeat it
+            lost = [what for what in lost if what not in ("sRGB mark", "gamma", "chromaticities")]
+        return notes + [f"{what} not kept" for what in lost]
+
+
+def _chunks(data: bytes) -> Iterator[Chunk]:
+    """Every chunk behind the header, up to the end mark."""
     view, at, kind = memoryview(data), 33, b""
     while kind != b"IEND":
         if at + 12 > len(data):
@@ -154,7 +202,7 @@ def _chunks(data: bytes) -> Iterator[tuple[bytes, memoryview, memoryview, bool]]
                 f"the file ends early: {stop:,} bytes or more claimed, {len(data):,} found", "truncated"
             )
         intact = zlib.crc32(view[at + 4 : stop - 4]) == struct.unpack_from(">I", data, stop - 4)[0]
-        yield kind, view[at + 8 : stop - 4], view[at:stop], intact
+        yield Chunk(kind, view[at + 8 : stop - 4], view[at:stop], intact)
         at = stop
 
 

@@ -1,4 +1,5 @@
-"""Meshes: shape.py; mesh_formats.py, reading; mesh.py, geometry; point_sampling.py, the points that are taught."""
+"""Meshes: shape.py; mesh_formats.py, reading (obj_stl_off.py, trimesh_readers.py); mesh.py, geometry;
+point_sampling.py, the points that are taught."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...errors import RefusedInput, UnreadableFile, UsageError
-from .mesh_formats import Raw
+from .raw_mesh import Raw
 
 CALL = 65_536
 """Points per call into C++: 0.1 to 0.5 s, after which Python sees signals again."""

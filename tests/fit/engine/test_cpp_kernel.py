@@ -15,7 +15,7 @@ from conftest import image_signal
 
 from inrfit.fields import FieldSpec
 from inrfit.fields.mlp.siren import Siren
-from inrfit.fit import recipe
+from inrfit.fit import recipe, running
 from inrfit.fit.budget import Budget
 from inrfit.fit.engine import background_compile, code_cache, cpp_kernel, precision
 from inrfit.fit.engine.backends import by_hand
@@ -103,7 +103,7 @@ def test_it_is_for_siren_and_finer_in_bfloat16_alone(monkeypatch):
     for other in (FieldSpec("wire", 2, 3, 64, 3, {}), FieldSpec("siren", 2, 3, 72, 3, {})):
         assert not cpp_kernel.suits(other, BFLOAT)
     assert not cpp_kernel.suits(FieldSpec("siren", 2, 3, 64, 1, {}), BFLOAT)
-    for name, found in (("capable", lambda: False), ("compiler", lambda: None), ("_unusable", ["it failed before"])):
+    for name, found in (("capable", lambda: False), ("compiler", lambda: None), ("why_unusable", ["it failed before"])):
         with monkeypatch.context() as patch:
             patch.setattr(cpp_kernel, name, found)
             assert not cpp_kernel.suits(SPEC, BFLOAT)
@@ -225,14 +225,14 @@ def test_a_compiler_that_fails_leaves_the_fit_explicit(tmp_path, monkeypatch, sc
     monkeypatch.setenv("CXX", broken_compiler(tmp_path, script))
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "code"))
     monkeypatch.setattr(cpp_kernel, "capable", lambda: True)
-    monkeypatch.setattr(background_compile, "_begun", {})
-    monkeypatch.setattr(cpp_kernel, "_unusable", [])
+    monkeypatch.setattr(background_compile, "compilations", {})
+    monkeypatch.setattr(cpp_kernel, "why_unusable", [])
     monkeypatch.setattr(precision, "capable_of_bf16", lambda device: True)
     assert not cpp_kernel.kept()
     with pytest.raises(cpp_kernel.Unusable, match=reason):
         cpp_kernel.build(SPEC)
     assert not cpp_kernel.suits(SPEC, BFLOAT)
-    monkeypatch.setattr(cpp_kernel, "_unusable", [])
+    monkeypatch.setattr(cpp_kernel, "why_unusable", [])
     chosen = recipe.choose(SPEC, CPU, recipe.Asked(batch=64, precision="bf16", engine="compiled")).config
     made = fit(image_signal(), SPEC, Uniform(), chosen, Budget(steps=3), CPU)
     assert made.used["engine"].startswith("explicit (Unusable")
@@ -248,7 +248,7 @@ def test_a_kernel_that_computes_something_else_is_neither_used_nor_kept(tmp_path
         return residuals, gradients | {"first.bias": 2 * gradients["first.bias"]}
 
     monkeypatch.setattr(Siren, "gradients", another)
-    monkeypatch.setattr(cpp_kernel, "_unusable", [])
+    monkeypatch.setattr(cpp_kernel, "why_unusable", [])
     with pytest.raises(cpp_kernel.Unusable, match="off by"):
         cpp_kernel.build(SPEC)
     assert not cpp_kernel.kept()
@@ -265,7 +265,7 @@ def test_without_memory_or_products_it_says_so():
             return answer
 
     answer = cpp_kernel.NO_MEMORY
-    function = cpp_kernel._function(SPEC, Poor)
+    function = cpp_kernel.function_of(SPEC, Poor)
     with pytest.raises(MemoryError):
         function(*given(SPEC))
     answer = 2
@@ -280,7 +280,7 @@ def test_products_that_torch_has_not_here_are_noticed_in_time():
             return 0
 
     with pytest.raises(cpp_kernel.Unusable, match="products"):
-        cpp_kernel._function(SPEC, Elsewhere)
+        cpp_kernel.function_of(SPEC, Elsewhere)
 
 
 @works
@@ -317,8 +317,8 @@ def test_a_fit_waits_for_the_kernel_but_not_too_long_and_not_against_its_user(mo
     monkeypatch.setattr(cpp_kernel, "capable", lambda: True)
     monkeypatch.setattr(cpp_kernel, "compiler", lambda: ["g++"])
     monkeypatch.setattr(cpp_kernel, "build", slow)
-    monkeypatch.setattr(background_compile, "_begun", {})
-    monkeypatch.setattr("inrfit.fit.running.EXACT_FROM", math.inf)
+    monkeypatch.setattr(background_compile, "compilations", {})
+    monkeypatch.setattr(running, "EXACT_FROM", math.inf)
     chosen = recipe.choose(SPEC, CPU, recipe.Asked(batch=64, precision="bf16", engine="compiled")).config
     stops = iter([False] * 3)
     with pytest.raises(KeyboardInterrupt):

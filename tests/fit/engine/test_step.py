@@ -16,7 +16,7 @@ from inrfit import runtime
 from inrfit.errors import UsageError
 from inrfit.fields import FIELDS, FieldSpec
 from inrfit.fields.module import Field
-from inrfit.fit import recipe
+from inrfit.fit import recipe, running
 from inrfit.fit.budget import Budget
 from inrfit.fit.engine import background_compile, cpp_kernel, cuda_graph, precision
 from inrfit.fit.engine.backends import by_autograd, by_hand
@@ -104,7 +104,7 @@ def test_twenty_compiled_steps_equal_the_plain_engines(arithmetic, width):
 def test_one_process_compiles_more_than_eight_kinds(monkeypatch):
     """torch gives up on a function after eight kinds of tensors."""
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))  # no machine code: quick
-    monkeypatch.setattr(background_compile, "_begun", {})
+    monkeypatch.setattr(background_compile, "compilations", {})
     for width in range(33, 43):
         of = engine("compiled", width=width, patient=True)
         taught(of, 1)
@@ -137,8 +137,8 @@ def test_a_script_that_ends_meanwhile_waits_for_its_compiler(tmp_path):
 
 @pytest.mark.parametrize("width", [256, 250])
 def test_without_a_compiler_nothing_is_compiled(monkeypatch, width):
-    monkeypatch.setattr("inrfit.fit.recipe.compiler", lambda: None)
-    monkeypatch.setattr("inrfit.fit.engine.cpp_kernel.compiler", lambda: None)
+    monkeypatch.setattr(recipe, "compiler", lambda: None)
+    monkeypatch.setattr(cpp_kernel, "compiler", lambda: None)
     spec = FieldSpec("siren", 2, 3, width, 5, {})
     assert recipe.choose_engine(spec, CPU, Budget(seconds=600), torch.bfloat16, 4096).value == "explicit"
 
@@ -303,12 +303,12 @@ def test_another_error_than_memory_is_not_swallowed(monkeypatch):
 
 
 def test_a_very_good_fit_ends_in_float32(monkeypatch):
-    monkeypatch.setattr("inrfit.fit.running.EXACT_FROM", 15.0)
+    monkeypatch.setattr(running, "EXACT_FROM", 15.0)
     signal, spec = image_signal(), FieldSpec("siren", 2, 3, 64, 2, {})
     chosen = recipe.choose(spec, CPU, recipe.Asked(batch=128, precision="bf16")).config
     found = fit(signal, spec, Uniform(), chosen, Budget(steps=400), CPU)
     assert 360 <= found.used["exact_from_step"] <= 380
-    monkeypatch.setattr("inrfit.fit.running.EXACT_FROM", 90.0)
+    monkeypatch.setattr(running, "EXACT_FROM", 90.0)
     assert fit(signal, spec, Uniform(), chosen, Budget(steps=100), CPU).used["exact_from_step"] is None
 
 
@@ -357,7 +357,7 @@ def test_the_fastest_safe_arithmetic_is_chosen(found, expected):
 
 
 def test_a_budget_in_steps_never_probes(monkeypatch):
-    monkeypatch.setattr("inrfit.fit.engine.precision.probe", lambda *args: pytest.fail("probed"))
+    monkeypatch.setattr(precision, "probe", lambda *args: pytest.fail("probed"))
     spec = FieldSpec("siren", 2, 3, 256, 5, {})
     first = recipe.choose(spec, CPU, budget=Budget(steps=100)).config
     assert first.precision == ("bf16" if precision.capable_of_bf16(CPU) else "fp32")
@@ -379,7 +379,7 @@ def test_what_was_compiled_before_is_used_sooner(tmp_path, monkeypatch):
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
     wanted = background_compile.key(NOT_FOR_THE_KERNEL, torch.bfloat16, 4096)
     assert not background_compile.known(wanted)
-    open(background_compile._mark(wanted), "w").close()
+    background_compile.Compilation(wanted, 4096, lambda: by_hand(NOT_FOR_THE_KERNEL.formula, torch.bfloat16)).wait()
     assert background_compile.known(wanted)
     expected = "compiled" if background_compile.compiler() else "explicit"
     budget = Budget(seconds=20)

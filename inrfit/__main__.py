@@ -37,6 +37,14 @@ def main() -> None:
 
 def run(arguments: list[str]) -> int:
     """One command line; the exit code."""
+    try:
+        return _run(arguments)
+    except KeyboardInterrupt:  # while modules were loaded
+        sys.stderr.write("inrfit: error: interrupted\n")
+        return 130
+
+
+def _run(arguments: list[str]) -> int:
     import typer
 
     from .cli import app

@@ -20,7 +20,7 @@ from .artifact.weight_dtypes import storable
 from .config.identity import DIGEST, settings_digest
 from .config.plan import Plan, check_memory, plan
 from .config.settings import Settings, count
-from .errors import NotEnoughMemory
+from .errors import NotEnoughMemory, UsageError
 from .fit.outcome import Outcome
 from .io import files
 from .io.limits import Limits
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     import torch
 
     from .fields import FieldSpec
-    from .fit.checkpoint import Companion
     from .fit.events import Moment, Report
     from .fit.recipe import Recipe
     from .fit.record import Fit
@@ -68,13 +67,18 @@ def encode(
     or its file, whose weights the fit starts from. Raises an ``InrfitError``."""
     made = Settings(**settings)
     keeping = going_on.keeping(output, checkpoint, resume)
+    for name, path in (("output", output), ("start", start)):
+        if path is not None and not isinstance(path, str | os.PathLike | Artifact):
+            raise UsageError(f"{name}: must be a path, not {type(path).__name__}", "option")
     first = start if start is None or isinstance(start, Artifact) else load(start, made.limits)
     planned = planned_source(source, rate, made)
     if output is not None:
-        found = going_on.complete(planned, os.fspath(output)) if resume and not force else None
+        found = going_on.complete(planned, os.fspath(output), first) if resume and not force else None
         if found is not None:
             return found
         files.check_target(output, force)
+    if keeping is not None:
+        keeping.check(force)
     with nullcontext(stop) if stop is not None else catching() as ending:
         artifact = carry_out(planned, progress, ending, watch=watch, keeping=keeping, start=first)
     if output is not None:
@@ -101,24 +105,25 @@ def carry_out(
     watch: Callable[[Moment], None] | None = None,
     keeping: going_on.Keeping | None = None,
     start: Artifact | None = None,
-    companion: Companion | None = None,
 ) -> Artifact:
     """Fits and measures what was planned; the budget's clock has run since the raw data were in memory, so starting
     torch counts; ``chosen`` is told the plan before the first step, ``watch`` every step made; ``keeping`` says how the
-    state is kept, with that of ``companion``; ``start`` is the field whose weights the fit starts from. Raises
-    ``KeyboardInterrupt`` when stopped before anything was learned."""
+    state is kept, with that of a ``watch`` that is a ``Companion``; ``start`` is the field whose weights the fit starts
+    from. Raises ``KeyboardInterrupt`` when stopped before anything was learned."""
     settings = planned.settings
     check_memory(planned)
     with translated_memory_errors():
+        from .fit.checkpoint import Companion
         from .fit.engine.step import choose_device
         from .fit.loop import fit
 
+        companion = watch if isinstance(watch, Companion) else None
         device = choose_device(settings.device)
         startup = time.monotonic() - planned.loaded_at
         with limited_threads(settings.threads):
             spec, how = choose(planned, device)
             initial = None if start is None else going_on.initial_weights(start, spec)
-            going = going_on.continued(planned, spec, how, device, keeping, companion)
+            going = going_on.continued(planned, spec, how, device, keeping, companion, start)
             how = going.recipe
             chosen(spec, how)
             with matmul_precision(how.config.matmul_precision), current(device):

@@ -16,6 +16,7 @@ from .fit.budget import parse_seconds
 from .fit.outcome import Outcome
 from .io import files
 from .io.limits import Limits
+from .io.tensors import STATE, is_kind
 
 if TYPE_CHECKING:
     import torch
@@ -32,6 +33,8 @@ SUFFIX = ".state"
 
 REASON = "as when the fit began"
 
+STARTED_FROM = "started_from"
+
 
 @dataclass(frozen=True)
 class Keeping:
@@ -44,10 +47,36 @@ class Keeping:
     resume: bool = False
     or_begin: bool = False
 
+    def check(self, force: bool) -> None:
+        """Raises now what saving would raise later. What is no state of a fit is never replaced (with ``resume`` it is
+        refused when it is read), nor is, without ``force``, the state of an interrupted fit that is not gone on with:
+        ``OutputExists``."""
+        shown = printable(self.path)
+        if os.path.lexists(self.path):
+            readable = os.path.isfile(self.path) if self.resume else is_kind(self.path, STATE)
+            if not readable:
+                raise OutputExists(f"{shown}: exists already and is no state of a fit", "exists")
+            if not (self.resume or force):
+                raise OutputExists(
+                    f"{shown}: is the state of an interrupted fit (go on with --resume, or replace it with --force)",
+                    "exists",
+                )
+        files.check_target(self.path, force=True)
+
     def done(self) -> None:
         """Removes the file: the output is written."""
         with contextlib.suppress(OSError):
-            os.unlink(self.path)
+            if is_kind(self.path, STATE):
+                os.unlink(self.path)
+
+    def done_with(self, found: Artifact) -> None:
+        """Removes the file if it is what the fit of ``found`` has left; that of another budget stays."""
+        from .fit.checkpoint import loads
+
+        with contextlib.suppress(RefusedInput):
+            saved = loads(files.read(self.path, Limits()))
+            if saved.numbers["clock"]["budget"] == found.provenance["budget"]:
+                self.done()
 
 
 @dataclass(frozen=True)
@@ -72,6 +101,8 @@ def keeping(output: str | os.PathLike[str] | None, checkpoint: str | float | Non
         return None
     if output is None:
         raise UsageError("checkpoint and resume need an output: the state is kept beside it", "output")
+    if checkpoint is not None and (isinstance(checkpoint, bool) or not isinstance(checkpoint, str | int | float)):
+        raise UsageError(f"checkpoint {checkpoint!r}: must be such as '30s', or seconds", "option")
     seconds = parse_seconds(checkpoint, "--checkpoint") if isinstance(checkpoint, str) else checkpoint
     if seconds is not None and not seconds > 0:
         raise UsageError(f"--checkpoint {checkpoint}: must be more than nothing", "option")
@@ -85,26 +116,30 @@ def continued(
     device: torch.device,
     keeping: Keeping | None,
     companion: Companion | None = None,
+    start: Artifact | None = None,
 ) -> Continued:
     """The fit of ``planned``, by ``recipe`` unless there is a state to go on from; the state of ``companion`` is saved
-    with it. Raises ``UsageError`` where that is the state of another fit, a ``RefusedInput`` where the file is
-    damaged."""
+    with it. ``start`` is the field whose weights it starts from. Raises ``UsageError`` where that is the state of
+    another fit, a ``RefusedInput`` where the file is damaged."""
     if keeping is None:
         return Continued(recipe)
-    from .fit.checkpoint import Checkpointer, restore_companion
+    from .fit.checkpoint import Checkpointer
 
-    of = identity(planned, spec) | {"device": device.type}
-    saved = _read(keeping, of) if keeping.resume else None
+    first = start_record(start).get(STARTED_FROM, "drawn by the seed")
+    of = identity(planned, spec) | {"device": device.type, "first weights": first}
+    saved = _read(keeping, of, companion) if keeping.resume else None
     if saved is not None:
         recipe = _recorded(recipe, saved)
-        if companion is not None:
-            restore_companion(saved, companion)
+        made, most = saved.numbers["clock"]["step"], planned.budget.steps
+        if most is not None and made > most:
+            raise UsageError(f"{printable(keeping.path)}: {made:,} steps were made, the budget is {most:,}", "budget")
     problems: list[str] = []
 
     def write(data: bytes) -> None:
         """A full disk must not end the fit: what cannot be saved is told with the result."""
         try:
             files.write(keeping.path, data, force=True)
+            problems.clear()
         except InrfitError as error:
             problems[:] = [f"the state of the fit could not be saved: {error}"]
 
@@ -112,13 +147,16 @@ def continued(
     return Continued(recipe, saved, checkpointer, problems)
 
 
-def _read(keeping: Keeping, of: Mapping[str, Any]) -> Saved | None:
-    """The state in the file; None if there is none. Raises ``UsageError`` for that of another fit."""
-    from .fit.checkpoint import loads, refuse_another_fit
+def _read(keeping: Keeping, of: Mapping[str, Any], companion: Companion | None) -> Saved | None:
+    """The state in the file, that of ``companion`` put into it; None if there is none. Raises ``UsageError`` for that
+    of another fit."""
+    from .fit.checkpoint import loads, refuse_another_fit, restore_companion
 
     try:
         saved = loads(files.read(keeping.path, Limits()))
         refuse_another_fit(saved, of)
+        if companion is not None:
+            restore_companion(saved, companion)
     except (RefusedInput, UsageError) as error:
         if error.reason == "missing" or keeping.or_begin:
             return None
@@ -151,8 +189,8 @@ def initial_weights(start: Artifact, spec: FieldSpec) -> dict[str, Tensor]:
     if theirs.architecture != spec.architecture:
         raise _misfit(f"it is a {theirs.architecture}, this fit is of a {spec.architecture}")
     if theirs.shapes != spec.shapes:
-        sizes = [f"{s.depth}x{s.width}, {s.inputs} to {s.outputs} numbers" for s in (theirs, spec)]
-        raise _misfit(f"it is {sizes[0]}, this fit is of {sizes[1]}")
+        sizes = [f"depth {s.depth}, width {s.width}, {s.inputs} to {s.outputs} numbers" for s in (theirs, spec)]
+        raise _misfit(f"it has {sizes[0]}; this fit {sizes[1]}")
     wanted = _formula(spec)
     others = [f"{name} {value}" for name, value in _formula(theirs).items() if value != wanted.get(name)]
     if others:
@@ -175,12 +213,12 @@ def start_record(start: Artifact | None) -> dict[str, Any]:
     if start is None:
         return {}
     name = printable(os.path.basename(str(start.provenance["source"]["name"])))[:200]
-    return {"started_from": f"the field of {name}, SHA-256 {files.sha256(start.to_bytes())}"}
+    return {STARTED_FROM: f"the field of {name}, SHA-256 {files.sha256(start.to_bytes())}"}
 
 
-def complete(planned: Plan, output: str) -> Artifact | None:
-    """The complete field of ``planned`` that ``output`` holds already; None if there is no such file. Raises
-    ``OutputExists`` where the file is something else, and names what."""
+def complete(planned: Plan, output: str, start: Artifact | None = None) -> Artifact | None:
+    """The complete field of ``planned``, begun from ``start``, that ``output`` holds already; None if there is no such
+    file. Raises ``OutputExists`` where the file is something else, and names what."""
     if not os.path.lexists(output):
         return None
     shown = printable(output)
@@ -191,7 +229,13 @@ def complete(planned: Plan, output: str) -> Artifact | None:
     if found.provenance["source"]["sha256"] != planned.sha256:
         raise OutputExists(f"{shown}: is the field of another source (overwrite it with --force)", "other-source")
     if found.provenance["settings"].get(DIGEST) != settings_digest(planned):
-        raise OutputExists(f"{shown}: is a field of other settings (overwrite it with --force)", "other-settings")
+        raise OutputExists(
+            f"{shown}: is a field of another budget or other settings (overwrite it with --force)", "other-settings"
+        )
+    if found.provenance["settings"].get(STARTED_FROM) != start_record(start).get(STARTED_FROM):
+        raise OutputExists(f"{shown}: is a field begun from other weights (overwrite it with --force)", "other-start")
+    if found.provenance["ended"] == Outcome.INTERRUPTED.word:
+        raise OutputExists(f"{shown}: is the field of an interrupted fit (overwrite it with --force)", "interrupted")
     return found
 
 

@@ -14,6 +14,7 @@ from ..errors import UnreadableFile, UnsupportedInput
 from ..io.json_schema import integer, items, text
 from ..io.signatures import Signatures, kind_of
 from ..io.strict_json import loads, refuse_unless
+from ..io.tensors import STATE
 from .weight_dtypes import STORES, each
 
 KEY = "inrfit"
@@ -80,6 +81,8 @@ def parse(data: bytes) -> Outside:
         raise UnreadableFile(f"{len(header) - 1:,} tensors, at most {MAX_TENSORS:,} are read", "tensors")
     metadata = header.pop("__metadata__", None)
     if metadata is None or (type(metadata) is dict and KEY not in metadata):
+        if STATE in (metadata or {}):
+            raise UnsupportedInput("the state of a fit, which encode --resume goes on from, and no field", "metadata")
         raise UnsupportedInput(f"a safetensors file of another program: no {KEY!r} in its metadata", "metadata")
     if type(metadata) is not dict or type(metadata[KEY]) is not str:
         raise UnreadableFile(f"the metadata must be an object with one string {KEY!r}", "metadata")

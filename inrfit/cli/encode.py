@@ -69,8 +69,8 @@ def encode(  # one option a line: long by nature
     sampling_video: Annotated[
         str | None,
         typer.Option(
-            help="Write the progress of field and selections side by side: a .gif, an .mp4 (needs inrfit[video]), "
-            "or an existing folder for NAME.teaching.gif."
+            help="Write the progress of field and selections side by side: a .gif, an .mp4 (needs the extra named "
+            "video), or an existing folder for NAME.teaching.gif."
         ),
     ] = None,
     checkpoint: Annotated[
@@ -171,7 +171,7 @@ def run_jobs(jobs: list[Job], settings: Settings, handling: Handling, console: C
 def interrupted(job: Job, console: Console, stop: Stop) -> int:
     """Says that nothing was written for ``job``; its exit code."""
     code = stop.code if stop() else 130
-    message = "interrupted before anything was learned; nothing written"
+    message = "interrupted before anything was learned; no field written"
     console.say(f"inrfit: {job.name}: {message}", level=-1)
     error = {"code": code, "reason": "interrupted", "message": message}
     console.result({"ok": False, "source": job.source, "error": error})
@@ -192,7 +192,8 @@ def run_job(job: Job, settings: Settings, handling: Handling, console: Console, 
     written = save(artifact, job, handling, console)
     now = time.monotonic()
     tell(job, written, artifact, len(planned.signal.notes), console, now - writing, now - begun)
-    drawn = draw(job.pictures, recorder, artifact, job.name, settings.threads, console, handling.force, stop)
+    replaces = handling.resume or (handling.force and not stop())  # an interrupted part has left its map
+    drawn = draw(job.pictures, recorder, artifact, job.name, settings.threads, console, replaces, stop)
     console.result(record_of(job, written, artifact, now - writing, now - begun) | drawn)
     if stop():
         tell_how_to_go_on(job, handling, console)
@@ -209,6 +210,8 @@ def load(job: Job, settings: Settings, handling: Handling, console: Console, sto
         # With --resume a complete field may be there, which is looked at once the source is known.
         files.check_target(job.output, handling.force or handling.resume)
         job.pictures.check(handling.force or handling.resume)
+        if (keeping := handling.keeping(job)) is not None:
+            keeping.check(handling.force)
     if job.source == "-":
         console.say("inrfit: reading standard input")
     with stop.at_once():
@@ -230,6 +233,8 @@ def fit(job: Job, planned: Plan, handling: Handling, console: Console, stop: Sto
     for path in (job.output, *job.pictures.paths, *([keeping.path] if keeping else [])):
         files.sweep(os.path.dirname(path) or ".", os.path.basename(path))
     recorder = job.pictures.recorder(planned)
+    if keeping is not None and keeping.resume and os.path.exists(keeping.path):
+        console.say(f"inrfit: {job.name}: going on from {keeping.path}")
     console.say(f"inrfit: {job.name}: fitting ({planned.budget})", level=1)
     progress = FitProgress(console, os.path.basename(job.name))
     try:
@@ -242,7 +247,6 @@ def fit(job: Job, planned: Plan, handling: Handling, console: Console, stop: Sto
             recorder,
             keeping,
             handling.start,
-            recorder,
         )
     finally:
         progress.close()

@@ -54,6 +54,7 @@ def tell(
     kept = f"{size:,} bytes ({artifact.store}; the source has {provenance['source']['bytes']:,})"
     console.say(f"{job.name} -> {output}: {quality_words(artifact.quality, modality.measures)}; {kept}")
     console.say(f"  {size_words(sizes(artifact.spec, size, provenance['source']['bytes'], provenance['samples']))}")
+    since = "since it was resumed" if "resumed_at_step" in provenance["settings"] else "in all"
     share = spent["sampler_seconds"] / max(spent["fit_seconds"], 1e-9)
     parts = ", ".join(f"{name} {count:,}" for name, count in spent["origin"].items())
     console.say(
@@ -63,7 +64,7 @@ def tell(
     )
     console.say(
         f"  outside the budget: read {spent['read_seconds']:.1f} s, check {spent['check_seconds']:.1f} s, "
-        f"write {writing:.1f} s; {total:.1f} s in all"
+        f"write {writing:.1f} s; {total:.1f} s {since}"
     )
     for note in provenance["notes"][source_notes:]:
         console.warn(job.name, note)

@@ -48,12 +48,12 @@ def first_field(path: str | None, settings: Settings) -> Artifact | None:
 def left_as_it_is(job: Job, planned: Plan, handling: Handling, console: Console) -> bool:
     """Whether the complete field of this source and these settings is there already. Raises ``OutputExists`` for
     another one."""
-    found = complete(planned, job.output)
+    found = complete(planned, job.output, handling.start)
     if found is None:
         return False
     keeping = handling.keeping(job)
     if keeping is not None:
-        keeping.done()
+        keeping.done_with(found)
     console.say(f"inrfit: {job.name}: {job.output} is complete already")
     record = {"ok": True, "source": job.source, "output": job.output, "complete": True, "quality": found.quality}
     console.result(record)

@@ -92,7 +92,7 @@ def draw(
     name: str,
     threads: int | None,
     console: Console,
-    force: bool,
+    replaces: bool,
     stop: Stop,
 ) -> dict[str, Any]:
     """Writes what was asked for, once the field is safe, and returns what to add to the JSON object.
@@ -106,11 +106,10 @@ def draw(
         console.warn(name, "nothing was taught, so there is nothing to show of it")
         return record
     if pictures.map is not None:
-        replace = force and not stop()
         told = f"{recorder.words()} over {recorder.steps:,} steps"
-        record |= _written("sampling_map", pictures.map, recorder.map, replace, told, name, console)
+        record |= _written("sampling_map", pictures.map, recorder.map, replaces, told, name, console)
     if pictures.video is not None:
-        record |= _drawn_video(pictures.video, recorder, artifact, name, threads, console, force, stop)
+        record |= _drawn_video(pictures.video, recorder, artifact, name, threads, console, replaces, stop)
     return record
 
 

@@ -106,9 +106,7 @@ def one_run(
     started = time.monotonic()
     watch = Watch(started)
     ready = replace(planned, settings=settings, loaded_at=started)
-    artifact = codec.carry_out(
-        ready, follower.reports, stop, follower.judges, watch=watch, keeping=keeping, companion=watch
-    )
+    artifact = codec.carry_out(ready, follower.reports, stop, follower.judges, watch=watch, keeping=keeping)
     trace = watch.trace(artifact, stage.judges, stop, follower.judges)
     made = artifact.provenance
     notes = tuple(note for note in made["notes"] if note not in planned.signal.notes)

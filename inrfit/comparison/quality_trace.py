@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ..artifact.artifact import Artifact
 from ..fields.module import Field
+from ..fit.checkpoint import Companion
 from ..fit.evaluation import PIECE, EvaluationSet
 from ..fit.events import Moment
 from ..runtime import matmul_precision
@@ -40,7 +41,7 @@ def moments(most: int) -> tuple[float, ...]:
     return tuple(sorted((*KEPT_SHARES, *(rest[k * len(rest) // count] for k in range(count)))))
 
 
-class Watch:
+class Watch(Companion):
     """Told every step of a fit, it copies the weights as each of MOMENTS is passed (1 MB and less than a millisecond
     each for 5x256, which counts as the fit's time); fewer of them where the copies would not fit into KEPT_BYTES."""
 

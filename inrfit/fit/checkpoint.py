@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,10 +17,8 @@ from ..io.json_schema import boolean, either, integer, items, mapping, number, o
 from ..io.strict_json import refuse_unless
 from ..signal import Signal
 from .point_pool import Lot
+from .progress import RECENT_STEPS
 from .state import FitState, numbers_of, tensors_of
-
-KEY = "inrfit.state"
-"""Where the numbers stand in the file's metadata."""
 
 COMPANION = "companion/"
 """How the names of a companion's tensors begin."""
@@ -38,7 +37,14 @@ SCHEMA: Mapping[str, Any] = {
     "config": mapping(scalar),
     "companion": mapping(lambda value: None),
     "state": {
-        "clock": {"seconds": _SECONDS, "step": _COUNT, "finish": optional(items(number(), 3, 3))},
+        "clock": {
+            "budget": mapping(scalar),
+            "seconds": _SECONDS,
+            "step": _COUNT,
+            "finish": optional(items(number(), 3, 3)),
+            "steps_took": items(_SECONDS, 0, RECENT_STEPS),
+            "reserve": _SECONDS,
+        },
         "schedule": {"begun_at": number(), "last": number()},
         "divergence": {
             "constant_error": _SECONDS,
@@ -47,7 +53,7 @@ SCHEMA: Mapping[str, Any] = {
             "idle": _COUNT,
             "last_error": optional(number()),
         },
-        "best": {"error": optional(number()), "quality": optional(number())},
+        "best": {"error": optional(_SECONDS), "quality": optional(number())},
         "batch": optional(integer(1, 2**40)),
         "engine_piece": integer(1, 2**40),
         "learner_piece": integer(1, 2**40),
@@ -91,14 +97,17 @@ class Saved:
     tensors: Mapping[str, Tensor]
 
 
-class Companion(Protocol):
+class Companion(ABC):
     """A callback of the fit whose own state is saved with the fit's."""
 
+    @abstractmethod
     def saved(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Its state: tensors by name, and JSON."""
 
+    @abstractmethod
     def restore(self, tensors: Mapping[str, Tensor], numbers: Mapping[str, Any]) -> None:
-        """Goes on from what ``saved`` gave. Raises KeyError, TypeError or ValueError for anything else."""
+        """Goes on from what ``saved`` gave. Raises ``KeyError``, ``TypeError`` or ``ValueError`` for anything else,
+        ``UsageError`` where not all was saved that is wanted now."""
 
 
 class Checkpointer:
@@ -137,13 +146,13 @@ def dumps(
     tensors = tensors_of(state) | {COMPANION + name: tensor for name, tensor in tensors.items()}
     arrays = {name: tensor.detach().cpu().numpy() for name, tensor in tensors.items()}
     value = {"version": VERSION, "fit": dict(fit), "config": dict(config), "companion": numbers}
-    return tensor_file.dumps(arrays, KEY, value | {"state": numbers_of(state)})
+    return tensor_file.dumps(arrays, tensor_file.STATE, value | {"state": numbers_of(state)})
 
 
 def loads(data: bytes) -> Saved:
     """The state in a file. Raises ``UnreadableFile`` for a damaged one, ``UnsupportedInput`` for one that this version
     does not read."""
-    arrays, value = tensor_file.loads(data, KEY)
+    arrays, value = tensor_file.loads(data, tensor_file.STATE)
     if type(value) is dict and value.get("version") != VERSION:
         raise UnsupportedInput("the state of a fit of another version of inrfit", "version")
     refuse_unless(value, SCHEMA, "state", "schema")
@@ -152,7 +161,10 @@ def loads(data: bytes) -> Saved:
 
 
 def restore_companion(saved: Saved, companion: Companion) -> None:
-    """Puts the saved state of a companion into it. Raises ``UnreadableFile`` where it is none."""
+    """Puts the saved state of a companion into it. Raises ``UsageError`` where none was saved, ``UnreadableFile`` where
+    it is another's."""
+    if not saved.companion:
+        raise UsageError("the fit was begun without what is to be recorded of it now: go on without", "companion")
     own = {name.removeprefix(COMPANION): t for name, t in saved.tensors.items() if name.startswith(COMPANION)}
     try:
         companion.restore(own, saved.companion)
@@ -169,8 +181,10 @@ def refuse_another_fit(saved: Saved, fit: Mapping[str, Any]) -> None:
         if isinstance(then, Mapping) and isinstance(now, Mapping):
             names = [name for name in {**then, **now} if then.get(name) != now.get(name)]
             told = ", ".join(f"{name} {then.get(name)!s:.60}, now {now.get(name)!s:.60}" for name in names)
-            raise UsageError(f"the saved state is of another {what}: {told}", "other-fit")
-        raise UsageError(f"the saved state is of another {what}: {then!s:.80}, now {now!s:.80}", "other-fit")
+        else:
+            told = f"{then!s:.80}, now {now!s:.80}"
+        other = "other" if what.endswith("s") else "another"
+        raise UsageError(f"the saved state is of {other} {what}: {told}", "other-fit")
 
 
 def saved_points(saved: Saved, signal: Signal) -> tuple[Mapping[str, Any], Lot]:
@@ -213,5 +227,9 @@ def refuse_misfits(saved: Saved, state: FitState, samples: int) -> None:
         places = whole and name != "queue/turns" and not name.startswith(COMPANION)
         if places and not (int(found.min()) >= 0 and int(found.max()) < samples):
             raise UnreadableFile(f"the state's tensor {name[:80]!r} names samples that are not there", "state")
-    if sum(saved.numbers["taught"]) != len(saved.tensors.get("taught/indices", ())):
+        listed = name.endswith("/indices")
+        if (listed or name == "queue/turns") and (found.dtype != torch.int64 or (listed and found.dim() != 1)):
+            raise UnreadableFile(f"the state's tensor {name[:80]!r} is no list of indices", "state")
+    taught = [len(saved.tensors.get(f"taught/{name}", ())) for name in ("indices", "residuals")]
+    if taught != [sum(saved.numbers["taught"])] * 2:
         raise UnreadableFile("the state's taught points do not add up", "state")

@@ -1,4 +1,5 @@
-"""fit(): the only training loop. It alone writes the state of the fit (``state.py``)."""
+"""fit(): the only training loop. It writes the state of the fit (``state.py``); nothing else does, but for the counters
+in ``running.evaluate`` and ``Running.settle``, which it calls."""
 
 from __future__ import annotations
 
@@ -26,7 +27,7 @@ from .outcome import Outcome
 from .progress import Clock
 from .record import Fit
 from .running import Running, Stopped, evaluate, learner_of
-from .state import Best, FitState
+from .state import Best, FitState, Mark
 
 LOOK_EVERY = 16
 """Steps between two looks for non-finite residuals on the CPU; on CUDA looking means waiting: evaluations look."""
@@ -78,6 +79,7 @@ def fit(
     run.engine.load(state.best.weights)
     refuse_unlearned(run, state, outcome)
     taught = run.signal if state.pool is None else state.pool.signal()
+    run.settle(state)
     spent, used = record.spent(run, state), record.used(run, state)
     return Fit(run.field, taught, state.best.quality, outcome, spent, used, tuple(state.notes))
 
@@ -120,13 +122,13 @@ class Loop:
             return Outcome.PERFECT
         halvings = 0
         while True:
-            before = state.queue, state.generator.get_state()
+            before = state.mark()
             try:
                 if run.stop():
                     raise Stopped
                 outcome = self._iteration()
             except Stopped:
-                return self._stopped(*before)
+                return self._stopped(before)
             except (MemoryError, RuntimeError) as error:
                 if not out_of_memory(error) or halvings == MOST_HALVINGS:
                     raise
@@ -285,14 +287,13 @@ class Loop:
         run.engine.load(state.best.weights)
         state.notes.append(f"out of memory at {run.clock.progress:.0%} of the budget; the batch was halved")
 
-    def _stopped(self, queue: Queue, generator: Tensor) -> Outcome:
-        """The work was cut short, perhaps in the midst of a selection or a step, which is undone: saves the state, then
-        evaluates what there is."""
+    def _stopped(self, before: Mark) -> Outcome:
+        """The work was cut short, perhaps in the midst of a selection or a step, which is undone: saves the state, if
+        anything has been taught, then evaluates what there is."""
         run, state = self.run, self.state
-        state.queue = queue
-        state.generator.set_state(generator)
+        state.back_to(before)
         interrupted = run.stop()
-        if interrupted and self._checkpointer is not None:
+        if interrupted and run.clock.step and self._checkpointer is not None:
             self._checkpointer.save(state, run.clock.now())
         self._keep(evaluate(run, state))
         return Outcome.INTERRUPTED if interrupted else Outcome.BUDGET

@@ -6,12 +6,15 @@ import math
 import statistics
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from .budget import Budget
 
 FIRST_CYCLE_SECONDS, FIRST_CYCLE_STEPS, MOST_CYCLES = 2.0, 100, 8
+RECENT_STEPS = 8
+"""Steps whose length says how many there is time for."""
+
 FINISH_SHARE = 0.1
 """Once the target is met, the fit anneals for this share of what it has spent."""
 
@@ -26,7 +29,7 @@ class Clock:
     reserve: float = 0.0
     """Seconds kept for what must follow the last step (the final evaluation)."""
     step: int = 0
-    steps_took: deque[float] = field(default_factory=lambda: deque(maxlen=8))
+    steps_took: deque[float] = field(default_factory=lambda: deque(maxlen=RECENT_STEPS))
     finish: tuple[float, float, float] | None = None
     """Once the target is met: what was spent then, what is spent at the end, the progress shown then."""
 
@@ -41,13 +44,22 @@ class Clock:
 
     def numbers(self) -> dict[str, Any]:
         """What must be known to go on later, as JSON."""
-        return {"seconds": self.seconds, "step": self.step, "finish": self.finish and list(self.finish)}
+        return {
+            "budget": asdict(self.budget),
+            "seconds": self.seconds,
+            "step": self.step,
+            "finish": self.finish and list(self.finish),
+            "steps_took": list(self.steps_took),
+            "reserve": self.reserve,
+        }
 
     def restore(self, numbers: Mapping[str, Any]) -> None:
         """Goes on from ``numbers``: what was spent then is spent now."""
         self.started -= numbers["seconds"]
         self.step = numbers["step"]
         self.finish = None if numbers["finish"] is None else (*numbers["finish"],)
+        self.steps_took.extend(numbers["steps_took"])
+        self.reserve = numbers["reserve"]
 
     @property
     def step_seconds(self) -> float:

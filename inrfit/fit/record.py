@@ -30,7 +30,6 @@ class Fit:
 
 def spent(run: Running, state: FitState) -> dict[str, Any]:
     """How the budget was spent."""
-    run.settle(state)
     return {
         "fit_seconds": run.clock.seconds,
         "prepare_seconds": state.spent.prepare,

@@ -9,10 +9,11 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from ..errors import UnreadableFile
 from ..fields import FieldSpec
 from ..fields.module import Field
 from ..modalities import MODALITIES, Modality
-from ..runtime import matmul_precision
+from ..runtime import matmul_precision, out_of_memory
 from ..samplers import Sampler
 from ..samplers.learner import TEACHING_COST, Learner, default_piece
 from ..signal import Samples, Signal
@@ -168,7 +169,12 @@ def begun(
 def _restore(run: Running, state: FitState, saved: Saved) -> None:
     """The fit goes on from ``saved``. Raises ``UnreadableFile`` where that cannot be its state."""
     refuse_misfits(saved, state, run.signal.n if state.pool is None else state.pool.filled)
-    restore(state, saved.tensors, saved.numbers)
+    try:
+        restore(state, saved.tensors, saved.numbers)
+    except (KeyError, IndexError, TypeError, ValueError, RuntimeError) as error:
+        if out_of_memory(error):
+            raise
+        raise UnreadableFile(f"the state's tensors and numbers do not belong together: {error}", "state") from None
     run.engine.piece = state.engine_piece
     if state.exact_from is not None:
         run.engine.use(torch.float32)

@@ -1,15 +1,16 @@
 """The state of a fit under way: one mapping of tensors and plain numbers, in which a fit can be saved and gone on with.
 
-``fit/loop.py`` alone writes it. Shapes are those of one field. Many fields of one shape can later be fitted at once by
-an additional leading axis: of weights, optimiser tensors and best weights (fields, ...), of selections, queues, taught
-points and a sampler's memory (fields, ...), and of every number here (fields,); points and generators are shared.
+``fit/loop.py`` writes it, and what it calls of ``fit/running.py``; samplers, callbacks and records only read. Shapes
+are those of one field. Many fields of one shape can later be fitted at once by an additional leading axis: of weights,
+optimiser tensors and best weights (fields, ...), of selections, queues, taught points and a sampler's memory (fields,
+...), and of every number here (fields,); points and generators are shared.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import torch
@@ -88,6 +89,44 @@ class FitState:
     exact_from: int | None = None
     """The step from which hidden layers are in float32."""
     notes: list[str] = field(default_factory=list)
+
+    def mark(self) -> Mark:
+        """What an iteration changes before its step is made."""
+        return Mark(
+            self.queue,
+            self.selection,
+            self.taught,
+            self.generation,
+            self.scored,
+            replace(self.spent, origin=dict(self.spent.origin)),
+            tuple(self.notes),
+            self.generator.get_state(),
+        )
+
+    def back_to(self, mark: Mark) -> None:
+        """Undoes an iteration whose step was not made."""
+        self.queue, self.selection, self.taught, self.generation = (
+            mark.queue,
+            mark.selection,
+            mark.taught,
+            mark.generation,
+        )
+        self.scored, self.spent, self.notes = mark.scored, mark.spent, list(mark.notes)
+        self.generator.set_state(mark.generator)
+
+
+@dataclass(frozen=True)
+class Mark:
+    """The state before an iteration (``FitState.mark``)."""
+
+    queue: Queue
+    selection: Selection | None
+    taught: Taught
+    generation: int
+    scored: ScoringCost
+    spent: Spent
+    notes: tuple[str, ...]
+    generator: Tensor
 
 
 def tensors_of(state: FitState) -> dict[str, Tensor]:

@@ -1,11 +1,15 @@
 """Named arrays and a JSON value as bytes, in the safetensors format; nothing is ever unpickled.
 
-What is read is distrusted: the table of tensors must account for every byte, before any array is made.
+What is read is distrusted: the table of tensors must account for every byte, before any array is made, and the digest
+in the metadata must be that of names, types, shapes, values and JSON.
 """
 
 from __future__ import annotations
 
+import hashlib
 import math
+import os
+import stat
 from collections.abc import Mapping
 from typing import Any
 
@@ -21,7 +25,12 @@ Arrays = Mapping[str, npt.NDArray[Any]]
 DTYPES = {"F64": "<f8", "F32": "<f4", "I64": "<i8", "I32": "<i4", "U8": "|u1", "I16": "<i2", "BOOL": "|b1"}
 """The number types that are read, by the names of the format."""
 
-MAX_HEADER, MAX_TENSORS = 1 << 22, 1000
+MAX_HEADER, MAX_TENSORS = 1 << 22, 20_000
+
+STATE = "inrfit.state"
+"""The key under which the state of a fit has its numbers (``fit/checkpoint.py``); here, where nothing needs torch."""
+
+DIGEST = "sha256"
 
 _ENTRY = {
     "dtype": one_of(*DTYPES),
@@ -35,7 +44,8 @@ def dumps(arrays: Arrays, key: str, value: Any) -> bytes:
     from safetensors.numpy import save
 
     whole = {name: array if array.flags.c_contiguous else array.copy() for name, array in arrays.items()}
-    data: bytes = save(whole, {key: strict_json.dumps(value)})
+    text = strict_json.dumps(value)
+    data: bytes = save(whole, {key: text, DIGEST: _digest(whole, text)})
     return data
 
 
@@ -47,12 +57,36 @@ def loads(data: bytes, key: str) -> tuple[dict[str, npt.NDArray[Any]], Any]:
         raise UnreadableFile("is cut short, or no file of this kind", "truncated")
     table = strict_json.loads(data[8 : 8 + length], "the header")
     metadata = table.pop("__metadata__", None) if type(table) is dict else None
-    if type(metadata) is not dict or set(metadata) != {key} or type(metadata[key]) is not str:
+    if type(metadata) is not dict or set(metadata) != {key, DIGEST} or type(metadata[key]) is not str:
         raise UnsupportedInput(f"no {key!r} in its metadata", "metadata")
     if len(table) > MAX_TENSORS:
         raise UnreadableFile(f"{len(table):,} tensors, at most {MAX_TENSORS:,} are read", "tensors")
     arrays = _arrays(memoryview(data)[8 + length :], table)
+    if _digest(arrays, metadata[key]) != metadata[DIGEST]:
+        raise UnreadableFile("is damaged: it has not the content that was written", "digest")
     return arrays, strict_json.loads(metadata[key].encode(), f"the metadata {key!r}")
+
+
+def is_kind(path: str, key: str) -> bool:
+    """Whether ``path`` is a regular file that looks like one of ``dumps`` with this key."""
+    try:
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            return False
+        with open(path, "rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            return length <= MAX_HEADER and f'"{key}"'.encode() in file.read(length)
+    except OSError:
+        return False
+
+
+def _digest(arrays: Arrays, text: str) -> str:
+    """SHA-256 of the JSON and of all arrays, by name."""
+    found = hashlib.sha256(text.encode())
+    for name in sorted(arrays):
+        array = arrays[name]
+        found.update(f"\n{name} {array.dtype.str} {array.shape}\n".encode())
+        found.update(array.tobytes())
+    return found.hexdigest()
 
 
 def _arrays(body: memoryview, table: Mapping[str, Any]) -> dict[str, npt.NDArray[Any]]:

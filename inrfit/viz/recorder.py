@@ -19,6 +19,7 @@ from torch import Tensor
 from ..artifact.artifact import Artifact
 from ..errors import UsageError
 from ..fields.module import Field
+from ..fit.checkpoint import Companion
 from ..fit.evaluation import PIECE, EvaluationSet, evaluation_set
 from ..modalities import MODALITIES
 from . import drawing, video_file
@@ -51,7 +52,7 @@ class Frame:
     times: Numbers
 
 
-class Recorder:
+class Recorder(Companion):
     """Watches a fit (``watch=``): counts how often each sample is taught and, for a video, keeps the weights at
     ``frames`` moments evenly spread over the budget. At most ``cells`` counters are kept, on the fit's device."""
 
@@ -88,9 +89,10 @@ class Recorder:
     def restore(self, tensors: Mapping[str, Tensor], numbers: Mapping[str, Any]) -> None:
         """Goes on from what ``saved`` gave."""
         self._counts = tensors["counts"]
-        self.steps, self.seconds, self._wanted, self._mark = (
-            numbers[name] for name in ("steps", "seconds", "wanted", "mark")
-        )
+        if self._wanted and not numbers["wanted"]:
+            raise UsageError("the fit was begun without a video, so that its frames were not kept", "companion")
+        self.steps, self.seconds = numbers["steps"], numbers["seconds"]
+        self._wanted, self._mark = numbers["wanted"], numbers["mark"]
         self.frames = []
         for number, (step, seconds) in enumerate(numbers["frames"]):
             path = f"frames/{number}/weights/"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from PIL import Image
 import inrfit
 from inrfit.__main__ import run
 from inrfit.errors import OutputExists, UsageError
+from inrfit.viz.recorder import Recorder
 
 SMALL = ["--width", "12", "--depth", "2", "--batch", "64", "--threads", "1", "--seed", "3", "--device", "cpu"]
 STEPS = ["--budget", "60it"]
@@ -69,10 +71,13 @@ LONG = "4000it"
 def test_a_killed_fit_goes_on_and_gives_the_weights_of_the_undisturbed_one(png, capsys):
     killed(png, budget=LONG)
     assert not field(png).exists()
-    steps = steps_of(png)
+    steps, saved = steps_of(png), state(png).read_bytes()
     assert encode(png, "--budget", LONG, "--resume", "--json") == 0
     record = json.loads(capsys.readouterr().out)
     assert 0 < record["provenance"]["settings"]["resumed_at_step"] == steps < 4000
+    assert not state(png).exists()
+    state(png).write_bytes(saved)  # as if killed after the field was written
+    assert encode(png, "--budget", LONG, "--resume") == 0
     assert not state(png).exists()
     whole = png.parent / "whole.safetensors"
     assert encode(png, "--budget", LONG, "-o", whole) == 0
@@ -113,7 +118,7 @@ def test_a_complete_field_is_left_as_it_is_and_another_refused(png, capsys):
     assert json.loads(out.splitlines()[-1])["complete"] is True
     assert "is complete already" in err
     assert encode(png, "--budget", "61it", "--resume") == 2
-    assert "is a field of other settings (overwrite it with --force)" in capsys.readouterr().err
+    assert "is a field of another budget or other settings (overwrite it with --force)" in capsys.readouterr().err
     Image.fromarray(picture(20, 20, seed=4)).save(png)
     assert encode(png, *STEPS, "--resume") == 2
     assert "is the field of another source" in capsys.readouterr().err
@@ -149,8 +154,8 @@ def test_over_a_folder_what_is_complete_stays_and_what_is_not_is_finished(tmp_pa
     [
         (["--width", "13"], "the saved state is of another architecture"),
         (["--sampler", "int"], "the saved state is of another sampler"),
-        (["--lr", "0.001"], "the saved state is of another settings: lr None, now 0.001"),
-        (["--seed", "4"], "the saved state is of another settings: seed 3, now 4"),
+        (["--lr", "0.001"], "the saved state is of other settings: lr None, now 0.001"),
+        (["--seed", "4"], "the saved state is of other settings: seed 3, now 4"),
     ],
 )
 def test_the_state_of_another_fit_is_refused_and_named(png, capsys, more, words):
@@ -173,6 +178,77 @@ def test_a_damaged_state_is_refused(png, capsys):
     assert "photo.png.safetensors.state: is cut short, or no file of this kind" in capsys.readouterr().err
 
 
+def test_what_is_no_state_is_never_replaced(png, tmp_path, capsys):
+    state(png).write_text("precious")
+    assert encode(png, *STEPS, "--checkpoint", "1s") == 2
+    assert encode(png, *STEPS, "--checkpoint", "1s", "--force") == 2
+    assert "photo.png.safetensors.state: exists already and is no state of a fit" in capsys.readouterr().err
+    assert state(png).read_text() == "precious"
+    source = tmp_path / "a.state"
+    source.write_bytes(png.read_bytes())
+    assert encode(source, *STEPS, "--checkpoint", "1s", "-o", tmp_path / "a") == 2
+    assert encode(source, *STEPS, "--resume", "-o", tmp_path / "a") == 3
+    assert source.read_bytes() == png.read_bytes()
+    (tmp_path / "linked.state").symlink_to(state(png))
+    assert encode(png, *STEPS, "--checkpoint", "1s", "-o", tmp_path / "linked") == 2
+    os.mkfifo(tmp_path / "pipe.state")
+    for option in (["--resume"], ["--checkpoint", "1s"]):
+        assert encode(png, *STEPS, *option, "-o", tmp_path / "pipe") == 2
+
+
+def test_the_state_of_an_interrupted_fit_is_not_lost_by_leaving_out_resume(png, capsys):
+    killed(png)
+    saved = state(png).read_bytes()
+    assert encode(png, *STEPS, "--checkpoint", "1s") == 2
+    assert (
+        "the state of an interrupted fit (go on with --resume, or replace it with --force)" in capsys.readouterr().err
+    )
+    assert state(png).read_bytes() == saved
+    assert encode(png, "--budget", "1it", "--resume") == 2
+    assert "steps were made, the budget is 1" in capsys.readouterr().err
+    assert encode(png, *STEPS, "-o", field(png)) == 0
+    assert encode(png, *STEPS, "--resume") == 0  # complete; the state is of a longer fit
+    assert state(png).read_bytes() == saved
+    assert encode(png, *STEPS, "--checkpoint", "1s", "--force") == 0
+    assert not state(png).exists()
+
+
+def test_a_state_whose_content_changed_is_refused(png, capsys):
+    killed(png)
+    whole = state(png).read_bytes()
+    for place in (len(whole) - 1, len(whole) // 2, len(whole) - 2000):
+        state(png).write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        assert encode(png, "--budget", "100000it", "--resume") == 3
+        assert "photo.png.safetensors.state: is damaged" in capsys.readouterr().err
+    assert run(["info", str(state(png))]) == 3
+    assert "the state of a fit, which encode --resume goes on from" in capsys.readouterr().err
+
+
+def test_the_field_to_start_from_is_part_of_what_is_gone_on_with(png, tmp_path, capsys):
+    first = tmp_path / "first.safetensors"
+    assert encode(png, *STEPS, "-o", first) == 0
+    killed(png)
+    assert encode(png, "--budget", "100000it", "--resume", "--from", first) == 2
+    assert "of other first weights: drawn by the seed, now the field of photo.png" in capsys.readouterr().err
+    state(png).unlink()
+    assert encode(png, *STEPS) == 0
+    assert encode(png, *STEPS, "--resume", "--from", first) == 2
+    assert "is a field begun from other weights" in capsys.readouterr().err
+
+
+def test_a_map_goes_on_with_its_fit(png, tmp_path, capsys):
+    seen = tmp_path / "map.png"
+    seen.write_bytes(b"of the interrupted part")
+    killed(png, "--sampling-map", tmp_path / "map2.png", budget=LONG)
+    assert encode(png, "--budget", LONG, "--resume", "--sampling-video", tmp_path / "x.gif") == 2
+    assert "begun without a video" in capsys.readouterr().err
+    assert encode(png, "--budget", LONG, "--resume", "--sampling-map", seen) == 0
+    assert seen.read_bytes()[:4] == b"\x89PNG"
+    killed(png, "--force", budget=LONG)
+    assert encode(png, "--budget", LONG, "--resume", "--force", "--sampling-map", seen) == 2
+    assert "begun without what is to be recorded" in capsys.readouterr().err
+
+
 def test_a_fit_starts_from_the_weights_of_another_field(png, tmp_path, capsys):
     first = tmp_path / "first.safetensors"
     assert encode(png, *STEPS, "-o", first) == 0
@@ -184,7 +260,7 @@ def test_a_fit_starts_from_the_weights_of_another_field(png, tmp_path, capsys):
     assert made.startswith("the field of photo.png, SHA-256 ")
     capsys.readouterr()
     for more, words in (
-        (["--width", "14"], "it is 2x12, 2 to 3 numbers, this fit is of 2x14"),
+        (["--width", "14"], "it has depth 2, width 12, 2 to 3 numbers; this fit depth 2, width 14, 2 to 3 numbers"),
         (["--arch", "finer"], "it is a siren, this fit is of a finer"),
     ):
         assert run(["encode", str(png), *SMALL, *STEPS, "--from", str(first), *more]) == 2
@@ -225,6 +301,34 @@ def test_from_python_a_fit_is_interrupted_and_goes_on(tmp_path):
         inrfit.encode(picture(), resume=True, budget="60it", **QUICK)
     warm = inrfit.encode(picture(), start=whole, budget="20it", **QUICK)
     assert warm.quality["psnr"] > 15
+
+
+def test_from_python_a_recorder_goes_on_with_its_fit(tmp_path):
+    output = tmp_path / "field.safetensors"
+    whole, part, rest = Recorder(), Recorder(), Recorder()
+    inrfit.encode(picture(), watch=whole, budget="60it", **QUICK)
+    stops = iter(range(10**9))
+    inrfit.encode(
+        picture(), watch=part, output=output, checkpoint="1h", stop=lambda: next(stops) > 40, budget="60it", **QUICK
+    )
+    assert 0 < int(part.counts.sum()) < int(whole.counts.sum())
+    inrfit.encode(picture(), watch=rest, output=output, resume=True, budget="60it", **QUICK)
+    assert (rest.counts == whole.counts).all()
+
+
+def test_an_interrupted_field_under_the_final_name_is_not_taken_for_complete(tmp_path):
+    output, stops = tmp_path / "field.safetensors", iter(range(10**9))
+    inrfit.encode(picture(), stop=lambda: next(stops) > 40, budget="60it", **QUICK).save(output)
+    with pytest.raises(OutputExists, match="of an interrupted fit"):
+        inrfit.encode(picture(), output=output, resume=True, budget="60it", **QUICK)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"checkpoint": True}, {"checkpoint": b"3s"}, {"output": 5}, {"start": 0}, {"start": np.zeros(3)}]
+)
+def test_from_python_wrong_types_are_refused(wrong, tmp_path):
+    with pytest.raises(UsageError, match="must be"):
+        inrfit.encode(picture(), **{"output": tmp_path / "field", "budget": "60it"} | wrong, **QUICK)
 
 
 def test_a_compared_run_under_way_is_saved_and_gone_on_with(png, tmp_path):

@@ -15,7 +15,9 @@ from inrfit.fields import FIELDS, FieldSpec
 from inrfit.fit import checkpoint, recipe
 from inrfit.fit.budget import Budget
 from inrfit.fit.checkpoint import Checkpointer, loads
+from inrfit.fit.engine.step import LARGEST_PIECE
 from inrfit.fit.loop import fit
+from inrfit.fit.progress import Clock
 from inrfit.io import tensors
 from inrfit.io.limits import Limits
 from inrfit.modalities.audio import audio
@@ -119,25 +121,57 @@ def test_a_target_and_its_annealing_cycles_go_on():
     resumed_everywhere(image_signal(), "siren", SAMPLERS["uniform"](), budget=budget)
 
 
-def test_a_stopped_fit_saves_where_it_was_and_goes_on_as_if_undisturbed():
-    """Also when it is stopped in the midst of a selection, of which nothing may remain."""
-    signal, sampler = image_signal(), SAMPLERS["nint"](scoring=1.0)
-    whole, _, _ = fitted(signal, "siren", sampler)
-    spec = FieldSpec("siren", 2, 3, 12, 2, {})
-    config = recipe.choose(spec, CPU, recipe.Asked(batch=64, precision="fp32")).config
-    stopped_at = set()
-    for calls in range(12, 30):
-        asked, kept = iter(range(10**9)), []
-        saving = Checkpointer(OF, config.json(), None, kept.append)
-        fit(
-            signal, spec, sampler, config, Budget(steps=STEPS), CPU, 3, checkpointer=saving,
-            stop=lambda asked=asked, calls=calls: next(asked) >= calls,
-        )  # fmt: skip
-        saved = loads(kept[0])
-        stopped_at.add(saved.numbers["clock"]["step"])
-        again, _, _ = fitted(signal, "siren", sampler, saved=saved)
-        assert all(torch.equal(whole[name], again[name]) for name in whole)
-    assert len(stopped_at) < 18  # several of them within one step
+def stopped(signal, sampler, batch, calls, steps=STEPS):
+    """The state of a fit that is stopped when ``stop`` has been asked so often; None if none was saved."""
+    spec = FieldSpec("siren", signal.dimensions, signal.channels, 12, 2, {})
+    config = recipe.choose(spec, CPU, recipe.Asked(batch=batch, precision="fp32")).config
+    asked, kept = iter(range(10**9)), []
+    saving = Checkpointer(OF, config.json(), None, kept.append)
+    fit(
+        signal, spec, sampler, config, Budget(steps=steps), CPU, 3, checkpointer=saving,
+        stop=lambda: next(asked) >= calls,
+    )  # fmt: skip
+    return loads(kept[0]) if kept else None
+
+
+@pytest.mark.parametrize(
+    ("name", "batch", "piece"), [("nint", 64, None), ("evos", "selection", 40), ("uniform", "selection", 10)]
+)
+def test_a_stopped_fit_saves_where_it_was_and_goes_on_as_if_undisturbed(monkeypatch, name, batch, piece):
+    """Also when it is stopped in the midst of a selection, or of a step after one: nothing of them may remain."""
+    if piece is not None:  # of a step, between which it can be stopped
+        monkeypatch.setitem(LARGEST_PIECE, "cpu", piece)
+    signal, sampler = image_signal(), SAMPLERS[name](**({} if name == "uniform" else {"scoring": 1.0}))
+    whole, _, _ = fitted(signal, "siren", sampler, batch)
+    stopped_at = []
+    for calls in range(3, 30):
+        saved = stopped(signal, sampler, batch, calls)
+        if saved is None:
+            continue
+        stopped_at.append(saved.numbers["clock"]["step"])
+        again, _, _ = fitted(signal, "siren", sampler, batch, saved=saved)
+        assert all(torch.equal(whole[name], again[name]) for name in whole), calls
+    assert 1 < len(set(stopped_at)) < len(stopped_at)  # several of them within one step
+
+
+def test_nothing_is_saved_of_a_fit_stopped_before_its_first_step():
+    """The points of a shape, of which some were drawn then, would never become more."""
+    data = trimesh.creation.icosphere(2).export(file_type="ply")
+    signal = shape.load(data, "ball.ply", shape.Options(pool=200_000), Limits()).named("shape")
+    for calls in range(4):
+        assert stopped(signal, SAMPLERS["uniform"](), 64, calls) is None
+
+
+def test_how_long_steps_take_is_known_after_going_on():
+    """The learning rates of a fit in seconds depend on how many steps there will be."""
+    first = Clock(Budget(seconds=10.0), lambda: 5.0, 0.0)
+    for _ in range(9):
+        first.step_took(0.1)
+    first.evaluation_took(0.2)
+    then = Clock(Budget(seconds=10.0), lambda: 105.0, 105.0)
+    then.restore(first.numbers())
+    assert then.expected_steps == first.expected_steps < 100
+    assert (then.seconds, then.step, then.limit) == (first.seconds, first.step, first.limit)
 
 
 def test_a_larger_budget_goes_on_from_there():
@@ -168,9 +202,9 @@ def test_a_cut_state_is_refused_at_every_length():
 
 
 def changed(data, change):
-    arrays, value = tensors.loads(data, checkpoint.KEY)
+    arrays, value = tensors.loads(data, tensors.STATE)
     change(arrays, value)
-    return tensors.dumps(arrays, checkpoint.KEY, value)
+    return tensors.dumps(arrays, tensors.STATE, value)
 
 
 @pytest.mark.parametrize(
@@ -200,6 +234,10 @@ def test_a_state_of_another_version_is_refused():
         lambda arrays, value: arrays.update(unknown=np.zeros(3)),
         lambda arrays, value: arrays["queue/listed/indices"].fill(10**9),
         lambda arrays, value: value["state"].update(taught=[5]),
+        lambda arrays, value: arrays["generator"].fill(0),
+        lambda arrays, value: arrays.pop("taught/residuals"),
+        lambda arrays, value: arrays.update({"taught/indices": arrays["taught/indices"].astype(np.float32)}),
+        lambda arrays, value: arrays.update({"queue/listed/indices": arrays["queue/listed/indices"][:, None]}),
     ],
 )
 def test_tensors_that_do_not_fit_are_refused(change):
@@ -211,4 +249,4 @@ def test_a_state_is_safetensors_and_strict_json():
     data = a_state()
     length = int.from_bytes(data[:8], "little")
     header = json.loads(data[8 : 8 + length])
-    assert json.loads(header["__metadata__"][checkpoint.KEY])["state"]["clock"]["step"] == 11
+    assert json.loads(header["__metadata__"][tensors.STATE])["state"]["clock"]["step"] == 11

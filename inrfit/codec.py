@@ -66,16 +66,16 @@ def encode(
     goes on from there, or returns the complete field of the same settings that is there already. ``start`` is a field,
     or its file, whose weights the fit starts from. Raises an ``InrfitError``."""
     made = Settings(**settings)
+    _refuse_no_path("output", output)
     keeping = going_on.keeping(output, checkpoint, resume)
-    for name, path in (("output", output), ("start", start)):
-        if path is not None and not isinstance(path, str | os.PathLike | Artifact):
-            raise UsageError(f"{name}: must be a path, not {type(path).__name__}", "option")
-    first = start if start is None or isinstance(start, Artifact) else load(start, made.limits)
+    first = _first_field(start, made)
     planned = planned_source(source, rate, made)
-    if output is not None:
-        found = going_on.complete(planned, os.fspath(output), first) if resume and not force else None
+    if keeping is not None and resume and not force:
+        found = going_on.complete(planned, os.fspath(output or ""), first)
         if found is not None:
+            keeping.done_with(found)
             return found
+    if output is not None:
         files.check_target(output, force)
     if keeping is not None:
         keeping.check(force)
@@ -84,6 +84,20 @@ def encode(
     if output is not None:
         going_on.save(artifact, os.fspath(output), force, keeping)
     return artifact
+
+
+def _first_field(start: str | os.PathLike[str] | Artifact | None, settings: Settings) -> Artifact | None:
+    """The field that a fit starts from."""
+    if start is None or isinstance(start, Artifact):
+        return start
+    _refuse_no_path("start", start)
+    return load(start, settings.limits)
+
+
+def _refuse_no_path(name: str, path: Any) -> None:
+    """Raises ``UsageError``: a number would be taken for an open file."""
+    if path is not None and not isinstance(path, str | os.PathLike):
+        raise UsageError(f"{name}: must be a path, not {type(path).__name__}", "option")
 
 
 def planned_source(source: str | os.PathLike[str] | npt.NDArray[Any], rate: int | None, settings: Settings) -> Plan:

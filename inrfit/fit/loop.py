@@ -11,7 +11,6 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from ..errors import Diverged
 from ..fields import FieldSpec
 from ..runtime import out_of_memory
 from ..samplers import Sampler
@@ -77,25 +76,11 @@ def fit(
     finally:
         run.close()
     run.engine.load(state.best.weights)
-    refuse_unlearned(run, state, outcome)
+    running.refuse_unlearned(run, state, outcome is Outcome.INTERRUPTED)
     taught = run.signal if state.pool is None else state.pool.signal()
     run.settle(state)
     spent, used = record.spent(run, state), record.used(run, state)
     return Fit(run.field, taught, state.best.quality, outcome, spent, used, tuple(state.notes))
-
-
-def refuse_unlearned(run: Running, state: FitState, outcome: Outcome) -> None:
-    """Raises ``Diverged`` unless the best weights are as good as the best constant; comparisons with an error that is
-    no number are false."""
-    constant = run.subset.constant_error * 1.000001 + 1e-12
-    if state.best.error <= constant and not math.isnan(state.best.quality):
-        return
-    if outcome is Outcome.INTERRUPTED:
-        raise KeyboardInterrupt
-    raise Diverged(
-        f"after {run.clock.step} steps the fit is still worse than a constant (give it a larger --budget)",
-        "diverged",
-    )
 
 
 class Loop:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from ..errors import UnreadableFile
+from ..errors import Diverged, UnreadableFile
 from ..fields import FieldSpec
 from ..fields.module import Field
 from ..modalities import MODALITIES, Modality
@@ -123,6 +123,20 @@ def evaluate(run: Running, state: FitState) -> Best:
     state.spent.evaluate += taken
     run.clock.evaluation_took(taken)
     return Best(run.engine.snapshot(), error, quality)
+
+
+def refuse_unlearned(run: Running, state: FitState, interrupted: bool) -> None:
+    """Raises ``Diverged`` unless the best weights are as good as the best constant; comparisons with an error that is
+    no number are false."""
+    constant = run.subset.constant_error * 1.000001 + 1e-12
+    if state.best.error <= constant and not math.isnan(state.best.quality):
+        return
+    if interrupted:
+        raise KeyboardInterrupt
+    raise Diverged(
+        f"after {run.clock.step} steps the fit is still worse than a constant (give it a larger --budget)",
+        "diverged",
+    )
 
 
 def begun(

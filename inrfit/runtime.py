@@ -104,8 +104,8 @@ def keep_compiled_code() -> None:
     temporary one, which does not outlive the day. For the command line only.
 
     An absolute folder that the user has set stands; a relative one is dropped, as code would be loaded from wherever
-    the command happens to run. Where the cache folder is relative (no home folder is known) or not private, torch uses
-    its own default, /tmp/torchinductor_USER, whose owner it does not check, and the kernel is compiled anew every time.
+    the command happens to run. Where the cache folder is relative (no home folder is known) or not private, nothing is
+    kept (``fit/engine/code_cache.py``), and code is compiled anew every time.
     """
     given = os.environ.get("TORCHINDUCTOR_CACHE_DIR")
     if given is not None and not os.path.isabs(given):

@@ -112,6 +112,7 @@ def _compiled(spec: FieldSpec, size: int, gradients: Gradients) -> Compiled:
     with _one_at_a_time:
         if not threading.main_thread().is_alive():
             raise RuntimeError("the interpreter is about to end")
+        code_cache.keep_torch_private()
         function: Compiled = torch.compile(gradients, dynamic=False, fullgraph=True)
         with _many_kinds():
             function(weights, coords, values, torch.zeros(size, 1))

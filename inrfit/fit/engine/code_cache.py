@@ -8,15 +8,22 @@ and digest; and through the descriptor by which this was checked.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import ctypes
+import getpass
 import hashlib
 import os
+import re
+import shutil
 import stat
 import tempfile
 from pathlib import Path
 
 from ...runtime import private_folder
+
+FOLDER = "TORCHINDUCTOR_CACHE_DIR"
+"""The environment variable that names torch's folder."""
 
 SUMS = ".sha256"
 """Suffix of the file beside a library."""
@@ -28,8 +35,23 @@ library by its name, which must not come to stand for another file."""
 
 def folder(make: bool = False) -> str | None:
     """Where code is kept; None if nowhere. With ``make`` missing folders are made."""
-    found = os.environ.get("TORCHINDUCTOR_CACHE_DIR", "")
+    found = os.environ.get(FOLDER, "")
     return found if private_folder(found, make=make) else None
+
+
+def keep_torch_private() -> None:
+    """Before torch.compile: torch loads the code that it finds in its folder, whoever put it there. Where that is not
+    private, it is given another for as long as this process runs."""
+    try:
+        user = re.sub(r'[\\/:*?"<>|]', "_", getpass.getuser())
+    except (KeyError, OSError):  # this user has no name
+        user = str(os.geteuid())
+    usual = os.path.join(tempfile.gettempdir(), f"torchinductor_{user}")  # torch's own choice
+    found = os.environ.get(FOLDER) or usual
+    if not private_folder(found, make=True):
+        found = tempfile.mkdtemp(prefix="inrfit")
+        atexit.register(shutil.rmtree, found, ignore_errors=True)
+    os.environ[FOLDER] = found
 
 
 def holds(name: str) -> bool:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ctypes
+import getpass
 import os
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -203,3 +205,29 @@ def test_marks_of_what_torch_has_compiled_count_in_a_private_folder_alone(folder
     monkeypatch.chdir(folder)
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", ".")
     assert not background_compile.known("this kind")
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o700])
+def test_torch_is_given_a_private_folder_where_its_own_is_not(tmp_path, monkeypatch, mode):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(getpass, "getuser", lambda: "some/one")
+    usual = tmp_path / "torchinductor_some_one"
+    usual.mkdir()
+    usual.chmod(mode)
+    for given in ("", str(usual)):
+        monkeypatch.setenv(code_cache.FOLDER, given)
+        code_cache.keep_torch_private()
+        used = Path(os.environ[code_cache.FOLDER])
+        assert (used == usual) == (mode == 0o700)
+        assert used.stat().st_mode & 0o077 == 0
+
+
+def test_torch_is_given_a_folder_where_the_user_has_no_name(tmp_path, monkeypatch):
+    def nobody():
+        raise KeyError("getpwuid(): uid not found: 4711")
+
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(getpass, "getuser", nobody)
+    monkeypatch.setenv(code_cache.FOLDER, "relative")
+    code_cache.keep_torch_private()
+    assert Path(os.environ[code_cache.FOLDER]).parent == tmp_path

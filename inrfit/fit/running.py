@@ -19,6 +19,7 @@ from ..samplers.learner import TEACHING_COST, Learner, default_piece
 from ..signal import Samples, Signal
 from .checkpoint import Saved, refuse_misfits, saved_points
 from .divergence import DivergenceDetector
+from .engine.background_compile import wait_for_all
 from .engine.config import TrainingConfig
 from .engine.step import Engine
 from .engine.thread_count import Threads
@@ -157,6 +158,8 @@ def begun(
         if stop() or (clock.timed and clock.seconds > clock.limit):
             raise Stopped
 
+    if not clock.timed:
+        wait_for_all(stop)
     generator = torch.Generator().manual_seed(seed)
     pool = _pool(signal, spec, config, clock, device, stop, generator, saved)
     signal = signal if pool is None else pool.signal(pool.first)

@@ -45,6 +45,9 @@ class Gradients(Protocol):
 MOST_KINDS = 256
 """Kinds of fits that one process compiles: torch's own bound on all code that comes from one place."""
 
+WAIT_SECONDS = 0.05
+"""Between two looks at whether to stop waiting."""
+
 compilations: dict[str, Compilation] = {}
 """What this process has compiled or is compiling, by ``key``: files of one kind share it."""
 
@@ -132,6 +135,18 @@ def _many_kinds() -> AbstractContextManager[None]:
 def under_way() -> bool:
     """Whether something is being compiled: the interpreter must not be taken down around it."""
     return any(not made.finished for made in compilations.values())
+
+
+def wait_for_all(stop: Callable[[], bool]) -> None:
+    """Waits for what earlier fits of this process have begun to compile: the compiler's switches and threads are those
+    of the process, and would change the last bits of a fit beside it. Raises ``KeyboardInterrupt`` once ``stop`` says
+    so."""
+    for made in tuple(compilations.values()):
+        while not made.finished:
+            made.wait(WAIT_SECONDS)
+            if stop():
+                raise KeyboardInterrupt
+    torch.set_num_threads(torch.get_num_threads())  # a compiling thread has set that of the matrix library
 
 
 class Compilation:

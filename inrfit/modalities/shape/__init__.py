@@ -8,7 +8,9 @@ from . import shape
 
 
 def _caution(quality: Quality) -> str | None:
-    """That the bounding box came out wrong, where it did."""
+    """That there is no surface, or that the bounding box came out wrong, where it is so."""
+    if quality.get("iou") == 0:
+        return "the field has no surface, so that nothing can be decoded (give it a larger --budget)"
     error = quality.get("bbox_error") or 0
     return f"the decoded box is off by {error:.1%} of the longest side" if error > 0.01 else None
 

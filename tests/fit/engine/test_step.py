@@ -6,12 +6,15 @@ import contextlib
 import dataclasses
 import subprocess
 import sys
+import threading
+import time
 from functools import partial
 
 import pytest
 import torch
-from conftest import image_signal
+from conftest import image_signal, picture
 
+import inrfit
 from inrfit import runtime
 from inrfit.errors import UsageError
 from inrfit.fields import FIELDS, FieldSpec
@@ -120,6 +123,24 @@ def test_a_compilation_that_fails_leaves_the_fit_explicit(monkeypatch):
     torch.testing.assert_close(taught(of), taught(engine("explicit", width=24)))
     assert of.backend.describe() == "explicit (RuntimeError: no compiler)"
     assert not background_compile.under_way()
+
+
+def test_a_fit_in_steps_waits_for_what_an_earlier_fit_compiles(monkeypatch):
+    """The compiler's switches are those of the process, and would change the last bits of the fit."""
+    monkeypatch.setattr(background_compile, "compilations", {})
+    done = threading.Event()
+
+    def build():
+        time.sleep(0.5)
+        done.set()
+        return by_autograd
+
+    background_compile.compilations["made for this test"] = background_compile.Compilation("of it", None, build)
+    with pytest.raises(KeyboardInterrupt):
+        background_compile.wait_for_all(lambda: True)
+    assert not done.is_set()
+    inrfit.encode(picture(), budget="50it", width=8, depth=2, device="cpu")
+    assert done.is_set()
 
 
 def test_a_script_that_ends_meanwhile_waits_for_its_compiler(tmp_path):

@@ -326,7 +326,7 @@ def test_any_name_the_system_allows_can_be_written_and_read(tmp_path, name):
 
 @pytest.mark.parametrize("name", ["a", "x" * 255, "é" * 127])
 def test_temporary_names_are_short_hidden_and_distinct(name):
-    first, second = temporary.temporary_name(name), files.temporary_name(name)
+    first, second = temporary.temporary_name(name), temporary.temporary_name(name)
     assert first != second
     assert first.startswith(".")
     assert max(len(os.fsencode(first)), len(os.fsencode(second))) <= 143

@@ -8,9 +8,6 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from .artifact.artifact import Artifact
-from .config.identity import DIGEST, identity, settings_digest
-from .config.plan import Plan
 from .errors import InrfitError, OutputExists, RefusedInput, UnreadableFile, UsageError, printable
 from .fit.budget import parse_seconds
 from .fit.outcome import Outcome
@@ -22,6 +19,8 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
+    from .artifact.artifact import Artifact
+    from .config.plan import Plan
     from .fields import FieldSpec
     from .fit.checkpoint import Checkpointer, Companion, Saved
     from .fit.recipe import Recipe
@@ -123,6 +122,7 @@ def continued(
     another fit, a ``RefusedInput`` where the file is damaged."""
     if keeping is None:
         return Continued(recipe)
+    from .config.identity import identity
     from .fit.checkpoint import Checkpointer
 
     first = start_record(start).get(STARTED_FROM, "drawn by the seed")
@@ -219,6 +219,9 @@ def start_record(start: Artifact | None) -> dict[str, Any]:
 def complete(planned: Plan, output: str, start: Artifact | None = None) -> Artifact | None:
     """The complete field of ``planned``, begun from ``start``, that ``output`` holds already; None if there is no such
     file. Raises ``OutputExists`` where the file is something else, and names what."""
+    from .artifact.artifact import Artifact
+    from .config.identity import DIGEST, settings_digest
+
     if not os.path.lexists(output):
         return None
     shown = printable(output)
@@ -253,6 +256,9 @@ def name_for(artifact: Artifact, output: str) -> tuple[str, bool]:
     what came of an interrupted fit beside it, in the place of what an earlier part of the same fit has left."""
     if artifact.provenance["ended"] != Outcome.INTERRUPTED.word:
         return output, False
+    from .artifact.artifact import Artifact
+    from .config.identity import DIGEST
+
     first = beside(output, "interrupted")
     with contextlib.suppress(RefusedInput):
         earlier = Artifact.from_bytes(files.read(first, Limits())).provenance

@@ -13,7 +13,6 @@ from ..fields import FIELDS
 from ..resume import Keeping
 from ..runtime import Stop, catching
 from . import shared_options as shared
-from .comparison_table import shown
 from .console import Console, FitProgress, out, quality_words
 from .paths import expand
 from .shared_options import DEFAULTS
@@ -199,6 +198,7 @@ def conclude(comparison: Comparison, output: str | None, levels: tuple[str, ...]
     """Writes and prints what there is; the exit code."""
     from ..comparison.session import record, save
     from ..comparison.statistics import standings
+    from .comparison_table import shown
 
     results = comparison.ordered()
     drawn: dict[str, Any] = {"plot": None}

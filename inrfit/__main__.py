@@ -37,8 +37,11 @@ def main() -> None:
 
 def run(arguments: list[str]) -> int:
     """One command line; the exit code."""
+    from .cli.console import one_line_warnings
+
     try:
-        return _run(arguments)
+        with one_line_warnings():
+            return _run(arguments)
     except KeyboardInterrupt:  # while modules were loaded
         sys.stderr.write("inrfit: error: interrupted\n")
         return 130

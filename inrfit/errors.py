@@ -80,6 +80,10 @@ class OutputClosed(InrfitError):
     exit_code = 141
 
 
+class InrfitWarning(UserWarning):
+    """Something the user should know that does not stop the command, which prints it as one line on stderr."""
+
+
 def printable(text: object) -> str:
     """``text`` with control characters escaped, so that names out of files cannot drive a terminal."""
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(text))

@@ -8,7 +8,7 @@ from typing import Literal
 
 import pytest
 
-from inrfit.errors import UsageError
+from inrfit.errors import InrfitWarning, UsageError
 from inrfit.fit import budget
 from inrfit.fit.budget import Budget
 from inrfit.fit.progress import Clock
@@ -163,6 +163,24 @@ def test_options_out_of_range_are_refused(given):
 def test_an_unknown_option_names_the_valid_ones():
     with pytest.raises(UsageError, match=r"unknown option -O rate.*count, kind, on, ratio"):
         options.build({"some": Some}, {"rate": "1"})
+
+
+@dataclasses.dataclass(frozen=True)
+class Renamed:
+    points: int = setting(3, "a count", 1, old_name="pool")
+    kind: str = setting("new", "a kind", words=("new",), old_values={"old": "new"})
+
+
+def test_old_names_and_values_are_accepted_with_a_notice():
+    with pytest.warns(InrfitWarning, match="option 'pool' is now called 'points'"):
+        assert options.build({"some": Renamed}, {"pool": "7"})["some"] == Renamed(7)
+    with pytest.warns(InrfitWarning, match="value of kind 'old' is now called 'new'"):
+        assert options.checked(Renamed, "kind", "old") == "new"
+
+
+def test_an_old_name_beside_the_new_one_is_refused():
+    with pytest.raises(UsageError, match="-O pool and -O points"):
+        options.build({"some": Renamed}, {"pool": "7", "points": "8"})
 
 
 @pytest.mark.parametrize("pairs", [["a"], ["=1"], ["a=1", "a=2"]])

@@ -7,10 +7,11 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping
+import warnings
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from ..errors import InrfitError, OutputClosed, UnwritableOutput, printable
+from ..errors import InrfitError, InrfitWarning, OutputClosed, UnwritableOutput, printable
 from ..io.json_schema import finite
 
 if TYPE_CHECKING:
@@ -61,6 +62,22 @@ def complain(text: str) -> None:
     with contextlib.suppress(OSError, ValueError, AttributeError):
         sys.stderr.write(printable(text) + "\n")
         sys.stderr.flush()
+
+
+@contextlib.contextmanager
+def one_line_warnings() -> Iterator[None]:
+    """While active, an ``InrfitWarning`` is printed as one line; all other warnings as Python prints them."""
+    with warnings.catch_warnings():
+        show = warnings.showwarning
+
+        def one_line(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
+            if issubclass(category, InrfitWarning):
+                complain(f"inrfit: warning: {message}")
+            else:
+                show(message, category, *place, **more)
+
+        warnings.showwarning = one_line
+        yield
 
 
 def out(text: str) -> None:

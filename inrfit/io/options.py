@@ -14,6 +14,7 @@ from types import MappingProxyType, UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from ..errors import UsageError
+from .renamed import renamed
 
 T = TypeVar("T")
 
@@ -31,13 +32,17 @@ def setting(
     among: Collection[str] = (),
     parse: Callable[[Any], object] | None = None,
     factory: Callable[[], Any] | None = None,
+    old_name: str = "",
+    old_values: Mapping[str, str] = MappingProxyType({}),
 ) -> Any:
     """A dataclass field with its help sentence and what it admits.
 
     Numbers lie from ``low`` to ``high``. ``words`` and the names ``among`` a registry (read at each check) are admitted
     beside numbers, and alone where the type is text. ``parse`` raises ``ValueError`` for what it cannot read; the field
-    keeps what was given. ``factory`` makes a default that can be changed."""
+    keeps what was given. ``factory`` makes a default that can be changed. ``old_name`` of the field and ``old_values``
+    (old to new) are accepted for one release with a notice (renamed.py)."""
     rules = {"help": help, "low": low, "high": high, "words": words, "among": among, "parse": parse}
+    rules |= {"old_name": old_name, "old_values": old_values}
     if factory is not None:
         return dataclasses.field(default_factory=factory, metadata=rules)
     return dataclasses.field(default=default, metadata=rules)
@@ -63,6 +68,8 @@ class Declared:
     def read(self, given: Any) -> Any:
         """``given``, a value or its text, as the field holds it. Raises ``ValueError`` with what to write instead."""
         words = self.words
+        if isinstance(given, str) and given in (old_values := self.rules.get("old_values", {})):
+            given = renamed(given, old_values[given], f"value of {self.name}")
         if (given is None and self.optional) or given in words:
             return given
         if words and self.kind not in (int, float):
@@ -107,12 +114,24 @@ def checked(cls: type[Any], name: str, given: Any, said: str = FLAG) -> Any:
 def from_mapping(cls: type[T], given: Mapping[str, Any]) -> T:
     """An instance of the options dataclass ``cls`` from texts or values; raises ``UsageError``. Keys that it does not
     have are left out."""
+    given = _with_new_names(cls, given)
     return cls(**{name: checked(cls, name, given[name], PAIR) for name in declared(cls) if name in given})
+
+
+def _with_new_names(cls: type[Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """``given`` with the old names of options of ``cls`` replaced by the present ones."""
+    present = {field.rules["old_name"]: name for name, field in declared(cls).items() if field.rules.get("old_name")}
+    for old, new in present.items():
+        if old in given and new in given:
+            raise UsageError(f"-O {old} and -O {new} are one option under its old and its new name", "option")
+    return {renamed(key, present[key], "option") if key in present else key: value for key, value in given.items()}
 
 
 def build(classes: Mapping[str, type[Any]], given: Mapping[str, Any]) -> dict[str, Any]:
     """One instance per class in ``classes`` (label -> dataclass), filled from ``given``; an unknown key names the
     valid ones of every class."""
+    for cls in classes.values():
+        given = _with_new_names(cls, given)
     for key in given:
         if not any(key in declared(cls) for cls in classes.values()):
             valid = "; ".join(

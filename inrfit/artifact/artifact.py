@@ -26,7 +26,7 @@ from ..errors import (
 )
 from ..fields import FIELDS, MAX_DEPTH, MAX_PARAMETERS, MAX_WIDTH, FieldSpec
 from ..io import files, strict_json
-from ..io.json_schema import integer, mapping, one_of, scalar
+from ..io.json_schema import integer, mapping, registered, scalar
 from ..io.limits import Limits
 from ..modalities import MODALITIES, Request
 from . import container, weight_dtypes
@@ -208,8 +208,8 @@ def _checked(inside: Any) -> dict[str, Any]:
         raise UnsupportedInput(f"format version {version}: needs a newer inrfit (this one reads {VERSION})", "version")
     schema = {
         "version": integer(1, VERSION),
-        "field": {"architecture": one_of(*FIELDS), **_SPEC},
-        "modality": one_of(*MODALITIES),
+        "field": {"architecture": registered(FIELDS), **_SPEC},
+        "modality": registered(MODALITIES),
         "signal": mapping(lambda value: None),
         "provenance": PROVENANCE,
         "quality": mapping(scalar),

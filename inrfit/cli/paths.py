@@ -63,6 +63,7 @@ def expand(source: str, console: Console) -> list[str]:
 
     if source == "-" or not os.path.isdir(source):
         return [source]
+    MODALITIES.load_all()
     suffixes = {suffix for modality in MODALITIES.values() for suffix in modality.suffixes}
     found, skipped = [], 0
     unreadable: list[OSError] = []

@@ -54,13 +54,15 @@ def identify(data: bytes, name: str, type: str | None = None) -> Modality:
     """The modality of ``data``: as told, else by content, else by the name's suffix. Raises ``UnsupportedInput``."""
     if type is not None:
         return MODALITIES[type]
-    for modality in MODALITIES.values():
-        if modality.sniff(data):
-            return modality
     suffix = os.path.splitext(name)[1].lower()
-    for modality in MODALITIES.values():
-        if suffix in modality.suffixes:
-            return modality
+    for _ in ("built in", "from other packages"):
+        for modality in MODALITIES.values():
+            if modality.sniff(data):
+                return modality
+        for modality in MODALITIES.values():
+            if suffix in modality.suffixes:
+                return modality
+        MODALITIES.load_all()
     known = "; ".join(f"{m.name}: {', '.join(m.formats)}" for m in MODALITIES.values())
     raise UnsupportedInput(f"not a kind of file inrfit reads ({known})", "format")
 

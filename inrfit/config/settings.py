@@ -14,7 +14,8 @@ from ..fit import budget as budgets
 from ..fit.budget import Budget
 from ..io.limits import Limits
 from ..io.options import checked, refusing, setting
-from ..modalities import MODALITIES
+from ..io.registry import Registry
+from ..modalities import MODALITIES, Modality
 from ..samplers import SAMPLERS
 
 PRECISIONS = ("fp32", "medium", "bf16")
@@ -48,7 +49,9 @@ def read_bytes(given: int | str) -> int:
 class Settings:
     """Everything that can be asked of an encode; the command's options are these, word for word.
 
-    Values are converted to their fields' types; counts stay as they were written (``count`` reads them)."""
+    Values are converted to their fields' types; counts stay as they were written (``count`` reads them). ``sampler``,
+    ``arch`` and ``type`` may be given as a sampler, an architecture and a ``Modality``: name and options, those that
+    differ from their defaults, take the place of the object."""
 
     sampler: str = setting(
         "auto",
@@ -127,6 +130,7 @@ class Settings:
     limits: Limits = Limits()
 
     def __post_init__(self) -> None:
+        self._name_objects()
         for field in fields(self):
             value = checked(Settings, field.name, getattr(self, field.name))
             object.__setattr__(self, field.name, value)  # frozen: once, before anybody has it
@@ -136,12 +140,41 @@ class Settings:
         if self.ratio is not None and "ratio" in self.options:
             raise UsageError("--ratio and -O ratio exclude each other", "option")
 
+    def _name_objects(self) -> None:
+        """Puts name and options in the place of a sampler, architecture or modality that was given as an object."""
+        named: list[tuple[str, Registry[Any]]] = [("sampler", SAMPLERS), ("arch", FIELDS)]
+        for name, registry in named:
+            if isinstance(given := getattr(self, name), str):
+                continue
+            object.__setattr__(self, name, registered_name(given, registry))
+            own = changed_options(given)
+            if twice := sorted(own.keys() & self.options.keys()):
+                raise UsageError(f"{', '.join(twice)}: given in {given!r} and as an option", "option")
+            object.__setattr__(self, "options", {**self.options, **own})
+        kind: Any = self.type
+        if isinstance(kind, Modality):
+            object.__setattr__(self, "type", MODALITIES.add(kind.name, kind))
+
     def parsed_budget(self, unit: str = "dB") -> Budget:
         """Budget and target together; ``unit`` is that of the modality's quality."""
         target = None if self.target is None else budgets.parse_target(self.target, unit)
         if isinstance(self.budget, Budget):
             return self.budget if target is None else replace(self.budget, target=target)
         return budgets.parse([self.budget] if isinstance(self.budget, str) else self.budget, target)
+
+
+def registered_name(instance: Any, registry: Registry[Any]) -> str:
+    """The name of a sampler's or architecture's class in ``registry``, which it enters for the rest of the process, in
+    lower case, if it is new. Raises ``UsageError``."""
+    kind = type(instance)
+    return next((name for name, entry in registry.items() if entry is kind), None) or registry.add(
+        kind.__name__.lower(), kind
+    )
+
+
+def changed_options(instance: Any) -> dict[str, Any]:
+    """The options of an instance that differ from its class's defaults."""
+    return {name: value for name, value in vars(instance).items() if value != getattr(type(instance)(), name)}
 
 
 def count(option: str, given: int | str) -> int:

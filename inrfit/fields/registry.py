@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from .architecture import Architecture
+from dataclasses import is_dataclass
+from typing import Any
+
+from ..io.registry import Registry
+from .architecture import Architecture, Traits
 from .asmr.asmr import Asmr
 from .feature_grid.feature_grid import FeatureGrid
 from .mlp.finer import Finer
@@ -12,15 +16,29 @@ from .mlp.siren import Siren
 from .mlp.wire import Wire
 from .tiles.tiles import Tiles
 
-FIELDS: dict[str, type[Architecture]] = {
-    "siren": Siren,
-    "tiles": Tiles,
-    "finer": Finer,
-    "wire": Wire,
-    "gauss": Gauss,
-    "ffn": Ffn,
-    "pemlp": PeMlp,
-    "mlp": Mlp,
-    "grid": FeatureGrid,
-    "asmr": Asmr,
-}
+
+def fault(name: str, entry: Any) -> str:
+    """What is wrong with an architecture from outside; "" if nothing is."""
+    if not (isinstance(entry, type) and is_dataclass(entry) and isinstance(vars(entry).get("TRAITS"), Traits)):
+        return "an architecture is a frozen dataclass with a constant TRAITS"
+    missing = [method for method in vars(Architecture) if not method.startswith("_") and method not in dir(entry)]
+    return f"the architecture lacks {', '.join(missing)}" if missing else ""
+
+
+FIELDS: Registry[type[Architecture]] = Registry(
+    "inrfit.fields",
+    {
+        "siren": Siren,
+        "tiles": Tiles,
+        "finer": Finer,
+        "wire": Wire,
+        "gauss": Gauss,
+        "ffn": Ffn,
+        "pemlp": PeMlp,
+        "mlp": Mlp,
+        "grid": FeatureGrid,
+        "asmr": Asmr,
+    },
+    fault,
+)
+"""The built-in architectures by name; more come from the entry points of other packages (docs/extending.md)."""

@@ -12,6 +12,8 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from .registry import Registry
+
 Schema = Mapping[str, Any] | Callable[[Any], Any]
 
 
@@ -76,6 +78,16 @@ def one_of(*choices: Any) -> Callable[[Any], None]:
     def inner(value: Any) -> None:
         if not any(type(value) is type(choice) and value == choice for choice in choices):
             raise ValueError(f"must be one of {', '.join(map(str, choices))}")
+
+    return inner
+
+
+def registered(registry: Registry[Any]) -> Callable[[Any], None]:
+    """A name in ``registry``, those of installed plug-ins included."""
+
+    def inner(value: Any) -> None:
+        if type(value) is not str or value not in registry:
+            raise ValueError(f"must be one of {', '.join(registry.offered())} (or of an installed plug-in)")
 
     return inner
 

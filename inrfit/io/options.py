@@ -14,6 +14,7 @@ from types import MappingProxyType, UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from ..errors import UsageError
+from .registry import Registry
 from .renamed import renamed
 
 T = TypeVar("T")
@@ -70,10 +71,11 @@ class Declared:
         words = self.words
         if isinstance(given, str) and given in (old_values := self.rules.get("old_values", {})):
             given = renamed(given, old_values[given], f"value of {self.name}")
-        if (given is None and self.optional) or given in words:
+        among = self.rules.get("among", ())
+        if (given is None and self.optional) or given in words or given in among:
             return given
         if words and self.kind not in (int, float):
-            return choose(given, words)
+            return choose(given, (*words, *(among.offered() if isinstance(among, Registry) else ())))
         if (parse := self.rules.get("parse")) is not None:
             parse(given)
         if self.kind is bool:
@@ -166,7 +168,8 @@ def refusing(said: str) -> Iterator[None]:
 def choose(given: str, known: Collection[str]) -> str:
     """``given``, if it is ``known``; raises ``ValueError``."""
     if given not in known:
-        raise ValueError(f"choose from {', '.join(known)}")
+        names = dict.fromkeys(known.offered() if isinstance(known, Registry) else known)
+        raise ValueError(f"choose from {', '.join(names)}")
     return given
 
 

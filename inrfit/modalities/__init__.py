@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UsageError
+from ..io.registry import Registry
 from .audio import AUDIO
 from .image import IMAGE
 from .modality import Modality, Request, Tick
@@ -18,7 +19,16 @@ from .shape import SHAPE
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-MODALITIES: dict[str, Modality] = {"image": IMAGE, "audio": AUDIO, "shape": SHAPE}
+
+def fault(name: str, entry: Any) -> str:
+    """What is wrong with a modality from outside; "" if nothing is."""
+    if not isinstance(entry, Modality):
+        return "a modality is an instance of inrfit.modalities.Modality"
+    return "" if entry.name == name else f"the modality is called {entry.name!r}, not {name!r}"
+
+
+MODALITIES: Registry[Modality] = Registry("inrfit.modalities", {"image": IMAGE, "audio": AUDIO, "shape": SHAPE}, fault)
+"""The built-in modalities by name; more come from the entry points of other packages (docs/extending.md)."""
 
 
 def file_of(array: npt.NDArray[Any], arguments: Mapping[str, Any]) -> bytes:

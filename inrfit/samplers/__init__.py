@@ -6,8 +6,10 @@ line in ``SAMPLERS``, one row in docs/samplers.md (docs/extending.md).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from dataclasses import is_dataclass
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
+from ..io.registry import Registry
 from .egra import Egra
 from .evos import Evos
 from .expansive import Expansive
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from .learner import Learner
 
 
+@runtime_checkable
 class Sampler(Protocol):
     """A teaching strategy."""
 
@@ -30,17 +33,29 @@ class Sampler(Protocol):
         """The next points to teach; ``previous`` is None at the first call."""
 
 
-SAMPLERS: dict[str, type[Sampler]] = {
-    "full": Full,
-    "uniform": Uniform,
-    "int": Int,
-    "nint": Nint,
-    "egra": Egra,
-    "expansive": Expansive,
-    "soft-mining": SoftMining,
-    "evos": Evos,
-    "stream": Stream,
-}
+def fault(name: str, entry: Any) -> str:
+    """What is wrong with a strategy from outside; "" if nothing is."""
+    if not (isinstance(entry, type) and is_dataclass(entry) and issubclass(entry, Sampler)):
+        return "a sampler is a frozen dataclass with a method select"
+    return ""
+
+
+SAMPLERS: Registry[type[Sampler]] = Registry(
+    "inrfit.samplers",
+    {
+        "full": Full,
+        "uniform": Uniform,
+        "int": Int,
+        "nint": Nint,
+        "egra": Egra,
+        "expansive": Expansive,
+        "soft-mining": SoftMining,
+        "evos": Evos,
+        "stream": Stream,
+    },
+    fault,
+)
+"""The built-in strategies by name; more come from the entry points of other packages (docs/extending.md)."""
 
 MOVING = frozenset({"soft-mining"})
 """Those that need derivatives with respect to coordinates."""

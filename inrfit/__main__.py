@@ -86,11 +86,11 @@ def _run(arguments: list[str]) -> int:
 
 
 def _fail(message: str, code: int, debug: bool) -> int:
-    from .cli.console import complain
+    from .cli.console import print_error
 
     if debug:
         traceback.print_exc()
-    complain(f"inrfit: error: {message}")
+    print_error(f"inrfit: error: {message}")
     return code
 
 

@@ -13,7 +13,7 @@ from ..fields import FIELDS
 from ..resume import Keeping
 from ..runtime import Stop, catching
 from . import shared_options as shared
-from .console import Console, FitProgress, out, quality_words
+from .console import Console, FitProgress, format_quality, print_output
 from .paths import expand
 from .shared_options import DEFAULTS
 
@@ -49,7 +49,7 @@ def compare(  # one option a line: long by nature
         ),
     ] = "siren",
     seeds: shared.Seeds = 3,
-    budget: shared.BudgetsOfEach = None,
+    budget: shared.CompareBudgets = None,
     regime: shared.Regime = DEFAULTS.regime,
     to: Annotated[
         str | None,
@@ -62,13 +62,13 @@ def compare(  # one option a line: long by nature
     params: shared.Params = None,
     bytes: shared.Bytes = None,
     store: shared.Store = DEFAULTS.store,
-    options: shared.PairsOfAll = None,
+    options: shared.CompareOptionPairs = None,
     ratio: shared.Ratio = None,
     batch: shared.Batch = str(DEFAULTS.batch),
     lr: shared.Lr = None,
     device: shared.Device = DEFAULTS.device,
     precision: shared.Precision = DEFAULTS.precision,
-    engine: shared.EngineOfAll = DEFAULTS.engine,
+    engine: shared.CompareEngine = DEFAULTS.engine,
     threads: shared.Threads = None,
     type: shared.Type = None,
     checkpoint: Annotated[
@@ -112,28 +112,30 @@ def compare(  # one option a line: long by nature
                 with stop.at_once():
                     paths = [path for source in sources for path in expand(source, console)]
                     comparison = opened(output, prepare(paths, samplers, archs, seeds, settings), force)
-                run(comparison, output, levels, console, stop, keeping)
-                return conclude(comparison, output, levels, console, stop)
+                run_all(comparison, output, levels, console, stop, keeping)
+                return finish(comparison, output, levels, console, stop)
         except KeyboardInterrupt:
-            return interrupted(console, stop)
+            return report_interrupt(console, stop)
         except OutputClosed:
             raise
         except InrfitError as error:
             if not as_json:
                 raise
-            console.failed("", error)
+            console.report_failure("", error)
             return error.exit_code
 
 
-def interrupted(console: Console, stop: Stop) -> int:
+def report_interrupt(console: Console, stop: Stop) -> int:
     """Says that nothing ran; the exit code."""
     code, message = stop.code if stop() else 130, "interrupted before anything ran"
-    console.say(f"inrfit: {message}", level=-1)
-    console.result({"ok": False, "source": None, "error": {"code": code, "reason": "interrupted", "message": message}})
+    console.log(f"inrfit: {message}", level=-1)
+    console.print_json(
+        {"ok": False, "source": None, "error": {"code": code, "reason": "interrupted", "message": message}}
+    )
     return code
 
 
-def run(
+def run_all(
     comparison: Comparison,
     output: str | None,
     levels: tuple[str, ...],
@@ -146,20 +148,20 @@ def run(
 
     if comparison.results:
         done = comparison.runs - comparison.unfinished
-        console.say(f"inrfit: {output}: {done} of {comparison.runs} runs are finished already")
-    following = Following(console, comparison.contest)
+        console.log(f"inrfit: {output}: {done} of {comparison.runs} runs are finished already")
+    reporter = ComparisonProgress(console, comparison.contest)
 
-    def keep() -> None:
+    def save_results() -> None:
         if output is not None:
             save(comparison, output, levels)
 
     try:
-        carry_out(comparison, stop, following, keep, keeping)
+        carry_out(comparison, stop, reporter, save_results, keeping)
     finally:
-        following.progress.close()
+        reporter.progress.close()
 
 
-class Following:
+class ComparisonProgress:
     """Shows where in the plan the comparison is, and how each run ended."""
 
     def __init__(self, console: Console, contest: Contest) -> None:
@@ -168,7 +170,7 @@ class Following:
 
     def begins(self, number: int, of: int, cell: Cell) -> None:
         """Names the run that begins."""
-        self.progress.part(f"run {number} of {of}: {self._name(cell)}", number - 1, of)
+        self.progress.begin_part(f"run {number} of {of}: {self._name(cell)}", number - 1, of)
 
     def reports(self, report: Report) -> None:
         """The run under way."""
@@ -176,17 +178,17 @@ class Following:
 
     def judges(self, share: float) -> None:
         """What follows a run."""
-        self.progress.share(share, "judging")
+        self.progress.update(share, "judging")
 
     def ended(self, number: int, of: int, result: Result) -> None:
         """A line for a run that is over."""
         name = f"run {number} of {of}: {self._name(result.cell)}"
         if result.error is not None:
-            self.console.say(f"inrfit: error: {name}: {result.error['message']}", level=-1)
+            self.console.log(f"inrfit: error: {name}: {result.error['message']}", level=-1)
             return
         spent = f"{result.spent['steps']:,} steps, {result.spent['fit_seconds']:.1f} s"
         kind = next(source.kind for source in self.contest.sources if source.name == result.cell.source)
-        self.console.say(f"{name}: {quality_words(result.quality, kind.measures)}; {spent}")
+        self.console.log(f"{name}: {format_quality(result.quality, kind.measures)}; {spent}")
         for note in result.notes:
             self.console.warn(name, note)
 
@@ -194,33 +196,33 @@ class Following:
         return f"{cell.source} {self.contest.name(cell.arch, cell.sampler)} seed {cell.seed}"
 
 
-def conclude(comparison: Comparison, output: str | None, levels: tuple[str, ...], console: Console, stop: Stop) -> int:
+def finish(comparison: Comparison, output: str | None, levels: tuple[str, ...], console: Console, stop: Stop) -> int:
     """Writes and prints what there is; the exit code."""
     from ..comparison.session import record, save
     from ..comparison.statistics import standings
-    from .comparison_table import shown
+    from .comparison_table import format_tables
 
     results = comparison.ordered()
-    drawn: dict[str, Any] = {"plot": None}
+    plot_result: dict[str, Any] = {"plot": None}
     if output is not None and results:
         save(comparison, output, levels)
-        drawn = draw(comparison, output, console)
+        plot_result = write_plot(comparison, output, console)
     if console.as_json:
-        ok = not comparison.unfinished and "error" not in drawn
-        console.result({"ok": ok, "output": output} | drawn | record(comparison, levels))
+        ok = not comparison.unfinished and "error" not in plot_result
+        console.print_json({"ok": ok, "output": output} | plot_result | record(comparison, levels))
     elif results:
-        out(shown(comparison.contest, standings(comparison.contest, results, levels)))
+        print_output(format_tables(comparison.contest, standings(comparison.contest, results, levels)))
     if stop() and comparison.unfinished:
         kept = "; go on with the same command" if output is not None else ""
-        console.say(f"inrfit: interrupted: {comparison.unfinished} of {comparison.runs} runs are left{kept}", level=-1)
+        console.log(f"inrfit: interrupted: {comparison.unfinished} of {comparison.runs} runs are left{kept}", level=-1)
         return stop.code
     if comparison.unfinished:
-        console.say(f"inrfit: {comparison.unfinished} of {comparison.runs} runs failed", level=-1)
+        console.log(f"inrfit: {comparison.unfinished} of {comparison.runs} runs failed", level=-1)
         return 7
-    return int(drawn["error"]["code"]) if "error" in drawn else 0
+    return int(plot_result["error"]["code"]) if "error" in plot_result else 0
 
 
-def draw(comparison: Comparison, output: str, console: Console) -> dict[str, Any]:
+def write_plot(comparison: Comparison, output: str, console: Console) -> dict[str, Any]:
     """Writes the picture beside the JSON, and returns what to add to the JSON object; without matplotlib says how to
     get it. A failure is told, and is the ``error`` of the object, but costs nothing else."""
     from ..codec import translated_memory_errors
@@ -234,10 +236,10 @@ def draw(comparison: Comparison, output: str, console: Console) -> dict[str, Any
             data = plot.png(comparison.contest, comparison.ordered())
         files.write(path, data, force=True)
     except ImportError:
-        console.say(f"inrfit: no {PICTURE}: matplotlib is not installed (pip install 'inrfit[plot]')")
+        console.log(f"inrfit: no {PICTURE}: matplotlib is not installed (pip install 'inrfit[plot]')")
         return {"plot": None}
     except InrfitError as error:
-        console.say(f"inrfit: error: {error}", level=-1)
+        console.log(f"inrfit: error: {error}", level=-1)
         failure = {"code": error.exit_code, "reason": error.reason, "message": str(error)}
         return {"plot": None, "error": failure}
     return {"plot": path}

@@ -12,10 +12,10 @@ from ..comparison.spec import Contest
 from ..comparison.statistics import SHARES, Difference, Overall, Row, Spread, Standings, Table
 from ..errors import printable
 
-COSTS = "seconds"
+FIRST_COST_COLUMN = "seconds"
 """The first column that is not about quality: where a table too wide for the terminal is divided."""
 
-GAP = 2
+COLUMN_GAP = 2
 
 LEGEND = """\
 Mean ± standard deviation over the seeds. 100 %: measured on what would be written; shares of the budget before, and
@@ -23,17 +23,19 @@ times (in seconds, by interpolation), from fixed points. vs: paired by seed, ± 
 """
 
 
-def shown(contest: Contest, found: Standings) -> str:
+def format_tables(contest: Contest, found: Standings) -> str:
     """All tables as one text for stdout."""
     parts = []
     for table in found.tables:
-        rows = [headings(contest, table), *(cells(contest, table, row) for row in table.rows)]
+        rows = [_headings(contest, table), *(_cells(contest, table, row) for row in table.rows)]
         unit = f" in {table.unit}" if table.unit else ""
         parts.append((f"{printable(table.source)}: {table.measure.upper()}{unit}", rows))
     for modality in dict.fromkeys(row.modality for row in found.overall):
         among = [row for row in found.overall if row.modality == modality]
-        title = f"All sources ({modality}): mean of the differences to {_first(contest)}"
-        parts.append((title, [["sampler", "difference", "sources", "worst"], *(_over(contest, r) for r in among)]))
+        title = f"All sources ({modality}): mean of the differences to {_first_method(contest)}"
+        parts.append(
+            (title, [["sampler", "difference", "sources", "worst"], *(_overall_row(contest, r) for r in among)])
+        )
     text = "\n".join(f"{title}\n{_aligned(rows)}" for title, rows in parts) + "\n" + LEGEND
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
     if "utf" not in encoding.lower():
@@ -41,15 +43,15 @@ def shown(contest: Contest, found: Standings) -> str:
     return text
 
 
-def headings(contest: Contest, table: Table) -> list[str]:
+def _headings(contest: Contest, table: Table) -> list[str]:
     """The first row."""
     return [
         "sampler",
         *(["runs"] if _incomplete(contest, table) else []),
         *(f"{share:.0%}".replace("%", " %") for share in SHARES),
-        f"vs {_first(contest)}",
-        *(f"to {_quality(level, table.unit)}" for level in table.levels),
-        COSTS,
+        f"vs {_first_method(contest)}",
+        *(f"to {_format_quality(level, table.unit)}" for level in table.levels),
+        FIRST_COST_COLUMN,
         "sampler time",
         "steps",
         "points",
@@ -58,30 +60,30 @@ def headings(contest: Contest, table: Table) -> list[str]:
     ]
 
 
-def cells(contest: Contest, table: Table, row: Row) -> list[str]:
+def _cells(contest: Contest, table: Table, row: Row) -> list[str]:
     """One entrant's row."""
     return [
         printable(contest.name(row.arch, row.sampler)),
         *([f"{row.finished} of {contest.seeds}"] if _incomplete(contest, table) else []),
-        *(_spread(found, table.unit) for found in row.qualities),
-        "" if row == table.rows[0] else _difference(row.difference, table.unit),
-        *(_time(found, row.finished) for found in row.seconds_to),
-        _seconds(row.seconds.mean),
-        f"{_seconds(row.sampler_seconds.mean)} ({row.sampler_share.mean or 0:.1%})" if row.finished else "-",
-        _count(row.steps.mean),
-        _count(row.points.mean),
-        _count(row.points_per_second.mean),
-        *([_whole(row.parameters), _whole(row.stored_bytes)] if contest.several_fields else []),
+        *(_format_spread(found, table.unit) for found in row.qualities),
+        "" if row == table.rows[0] else _format_difference(row.difference, table.unit),
+        *(_format_time(found, row.finished) for found in row.seconds_to),
+        _format_seconds(row.seconds.mean),
+        f"{_format_seconds(row.sampler_seconds.mean)} ({row.sampler_share.mean or 0:.1%})" if row.finished else "-",
+        _format_count(row.steps.mean),
+        _format_count(row.points.mean),
+        _format_count(row.points_per_second.mean),
+        *([_format_whole(row.parameters), _format_whole(row.stored_bytes)] if contest.several_fields else []),
     ]
 
 
-def _over(contest: Contest, row: Overall) -> list[str]:
+def _overall_row(contest: Contest, row: Overall) -> list[str]:
     worst = "-" if row.worst is None else f"{row.worst:+.{_digits(row.unit)}f} {printable(row.worst_source)}"
     name = printable(contest.name(row.arch, row.sampler))
-    return [name, _difference(row.difference, row.unit), str(row.difference.n), worst]
+    return [name, _format_difference(row.difference, row.unit), str(row.difference.n), worst]
 
 
-def _first(contest: Contest) -> str:
+def _first_method(contest: Contest) -> str:
     first = contest.entrants[0]
     return printable(contest.name(first.field, first.label))
 
@@ -94,41 +96,41 @@ def _digits(unit: str) -> int:
     return 2 if unit else 4
 
 
-def _quality(value: float, unit: str) -> str:
+def _format_quality(value: float, unit: str) -> str:
     return f"{value:.{_digits(unit)}f} {unit}".rstrip()
 
 
-def _spread(found: Spread, unit: str) -> str:
+def _format_spread(found: Spread, unit: str) -> str:
     if found.mean is None:
         return "-"
     sd = "" if found.sd is None else f" ± {found.sd:.{_digits(unit)}f}"
     return f"{found.mean:.{_digits(unit)}f}{sd}"
 
 
-def _difference(found: Difference, unit: str) -> str:
+def _format_difference(found: Difference, unit: str) -> str:
     if found.mean is None:
         return "-"
     interval = "" if found.ci95 is None else f" ± {found.ci95:.{_digits(unit)}f}"
     return f"{found.mean:+.{_digits(unit)}f}{interval}"
 
 
-def _time(found: Spread, of: int) -> str:
+def _format_time(found: Spread, runs: int) -> str:
     """Seconds to a quality, and how many runs reached it where not all did."""
     if found.mean is None:
         return "-"
-    sd = "" if found.sd is None else f" ± {_seconds(found.sd)}"
-    return f"{_seconds(found.mean)}{sd}" + (f" ({found.n} of {of})" if found.n < of else "")
+    sd = "" if found.sd is None else f" ± {_format_seconds(found.sd)}"
+    return f"{_format_seconds(found.mean)}{sd}" + (f" ({found.n} of {runs})" if found.n < runs else "")
 
 
-def _seconds(value: float | None) -> str:
+def _format_seconds(value: float | None) -> str:
     return "-" if value is None else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
 
 
-def _whole(found: Spread) -> str:
+def _format_whole(found: Spread) -> str:
     return "-" if found.mean is None else f"{found.mean:,.0f}"
 
 
-def _count(value: float | None) -> str:
+def _format_count(value: float | None) -> str:
     """A number to three digits, in thousands or millions."""
     if value is None:
         return "-"
@@ -143,29 +145,29 @@ def _aligned(rows: Sequence[Sequence[str]]) -> str:
     for it is divided in two."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     if sys.stdout is not None and sys.stdout.isatty() and os.environ.get("TERM", "") not in ("", "dumb"):
-        if COSTS in rows[0] and sum(widths) + GAP * len(widths) > shutil.get_terminal_size().columns:
-            cut = rows[0].index(COSTS)
-            return _drawn([row[:cut] for row in rows]) + _drawn([[row[0], *row[cut:]] for row in rows])
-        return _drawn(rows)
+        if FIRST_COST_COLUMN in rows[0] and sum(widths) + COLUMN_GAP * len(widths) > shutil.get_terminal_size().columns:
+            cut = rows[0].index(FIRST_COST_COLUMN)
+            return _rich_table([row[:cut] for row in rows]) + _rich_table([[row[0], *row[cut:]] for row in rows])
+        return _rich_table(rows)
     text = ""
     for row in rows:
         cells = [row[0].ljust(widths[0]), *(c.rjust(width) for c, width in zip(row[1:], widths[1:], strict=True))]
-        text += (" " * GAP).join(cells).rstrip() + "\n"
+        text += (" " * COLUMN_GAP).join(cells).rstrip() + "\n"
     return text
 
 
-def _drawn(rows: Sequence[Sequence[str]]) -> str:
+def _rich_table(rows: Sequence[Sequence[str]]) -> str:
     """The same by rich."""
     from rich.console import Console
-    from rich.table import Table as Drawn
+    from rich.table import Table as RichTable
     from rich.text import Text
 
-    table = Drawn(box=None, header_style="bold", pad_edge=False, padding=(0, GAP, 0, 0))
+    table = RichTable(box=None, header_style="bold", pad_edge=False, padding=(0, COLUMN_GAP, 0, 0))
     for k, heading in enumerate(rows[0]):
         table.add_column(Text(heading), justify="right" if k else "left", style="" if k else "cyan", no_wrap=True)
     for row in rows[1:]:
         table.add_row(*map(Text, row))
     written = io.StringIO()
-    width = sum(max(map(len, column)) + GAP for column in zip(*rows, strict=True))
+    width = sum(max(map(len, column)) + COLUMN_GAP for column in zip(*rows, strict=True))
     Console(file=written, force_terminal=True, width=width, no_color="NO_COLOR" in os.environ).print(table)
     return written.getvalue()

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 SCHEMA = 1
 """Version of the JSON objects on stdout."""
 
-PLAIN_SECONDS = 10.0
+LINE_INTERVAL = 10.0
 """Seconds between two progress lines where stderr is no terminal."""
 
 
@@ -34,30 +34,30 @@ class Console:
         self.level = level
         self.as_json = as_json
 
-    def say(self, text: str, level: int = 0) -> None:
+    def log(self, text: str, level: int = 0) -> None:
         """One line on stderr, unless that is quieter than asked for."""
         if level <= self.level:
-            complain(text)
+            print_error(text)
 
     def warn(self, source: str, text: str) -> None:
         """One warning line."""
-        self.say(f"inrfit: warning: {source}: {text}")
+        self.log(f"inrfit: warning: {source}: {text}")
 
-    def result(self, record: Mapping[str, Any]) -> None:
+    def print_json(self, record: Mapping[str, Any]) -> None:
         """One JSON object on stdout, if asked for."""
         if self.as_json:
-            out(json.dumps({"schema": SCHEMA} | finite(record), allow_nan=False) + "\n")
+            print_output(json.dumps({"schema": SCHEMA} | finite(record), allow_nan=False) + "\n")
 
-    def failed(self, source: str, error: InrfitError) -> None:
+    def report_failure(self, source: str, error: InrfitError) -> None:
         """One line on stderr, and the JSON object of a failure."""
-        complain(f"inrfit: error: {source}: {error}" if source else f"inrfit: error: {error}")
+        print_error(f"inrfit: error: {source}: {error}" if source else f"inrfit: error: {error}")
         if error.reason == "stdout":
             return
         record = {"code": error.exit_code, "reason": error.reason, "message": str(error)}
-        self.result({"ok": False, "source": source or None, "error": record})
+        self.print_json({"ok": False, "source": source or None, "error": record})
 
 
-def complain(text: str) -> None:
+def print_error(text: str) -> None:
     """One line on stderr, as far as there is one: a message must never decide the fate of the work."""
     with contextlib.suppress(OSError, ValueError, AttributeError):
         sys.stderr.write(printable(text) + "\n")
@@ -72,7 +72,7 @@ def one_line_warnings() -> Iterator[None]:
 
         def one_line(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
             if issubclass(category, InrfitWarning):
-                complain(f"inrfit: warning: {message}")
+                print_error(f"inrfit: warning: {message}")
             else:
                 show(message, category, *place, **more)
 
@@ -80,7 +80,7 @@ def one_line_warnings() -> Iterator[None]:
         yield
 
 
-def out(text: str) -> None:
+def print_output(text: str) -> None:
     """Text on stdout, written through at once; a full or closed stdout is an error like any other."""
     if sys.stdout is None:
         raise OutputClosed("standard output was closed", "stdout")
@@ -100,8 +100,8 @@ class FitProgress:
         self.console = console
         self.name = printable(name)
         self.now = now
-        self.shown = now()
-        self.done, self.of = 0, 1
+        self.last_line = now()
+        self.done, self.total = 0, 1
         self.bar: Progress | None = None
         self.task: TaskID | None = None
         if console.level >= 0 and interactive():
@@ -121,26 +121,26 @@ class FitProgress:
         self.task = self.bar.add_task(self.name, total=1.0, status="starting")
         self.bar.start()
 
-    def part(self, name: str, done: int, of: int) -> None:
+    def begin_part(self, name: str, done: int, total: int) -> None:
         """What follows is one fit of several: ``done`` of them are over."""
-        self.name, self.done, self.of = printable(name), done, of
+        self.name, self.done, self.total = printable(name), done, total
         if self.bar is not None and self.task is not None:
-            self.bar.update(self.task, description=self.name, completed=done / of, status="starting")
+            self.bar.update(self.task, description=self.name, completed=done / total, status="starting")
 
     def __call__(self, report: Report) -> None:
         if self.bar is not None and self.task is not None:
-            self.bar.update(self.task, completed=(self.done + report.share) / self.of, status=str(report))
-        elif self.console.level >= 0 and self.now() - self.shown >= PLAIN_SECONDS:
-            self.shown = self.now()
-            self.console.say(f"{self.name}: {report}")
+            self.bar.update(self.task, completed=(self.done + report.share) / self.total, status=str(report))
+        elif self.console.level >= 0 and self.now() - self.last_line >= LINE_INTERVAL:
+            self.last_line = self.now()
+            self.console.log(f"{self.name}: {report}")
 
-    def share(self, done: float, what: str) -> None:
+    def update(self, fraction: float, label: str) -> None:
         """Progress of something without a report: decoding, checking."""
         if self.bar is not None and self.task is not None:
-            self.bar.update(self.task, completed=(self.done + done) / self.of, status=what)
-        elif self.console.level >= 0 and self.now() - self.shown >= PLAIN_SECONDS:
-            self.shown = self.now()
-            self.console.say(f"{self.name}: {what} {done:.0%}")
+            self.bar.update(self.task, completed=(self.done + fraction) / self.total, status=label)
+        elif self.console.level >= 0 and self.now() - self.last_line >= LINE_INTERVAL:
+            self.last_line = self.now()
+            self.console.log(f"{self.name}: {label} {fraction:.0%}")
 
     def close(self) -> None:
         """Takes the bar away."""
@@ -154,19 +154,19 @@ def interactive() -> bool:
     return sys.stderr is not None and sys.stderr.isatty() and os.environ.get("TERM", "") not in ("", "dumb")
 
 
-def quality_words(quality: Mapping[str, Any], measures: Mapping[str, Measure]) -> str:
+def format_quality(quality: Mapping[str, Any], measures: Mapping[str, Measure]) -> str:
     """The ``measures`` of a modality in one line: ``PSNR 37.21 dB, SSIM 0.9612``."""
     words = []
     for key, measure in measures.items():
         if key in quality:
-            value = number(quality[key], key in quality.get("infinite", ""))
+            value = format_number(quality[key], key in quality.get("infinite", ""))
             words.append(f"{measure.label} {value} {measure.unit}".rstrip())
     if quality.get("estimate"):
         words.append(f"estimated from {quality.get('samples'):,} samples")
     return ", ".join(words)
 
 
-def number(value: float | None, infinite: bool = False) -> str:
+def format_number(value: float | None, infinite: bool = False) -> str:
     """Four significant digits; null is ``inf`` or ``undefined``."""
     if value is None or value != value:
         return "inf" if infinite else "undefined"

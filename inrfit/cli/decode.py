@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Asked:
+class DecodeOptions:
     """What the command line says about every model."""
 
     output: str | None
@@ -53,7 +53,7 @@ def decode(  # one option a line: long by nature
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N. The arithmetic is float32 on each.")] = "auto",
     threads: shared.Threads = None,
     force: Annotated[bool, typer.Option("-f", "--force", help="Replace an existing output.")] = False,
-    as_json: shared.JsonOfModels = False,
+    as_json: shared.ModelJson = False,
     quiet: shared.Quiet = False,
     max_bytes: shared.MaxModelBytes = LIMITS.max_bytes,
     max_output: shared.MaxOutput = LIMITS.max_output,
@@ -74,22 +74,22 @@ def decode(  # one option a line: long by nature
     if output is not None and len(models) > 1 and not os.path.isdir(output):
         raise UsageError(f"-o {output}: several models need an existing folder", "output")
     limits = Limits(max_bytes=max_bytes, max_output=max_output)
-    refuse_twins(models, output)
-    return run_all(models, Asked(output, request, device, threads, force, limits), console)
+    refuse_duplicate_outputs(models, output)
+    return run_all(models, DecodeOptions(output, request, device, threads, force, limits), console)
 
 
-def run_all(models: list[str], asked: Asked, console: Console) -> int:
+def run_all(models: list[str], options: DecodeOptions, console: Console) -> int:
     """Exit code of all models together; an interrupt leaves out those that follow."""
     codes = []
     with catching((signal.SIGINT, signal.SIGTERM, signal.SIGHUP)) as stop:
         for model in models:
             try:
-                run(model, asked, console, stop)
+                run(model, options, console, stop)
                 codes.append(0)
             except OutputClosed:
                 raise
             except InrfitError as error:
-                console.failed(model, error)
+                console.report_failure(model, error)
                 codes.append(error.exit_code)
             except (_Interrupted, KeyboardInterrupt):
                 return stop.code
@@ -98,46 +98,46 @@ def run_all(models: list[str], asked: Asked, console: Console) -> int:
     return 7 if any(codes) else 0
 
 
-def run(model: str, asked: Asked, console: Console, stop: Stop) -> None:
+def run(model: str, options: DecodeOptions, console: Console, stop: Stop) -> None:
     """One model from its bytes to the decoded file."""
     from ..artifact.artifact import load
     from ..io import files
     from ..modalities import MODALITIES
 
     with stop.at_once():
-        artifact = load(model, asked.limits)
+        artifact = load(model, options.limits)
     modality = MODALITIES[artifact.modality]
-    target, suffix = target_of(model, artifact, asked, console)
-    modality.check_request(asked.request)
-    modality.check_writable(artifact.meta, suffix, asked.request)
-    decoded = decoded_values(model, artifact, asked, console, stop)
+    target, suffix = output_for(model, artifact, options, console)
+    modality.check_request(options.request)
+    modality.check_writable(artifact.meta, suffix, options.request)
+    decoded = decoded_values(model, artifact, options, console, stop)
     if artifact.spec.formula.TRAITS.raster_only and (remark := artifact.spec.resampling(decoded.shape[:-1])):
         console.warn(model, remark)
-    data = modality.write(decoded, artifact.meta, suffix, asked.request)
-    files.write(target, data, asked.force)
-    outcome = modality.outcome(decoded, artifact.meta, asked.request)
-    console.say(f"{model} -> {target}: {outcome}, {len(data):,} bytes")
-    console.result({"ok": True, "source": model, "output": target, "bytes": len(data), "quality": artifact.quality})
+    data = modality.write(decoded, artifact.meta, suffix, options.request)
+    files.write(target, data, options.force)
+    outcome = modality.outcome(decoded, artifact.meta, options.request)
+    console.log(f"{model} -> {target}: {outcome}, {len(data):,} bytes")
+    console.print_json({"ok": True, "source": model, "output": target, "bytes": len(data), "quality": artifact.quality})
 
 
-def target_of(model: str, artifact: Artifact, asked: Asked, console: Console) -> tuple[str, str]:
+def output_for(model: str, artifact: Artifact, options: DecodeOptions, console: Console) -> tuple[str, str]:
     """The file to write and its suffix; refused now if it could not be written."""
     from ..io import files
     from ..modalities import MODALITIES
 
     modality = MODALITIES[artifact.modality]
     own_suffix, note = modality.suffix(artifact.meta)
-    target = name_of(model, asked.output, own_suffix)
+    target = output_name(model, options.output, own_suffix)
     suffix = os.path.splitext(target)[1] or own_suffix
     if suffix.lower() not in modality.writes:
         raise UsageError(f"-o {target}: {artifact.modality}s are written as {' '.join(modality.writes)}", "suffix")
-    files.check_target(target, asked.force)
+    files.check_target(target, options.force)
     if note and suffix == own_suffix:
-        console.say(f"inrfit: {model}: {note}")
+        console.log(f"inrfit: {model}: {note}")
     return target, suffix
 
 
-def decoded_values(model: str, artifact: Artifact, asked: Asked, console: Console, stop: Stop) -> Any:
+def decoded_values(model: str, artifact: Artifact, options: DecodeOptions, console: Console, stop: Stop) -> Any:
     """What the modality decodes the field to, with a progress bar meanwhile."""
     from .. import codec
 
@@ -146,27 +146,27 @@ def decoded_values(model: str, artifact: Artifact, asked: Asked, console: Consol
     def tick(share: float) -> None:
         if stop():
             raise _Interrupted
-        progress.share(share, "decoding")
+        progress.update(share, "decoding")
 
     try:
-        with limited_threads(asked.threads):
-            return codec.decode(artifact, asked.request, asked.device, asked.limits, tick)
+        with limited_threads(options.threads):
+            return codec.decode(artifact, options.request, options.device, options.limits, tick)
     finally:
         progress.close()
 
 
-def refuse_twins(models: list[str], output: str | None) -> None:
+def refuse_duplicate_outputs(models: list[str], output: str | None) -> None:
     """Two models whose decoded files would have one name, found before any is decoded."""
     seen: dict[str, str] = {}
     for model in models:
         if model == "-" and (output is None or os.path.isdir(output)):
             raise UsageError("standard input needs -o FILE", "output")
-        twin = seen.setdefault(os.path.realpath(name_of(model, output, "")), model)
+        twin = seen.setdefault(os.path.realpath(output_name(model, output, "")), model)
         if twin is not model:
             raise UsageError(f"{twin} and {model} have the same output", "same-output")
 
 
-def name_of(model: str, output: str | None, suffix: str) -> str:
+def output_name(model: str, output: str | None, suffix: str) -> str:
     """``photo.png.safetensors`` -> ``photo.decoded.png``, beside the model or in the folder ``output``."""
     if output is not None and not os.path.isdir(output):
         return output

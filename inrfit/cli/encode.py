@@ -12,15 +12,14 @@ import typer
 
 from ..config.settings import Settings
 from ..errors import InrfitError, NotEnoughMemory, OutputClosed, OutputExists, UnwritableOutput
-from ..resume import free_name
-from ..resume import save as write
+from ..resume import free_name, save
 from ..runtime import Stop, catching
 from . import shared_options as shared
 from .console import Console, FitProgress
-from .encode_report import record_of, show_plan, show_recipe, tell
+from .encode_report import print_summary, show_plan, show_recipe, summary_record
 from .going_on import Handling, first_field, left_as_it_is, tell_how_to_go_on
 from .paths import Job, list_jobs
-from .sampling_outputs import draw, pictures_of
+from .sampling_outputs import sampling_outputs_of, write_sampling_outputs
 from .shared_options import DEFAULTS, LIMITS
 
 if TYPE_CHECKING:
@@ -46,7 +45,7 @@ def encode(  # one option a line: long by nature
     params: shared.Params = None,
     bytes: shared.Bytes = None,
     store: shared.Store = DEFAULTS.store,
-    options: shared.Pairs = None,
+    options: shared.OptionPairs = None,
     budget: shared.Budgets = None,
     target: shared.Target = None,
     ratio: shared.Ratio = None,
@@ -123,7 +122,9 @@ def encode(  # one option a line: long by nature
     console = Console(-1 if quiet else int(verbose), as_json)
     settings = shared.settings_from(given)
     jobs = list_jobs(sources, output, console)
-    shown = pictures_of([job.source for job in jobs], [job.output for job in jobs], sampling_map, sampling_video)
+    shown = sampling_outputs_of(
+        [job.source for job in jobs], [job.output for job in jobs], sampling_map, sampling_video
+    )
     jobs = [replace(job, pictures=pictures) for job, pictures in zip(jobs, shown, strict=True)]
     handling = Handling(force, dry_run, explain, checkpoint, resume, first_field(start, settings))
     handling.keeping(jobs[0])  # refuses what it cannot mean before anything is read
@@ -137,7 +138,7 @@ def exit_code(codes: list[int], of: int, console: Console) -> int:
         return codes[-1]
     failed = sum(code != 0 for code in codes)
     if failed:
-        console.say(f"inrfit: {failed} of {of} sources failed", level=-1)
+        console.log(f"inrfit: {failed} of {of} sources failed", level=-1)
     return 7 if failed else 0
 
 
@@ -151,57 +152,59 @@ def run_jobs(jobs: list[Job], settings: Settings, handling: Handling, console: C
             except OutputClosed:
                 raise
             except KeyboardInterrupt:
-                codes.append(interrupted(job, console, stop))
+                codes.append(report_interrupt(job, console, stop))
                 tell_how_to_go_on(job, handling, console)
             except InrfitError as error:
-                console.failed(job.name, error)
+                console.report_failure(job.name, error)
                 codes.append(error.exit_code)
             except MemoryError:
                 failure = NotEnoughMemory("out of memory (try a smaller --batch)", "memory")
-                console.failed(job.name, failure)
+                console.report_failure(job.name, failure)
                 codes.append(failure.exit_code)
             if stop():
                 for left in jobs[position + 1 :]:
-                    interrupted(left, console, stop)
+                    report_interrupt(left, console, stop)
                 codes.append(stop.code)
                 break
     return codes
 
 
-def interrupted(job: Job, console: Console, stop: Stop) -> int:
+def report_interrupt(job: Job, console: Console, stop: Stop) -> int:
     """Says that nothing was written for ``job``; its exit code."""
     code = stop.code if stop() else 130
     message = "interrupted before anything was learned; no field written"
-    console.say(f"inrfit: {job.name}: {message}", level=-1)
+    console.log(f"inrfit: {job.name}: {message}", level=-1)
     error = {"code": code, "reason": "interrupted", "message": message}
-    console.result({"ok": False, "source": job.source, "error": error})
+    console.print_json({"ok": False, "source": job.source, "error": error})
     return code
 
 
 def run_job(job: Job, settings: Settings, handling: Handling, console: Console, stop: Stop) -> int:
     """One source from its bytes to the written field."""
-    begun = time.monotonic()
-    planned = load(job, settings, handling, console, stop, begun)
+    started = time.monotonic()
+    planned = plan_source(job, settings, handling, console, stop, started)
     if handling.dry_run:
         show_plan(job, planned, console, handling.force, handling.explain)
         return 0
     if handling.resume and not handling.force and left_as_it_is(job, planned, handling, console):
         return 0
-    artifact, recorder = fit(job, planned, handling, console, stop)
-    writing = time.monotonic()
-    written = save(artifact, job, handling, console)
+    artifact, recorder = fit_source(job, planned, handling, console, stop)
+    write_start = time.monotonic()
+    path = save_field(artifact, job, handling, console)
     now = time.monotonic()
-    tell(job, written, artifact, len(planned.signal.notes), console, now - writing, now - begun)
+    print_summary(job, path, artifact, len(planned.signal.notes), console, now - write_start, now - started)
     replaces = handling.resume or (handling.force and not stop())  # an interrupted part has left its map
-    drawn = draw(job.pictures, recorder, artifact, job.name, settings.threads, console, replaces, stop)
-    console.result(record_of(job, written, artifact, now - writing, now - begun) | drawn)
+    sampling_result = write_sampling_outputs(
+        job.pictures, recorder, artifact, job.name, settings.threads, console, replaces, stop
+    )
+    console.print_json(summary_record(job, path, artifact, now - write_start, now - started) | sampling_result)
     if stop():
         tell_how_to_go_on(job, handling, console)
         return stop.code
-    return int(drawn["error"]["code"]) if "error" in drawn else 0
+    return int(sampling_result["error"]["code"]) if "error" in sampling_result else 0
 
 
-def load(job: Job, settings: Settings, handling: Handling, console: Console, stop: Stop, begun: float) -> Plan:
+def plan_source(job: Job, settings: Settings, handling: Handling, console: Console, stop: Stop, started: float) -> Plan:
     """Reads and plans one source; refuses first, before it is read, what could not be written."""
     from ..config.plan import plan
     from ..io import files
@@ -213,16 +216,18 @@ def load(job: Job, settings: Settings, handling: Handling, console: Console, sto
         if (keeping := handling.keeping(job)) is not None:
             keeping.check(handling.force)
     if job.source == "-":
-        console.say("inrfit: reading standard input")
+        console.log("inrfit: reading standard input")
     with stop.at_once():
         data = files.read(job.source, settings.limits)
-        planned = plan(data, os.path.basename(job.source), settings, begun)
+        planned = plan(data, os.path.basename(job.source), settings, started)
     if planned.signal.notes:
         console.warn(job.name, "; ".join(planned.signal.notes))
     return planned
 
 
-def fit(job: Job, planned: Plan, handling: Handling, console: Console, stop: Stop) -> tuple[Artifact, Recorder | None]:
+def fit_source(
+    job: Job, planned: Plan, handling: Handling, console: Console, stop: Stop
+) -> tuple[Artifact, Recorder | None]:
     """The measured field of what was planned, and what watched the fit for the pictures asked for."""
     from .. import codec
     from ..io import files
@@ -234,15 +239,15 @@ def fit(job: Job, planned: Plan, handling: Handling, console: Console, stop: Sto
         files.sweep(os.path.dirname(path) or ".", os.path.basename(path))
     recorder = job.pictures.recorder(planned)
     if keeping is not None and keeping.resume and os.path.exists(keeping.path):
-        console.say(f"inrfit: {job.name}: going on from {keeping.path}")
-    console.say(f"inrfit: {job.name}: fitting ({planned.budget})", level=1)
+        console.log(f"inrfit: {job.name}: going on from {keeping.path}")
+    console.log(f"inrfit: {job.name}: fitting ({planned.budget})", level=1)
     progress = FitProgress(console, os.path.basename(job.name))
     try:
         artifact = codec.carry_out(
             planned,
             progress,
             stop,
-            lambda share: progress.share(share, "checking"),
+            lambda share: progress.update(share, "checking"),
             lambda spec, recipe: show_recipe(planned, spec, recipe, console, handling.explain),
             recorder,
             keeping,
@@ -253,17 +258,17 @@ def fit(job: Job, planned: Plan, handling: Handling, console: Console, stop: Sto
     return artifact, recorder
 
 
-def save(artifact: Artifact, job: Job, handling: Handling, console: Console) -> str:
+def save_field(artifact: Artifact, job: Job, handling: Handling, console: Console) -> str:
     """Writes the artifact and returns the name written: that of the output for a complete field, another beside it for
     what came of an interrupted fit. A field that cannot be written where it should be is written beside it, for it may
     have taken an hour."""
     try:
-        return write(artifact, job.output, handling.force, handling.keeping(job))
+        return save(artifact, job.output, handling.force, handling.keeping(job))
     except (OutputExists, UnwritableOutput) as error:
         rescue = free_name(job.output, "rescued")
         try:
             artifact.save(rescue)
         except InrfitError:
             raise error from None
-        console.say(f"inrfit: {job.name}: the finished field was written to {rescue} instead", level=-1)
+        console.log(f"inrfit: {job.name}: the finished field was written to {rescue} instead", level=-1)
         raise

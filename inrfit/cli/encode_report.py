@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InrfitError, printable
-from .console import Console, out, quality_words
+from .console import Console, format_quality, print_output
 from .paths import Job
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def sizes(spec: FieldSpec, stored: int, source: int, samples: int) -> dict[str, 
     }
 
 
-def size_words(found: Mapping[str, Any]) -> str:
+def format_sizes(found: Mapping[str, Any]) -> str:
     """``sizes`` in one line."""
     bits = ""
     if found["bits_per_sample"] is not None:
@@ -42,7 +42,7 @@ def size_words(found: Mapping[str, Any]) -> str:
     )
 
 
-def tell(
+def print_summary(
     job: Job, output: str, artifact: Artifact, source_notes: int, console: Console, writing: float, total: float
 ) -> None:
     """The summary."""
@@ -52,17 +52,17 @@ def tell(
     spent, provenance = artifact.provenance["spent"], artifact.provenance
     size = os.path.getsize(output)
     kept = f"{size:,} bytes ({artifact.store}; the source has {provenance['source']['bytes']:,})"
-    console.say(f"{job.name} -> {output}: {quality_words(artifact.quality, modality.measures)}; {kept}")
-    console.say(f"  {size_words(sizes(artifact.spec, size, provenance['source']['bytes'], provenance['samples']))}")
+    console.log(f"{job.name} -> {output}: {format_quality(artifact.quality, modality.measures)}; {kept}")
+    console.log(f"  {format_sizes(sizes(artifact.spec, size, provenance['source']['bytes'], provenance['samples']))}")
     since = "since it was resumed" if "resumed_at_step" in provenance["settings"] else "in all"
     share = spent["sampler_seconds"] / max(spent["fit_seconds"], 1e-9)
     parts = ", ".join(f"{name} {count:,}" for name, count in spent["origin"].items())
-    console.say(
+    console.log(
         f"  fit {spent['fit_seconds']:.1f} s ({provenance['ended']}; start-up {spent['startup_seconds']:.1f} s of it), "
         f"{spent['steps']:,} steps, {spent['points']:,} points; sampler {provenance['sampler']['name']} {share:.1%} of "
         f"the fit, {spent['scoring_passes']} scoring passes; points by {parts}"
     )
-    console.say(
+    console.log(
         f"  outside the budget: read {spent['read_seconds']:.1f} s, check {spent['check_seconds']:.1f} s, "
         f"write {writing:.1f} s; {total:.1f} s {since}"
     )
@@ -74,7 +74,7 @@ def tell(
         console.warn(job.name, "the target was not reached within the budget")
 
 
-def record_of(job: Job, output: str, artifact: Artifact, writing: float, total: float) -> dict[str, Any]:
+def summary_record(job: Job, output: str, artifact: Artifact, writing: float, total: float) -> dict[str, Any]:
     """The JSON object."""
     provenance, size = artifact.provenance, os.path.getsize(output)
     record = {"ok": True, "source": job.source, "output": output, "bytes": size, "seconds": round(total, 3)}
@@ -96,10 +96,10 @@ def show_recipe(planned: Plan, spec: FieldSpec, recipe: Recipe, console: Console
     told = reasons(recipe, spec, planned.signal, planned.settings.regime, planned.asked, planned.spec.options)
     rows = [*planned.choices, ("sampler", planned.strategy, why), *told]
     if not explain:
-        console.say("  " + ", ".join(f"{key} {value}" for key, value, _ in rows), level=1)
+        console.log("  " + ", ".join(f"{key} {value}" for key, value, _ in rows), level=1)
         return
     for key, value, why in rows:
-        console.say(f"  {key:<14} {value:<14} {why}")
+        console.log(f"  {key:<14} {value:<14} {why}")
 
 
 def show_plan(job: Job, planned: Plan, console: Console, force: bool, explain: bool) -> None:
@@ -107,19 +107,19 @@ def show_plan(job: Job, planned: Plan, console: Console, force: bool, explain: b
     from ..config.plan import check_memory
 
     spec, memory = planned.spec, check_memory(planned)
-    problem = problem_of(job, force)
+    problem = output_problem(job, force)
     if not console.as_json:
-        out("".join(printable(line) + "\n" for line in plan_lines(job, planned, memory, problem)))
+        print_output("".join(printable(line) + "\n" for line in plan_lines(job, planned, memory, problem)))
     if explain:
         from ..codec import choose
         from ..fit.engine.step import choose_device
 
         spec, recipe = choose(planned, choose_device(planned.settings.device))
         show_recipe(planned, spec, recipe, console, explain)
-    console.result(plan_record(job, planned, spec, memory, problem))
+    console.print_json(plan_record(job, planned, spec, memory, problem))
 
 
-def problem_of(job: Job, force: bool) -> str | None:
+def output_problem(job: Job, force: bool) -> str | None:
     """Why the outputs could not be written, if they could not."""
     from ..io import files
 
@@ -147,7 +147,7 @@ def plan_lines(job: Job, planned: Plan, memory: int, problem: str | None) -> lis
         f"  plan: {spec.architecture} {spec.depth}x{spec.width}, {spec.parameters:,} parameters "
         f"in {planned.store}, {planned.sampler}, batch {planned.settings.batch}, budget {planned.budget}",
         f"  stored: at most about {planned.stored_bytes:,} bytes (the source has {planned.bytes:,}): "
-        f"{size_words(plan_sizes(planned))}",
+        f"{format_sizes(plan_sizes(planned))}",
         f"  memory: about {memory / 1e9:.1f} GB at most",
     ]
 

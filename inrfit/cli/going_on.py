@@ -54,9 +54,9 @@ def left_as_it_is(job: Job, planned: Plan, handling: Handling, console: Console)
     keeping = handling.keeping(job)
     if keeping is not None:
         keeping.done_with(found)
-    console.say(f"inrfit: {job.name}: {job.output} is complete already")
+    console.log(f"inrfit: {job.name}: {job.output} is complete already")
     record = {"ok": True, "source": job.source, "output": job.output, "complete": True, "quality": found.quality}
-    console.result(record)
+    console.print_json(record)
     return True
 
 
@@ -64,4 +64,4 @@ def tell_how_to_go_on(job: Job, handling: Handling, console: Console) -> None:
     """After an interrupt, where the state of the fit is kept."""
     kept = handling.keeping(job)
     if kept is not None and os.path.exists(kept.path):
-        console.say(f"inrfit: {job.name}: interrupted; go on with --resume ({kept.path})", level=-1)
+        console.log(f"inrfit: {job.name}: interrupted; go on with --resume ({kept.path})", level=-1)

@@ -7,14 +7,14 @@ from typing import Any
 from ..errors import InrfitError
 from ..io.limits import Limits
 from . import shared_options as shared
-from .console import Console, number, out, quality_words
+from .console import Console, format_number, format_quality, print_output
 from .encode_report import sizes
 from .shared_options import LIMITS
 
 
 def info(
     models: shared.Models,
-    as_json: shared.JsonOfModels = False,
+    as_json: shared.ModelJson = False,
     max_bytes: shared.MaxModelBytes = LIMITS.max_bytes,
 ) -> int:
     """Print header, sizes, how the budget was spent and the quality of each field.
@@ -29,12 +29,12 @@ def info(
         try:
             artifact = load(model, Limits(max_bytes=max_bytes))
         except InrfitError as error:
-            console.failed(model, error)
+            console.report_failure(model, error)
             codes.append(error.exit_code)
             continue
         size = artifact.stored_bytes
         if as_json:
-            console.result(record(model, artifact, size))
+            console.print_json(record(model, artifact, size))
         else:
             show(model, rows(artifact, size))
         codes.append(0)
@@ -70,7 +70,7 @@ def rows(artifact: Any, size: int) -> list[tuple[str, str]]:
     budget = {key: value for key, value in provenance["budget"].items() if value is not None}
     return [
         ("modality", f"{artifact.modality}: {modality.describe(artifact.meta)}"),
-        ("architecture", f"{spec.architecture} {spec.depth}x{spec.width} {words(spec.options)}".rstrip()),
+        ("architecture", f"{spec.architecture} {spec.depth}x{spec.width} {format_pairs(spec.options)}".rstrip()),
         ("parameters", f"{spec.parameters:,}"),
         ("MACs per sample", f"{spec.macs:,}"),
         ("sines per sample", f"{spec.sines:,}"),
@@ -80,23 +80,23 @@ def rows(artifact: Any, size: int) -> list[tuple[str, str]]:
             f"{source['name']}: {source['bytes']:,} bytes, {8 * source['bytes'] / samples:.2f} bits per sample",
         ),
         ("source SHA-256", source["sha256"]),
-        ("quality", quality_words(artifact.quality, modality.measures)),
-        *((key, number(artifact.quality[key])) for key in modality.details if key in artifact.quality),
-        ("sampler", f"{sampler['name']} {words(sampler['options'])}".rstrip()),
-        ("budget", f"{words(budget)}; ended: {provenance['ended']}"),
-        ("spent", words({key: value for key, value in spent.items() if key != "origin"})),
-        ("selected", words(spent["origin"])),
-        ("settings", words(provenance["settings"])),
+        ("quality", format_quality(artifact.quality, modality.measures)),
+        *((key, format_number(artifact.quality[key])) for key in modality.details if key in artifact.quality),
+        ("sampler", f"{sampler['name']} {format_pairs(sampler['options'])}".rstrip()),
+        ("budget", f"{format_pairs(budget)}; ended: {provenance['ended']}"),
+        ("spent", format_pairs({key: value for key, value in spent.items() if key != "origin"})),
+        ("selected", format_pairs(spent["origin"])),
+        ("settings", format_pairs(provenance["settings"])),
         ("notes", "; ".join(provenance["notes"]) or "none"),
         ("made", f"{provenance['created']} on {provenance['device']}, {provenance['threads']} threads"),
         (
             "versions",
-            words({key: provenance[key] for key in ("inrfit", "torch", "numpy", "python", "platform")}),
+            format_pairs({key: provenance[key] for key in ("inrfit", "torch", "numpy", "python", "platform")}),
         ),
     ]
 
 
-def words(values: Any) -> str:
+def format_pairs(values: Any) -> str:
     """``key value, key value``."""
     return ", ".join(f"{key} {value:,}" if type(value) is int else f"{key} {value}" for key, value in values.items())
 
@@ -107,4 +107,4 @@ def show(model: str, table: list[tuple[str, str]]) -> None:
 
     width = max(len(label) for label, _ in table)
     text = "\n".join(f"  {label:<{width}}  {printable(value)}" for label, value in table)
-    out(f"{printable(model)}\n{text}\n")
+    print_output(f"{printable(model)}\n{text}\n")

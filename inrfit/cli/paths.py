@@ -12,7 +12,7 @@ from ..io.temporary import SUFFIX as TEMPORARY
 from ..resume import FIELD as SUFFIX
 from ..resume import SUFFIX as STATE
 from .console import Console
-from .sampling_outputs import Pictures
+from .sampling_outputs import SamplingOutputs
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Job:
 
     source: str
     output: str
-    pictures: Pictures = Pictures()
+    pictures: SamplingOutputs = SamplingOutputs()
 
     @property
     def name(self) -> str:
@@ -78,5 +78,5 @@ def expand(source: str, console: Console) -> list[str]:
     for error in unreadable:
         console.warn(source, f"{error.filename}: {error.strerror}")
     if skipped:
-        console.say(f"inrfit: {source}: {skipped} files of other kinds left out")
+        console.log(f"inrfit: {source}: {skipped} files of other kinds left out")
     return found

@@ -13,19 +13,19 @@ from ..errors import InrfitError, UsageError
 from ..io import files
 from ..runtime import Stop, limited_threads
 from ..viz import video_file
-from .console import Console, FitProgress, complain
+from .console import Console, FitProgress, print_error
 
 if TYPE_CHECKING:
     from ..artifact.artifact import Artifact
     from ..config.plan import Plan
     from ..viz.recorder import Recorder
 
-MAP, VIDEO = ".map.png", ".teaching.gif"
+MAP_SUFFIX, VIDEO_SUFFIX = ".map.png", ".teaching.gif"
 """What a source's name is given where the option names a folder."""
 
 
 @dataclass(frozen=True)
-class Pictures:
+class SamplingOutputs:
     """What shall be written about the fit of one source, and where."""
 
     map: str | None = None
@@ -52,28 +52,28 @@ class Pictures:
         return Recorder(FRAMES if self.video is not None else 0)
 
 
-def pictures_of(
+def sampling_outputs_of(
     sources: Sequence[str], outputs: Sequence[str], map_path: str | None, video_path: str | None
-) -> list[Pictures]:
+) -> list[SamplingOutputs]:
     """What is written about each source. Raises ``UsageError`` for a suffix that is not written, for one name and
     several sources, and where two files would have one name."""
-    maps = _placed("--sampling-map", map_path, sources, MAP)
-    videos = _placed("--sampling-video", video_path, sources, VIDEO)
-    made = [Pictures(*pair) for pair in zip(maps, videos, strict=True)]
-    for pictures in made:
+    maps = _output_paths("--sampling-map", map_path, sources, MAP_SUFFIX)
+    videos = _output_paths("--sampling-video", video_path, sources, VIDEO_SUFFIX)
+    outputs_per_source = [SamplingOutputs(*pair) for pair in zip(maps, videos, strict=True)]
+    for pictures in outputs_per_source:
         if pictures.map is not None and Path(pictures.map).suffix.lower() != ".png":
             raise UsageError(f"--sampling-map {pictures.map}: a map is written as .png", "suffix")
         if pictures.video is not None:
             video_file.check(Path(pictures.video).suffix)
     taken = {os.path.realpath(path) for path in (*outputs, *(source for source in sources if source != "-"))}
-    for path in (path for pictures in made for path in pictures.paths):
+    for path in (path for pictures in outputs_per_source for path in pictures.paths):
         if os.path.realpath(path) in taken:
             raise UsageError(f"{path} is a source or another output as well", "same-output")
         taken.add(os.path.realpath(path))
-    return made
+    return outputs_per_source
 
 
-def _placed(option: str, path: str | None, sources: Sequence[str], suffix: str) -> Sequence[str | None]:
+def _output_paths(option: str, path: str | None, sources: Sequence[str], suffix: str) -> Sequence[str | None]:
     """The path for each source: as given, or in the folder given."""
     if path is None:
         return [None] * len(sources)
@@ -85,20 +85,20 @@ def _placed(option: str, path: str | None, sources: Sequence[str], suffix: str) 
     return [path]
 
 
-def draw(
-    pictures: Pictures,
+def write_sampling_outputs(
+    pictures: SamplingOutputs,
     recorder: Recorder | None,
     artifact: Artifact,
     name: str,
     threads: int | None,
     console: Console,
-    replaces: bool,
+    force: bool,
     stop: Stop,
 ) -> dict[str, Any]:
     """Writes what was asked for, once the field is safe, and returns what to add to the JSON object.
 
-    A failure is told, and is the ``error`` of the object, but costs neither the field nor the other picture. After an
-    interrupt the map is still written, beside nothing older, for it is cheap; the video is not."""
+    A failure is reported, and becomes the ``error`` of the object; the field and the other output are kept. After an
+    interrupt the map, which is cheap, is still written unless its file exists; the video is not."""
     record: dict[str, Any] = {}
     if recorder is None:
         return record
@@ -106,14 +106,14 @@ def draw(
         console.warn(name, "nothing was taught, so there is nothing to show of it")
         return record
     if pictures.map is not None:
-        told = f"{recorder.words()} over {recorder.steps:,} steps"
-        record |= _written("sampling_map", pictures.map, recorder.map, replaces, told, name, console)
+        description = f"{recorder.words()} over {recorder.steps:,} steps"
+        record |= _write_output("sampling_map", pictures.map, recorder.map, force, description, name, console)
     if pictures.video is not None:
-        record |= _drawn_video(pictures.video, recorder, artifact, name, threads, console, replaces, stop)
+        record |= _write_video(pictures.video, recorder, artifact, name, threads, console, force, stop)
     return record
 
 
-def _drawn_video(
+def _write_video(
     path: str,
     recorder: Recorder,
     artifact: Artifact,
@@ -129,7 +129,7 @@ def _drawn_video(
     def tick(share: float) -> None:
         if stop():
             raise KeyboardInterrupt
-        progress.share(share, "drawing the video")
+        progress.update(share, "drawing the video")
 
     def make() -> bytes:
         tick(0.0)
@@ -137,29 +137,29 @@ def _drawn_video(
             return recorder.video(artifact, Path(path).suffix, tick)
 
     try:
-        told = f"{len(recorder.frames) + 1} frames"
-        return _written("sampling_video", path, make, force, told, name, console)
+        description = f"{len(recorder.frames) + 1} frames"
+        return _write_output("sampling_video", path, make, force, description, name, console)
     except KeyboardInterrupt:
-        console.say(f"inrfit: {name}: interrupted; {path} was not written", level=-1)
+        console.log(f"inrfit: {name}: interrupted; {path} was not written", level=-1)
         return {"sampling_video": None}
     finally:
         progress.close()
 
 
-def _written(
-    what: str, path: str, make: Callable[[], bytes], force: bool, told: str, name: str, console: Console
+def _write_output(
+    key: str, path: str, make: Callable[[], bytes], force: bool, description: str, name: str, console: Console
 ) -> Mapping[str, Any]:
     """Makes one file and says so, or says why not."""
     from ..codec import translated_memory_errors
 
-    begun = time.monotonic()
+    started = time.monotonic()
     try:
         with translated_memory_errors():
             data = make()
         files.write(path, data, force)
     except InrfitError as error:
-        complain(f"inrfit: error: {name}: {error}")
+        print_error(f"inrfit: error: {name}: {error}")
         failure = {"code": error.exit_code, "reason": error.reason, "message": str(error)}
-        return {"ok": False, "error": failure, what: None}
-    console.say(f"  {path}: {told}; drawn in {time.monotonic() - begun:.1f} s, outside the budget")
-    return {what: path}
+        return {"ok": False, "error": failure, key: None}
+    console.log(f"  {path}: {description}; drawn in {time.monotonic() - started:.1f} s, outside the budget")
+    return {key: path}

@@ -41,7 +41,7 @@ Depth = Annotated[int | None, option("depth")]
 Params = Annotated[str | None, option("params")]
 Bytes = Annotated[str | None, option("bytes")]
 Store = Annotated[str, option("store")]
-Pairs = Annotated[list[str] | None, option("options", "-O")]
+OptionPairs = Annotated[list[str] | None, option("options", "-O")]
 Budgets = Annotated[list[str] | None, option("budget")]
 Target = Annotated[str | None, option("target")]
 Ratio = Annotated[float | None, option("ratio")]
@@ -57,10 +57,10 @@ Type = Annotated[str | None, option("type")]
 Verify = Annotated[str | None, option("verify")]
 
 Seeds = Annotated[int, typer.Option(help=declared(Contest)["seeds"].help)]
-PairsOfAll = Annotated[
+CompareOptionPairs = Annotated[
     list[str] | None, option("options", "-O", help="key=value: a setting for all that know it; repeatable.")
 ]
-BudgetsOfEach = Annotated[
+CompareBudgets = Annotated[
     list[str] | None,
     option(
         "budget",
@@ -68,7 +68,7 @@ BudgetsOfEach = Annotated[
         "seconds at equal time. Default 60s; --regime paper: 5000it.",
     ),
 ]
-EngineOfAll = Annotated[
+CompareEngine = Annotated[
     str,
     option("engine", help="How steps are made: auto (no torch.compile), plain, explicit, compiled, graph (CUDA)."),
 ]
@@ -82,7 +82,7 @@ MaxOutput = Annotated[int, option("max_output", of=Limits)]
 MaxModelBytes = Annotated[int, option("max_bytes", help="Largest model file, bytes.", of=Limits)]
 
 Models = Annotated[list[str], typer.Argument(help="Fields written by encode.", show_default=False)]
-JsonOfModels = Annotated[bool, typer.Option("--json", help="One JSON object a model on stdout.")]
+ModelJson = Annotated[bool, typer.Option("--json", help="One JSON object a model on stdout.")]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Errors only.")]
 
 

@@ -148,12 +148,12 @@ def test_a_failed_run_is_recorded_and_ends_with_7(small, tmp_path, monkeypatch, 
 
 def test_an_interrupt_keeps_the_finished_runs(small, tmp_path):
     script = (
-        "import os, sys\nfrom inrfit.__main__ import run\nfrom inrfit.cli.compare import Following\n"
+        "import os, sys\nfrom inrfit.__main__ import run\nfrom inrfit.cli.compare import ComparisonProgress\n"
         "def interrupt(self, report):\n"
         "    if self.progress.done == 1 and not self.__dict__.setdefault('sent', False):\n"
         "        self.sent = True\n"
         f"        os.kill(os.getpid(), {int(signal.SIGINT)})\n"
-        "Following.reports = interrupt\n"
+        "ComparisonProgress.reports = interrupt\n"
         "sys.exit(run(sys.argv[1:]))"
     )
     given = ["--seeds", "1", "--threads", "1", "-o", str(tmp_path / "out")]  # threads are part of what must be the same

@@ -1,15 +1,43 @@
-"""Made inputs, and jaxtyping's shape checks switched on for the tensor modules."""
+"""Generated inputs, and jaxtyping's shape checks for the tensor modules."""
 
 from __future__ import annotations
 
+import builtins
+import importlib
 from dataclasses import asdict
+from unittest.mock import patch
 
 import numpy as np
 import pytest
-from jaxtyping import install_import_hook
+from jaxtyping import Bool, Float, Int, install_import_hook
 
-CHECKED = ["inrfit.fields.module", "inrfit.samplers.learner", "inrfit.fit.engine.optimizer", "inrfit.fit.engine.step"]
-_hook = install_import_hook(CHECKED, "beartype.beartype")
+CHECKED = [
+    "inrfit.fields.asmr",
+    "inrfit.fields.feature_grid",
+    "inrfit.fields.module",
+    "inrfit.fields.tiles",
+    "inrfit.samplers.learner",
+    "inrfit.fit.engine.optimizer",
+    "inrfit.fit.engine.step",
+]
+"""Modules and packages whose annotated shapes are checked on every call."""
+
+
+def import_checked() -> None:
+    """Import the modules in CHECKED with shape checks.
+
+    Modules without torch import the names in their annotations for type checkers only; jaxtyping evaluates annotations
+    when a function is defined and skips those that it cannot resolve, so these names are built-in meanwhile.
+    """
+    import torch
+
+    names = {"torch": torch, "Tensor": torch.Tensor, "Bool": Bool, "Float": Float, "Int": Int}
+    with install_import_hook(CHECKED, "beartype.beartype"), patch.multiple(builtins, create=True, **names):
+        for module in CHECKED:
+            importlib.import_module(module)
+
+
+import_checked()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -15,7 +15,7 @@ from inrfit.errors import UsageError
 from inrfit.fields import FIELDS
 from inrfit.modalities import MODALITIES
 from inrfit.modalities.shape import shape
-from inrfit.samplers import MOVING, SAMPLERS
+from inrfit.samplers import SAMPLERS, USES_COORD_GRADIENTS
 from inrfit.signal import Grid
 
 STEPS = 10
@@ -64,8 +64,10 @@ def decoded(artifact, modality):
 @pytest.mark.parametrize("arch", FIELDS)
 def test_with_every_strategy(modality, arch, sources):
     for sampler in SAMPLERS:
-        if FIELDS[arch].TRAITS.raster_only and (modality == "shape" or sampler in MOVING):
-            reason = "knows nothing; choose a sampler from full" if sampler in MOVING else "choose from siren"
+        if FIELDS[arch].TRAITS.raster_only and (modality == "shape" or sampler in USES_COORD_GRADIENTS):
+            reason = (
+                "knows nothing; choose a sampler from full" if sampler in USES_COORD_GRADIENTS else "choose from siren"
+            )
             with pytest.raises(UsageError, match=f"raster.*{reason}"):
                 fitted(sources[modality], modality, arch, sampler)
             continue

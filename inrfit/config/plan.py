@@ -15,7 +15,7 @@ from ..fit.budget import Budget
 from ..io import files, options
 from ..modalities import MODALITIES, Modality
 from ..runtime import physical_memory
-from ..samplers import MOVING, SAMPLERS, Sampler
+from ..samplers import SAMPLERS, USES_COORD_GRADIENTS, Sampler
 from ..signal import Signal
 from . import auto, sizing
 from .settings import Settings
@@ -126,7 +126,7 @@ def strategy_of(settings: Settings, modality: Modality) -> str:
     default = (traits and traits.default_sampler) or modality.default_sampler
     strategy = default if settings.sampler == "auto" else settings.sampler
     raster = traits is not None and traits.raster_only
-    usable = [name for name in SAMPLERS if not (raster and name in MOVING)]
+    usable = [name for name in SAMPLERS if not (raster and name in USES_COORD_GRADIENTS)]
     if strategy not in usable:
         raise UsageError(
             f"--sampler {strategy} moves points between the cells of the raster, of which --arch {settings.arch} knows "

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..samplers import Selection
 from ..samplers.learner import Learner
-from ..samplers.uniform import LONGEST_SHUFFLE
+from ..samplers.uniform import MAX_SHUFFLED_POINTS
 
 Batch = tuple[Tensor, Tensor | None]
 """Flat indices, and their weights where not all weigh the same."""
@@ -34,13 +34,13 @@ def queued(learner: Learner, selection: Selection, points: int | None, rest: Bat
     """A new selection, to be taught in batches of ``points`` (None: as a whole): a stream of shuffled selections, cut
     into batches of one size; what is left of a selection opens the first batch of the next."""
     count = learner.n if selection.indices is None else selection.indices.shape[0]
-    if selection.indices is None and learner.blocks is not None:
+    if selection.indices is None and learner.block_shape is not None:
         return Queue(turns=block_turns(learner, points or count), rest=rest)
     if points is None:
         whole = torch.arange(learner.n, device=learner.device) if selection.indices is None else selection.indices
         return Queue(listed=(whole, selection.weights), size=count, rest=rest)
     size = min(points, count)
-    if selection.indices is None and learner.n > LONGEST_SHUFFLE:
+    if selection.indices is None and learner.n > MAX_SHUFFLED_POINTS:
         return Queue(draws=count // size, size=size, rest=rest)
     return Queue(listed=_joined(rest, _shuffled(learner, selection)), size=size)
 
@@ -65,7 +65,7 @@ def _shuffled(learner: Learner, selection: Selection) -> Batch:
     """Indices and weights in random order, or as the sampler has dealt them."""
     if selection.indices is None:
         return learner.permutation(learner.n), None
-    if selection.dealt:
+    if selection.keep_order:
         return selection.indices, selection.weights
     order = learner.permutation(selection.indices.shape[0])
     weights = None if selection.weights is None else selection.weights[order]
@@ -93,7 +93,7 @@ def block_turns(learner: Learner, batch: int) -> Tensor:
     """Which block of every stretch of the raster goes to which batch, (stretches, batches): every block once, in
     batches of about ``batch`` points, of one block at least. One block of every stretch goes to each batch, so that a
     batch covers the signal evenly. Entries beyond the last block stand for none."""
-    total, block = prod(_across(learner)), learner.blocks
+    total, block = prod(_across(learner)), learner.block_shape
     assert block is not None
     parts = min(total, max(1, round(total * prod(block) / batch)))
     stretches = -(-total // parts)
@@ -105,13 +105,13 @@ def block_batch(learner: Learner, blocks: Tensor) -> Tensor:
     """The points of flat ``blocks`` (k,) in the raster's order, the points of each block together."""
     grid, across = learner.samples.signal.grid, _across(learner)
     assert grid is not None
-    assert learner.blocks is not None
-    return members(blocks[blocks < prod(across)], grid.shape, learner.blocks, across)
+    assert learner.block_shape is not None
+    return members(blocks[blocks < prod(across)], grid.shape, learner.block_shape, across)
 
 
 def _across(learner: Learner) -> tuple[int, ...]:
     """Blocks along each axis of the raster."""
-    grid, block = learner.samples.signal.grid, learner.blocks
+    grid, block = learner.samples.signal.grid, learner.block_shape
     assert grid is not None
     assert block is not None
     return tuple(-(-length // side) for length, side in zip(grid.shape, block, strict=True))

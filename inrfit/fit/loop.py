@@ -161,7 +161,7 @@ class Loop:
         run.settle(state)
         self._learner = learner = learner_of(run, state)
         selection = run.sampler.select(learner, state.selection)
-        state.selection, state.scored, state.taught = selection, learner.scored, ()
+        state.selection, state.scored, state.taught = selection, learner.scoring_cost, ()
         if selection.note and selection.note not in state.notes:
             state.notes.append(selection.note)
         state.spent.sampler += run.clock.now() - begun
@@ -178,9 +178,9 @@ class Loop:
         threads = run.threads if not run.engine.backend.compiling else None
         if threads is not None:
             threads.begin()
-        terms = () if state.selection is None else state.selection.terms
+        loss_terms = () if state.selection is None else state.selection.loss_terms
         factor = state.schedule.factor(run.engine.backend.compiling) * state.divergence.lr_scale
-        residuals = run.engine.step(indices, weights, factor, terms)
+        residuals = run.engine.step(indices, weights, factor, loss_terms)
         self._remember(indices, residuals)
         clock.step_took(clock.now() - begun)
         if threads is not None:
@@ -223,9 +223,9 @@ class Loop:
         state.spent.points += indices.shape[0]
         taught = (*state.taught, (indices, residuals))
         state.taught = taught[1:] if len(taught) * indices.shape[0] > REMEMBERED and len(taught) > 1 else taught
-        if state.selection is not None and state.selection.terms:
-            terms = tuple(term.after(indices, residuals) for term in state.selection.terms)
-            state.selection = replace(state.selection, terms=terms)
+        if state.selection is not None and state.selection.loss_terms:
+            loss_terms = tuple(term.with_residuals(indices, residuals) for term in state.selection.loss_terms)
+            state.selection = replace(state.selection, loss_terms=loss_terms)
 
     def _evaluated(self) -> bool:
         """Evaluates the weights and acts on what is found; whether nothing is left to learn."""

@@ -15,7 +15,7 @@ from ..fields.module import Field
 from ..modalities import MODALITIES, Modality
 from ..runtime import matmul_precision, out_of_memory
 from ..samplers import Sampler
-from ..samplers.learner import TEACHING_COST, Learner, default_piece
+from ..samplers.learner import FORWARDS_PER_TRAINED_POINT, Learner, default_chunk_size
 from ..signal import Samples, Signal
 from .checkpoint import Saved, refuse_misfits, saved_points
 from .divergence import DivergenceDetector
@@ -70,7 +70,7 @@ class Running:
         """Whether evaluations have cost less than their share of the arithmetic: counted, not timed, so that the same
         steps give the same evaluations."""
         alone = self.field.formula.TRAITS.single_point_cost
-        allowed = EVALUATION_SHARE * TEACHING_COST * state.spent.points / alone
+        allowed = EVALUATION_SHARE * FORWARDS_PER_TRAINED_POINT * state.spent.points / alone
         return state.spent.points_evaluated <= allowed + self.subset.indices.shape[0] / 4
 
     def ends_in_float32(self, state: FitState) -> bool:
@@ -252,7 +252,7 @@ def _fresh(run: Running, pool: PointPool | None, generator: torch.Generator) -> 
         best=Best({}, math.inf, -math.inf),
         batch=run.config.batch,
         engine_piece=run.engine.piece,
-        learner_piece=default_piece(run.field),
+        learner_piece=default_chunk_size(run.field),
         pool=pool,
         notes=notes,
     )

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ..samplers import Selection
 from ..samplers.learner import ScoringCost
-from ..samplers.loss_terms import Laplacian
+from ..samplers.loss_terms import LaplacianLoss
 from .batching import Batch, Queue
 from .divergence import DivergenceDetector
 from .lr_schedule import Schedule
@@ -153,7 +153,7 @@ def tensors_of(state: FitState) -> dict[str, Tensor]:
 
 def _selection_tensors(selection: Selection) -> dict[str, Tensor]:
     found = {f"memory/{name}": tensor for name, tensor in selection.memory.items()}
-    found |= {f"terms/{k}": term.residuals for k, term in enumerate(selection.terms)}
+    found |= {f"terms/{k}": term.residuals for k, term in enumerate(selection.loss_terms)}
     if selection.indices is not None:
         found |= _batch_tensors("selection", (selection.indices, selection.weights))
     return found
@@ -191,8 +191,8 @@ def numbers_of(state: FitState) -> dict[str, Any]:
 
 
 def _selection_numbers(selection: Selection) -> dict[str, Any]:
-    terms = [term.coefficient for term in selection.terms]
-    return {"origin": dict(selection.origin), "dealt": selection.dealt, "terms": terms, "note": selection.note}
+    terms = [term.coefficient for term in selection.loss_terms]
+    return {"origin": dict(selection.origin), "dealt": selection.keep_order, "terms": terms, "note": selection.note}
 
 
 def finite_or_none(value: float) -> float | None:
@@ -246,6 +246,6 @@ def _selection(tensors: Mapping[str, Tensor], numbers: Mapping[str, Any] | None)
     if numbers is None:
         return None
     memory = {name.removeprefix("memory/"): tensor for name, tensor in tensors.items() if name.startswith("memory/")}
-    terms = tuple(Laplacian(weight, tensors[f"terms/{k}"]) for k, weight in enumerate(numbers["terms"]))
+    terms = tuple(LaplacianLoss(weight, tensors[f"terms/{k}"]) for k, weight in enumerate(numbers["terms"]))
     indices, weights = _batch(tensors, "selection") or (None, None)
     return Selection(indices, weights, memory, numbers["origin"], numbers["dealt"], terms, numbers["note"])

@@ -57,12 +57,12 @@ SAMPLERS: Registry[type[Sampler]] = Registry(
 )
 """The built-in strategies by name; more come from the entry points of other packages (docs/extending.md)."""
 
-MOVING = frozenset({"soft-mining"})
+USES_COORD_GRADIENTS = frozenset({"soft-mining"})
 """Those that need derivatives with respect to coordinates."""
 
 __all__ = [
-    "MOVING",
     "SAMPLERS",
+    "USES_COORD_GRADIENTS",
     "Egra",
     "Evos",
     "Expansive",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from ..io.options import setting
 from .edge_map import edges
 from .selection import Selection, chosen_from
-from .uniform import LONGEST_SHUFFLE
+from .uniform import MAX_SHUFFLED_POINTS
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -47,7 +47,7 @@ class Egra:
         everywhere = (1 - self.edge) * 4096 / 640_000
         on_edges = known.count(shift)
         wanted = among_first(learner, count, on_edges, learner.n - on_edges, (self.edge + everywhere) / everywhere)
-        pool = learner.permutation(learner.n) if learner.n <= LONGEST_SHUFFLE else learner.draw(2 * count)
+        pool = learner.permutation(learner.n) if learner.n <= MAX_SHUFFLED_POINTS else learner.draw(2 * count)
         marked = known.at(pool, shift)
         edge, other = pool[marked], pool[~marked]
         edge = edge[: max(min(wanted, edge.shape[0]), count - other.shape[0])]  # a pool may be short of either

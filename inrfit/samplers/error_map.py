@@ -2,8 +2,8 @@
 
 The papers score the whole signal before every selection, which costs more than the lesson itself (a third of the
 arithmetic of teaching all points). Here the residuals of the points just taught are written back, for nothing, and
-scoring passes are made only as far as ``learner.pool`` grants. A point never seen counts as harder than any seen
-one, in random order, so that the first selections visit everything once.
+scoring passes are made only as far as ``learner.scoring_candidates`` grants. A point never seen counts as harder
+than any seen one, in random order, so that the first selections visit everything once.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ def current(learner: Learner, previous: Selection | None, measure: Callable[[Ten
     known = torch.zeros(0, device=learner.device) if previous is None else previous.memory["errors"]
     unseen = UNSEEN * (1 + learner.uniform(learner.n - known.shape[0]))
     errors = torch.cat([known, unseen])
-    for indices, residuals in learner.taught:
+    for indices, residuals in learner.trained_batches:
         errors[indices] = measure(residuals)
     return errors
 
 
 def rescore(learner: Learner, errors: Tensor, share: float) -> None:
     """One scoring pass over as many random points as are affordable, written into the map; none if too few."""
-    pool = learner.pool(cost=1.0, share=share)
+    pool = learner.scoring_candidates(cost=1.0, share=share)
     if pool is not None:
         errors[pool] = magnitude(learner.residuals(pool))
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from .learner import Learner
-    from .loss_terms import Laplacian
+    from .loss_terms import LaplacianLoss
 
 FIRST_INTERVAL, LAST_INTERVAL = 0.02, 0.01
 """Share of the budget between two looks, at its start and its end: 100 to 50 of 5,000 steps."""
@@ -63,14 +63,14 @@ class Evos:
         known = error_map.current(learner, previous, squared)
         grey = residual_map(learner, before.get("grey"), raster(learner) if self.coefficient else None)
         maps = {"errors": known} if grey is None else {"errors": known, "grey": grey}
-        terms = () if grey is None else (self._term(grey),)
+        loss_terms = () if grey is None else (self._term(grey),)
         note = NO_RASTER if self.coefficient and grey is None else error_map.note(learner)
         last = float(before.get("fitness", -1.0))
         due = last < 0 or learner.progress >= last + FIRST_INTERVAL - (FIRST_INTERVAL - LAST_INTERVAL) * last
         teaching = self.scoring >= 1 and learner.batch is None
-        taught_all = previous is not None and previous.indices is None and bool(learner.taught)
+        taught_all = previous is not None and previous.indices is None and bool(learner.trained_batches)
         if due and teaching and not taught_all:
-            return Selection(None, None, before | maps, {"chance": learner.n}, terms=terms, note=note)
+            return Selection(None, None, before | maps, {"chance": learner.n}, loss_terms=loss_terms, note=note)
         ratio = current_ratio(self.schedule, self.ratio, learner.progress)
         count = max(1, int(ratio * chosen_from(learner)))
         wanted = count - min(count, int(self.mutation * self.ratio * chosen_from(learner)))
@@ -82,18 +82,18 @@ class Evos:
         memory = {**maps, "hard": hard, "fitness": torch.tensor(last, dtype=torch.float64), **deck}
         unseen = int((known[hard] >= error_map.UNSEEN).sum())
         origin = {"error": wanted - unseen, "chance": count - wanted + unseen}
-        supervised = terms if learner.progress < CFS_UNTIL else ()
-        return Selection(torch.cat([hard, by_chance]), None, memory, origin, terms=supervised, note=note)
+        supervised = loss_terms if learner.progress < CFS_UNTIL else ()
+        return Selection(torch.cat([hard, by_chance]), None, memory, origin, loss_terms=supervised, note=note)
 
-    def _term(self, grey: Tensor) -> Laplacian:
-        from .loss_terms import Laplacian
+    def _term(self, grey: Tensor) -> LaplacianLoss:
+        from .loss_terms import LaplacianLoss
 
-        return Laplacian(self.coefficient, grey)
+        return LaplacianLoss(self.coefficient, grey)
 
     def _survivors(self, learner: Learner, known: Tensor, grey: Tensor | None, count: int, rescored: bool) -> Tensor:
         """The ``count`` fittest points; ``rescored``: all errors are fresh."""
         if not rescored:
-            pool = learner.pool(cost=1.0, share=self.scoring)
+            pool = learner.scoring_candidates(cost=1.0, share=self.scoring)
             if pool is not None:
                 residuals = learner.residuals(pool)
                 known[pool] = squared(residuals)
@@ -132,7 +132,7 @@ def residual_map(learner: Learner, known: Tensor | None, shape: tuple[int, int] 
     if shape is None:
         return None
     known = torch.zeros(shape, device=learner.device) if known is None else known.clone()
-    for indices, residuals in learner.taught:
+    for indices, residuals in learner.trained_batches:
         write(known, indices, residuals)
     return known
 

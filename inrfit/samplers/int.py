@@ -56,7 +56,11 @@ class Int:
         if previous is not None:
             since = learner.step - int(previous.memory["step"])
             if since < self._interval(learner.progress):
-                return replace(previous, memory={**previous.memory, "errors": known}) if learner.taught else previous
+                return (
+                    replace(previous, memory={**previous.memory, "errors": known})
+                    if learner.trained_batches
+                    else previous
+                )
         error_map.rescore(learner, known, self.scoring)
         count = max(1, int(current_ratio(self.schedule, self.ratio, learner.progress) * chosen_from(learner)))
         indices = error_map.hardest(learner, known, count)

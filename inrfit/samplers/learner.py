@@ -14,13 +14,13 @@ from torch import Tensor
 from ..fields.module import Field
 from ..signal import CHUNK, Samples
 
-SMALLEST_POOL = 16_384
+MIN_SCORING_POINTS = 16_384
 """A scoring pass over fewer points is not worth making (unless the signal itself is smaller)."""
 
-DEBT_BEFORE = 0.05
+LAST_CREDIT_PROGRESS = 0.05
 """Share of the budget after which no scoring pass is made on credit: where starting took more, there is no time."""
 
-TEACHING_COST = 3.0
+FORWARDS_PER_TRAINED_POINT = 3.0
 """A taught point in forward passes: forward 1, backward 2."""
 
 
@@ -52,27 +52,22 @@ class Learner:
     progress: float = 0.0
     batch: int | None = None
     """Points of one step; None: a selection is one step."""
-    taught: Sequence[tuple[Tensor, Tensor]] = ()
+    trained_batches: Sequence[tuple[Tensor, Tensor]] = ()
     """(indices, residuals) of the batches since the last selection, at no cost; of a long selection the last ones."""
-    points_taught: int = 0
-    scored: ScoringCost = dataclass_field(default_factory=ScoringCost)
+    points_trained: int = 0
+    scoring_cost: ScoringCost = dataclass_field(default_factory=ScoringCost)
     """What scoring has cost in this fit, counting on while this view is asked."""
     generation: int = 0
     """Rises whenever samples of a shape have been added."""
-    piece: int | None = None
+    chunk_size: int | None = None
     """Points evaluated at a time; None: as many as suit the field."""
     check_cancelled: Callable[[], None] = lambda: None
     """Called between the chunks of anything long; raises to end it."""
 
     @property
-    def blocks(self) -> tuple[int, ...] | None:
+    def block_shape(self) -> tuple[int, ...] | None:
         """Sides of the blocks of the raster whose cells share work; None where no work is shared."""
         return self.field.formula.block()
-
-    @property
-    def forwards_scored(self) -> float:
-        """Forward points spent on scoring."""
-        return self.scored.forwards
 
     @property
     def n(self) -> int:
@@ -92,11 +87,11 @@ class Learner:
         """0 .. count - 1 in random order."""
         return torch.randperm(count, generator=self.generator, device=self.device)
 
-    def draw(self, count: int, without: Int[Tensor, "m"] | None = None) -> Int[Tensor, "k"]:
-        """``count`` distinct random indices (all that are left, if fewer), none of them in ``without``.
+    def draw(self, count: int, exclude: Int[Tensor, "m"] | None = None) -> Int[Tensor, "k"]:
+        """``count`` distinct random indices (all that are left, if fewer), none of them in ``exclude``.
 
         Small shares of a long signal are drawn one of each stratum, which costs the share and not the signal."""
-        barred = 0 if without is None else without.shape[0]
+        barred = 0 if exclude is None else exclude.shape[0]
         count = min(count, self.n - barred)
         strata = count + barred
         if strata * 4 > self.n:
@@ -105,23 +100,23 @@ class Learner:
             first = torch.arange(strata + 1, device=self.device) * self.n // strata
             within = self.uniform(strata).double() * (first[1:] - first[:-1])
             rest = first[:-1] + within.long().minimum(first[1:] - first[:-1] - 1)
-        if without is not None:
+        if exclude is not None:
             free = torch.ones(self.n, dtype=torch.bool, device=self.device)
-            free[without] = False
+            free[exclude] = False
             rest = rest[free[rest]]
         return rest[self.permutation(rest.shape[0])[:count]]
 
-    def pool(self, cost: float, share: float) -> Int[Tensor, "k"] | None:
+    def scoring_candidates(self, cost: float, share: float) -> Int[Tensor, "k"] | None:
         """Random points for a scoring pass of ``cost`` forward points each, as many as keep all scoring within
         ``share`` of the arithmetic; None when that is too few. ``share`` 1 grants the whole signal. The very first pass
         may run into debt for the smallest useful pool; the debt is paid before the next."""
-        smallest = min(self.n, SMALLEST_POOL)
+        smallest = min(self.n, MIN_SCORING_POINTS)
         if share >= 1:
             affordable = self.n
         else:
-            credit = share / (1 - share) * TEACHING_COST * self.points_taught - self.scored.forwards
+            credit = share / (1 - share) * FORWARDS_PER_TRAINED_POINT * self.points_trained - self.scoring_cost.forwards
             affordable = int(credit / cost)
-            if self.scored.passes == 0 and share > 0 and self.progress < DEBT_BEFORE:
+            if self.scoring_cost.passes == 0 and share > 0 and self.progress < LAST_CREDIT_PROGRESS:
                 affordable = max(affordable, smallest)
         if affordable < smallest:
             return None
@@ -133,9 +128,9 @@ class Learner:
     def residuals(self, indices: Int[Tensor, "k"] | None = None) -> Float[Tensor, "k c"]:
         """Prediction minus value at ``indices`` (None: everywhere), in the precision of the fit. Cost: 1 a point."""
         indices = self._all(indices)
-        piece = self.piece or default_piece(self.field)
+        piece = self.chunk_size or default_chunk_size(self.field)
         found = residuals_at(self.field, self.samples, indices, piece, self.precision, self.check_cancelled)
-        self.scored.add(indices.shape[0], 1.0)
+        self.scoring_cost.add(indices.shape[0], 1.0)
         return torch.cat([residuals for _, residuals in found])
 
     def ntk_scores(self, indices: Int[Tensor, "k"] | None = None) -> tuple[Float[Tensor, "k"], Float[Tensor, "k c"]]:
@@ -150,7 +145,7 @@ class Learner:
         rates = self.field.formula.rates()
         v = {name: g * rates[name] ** 2 for name, g in v.items()}
         scores = [self._push_forward(weights, v, piece) for piece in pieces]
-        self.scored.add(indices.shape[0], 6.0)
+        self.scoring_cost.add(indices.shape[0], 6.0)
         return torch.cat(scores), residuals
 
     def coord_gradients(self, indices: Int[Tensor, "k"]) -> tuple[Float[Tensor, "k c"], Float[Tensor, "k d"]]:
@@ -168,7 +163,7 @@ class Learner:
                 gradients.append(torch.autograd.grad(residual.abs().sum(), coords)[0])
             residuals.append(residual.detach())
             self.check_cancelled()
-        self.scored.add(indices.shape[0], 2.0)
+        self.scoring_cost.add(indices.shape[0], 2.0)
         return torch.cat(residuals), torch.cat(gradients)
 
     def _pull_back(self, weights: Mapping[str, Tensor], pieces: list[Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
@@ -204,10 +199,10 @@ class Learner:
         return torch.arange(self.n, device=self.device) if indices is None else indices
 
     def _pieces(self, indices: Tensor) -> list[Tensor]:
-        return list(indices.split(self.piece or default_piece(self.field)))
+        return list(indices.split(self.chunk_size or default_chunk_size(self.field)))
 
 
-def default_piece(field: Field) -> int:
+def default_chunk_size(field: Field) -> int:
     """Points evaluated at a time: a quarter of a chunk is what a CPU's caches hold; fields that share work between
     points want long ones."""
     return CHUNK if field.formula.TRAITS.shares_blocks else CHUNK // 4
@@ -218,13 +213,13 @@ def residuals_at(
     field: Field,
     samples: Samples,
     indices: Tensor,
-    piece: int,
+    chunk_size: int,
     precision: torch.dtype,
     check_cancelled: Callable[[], None],
 ) -> list[tuple[Tensor, Tensor]]:
-    """(indices, residuals) of ``indices``, ``piece`` at a time."""
+    """(indices, residuals) of ``indices``, ``chunk_size`` at a time."""
     found = []
-    for part in indices.split(piece):
+    for part in indices.split(chunk_size):
         coords, values = samples.take(part)
         check_cancelled()
         found.append((part, field(coords, precision) - values))

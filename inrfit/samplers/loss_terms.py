@@ -19,7 +19,7 @@ FARTHEST = 4.0
 
 
 @dataclass(frozen=True)
-class Laplacian:
+class LaplacianLoss:
     """``coefficient`` times the mean over the taught pixels of the squared Laplacian (four neighbours, zeros around the
     picture) of the grey residuals, in squared grey levels: EVOS's cross-frequency supervision. The Laplacian is linear,
     so that of prediction minus picture is that of the residuals. ``residuals`` (h, w), grey, in units of the field's
@@ -28,23 +28,23 @@ class Laplacian:
     coefficient: float
     residuals: Tensor
 
-    def extra(self, indices: Tensor, residuals: Tensor) -> Tensor:
+    def gradient(self, indices: Tensor, residuals: Tensor) -> Tensor:
         """Derivatives (k, c) of this term with respect to ``residuals`` (k, c) at the flat ``indices`` (k,), which are
         all the points of a step."""
         import torch
 
         mix = grey_mix(residuals)
-        curved = laplacian_at(self.after(indices, residuals).residuals, indices)
+        curved = laplacian_at(self.with_residuals(indices, residuals).residuals, indices)
         scratch = torch.zeros_like(self.residuals)
         scratch.view(-1)[indices] = curved
         pulled = laplacian_at(scratch, indices)  # the Laplacian is its own adjoint
         return (2 * self.coefficient * GREY_LEVELS**2 / indices.shape[0]) * pulled[:, None] * mix
 
-    def after(self, indices: Tensor, residuals: Tensor) -> Laplacian:
+    def with_residuals(self, indices: Tensor, residuals: Tensor) -> LaplacianLoss:
         """The term for the next step, once ``residuals`` (k, c) at ``indices`` (k,) are known."""
         known = self.residuals.clone()
         known.view(-1)[indices] = grey_of(residuals)
-        return Laplacian(self.coefficient, known)
+        return LaplacianLoss(self.coefficient, known)
 
 
 def grey_mix(like: Tensor) -> Tensor:

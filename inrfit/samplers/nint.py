@@ -66,7 +66,7 @@ class Nint:
         import torch
 
         due = previous is None or stage > int(previous.memory["scored"])
-        pool = learner.pool(NTK_COST, self.scoring) if due and share >= 1e-3 else None
+        pool = learner.scoring_candidates(NTK_COST, self.scoring) if due and share >= 1e-3 else None
         if pool is not None:
             scores, residuals = learner.ntk_scores(pool)
             known[pool] = error_map.magnitude(residuals)

@@ -52,7 +52,7 @@ class Stream:
         batch = learner.batch or 0
         side = cell_side(learner)
         memory = self._walked(learner, previous, side)
-        if learner.taught:
+        if learner.trained_batches:
             memory["errors"] = updated(learner, memory, side, self.power)
         places = memory["order"].shape[0]
         count = max(1, int(self.ratio * (places if batch else chosen_from(learner))))
@@ -72,7 +72,7 @@ class Stream:
         by_error = round(self.hard * count) if "errors" in memory else 0
         origin = {"error": by_error, "chance": count - by_error}
         note = f"{learner.n:,} points are mapped in blocks of {side} a side" if side > 1 else ""
-        return Selection(chosen, weights, memory, origin, dealt=several, note=note)
+        return Selection(chosen, weights, memory, origin, keep_order=several, note=note)
 
     def _walked(self, learner: Learner, previous: Selection | None, side: int) -> dict[str, Tensor]:
         """What was remembered. Where samples have been added the walk is longer, and the new ones count as the mean;
@@ -152,7 +152,7 @@ def updated(learner: Learner, memory: Mapping[str, Tensor], side: int, power: fl
     errors = memory.get("errors")
     taught = [
         (indices, magnitude(residuals).nan_to_num(0.0).clamp_max(LARGEST).pow(power))
-        for indices, residuals in learner.taught
+        for indices, residuals in learner.trained_batches
     ]
     if errors is None:
         mean = torch.cat([error for _, error in taught]).mean()

@@ -1,4 +1,4 @@
-"""What a sampler returns."""
+"""The return value of a sampler."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from .learner import Learner
-    from .loss_terms import Laplacian
+    from .loss_terms import LaplacianLoss
 
 LONGEST_CHOICE = 1 << 20
 
@@ -23,17 +23,20 @@ def chosen_from(learner: Learner) -> int:
 
 @dataclass(frozen=True)
 class Selection:
-    """The points to teach next: ``indices`` (k,) distinct, or None for all; ``weights`` (k,) on their errors, or None.
-
-    ``memory`` is what the strategy must remember, handed back at the next call; ``origin`` says where the points came
-    from (``chance``, ``error``, ``ntk`` -> count). ``dealt``: the order of the points is the sampler's, batches are
-    consecutive slices of it; otherwise they are shuffled first. ``terms`` are loss terms besides the squared error;
-    ``note`` is what the user should know about the strategy on this signal, said once."""
+    """The points to train on next, and what the sampler must remember about them."""
 
     indices: Tensor | None
+    """Flat indices (k,), distinct; None selects every point."""
     weights: Tensor | None = None
+    """Weights (k,) of the points' squared errors in the loss; None weights all points equally."""
     memory: Mapping[str, Tensor] = field(default_factory=dict)
+    """State of the sampler, passed back to it in ``previous`` at the next call; never changed in place."""
     origin: Mapping[str, int] = field(default_factory=dict)
-    dealt: bool = False
-    terms: tuple[Laplacian, ...] = ()
+    """How many points were chosen for each reason: ``chance`` (uniform sampling), ``error``, ``ntk``, ``edge``,
+    ``walk``. The counts add up to the size of the selection."""
+    keep_order: bool = False
+    """True if batches are consecutive slices of ``indices``; otherwise the points are shuffled first."""
+    loss_terms: tuple[LaplacianLoss, ...] = ()
+    """Loss terms besides the squared error."""
     note: str = ""
+    """A message for the user about the strategy on this signal; printed once."""

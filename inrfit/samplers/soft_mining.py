@@ -66,8 +66,8 @@ class SoftMining:
 
     def select(self, learner: Learner, previous: Selection | None) -> Selection:
         """The walkers after their next move, or where they were while a move is not affordable."""
-        taught = 3.0 * learner.points_taught
-        if previous is not None and learner.forwards_scored * (1 - self.scoring) > self.scoring * taught:
+        taught = 3.0 * learner.points_trained
+        if previous is not None and learner.scoring_cost.forwards * (1 - self.scoring) > self.scoring * taught:
             return previous
         count = min(max(1, int(self.ratio * chosen_from(learner))), MOST_WALKERS)
         memory = None if previous is None else previous.memory

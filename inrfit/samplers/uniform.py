@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from .learner import Learner
 
-LONGEST_SHUFFLE = 1 << 21
+MAX_SHUFFLED_POINTS = 1 << 21
 """Above this many points a permutation is not kept (8 bytes a point); shares are drawn afresh instead."""
 
 
@@ -42,7 +42,7 @@ def deal(
     What is left of a deck when a new one is opened goes unused, like the last short batch of an epoch."""
     import torch
 
-    if learner.n > LONGEST_SHUFFLE:
+    if learner.n > MAX_SHUFFLED_POINTS:
         return learner.draw(count, taken), {}
     order, used = (None, 0) if memory is None else (memory["order"], int(memory["used"]))
     barred = None

@@ -67,7 +67,7 @@ def made(name: str, compiled: bool) -> tuple[Field, Engine, Learner]:
 
 def batches(learner: Learner, size: int) -> Iterator[Tensor]:
     """Every point of the grid once, as the fit deals them."""
-    if learner.blocks is not None:
+    if learner.block_shape is not None:
         return (block_batch(learner, column) for column in block_turns(learner, size).unbind(1))
     return iter(learner.permutation(learner.n).split(size))
 

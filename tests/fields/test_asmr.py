@@ -365,11 +365,11 @@ def test_auto_teaches_whole_blocks_every_point_once():
     spec = planned.spec
     field = Field(spec, spec.formula.initial(spec, torch.Generator(), torch.zeros(3)))
     learner = Learner(field, signal, torch.Generator().manual_seed(0), torch.float32)
-    assert learner.blocks == spec.formula.radix.block
+    assert learner.block_shape == spec.formula.radix.block
     batches = block_batches(learner, 37 * 50 // 4)
     assert len(batches) == 4
     assert torch.cat(batches).sort().values.tolist() == list(range(37 * 50))
-    tall, wide = learner.blocks
+    tall, wide = learner.block_shape
     for batch in batches:
         touched = {(int(i) // 50 // tall, int(i) % 50 // wide) for i in batch}
         whole = sum(min(tall, 37 - y * tall) * min(wide, 50 - x * wide) for y, x in touched)
@@ -561,7 +561,7 @@ def test_ntk_scores_equal_the_explicit_jacobian(modulation):
     residuals = (predicted.detach() - values).double()
     expected = (jacobian @ (jacobian.T @ residuals.reshape(-1))).view(128, 3).square().sum(1)
     for piece in (128, 37):
-        scores, _ = dataclasses.replace(learner, piece=piece).ntk_scores()
+        scores, _ = dataclasses.replace(learner, chunk_size=piece).ntk_scores()
         torch.testing.assert_close(scores.double() / expected.max(), expected / expected.max(), rtol=0, atol=1e-4)
 
 

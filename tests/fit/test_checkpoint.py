@@ -22,7 +22,7 @@ from inrfit.io import tensors
 from inrfit.io.limits import Limits
 from inrfit.modalities.audio import audio
 from inrfit.modalities.shape import shape
-from inrfit.samplers import MOVING, SAMPLERS
+from inrfit.samplers import SAMPLERS, USES_COORD_GRADIENTS
 
 CPU = torch.device("cpu")
 STEPS = 40
@@ -106,7 +106,7 @@ def test_every_architecture_goes_on_as_if_undisturbed(arch, modality):
             pytest.skip("learns nothing of it")
 
 
-@pytest.mark.parametrize("name", [name for name in SAMPLERS if name not in MOVING])
+@pytest.mark.parametrize("name", [name for name in SAMPLERS if name not in USES_COORD_GRADIENTS])
 def test_the_papers_regime_goes_on_too(name):
     resumed_everywhere(image_signal(), "siren", SAMPLERS[name](), batch="selection")
 

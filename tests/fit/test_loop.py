@@ -250,7 +250,7 @@ def test_points_without_weights_count_as_one_beside_weighted_ones():
     bare, weighted = (torch.tensor([3, 1]), None), (torch.tensor([5]), torch.tensor([0.5]))
 
     def joined(rest, new):
-        return queued(learner, Selection(*new, dealt=True), 2, rest).listed
+        return queued(learner, Selection(*new, keep_order=True), 2, rest).listed
 
     signal = image_signal()
     field = Field(spec_for(signal), {n: torch.zeros(shape) for n, shape in spec_for(signal).shapes.items()})

@@ -212,7 +212,7 @@ def test_a_fit_grows_its_points_and_learns_their_errors():
 
     class Told(Stream):
         def select(self, learner, previous):
-            maps.append((learner.generation, sum(len(rows) for rows, _ in learner.taught)))
+            maps.append((learner.generation, sum(len(rows) for rows, _ in learner.trained_batches)))
             return super().select(learner, previous)
 
     clocks.append(FakeClock(0.02))

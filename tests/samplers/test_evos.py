@@ -20,7 +20,7 @@ from inrfit.fit.engine.step import Engine
 from inrfit.fit.loop import fit
 from inrfit.samplers import Evos
 from inrfit.samplers.evos import NO_RASTER, crossed, curvature
-from inrfit.samplers.loss_terms import GREY_LEVELS, LUMA, Laplacian
+from inrfit.samplers.loss_terms import GREY_LEVELS, LUMA, LaplacianLoss
 from inrfit.signal import Grid
 
 CPU = torch.device("cpu")
@@ -49,7 +49,7 @@ def test_the_supervision_is_the_gradient_of_the_term(channels):
     pasted = cached.reshape(-1).index_put((indices,), residuals @ mix).view(6, 7)
     loss = 1e-5 * (curved(pasted) * GREY_LEVELS).reshape(-1)[indices].square().mean()
     (expected,) = torch.autograd.grad(loss, residuals)
-    found = Laplacian(1e-5, cached.clone()).extra(indices, residuals.detach())
+    found = LaplacianLoss(1e-5, cached.clone()).gradient(indices, residuals.detach())
     torch.testing.assert_close(found, expected)
 
 
@@ -62,7 +62,7 @@ def test_both_engines_add_the_term_alike(depth):
     mass = torch.full((100, 1), 1 / 300)
 
     def extra(residuals):
-        return Laplacian(1e-3, torch.zeros(24, 32)).extra(torch.arange(100), residuals)
+        return LaplacianLoss(1e-3, torch.zeros(24, 32)).gradient(torch.arange(100), residuals)
 
     plain = by_autograd(spec.formula, torch.float32)(weights, coords, values, mass, extra)[1]
     explicit = by_hand(spec.formula, torch.float32)(weights, coords, values, mass, extra)[1]
@@ -76,7 +76,7 @@ def test_a_step_with_the_term_lowers_the_laplacian_more():
     signal = image_signal()
     everything = torch.arange(signal.n)
     found = []
-    for terms in ((), (Laplacian(1e-3, torch.zeros(24, 32)),)):
+    for terms in ((), (LaplacianLoss(1e-3, torch.zeros(24, 32)),)):
         spec = FieldSpec("siren", 2, 3, 32, 3, {})
         weights = spec.formula.initial(spec, torch.Generator().manual_seed(0), torch.zeros(3))
         engine = Engine(
@@ -112,8 +112,8 @@ def test_survivors_stay_between_fitness_steps_and_the_mutation_does_not():
         of.step, of.progress = k, k / 1000  # fitness at 0 and at 2 %
         previous = sampler.select(of, previous)
         chosen.append(previous)
-        of.taught.clear()
-        of.taught.append((previous.indices, torch.rand(previous.indices.shape[0], 3)))
+        of.trained_batches.clear()
+        of.trained_batches.append((previous.indices, torch.rand(previous.indices.shape[0], 3)))
     assert all(torch.equal(chosen[k].memory["hard"], chosen[0].memory["hard"]) for k in range(20))
     assert not torch.equal(chosen[20].memory["hard"], chosen[19].memory["hard"])
     hard = chosen[0].memory["hard"].shape[0]
@@ -126,9 +126,9 @@ def test_seventy_two_fitness_steps_in_the_papers_regime():
     for k in range(5000):
         of.step, of.progress = k, k / 5000
         previous = sampler.select(of, previous)
-        of.taught.clear()
+        of.trained_batches.clear()
         indices = torch.arange(6) if previous.indices is None else previous.indices
-        of.taught.append((indices, of.residuals(indices)))
+        of.trained_batches.append((indices, of.residuals(indices)))
         passes += previous.indices is None
     assert 66 <= passes <= 72  # 72 where the counter is not reset; intervals of 100 to 50 counted down make 69
 
@@ -156,7 +156,7 @@ def test_the_term_does_not_depend_on_the_pieces_of_a_step():
         )
         engine.piece = piece
         for _ in range(3):
-            residuals = engine.step(chosen, None, 0.5, (Laplacian(1e-3, torch.zeros(24, 32)),))
+            residuals = engine.step(chosen, None, 0.5, (LaplacianLoss(1e-3, torch.zeros(24, 32)),))
         found.append(residuals)
     torch.testing.assert_close(found[1], found[0], rtol=1e-3, atol=1e-4)
 
@@ -164,10 +164,10 @@ def test_the_term_does_not_depend_on_the_pieces_of_a_step():
 def test_a_fit_that_went_astray_leaves_no_trace_in_the_map():
     of, sampler = learner(image_signal()), Evos()
     first = sampler.select(of, None)
-    of.taught.append((first.indices, torch.full((first.indices.shape[0], 3), math.nan)))
+    of.trained_batches.append((first.indices, torch.full((first.indices.shape[0], 3), math.nan)))
     second = sampler.select(of, first)
     assert bool(second.memory["grey"].isfinite().all())
     residuals = torch.zeros(of.n, 3)
     residuals[7] = math.inf
-    found = second.terms[0].extra(torch.arange(of.n), residuals)
+    found = second.loss_terms[0].gradient(torch.arange(of.n), residuals)
     assert bool(found.isfinite().all())

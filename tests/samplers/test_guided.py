@@ -89,7 +89,7 @@ def late(signal, sampler, progress=0.9):
     of = learner(signal)
     previous = None
     for _ in range(3):
-        of.progress, of.points_taught = progress, 10**9
+        of.progress, of.points_trained = progress, 10**9
         previous = sampler.select(of, previous)
     return of, previous
 
@@ -121,7 +121,7 @@ def test_soft_mining_moves_up_the_error():
     of = learner(signal)
     sampler = SoftMining(b=0.0, ratio=0.05, a=1.0)
     first = sampler.select(of, None)
-    of.points_taught = 10**9
+    of.points_trained = 10**9
     second = sampler.select(of, first)
     expected = first.memory["places"] + first.memory["steepness"] / 4096
     walked = ((second.memory["places"] - expected).abs() < 1e-7).all(1)
@@ -141,7 +141,7 @@ def test_soft_mining_re_draws_no_walker_by_chance_when_a_tenth_is_none():
     of = learner(image_signal(20, 20))
     sampler = SoftMining(ratio=9 / 400, a=0.0, b=0.0)
     first = sampler.select(of, None)
-    of.points_taught = 10**9
+    of.points_trained = 10**9
     second = sampler.select(of, first)
     assert second.origin == {"walk": 9, "edge": 0, "chance": 0}
     assert torch.equal(first.indices, second.indices)
@@ -151,7 +151,7 @@ def test_soft_mining_gathers_where_the_error_is():
     """On a point set: after many offers walkers are there in proportion to the error."""
     signal = shape_signal([1.0 if k < 500 else -0.2 for k in range(5000)])
     of = learner(signal)
-    of.points_taught = 10**9
+    of.points_trained = 10**9
     error = of.residuals().abs().sum(-1)
     previous = None
     hits = []
@@ -166,7 +166,7 @@ def test_soft_mining_teaches_again_what_it_cannot_afford_to_move():
     of = learner(image_signal())
     sampler = SoftMining(scoring=0.2)
     first = sampler.select(of, None)
-    of.points_taught = first.indices.shape[0]
+    of.points_trained = first.indices.shape[0]
     assert sampler.select(of, first) is first
-    of.points_taught *= 3
+    of.points_trained *= 3
     assert sampler.select(of, first) is not first

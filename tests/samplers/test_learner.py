@@ -9,7 +9,7 @@ from test_samplers import Movable
 
 from inrfit.fields import FIELDS, FieldSpec
 from inrfit.fields.module import Field
-from inrfit.samplers.learner import SMALLEST_POOL, Learner, ScoringCost
+from inrfit.samplers.learner import MIN_SCORING_POINTS, Learner, ScoringCost
 
 
 def learner(height=6, width=5, width_of_field=8, depth=2, seed=0, name="siren"):
@@ -51,7 +51,7 @@ def test_ntk_scores_equal_the_explicit_jacobian(name):
 def test_ntk_scores_do_not_depend_on_the_chunks():
     of = learner()
     whole, _ = of.ntk_scores()
-    of.piece = 7
+    of.chunk_size = 7
     pieces, _ = of.ntk_scores()
     torch.testing.assert_close(whole, pieces, rtol=1e-4, atol=1e-6)
 
@@ -79,46 +79,46 @@ def test_coord_gradients_do_not_depend_on_the_chunks_and_count_two_forwards_a_po
     of = learner()
     indices = torch.arange(of.n)
     whole = of.coord_gradients(indices)
-    of.piece = 7
+    of.chunk_size = 7
     pieces = of.coord_gradients(indices)
     for a, b in zip(whole, pieces, strict=True):
         torch.testing.assert_close(a, b)
-    assert of.scored == ScoringCost(4.0 * of.n, 2, 2 * of.n)
+    assert of.scoring_cost == ScoringCost(4.0 * of.n, 2, 2 * of.n)
 
 
 def test_scoring_counts_its_cost():
     of = learner()
     of.residuals(torch.arange(10))
     of.ntk_scores(torch.arange(5))
-    assert of.scored == ScoringCost(40.0, 2, 15)
+    assert of.scoring_cost == ScoringCost(40.0, 2, 15)
 
 
 def test_a_pool_keeps_scoring_within_its_share():
     of = learner(160, 160)
-    of.points_taught = 1_000_000
-    pool = of.pool(6.0, 0.04)
+    of.points_trained = 1_000_000
+    pool = of.scoring_candidates(6.0, 0.04)
     assert pool is not None
     assert len(set(pool.tolist())) == pool.shape[0]
     assert 6 * pool.shape[0] <= 0.04 / 0.96 * 3_000_000
-    of.scored.add(pool.shape[0], 6.0)
-    assert of.pool(6.0, 0.04) is None
+    of.scoring_cost.add(pool.shape[0], 6.0)
+    assert of.scoring_candidates(6.0, 0.04) is None
 
 
 def test_the_first_pass_may_run_into_debt_for_the_smallest_pool():
     of = learner(200, 200)
-    pool = of.pool(1.0, 0.04)
+    pool = of.scoring_candidates(1.0, 0.04)
     assert pool is not None
-    assert pool.shape[0] == SMALLEST_POOL
+    assert pool.shape[0] == MIN_SCORING_POINTS
 
 
 def test_a_budget_too_short_for_debt_gets_no_first_pass():
     of = learner(200, 200)
     of.progress = 0.4
-    assert of.pool(1.0, 0.04) is None
+    assert of.scoring_candidates(1.0, 0.04) is None
 
 
 def test_a_share_of_one_scores_everything():
-    assert learner(200, 200).pool(6.0, 1.0).shape[0] == 40_000
+    assert learner(200, 200).scoring_candidates(6.0, 1.0).shape[0] == 40_000
 
 
 @pytest.mark.parametrize(("count", "barred"), [(5, 0), (300, 100), (39_000, 500), (40_000, 0), (900, 39_500)])

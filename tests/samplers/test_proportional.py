@@ -68,7 +68,7 @@ def test_every_batch_covers_the_picture_evenly():
     of = learner(image_signal(64, 64))
     of.batch = 64
     found = Stream(ratio=0.5).select(of, None)
-    assert found.dealt
+    assert found.keep_order
     assert found.indices.shape[0] == 32 * 64
     assert found.indices.unique().shape[0] == 32 * 64
     for batch in found.indices.split(64):
@@ -81,7 +81,7 @@ def test_nothing_is_ever_scored_and_the_map_holds_what_was_taught():
     of, sampler = learner(image_signal()), Stream(ratio=0.25, power=2.0)
     first = sampler.select(of, None)
     residuals = torch.rand(first.indices.shape[0], 3)
-    of.taught.append((first.indices, residuals))
+    of.trained_batches.append((first.indices, residuals))
     second = sampler.select(of, first)
     known = torch.empty(of.n)
     known[second.memory["order"].long()] = second.memory["errors"]
@@ -89,8 +89,8 @@ def test_nothing_is_ever_scored_and_the_map_holds_what_was_taught():
     unseen = torch.ones(of.n, dtype=torch.bool)
     unseen[first.indices] = False
     torch.testing.assert_close(known[unseen], (residuals.sum(-1) ** 2).mean().expand(int(unseen.sum())))
-    assert of.scored.passes == 0
-    assert of.forwards_scored == 0
+    assert of.scoring_cost.passes == 0
+    assert of.scoring_cost.forwards == 0
 
 
 @pytest.mark.parametrize("shape", [(37, 50), (1, 1850), (1850,)])
@@ -104,7 +104,7 @@ def test_long_signals_are_mapped_in_cells(shape, monkeypatch):
         previous = Stream(ratio=0.03).select(of, previous)
         assert previous.indices.unique().shape[0] == previous.indices.shape[0]
         assert 0 <= int(previous.indices.min()) <= int(previous.indices.max()) < signal.n
-        of.taught[:] = [(batch, torch.rand(batch.shape[0], 3)) for batch in previous.indices.split(16)]
+        of.trained_batches[:] = [(batch, torch.rand(batch.shape[0], 3)) for batch in previous.indices.split(16)]
     assert f"blocks of {side}" in previous.note
     cells = previous.memory["order"].long()
     assert cells.shape[0] <= 200
@@ -145,7 +145,7 @@ def test_no_point_is_left_out_for_good(size, batch):
     for _ in range(12):
         previous = Stream(ratio=1.0).select(of, previous)
         seen |= set(previous.indices.tolist())
-        of.taught[:] = [(previous.indices, torch.rand(previous.indices.shape[0], 3))]
+        of.trained_batches[:] = [(previous.indices, torch.rand(previous.indices.shape[0], 3))]
     assert len(seen) == of.n
 
 
@@ -166,6 +166,6 @@ def test_a_fit_that_went_astray_leaves_no_trace_in_the_map():
     sampler, previous = Stream(), None
     for size in (1.0, math.nan, math.inf, 1.0):
         previous = sampler.select(of, previous)
-        of.taught[:] = [(previous.indices, torch.full((previous.indices.shape[0], 3), size))]
+        of.trained_batches[:] = [(previous.indices, torch.full((previous.indices.shape[0], 3), size))]
     assert bool(previous.memory["errors"].isfinite().all())
     assert bool(previous.weights.isfinite().all())

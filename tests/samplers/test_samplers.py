@@ -25,7 +25,7 @@ def learner(signal, seed=0):
     spec = FieldSpec("siren", signal.dimensions, signal.channels, 8, 2, {})
     weights = spec.formula.initial(spec, torch.Generator().manual_seed(0), torch.zeros(signal.channels))
     samples, generator = signal.on(torch.device("cpu")), torch.Generator().manual_seed(seed)
-    return Movable(Field(spec, weights), samples, generator, torch.float32, taught=[])
+    return Movable(Field(spec, weights), samples, generator, torch.float32, trained_batches=[])
 
 
 def selections(sampler, of, rounds=25):
@@ -34,10 +34,10 @@ def selections(sampler, of, rounds=25):
     for k in range(rounds):
         of.step, of.progress = k, k / rounds
         previous = sampler.select(of, previous)
-        of.taught.clear()
+        of.trained_batches.clear()
         if previous.indices is not None:
-            of.taught.append((previous.indices, of.residuals(previous.indices)))
-            of.points_taught += previous.indices.shape[0]
+            of.trained_batches.append((previous.indices, of.residuals(previous.indices)))
+            of.points_trained += previous.indices.shape[0]
         yield previous
 
 
@@ -88,8 +88,8 @@ def test_settings_are_frozen(name):
 
 @pytest.mark.parametrize("name", ["uniform", "int", "nint", "egra", "expansive", "soft-mining"])
 def test_long_signals_are_chosen_from_by_other_ways_with_the_same_promises(name, monkeypatch):
-    monkeypatch.setattr(uniform, "LONGEST_SHUFFLE", 1000)
-    monkeypatch.setattr(egra, "LONGEST_SHUFFLE", 1000)
+    monkeypatch.setattr(uniform, "MAX_SHUFFLED_POINTS", 1000)
+    monkeypatch.setattr(egra, "MAX_SHUFFLED_POINTS", 1000)
     monkeypatch.setattr(edge_map, "MOST_CELLS", 1000)
     monkeypatch.setattr(error_map, "LONGEST_SORT", 1000)
     monkeypatch.setattr(selection_module, "LONGEST_CHOICE", 2000)
@@ -120,6 +120,6 @@ def test_a_memory_is_never_changed_in_place(name):
 def test_a_learner_is_read_only():
     of = learner(image_signal())
     view = Learner(of.field, of.samples, of.generator, of.precision)
-    for name in ("step", "progress", "taught", "generation", "scored"):
+    for name in ("step", "progress", "trained_batches", "generation", "scoring_cost"):
         with pytest.raises(dataclasses.FrozenInstanceError):
             setattr(view, name, 1)

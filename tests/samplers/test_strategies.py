@@ -32,7 +32,7 @@ def test_int_notices_what_was_learned_without_scoring():
     of = learner(image_signal())
     sampler = Int(scoring=1.0)
     first = sampler.select(of, None)
-    of.taught.append((first.indices, torch.zeros(first.indices.shape[0], 3)))
+    of.trained_batches.append((first.indices, torch.zeros(first.indices.shape[0], 3)))
     second = Int(scoring=0.0).select(of, first)
     assert not set(first.indices.tolist()) & set(second.indices.tolist())
 
@@ -100,7 +100,7 @@ def test_int_teaches_the_same_points_until_the_next_look(refresh):
 
 def test_nint_mixes_its_three_parts_as_the_paper_says():
     of = learner(image_signal(160, 160))
-    of.points_taught = 10**9
+    of.points_trained = 10**9
     count = int(0.2 * of.n)
     for progress in (0.0, 0.1, 0.2):
         of.progress = progress
@@ -113,7 +113,7 @@ def test_nint_mixes_its_three_parts_as_the_paper_says():
 def test_nint_follows_its_scorer(monkeypatch):
     """Swap the scorer and other indices come first."""
     of = learner(image_signal(160, 160))
-    of.points_taught = 10**9
+    of.points_trained = 10**9
     favoured = torch.arange(300, 600)
 
     def scores(indices=None):
@@ -135,7 +135,7 @@ def test_nint_keeps_scoring_within_its_bound():
     first_pool = 6 * 16_384
     # ``selections`` above scores to answer: those passes are not the sampler's.
     answered = 60 * int(0.2 * of.n)
-    assert of.forwards_scored - answered <= max(first_pool, 0.05 * 3 * of.points_taught)
+    assert of.scoring_cost.forwards - answered <= max(first_pool, 0.05 * 3 * of.points_trained)
 
 
 def test_nint_released_follows_the_released_schedule():

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ...errors import UsageError
 from ...fields.module import Field
-from ...samplers.loss_terms import Laplacian
+from ...samplers.loss_terms import LaplacianLoss
 from ...signal import Samples
 from .backends import CheckCancelled, backend_of, gradients_of
 from .background_compile import Extra
@@ -47,9 +47,9 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
-def _derivatives(terms: Sequence[Laplacian], indices: Tensor, residuals: Tensor) -> Tensor:
+def _derivatives(loss_terms: Sequence[LaplacianLoss], indices: Tensor, residuals: Tensor) -> Tensor:
     """Derivatives of all terms with respect to the residuals of a step."""
-    return torch.stack([term.extra(indices, residuals) for term in terms]).sum(0)
+    return torch.stack([term.gradient(indices, residuals) for term in loss_terms]).sum(0)
 
 
 def _constant(found: Tensor) -> Extra:
@@ -111,23 +111,23 @@ class Engine:
         indices: Int[Tensor, "b"],
         weights: Float[Tensor, "b"] | None,
         factor: float,
-        terms: Sequence[Laplacian] = (),
+        loss_terms: Sequence[LaplacianLoss] = (),
     ) -> Float[Tensor, "b c"]:
-        """One update at ``factor`` of the full rates; the residuals before it. With further loss ``terms`` steps are
-        made explicitly: what they need changes from selection to selection."""
+        """One update at ``factor`` of the full rates; the residuals before it. With ``loss_terms`` steps are made
+        explicitly: what they need changes from selection to selection."""
         self.factor.fill_(factor)
-        if self.captures is None or terms:
-            residuals = self._whole(indices, weights, terms)
+        if self.captures is None or loss_terms:
+            residuals = self._whole(indices, weights, loss_terms)
         else:
             residuals = self.captures.step(self._whole, indices, weights)
         if self.throttle is not None:
             self.throttle.passed()
         return residuals
 
-    def _whole(self, indices: Tensor, weights: Tensor | None, terms: Sequence[Laplacian] = ()) -> Tensor:
+    def _whole(self, indices: Tensor, weights: Tensor | None, loss_terms: Sequence[LaplacianLoss] = ()) -> Tensor:
         """Gather, gradients, update; the residuals before it."""
         mass = loss_mass(indices, weights, self.samples.signal.channels)
-        extra = self._extra(terms, indices) if terms and indices.shape[0] > self.piece else None
+        extra = self._extra(loss_terms, indices) if loss_terms and indices.shape[0] > self.piece else None
         total: dict[str, Tensor] = {}
         residuals = []
         for start in range(0, indices.shape[0], self.piece):
@@ -136,15 +136,15 @@ class Engine:
             part = slice(start, start + self.piece)
             coords, values = self.samples.take(indices[part])
             pull = None
-            if terms:
-                pull = partial(_derivatives, terms, indices) if extra is None else _constant(extra[part])
+            if loss_terms:
+                pull = partial(_derivatives, loss_terms, indices) if extra is None else _constant(extra[part])
             residual, found = self.backend.gradients(self.weights, coords, values, mass[part], pull)
             total = {name: total[name] + found[name] for name in found} if total else found
             residuals.append(residual)
         self.optimiser.step(total, self.factor)
         return residuals[0] if len(residuals) == 1 else torch.cat(residuals)
 
-    def _extra(self, terms: Sequence[Laplacian], indices: Tensor) -> Tensor:
+    def _extra(self, loss_terms: Sequence[LaplacianLoss], indices: Tensor) -> Tensor:
         """Derivatives of all terms in a step of several pieces: they need the residuals of all its points at once, for
         which these are evaluated once more."""
         residuals = []
@@ -152,7 +152,7 @@ class Engine:
             coords, values = self.samples.take(part)
             residuals.append(self.field(coords, self.precision) - values)
             self.check_cancelled()
-        return _derivatives(terms, indices, torch.cat(residuals))
+        return _derivatives(loss_terms, indices, torch.cat(residuals))
 
     def halve(self) -> None:
         """Out of memory: from now on half as many points at a time."""

@@ -7,6 +7,7 @@ import importlib
 from dataclasses import asdict
 from unittest.mock import patch
 
+import beartype  # noqa: F401 - lists the built-in types on import, before import_checked extends them
 import numpy as np
 import pytest
 from jaxtyping import Bool, Float, Int, install_import_hook

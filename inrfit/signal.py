@@ -1,7 +1,6 @@
 """A signal: n samples of a function, taken by index, never held as coordinates.
 
-This module imports torch only inside the functions that work on tensors, so that a bad file is refused
-before torch is loaded.
+This module imports neither NumPy nor torch before an array or a tensor is needed: help and refusals are instant.
 """
 
 from __future__ import annotations
@@ -11,12 +10,11 @@ from dataclasses import dataclass, field, replace
 from math import prod
 from typing import TYPE_CHECKING, Any, Protocol
 
-import numpy as np
-import numpy.typing as npt
-
 from .io.json_schema import Schema, number, one_of
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
     import torch
     from torch import Tensor
 

@@ -6,9 +6,11 @@ import json
 import math
 from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import numpy as np
-import numpy.typing as npt
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 
 @dataclass(frozen=True)
@@ -25,12 +27,14 @@ STORES: Mapping[str, Store] = {"fp32": Store("F32", 4), "fp16": Store("F16", 2),
 ROOMIER = {"fp16": "bf16", "bf16": "fp32"}
 """Where a value is out of range: fp16 ends at 65,504; bf16, as long, has the range of fp32."""
 
-Weights = Mapping[str, npt.NDArray[np.float32]]
+Weights = Mapping[str, "npt.NDArray[np.float32]"]
 
 
 def packed(weight: npt.NDArray[np.float32], store: str) -> npt.NDArray[np.generic]:
     """``weight`` as it is stored, little-endian (bf16: the bits as uint16), rounded to the nearest, halves to the even
     neighbour; what is out of range becomes infinite."""
+    import numpy as np
+
     plain = np.ascontiguousarray(weight, "<f4")
     if store == "fp32":
         return plain
@@ -45,6 +49,8 @@ def packed(weight: npt.NDArray[np.float32], store: str) -> npt.NDArray[np.generi
 
 def unpacked(raw: bytes | bytearray | memoryview, shape: tuple[int, ...], store: str) -> npt.NDArray[np.float32]:
     """The inverse of ``packed``, as float32 in memory of its own."""
+    import numpy as np
+
     if store == "bf16":
         return (np.frombuffer(raw, "<u2").astype("<u4") << 16).view("<f4").reshape(shape)
     return np.frombuffer(raw, f"<f{STORES[store].size}").astype("<f4").reshape(shape)
@@ -59,6 +65,8 @@ def storable(weights: Weights, store: str, exact: Set[str]) -> str:
 
 
 def _overflows(weight: npt.NDArray[np.float32], store: str) -> bool:
+    import numpy as np
+
     back = unpacked(packed(weight, store).tobytes(), weight.shape, store)
     return bool((np.isinf(back) & np.isfinite(weight)).any())
 

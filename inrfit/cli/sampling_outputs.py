@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from ..errors import InrfitError, UsageError
 from ..io import files
 from ..runtime import Stop, limited_threads
-from ..viz import video_file
 from .console import Console, FitProgress, print_error
 
 if TYPE_CHECKING:
@@ -64,6 +63,8 @@ def sampling_outputs_of(
         if pictures.map is not None and Path(pictures.map).suffix.lower() != ".png":
             raise UsageError(f"--sampling-map {pictures.map}: a map is written as .png", "suffix")
         if pictures.video is not None:
+            from ..viz import video_file
+
             video_file.check(Path(pictures.video).suffix)
     taken = {os.path.realpath(path) for path in (*outputs, *(source for source in sources if source != "-"))}
     for path in (path for pictures in outputs_per_source for path in pictures.paths):

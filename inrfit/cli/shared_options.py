@@ -13,7 +13,6 @@ from typing import Annotated, Any
 
 import typer
 
-from ..comparison.spec import Contest
 from ..config.settings import Settings
 from ..io.limits import Limits
 from ..io.options import checked, declared, parse_pairs
@@ -56,7 +55,7 @@ Seed = Annotated[int, option("seed")]
 Type = Annotated[str | None, option("type")]
 Verify = Annotated[str | None, option("verify")]
 
-Seeds = Annotated[int, typer.Option(help=declared(Contest)["seeds"].help)]
+Seeds = Annotated[int, typer.Option(help="Runs of each method on each source, with seeds 0, 1, 2, ...")]
 CompareOptionPairs = Annotated[
     list[str] | None, option("options", "-O", help="key=value: a setting for all that know it; repeatable.")
 ]

@@ -15,7 +15,7 @@ from ..fit.budget import Budget
 from ..io.limits import Limits
 from ..io.options import checked, refusing, setting
 from ..io.registry import Registry
-from ..modalities import MODALITIES, Modality
+from ..modalities import Modality
 from ..samplers import SAMPLERS
 
 PRECISIONS = ("fp32", "medium", "bf16")
@@ -26,6 +26,13 @@ ENGINES = ("plain", "explicit", "compiled", "graph")
 
 REGIMES = ("engine", "paper")
 """The recipe of this project, or the papers': Adam at a constant rate, float32, one step a selection (recipe.py)."""
+
+
+def _modalities() -> Registry[Modality]:
+    """The registry of modalities, imported when a value is checked against it: it needs NumPy, which help does not."""
+    from ..modalities import MODALITIES
+
+    return MODALITIES
 
 
 def read_count(given: int | str, unit: str = "", examples: str = "50k or 1M") -> int:
@@ -121,7 +128,7 @@ class Settings:
         0,
         2**63 - 2,
     )
-    type: str | None = setting(None, "image, audio or shape, where content and name do not tell.", among=MODALITIES)
+    type: str | None = setting(None, "image, audio or shape, where content and name do not tell.", among=_modalities)
     verify: str | None = setting(
         None,
         "full: measure every sample; sample: one million. Default: full up to 16 million.",
@@ -153,7 +160,7 @@ class Settings:
             object.__setattr__(self, "options", {**self.options, **own})
         kind: Any = self.type
         if isinstance(kind, Modality):
-            object.__setattr__(self, "type", MODALITIES.add(kind.name, kind))
+            object.__setattr__(self, "type", _modalities().add(kind.name, kind))
 
     def parsed_budget(self, unit: str = "dB") -> Budget:
         """Budget and target together; ``unit`` is that of the modality's quality."""

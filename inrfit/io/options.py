@@ -30,7 +30,7 @@ def setting(
     high: float | None = None,
     *,
     words: tuple[str, ...] = (),
-    among: Collection[str] = (),
+    among: Collection[str] | Callable[[], Collection[str]] = (),
     parse: Callable[[Any], object] | None = None,
     factory: Callable[[], Any] | None = None,
     old_name: str = "",
@@ -38,10 +38,11 @@ def setting(
 ) -> Any:
     """A dataclass field with its help sentence and what it admits.
 
-    Numbers lie from ``low`` to ``high``. ``words`` and the names ``among`` a registry (read at each check) are admitted
-    beside numbers, and alone where the type is text. ``parse`` raises ``ValueError`` for what it cannot read; the field
-    keeps what was given. ``factory`` makes a default that can be changed. ``old_name`` of the field and ``old_values``
-    (old to new) are accepted for one release with a notice (renamed.py)."""
+    Numbers lie from ``low`` to ``high``. ``words`` and the names ``among`` a registry are admitted beside numbers, and
+    alone where the type is text; ``among`` may be a function that returns the registry, called at each check.
+    ``parse`` raises ``ValueError`` for what it cannot read; the field keeps what was given. ``factory`` makes a default
+    that can be changed. ``old_name`` of the field and ``old_values`` (old to new) are accepted for one release with a
+    notice (renamed.py)."""
     rules = {"help": help, "low": low, "high": high, "words": words, "among": among, "parse": parse}
     rules |= {"old_name": old_name, "old_values": old_values}
     if factory is not None:
@@ -62,17 +63,25 @@ class Declared:
     rules: Mapping[str, Any]
 
     @property
+    def among(self) -> Collection[str]:
+        """The registry of admitted names; empty where there is none."""
+        among: Any = self.rules.get("among", ())
+        names: Collection[str] = among() if callable(among) else among
+        return names
+
+    @property
     def words(self) -> tuple[str, ...]:
         """The words that are admitted, now."""
-        return (*self.literals, *self.rules.get("words", ()), *self.rules.get("among", ()))
+        return (*self.literals, *self.rules.get("words", ()), *self.among)
 
     def read(self, given: Any) -> Any:
         """``given``, a value or its text, as the field holds it. Raises ``ValueError`` with what to write instead."""
-        words = self.words
+        if given is None and self.optional:
+            return None
+        words, among = self.words, self.among
         if isinstance(given, str) and given in (old_values := self.rules.get("old_values", {})):
             given = renamed(given, old_values[given], f"value of {self.name}")
-        among = self.rules.get("among", ())
-        if (given is None and self.optional) or given in words or given in among:
+        if given in words or given in among:
             return given
         if words and self.kind not in (int, float):
             return choose(given, (*words, *(among.offered() if isinstance(among, Registry) else ())))

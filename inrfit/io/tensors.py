@@ -11,16 +11,16 @@ import math
 import os
 import stat
 from collections.abc import Mapping
-from typing import Any
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING, Any
 
 from ..errors import UnreadableFile, UnsupportedInput
 from . import strict_json
 from .json_schema import integer, items, one_of
 
-Arrays = Mapping[str, npt.NDArray[Any]]
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+Arrays = Mapping[str, "npt.NDArray[Any]"]
 
 DTYPES = {"F64": "<f8", "F32": "<f4", "I64": "<i8", "I32": "<i4", "U8": "|u1", "I16": "<i2", "BOOL": "|b1"}
 """The number types that are read, by the names of the format."""
@@ -91,6 +91,8 @@ def _digest(arrays: Arrays, text: str) -> str:
 
 def _arrays(body: memoryview, table: Mapping[str, Any]) -> dict[str, npt.NDArray[Any]]:
     """The arrays, each in memory of its own, once they account for every byte of ``body``."""
+    import numpy as np
+
     for name, entry in table.items():
         strict_json.refuse_unless(entry, _ENTRY, f"tensor {name[:80]!r}", "header")
     found: dict[str, npt.NDArray[Any]] = {}

@@ -1,43 +1,25 @@
 """Modalities: what a file is as a function, and how the function becomes a file again.
 
 To add a modality: one folder here, whose ``__init__.py`` declares a ``Modality``, and one line in ``MODALITIES``
-(docs/extending.md).
+(registry.py; docs/extending.md). ``MODALITIES`` is loaded when it is first asked for, so that the command line's help
+does not import NumPy.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from ..errors import UsageError
-from ..io.registry import Registry
-from .audio import AUDIO
-from .image import IMAGE
 from .modality import Modality, Request, Tick
-from .shape import SHAPE
 
 if TYPE_CHECKING:
-    import numpy.typing as npt
-
-
-def fault(name: str, entry: Any) -> str:
-    """What is wrong with a modality from outside; "" if nothing is."""
-    if not isinstance(entry, Modality):
-        return "a modality is an instance of inrfit.modalities.Modality"
-    return "" if entry.name == name else f"the modality is called {entry.name!r}, not {name!r}"
-
-
-MODALITIES: Registry[Modality] = Registry("inrfit.modalities", {"image": IMAGE, "audio": AUDIO, "shape": SHAPE}, fault)
-"""The built-in modalities by name; more come from the entry points of other packages (docs/extending.md)."""
-
-
-def file_of(array: npt.NDArray[Any], arguments: Mapping[str, Any]) -> bytes:
-    """The file that ``array`` stands for, by the first modality whose arrays come with these ``arguments``.
-    Raises ``UsageError``."""
-    for modality in MODALITIES.values():
-        if modality.arrays is not None and modality.arrays.arguments == arguments.keys():
-            return modality.arrays.to_file(array, **arguments)
-    raise UsageError(f"no kind of array comes with {' and '.join(arguments)}", "array")
-
+    from .registry import MODALITIES, file_of
 
 __all__ = ["MODALITIES", "Modality", "Request", "Tick", "file_of"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in ("MODALITIES", "file_of"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from . import registry
+
+    return getattr(registry, name)

@@ -12,17 +12,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import numpy.typing as npt
-
 from ..signal import CHUNK
 from .loss_terms import LUMA
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
     from torch import Tensor
 
     from ..signal import Signal
     from .learner import Learner
+
+    Picture = npt.NDArray[np.float32]
+    Mask = npt.NDArray[np.bool_]
 
 MOST_CELLS = 1 << 22
 """Beyond this many samples of a raster a cell of the map stands for a block of them."""
@@ -36,9 +38,6 @@ plain 3x3 Sobel gradient of the unsmoothed picture (sigma 0 here), but OpenCV by
 they agree on upright edges; a slanted one must be up to 1.4 times as steep here."""
 
 MOST_HALVINGS = 6
-
-Picture = npt.NDArray[np.float32]
-Mask = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -165,6 +164,8 @@ def sharpest(learner: Learner, raster: Raster, share: float) -> Tensor:
 
 def grey(learner: Learner, raster: Raster) -> Picture:
     """The luma of an image (rows, columns), 0 to 1, the mean of each block; alpha does not count."""
+    import numpy as np
+
     signal = learner.samples.signal
     picture = signal.samples.reshape(raster.height, raster.width, signal.channels)
     left = np.arange(0, raster.width, raster.wide)
@@ -187,6 +188,7 @@ def _pictured(signal: Signal) -> bool:
 
 
 def _tensor(mask: Mask, learner: Learner) -> Tensor:
+    import numpy as np
     import torch
 
     return torch.from_numpy(np.ascontiguousarray(mask)).reshape(-1).to(learner.device)
@@ -194,6 +196,7 @@ def _tensor(mask: Mask, learner: Learner) -> Tensor:
 
 def _canny(picture: Picture, low: float, high: float) -> Mask:
     """Canny without smoothing; the border is repeated, or an edge along it would be lost, and a single row with it."""
+    import numpy as np
     from skimage.feature import canny
 
     found: Any = canny(np.pad(picture, 1, mode="edge"), 0.0, low, high)
@@ -205,6 +208,7 @@ def _strongest(picture: Picture, share: float) -> Mask:
 
     Hysteresis keeps a connected line when its steepest pixel passes the upper threshold, so one Canny with both
     thresholds at A/2 gives all candidates, and t is found by ranking them. A/2 is halved where they are too few."""
+    import numpy as np
     from skimage.filters import threshold_otsu
     from skimage.measure import label
 
@@ -230,6 +234,8 @@ def _strongest(picture: Picture, share: float) -> Mask:
 
 def _steepness(picture: Picture) -> Picture:
     """Length of the plain 3x3 Sobel gradient, as Canny takes it."""
+    import numpy as np
+
     wide = np.pad(picture, 1, mode="edge")
     across = wide[:, 2:] - wide[:, :-2]
     down = wide[2:] - wide[:-2]

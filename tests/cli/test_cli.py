@@ -289,6 +289,15 @@ def test_refusals_version_and_help_do_without_torch(tmp_path, png):
         assert found.returncode == code, (words, found.stderr)
 
 
+@pytest.mark.parametrize("words", [["--help"], *([command, "--help"] for command in ("encode", "decode", "info"))])
+def test_help_imports_neither_numpy_nor_torch(words):
+    script = (
+        "import sys; from inrfit.__main__ import run; run(sys.argv[1:]); print({'numpy', 'torch'} & {*sys.modules})"
+    )
+    found = subprocess.run([sys.executable, "-c", script, *words], capture_output=True, text=True)
+    assert found.stdout.endswith("set()\n"), found.stderr
+
+
 def test_version_is_told():
     assert re.fullmatch(r"inrfit \d+\.\d+\.\d+\n", spawn("--version").stdout)
 

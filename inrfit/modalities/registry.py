@@ -1,0 +1,36 @@
+"""The modalities by name. Importing this module imports NumPy and every built-in modality."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from ..errors import UsageError
+from ..io.registry import Registry
+from .audio import AUDIO
+from .image import IMAGE
+from .modality import Modality
+from .shape import SHAPE
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+
+def fault(name: str, entry: Any) -> str:
+    """What is wrong with a modality from outside; "" if nothing is."""
+    if not isinstance(entry, Modality):
+        return "a modality is an instance of inrfit.modalities.Modality"
+    return "" if entry.name == name else f"the modality is called {entry.name!r}, not {name!r}"
+
+
+MODALITIES: Registry[Modality] = Registry("inrfit.modalities", {"image": IMAGE, "audio": AUDIO, "shape": SHAPE}, fault)
+"""The built-in modalities by name; more come from the entry points of other packages (docs/extending.md)."""
+
+
+def file_of(array: npt.NDArray[Any], arguments: Mapping[str, Any]) -> bytes:
+    """The file that ``array`` stands for, by the first modality whose arrays come with these ``arguments``.
+    Raises ``UsageError``."""
+    for modality in MODALITIES.values():
+        if modality.arrays is not None and modality.arrays.arguments == arguments.keys():
+            return modality.arrays.to_file(array, **arguments)
+    raise UsageError(f"no kind of array comes with {' and '.join(arguments)}", "array")

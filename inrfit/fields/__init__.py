@@ -4,7 +4,7 @@ Read ``architecture.py`` first. Nothing here imports torch before a tensor is as
 instant; only ``module.py``, which is not imported here, is made of torch.
 """
 
-from .architecture import Architecture, Circumstances, Traits
+from .architecture import Architecture, OptionContext, Traits
 from .hyperparameters import Hyperparameters
 from .registry import FIELDS
 from .sizing import MAX_DEPTH, MAX_PARAMETERS, MAX_WIDTH
@@ -16,8 +16,8 @@ __all__ = [
     "MAX_PARAMETERS",
     "MAX_WIDTH",
     "Architecture",
-    "Circumstances",
     "FieldSpec",
     "Hyperparameters",
+    "OptionContext",
     "Traits",
 ]

@@ -1,7 +1,7 @@
 """What an architecture is: its methods, and a description of what is special about it.
 
 A method that not every architecture needs has a default here, a function that a class assigns to the method's name:
-``gradients = architecture.by_autograd``. Nothing here imports torch before a tensor is asked for.
+``gradients = architecture.autograd_gradients``. Nothing here imports torch before a tensor is asked for.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Traits:
     raster_only: bool = False
     """The field is defined on the cells of one raster only (``raster``): no shapes, no derivatives by coordinates."""
     own_gradients: bool = True
-    """``gradients`` is written out. Otherwise it is ``by_autograd``, and nothing is compiled."""
+    """``gradients`` is written out. Otherwise it is ``autograd_gradients``, and nothing is compiled."""
     same_shapes: bool = True
     """Steps of one batch size work on tensors of the same shapes, so that they can be compiled or captured."""
     gradient_chunk: int | None = None
@@ -61,7 +61,7 @@ class Traits:
 
 
 @dataclass(frozen=True)
-class Circumstances:
+class OptionContext:
     """What the options of a field follow besides its size."""
 
     signal_class: str
@@ -71,7 +71,7 @@ class Circumstances:
     first_omega: Callable[[], float]
     """Frequency that a SIREN's first layer would start with, in radians per unit of an axis from -1 to 1. It may read
     the whole signal, so that it is called only if needed."""
-    paper_stretch: float | None = None
+    paper_frequency_scale: float | None = None
     """With ``--regime paper``: the factor on frequencies that the papers' coordinates amount to; else None."""
 
 
@@ -108,7 +108,7 @@ class Architecture(Protocol):
     def rates(self) -> dict[str, float]:
         """Factor on the learning rate per weight tensor (a folded frequency makes the tensor that much larger)."""
 
-    def matrices(self) -> frozenset[str]:
+    def muon_tensors(self) -> frozenset[str]:
         """Names of the stacked hidden matrices (l, out, in): the ones Muon is made for."""
 
     def gradients(
@@ -116,24 +116,25 @@ class Architecture(Protocol):
         weights: Mapping[str, Tensor],
         coords: Tensor,
         values: Tensor,
-        mass: Tensor,
+        loss_weights: Tensor,
         precision: torch.dtype,
-        extra: Callable[[Tensor], Tensor] | None = None,
+        extra_gradient: Callable[[Tensor], Tensor] | None = None,
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Residuals (n, c) and the gradients, float32, of sum(mass * residual^2), ``mass`` (n, 1); ``extra`` gives the
-        derivatives of further loss terms with respect to the residuals. Default: ``by_autograd``."""
+        """Residuals (n, c) and the gradients, float32, of sum(loss_weights * residual^2) with respect to ``weights``.
+        ``loss_weights`` is (n, 1). ``extra_gradient`` maps the residuals to the gradient of further loss terms with
+        respect to them. Default: ``autograd_gradients``."""
 
     def on_grid(self, weights: Mapping[str, Tensor], grid: Grid, start: int, stop: int) -> Tensor:
         """Values (stop - start, c), float32, on the weights' device, of the cells start..stop (flat, row-major) of
         ``grid``, in memory that the length of the piece bounds; equal to ``forward`` there to rounding. Default:
-        ``point_by_point``."""
+        ``forward_in_chunks``."""
 
     def fp32_tensors(self) -> frozenset[str]:
         """Names of the tensors that are always stored in float32. A phase in a sine is one: rounded, it is off by its
-        size, and it may be thousands of radians. Default: ``all_may_be_rounded``."""
+        size, and it may be thousands of radians. Default: ``no_fp32_tensors``."""
 
     def raster(self) -> tuple[int, ...] | None:
-        """Cells per axis of the only raster that the field knows. Default: ``any_point``."""
+        """Cells per axis of the only raster that the field knows. Default: ``no_raster``."""
 
     def block(self) -> tuple[int, ...] | None:
         """Sides of the blocks of the raster whose cells share work. Default: ``no_blocks``."""
@@ -141,26 +142,26 @@ class Architecture(Protocol):
     def notes(self) -> tuple[str, ...]:
         """What the user has to know of the options that were chosen for the signal. Default: ``no_notes``."""
 
-    def options_for(self, circumstances: Circumstances) -> dict[str, float]:
+    def options_for(self, context: OptionContext) -> dict[str, float]:
         """Options that the signal or the regime decides, by name; ``self`` has those that are fixed already. Default:
-        ``by_frequency``."""
+        ``frequency_options``."""
 
     def reason(self, option: str) -> str:
         """Why an option that nobody asked for is what it is, where that is special. Default: ``no_reason``."""
 
-    def kernel_bends(self) -> tuple[float, float] | None:
+    def kernel_coefficients(self) -> tuple[float, float] | None:
         """a of the first and of the hidden layers, if this is a perceptron without encoding whose activations are
         sin(u + a u |u|): the C++ kernel has those. Default: ``no_kernel``."""
 
 
-def by_autograd(
+def autograd_gradients(
     net: Architecture,
     weights: Mapping[str, Tensor],
     coords: Tensor,
     values: Tensor,
-    mass: Tensor,
+    loss_weights: Tensor,
     precision: torch.dtype,
-    extra: Callable[[Tensor], Tensor] | None = None,
+    extra_gradient: Callable[[Tensor], Tensor] | None = None,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """``gradients`` by differentiating ``forward``."""
     import torch
@@ -168,14 +169,14 @@ def by_autograd(
     with torch.enable_grad():
         leaves = {name: weight.detach().requires_grad_() for name, weight in weights.items()}
         residuals = net.forward(leaves, coords, precision) - values
-        loss = (mass * residuals.square()).sum()
-        if extra is not None:
-            loss = loss + (extra(residuals.detach()) * residuals).sum()
+        loss = (loss_weights * residuals.square()).sum()
+        if extra_gradient is not None:
+            loss = loss + (extra_gradient(residuals.detach()) * residuals).sum()
         found = torch.autograd.grad(loss, list(leaves.values()), materialize_grads=True)
     return residuals.detach(), dict(zip(leaves, found, strict=True))
 
 
-def point_by_point(net: Architecture, weights: Mapping[str, Tensor], grid: Grid, start: int, stop: int) -> Tensor:
+def forward_in_chunks(net: Architecture, weights: Mapping[str, Tensor], grid: Grid, start: int, stop: int) -> Tensor:
     """``on_grid`` by evaluating ``forward`` at the cells' centres, in chunks."""
     import torch
 
@@ -187,12 +188,12 @@ def point_by_point(net: Architecture, weights: Mapping[str, Tensor], grid: Grid,
     return torch.cat([net.forward(weights, grid.coords(part), torch.float32) for part in cells])
 
 
-def all_may_be_rounded(net: object) -> frozenset[str]:
+def no_fp32_tensors(net: object) -> frozenset[str]:
     """No tensor is delicate."""
     return frozenset()
 
 
-def any_point(net: object) -> tuple[int, ...] | None:
+def no_raster(net: object) -> tuple[int, ...] | None:
     """The field is defined everywhere."""
     return None
 
@@ -217,15 +218,15 @@ def no_kernel(net: object) -> tuple[float, float] | None:
     return None
 
 
-def by_frequency(net: Architecture, circumstances: Circumstances) -> dict[str, float]:
+def frequency_options(net: Architecture, context: OptionContext) -> dict[str, float]:
     """``options_for``: the options that follow frequencies, and with ``--regime paper`` the paper's values."""
     traits = net.TRAITS
-    stretch = circumstances.paper_stretch
+    stretch = context.paper_frequency_scale
     if stretch is not None:
         own = asdict(net)
         stretched = {name: own[name] * stretch for name in traits.frequency_scaling if stretch != 1}
         return {**traits.paper_options, **stretched}
-    kind = circumstances.signal_class
+    kind = context.signal_class
     shares = {name: each[kind] for name, each in traits.frequency_scaling.items() if kind in each}
-    omega = circumstances.first_omega() if shares else 0.0
+    omega = context.first_omega() if shares else 0.0
     return {name: share * omega for name, share in shares.items()}

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from ..errors import UsageError
-from ..fields import Architecture, Circumstances, FieldSpec, Hyperparameters
+from ..fields import Architecture, FieldSpec, Hyperparameters, OptionContext
 from ..modalities import MODALITIES
 from ..signal import Signal
 from .budget import Budget
@@ -109,7 +109,7 @@ def choose(spec: FieldSpec, device: torch.device, asked: Asked = Asked(), budget
     tuned, paper = spec.formula.TRAITS.hyperparameters, asked.regime == "paper"
     precision, probe = choose_precision(spec, device, budget, asked)
     dtype = torch.bfloat16 if precision.value == "bf16" else torch.float32
-    usual = None if paper else tuned.points(spec.parameters)
+    usual = None if paper else tuned.batch_size(spec.parameters)
     planned = usual if asked.batch == "auto" else _points(asked.batch)
     engine = given("engine", asked.engine) or choose_engine(spec, device, budget, dtype, planned)
     batch = choose_batch(spec, device, budget, asked, dtype, engine.value)
@@ -143,7 +143,7 @@ def choose_batch(
         return Choice("batch", CUDA_BATCH, "not measured yet")
     if engine == "compiled" and cpp_kernel.suits(spec, dtype) and (budget.seconds or 0.0) >= KERNEL_BATCH_FROM:
         return Choice("batch", KERNEL_BATCH, KERNEL_BATCH_SOURCE)
-    return Choice("batch", tuned.points(spec.parameters), tuned.batch_source)
+    return Choice("batch", tuned.batch_size(spec.parameters), tuned.batch_source)
 
 
 def _rates(tuned: Hyperparameters, rate: float | None, cuda: bool) -> tuple[Choice, ...]:
@@ -152,7 +152,7 @@ def _rates(tuned: Hyperparameters, rate: float | None, cuda: bool) -> tuple[Choi
     muon = scale * tuned.muon_rate * (CUDA_MUON if cuda else 1.0)
     source = "the CPU's: not measured yet" if cuda else tuned.source
     by_muon = "Muon on the hidden matrices, Adam on the rest (tests/bench/optimisers.py)"
-    boosted = tuned.boosted and not cuda
+    boosted = tuned.short_run_boost and not cuda
     follow = "rates follow the number of steps the budget has room for: short fits need larger ones"
     unboosted = "not measured yet" if cuda else "the rates were found without"
     unvaried = "a first choice that was not varied"
@@ -164,7 +164,7 @@ def _rates(tuned: Hyperparameters, rate: float | None, cuda: bool) -> tuple[Choi
             muon,
             ASKED if rate is not None else by_muon if muon else "Adam everywhere: Muon was not worth its time here",
         ),
-        Choice("momentum", tuned.momentum, tuned.momentum_source if muon else ""),
+        Choice("momentum", tuned.muon_momentum, tuned.muon_momentum_source if muon else ""),
         Choice("boosted", rate is None and boosted, ASKED if rate is not None else follow if boosted else unboosted),
         Choice("warm_up", default.warm_up, unvaried),
         Choice("second_beta", default.second_beta, unvaried),
@@ -246,7 +246,7 @@ def architecture_options(signal: Signal, formula: Architecture, regime: str = "e
     modality = MODALITIES[signal.modality]
     stretch = modality.paper_omega / 30 if regime == "paper" else None  # INT's code stretches the coordinates
     first_omega = partial(modality.first_omega, signal)
-    return formula.options_for(Circumstances(modality.signal_class, signal.n, first_omega, stretch))
+    return formula.options_for(OptionContext(modality.signal_class, signal.n, first_omega, stretch))
 
 
 def explain(

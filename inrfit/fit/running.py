@@ -211,9 +211,9 @@ def _pool(
     if signal.point_source is None:
         return None
     tuned = spec.formula.TRAITS.hyperparameters
-    budget = PointBudget(clock, tuned.pool_seconds, config.batch is not None)
+    budget = PointBudget(clock, tuned.point_drawing_seconds, config.batch is not None)
     if saved is None:
-        return PointPool.new(signal, budget, tuned.free, generator, device, stop)
+        return PointPool.new(signal, budget, tuned.free_space_share, generator, device, stop)
     numbers, lot = saved_points(saved, signal)
     return PointPool(signal, budget, generator, device, lot, **numbers)
 

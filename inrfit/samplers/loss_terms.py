@@ -37,8 +37,8 @@ class LaplacianLoss:
         curved = laplacian_at(self.with_residuals(indices, residuals).residuals, indices)
         scratch = torch.zeros_like(self.residuals)
         scratch.view(-1)[indices] = curved
-        pulled = laplacian_at(scratch, indices)  # the Laplacian is its own adjoint
-        return (2 * self.coefficient * GREY_LEVELS**2 / indices.shape[0]) * pulled[:, None] * mix
+        adjoint = laplacian_at(scratch, indices)  # the Laplacian is its own adjoint
+        return (2 * self.coefficient * GREY_LEVELS**2 / indices.shape[0]) * adjoint[:, None] * mix
 
     def with_residuals(self, indices: Tensor, residuals: Tensor) -> LaplacianLoss:
         """The term for the next step, once ``residuals`` (k, c) at ``indices`` (k,) are known."""

@@ -82,7 +82,7 @@ def floor_parts(spec: FieldSpec, batch: int, dtype: torch.dtype, device: torch.d
 def bare_step(spec: FieldSpec, batch: int, dtype: torch.dtype, device: torch.device) -> Callable[[], None]:
     """The floor's operations once, in the order of a step and on its own buffers; the results mean nothing."""
     width, layers = spec.width, spec.depth - 1
-    units, phases, pulled = torch.randn(3, layers + 1, batch, width, device=device).to(dtype)
+    units, phases, grads = torch.randn(3, layers + 1, batch, width, device=device).to(dtype)
     weights, parts = torch.randn(2, max(layers, 4), width, width, device=device).to(dtype) / 16
     first, first_out = torch.randn(2, batch, width, device=device)
     stack, stack_out = torch.randn(2, layers, width, width, device=device).bfloat16()
@@ -94,8 +94,8 @@ def bare_step(spec: FieldSpec, batch: int, dtype: torch.dtype, device: torch.dev
             torch.sin(phases[i], out=units[i + 1])
         for i in reversed(range(layers)):
             torch.cos(phases[i], out=phases[i])
-            torch.bmm(pulled[0].view(4, -1, width).mT, units[i].view(4, -1, width), out=parts[:4])
-            torch.mm(pulled[0], weights[i], out=pulled[1])
+            torch.bmm(grads[0].view(4, -1, width).mT, units[i].view(4, -1, width), out=parts[:4])
+            torch.mm(grads[0], weights[i], out=grads[1])
         torch.cos(first, out=first_out)
         for _ in range(15):
             torch.bmm(stack, stack, out=stack_out)

@@ -25,7 +25,7 @@ from inrfit.fields.mlp import mlp
 from inrfit.fields.module import Field
 from inrfit.fit import recipe
 from inrfit.fit.engine import cpp_kernel
-from inrfit.fit.engine.backends import by_autograd, by_hand
+from inrfit.fit.engine.backends import analytic_gradients, autograd_gradients
 from inrfit.modalities.shape import shape
 from inrfit.signal import Grid
 
@@ -182,16 +182,16 @@ class Cosine:
         width=16, depth=2, hyperparameters=FIELDS["mlp"].TRAITS.hyperparameters, own_gradients=False
     )
 
-    encoded, encode = mlp.as_many, mlp.itself
-    sized, shapes, macs, sines = mlp.sized, mlp.shapes, mlp.macs, mlp.one_per_unit
-    constant, matrices, forward = mlp.constant, mlp.matrices, mlp.forward
+    encoding_size, encode = mlp.no_encoding_size, mlp.no_encoding
+    sized, shapes, macs, sines = mlp.sized, mlp.shapes, mlp.macs, mlp.one_sine_per_unit
+    constant, muon_tensors, forward = mlp.constant, mlp.muon_tensors, mlp.forward
     initial, rates = FIELDS["mlp"].initial, FIELDS["mlp"].rates
-    gradients, on_grid = architecture.by_autograd, architecture.point_by_point
-    fp32_tensors, raster, block = architecture.all_may_be_rounded, architecture.any_point, architecture.no_blocks
-    notes, options_for, reason = architecture.no_notes, architecture.by_frequency, architecture.no_reason
-    kernel_bends = architecture.no_kernel
+    gradients, on_grid = architecture.autograd_gradients, architecture.forward_in_chunks
+    fp32_tensors, raster, block = architecture.no_fp32_tensors, architecture.no_raster, architecture.no_blocks
+    notes, options_for, reason = architecture.no_notes, architecture.frequency_options, architecture.no_reason
+    kernel_coefficients = architecture.no_kernel
 
-    def activate(self, phase, first, spent):
+    def activate(self, phase, first, inplace):
         return phase.cos()
 
 
@@ -201,7 +201,7 @@ def test_a_new_architecture_needs_no_more_than_its_formula(monkeypatch, sources,
     assert recipe.choose(spec, torch.device("cpu")).config.engine == "plain"
     weights = spec.formula.initial(spec, torch.Generator().manual_seed(0), torch.zeros(3))
     given = (weights, torch.rand(9, 2), torch.rand(9, 3), torch.full((9, 1), 0.1))
-    for make in (by_hand, by_autograd):
+    for make in (analytic_gradients, autograd_gradients):
         residuals, gradients = make(spec.formula, torch.float32)(*given)
         torch.testing.assert_close(residuals, Field(spec, weights)(given[1]).detach() - given[2])
         assert gradients.keys() == weights.keys()

@@ -25,7 +25,7 @@ from inrfit.fields.asmr.cells import touched
 from inrfit.fields.module import Field
 from inrfit.fit import recipe
 from inrfit.fit.batching import block_batch, block_turns
-from inrfit.fit.engine.backends import by_autograd
+from inrfit.fit.engine.backends import autograd_gradients
 from inrfit.fit.engine.step import Engine
 from inrfit.modalities import Request
 from inrfit.modalities.image import image
@@ -135,10 +135,12 @@ def test_the_backward_pass_by_hand_is_autograds(shape, depth, modulation):
     for indices in (torch.arange(grid.n), order, order[: grid.n // 9 + 1], order[:1], torch.cat([order, order[:5]])):
         coords = grid.coords(indices)
         values = torch.randn(indices.shape[0], 3, generator=generator)
-        mass = torch.rand(indices.shape[0], 1, generator=generator)
-        pull = torch.cos
-        expected = by_autograd(field.formula, torch.float32)(weights, coords, values, mass, pull)
-        found = field.formula.gradients(weights, coords, values, mass, torch.float32, pull)
+        loss_weights = torch.rand(indices.shape[0], 1, generator=generator)
+        extra_gradient = torch.cos
+        expected = autograd_gradients(field.formula, torch.float32)(
+            weights, coords, values, loss_weights, extra_gradient
+        )
+        found = field.formula.gradients(weights, coords, values, loss_weights, torch.float32, extra_gradient)
         torch.testing.assert_close(found[0], expected[0], rtol=1e-4, atol=1e-5)
         assert set(found[1]) == set(expected[1])
         for name, gradient in expected[1].items():

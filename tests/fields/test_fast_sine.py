@@ -28,4 +28,4 @@ def test_a_spent_phase_is_overwritten_and_another_is_not():
     kept = phase.clone()
     assert torch.equal(sine(phase), kept.sin())
     assert torch.equal(phase, kept)
-    assert sine(phase, spent=True).data_ptr() == phase.data_ptr()
+    assert sine(phase, inplace=True).data_ptr() == phase.data_ptr()

@@ -21,7 +21,7 @@ from inrfit.fields.feature_grid.sizes import (
 )
 from inrfit.fields.module import Field
 from inrfit.fit import recipe
-from inrfit.fit.engine.backends import by_autograd, by_hand
+from inrfit.fit.engine.backends import analytic_gradients, autograd_gradients
 from inrfit.signal import Grid
 
 DENSE = {1: {"finest": "13"}, 2: {"finest": "9x14"}, 3: {"finest": "5x6x9"}}
@@ -144,16 +144,20 @@ def test_nodes_on_samples_give_their_rows():
 
 @pytest.mark.parametrize("name", SETTINGS)
 @pytest.mark.parametrize("depth", [1, 3])
-@pytest.mark.parametrize("extra", [None, lambda residuals: residuals.sin() / 7])
-def test_the_backward_pass_written_out_equals_autograd(name, depth, extra, monkeypatch):
+@pytest.mark.parametrize("extra_gradient", [None, lambda residuals: residuals.sin() / 7])
+def test_the_backward_pass_written_out_equals_autograd(name, depth, extra_gradient, monkeypatch):
     monkeypatch.setattr(interpolation, "PIECE", 32)
     field = make(SETTINGS[name], depth=depth)
     generator = torch.Generator().manual_seed(2)
     coords = torch.rand(100, field.spec.inputs, generator=generator) * 2 - 1
-    values, mass = torch.rand(100, 3, generator=generator), torch.rand(100, 1, generator=generator) / 100
+    values, loss_weights = torch.rand(100, 3, generator=generator), torch.rand(100, 1, generator=generator) / 100
     weights = {key: weight.detach() for key, weight in field.weights.items()}
-    expected_residuals, expected = by_autograd(field.formula, torch.float32)(weights, coords, values, mass, extra)
-    residuals, found = by_hand(field.formula, torch.float32)(weights, coords, values, mass, extra)
+    expected_residuals, expected = autograd_gradients(field.formula, torch.float32)(
+        weights, coords, values, loss_weights, extra_gradient
+    )
+    residuals, found = analytic_gradients(field.formula, torch.float32)(
+        weights, coords, values, loss_weights, extra_gradient
+    )
     torch.testing.assert_close(residuals, expected_residuals)
     for key, gradient in expected.items():
         assert gradient.abs().max() > 0
@@ -165,10 +169,10 @@ def test_a_step_copies_nothing_from_the_host(name, monkeypatch):
     """While a graph is captured on CUDA that is forbidden."""
     field = make(SETTINGS[name])
     weights = {key: weight.detach() for key, weight in field.weights.items()}
-    coords, values, mass = torch.zeros(9, field.spec.inputs), torch.zeros(9, 3), torch.ones(9, 1)
+    coords, values, loss_weights = torch.zeros(9, field.spec.inputs), torch.zeros(9, 3), torch.ones(9, 1)
     for maker in ("tensor", "as_tensor", "from_numpy"):
         monkeypatch.delattr(torch, maker)
-    residuals, _ = by_hand(field.formula, torch.float32)(weights, coords, values, mass, None)
+    residuals, _ = analytic_gradients(field.formula, torch.float32)(weights, coords, values, loss_weights, None)
     assert residuals.shape == (9, 3)
 
 
@@ -201,8 +205,8 @@ def test_the_forward_derivative_equals_differences(name):
 
     values, found = torch.func.jvp(at, (weights,), (moved,))
     torch.testing.assert_close(values, at(weights))
-    pulled = torch.func.vjp(at, weights)[1](torch.ones_like(values))[0]
-    expected = sum((pulled[key] * moved[key]).sum() for key in weights)
+    grad = torch.func.vjp(at, weights)[1](torch.ones_like(values))[0]
+    expected = sum((grad[key] * moved[key]).sum() for key in weights)
     torch.testing.assert_close(found.sum(), expected, rtol=1e-4, atol=1e-3)
 
 

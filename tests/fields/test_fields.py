@@ -108,7 +108,7 @@ def test_rates_and_matrices_name_tensors_that_exist(name):
     field = make(name)
     assert set(field.formula.rates()) >= set(field.weights)
     assert field.spec.fp32_tensors <= set(field.weights)
-    for key in field.formula.matrices() & set(field.weights):
+    for key in field.formula.muon_tensors() & set(field.weights):
         assert field.weights[key].dim() == 3
 
 

@@ -13,7 +13,7 @@ from inrfit.errors import UsageError
 from inrfit.fields import FIELDS, FieldSpec
 from inrfit.fields.module import Field
 from inrfit.fit import recipe
-from inrfit.fit.engine.backends import by_autograd, by_hand
+from inrfit.fit.engine.backends import analytic_gradients, autograd_gradients
 from inrfit.fit.engine.optimizer import Optimiser
 from inrfit.modalities import MODALITIES
 from inrfit.signal import Grid
@@ -138,10 +138,12 @@ def test_the_backward_pass_written_out_equals_autograd(name, options, depth, ari
     spec, weights = drawn(name, options, 32, depth)
     generator = torch.Generator().manual_seed(depth)
     coords = torch.rand(1024, 2, generator=generator) * 2 - 1
-    values, mass = torch.rand(1024, 3, generator=generator), torch.rand(1024, 1, generator=generator) / 1024
+    values, loss_weights = torch.rand(1024, 3, generator=generator), torch.rand(1024, 1, generator=generator) / 1024
     with torch.no_grad():
-        expected_residuals, expected = by_autograd(spec.formula, arithmetic)(weights, coords, values, mass)
-        residuals, found = by_hand(spec.formula, arithmetic)(weights, coords, values, mass)
+        expected_residuals, expected = autograd_gradients(spec.formula, arithmetic)(
+            weights, coords, values, loss_weights
+        )
+        residuals, found = analytic_gradients(spec.formula, arithmetic)(weights, coords, values, loss_weights)
     torch.testing.assert_close(residuals, expected_residuals)
     assert found.keys() == expected.keys() == spec.shapes.keys()
     for key, gradient in expected.items():
@@ -201,7 +203,7 @@ def test_finer_is_taught_with_the_authors_gradients(depth):
         x = torch.sin(factor * (z.abs() + 1).detach() * z)
     residual = x @ leaves["last.weight"].T + leaves["last.bias"] - values
     expected = torch.autograd.grad((residual**2).sum(), list(leaves.values()))
-    for make in (by_autograd, by_hand):
+    for make in (autograd_gradients, analytic_gradients):
         with torch.no_grad():
             found = make(spec.formula, torch.float32)(weights, coords, values, torch.ones(50, 1))[1]
         for name, gradient in zip(leaves, expected, strict=True):
@@ -223,10 +225,10 @@ def test_fourier_features_stay_exactly_as_drawn():
     before = weights["features"].clone()
     settings = spec.formula
     for muon in (0.0, 1e-2):
-        optimiser = Optimiser(weights, settings.rates(), settings.matrices(), 1e-2, muon)
+        optimiser = Optimiser(weights, settings.rates(), settings.muon_tensors(), 1e-2, muon)
         for _ in range(3):
             with torch.no_grad():
-                _, found = by_autograd(settings, torch.float32)(
+                _, found = autograd_gradients(settings, torch.float32)(
                     weights, torch.rand(9, 2), torch.rand(9, 3), torch.full((9, 1), 0.1)
                 )
             optimiser.step(found, torch.tensor(1.0))

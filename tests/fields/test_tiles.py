@@ -23,7 +23,7 @@ from inrfit.fields.tiles import tiles as tiles_module
 from inrfit.fields.tiles.tiles import LEAST, SAMPLES, USUAL, Tiles
 from inrfit.fit import recipe
 from inrfit.fit.budget import Budget
-from inrfit.fit.engine.backends import by_autograd, by_hand
+from inrfit.fit.engine.backends import analytic_gradients, autograd_gradients
 from inrfit.fit.loop import fit
 from inrfit.samplers import Uniform
 from inrfit.signal import Grid, Signal
@@ -169,10 +169,10 @@ def test_backward_by_hand_equals_autograd(inputs, depth, even):
     coords = coords if even else coords.abs().pow(4)
     uneven = partition.rows(coords, partition.parse(CUTS[inputs], inputs), 0.3).tiles
     assert (uneven is None) == even
-    values, mass = torch.rand(2000, 2), torch.rand(2000, 1)
-    expected = by_autograd(field.formula, torch.float32)(field.weights, coords, values, mass)
+    values, loss_weights = torch.rand(2000, 2), torch.rand(2000, 1)
+    expected = autograd_gradients(field.formula, torch.float32)(field.weights, coords, values, loss_weights)
     with torch.no_grad():
-        found = by_hand(field.formula, torch.float32)(field.weights, coords, values, mass)
+        found = analytic_gradients(field.formula, torch.float32)(field.weights, coords, values, loss_weights)
     torch.testing.assert_close(found[0], expected[0])
     for name, gradient in expected[1].items():
         torch.testing.assert_close(found[1][name], gradient, rtol=1e-3, atol=1e-3 * float(gradient.abs().max()))

@@ -66,9 +66,9 @@ class Drawn:
         self.clock = Clock(budget, self.now, self.now())
         self.now.time += spent
         tuned = FIELDS[arch].TRAITS.hyperparameters
-        self.budget = PointBudget(self.clock, tuned.pool_seconds, grows)
+        self.budget = PointBudget(self.clock, tuned.point_drawing_seconds, grows)
         generator = torch.Generator().manual_seed(0)
-        self.pool = PointPool.new(ball(pool), self.budget, tuned.free, generator, device, stop)
+        self.pool = PointPool.new(ball(pool), self.budget, tuned.free_space_share, generator, device, stop)
 
     def grown(self):
         """The indices that were added, in turn, until no more points are due."""
@@ -177,13 +177,17 @@ def test_the_hash_grid_gets_its_points_and_the_far_ones_on_top():
     pool, first = of.pool, of.pool.drawn
     room = pool.capacity - pool.filled
     assert first + room == pytest.approx(
-        FIELDS["grid"].TRAITS.hyperparameters.pool_seconds / FIRST_SECONDS * first, rel=0.2
+        FIELDS["grid"].TRAITS.hyperparameters.point_drawing_seconds / FIRST_SECONDS * first, rel=0.2
     )
     assert pool.filled == first + first + room  # as many far from the surface as there will be near it
     far = pool.signal().points[first:].copy()
     of.grown()
     assert np.array_equal(pool.signal().points[first : first + len(far)], far)
-    shares = {20: MOST_SHARE * 20, 100: FIELDS["grid"].TRAITS.hyperparameters.pool_seconds, 600: LONG_SHARE * 600}
+    shares = {
+        20: MOST_SHARE * 20,
+        100: FIELDS["grid"].TRAITS.hyperparameters.point_drawing_seconds,
+        600: LONG_SHARE * 600,
+    }
     for seconds, most in shares.items():
         assert drawn(seconds, arch="grid").budget.seconds == most
 

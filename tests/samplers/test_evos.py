@@ -15,7 +15,7 @@ from inrfit.fields import FieldSpec
 from inrfit.fields.module import Field
 from inrfit.fit import recipe
 from inrfit.fit.budget import Budget
-from inrfit.fit.engine.backends import by_autograd, by_hand
+from inrfit.fit.engine.backends import analytic_gradients, autograd_gradients
 from inrfit.fit.engine.step import Engine
 from inrfit.fit.loop import fit
 from inrfit.samplers import Evos
@@ -59,14 +59,14 @@ def test_both_engines_add_the_term_alike(depth):
     spec = FieldSpec("siren", 2, 3, 32, depth, {})
     weights = spec.formula.initial(spec, torch.Generator().manual_seed(0), torch.zeros(3))
     coords, values = signal.on(CPU).take(torch.arange(100))
-    mass = torch.full((100, 1), 1 / 300)
+    loss_weights = torch.full((100, 1), 1 / 300)
 
-    def extra(residuals):
+    def extra_gradient(residuals):
         return LaplacianLoss(1e-3, torch.zeros(24, 32)).gradient(torch.arange(100), residuals)
 
-    plain = by_autograd(spec.formula, torch.float32)(weights, coords, values, mass, extra)[1]
-    explicit = by_hand(spec.formula, torch.float32)(weights, coords, values, mass, extra)[1]
-    without = by_hand(spec.formula, torch.float32)(weights, coords, values, mass)[1]
+    plain = autograd_gradients(spec.formula, torch.float32)(weights, coords, values, loss_weights, extra_gradient)[1]
+    explicit = analytic_gradients(spec.formula, torch.float32)(weights, coords, values, loss_weights, extra_gradient)[1]
+    without = analytic_gradients(spec.formula, torch.float32)(weights, coords, values, loss_weights)[1]
     for name, gradient in plain.items():
         torch.testing.assert_close(explicit[name], gradient, rtol=1e-3, atol=1e-5)
     assert not torch.allclose(explicit["last.weight"], without["last.weight"], rtol=1e-3)

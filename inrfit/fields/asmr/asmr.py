@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from ...errors import UsageError
 from ...io.options import from_mapping, setting
 from .. import architecture
-from ..architecture import Circumstances, Traits
+from ..architecture import OptionContext, Traits
 from ..hyperparameters import Hyperparameters
 from ..sizing import widest
 from . import hierarchy, modulators, passes, raster_decode, resample
@@ -72,7 +72,7 @@ class Asmr:
             source="first experiments on kodim03 and kodim05, one seed (docs/architectures.md)",
             batch=98_304,
             batch_source="a quarter of a Kodak picture, in whole blocks (docs/architectures.md)",
-            boosted=False,
+            short_run_boost=False,
         ),
     )
 
@@ -82,7 +82,7 @@ class Asmr:
     omega: float = setting(30.0, "frequency factor of all layers", 1e-3, 1e4)
     modulator_omega: float = setting(30.0, "further frequency factor of the modulators", 1e-3, 1e4)
 
-    kernel_bends = architecture.no_kernel
+    kernel_coefficients = architecture.no_kernel
 
     def sized(self, spec: FieldSpec, shape: tuple[int, ...] | None, parameters: int | None) -> FieldSpec:
         """For the raster ``shape``, its factors chosen unless they are given; the widest that fits."""
@@ -228,12 +228,14 @@ class Asmr:
         weights: Mapping[str, Tensor],
         coords: Tensor,
         values: Tensor,
-        mass: Tensor,
+        loss_weights: Tensor,
         precision: torch.dtype,
-        extra: Callable[[Tensor], Tensor] | None = None,
+        extra_gradient: Callable[[Tensor], Tensor] | None = None,
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """The backward pass written out: autograd's result to rounding."""
-        return passes.gradients(self.radix, self.modulation, weights, coords, values, mass, precision, extra)
+        return passes.gradients(
+            self.radix, self.modulation, weights, coords, values, loss_weights, precision, extra_gradient
+        )
 
     def rates(self) -> dict[str, float]:
         """Folded tensors move as much faster."""
@@ -246,9 +248,9 @@ class Asmr:
             "last.bias": 1.0,
         } | modulators.rates(self.omega, self.modulator_omega)
 
-    def options_for(self, circumstances: Circumstances) -> dict[str, float]:
+    def options_for(self, context: OptionContext) -> dict[str, float]:
         """Modulators start small on a large raster."""
-        small = circumstances.paper_stretch is None and circumstances.samples > LARGE_RASTER
+        small = context.paper_frequency_scale is None and context.samples > LARGE_RASTER
         return {"modulator_omega": LARGE_MODULATOR_OMEGA} if small else {}
 
     def reason(self, option: str) -> str:
@@ -257,6 +259,6 @@ class Asmr:
             return "small on a large raster"
         return "; ".join(self.notes()) if option == "factors" else ""
 
-    def matrices(self) -> frozenset[str]:
+    def muon_tensors(self) -> frozenset[str]:
         """The stacked hidden layers."""
         return frozenset({"hidden.weight"})

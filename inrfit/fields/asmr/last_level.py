@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from .cells import Touched
 
-Extra = Callable[["Tensor"], "Tensor"]
+ExtraGradient = Callable[["Tensor"], "Tensor"]
 Pulled = tuple["Tensor", "Tensor", "Tensor", dict[str, "Tensor"]]
 """Residuals (n, c); derivatives by the phases (k, h) and by the modulations (children, h); those of the last layer."""
 
@@ -46,17 +46,17 @@ def late(weights: Mapping[str, Tensor], phases: Tensor, modulation: Tensor, slot
     return linear(torch.sin(phase), weights["last.weight"], weights["last.bias"])
 
 
-def pull_folded(
+def backward_folded(
     weights: Mapping[str, Tensor],
     phases: Tensor,
     modulation: Tensor,
     found: Touched,
     values: Tensor,
-    mass: Tensor,
+    loss_weights: Tensor,
     precision: torch.dtype,
-    extra: Extra | None,
+    extra_gradient: ExtraGradient | None,
 ) -> Pulled:
-    """Residuals and derivatives of sum(mass * residual^2) and ``extra`` through ``folded``."""
+    """Residuals and derivatives of sum(loss_weights * residual^2) and ``extra_gradient`` through ``folded``."""
     import torch
 
     count, width = phases.shape
@@ -70,13 +70,13 @@ def pull_folded(
     flat = None if found.slot is None or found.child is None else found.slot * children + found.child
     predicted = table if flat is None else table.index_select(0, flat)
     residuals = predicted.add_(weights["last.bias"]).sub_(values)
-    pulled = _pulled(residuals, mass, extra)
-    by_bias = pulled.sum(0)
+    grad = _output_gradient(residuals, loss_weights, extra_gradient)
+    by_bias = grad.sum(0)
     if flat is not None:
-        pulled = pulled.new_zeros(count * children, channels).index_add_(0, flat, pulled)
-    pulled = pulled.view(count, -1).to(precision)
-    by_matrix = (half.mT @ pulled).float().view(2, width, children, channels)
-    by_waves = (pulled @ matrix.mT).float()
+        grad = grad.new_zeros(count * children, channels).index_add_(0, flat, grad)
+    grad = grad.view(count, -1).to(precision)
+    by_matrix = (half.mT @ grad).float().view(2, width, children, channels)
+    by_waves = (grad @ matrix.mT).float()
     by_phase = by_waves[:, :width].mul_(cosine).sub_(by_waves[:, width:].mul_(sine))
     cos, sin = modulation.cos(), modulation.sin()
     by_weight = torch.einsum("thwc,twh->ch", by_matrix, torch.stack([cos, sin]))
@@ -85,15 +85,15 @@ def pull_folded(
     return residuals, by_phase, by_modulation, {"last.weight": by_weight, "last.bias": by_bias}
 
 
-def pull_late(
+def backward_late(
     weights: Mapping[str, Tensor],
     phases: Tensor,
     modulation: Tensor,
     found: Touched,
     values: Tensor,
-    mass: Tensor,
+    loss_weights: Tensor,
     precision: torch.dtype,
-    extra: Extra | None,
+    extra_gradient: ExtraGradient | None,
 ) -> Pulled:
     """The same through ``late``, float32 throughout."""
     import torch
@@ -104,13 +104,13 @@ def pull_late(
     phase = phases.index_select(0, found.slot).add_(modulation.index_select(0, found.child))
     units = phase.sin()
     residuals = linear(units, weights["last.weight"], weights["last.bias"]).sub_(values)
-    pulled = _pulled(residuals, mass, extra)
-    own = {"last.weight": pulled.mT @ units, "last.bias": pulled.sum(0)}
-    pulled = (pulled @ weights["last.weight"]).mul_(phase.cos_())
-    by_modulation = torch.zeros_like(modulation).index_add_(0, found.child, pulled)
-    return residuals, torch.zeros_like(phases).index_add_(0, found.slot, pulled), by_modulation, own
+    grad = _output_gradient(residuals, loss_weights, extra_gradient)
+    own = {"last.weight": grad.mT @ units, "last.bias": grad.sum(0)}
+    grad = (grad @ weights["last.weight"]).mul_(phase.cos_())
+    by_modulation = torch.zeros_like(modulation).index_add_(0, found.child, grad)
+    return residuals, torch.zeros_like(phases).index_add_(0, found.slot, grad), by_modulation, own
 
 
-def _pulled(residuals: Tensor, mass: Tensor, extra: Extra | None) -> Tensor:
-    pulled = 2 * mass * residuals
-    return pulled if extra is None else pulled + extra(residuals)
+def _output_gradient(residuals: Tensor, loss_weights: Tensor, extra_gradient: ExtraGradient | None) -> Tensor:
+    grad = 2 * loss_weights * residuals
+    return grad if extra_gradient is None else grad + extra_gradient(residuals)

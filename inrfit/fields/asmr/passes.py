@@ -80,9 +80,9 @@ def gradients(
     weights: Mapping[str, Tensor],
     coords: Tensor,
     values: Tensor,
-    mass: Tensor,
+    loss_weights: Tensor,
     precision: torch.dtype,
-    extra: Callable[[Tensor], Tensor] | None,
+    extra_gradient: Callable[[Tensor], Tensor] | None,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """The backward pass written out: autograd's result to rounding."""
     import torch
@@ -97,11 +97,11 @@ def gradients(
     x = cells.unit(found.first, radix.factors[0])
     phases, inner, units = _levels(weights, x, found.steps, modulations, matrices)
     folds = found.slot is None or _folds(radix, weights, coords.shape[0], found.count, precision)
-    last = last_level.pull_folded if folds else last_level.pull_late
-    residuals, pulled, by_modulation, by_weight = last(
-        weights, phases, modulations[-1], found, values, mass, precision, extra
+    last = last_level.backward_folded if folds else last_level.backward_late
+    residuals, grad, by_modulation, by_weight = last(
+        weights, phases, modulations[-1], found, values, loss_weights, precision, extra_gradient
     )
-    by_modulations, by_level = _pull_levels(found, x, modulations, matrices, inner, units, pulled)
+    by_modulations, by_level = _backward_levels(found, x, modulations, matrices, inner, units, grad)
     by_leaf = torch.autograd.grad(traced, list(leaves.values()), [*by_modulations, by_modulation])
     return residuals, by_weight | by_level | dict(zip(names, by_leaf, strict=True))
 
@@ -126,14 +126,14 @@ def _levels(
     return phases, inner, units
 
 
-def _pull_levels(
+def _backward_levels(
     found: cells.Touched,
     x: Tensor,
     modulations: Sequence[Tensor],
     matrices: Sequence[Tensor],
     inner: Sequence[Tensor],
     units: Sequence[Tensor],
-    pulled: Tensor,
+    grad: Tensor,
 ) -> tuple[list[Tensor], dict[str, Tensor]]:
     """The gradients of ``_levels`` from that of its phases: by the modulations of each step, and by the tensors of the
     first and the hidden layers. Overwrites ``inner``."""
@@ -142,14 +142,14 @@ def _pull_levels(
     by_modulations, by_matrix, by_bias = [], [], []
     for i in range(len(found.steps) - 1, -1, -1):
         slot, child = found.steps[i]
-        half = pulled.to(matrices[i].dtype)
+        half = grad.to(matrices[i].dtype)
         by_matrix.append((half.mT @ units[i]).float())
-        by_bias.append(pulled.sum(0))
-        pulled = (half @ matrices[i]).float().mul_(inner[i].cos_())
-        by_modulations.append(torch.zeros_like(modulations[i]).index_add_(0, child, pulled))
+        by_bias.append(grad.sum(0))
+        grad = (half @ matrices[i]).float().mul_(inner[i].cos_())
+        by_modulations.append(torch.zeros_like(modulations[i]).index_add_(0, child, grad))
         above = found.steps[i - 1][0].shape[0] if i else found.first.shape[0]
-        pulled = pulled.new_zeros(above, pulled.shape[1]).index_add_(0, slot, pulled)
-    own = {"first.weight": pulled.mT @ x, "first.bias": pulled.sum(0)}
+        grad = grad.new_zeros(above, grad.shape[1]).index_add_(0, slot, grad)
+    own = {"first.weight": grad.mT @ x, "first.bias": grad.sum(0)}
     if found.steps:
         own |= {"hidden.weight": torch.stack(by_matrix[::-1]), "hidden.bias": torch.stack(by_bias[::-1])}
     return by_modulations[::-1], own

@@ -47,12 +47,12 @@ class FeatureGrid:
             source="the paper's; twice as much was no better (first experiments, one seed)",
             batch_source="at equal points 41.4 dB, with 8,192 40.7, with 16,384 39.6 (first experiments, one seed)",
             weights_per_point=64,
-            boosted=False,
+            short_run_boost=False,
             paper_rate=1e-2,
             epsilon=1e-15,
             epsilon_source="the paper's, for rows that few points reach: 1e-8 lost 0.001 IoU on a mesh",
-            pool_seconds=10.0,  # features that few points reach learn these by heart
-            free=1.0,  # and put specks of surface where there are none: three in bunny_zipper without, none with
+            point_drawing_seconds=10.0,  # features that few points reach overfit these points
+            free_space_share=1.0,  # and put specks of surface where there are none (docs/benchmarks.md)
         ),
     )
 
@@ -62,10 +62,10 @@ class FeatureGrid:
     growth: float = setting(2.0, "how many times finer a grid is than the one before", 1.0, 16.0)
     table: int = setting(1 << 24, "rows a grid may have: the nodes of a finer one are hashed", 1, MOST_ROWS)
 
-    constant, matrices, fp32_tensors = mlp.constant, mlp.matrices, architecture.all_may_be_rounded
-    raster, block, notes = architecture.any_point, architecture.no_blocks, architecture.no_notes
-    options_for, reason = architecture.by_frequency, architecture.no_reason
-    kernel_bends = architecture.no_kernel
+    constant, muon_tensors, fp32_tensors = mlp.constant, mlp.muon_tensors, architecture.no_fp32_tensors
+    raster, block, notes = architecture.no_raster, architecture.no_blocks, architecture.no_notes
+    options_for, reason = architecture.frequency_options, architecture.no_reason
+    kernel_coefficients = architecture.no_kernel
 
     def __post_init__(self) -> None:
         check(self.finest)
@@ -84,7 +84,7 @@ class FeatureGrid:
         """The table has the rows of the coarsest level first; the network's weights are (out, in)."""
         last = self.grids(spec.inputs)[-1]
         table = {"table": (last.start + last.rows, self.features)}
-        return table | mlp.layers(self.levels * self.features, spec.width, spec.depth - 1, spec.outputs)
+        return table | mlp.layer_shapes(self.levels * self.features, spec.width, spec.depth - 1, spec.outputs)
 
     def macs(self, spec: FieldSpec) -> int:
         """Of the network, and one for each of a level's 2^d corners and features; not what finds rows and weights, and
@@ -127,15 +127,15 @@ class FeatureGrid:
         weights: Mapping[str, Tensor],
         coords: Tensor,
         values: Tensor,
-        mass: Tensor,
+        loss_weights: Tensor,
         precision: torch.dtype,
-        extra: Callable[[Tensor], Tensor] | None = None,
+        extra_gradient: Callable[[Tensor], Tensor] | None = None,
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """The backward pass written out, in parts of PIECE points that stay in a CPU's caches, into one table."""
         from .interpolation import backward
 
-        return backward(weights, self.grids(coords.shape[1]), coords, values, mass, precision, extra)
+        return backward(weights, self.grids(coords.shape[1]), coords, values, loss_weights, precision, extra_gradient)
 
     def rates(self) -> dict[str, float]:
         """One for all."""
-        return {"table": 1.0} | mlp.folded(1.0, 1.0)
+        return {"table": 1.0} | mlp.layer_rates(1.0, 1.0)

@@ -93,14 +93,14 @@ class Gather(torch.autograd.Function):
         ctx.save_for_forward(*inputs)
 
     @staticmethod
-    def backward(ctx: Any, pulled: Tensor) -> tuple[Tensor | None, None, Tensor | None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, None, Tensor | None]:
         """By table and by weights."""
         table, rows, weights = ctx.saved_tensors
         by_table = by_weights = None
         if ctx.needs_input_grad[0]:
-            by_table = scatter(torch.zeros_like(table), rows, weights, pulled)
+            by_table = scatter(torch.zeros_like(table), rows, weights, grad)
         if ctx.needs_input_grad[2]:
-            by_weights = (table[rows] * pulled[..., None, :]).sum(-1)
+            by_weights = (table[rows] * grad[..., None, :]).sum(-1)
         return by_table, None, by_weights
 
     @staticmethod
@@ -113,13 +113,13 @@ class Gather(torch.autograd.Function):
         return sum(moved[1:], moved[0])
 
 
-def scatter(total: Tensor, rows: Tensor, weights: Tensor, pulled: Tensor) -> Tensor:
-    """Adds to the rows of ``total`` (r, f) what ``pulled`` (l, n, f) says of the sums that they went into."""
+def scatter(total: Tensor, rows: Tensor, weights: Tensor, grad: Tensor) -> Tensor:
+    """Adds to the rows of ``total`` (r, f) what ``grad`` (l, n, f) says of the sums that they went into."""
     flat = rows.reshape(-1)
     if total.shape[1] == 1:  # numbers instead of rows: more than twice as fast
-        total.view(-1).scatter_add_(0, flat, (weights * pulled).view(-1))
+        total.view(-1).scatter_add_(0, flat, (weights * grad).view(-1))
         return total
-    return total.index_add_(0, flat, (weights[..., None] * pulled[..., None, :]).view(-1, total.shape[1]))
+    return total.index_add_(0, flat, (weights[..., None] * grad[..., None, :]).view(-1, total.shape[1]))
 
 
 def at_points(table: Tensor, levels: Sequence[Level], coords: Tensor) -> Tensor:
@@ -155,25 +155,27 @@ def backward(
     levels: Sequence[Level],
     coords: Tensor,
     values: Tensor,
-    mass: Tensor,
+    loss_weights: Tensor,
     precision: torch.dtype,
-    extra: Callable[[Tensor], Tensor] | None,
+    extra_gradient: Callable[[Tensor], Tensor] | None,
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """Residuals (n, c) and the gradients of sum(mass * residual^2); further terms need the residuals of all points at
-    once, for which these are evaluated once more."""
+    """Residuals (n, c) and the gradients of sum(loss_weights * residual^2); further terms need the residuals of all
+    points at once, for which these are evaluated once more."""
     total = {name: torch.zeros_like(weight) for name, weight in weights.items()}
     parts = range(0, coords.shape[0], PIECE)
-    pulls = None
-    if extra is not None:
+    extra_grads = None
+    if extra_gradient is not None:
         found = [
             network(weights, at_points(weights["table"], levels, coords[at : at + PIECE]), precision) for at in parts
         ]
-        pulls = extra(torch.cat(found) - values)
+        extra_grads = extra_gradient(torch.cat(found) - values)
     residuals = []
     for at in parts:
         part = slice(at, at + PIECE)
-        pull = None if pulls is None else pulls[part]
-        residuals.append(_part(total, weights, levels, coords[part], values[part], mass[part], precision, pull))
+        extra_grad = None if extra_grads is None else extra_grads[part]
+        residuals.append(
+            _part(total, weights, levels, coords[part], values[part], loss_weights[part], precision, extra_grad)
+        )
     return residuals[0] if len(residuals) == 1 else torch.cat(residuals), total
 
 
@@ -183,9 +185,9 @@ def _part(
     levels: Sequence[Level],
     coords: Tensor,
     values: Tensor,
-    mass: Tensor,
+    loss_weights: Tensor,
     precision: torch.dtype,
-    pull: Tensor | None,
+    extra_grad: Tensor | None,
 ) -> Tensor:
     """Adds the gradients of a part to ``total``; its residuals."""
     rows, shares = corners(levels, coords)
@@ -195,20 +197,20 @@ def _part(
         activations.append(linear(activations[-1], matrix, bias).relu_())
     last = activations[-1].float()
     residuals = linear(last, weights["last.weight"], weights["last.bias"]) - values
-    pulled = 2 * mass * residuals
-    if pull is not None:
-        pulled += pull
-    total["last.weight"].add_(pulled.mT @ last)
-    total["last.bias"].add_(pulled.sum(0))
-    pulled = (pulled @ weights["last.weight"]).to(precision)
+    grad = 2 * loss_weights * residuals
+    if extra_grad is not None:
+        grad += extra_grad
+    total["last.weight"].add_(grad.mT @ last)
+    total["last.bias"].add_(grad.sum(0))
+    grad = (grad @ weights["last.weight"]).to(precision)
     for at in reversed(range(len(stack))):
-        pulled = torch.ops.aten.threshold_backward(pulled, activations[at + 1], 0)
+        grad = torch.ops.aten.threshold_backward(grad, activations[at + 1], 0)
         by_matrix = total["hidden.weight"][at - 1] if at else total["first.weight"]
         by_bias = total["hidden.bias"][at - 1] if at else total["first.bias"]
-        by_matrix.add_(outer(pulled, activations[at]))
-        by_bias.add_(pulled.sum(0, dtype=torch.float32))
-        pulled = pulled @ stack[at][0]
-    apart = pulled.view(coords.shape[0], len(levels), -1).permute(1, 0, 2).float()
+        by_matrix.add_(outer(grad, activations[at]))
+        by_bias.add_(grad.sum(0, dtype=torch.float32))
+        grad = grad @ stack[at][0]
+    apart = grad.view(coords.shape[0], len(levels), -1).permute(1, 0, 2).float()
     scatter(total["table"], rows, shares, apart)
     return residuals
 

@@ -24,14 +24,14 @@ TURN = 6.28125, 2 * math.pi - 6.28125
 """A full turn in two parts: as many times the first, up to 2^16, is exact in float32."""
 
 
-def sine(phase: Tensor, spent: bool = False) -> Tensor:
-    """In the type of ``phase`` (radians), which is overwritten if ``spent``."""
+def sine(phase: Tensor, inplace: bool = False) -> Tensor:
+    """In the type of ``phase`` (radians), which is overwritten if ``inplace``."""
     import torch
 
     if torch.compiler.is_compiling():
         angle = _within_a_turn(phase)
         return (angle * _polynomial(angle * angle, SINE)).to(phase.dtype)
-    return phase.sin_() if spent else phase.sin()
+    return phase.sin_() if inplace else phase.sin()
 
 
 def cosine_(phase: Tensor) -> Tensor:

@@ -45,12 +45,12 @@ class Finer:
     first_omega: float = setting(30.0, "frequency factor of the first layer (radians per unit)", 1e-3, 1e6)
     first_bias: float = setting(0.0, "range k of the first layer's biases (0: 1/sqrt(dimensions))", 0.0, 1e3)
 
-    encoded, encode = mlp.as_many, mlp.itself
-    sized, shapes, macs, sines = mlp.sized, mlp.shapes, mlp.macs, mlp.one_per_unit
-    constant, matrices, fp32_tensors = mlp.constant, mlp.matrices, mlp.phases
+    encoding_size, encode = mlp.no_encoding_size, mlp.no_encoding
+    sized, shapes, macs, sines = mlp.sized, mlp.shapes, mlp.macs, mlp.one_sine_per_unit
+    constant, muon_tensors, fp32_tensors = mlp.constant, mlp.muon_tensors, mlp.first_layer
     gradients = mlp.gradients
-    on_grid, raster, block = architecture.point_by_point, architecture.any_point, architecture.no_blocks
-    notes, options_for, reason = architecture.no_notes, architecture.by_frequency, architecture.no_reason
+    on_grid, raster, block = architecture.forward_in_chunks, architecture.no_raster, architecture.no_blocks
+    notes, options_for, reason = architecture.no_notes, architecture.frequency_options, architecture.no_reason
 
     def initial(self, spec: FieldSpec, generator: torch.Generator, mean: Tensor) -> dict[str, Tensor]:
         """SIREN's ranges, but for the first biases: U(+-k), times omega."""
@@ -72,11 +72,11 @@ class Finer:
         differentiated = coords.requires_grad or forward_ad.unpack_dual(coords).tangent is not None
         return mlp.forward(self, weights, coords, precision, self.differentiable if differentiated else None)
 
-    def activate(self, phase: Tensor, first: bool, spent: bool) -> Tensor:
+    def activate(self, phase: Tensor, first: bool, inplace: bool) -> Tensor:
         """sin(u + u |u| / omega), whose factor |u| / omega + 1 has no derivative."""
         return self._bent(phase, phase.detach().abs(), first)
 
-    def differentiable(self, phase: Tensor, first: bool, spent: bool) -> Tensor:
+    def differentiable(self, phase: Tensor, first: bool, inplace: bool) -> Tensor:
         """The same numbers, with the derivative that they have."""
         return self._bent(phase, phase.abs(), first)
 
@@ -84,21 +84,21 @@ class Finer:
         import torch
 
         omega = self.first_omega if first else self.omega
-        return sine(torch.addcmul(phase, phase, size, value=1 / omega), spent=True)
+        return sine(torch.addcmul(phase, phase, size, value=1 / omega), inplace=True)
 
-    def pull(self, phase: Tensor, activation: Tensor, pulled: Tensor, first: bool) -> Tensor:
+    def activate_backward(self, phase: Tensor, activation: Tensor, grad: Tensor, first: bool) -> Tensor:
         """Times cos(u + u |u| / omega) (1 + |u| / omega)."""
         import torch
 
         omega = self.first_omega if first else self.omega
         size = phase.abs().div_(omega)
         cosine = cosine_(torch.addcmul(phase, phase, size))
-        return size.add_(1).mul_(cosine).mul_(pulled)
+        return size.add_(1).mul_(cosine).mul_(grad)
 
-    def kernel_bends(self) -> tuple[float, float]:
+    def kernel_coefficients(self) -> tuple[float, float]:
         """1 / omega."""
         return 1 / self.first_omega, 1 / self.omega
 
     def rates(self) -> dict[str, float]:
         """Folded tensors move omega times as fast."""
-        return mlp.folded(self.first_omega, self.omega)
+        return mlp.layer_rates(self.first_omega, self.omega)

@@ -40,28 +40,28 @@ class Gauss:
     scale: float = setting(5.0, "scale of the hidden layers", 1e-3, 1e4)
     first_scale: float = setting(30.0, "scale of the first layer (per unit of an axis)", 1e-3, 1e6)
 
-    encoded, encode = mlp.as_many, mlp.itself
-    sized, shapes, macs, sines = mlp.sized, mlp.shapes, mlp.macs, mlp.one_per_unit
-    constant, matrices, fp32_tensors = mlp.constant, mlp.matrices, mlp.phases
+    encoding_size, encode = mlp.no_encoding_size, mlp.no_encoding
+    sized, shapes, macs, sines = mlp.sized, mlp.shapes, mlp.macs, mlp.one_sine_per_unit
+    constant, muon_tensors, fp32_tensors = mlp.constant, mlp.muon_tensors, mlp.first_layer
     forward, gradients = mlp.forward, mlp.gradients
-    on_grid, raster, block = architecture.point_by_point, architecture.any_point, architecture.no_blocks
-    notes, options_for, reason = architecture.no_notes, architecture.by_frequency, architecture.no_reason
-    kernel_bends = architecture.no_kernel
+    on_grid, raster, block = architecture.forward_in_chunks, architecture.no_raster, architecture.no_blocks
+    notes, options_for, reason = architecture.no_notes, architecture.frequency_options, architecture.no_reason
+    kernel_coefficients = architecture.no_kernel
 
     def initial(self, spec: FieldSpec, generator: torch.Generator, mean: Tensor) -> dict[str, Tensor]:
         """PyTorch's ranges, as in the codes of WIRE and FINER, times the scales."""
-        bounds = mlp.usual(spec.inputs, spec.width, self.first_scale, self.scale)
+        bounds = mlp.pytorch_bounds(spec.inputs, spec.width, self.first_scale, self.scale)
         return mlp.draw(self.shapes(spec), bounds, generator, mean)
 
-    def activate(self, phase: Tensor, first: bool, spent: bool) -> Tensor:
+    def activate(self, phase: Tensor, first: bool, inplace: bool) -> Tensor:
         """exp(-u^2), never less than a number that is next to nothing."""
-        square = phase.square_() if spent else phase.square()
+        square = phase.square_() if inplace else phase.square()
         return square.neg_().clamp_(min=mlp.LEAST_EXPONENT).exp_()
 
-    def pull(self, phase: Tensor, activation: Tensor, pulled: Tensor, first: bool) -> Tensor:
+    def activate_backward(self, phase: Tensor, activation: Tensor, grad: Tensor, first: bool) -> Tensor:
         """Times -2 u exp(-u^2)."""
-        return phase.mul_(activation).mul_(-2).mul_(pulled)
+        return phase.mul_(activation).mul_(-2).mul_(grad)
 
     def rates(self) -> dict[str, float]:
         """Folded tensors move as many times as fast."""
-        return mlp.folded(self.first_scale, self.scale)
+        return mlp.layer_rates(self.first_scale, self.scale)

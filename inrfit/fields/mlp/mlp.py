@@ -1,6 +1,6 @@
 """What multilayer perceptrons share: their shapes, their formula, and its backward pass written out.
 
-An architecture of this kind says how coordinates are encoded, what the activation is and how a gradient is pulled back
+An architecture of this kind says how coordinates are encoded, what the activation is and how a gradient is passed back
 through it (``Perceptron``); the functions here take it as their first argument and serve as its methods. First layer,
 hidden layers and last layer are linear maps with biases; the equal hidden ones are stacked in one tensor.
 """
@@ -34,26 +34,26 @@ class Perceptron(Protocol):
         """What the first layer sees (n, e): float32 where a rounded value would be a wrong phase, else in
         ``precision``."""
 
-    def activate(self, phase: Tensor, first: bool, spent: bool) -> Tensor:
-        """The activation of a layer; ``spent``: nobody needs ``phase`` any more, which may be overwritten."""
+    def activate(self, phase: Tensor, first: bool, inplace: bool) -> Tensor:
+        """The activation of a layer; ``inplace``: nobody needs ``phase`` any more, which may be overwritten."""
 
-    def pull(self, phase: Tensor, activation: Tensor, pulled: Tensor, first: bool) -> Tensor:
+    def activate_backward(self, phase: Tensor, activation: Tensor, grad: Tensor, first: bool) -> Tensor:
         """The gradient at ``phase``, from that at the activation; all three may be overwritten."""
 
 
 class Encoding(Protocol):
     """A perceptron that knows how wide its encoding is."""
 
-    def encoded(self, inputs: int) -> int:
+    def encoding_size(self, inputs: int) -> int:
         """Numbers that stand for ``inputs`` coordinates."""
 
 
-def itself(net: Perceptron, weights: Mapping[str, Tensor], coords: Tensor, precision: torch.dtype) -> Tensor:
+def no_encoding(net: Perceptron, weights: Mapping[str, Tensor], coords: Tensor, precision: torch.dtype) -> Tensor:
     """No encoding: float32, for a phase rounded to bfloat16 is off by 1/512 of itself."""
     return coords
 
 
-def as_many(net: Encoding, inputs: int) -> int:
+def no_encoding_size(net: Encoding, inputs: int) -> int:
     """No encoding."""
     return inputs
 
@@ -65,10 +65,10 @@ def sized(net: object, spec: FieldSpec, shape: tuple[int, ...] | None, parameter
 
 def shapes(net: Encoding, spec: FieldSpec) -> dict[str, tuple[int, ...]]:
     """Weights are (out, in) per layer; the equal hidden layers are stacked in one tensor."""
-    return layers(net.encoded(spec.inputs), spec.width, spec.depth - 1, spec.outputs)
+    return layer_shapes(net.encoding_size(spec.inputs), spec.width, spec.depth - 1, spec.outputs)
 
 
-def layers(encoded: int, width: int, hidden: int, outputs: int) -> dict[str, tuple[int, ...]]:
+def layer_shapes(encoded: int, width: int, hidden: int, outputs: int) -> dict[str, tuple[int, ...]]:
     """Shapes of all layers."""
     found: dict[str, tuple[int, ...]] = {"first.weight": (width, encoded), "first.bias": (width,)}
     if hidden:
@@ -78,10 +78,10 @@ def layers(encoded: int, width: int, hidden: int, outputs: int) -> dict[str, tup
 
 def macs(net: Encoding, spec: FieldSpec) -> int:
     """One multiply-accumulate per weight of a layer; activations, encoding and biases are not counted."""
-    return spec.width * (net.encoded(spec.inputs) + (spec.depth - 1) * spec.width + spec.outputs)
+    return spec.width * (net.encoding_size(spec.inputs) + (spec.depth - 1) * spec.width + spec.outputs)
 
 
-def one_per_unit(net: object, spec: FieldSpec) -> int:
+def one_sine_per_unit(net: object, spec: FieldSpec) -> int:
     """One per unit."""
     return spec.width * spec.depth
 
@@ -100,7 +100,7 @@ def draw(
     return drawn | {"last.bias": mean.clone()}
 
 
-def usual(encoded: int, width: int, first: float = 1.0, hidden: float = 1.0) -> dict[str, float]:
+def pytorch_bounds(encoded: int, width: int, first: float = 1.0, hidden: float = 1.0) -> dict[str, float]:
     """PyTorch's own ranges, U(+-1/sqrt(fan in)) for weights and biases, times the factors folded into them."""
     into_first, into_hidden = 1 / math.sqrt(encoded), 1 / math.sqrt(width)
     return {
@@ -112,7 +112,7 @@ def usual(encoded: int, width: int, first: float = 1.0, hidden: float = 1.0) -> 
     }
 
 
-def folded(first: float, hidden: float) -> dict[str, float]:
+def layer_rates(first: float, hidden: float) -> dict[str, float]:
     """Rates of the layers: folded tensors move as many times as fast."""
     return {
         "first.weight": first,
@@ -131,13 +131,13 @@ def constant(net: object, weights: Mapping[str, Tensor], value: Tensor) -> dict[
     return {name: silenced.get(name, weight) for name, weight in weights.items()}
 
 
-def phases(net: object) -> frozenset[str]:
+def first_layer(net: object) -> frozenset[str]:
     """The first layer, which makes the phases: rounded to fp16 a SIREN's costs a sound 23 dB, rounded to bf16 a picture
     1 dB; the other layers 0.02 dB (docs/architectures.md)."""
     return frozenset({"first.weight", "first.bias"})
 
 
-def matrices(net: object) -> frozenset[str]:
+def muon_tensors(net: object) -> frozenset[str]:
     """The stacked hidden layers."""
     return frozenset({"hidden.weight"})
 
@@ -155,17 +155,17 @@ def forward(
     from torch.nn.functional import linear
 
     # Where no gradient is wanted the phase is not needed again: in place, half the memory is touched.
-    spent = not torch.is_grad_enabled()
+    inplace = not torch.is_grad_enabled()
     activate = activate or net.activate
     x = net.encode(weights, coords, precision)
     x = linear(x, weights["first.weight"].to(x.dtype), weights["first.bias"].to(x.dtype))
-    x = activate(x, True, spent)
+    x = activate(x, True, inplace)
     if "hidden.weight" in weights:
         x = x.to(precision)
         matrices = weights["hidden.weight"].to(precision).unbind(0)
         biases = weights["hidden.bias"].to(precision).unbind(0)
         for matrix, bias in zip(matrices, biases, strict=True):
-            x = activate(linear(x, matrix, bias), False, spent)
+            x = activate(linear(x, matrix, bias), False, inplace)
     return linear(x.float(), weights["last.weight"], weights["last.bias"])
 
 
@@ -174,9 +174,9 @@ def gradients(
     weights: Mapping[str, Tensor],
     coords: Tensor,
     values: Tensor,
-    mass: Tensor,
+    loss_weights: Tensor,
     precision: torch.dtype,
-    extra: Callable[[Tensor], Tensor] | None = None,
+    extra_gradient: Callable[[Tensor], Tensor] | None = None,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """The backward pass written out: autograd's result to rounding, with fewer passes over the activations, and one
     graph to compile or to capture. Tensors that are no layer's have gradient 0."""
@@ -194,25 +194,25 @@ def gradients(
         activations.append(net.activate(phases[-1], False, False))
     last = activations[-1].float()
     residuals = (weights["last.weight"] @ last.mT).mT + weights["last.bias"] - values
-    pulled = 2 * mass * residuals
-    if extra is not None:
-        pulled += extra(residuals)
-    found = {"last.weight": pulled.mT @ last, "last.bias": pulled.sum(0)}
-    pulled = (pulled @ weights["last.weight"]).to(activations[-1].dtype)
-    pulled, hidden = _pull_hidden(net, matrices, phases, activations, pulled)
-    pulled = net.pull(first, opened, pulled, True).to(encoded.dtype)
-    found |= {"first.weight": outer(pulled, encoded), "first.bias": pulled.sum(0).float()}
+    grad = 2 * loss_weights * residuals
+    if extra_gradient is not None:
+        grad += extra_gradient(residuals)
+    found = {"last.weight": grad.mT @ last, "last.bias": grad.sum(0)}
+    grad = (grad @ weights["last.weight"]).to(activations[-1].dtype)
+    grad, hidden = _backward_hidden(net, matrices, phases, activations, grad)
+    grad = net.activate_backward(first, opened, grad, True).to(encoded.dtype)
+    found |= {"first.weight": outer(grad, encoded), "first.bias": grad.sum(0).float()}
     found |= hidden
     fixed = {name: torch.zeros_like(weight) for name, weight in weights.items() if name not in found}
     return residuals, found | fixed
 
 
-def _pull_hidden(
+def _backward_hidden(
     net: Perceptron,
     matrices: Sequence[Tensor],
     phases: Sequence[Tensor],
     activations: Sequence[Tensor],
-    pulled: Tensor,
+    grad: Tensor,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """The gradient at the first layer's activation, from that at the last hidden layer's (``activations`` are of both
     and all between, ``phases`` of the hidden layers), and those of the hidden layers' tensors, if there are any."""
@@ -220,13 +220,13 @@ def _pull_hidden(
 
     by_matrix, by_bias = [], []
     for i in reversed(range(len(matrices))):
-        pulled = net.pull(phases[i], activations[i + 1], pulled, False)
-        by_matrix.append(outer(pulled, activations[i]))
-        by_bias.append(pulled.sum(0).float())
-        pulled = pulled @ matrices[i]
+        grad = net.activate_backward(phases[i], activations[i + 1], grad, False)
+        by_matrix.append(outer(grad, activations[i]))
+        by_bias.append(grad.sum(0).float())
+        grad = grad @ matrices[i]
     if not by_matrix:
-        return pulled, {}
-    return pulled, {"hidden.weight": torch.stack(by_matrix[::-1]), "hidden.bias": torch.stack(by_bias[::-1])}
+        return grad, {}
+    return grad, {"hidden.weight": torch.stack(by_matrix[::-1]), "hidden.bias": torch.stack(by_bias[::-1])}
 
 
 def outer(left: Tensor, right: Tensor) -> Tensor:

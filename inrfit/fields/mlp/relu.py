@@ -20,28 +20,28 @@ if TYPE_CHECKING:
     from ..spec import FieldSpec
 
 
-def _activate(net: object, phase: Tensor, first: bool, spent: bool) -> Tensor:
+def _activate(net: object, phase: Tensor, first: bool, inplace: bool) -> Tensor:
     """max(u, 0); the phase is not needed for the gradient."""
     return phase.relu_()
 
 
-def _pull(net: object, phase: Tensor, activation: Tensor, pulled: Tensor, first: bool) -> Tensor:
+def _activate_backward(net: object, phase: Tensor, activation: Tensor, grad: Tensor, first: bool) -> Tensor:
     """Where the unit is on."""
     import torch
 
-    found: Tensor = torch.ops.aten.threshold_backward(pulled, activation.to(pulled.dtype), 0)
+    found: Tensor = torch.ops.aten.threshold_backward(grad, activation.to(grad.dtype), 0)
     return found
 
 
 def _initial(net: mlp.Encoding, spec: FieldSpec, generator: torch.Generator, mean: Tensor) -> dict[str, Tensor]:
     """PyTorch's ranges, as in the released codes."""
-    bounds = mlp.usual(net.encoded(spec.inputs), spec.width)
+    bounds = mlp.pytorch_bounds(net.encoding_size(spec.inputs), spec.width)
     return mlp.draw(mlp.shapes(net, spec), bounds, generator, mean)
 
 
 def _rates(net: object) -> dict[str, float]:
     """Nothing is folded."""
-    return mlp.folded(1.0, 1.0)
+    return mlp.layer_rates(1.0, 1.0)
 
 
 @dataclass(frozen=True)
@@ -56,15 +56,15 @@ class Mlp:
         hyperparameters=Hyperparameters(adam_rate=5e-3, muon_rate=5e-2, source=SWEPT, paper_rate=1e-3),
     )
 
-    encoded, encode = mlp.as_many, mlp.itself
+    encoding_size, encode = mlp.no_encoding_size, mlp.no_encoding
     sized, shapes, macs = mlp.sized, mlp.shapes, mlp.macs
-    constant, matrices = mlp.constant, mlp.matrices
+    constant, muon_tensors = mlp.constant, mlp.muon_tensors
     forward, gradients = mlp.forward, mlp.gradients
-    initial, activate, pull, rates = _initial, _activate, _pull, _rates
-    fp32_tensors = architecture.all_may_be_rounded
-    on_grid, raster, block = architecture.point_by_point, architecture.any_point, architecture.no_blocks
-    notes, options_for, reason = architecture.no_notes, architecture.by_frequency, architecture.no_reason
-    kernel_bends = architecture.no_kernel
+    initial, activate, activate_backward, rates = _initial, _activate, _activate_backward, _rates
+    fp32_tensors = architecture.no_fp32_tensors
+    on_grid, raster, block = architecture.forward_in_chunks, architecture.no_raster, architecture.no_blocks
+    notes, options_for, reason = architecture.no_notes, architecture.frequency_options, architecture.no_reason
+    kernel_coefficients = architecture.no_kernel
 
     def sines(self, spec: FieldSpec) -> int:
         """None."""
@@ -87,15 +87,15 @@ class PeMlp:
     lowest: float = setting(1.0, "the lowest of them (radians per unit)", 1e-4, 1e6)
 
     sized, shapes, macs = mlp.sized, mlp.shapes, mlp.macs
-    constant, matrices = mlp.constant, mlp.matrices
+    constant, muon_tensors = mlp.constant, mlp.muon_tensors
     forward, gradients = mlp.forward, mlp.gradients
-    initial, activate, pull, rates = _initial, _activate, _pull, _rates
-    fp32_tensors = architecture.all_may_be_rounded
-    on_grid, raster, block = architecture.point_by_point, architecture.any_point, architecture.no_blocks
-    notes, options_for, reason = architecture.no_notes, architecture.by_frequency, architecture.no_reason
-    kernel_bends = architecture.no_kernel
+    initial, activate, activate_backward, rates = _initial, _activate, _activate_backward, _rates
+    fp32_tensors = architecture.no_fp32_tensors
+    on_grid, raster, block = architecture.forward_in_chunks, architecture.no_raster, architecture.no_blocks
+    notes, options_for, reason = architecture.no_notes, architecture.frequency_options, architecture.no_reason
+    kernel_coefficients = architecture.no_kernel
 
-    def encoded(self, inputs: int) -> int:
+    def encoding_size(self, inputs: int) -> int:
         """The coordinates, a sine and a cosine of each per frequency."""
         return inputs * (1 + 2 * self.frequencies)
 
@@ -131,14 +131,14 @@ class Ffn:
     sigma: float = setting(10.0, "standard deviation of the frequencies, in cycles per unit of an axis", 1e-3, 1e6)
 
     sized, macs = mlp.sized, mlp.macs
-    constant, matrices = mlp.constant, mlp.matrices
+    constant, muon_tensors = mlp.constant, mlp.muon_tensors
     forward, gradients = mlp.forward, mlp.gradients
-    activate, pull = _activate, _pull
-    on_grid, raster, block = architecture.point_by_point, architecture.any_point, architecture.no_blocks
-    notes, options_for, reason = architecture.no_notes, architecture.by_frequency, architecture.no_reason
-    kernel_bends = architecture.no_kernel
+    activate, activate_backward = _activate, _activate_backward
+    on_grid, raster, block = architecture.forward_in_chunks, architecture.no_raster, architecture.no_blocks
+    notes, options_for, reason = architecture.no_notes, architecture.frequency_options, architecture.no_reason
+    kernel_coefficients = architecture.no_kernel
 
-    def encoded(self, inputs: int) -> int:
+    def encoding_size(self, inputs: int) -> int:
         """A sine and a cosine per feature."""
         return 2 * self.features
 

@@ -38,8 +38,8 @@ class Siren:
             adam_rate=1.5e-4,
             muon_rate=1.8e-3,
             source="best of those tried on pictures, sounds and meshes in 80 to 2,500 steps (tests/bench/recipe.py)",
-            momentum=0.9,
-            momentum_source="0.95 loses 2 to 6 dB on sounds (tests/bench/recipe.py)",
+            muon_momentum=0.9,
+            muon_momentum_source="0.95 loses 2 to 6 dB on sounds (tests/bench/recipe.py)",
             batch_source="best in seconds (tests/bench/recipe.py)",
         ),
     )
@@ -49,12 +49,12 @@ class Siren:
         30.0, "frequency factor of the first layer (radians per unit); follows the signal unless given", 1e-3, 1e6
     )
 
-    encoded, encode = mlp.as_many, mlp.itself
-    sized, shapes, macs, sines = mlp.sized, mlp.shapes, mlp.macs, mlp.one_per_unit
-    constant, matrices, fp32_tensors = mlp.constant, mlp.matrices, mlp.phases
+    encoding_size, encode = mlp.no_encoding_size, mlp.no_encoding
+    sized, shapes, macs, sines = mlp.sized, mlp.shapes, mlp.macs, mlp.one_sine_per_unit
+    constant, muon_tensors, fp32_tensors = mlp.constant, mlp.muon_tensors, mlp.first_layer
     forward, gradients = mlp.forward, mlp.gradients
-    on_grid, raster, block = architecture.point_by_point, architecture.any_point, architecture.no_blocks
-    notes, options_for, reason = architecture.no_notes, architecture.by_frequency, architecture.no_reason
+    on_grid, raster, block = architecture.forward_in_chunks, architecture.no_raster, architecture.no_blocks
+    notes, options_for, reason = architecture.no_notes, architecture.frequency_options, architecture.no_reason
 
     def initial(self, spec: FieldSpec, generator: torch.Generator, mean: Tensor) -> dict[str, Tensor]:
         """The paper's ranges times omega: first layer U(+-omega_0/d), hidden U(+-sqrt(6/h)), last U(+-sqrt(6/h)/omega);
@@ -69,18 +69,18 @@ class Siren:
         }
         return mlp.draw(self.shapes(spec), bounds, generator, mean)
 
-    def activate(self, phase: Tensor, first: bool, spent: bool) -> Tensor:
+    def activate(self, phase: Tensor, first: bool, inplace: bool) -> Tensor:
         """Its sine."""
-        return sine(phase, spent)
+        return sine(phase, inplace)
 
-    def pull(self, phase: Tensor, activation: Tensor, pulled: Tensor, first: bool) -> Tensor:
+    def activate_backward(self, phase: Tensor, activation: Tensor, grad: Tensor, first: bool) -> Tensor:
         """Times its cosine."""
-        return cosine_(phase).mul_(pulled)
+        return cosine_(phase).mul_(grad)
 
-    def kernel_bends(self) -> tuple[float, float]:
+    def kernel_coefficients(self) -> tuple[float, float]:
         """A plain sine."""
         return 0.0, 0.0
 
     def rates(self) -> dict[str, float]:
         """Folded tensors move omega times as fast."""
-        return mlp.folded(self.first_omega, self.omega) | {"first.bias": self.omega}
+        return mlp.layer_rates(self.first_omega, self.omega) | {"first.bias": self.omega}

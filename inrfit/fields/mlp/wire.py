@@ -58,11 +58,11 @@ class Wire:
     sigma: float = setting(2.5, "inverse width of the window of the hidden layers", 1e-3, 1e4)
     first_omega: float = setting(20.0, "frequency factor of the first layer (radians per unit)", 1e-3, 1e6)
 
-    encode, sized = mlp.itself, mlp.sized
-    constant, matrices, fp32_tensors = mlp.constant, mlp.matrices, mlp.phases
-    on_grid, raster, block = architecture.point_by_point, architecture.any_point, architecture.no_blocks
-    notes, options_for, reason = architecture.no_notes, architecture.by_frequency, architecture.no_reason
-    kernel_bends = architecture.no_kernel
+    encode, sized = mlp.no_encoding, mlp.sized
+    constant, muon_tensors, fp32_tensors = mlp.constant, mlp.muon_tensors, mlp.first_layer
+    on_grid, raster, block = architecture.forward_in_chunks, architecture.no_raster, architecture.no_blocks
+    notes, options_for, reason = architecture.no_notes, architecture.frequency_options, architecture.no_reason
+    kernel_coefficients = architecture.no_kernel
 
     @property
     def parts(self) -> int:
@@ -95,7 +95,7 @@ class Wire:
 
     def initial(self, spec: FieldSpec, generator: torch.Generator, mean: Tensor) -> dict[str, Tensor]:
         """PyTorch's ranges, as in the authors' code, for real and imaginary parts alike, times omega."""
-        bounds = mlp.usual(spec.inputs, self.units(spec), self.first_omega, self.omega)
+        bounds = mlp.pytorch_bounds(spec.inputs, self.units(spec), self.first_omega, self.omega)
         return mlp.draw(self.shapes(spec), bounds, generator, mean)
 
     def forward(self, weights: Mapping[str, Tensor], coords: Tensor, precision: torch.dtype) -> Tensor:
@@ -107,12 +107,14 @@ class Wire:
         weights: Mapping[str, Tensor],
         coords: Tensor,
         values: Tensor,
-        mass: Tensor,
+        loss_weights: Tensor,
         precision: torch.dtype,
-        extra: Callable[[Tensor], Tensor] | None = None,
+        extra_gradient: Callable[[Tensor], Tensor] | None = None,
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """The perceptron's, of the matrices written out; both places of a number pull at it."""
-        residuals, found = mlp.gradients(self, self._expanded(weights), coords, values, mass, precision, extra)
+        residuals, found = mlp.gradients(
+            self, self._expanded(weights), coords, values, loss_weights, precision, extra_gradient
+        )
         if self.parts == 2 and "hidden.weight" in found:
             left, right = found["hidden.weight"].chunk(2, -1)
             found["hidden.weight"] = left - self._turned(right)
@@ -135,7 +137,7 @@ class Wire:
         turned = [piece for k in range(0, len(pieces), 2) for piece in (-pieces[k + 1], pieces[k])]
         return torch.cat(turned, -2)
 
-    def activate(self, phase: Tensor, first: bool, spent: bool) -> Tensor:
+    def activate(self, phase: Tensor, first: bool, inplace: bool) -> Tensor:
         """The wavelets."""
         import torch
 
@@ -158,7 +160,7 @@ class Wire:
         angle, rise = phase.chunk(maps, -1)[:2]
         return angle, _exponential(_sum_of_squares(phase, maps) * -rho - rise)
 
-    def pull(self, phase: Tensor, activation: Tensor, pulled: Tensor, first: bool) -> Tensor:
+    def activate_backward(self, phase: Tensor, activation: Tensor, grad: Tensor, first: bool) -> Tensor:
         """With t = gradient * activation, summed over a unit's parts: -2 rho t u for what only the window sees, and
         what the angle and the rise add."""
         import torch
@@ -168,9 +170,9 @@ class Wire:
             angle, size = self._wavelet(phase, first)
             sine = angle.sin() * size
             other = phase.chunk(2, -1)[1]
-            return torch.cat([sine.mul_(pulled).neg_(), other * activation * pulled * (-2 * rho)], -1)
+            return torch.cat([sine.mul_(grad).neg_(), other * activation * grad * (-2 * rho)], -1)
         real, imaginary = activation.chunk(2, -1)
-        by_real, by_imaginary = pulled.chunk(2, -1)
+        by_real, by_imaginary = grad.chunk(2, -1)
         radial = by_real * real + by_imaginary * imaginary
         around = by_imaginary * real - by_real * imaginary
         pieces = phase.chunk((1 if first else 2) * MAPS[self.variant], -1)
@@ -182,7 +184,7 @@ class Wire:
 
     def rates(self) -> dict[str, float]:
         """Folded tensors move omega times as fast."""
-        return mlp.folded(self.first_omega, self.omega)
+        return mlp.layer_rates(self.first_omega, self.omega)
 
 
 def _sum_of_squares(phase: Tensor, pieces: int) -> Tensor:

@@ -86,12 +86,12 @@ class Rows:
         found = values.flatten(0, 1).index_select(0, self.slot) * self.weight[:, None]
         return found.new_zeros(points, values.shape[-1]).index_add(0, self.point, found)
 
-    def scatter(self, pulled: Tensor) -> Tensor:
+    def scatter(self, grad: Tensor) -> Tensor:
         """Of derivatives (points, c) with respect to ``gather``'s values those with respect to the rows."""
         rows, length = self.local.shape[:2]
-        made = pulled.new_zeros(rows * length, pulled.shape[-1])
-        made[self.slot] = pulled.index_select(0, self.point) * self.weight[:, None]
-        return made.view(rows, length, pulled.shape[-1])
+        made = grad.new_zeros(rows * length, grad.shape[-1])
+        made[self.slot] = grad.index_select(0, self.point) * self.weight[:, None]
+        return made.view(rows, length, grad.shape[-1])
 
 
 def rows(coords: Tensor, counts: tuple[int, ...], overlap: float) -> Rows:

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, ClassVar
 
 from ...io.options import setting
 from .. import architecture
-from ..architecture import Circumstances, Traits
+from ..architecture import OptionContext, Traits
 from ..hyperparameters import Hyperparameters
-from ..mlp.mlp import constant, draw, matrices, phases
+from ..mlp.mlp import constant, draw, first_layer, muon_tensors
 from ..sizing import widest
 from . import partition
 from .partition import Box, boxes, rows
@@ -67,7 +67,7 @@ class Tiles:
             muon_rate=0.0,
             source="twice as much loses 1.4 dB on kodim05 and 0.4 on kodim03 in 700 steps (first figures, one seed)",
             batch_source="at equal points 2,048 is as good and slower, 8,192 0.7 dB worse (first figures, one seed)",
-            boosted=False,
+            short_run_boost=False,
         ),
     )
 
@@ -76,9 +76,13 @@ class Tiles:
     omega: float = setting(30.0, "frequency factor of the hidden layers", 1e-3, 1e4)
     first_omega: float = setting(20.0, "frequency factor of the first layer (radians per unit of a tile)", 1e-3, 1e6)
 
-    constant, matrices, fp32_tensors = constant, matrices, phases  # of all tiles at once: their shares sum to 1
-    raster, block, notes = architecture.any_point, architecture.no_blocks, architecture.no_notes
-    reason, kernel_bends = architecture.no_reason, architecture.no_kernel
+    constant, muon_tensors, fp32_tensors = (
+        constant,
+        muon_tensors,
+        first_layer,
+    )  # of all tiles at once: their shares sum to 1
+    raster, block, notes = architecture.no_raster, architecture.no_blocks, architecture.no_notes
+    reason, kernel_coefficients = architecture.no_reason, architecture.no_kernel
 
     def __post_init__(self) -> None:
         if "x" not in self.tiles:
@@ -153,9 +157,9 @@ class Tiles:
         weights: Mapping[str, Tensor],
         coords: Tensor,
         values: Tensor,
-        mass: Tensor,
+        loss_weights: Tensor,
         precision: torch.dtype,
-        extra: Callable[[Tensor], Tensor] | None = None,
+        extra_gradient: Callable[[Tensor], Tensor] | None = None,
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """The backward pass written out, as ``Siren.gradients``."""
         import torch
@@ -170,20 +174,20 @@ class Tiles:
             activations.append(phases[-1].sin())
         last = activations[-1].float()
         residuals = placed.gather(torch.baddbmm(last_bias, last, last_matrix.mT), coords.shape[0]) - values
-        pulled = 2 * mass * residuals
-        if extra is not None:
-            pulled += extra(residuals)
-        pulled = placed.scatter(pulled)
-        found = {"last.weight": [pulled.mT @ last], "last.bias": [pulled.sum(1)]}
-        pulled = (pulled @ last_matrix).to(precision if hidden else torch.float32)
+        grad = 2 * loss_weights * residuals
+        if extra_gradient is not None:
+            grad += extra_gradient(residuals)
+        grad = placed.scatter(grad)
+        found = {"last.weight": [grad.mT @ last], "last.bias": [grad.sum(1)]}
+        grad = (grad @ last_matrix).to(precision if hidden else torch.float32)
         by_matrix, by_bias = [], []
         for (matrix, _), phase, before in zip(hidden[::-1], phases[::-1], activations[-2::-1], strict=True):
-            pulled = phase.cos_().mul_(pulled)
-            by_matrix.append(torch.bmm(pulled.mT, before).float())
-            by_bias.append(pulled.sum(1).float())
-            pulled = torch.bmm(pulled, matrix)
-        pulled = first.cos_().mul_(pulled)
-        found |= {"first.weight": [pulled.mT @ placed.local], "first.bias": [pulled.sum(1)]}
+            grad = phase.cos_().mul_(grad)
+            by_matrix.append(torch.bmm(grad.mT, before).float())
+            by_bias.append(grad.sum(1).float())
+            grad = torch.bmm(grad, matrix)
+        grad = first.cos_().mul_(grad)
+        found |= {"first.weight": [grad.mT @ placed.local], "first.bias": [grad.sum(1)]}
         found |= {"hidden.weight": by_matrix[::-1], "hidden.bias": by_bias[::-1]}
         return residuals, {name: _by_tile(found[name], weight, placed.tiles) for name, weight in weights.items()}
 
@@ -220,17 +224,17 @@ class Tiles:
             part += torch.cat(found).view(part.shape) * share[..., None]
         return values.view(-1, channels)
 
-    def options_for(self, circumstances: Circumstances) -> dict[str, float]:
+    def options_for(self, context: OptionContext) -> dict[str, float]:
         """A sound's frequencies are shared among its tiles: ``first_omega`` is per unit of one."""
-        if circumstances.signal_class != "audio":
-            return architecture.by_frequency(self, circumstances)
-        tiles, stretch = int(self.tiles), circumstances.paper_stretch
+        if context.signal_class != "audio":
+            return architecture.frequency_options(self, context)
+        tiles, stretch = int(self.tiles), context.paper_frequency_scale
         each = replace(
-            circumstances,
-            first_omega=lambda: circumstances.first_omega() / tiles,
-            paper_stretch=None if stretch is None else stretch / tiles,
+            context,
+            first_omega=lambda: context.first_omega() / tiles,
+            paper_frequency_scale=None if stretch is None else stretch / tiles,
         )
-        return architecture.by_frequency(self, each)
+        return architecture.frequency_options(self, each)
 
     def rates(self) -> dict[str, float]:
         """Folded tensors move omega times as fast."""

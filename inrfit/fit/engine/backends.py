@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 
 from ...fields import Architecture, FieldSpec
-from ...fields.architecture import by_autograd as differentiated
+from ...fields.architecture import autograd_gradients as differentiated
 from . import cpp_kernel
-from .background_compile import Compilation, Extra, Gradients, by_torch, of_kernel
+from .background_compile import Compilation, ExtraGradient, Gradients, by_torch, of_kernel
 
 POLL_SECONDS = 0.05
 """Time between two looks for a cancelled fit while a compiler is waited for."""
@@ -29,9 +29,15 @@ class Backend(Protocol):
     """Computes residuals and gradients."""
 
     def gradients(
-        self, weights: Mapping[str, Tensor], coords: Tensor, values: Tensor, mass: Tensor, extra: Extra | None = None
+        self,
+        weights: Mapping[str, Tensor],
+        coords: Tensor,
+        values: Tensor,
+        loss_weights: Tensor,
+        extra_gradient: ExtraGradient | None = None,
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Residuals (n, c) at coords (n, d), and the gradients of sum(mass (n, 1) * residual^2) and further terms."""
+        """Residuals (n, c) at ``coords`` (n, d), and the gradients of sum(loss_weights * residual^2) and further terms;
+        ``loss_weights`` is (n, 1)."""
 
     @property
     def compiling(self) -> bool:
@@ -78,19 +84,24 @@ class Compiled:
         self.calls = 0
 
     def gradients(
-        self, weights: Mapping[str, Tensor], coords: Tensor, values: Tensor, mass: Tensor, extra: Extra | None = None
+        self,
+        weights: Mapping[str, Tensor],
+        coords: Tensor,
+        values: Tensor,
+        loss_weights: Tensor,
+        extra_gradient: ExtraGradient | None = None,
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """By the compiled function, where there is one for this number of points."""
-        if extra is not None:
-            return self._analytic(weights, coords, values, mass, extra)
+        if extra_gradient is not None:
+            return self._analytic(weights, coords, values, loss_weights, extra_gradient)
         if self.compilation is None:
             self.compilation = by_torch(self._spec, self._precision, coords.shape[0], self._analytic)
         if self._patient:
             self.compilation.wait()
         if self.compilation.ready is not None and self.compilation.fits(coords.shape[0]):
             self.calls += 1
-            return self.compilation.ready(weights, coords, values, mass)
-        return self._analytic(weights, coords, values, mass)
+            return self.compilation.ready(weights, coords, values, loss_weights)
+        return self._analytic(weights, coords, values, loss_weights)
 
     @property
     def compiling(self) -> bool:
@@ -116,22 +127,24 @@ class Compiled:
         return Direct(gradients, "compiled" if self.calls else "explicit (not compiled)")
 
 
-def by_autograd(formula: Architecture, precision: torch.dtype) -> Gradients:
+def autograd_gradients(formula: Architecture, precision: torch.dtype) -> Gradients:
     """Autograd on the architecture's formula."""
-    return lambda weights, coords, values, mass, extra=None: differentiated(
-        formula, weights, coords, values, mass, precision, extra
+    return lambda weights, coords, values, loss_weights, extra_gradient=None: differentiated(
+        formula, weights, coords, values, loss_weights, precision, extra_gradient
     )
 
 
-def by_hand(formula: Architecture, precision: torch.dtype) -> Gradients:
+def analytic_gradients(formula: Architecture, precision: torch.dtype) -> Gradients:
     """The architecture's own backward pass, where it has one; autograd where it has not."""
     own = formula.gradients
-    return lambda weights, coords, values, mass, extra=None: own(weights, coords, values, mass, precision, extra)
+    return lambda weights, coords, values, loss_weights, extra_gradient=None: own(
+        weights, coords, values, loss_weights, precision, extra_gradient
+    )
 
 
 def gradients_of(engine: str, formula: Architecture, precision: torch.dtype) -> Gradients:
     """The uncompiled function of ``engine`` (plain, explicit, compiled, graph)."""
-    return (by_autograd if engine == "plain" else by_hand)(formula, precision)
+    return (autograd_gradients if engine == "plain" else analytic_gradients)(formula, precision)
 
 
 def backend_of(engine: str, spec: FieldSpec, formula: Architecture, precision: torch.dtype, patient: bool) -> Backend:

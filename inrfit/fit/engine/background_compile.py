@@ -28,7 +28,7 @@ from ...fields import FieldSpec
 from . import code_cache, cpp_kernel
 from .cpp_kernel import Compiled
 
-Extra = Callable[[Tensor], Tensor]
+ExtraGradient = Callable[[Tensor], Tensor]
 """Residuals (n, c) -> derivatives (n, c) of further loss terms with respect to them."""
 
 
@@ -37,9 +37,15 @@ class Gradients(Protocol):
     """Forward and backward pass."""
 
     def __call__(
-        self, weights: Mapping[str, Tensor], coords: Tensor, values: Tensor, mass: Tensor, extra: Extra | None = None
+        self,
+        weights: Mapping[str, Tensor],
+        coords: Tensor,
+        values: Tensor,
+        loss_weights: Tensor,
+        extra_gradient: ExtraGradient | None = None,
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Residuals (n, c) at coords (n, d), and the gradients of sum(mass (n, 1) * residual^2) and further terms."""
+        """Residuals (n, c) at ``coords`` (n, d), and the gradients of sum(loss_weights * residual^2) and further terms;
+        ``loss_weights`` is (n, 1)."""
 
 
 MOST_KINDS = 256

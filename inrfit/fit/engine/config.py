@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from ...fields.hyperparameters import MOMENTUM
+from ...fields.hyperparameters import MUON_MOMENTUM
 from .optimizer import BETAS, EPSILON
 
 WARM_UP = 0.02
@@ -44,7 +44,7 @@ class TrainingConfig:
     """Whether rates follow the number of steps that the budget has room for."""
     annealed: bool = True
     """Whether rates rise and fall; otherwise they are constant."""
-    momentum: float = MOMENTUM
+    momentum: float = MUON_MOMENTUM
     second_beta: float = BETAS[1]
     epsilon: float = EPSILON
     probe: str = ""

@@ -116,11 +116,11 @@ struct Place {
   float* phases;    // width x POINTS: phases, last activations, or gradients at activations
   half* activated;  // hidden x width / 2 x POINTS pairs of rows: what each hidden layer saw
   half* slopes;     // (hidden + 1) x width x POINTS
-  half* pulled;     // width x POINTS: gradients at phases
-  half* pulled_pairs;
+  half* grad_phase;     // width x POINTS: gradients at phases
+  half* grad_pairs;
   half* across;  // POINTS / 2 x width pairs of points: activations turned
   float* coords;  // inputs x POINTS
-  float* pull;    // outputs x POINTS: gradients at the outputs
+  float* grad_output;    // outputs x POINTS: gradients at the outputs
 
   Place(const Net& net, char* at) : end_(at) {
     auto take = [this](size_t bytes) { return std::exchange(end_, end_ + (bytes + 63) / 64 * 64); };
@@ -129,11 +129,11 @@ struct Place {
     phases = reinterpret_cast<float*>(take(4 * area));
     activated = reinterpret_cast<half*>(take(2 * net.hidden * area));
     slopes = reinterpret_cast<half*>(take(2 * (net.hidden + 1) * area));
-    pulled = reinterpret_cast<half*>(take(2 * area));
-    pulled_pairs = reinterpret_cast<half*>(take(2 * area));
+    grad_phase = reinterpret_cast<half*>(take(2 * area));
+    grad_pairs = reinterpret_cast<half*>(take(2 * area));
     across = reinterpret_cast<half*>(take(2 * POINTS * (net.width + GAP)));
     coords = reinterpret_cast<float*>(take(4 * POINTS * net.inputs));
-    pull = reinterpret_cast<float*>(take(4 * POINTS * net.outputs));
+    grad_output = reinterpret_cast<float*>(take(4 * POINTS * net.outputs));
   }
   static size_t bytes(const Net& net) { return size_t(Place(net, nullptr).end_); }
 
@@ -180,7 +180,7 @@ void activate(const float* phases, const float* bias, float curve, half* pairs, 
 }
 
 // Gradients at two rows of activations to those at their phases, in rows and in pairs; their sums are the biases'.
-void pull_back(const float* gradients, const half* slopes, half* pulled, half* pairs, float* sums) {
+void activation_backward(const float* gradients, const half* slopes, half* grad_phase, half* pairs, float* sums) {
   pair* both = reinterpret_cast<pair*>(pairs);
   float even_sum = 0, odd_sum = 0;
 #pragma omp simd reduction(+ : even_sum, odd_sum)
@@ -189,8 +189,8 @@ void pull_back(const float* gradients, const half* slopes, half* pulled, half* p
     even_sum += even;
     odd_sum += odd;
     uint32_t low = rounded(even), high = rounded(odd);
-    pulled[p] = low;
-    pulled[STRIDE + p] = high;
+    grad_phase[p] = low;
+    grad_phase[STRIDE + p] = high;
     both[p] = low | high << 16;
   }
   sums[0] += even_sum;
@@ -262,17 +262,17 @@ void forward(const Net& net, const Layers& weights, const half* straight, Place&
 }
 
 // The last layer: residuals, and its gradients; leaves those at the last activations in place.phases.
-void judge(const Net& net, const Layers& weights, Place& place, const float* values, const float* mass,
+void judge(const Net& net, const Layers& weights, Place& place, const float* values, const float* loss_weights,
            int64_t many, float* residuals) {
   const Layers sums = laid_out(net, place.sums);
   for (int64_t k = 0; k < net.outputs; ++k) {
-    float* out = place.pull + k * POINTS;
+    float* out = place.grad_output + k * POINTS;
     std::fill(out, out + POINTS, weights.last_bias[k]);
     for (int64_t f = 0; f < net.width; ++f) add(out, weights.last[k * net.width + f], place.phases + f * STRIDE);
     for (int64_t p = 0; p < many; ++p) {
       float residual = out[p] - values[p * net.outputs + k];
       residuals[p * net.outputs + k] = residual;
-      out[p] = 2 * mass[p] * residual;
+      out[p] = 2 * loss_weights[p] * residual;
       sums.last_bias[k] += out[p];
     }
     std::fill(out + many, out + POINTS, 0.0f);  // points that are not there
@@ -281,7 +281,7 @@ void judge(const Net& net, const Layers& weights, Place& place, const float* val
   for (int64_t f = 0; f < net.width; ++f) {
     float* row = place.phases + f * STRIDE;
     std::fill(row, row + POINTS, 0.0f);
-    for (int64_t k = 0; k < net.outputs; ++k) add(row, weights.last[k * net.width + f], place.pull + k * POINTS);
+    for (int64_t k = 0; k < net.outputs; ++k) add(row, weights.last[k * net.width + f], place.grad_output + k * POINTS);
   }
 }
 
@@ -292,13 +292,13 @@ void backward(const Net& net, const half* turned, Place& place) {
   for (int64_t layer = net.hidden - 1; layer >= 0; --layer) {
     const half* slopes = place.slopes + (layer + 1) * net.area();
     for (int64_t f = 0; f < net.width; f += 2)
-      pull_back(gradients + f * STRIDE, slopes + f * STRIDE, place.pulled + f * STRIDE,
-                place.pulled_pairs + f * STRIDE, sums.hidden_bias + layer * net.width + f);
+      activation_backward(gradients + f * STRIDE, slopes + f * STRIDE, place.grad_phase + f * STRIDE,
+                place.grad_pairs + f * STRIDE, sums.hidden_bias + layer * net.width + f);
     turn(place.activated + layer * net.area(), place.across, net.width);
-    product(net.width, net.width, POINTS, true, {place.pulled, STRIDE}, {place.across, net.width + GAP},
+    product(net.width, net.width, POINTS, true, {place.grad_phase, STRIDE}, {place.across, net.width + GAP},
             {sums.hidden + layer * net.square(), net.width});
     product(net.width, POINTS, net.width, false, {turned + layer * net.square(), net.width},
-            {place.pulled_pairs, STRIDE}, {gradients, STRIDE});
+            {place.grad_pairs, STRIDE}, {gradients, STRIDE});
   }
   for (int64_t f = 0; f < net.width; ++f) {
     float *row = gradients + f * STRIDE, sum = 0;
@@ -339,7 +339,7 @@ extern "C" int inrfit_products(int64_t width) try {
 // gives the same gradients.
 extern "C" int inrfit_gradients(int64_t n, int64_t inputs, int64_t width, int64_t hidden, int64_t outputs,
                                 float first_curve, float curve, float* const* weights, const float* coords,
-                                const float* values, const float* mass, float* residuals, float* gradients,
+                                const float* values, const float* loss_weights, float* residuals, float* gradients,
                                 int threads) try {
   const Net net{inputs, width, hidden, outputs, first_curve, curve};
   const Layers given{weights[0], weights[1], weights[2], weights[3], weights[4], weights[5]};
@@ -363,7 +363,7 @@ extern "C" int inrfit_gradients(int64_t n, int64_t inputs, int64_t width, int64_
           place.coords[k * POINTS + p] = p < many ? coords[(from + p) * inputs + k] : 0.0f;
       try {  // nobody would catch it outside
         forward(net, given, straight, place);
-        judge(net, given, place, values + from * outputs, mass + from, many, residuals + from * outputs);
+        judge(net, given, place, values + from * outputs, loss_weights + from, many, residuals + from * outputs);
         backward(net, turned, place);
       } catch (...) {
         failed = true;

@@ -52,8 +52,8 @@ ROUGHLY = 0.1
 """Largest difference from the formula, relative: both round to bfloat16, which makes 0.01."""
 
 Compiled = Callable[[Mapping[str, Tensor], Tensor, Tensor, Tensor], tuple[Tensor, dict[str, Tensor]]]
-"""Weights, coords (n, d), values (n, c) and mass (n, 1) -> residuals (n, c) and the gradients of
-sum(mass * residual^2)."""
+"""Weights, coords (n, d), values (n, c) and loss_weights (n, 1) -> residuals (n, c) and the gradients of
+sum(loss_weights * residual^2)."""
 
 why_unusable: list[str] = []
 """Why this process cannot have the kernel, once that is known."""
@@ -72,7 +72,7 @@ def compiler() -> list[str] | None:
 
 def suits(spec: FieldSpec, precision: torch.dtype) -> bool:
     """Whether there is a kernel for this kind of field, on this machine."""
-    made_for = spec.formula.kernel_bends() is not None and spec.depth > 1 and spec.width in WIDTHS
+    made_for = spec.formula.kernel_coefficients() is not None and spec.depth > 1 and spec.width in WIDTHS
     return made_for and precision == torch.bfloat16 and not why_unusable and capable() and compiler() is not None
 
 
@@ -162,16 +162,16 @@ def function_of(spec: FieldSpec, library: Any) -> Compiled:
         raise Unusable("torch has no such products here")
     shapes = {name: spec.shapes[name] for name in LAYERS}
     sizes = [torch.Size(shape).numel() for shape in shapes.values()]
-    bends = spec.formula.kernel_bends()
+    bends = spec.formula.kernel_coefficients()
     assert bends is not None
     work, whole = library.inrfit_gradients, ctypes.c_int64
     sides = [whole(count) for count in (spec.inputs, spec.width, spec.depth - 1, spec.outputs)]
     settled = [*sides, *(ctypes.c_float(bend) for bend in bends)]
 
     def gradients(
-        weights: Mapping[str, Tensor], coords: Tensor, values: Tensor, mass: Tensor
+        weights: Mapping[str, Tensor], coords: Tensor, values: Tensor, loss_weights: Tensor
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        given = [tensor.float().contiguous() for tensor in (coords, values, mass)]
+        given = [tensor.float().contiguous() for tensor in (coords, values, loss_weights)]
         layers = [weights[name].float().contiguous() for name in LAYERS]
         residuals, found = torch.empty_like(given[1]), torch.empty(sum(sizes), dtype=torch.float32, device="cpu")
         addresses = (ctypes.c_void_p * len(layers))(*(layer.data_ptr() for layer in layers))
@@ -192,9 +192,9 @@ def _try(spec: FieldSpec, library: Any) -> None:
     generator = torch.Generator().manual_seed(0)
     weights = spec.formula.initial(spec, generator, torch.zeros(spec.outputs))
     coords, values = (torch.rand(333, count, generator=generator) * 2 - 1 for count in (spec.inputs, spec.outputs))
-    mass = torch.rand(333, 1, generator=generator)
-    residuals, gradients = function_of(spec, library)(weights, coords, values, mass)
-    expected, known = spec.formula.gradients(weights, coords, values, mass, torch.bfloat16)
+    loss_weights = torch.rand(333, 1, generator=generator)
+    residuals, gradients = function_of(spec, library)(weights, coords, values, loss_weights)
+    expected, known = spec.formula.gradients(weights, coords, values, loss_weights, torch.bfloat16)
     pairs = [(residuals, expected), *((gradients[name], known[name]) for name in LAYERS)]
     worst = max(float((one - other).norm() / other.norm()) for one, other in pairs)
     if not worst < ROUGHLY:

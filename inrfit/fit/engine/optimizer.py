@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ...fields.hyperparameters import MOMENTUM
+from ...fields.hyperparameters import MUON_MOMENTUM
 
 BETAS = (0.9, 0.99)
 EPSILON = 1e-8
@@ -36,7 +36,7 @@ class Optimiser:
         matrices: frozenset[str],
         adam_rate: float,
         muon_rate: float,
-        momentum: float = MOMENTUM,
+        momentum: float = MUON_MOMENTUM,
         second_beta: float = BETAS[1],
         epsilon: float = EPSILON,
     ) -> None:

@@ -3,7 +3,7 @@
 ``plain`` is autograd, the reference; ``explicit`` the architecture's own backward pass; ``compiled`` the C++ kernel
 (``cpp_kernel.py``) or that pass through torch.compile, made in the background, with explicit steps until it is there;
 ``graph`` the whole step as one CUDA graph. All make the same step to rounding. The loss is the weighted mean of the
-squared residuals (``loss_mass``).
+squared residuals (``normalized_weights``).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ...fields.module import Field
 from ...samplers.loss_terms import LaplacianLoss
 from ...signal import Samples
 from .backends import CheckCancelled, backend_of, gradients_of
-from .background_compile import Extra
+from .background_compile import ExtraGradient
 from .config import TrainingConfig
 from .cuda_graph import Captures, Throttle
 from .optimizer import Optimiser
@@ -52,7 +52,7 @@ def _derivatives(loss_terms: Sequence[LaplacianLoss], indices: Tensor, residuals
     return torch.stack([term.gradient(indices, residuals) for term in loss_terms]).sum(0)
 
 
-def _constant(found: Tensor) -> Extra:
+def _constant(found: Tensor) -> ExtraGradient:
     """Derivatives that are known already."""
     return lambda residuals: found
 
@@ -78,7 +78,7 @@ class Engine:
         self.optimiser = Optimiser(
             self.weights,
             architecture.rates(),
-            architecture.matrices(),
+            architecture.muon_tensors(),
             adam_rate=config.adam_rate,
             muon_rate=config.muon_rate,
             momentum=config.momentum,
@@ -126,8 +126,8 @@ class Engine:
 
     def _whole(self, indices: Tensor, weights: Tensor | None, loss_terms: Sequence[LaplacianLoss] = ()) -> Tensor:
         """Gather, gradients, update; the residuals before it."""
-        mass = loss_mass(indices, weights, self.samples.signal.channels)
-        extra = self._extra(loss_terms, indices) if loss_terms and indices.shape[0] > self.piece else None
+        loss_weights = normalized_weights(indices, weights, self.samples.signal.channels)
+        extra = self._loss_term_gradient(loss_terms, indices) if loss_terms and indices.shape[0] > self.piece else None
         total: dict[str, Tensor] = {}
         residuals = []
         for start in range(0, indices.shape[0], self.piece):
@@ -135,16 +135,16 @@ class Engine:
                 self.check_cancelled()
             part = slice(start, start + self.piece)
             coords, values = self.samples.take(indices[part])
-            pull = None
+            extra_gradient = None
             if loss_terms:
-                pull = partial(_derivatives, loss_terms, indices) if extra is None else _constant(extra[part])
-            residual, found = self.backend.gradients(self.weights, coords, values, mass[part], pull)
+                extra_gradient = partial(_derivatives, loss_terms, indices) if extra is None else _constant(extra[part])
+            residual, found = self.backend.gradients(self.weights, coords, values, loss_weights[part], extra_gradient)
             total = {name: total[name] + found[name] for name in found} if total else found
             residuals.append(residual)
         self.optimiser.step(total, self.factor)
         return residuals[0] if len(residuals) == 1 else torch.cat(residuals)
 
-    def _extra(self, loss_terms: Sequence[LaplacianLoss], indices: Tensor) -> Tensor:
+    def _loss_term_gradient(self, loss_terms: Sequence[LaplacianLoss], indices: Tensor) -> Tensor:
         """Derivatives of all terms in a step of several pieces: they need the residuals of all its points at once, for
         which these are evaluated once more."""
         residuals = []
@@ -179,7 +179,7 @@ class Engine:
         return {name: weight.clone() for name, weight in self.weights.items()}
 
 
-def loss_mass(indices: Tensor, weights: Tensor | None, channels: int) -> Tensor:
+def normalized_weights(indices: Tensor, weights: Tensor | None, channels: int) -> Tensor:
     """The factors (k, 1) of the squared residuals in the loss, which is their weighted mean over points and channels:
     weight / (sum of weights * channels). Points of weight 0 pad a batch without changing anything."""
     if weights is None:

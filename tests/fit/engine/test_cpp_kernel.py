@@ -18,7 +18,7 @@ from inrfit.fields.mlp.siren import Siren
 from inrfit.fit import recipe, running
 from inrfit.fit.budget import Budget
 from inrfit.fit.engine import background_compile, code_cache, cpp_kernel, precision
-from inrfit.fit.engine.backends import by_hand
+from inrfit.fit.engine.backends import analytic_gradients
 from inrfit.fit.loop import fit
 from inrfit.samplers import Uniform
 
@@ -33,7 +33,7 @@ works = pytest.mark.skipif(
 
 
 def given(spec, n=100):
-    """Weights, coords, values and mass."""
+    """Weights, coords, values and loss_weights."""
     generator = torch.Generator().manual_seed(n)
     weights = spec.formula.initial(spec, generator, torch.zeros(spec.outputs))
     coords, values = (torch.rand(n, count, generator=generator) * 2 - 1 for count in (spec.inputs, spec.outputs))
@@ -68,8 +68,8 @@ def own_folder(tmp_path_factory):
 )
 def test_it_is_as_close_to_the_exact_formula_as_the_rounded_formula(spec, n):
     function = cpp_kernel.build(spec)
-    exact = by_hand(spec.formula, torch.float32)(*given(spec, n))
-    rounded = by_hand(spec.formula, BFLOAT)(*given(spec, n))
+    exact = analytic_gradients(spec.formula, torch.float32)(*given(spec, n))
+    rounded = analytic_gradients(spec.formula, BFLOAT)(*given(spec, n))
     found = function(*given(spec, n))
     assert {name: tuple(gradient.shape) for name, gradient in found[1].items()} == spec.shapes
     for ours, usual in zip(error(found, exact), error(rounded, exact), strict=True):
@@ -169,12 +169,12 @@ import sys
 import torch
 from inrfit.fields import FieldSpec
 from inrfit.fit.engine import cpp_kernel
-from inrfit.fit.engine.backends import by_hand
+from inrfit.fit.engine.backends import analytic_gradients
 
 spec = FieldSpec("siren", 2, 3, 64, 3, {})
 weights = spec.formula.initial(spec, torch.Generator().manual_seed(0), torch.zeros(3))
 given = weights, torch.rand(100, 2), torch.rand(100, 3), torch.rand(100, 1) / 100
-found, expected = cpp_kernel.build(spec)(*given)[1], by_hand(spec.formula, torch.float32)(*given)[1]
+found, expected = cpp_kernel.build(spec)(*given)[1], analytic_gradients(spec.formula, torch.float32)(*given)[1]
 print(max(float((found[name] - expected[name]).norm() / expected[name].norm()) for name in expected))
 """
 
@@ -203,7 +203,7 @@ def test_where_nothing_can_be_kept_it_is_made_all_the_same(tmp_path, monkeypatch
 
 def given_exactly():
     """What the formula says to ``given(SPEC)``."""
-    return by_hand(SPEC.formula, torch.float32)(*given(SPEC))
+    return analytic_gradients(SPEC.formula, torch.float32)(*given(SPEC))
 
 
 def broken_compiler(tmp_path, script):

@@ -22,7 +22,7 @@ from inrfit.fields.module import Field
 from inrfit.fit import recipe, running
 from inrfit.fit.budget import Budget
 from inrfit.fit.engine import background_compile, cpp_kernel, cuda_graph, precision
-from inrfit.fit.engine.backends import by_autograd, by_hand
+from inrfit.fit.engine.backends import analytic_gradients, autograd_gradients
 from inrfit.fit.engine.config import TrainingConfig
 from inrfit.fit.engine.cuda_graph import SECONDS_AHEAD, Capture, Throttle
 from inrfit.fit.engine.step import Engine
@@ -59,9 +59,12 @@ def test_the_backward_pass_written_out_equals_autograd(depth, channels, arithmet
     generator = torch.Generator().manual_seed(depth)
     weights = spec.formula.initial(spec, generator, torch.zeros(channels))
     coords = torch.rand(2048, 2, generator=generator) * 2 - 1
-    values, mass = torch.rand(2048, channels, generator=generator), torch.rand(2048, 1, generator=generator) / 2048
-    expected_residuals, expected = by_autograd(spec.formula, arithmetic)(weights, coords, values, mass)
-    residuals, found = by_hand(spec.formula, arithmetic)(weights, coords, values, mass)
+    values, loss_weights = (
+        torch.rand(2048, channels, generator=generator),
+        torch.rand(2048, 1, generator=generator) / 2048,
+    )
+    expected_residuals, expected = autograd_gradients(spec.formula, arithmetic)(weights, coords, values, loss_weights)
+    residuals, found = analytic_gradients(spec.formula, arithmetic)(weights, coords, values, loss_weights)
     torch.testing.assert_close(residuals, expected_residuals)
     assert found.keys() == expected.keys() == spec.shapes.keys()
     for name, gradient in expected.items():
@@ -75,7 +78,7 @@ def test_every_backward_pass_written_out_has_all_gradients(name):
     plain = FieldSpec(name, 3, 1, 8, 2, {})
     spec = plain.formula.sized(plain, (4, 5, 6), None)
     weights = spec.formula.initial(spec, torch.Generator().manual_seed(0), torch.zeros(1))
-    _, found = by_hand(spec.formula, torch.float32)(
+    _, found = analytic_gradients(spec.formula, torch.float32)(
         weights, torch.rand(5, 3), torch.rand(5, 1), torch.full((5, 1), 0.2)
     )
     assert {key: tuple(gradient.shape) for key, gradient in found.items()} == spec.shapes
@@ -133,7 +136,7 @@ def test_a_fit_in_steps_waits_for_what_an_earlier_fit_compiles(monkeypatch):
     def build():
         time.sleep(0.5)
         done.set()
-        return by_autograd
+        return autograd_gradients
 
     background_compile.compilations["made for this test"] = background_compile.Compilation("of it", None, build)
     with pytest.raises(KeyboardInterrupt):
@@ -173,7 +176,7 @@ def test_sounds_of_other_frequencies_share_what_was_compiled():
 
 def test_other_threads_than_it_was_compiled_for_do_not_use_it():
     made = background_compile.Compilation.__new__(background_compile.Compilation)
-    made.size, made.threads, made.ready = 96, torch.get_num_threads() + 1, by_autograd
+    made.size, made.threads, made.ready = 96, torch.get_num_threads() + 1, autograd_gradients
     assert not made.fits(96)
     made.threads -= 1
     assert made.fits(96)
@@ -400,7 +403,9 @@ def test_what_was_compiled_before_is_used_sooner(tmp_path, monkeypatch):
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
     wanted = background_compile.key(NOT_FOR_THE_KERNEL, torch.bfloat16, 4096)
     assert not background_compile.known(wanted)
-    background_compile.Compilation(wanted, 4096, lambda: by_hand(NOT_FOR_THE_KERNEL.formula, torch.bfloat16)).wait()
+    background_compile.Compilation(
+        wanted, 4096, lambda: analytic_gradients(NOT_FOR_THE_KERNEL.formula, torch.bfloat16)
+    ).wait()
     assert background_compile.known(wanted)
     expected = "compiled" if background_compile.compiler() else "explicit"
     budget = Budget(seconds=20)

@@ -19,7 +19,7 @@ from .shared_options import DEFAULTS
 
 if TYPE_CHECKING:
     from ..comparison.session import Comparison
-    from ..comparison.spec import Cell, Contest, Result
+    from ..comparison.spec import ComparisonSpec, Result, RunKey
     from ..fit.events import Report
 
 
@@ -95,7 +95,7 @@ def compare(  # one option a line: long by nature
     """
     given = locals()
     from ..codec import translated_memory_errors
-    from ..comparison.session import keeping_in, opened, prepare
+    from ..comparison.session import keeping_in, open_comparison, prepare
     from ..comparison.statistics import parse_levels
     from ..runtime import keep_compiled_code, keep_freed_memory, wait_politely
 
@@ -111,7 +111,7 @@ def compare(  # one option a line: long by nature
             with translated_memory_errors():
                 with stop.at_once():
                     paths = [path for source in sources for path in expand(source, console)]
-                    comparison = opened(output, prepare(paths, samplers, archs, seeds, settings), force)
+                    comparison = open_comparison(output, prepare(paths, samplers, archs, seeds, settings), force)
                 run_all(comparison, output, levels, console, stop, keeping)
                 return finish(comparison, output, levels, console, stop)
         except KeyboardInterrupt:
@@ -144,19 +144,19 @@ def run_all(
     keeping: Keeping | None,
 ) -> None:
     """Makes the runs that are left, each written as soon as it has finished."""
-    from ..comparison.session import carry_out, save
+    from ..comparison.session import run_comparison, save
 
     if comparison.results:
         done = comparison.runs - comparison.unfinished
         console.log(f"inrfit: {output}: {done} of {comparison.runs} runs are finished already")
-    reporter = ComparisonProgress(console, comparison.contest)
+    reporter = ComparisonProgress(console, comparison.spec)
 
     def save_results() -> None:
         if output is not None:
             save(comparison, output, levels)
 
     try:
-        carry_out(comparison, stop, reporter, save_results, keeping)
+        run_comparison(comparison, stop, reporter, save_results, keeping)
     finally:
         reporter.progress.close()
 
@@ -164,42 +164,42 @@ def run_all(
 class ComparisonProgress:
     """Shows where in the plan the comparison is, and how each run ended."""
 
-    def __init__(self, console: Console, contest: Contest) -> None:
-        self.console, self.contest = console, contest
+    def __init__(self, console: Console, spec: ComparisonSpec) -> None:
+        self.console, self.spec = console, spec
         self.progress = FitProgress(console, "starting")
 
-    def begins(self, number: int, of: int, cell: Cell) -> None:
+    def on_run_start(self, number: int, total: int, run_key: RunKey) -> None:
         """Names the run that begins."""
-        self.progress.begin_part(f"run {number} of {of}: {self._name(cell)}", number - 1, of)
+        self.progress.begin_part(f"run {number} of {total}: {self._name(run_key)}", number - 1, total)
 
-    def reports(self, report: Report) -> None:
+    def on_fit_progress(self, report: Report) -> None:
         """The run under way."""
         self.progress(report)
 
-    def judges(self, share: float) -> None:
+    def on_evaluation_progress(self, fraction: float) -> None:
         """What follows a run."""
-        self.progress.update(share, "judging")
+        self.progress.update(fraction, "judging")
 
-    def ended(self, number: int, of: int, result: Result) -> None:
+    def on_run_end(self, number: int, total: int, result: Result) -> None:
         """A line for a run that is over."""
-        name = f"run {number} of {of}: {self._name(result.cell)}"
+        name = f"run {number} of {total}: {self._name(result.run_key)}"
         if result.error is not None:
             self.console.log(f"inrfit: error: {name}: {result.error['message']}", level=-1)
             return
         spent = f"{result.spent['steps']:,} steps, {result.spent['fit_seconds']:.1f} s"
-        kind = next(source.kind for source in self.contest.sources if source.name == result.cell.source)
+        kind = next(source.kind for source in self.spec.sources if source.name == result.run_key.source)
         self.console.log(f"{name}: {format_quality(result.quality, kind.measures)}; {spent}")
         for note in result.notes:
             self.console.warn(name, note)
 
-    def _name(self, cell: Cell) -> str:
-        return f"{cell.source} {self.contest.name(cell.arch, cell.sampler)} seed {cell.seed}"
+    def _name(self, run_key: RunKey) -> str:
+        return f"{run_key.source} {self.spec.method_name(run_key.arch, run_key.sampler)} seed {run_key.seed}"
 
 
 def finish(comparison: Comparison, output: str | None, levels: tuple[str, ...], console: Console, stop: Stop) -> int:
     """Writes and prints what there is; the exit code."""
     from ..comparison.session import record, save
-    from ..comparison.statistics import standings
+    from ..comparison.statistics import summarize
     from .comparison_table import format_tables
 
     results = comparison.ordered()
@@ -211,7 +211,7 @@ def finish(comparison: Comparison, output: str | None, levels: tuple[str, ...], 
         ok = not comparison.unfinished and "error" not in plot_result
         console.print_json({"ok": ok, "output": output} | plot_result | record(comparison, levels))
     elif results:
-        print_output(format_tables(comparison.contest, standings(comparison.contest, results, levels)))
+        print_output(format_tables(comparison.spec, summarize(comparison.spec, results, levels)))
     if stop() and comparison.unfinished:
         kept = "; go on with the same command" if output is not None else ""
         console.log(f"inrfit: interrupted: {comparison.unfinished} of {comparison.runs} runs are left{kept}", level=-1)
@@ -227,16 +227,16 @@ def write_plot(comparison: Comparison, output: str, console: Console) -> dict[st
     get it. A failure is told, and is the ``error`` of the object, but costs nothing else."""
     from ..codec import translated_memory_errors
     from ..comparison import plot
-    from ..comparison.session import PICTURE
+    from ..comparison.session import PLOT_FILE
     from ..io import files
 
-    path = os.path.join(output, PICTURE)
+    path = os.path.join(output, PLOT_FILE)
     try:
         with translated_memory_errors():
-            data = plot.png(comparison.contest, comparison.ordered())
+            data = plot.png(comparison.spec, comparison.ordered())
         files.write(path, data, force=True)
     except ImportError:
-        console.log(f"inrfit: no {PICTURE}: matplotlib is not installed (pip install 'inrfit[plot]')")
+        console.log(f"inrfit: no {PLOT_FILE}: matplotlib is not installed (pip install 'inrfit[plot]')")
         return {"plot": None}
     except InrfitError as error:
         console.log(f"inrfit: error: {error}", level=-1)

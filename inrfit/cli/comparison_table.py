@@ -8,8 +8,16 @@ import shutil
 import sys
 from collections.abc import Sequence
 
-from ..comparison.spec import Contest
-from ..comparison.statistics import SHARES, Difference, Overall, Row, Spread, Standings, Table
+from ..comparison.spec import ComparisonSpec
+from ..comparison.statistics import (
+    BUDGET_SHARES,
+    ComparisonSummary,
+    MeanStd,
+    MethodOverall,
+    MethodRow,
+    PairedDifference,
+    SourceTable,
+)
 from ..errors import printable
 
 FIRST_COST_COLUMN = "seconds"
@@ -23,19 +31,17 @@ times (in seconds, by interpolation), from fixed points. vs: paired by seed, ± 
 """
 
 
-def format_tables(contest: Contest, found: Standings) -> str:
+def format_tables(spec: ComparisonSpec, found: ComparisonSummary) -> str:
     """All tables as one text for stdout."""
     parts = []
     for table in found.tables:
-        rows = [_headings(contest, table), *(_cells(contest, table, row) for row in table.rows)]
+        rows = [_headings(spec, table), *(_cells(spec, table, row) for row in table.rows)]
         unit = f" in {table.unit}" if table.unit else ""
         parts.append((f"{printable(table.source)}: {table.measure.upper()}{unit}", rows))
     for modality in dict.fromkeys(row.modality for row in found.overall):
         among = [row for row in found.overall if row.modality == modality]
-        title = f"All sources ({modality}): mean of the differences to {_first_method(contest)}"
-        parts.append(
-            (title, [["sampler", "difference", "sources", "worst"], *(_overall_row(contest, r) for r in among)])
-        )
+        title = f"All sources ({modality}): mean of the differences to {_first_method(spec)}"
+        parts.append((title, [["sampler", "difference", "sources", "worst"], *(_overall_row(spec, r) for r in among)]))
     text = "\n".join(f"{title}\n{_aligned(rows)}" for title, rows in parts) + "\n" + LEGEND
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
     if "utf" not in encoding.lower():
@@ -43,28 +49,28 @@ def format_tables(contest: Contest, found: Standings) -> str:
     return text
 
 
-def _headings(contest: Contest, table: Table) -> list[str]:
+def _headings(spec: ComparisonSpec, table: SourceTable) -> list[str]:
     """The first row."""
     return [
         "sampler",
-        *(["runs"] if _incomplete(contest, table) else []),
-        *(f"{share:.0%}".replace("%", " %") for share in SHARES),
-        f"vs {_first_method(contest)}",
+        *(["runs"] if _incomplete(spec, table) else []),
+        *(f"{share:.0%}".replace("%", " %") for share in BUDGET_SHARES),
+        f"vs {_first_method(spec)}",
         *(f"to {_format_quality(level, table.unit)}" for level in table.levels),
         FIRST_COST_COLUMN,
         "sampler time",
         "steps",
         "points",
         "points/s",
-        *(["parameters", "bytes"] if contest.several_fields else []),
+        *(["parameters", "bytes"] if spec.has_several_architectures else []),
     ]
 
 
-def _cells(contest: Contest, table: Table, row: Row) -> list[str]:
-    """One entrant's row."""
+def _cells(spec: ComparisonSpec, table: SourceTable, row: MethodRow) -> list[str]:
+    """One method's row."""
     return [
-        printable(contest.name(row.arch, row.sampler)),
-        *([f"{row.finished} of {contest.seeds}"] if _incomplete(contest, table) else []),
+        printable(spec.method_name(row.arch, row.sampler)),
+        *([f"{row.finished} of {spec.seeds}"] if _incomplete(spec, table) else []),
         *(_format_spread(found, table.unit) for found in row.qualities),
         "" if row == table.rows[0] else _format_difference(row.difference, table.unit),
         *(_format_time(found, row.finished) for found in row.seconds_to),
@@ -73,23 +79,23 @@ def _cells(contest: Contest, table: Table, row: Row) -> list[str]:
         _format_count(row.steps.mean),
         _format_count(row.points.mean),
         _format_count(row.points_per_second.mean),
-        *([_format_whole(row.parameters), _format_whole(row.stored_bytes)] if contest.several_fields else []),
+        *([_format_whole(row.parameters), _format_whole(row.stored_bytes)] if spec.has_several_architectures else []),
     ]
 
 
-def _overall_row(contest: Contest, row: Overall) -> list[str]:
+def _overall_row(spec: ComparisonSpec, row: MethodOverall) -> list[str]:
     worst = "-" if row.worst is None else f"{row.worst:+.{_digits(row.unit)}f} {printable(row.worst_source)}"
-    name = printable(contest.name(row.arch, row.sampler))
+    name = printable(spec.method_name(row.arch, row.sampler))
     return [name, _format_difference(row.difference, row.unit), str(row.difference.n), worst]
 
 
-def _first_method(contest: Contest) -> str:
-    first = contest.entrants[0]
-    return printable(contest.name(first.field, first.label))
+def _first_method(spec: ComparisonSpec) -> str:
+    first = spec.methods[0]
+    return printable(spec.method_name(first.architecture_label, first.sampler_label))
 
 
-def _incomplete(contest: Contest, table: Table) -> bool:
-    return any(row.finished < contest.seeds for row in table.rows)
+def _incomplete(spec: ComparisonSpec, table: SourceTable) -> bool:
+    return any(row.finished < spec.seeds for row in table.rows)
 
 
 def _digits(unit: str) -> int:
@@ -100,21 +106,21 @@ def _format_quality(value: float, unit: str) -> str:
     return f"{value:.{_digits(unit)}f} {unit}".rstrip()
 
 
-def _format_spread(found: Spread, unit: str) -> str:
+def _format_spread(found: MeanStd, unit: str) -> str:
     if found.mean is None:
         return "-"
     sd = "" if found.sd is None else f" ± {found.sd:.{_digits(unit)}f}"
     return f"{found.mean:.{_digits(unit)}f}{sd}"
 
 
-def _format_difference(found: Difference, unit: str) -> str:
+def _format_difference(found: PairedDifference, unit: str) -> str:
     if found.mean is None:
         return "-"
     interval = "" if found.ci95 is None else f" ± {found.ci95:.{_digits(unit)}f}"
     return f"{found.mean:+.{_digits(unit)}f}{interval}"
 
 
-def _format_time(found: Spread, runs: int) -> str:
+def _format_time(found: MeanStd, runs: int) -> str:
     """Seconds to a quality, and how many runs reached it where not all did."""
     if found.mean is None:
         return "-"
@@ -126,7 +132,7 @@ def _format_seconds(value: float | None) -> str:
     return "-" if value is None else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
 
 
-def _format_whole(found: Spread) -> str:
+def _format_whole(found: MeanStd) -> str:
     return "-" if found.mean is None else f"{found.mean:,.0f}"
 
 

@@ -17,7 +17,7 @@ from ..fields import FIELDS
 from ..io import files
 from ..resume import Keeping
 from ..runtime import current, limited_threads, matmul_precision
-from .spec import Cell, Contest, Entrant, Result, Source
+from .spec import ComparisonSpec, Method, Result, RunKey, Source
 
 if TYPE_CHECKING:
     import torch
@@ -30,66 +30,66 @@ Recipes = dict[str, dict[str, dict[str, str]]]
 """Precision and engine by source and architecture."""
 
 WARM_UP_STEPS, WARM_UP_SIDE = 4, 48
-"""Steps and pixels a side of the fit that every entrant makes first, so that no first run pays for loading code."""
+"""Steps and pixels a side of the fit that every method makes first, so that no first run pays for loading code."""
 
 
-class Follower(Protocol):
+class ComparisonCallbacks(Protocol):
     """Who is told how a comparison goes."""
 
-    def begins(self, number: int, of: int, cell: Cell) -> None:
+    def on_run_start(self, number: int, total: int, run_key: RunKey) -> None:
         """Run ``number`` (from 1) begins."""
 
-    def reports(self, report: Report) -> None:
+    def on_fit_progress(self, report: Report) -> None:
         """About ten times a second in a run."""
 
-    def judges(self, share: float) -> None:
+    def on_evaluation_progress(self, fraction: float) -> None:
         """So much of the judging is done that follows a run, off its clock."""
 
-    def ended(self, number: int, of: int, result: Result) -> None:
+    def on_run_end(self, number: int, total: int, result: Result) -> None:
         """A run has finished or failed."""
 
 
 @dataclass(frozen=True)
-class Stage:
+class RunContext:
     """What the runs of one source and seed share: the loaded file, the signal with its points drawn, its judges."""
 
     source: Source
     seed: int
     planned: Plan
     signal: Signal
-    judges: EvaluationSet
+    evaluation_set: EvaluationSet
     device: torch.device
 
 
-def set_stage(
-    contest: Contest, source: Source, entrant: Entrant, seed: int, stop: Callable[[], bool], loaded: Plan | None
-) -> Stage:
+def prepare_run(
+    spec: ComparisonSpec, source: Source, method: Method, seed: int, stop: Callable[[], bool], loaded: Plan | None
+) -> RunContext:
     """Loads ``source`` unless it is ``loaded``; draws the points of a signal that has none (a shape) from the seed, for
-    all entrants the same and on nobody's clock. Raises ``KeyboardInterrupt`` when stopped meanwhile."""
+    all methods the same and on nobody's clock. Raises ``KeyboardInterrupt`` when stopped meanwhile."""
     import torch
 
     from ..fit.engine.step import choose_device
     from ..fit.evaluation import evaluation_set
     from ..fit.point_pool import drawn_signal
-    from .quality_trace import JUDGED
+    from .quality_trace import EVALUATION_POINTS
 
-    settings = contest.settings_of(entrant, source.modality, seed)
+    settings = spec.settings_for(method, source.modality, seed)
     planned = loaded or _load(source, settings)
     device = choose_device(settings.device)
     signal = planned.signal
     signal = drawn_signal(signal, torch.Generator().manual_seed(seed), stop)
     if stop():
         raise KeyboardInterrupt
-    return Stage(source, seed, planned, signal, evaluation_set(signal, JUDGED, device), device)
+    return RunContext(source, seed, planned, signal, evaluation_set(signal, EVALUATION_POINTS, device), device)
 
 
-def one_run(
-    contest: Contest,
-    stage: Stage,
-    cell: Cell,
-    entrant: Entrant,
+def execute_run(
+    spec: ComparisonSpec,
+    context: RunContext,
+    run_key: RunKey,
+    method: Method,
     stop: Callable[[], bool],
-    follower: Follower,
+    callbacks: ComparisonCallbacks,
     recipes: Recipes,
     keeping: Keeping | None = None,
 ) -> Result:
@@ -97,27 +97,29 @@ def one_run(
 
     ``recipes``: what was chosen so far, by source and architecture; the choice for this one is added. ``keeping``: how
     the state of the fit is kept, from which it goes on."""
-    from .quality_trace import Watch
+    from .quality_trace import QualityTracer
 
-    asked = contest.settings_of(entrant, stage.source.modality, cell.seed)
-    planned = replace(again(stage.planned, asked), signal=stage.signal)
-    chosen = _recipe(recipes, cell.arch, stage, planned)
+    asked = spec.settings_for(method, context.source.modality, run_key.seed)
+    planned = replace(again(context.planned, asked), signal=context.signal)
+    chosen = _recipe(recipes, run_key.arch, context, planned)
     settings = replace(asked, precision=chosen["precision"], engine=chosen["engine"])
     started = time.monotonic()
-    watch = Watch(started)
+    tracer = QualityTracer(started)
     ready = replace(planned, settings=settings, loaded_at=started)
-    artifact = codec.carry_out(ready, follower.reports, stop, follower.judges, watch=watch, keeping=keeping)
-    trace = watch.trace(artifact, stage.judges, stop, follower.judges)
+    artifact = codec.carry_out(
+        ready, callbacks.on_fit_progress, stop, callbacks.on_evaluation_progress, watch=tracer, keeping=keeping
+    )
+    trace = tracer.trace(artifact, context.evaluation_set, stop, callbacks.on_evaluation_progress)
     made = artifact.provenance
     notes = tuple(note for note in made["notes"] if note not in planned.signal.notes)
-    spec = artifact.spec
-    size = {"parameters": spec.parameters, "bytes": artifact.stored_bytes, "store": artifact.store}
-    size |= {"macs_per_sample": spec.macs, "sines_per_sample": spec.sines}
-    return Result(cell, trace, artifact.quality, made["spent"], made["settings"], made["ended"], notes, size)
+    field_spec = artifact.spec
+    size = {"parameters": field_spec.parameters, "bytes": artifact.stored_bytes, "store": artifact.store}
+    size |= {"macs_per_sample": field_spec.macs, "sines_per_sample": field_spec.sines}
+    return Result(run_key, trace, artifact.quality, made["spent"], made["settings"], made["ended"], notes, size)
 
 
-def warm_up(contest: Contest) -> None:
-    """A few steps of every entrant on a small picture of noise: what torch loads and sets up at first use is on no
+def warm_up(spec: ComparisonSpec) -> None:
+    """A few steps of every method on a small picture of noise: what torch loads and sets up at first use is on no
     run's clock."""
     import numpy as np
 
@@ -128,35 +130,35 @@ def warm_up(contest: Contest) -> None:
 
     pixels = np.random.default_rng(0).integers(0, 256, (WARM_UP_SIDE, WARM_UP_SIDE, 3), np.uint8)
     data = file_of(pixels, {})
-    for entrant in contest.entrants:
-        asked = contest.settings_of(entrant, None)
-        names = {f.name for f in fields(FIELDS[entrant.arch])}
+    for method in spec.methods:
+        asked = spec.settings_for(method, None)
+        names = {f.name for f in fields(FIELDS[method.arch])}
         kept = {name: value for name, value in asked.options.items() if name not in names}  # others suit no noise
         settings = replace(asked, engine="auto", type=None, budget=f"{WARM_UP_STEPS}it", options=kept)
         settings = replace(settings, params=None, bytes=None)
         planned = plan(data, "warm-up", settings)
         device = choose_device(settings.device)
         with limited_threads(settings.threads), codec.translated_memory_errors(), contextlib.suppress(Diverged):
-            spec, how = codec.choose(planned, device)
+            field_spec, how = codec.choose(planned, device)
             with matmul_precision(how.config.matmul_precision), current(device):
-                fit(planned.signal, spec, planned.sampler, how.config, planned.budget, device)
-                if cpp_kernel.suits(spec, how.config.dtype) and asked.engine in ("auto", "compiled"):
+                fit(planned.signal, field_spec, planned.sampler, how.config, planned.budget, device)
+                if cpp_kernel.suits(field_spec, how.config.dtype) and asked.engine in ("auto", "compiled"):
                     with contextlib.suppress(cpp_kernel.Unusable):
-                        cpp_kernel.build(spec)
+                        cpp_kernel.build(field_spec)
 
 
-def _recipe(recipes: Recipes, arch: str, stage: Stage, planned: Plan) -> dict[str, str]:
+def _recipe(recipes: Recipes, arch: str, context: RunContext, planned: Plan) -> dict[str, str]:
     """Precision and engine of all runs on this source with this architecture: chosen by the first. What torch.compile
     makes in the background is kept, so later runs would gain by it: only on request. The kernel is there already."""
     from ..fit.engine import cpp_kernel
 
-    known = recipes.setdefault(stage.source.name, {})
+    known = recipes.setdefault(context.source.name, {})
     settings = planned.settings
     if arch not in known:
         with limited_threads(settings.threads):
-            spec, how = codec.choose(planned, stage.device)
+            field_spec, how = codec.choose(planned, context.device)
         config = how.config
-        ready = cpp_kernel.suits(spec, config.dtype) and cpp_kernel.kept()
+        ready = cpp_kernel.suits(field_spec, config.dtype) and cpp_kernel.kept()
         slow = settings.engine == "auto" and config.engine == "compiled" and not ready
         engine = "explicit" if slow else config.engine
         known[arch] = {"precision": config.precision, "engine": engine}

@@ -1,4 +1,4 @@
-"""The comparison as a picture: quality against seconds, a line an entrant, a panel a source. Needs matplotlib."""
+"""The comparison as a picture: quality against seconds, a line a method, a panel a source. Needs matplotlib."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from .spec import Contest, Entrant, Point, Result, Source
+from .spec import ComparisonSpec, Method, Point, Result, Source
 from .statistics import interpolate
 
 if TYPE_CHECKING:
@@ -18,37 +18,39 @@ PANEL = (5.2, 3.9)
 """Inches."""
 
 PLACES = 100
-"""Instants at which the runs of an entrant are averaged."""
+"""Instants at which the runs of a method are averaged."""
 
 
-def png(contest: Contest, results: Iterable[Result]) -> bytes:
+def png(spec: ComparisonSpec, results: Iterable[Result]) -> bytes:
     """The picture as a file. Raises ``ImportError`` without matplotlib; touches none of its global state."""
     from matplotlib.figure import Figure
 
     traced = [result for result in results if result.ok and result.trace]
-    columns = min(len(contest.sources), COLUMNS)
-    rows = math.ceil(len(contest.sources) / columns)
+    columns = min(len(spec.sources), COLUMNS)
+    rows = math.ceil(len(spec.sources) / columns)
     figure = Figure(figsize=(PANEL[0] * columns, PANEL[1] * rows), layout="constrained")
     panels = figure.subplots(rows, columns, squeeze=False).flatten()
-    for panel, source in zip(panels, contest.sources, strict=False):
-        _panel(panel, contest, source, [r for r in traced if r.cell.source == source.name])
-    for panel in panels[len(contest.sources) :]:
+    for panel, source in zip(panels, spec.sources, strict=False):
+        _panel(panel, spec, source, [r for r in traced if r.run_key.source == source.name])
+    for panel in panels[len(spec.sources) :]:
         panel.set_axis_off()
-    runs = f"mean of {contest.seeds} seeds; band: smallest to largest" if contest.seeds > 1 else "one seed"
+    runs = f"mean of {spec.seeds} seeds; band: smallest to largest" if spec.seeds > 1 else "one seed"
     figure.suptitle(f"{runs}; estimated from fixed points, off the clock", fontsize="small")
     written = io.BytesIO()
     figure.savefig(written, format="png", dpi=130)
     return written.getvalue()
 
 
-def _panel(panel: Axes, contest: Contest, source: Source, results: Sequence[Result]) -> None:
+def _panel(panel: Axes, spec: ComparisonSpec, source: Source, results: Sequence[Result]) -> None:
     """One source: the mean over the seeds, and a band from the smallest to the largest."""
-    for entrant in contest.entrants:
-        traces = [finite for result in results if _is(entrant, result) and (finite := _finite(result.trace))]
+    for method in spec.methods:
+        traces = [finite for result in results if _is(method, result) and (finite := _finite(result.trace))]
         if not traces:
             continue
         instants, low, mean, high = _band(traces)
-        (line,) = panel.plot(instants, mean, label=contest.name(entrant.field, entrant.label), linewidth=1.5)
+        (line,) = panel.plot(
+            instants, mean, label=spec.method_name(method.architecture_label, method.sampler_label), linewidth=1.5
+        )
         panel.fill_between(instants, low, high, color=line.get_color(), alpha=0.2, linewidth=0)
     measure = source.kind.measures[source.kind.quality]
     panel.set_title(source.name.replace("$", r"\$"))
@@ -77,8 +79,8 @@ def _band(traces: Sequence[Sequence[Point]]) -> tuple[list[float], list[float], 
     )
 
 
-def _is(entrant: Entrant, result: Result) -> bool:
-    return (result.cell.arch, result.cell.sampler) == (entrant.field, entrant.label)
+def _is(method: Method, result: Result) -> bool:
+    return (result.run_key.arch, result.run_key.sampler) == (method.architecture_label, method.sampler_label)
 
 
 def _finite(trace: Sequence[Point]) -> list[Point]:

@@ -19,38 +19,39 @@ from ..fit.events import Moment
 from ..runtime import matmul_precision
 from .spec import Point
 
-MOMENTS = (0.01, 0.02, *(k / 24 for k in range(1, 24)))
+SNAPSHOT_SHARES = (0.01, 0.02, *(k / 24 for k in range(1, 24)))
 """Shares of the budget at whose passing the weights are copied; a quarter and a half are among them."""
 
-KEPT_SHARES = (0.25, 0.5)
-"""Those of MOMENTS that are copied whatever the field's size."""
+REQUIRED_SHARES = (0.25, 0.5)
+"""Those of SNAPSHOT_SHARES that are copied whatever the field's size."""
 
-KEPT_BYTES = 1 << 29
-"""Most memory for the copies of one fit, but for those at KEPT_SHARES: of a large field fewer are kept."""
+MAX_SNAPSHOT_BYTES = 1 << 29
+"""Most memory for the copies of one fit, but for those at REQUIRED_SHARES: of a large field fewer are kept."""
 
-JUDGED = 32_768
+EVALUATION_POINTS = 32_768
 """Fixed points that judge each copy: a third of a second for 5x256 on two cores."""
 
 
-def moments(most: int) -> tuple[float, ...]:
-    """At most ``most`` of MOMENTS, spread over all of them; those at KEPT_SHARES are always among them."""
-    if most >= len(MOMENTS):
-        return MOMENTS
-    rest = [share for share in MOMENTS if share not in KEPT_SHARES]
-    count = max(0, most - len(KEPT_SHARES))
-    return tuple(sorted((*KEPT_SHARES, *(rest[k * len(rest) // count] for k in range(count)))))
+def snapshot_shares(most: int) -> tuple[float, ...]:
+    """At most ``most`` of SNAPSHOT_SHARES, spread over all of them; those at REQUIRED_SHARES are always among them."""
+    if most >= len(SNAPSHOT_SHARES):
+        return SNAPSHOT_SHARES
+    rest = [share for share in SNAPSHOT_SHARES if share not in REQUIRED_SHARES]
+    count = max(0, most - len(REQUIRED_SHARES))
+    return tuple(sorted((*REQUIRED_SHARES, *(rest[k * len(rest) // count] for k in range(count)))))
 
 
-class Watch(Companion):
-    """Told every step of a fit, it copies the weights as each of MOMENTS is passed (1 MB and less than a millisecond
-    each for 5x256, which counts as the fit's time); fewer of them where the copies would not fit into KEPT_BYTES."""
+class QualityTracer(Companion):
+    """A step callback that copies the weights whenever the progress passes one of SNAPSHOT_SHARES.
+
+    The copies count as time of the fit. Fewer are kept if all of them would exceed MAX_SNAPSHOT_BYTES."""
 
     def __init__(self, started: float) -> None:
         """``started``: when the fit's clock did, by ``time.monotonic``."""
         self.started = started
         self.points, self.share = 0, 0.0
-        self.kept: list[tuple[Point, Mapping[str, Tensor]]] = []
-        self._due = MOMENTS
+        self.snapshots: list[tuple[Point, Mapping[str, Tensor]]] = []
+        self._due = SNAPSHOT_SHARES
         self._passed = 0
 
     def __call__(self, moment: Moment) -> None:
@@ -59,24 +60,24 @@ class Watch(Companion):
         if self._passed == len(self._due) or moment.progress < self._due[self._passed]:
             return
         weights = moment.weights()
-        if not self.kept:
-            self._due = moments(KEPT_BYTES // sum(weight.nbytes for weight in weights.values()))
+        if not self.snapshots:
+            self._due = _affordable_shares(weights)
         self._passed = sum(share <= moment.progress for share in self._due)
         if not self._passed:
             return
         if moment.indices.is_cuda:  # the host runs ahead of the device
             torch.cuda.synchronize(moment.indices.device)
         seconds = time.monotonic() - self.started
-        self.kept.append((Point(seconds, moment.progress, moment.step, self.points, 0.0), weights))
+        self.snapshots.append((Point(seconds, moment.progress, moment.step, self.points, 0.0), weights))
 
     def saved(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Its state, to be saved with that of the fit (``fit.checkpoint.Companion``)."""
         tensors = {
             f"{number}/{name}": weight
-            for number, (_, weights) in enumerate(self.kept)
+            for number, (_, weights) in enumerate(self.snapshots)
             for name, weight in weights.items()
         }
-        points = [[point.seconds, point.share, point.step, point.points] for point, _ in self.kept]
+        points = [[point.seconds, point.share, point.step, point.points] for point, _ in self.snapshots]
         seconds = time.monotonic() - self.started
         return tensors, {"points": self.points, "share": self.share, "kept": points, "seconds": seconds}
 
@@ -84,32 +85,37 @@ class Watch(Companion):
         """Goes on from what ``saved`` gave."""
         self.points, self.share = numbers["points"], numbers["share"]
         self.started -= numbers["seconds"]
-        self.kept = []
+        self.snapshots = []
         for number, (seconds, share, step, points) in enumerate(numbers["kept"]):
             weights = {n.removeprefix(f"{number}/"): t for n, t in tensors.items() if n.startswith(f"{number}/")}
-            self.kept.append((Point(seconds, share, step, points, 0.0), weights))
-        if self.kept:
-            self._due = moments(KEPT_BYTES // sum(weight.nbytes for weight in self.kept[0][1].values()))
-            self._passed = sum(share <= self.kept[-1][0].share for share in self._due)
+            self.snapshots.append((Point(seconds, share, step, points, 0.0), weights))
+        if self.snapshots:
+            self._due = _affordable_shares(self.snapshots[0][1])
+            self._passed = sum(share <= self.snapshots[-1][0].share for share in self._due)
 
     def trace(
-        self, artifact: Artifact, judges: EvaluationSet, stop: Callable[[], bool], tick: Callable[[float], None]
+        self, artifact: Artifact, evaluation_set: EvaluationSet, stop: Callable[[], bool], tick: Callable[[float], None]
     ) -> tuple[Point, ...]:
         """The fit's points in order, the last that of ``artifact``, which came out of it; cut short by ``stop``;
         ``tick`` is told the share done."""
         spent, found = artifact.provenance["spent"], []
-        for done, (point, weights) in enumerate(self.kept):
+        for done, (point, weights) in enumerate(self.snapshots):
             if stop():
                 break
-            tick(done / len(self.kept))
+            tick(done / len(self.snapshots))
             if point.step < spent["steps"]:
-                found.append(replace(point, quality=_quality(judges, Field(artifact.spec, weights))))
-        quality = _quality(judges, artifact.field(judges.coords.device))
+                found.append(replace(point, quality=_quality(evaluation_set, Field(artifact.spec, weights))))
+        quality = _quality(evaluation_set, artifact.field(evaluation_set.coords.device))
         found.append(Point(spent["fit_seconds"], self.share, spent["steps"], spent["points"], quality))
         return tuple(point for point in found if point.quality > -math.inf)  # undefined for silence
 
 
-def _quality(judges: EvaluationSet, field: Field) -> float:
+def _affordable_shares(weights: Mapping[str, Tensor]) -> tuple[float, ...]:
+    """The shares at which copies of ``weights`` are made so that they take MAX_SNAPSHOT_BYTES at most."""
+    return snapshot_shares(MAX_SNAPSHOT_BYTES // sum(weight.nbytes for weight in weights.values()))
+
+
+def _quality(evaluation_set: EvaluationSet, field: Field) -> float:
     """Of ``field``, in the decoder's arithmetic."""
     with matmul_precision("highest"):
-        return judges.quality(field, PIECE)
+        return evaluation_set.quality(field, PIECE)

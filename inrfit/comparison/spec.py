@@ -1,4 +1,4 @@
-"""What is compared (sources, entrants, seeds), in which order, and what came of each run. No torch."""
+"""What is compared (sources, methods, seeds), in which order, and what came of each run. No torch."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from ..samplers import SAMPLERS
 PAPER_BUDGET = "5000it"
 """Iterations of the papers' image experiments."""
 
-SIZES = ("width", "depth")
+SIZE_OPTIONS = ("width", "depth")
 """What may be written behind an architecture besides its options."""
 
-MOST_SEEDS = 1000
+MAX_SEEDS = 1000
 
 PAPER_SETTINGS: dict[str, dict[str, Any]] = {"nint": {"schedule": "released"}}
 """What ``regime`` "paper" sets besides ``scoring``, whose bound it lifts for every sampler that has one."""
@@ -43,28 +43,28 @@ class Source:
 
 
 @dataclass(frozen=True)
-class Entrant:
+class Method:
     """An architecture taught by a sampler; ``own`` are the settings written behind the sampler's name, ``built`` those
-    behind the architecture's, SIZES among them."""
+    behind the architecture's, SIZE_OPTIONS among them."""
 
     arch: str
     sampler: str
-    own: tuple[tuple[str, str], ...] = ()
-    built: tuple[tuple[str, str], ...] = ()
+    sampler_options: tuple[tuple[str, str], ...] = ()
+    architecture_options: tuple[tuple[str, str], ...] = ()
 
     @property
-    def label(self) -> str:
+    def sampler_label(self) -> str:
         """The sampler as it was written: ``nint:xi=0.5``."""
-        return ":".join([self.sampler, *(f"{key}={value}" for key, value in self.own)])
+        return ":".join([self.sampler, *(f"{key}={value}" for key, value in self.sampler_options)])
 
     @property
-    def field(self) -> str:
+    def architecture_label(self) -> str:
         """The architecture as it was written: ``siren:width=128``."""
-        return ":".join([self.arch, *(f"{key}={value}" for key, value in self.built)])
+        return ":".join([self.arch, *(f"{key}={value}" for key, value in self.architecture_options)])
 
 
 @dataclass(frozen=True)
-class Cell:
+class RunKey:
     """One run: its source's name, its architecture and its sampler as they were written, and its seed."""
 
     source: str
@@ -91,7 +91,7 @@ class Result:
     ``size`` of the field (parameters, bytes, store, macs_per_sample, sines_per_sample); or ``error`` (code, reason,
     message) alone."""
 
-    cell: Cell
+    run_key: RunKey
     trace: tuple[Point, ...] = ()
     quality: Mapping[str, Any] = field(default_factory=dict)
     spent: Mapping[str, Any] = field(default_factory=dict)
@@ -109,7 +109,7 @@ class Result:
     def json(self) -> dict[str, Any]:
         """As plain JSON values; the quality of an exact fit is null."""
         if self.error is not None:
-            return {"ok": False, **asdict(self.cell), "error": dict(self.error)}
+            return {"ok": False, **asdict(self.run_key), "error": dict(self.error)}
         trace = [asdict(p) | {"quality": p.quality if math.isfinite(p.quality) else None} for p in self.trace]
         rest: dict[str, Any] = {
             "quality": dict(self.quality),
@@ -117,57 +117,57 @@ class Result:
             "settings": dict(self.settings),
         }
         rest |= {"size": dict(self.size), "ended": self.ended, "notes": list(self.notes), "trace": trace}
-        return {"ok": True, **asdict(self.cell), **rest}
+        return {"ok": True, **asdict(self.run_key), **rest}
 
     @staticmethod
     def from_json(record: Mapping[str, Any]) -> Result:
         """The inverse of ``json``; raises KeyError or TypeError for anything else."""
-        cell = Cell(*(record[f.name] for f in fields(Cell)))
+        run_key = RunKey(*(record[f.name] for f in fields(RunKey)))
         if not record["ok"]:
-            return Result(cell, error=record["error"])
+            return Result(run_key, error=record["error"])
         trace = (Point(**p | {"quality": math.inf if p["quality"] is None else p["quality"]}) for p in record["trace"])
         rest = {key: record[key] for key in ("quality", "spent", "settings", "ended")}
-        return Result(cell, tuple(trace), notes=tuple(record["notes"]), size=record.get("size", {}), **rest)
+        return Result(run_key, tuple(trace), notes=tuple(record["notes"]), size=record.get("size", {}), **rest)
 
 
 @dataclass(frozen=True)
-class Contest:
+class ComparisonSpec:
     """Everything that is compared; ``settings`` hold for all, as far as they know the options in it."""
 
     sources: tuple[Source, ...]
-    entrants: tuple[Entrant, ...]
-    seeds: int = options.setting(3, "Runs of each, with seeds 0, 1, 2 ...", 1, MOST_SEEDS)
+    methods: tuple[Method, ...]
+    seeds: int = options.setting(3, "Runs of each, with seeds 0, 1, 2 ...", 1, MAX_SEEDS)
     settings: Settings = Settings()
 
-    def cells(self) -> Iterator[tuple[Cell, Source, Entrant]]:
-        """The runs in their order: every entrant in turn on a source, then the next source, then the next seed; so
+    def runs(self) -> Iterator[tuple[RunKey, Source, Method]]:
+        """The runs in their order: every method in turn on a source, then the next source, then the next seed; so
         that a machine that slows down slows all of them."""
         for seed in range(self.seeds):
             for source in self.sources:
-                for entrant in self.entrants:
-                    yield Cell(source.name, entrant.field, entrant.label, seed), source, entrant
+                for method in self.methods:
+                    yield RunKey(source.name, method.architecture_label, method.sampler_label, seed), source, method
 
-    def name(self, arch: str, sampler: str) -> str:
-        """An entrant for people: the architecture is named where there are several."""
-        return f"{arch} {sampler}" if self.several_fields else sampler
+    def method_name(self, arch: str, sampler: str) -> str:
+        """A method for people: the architecture is named where there are several."""
+        return f"{arch} {sampler}" if self.has_several_architectures else sampler
 
     @property
-    def several_fields(self) -> bool:
+    def has_several_architectures(self) -> bool:
         """Whether architectures, or sizes of one, are compared."""
-        return len({entrant.field for entrant in self.entrants}) > 1
+        return len({method.architecture_label for method in self.methods}) > 1
 
-    def settings_of(self, entrant: Entrant, modality: str | None, seed: int = 0) -> Settings:
-        """The settings of one run: the regime's, then the common ones it knows, then the entrant's own; those of a
+    def settings_for(self, method: Method, modality: str | None, seed: int = 0) -> Settings:
+        """The settings of one run: the regime's, then the common ones it knows, then the method's own; those of a
         ``modality`` among them unless it is None."""
-        classes: list[type[Any]] = [SAMPLERS[entrant.sampler], FIELDS[entrant.arch]]
+        classes: list[type[Any]] = [SAMPLERS[method.sampler], FIELDS[method.arch]]
         classes += [] if modality is None else [MODALITIES[modality].options]
         known = {key for kind in classes for key in options.declared(kind)}
         common = {key: value for key, value in self.settings.options.items() if key in known}
-        regime = _papers(entrant.sampler) if self.settings.regime == "paper" else {}
-        sizes: dict[str, Any] = {key: text for key, text in entrant.built if key in SIZES}
-        built = {key: text for key, text in entrant.built if key not in SIZES}
-        chosen = {**regime, **common, **dict(entrant.own), **built}
-        return replace(self.settings, sampler=entrant.sampler, arch=entrant.arch, options=chosen, seed=seed, **sizes)
+        regime = _paper_options(method.sampler) if self.settings.regime == "paper" else {}
+        sizes: dict[str, Any] = {key: text for key, text in method.architecture_options if key in SIZE_OPTIONS}
+        built = {key: text for key, text in method.architecture_options if key not in SIZE_OPTIONS}
+        chosen = {**regime, **common, **dict(method.sampler_options), **built}
+        return replace(self.settings, sampler=method.sampler, arch=method.arch, options=chosen, seed=seed, **sizes)
 
     def json(self) -> dict[str, Any]:
         """All that the results depend on, but for the machine."""
@@ -179,45 +179,46 @@ class Contest:
         return {
             "sources": [{key: value for key, value in asdict(s).items() if key != "path"} for s in self.sources],
             "entrants": [
-                {"arch": e.field, "sampler": e.label, "settings": asdict(self.built(e))} for e in self.entrants
+                {"arch": e.architecture_label, "sampler": e.sampler_label, "settings": asdict(self.build_sampler(e))}
+                for e in self.methods
             ],
             "seeds": self.seeds,
             "budget": asdict(self.settings.parsed_budget()),
             "settings": settings | {"options": dict(self.settings.options)},
         }
 
-    def built(self, entrant: Entrant) -> Any:
+    def build_sampler(self, method: Method) -> Any:
         """The sampler; raises ``UsageError`` where its settings, or the architecture's, make no sense."""
-        given = self.settings_of(entrant, None).options
-        options.from_mapping(FIELDS[entrant.arch], given)
-        return options.from_mapping(SAMPLERS[entrant.sampler], given)
+        given = self.settings_for(method, None).options
+        options.from_mapping(FIELDS[method.arch], given)
+        return options.from_mapping(SAMPLERS[method.sampler], given)
 
 
-def entrants(samplers: str, archs: str) -> tuple[Entrant, ...]:
+def parse_methods(samplers: str, archs: str) -> tuple[Method, ...]:
     """Every architecture in ``archs`` (siren,siren:width=128) with every sampler in ``samplers``
     (uniform,nint:xi=0.5:alpha=0.2). Raises ``UsageError``."""
     found = []
-    for written in _listed("archs", archs):
-        arch, built = _named("archs", written, FIELDS)
-        for key in SIZES:
+    for written in _split_list("archs", archs):
+        arch, built = _parse_named("archs", written, FIELDS)
+        for key in SIZE_OPTIONS:
             if key in built:
                 options.checked(Settings, key, built[key], "--archs {}={}")
-        options.build({f"arch {arch}": FIELDS[arch]}, {k: v for k, v in built.items() if k not in SIZES})
-        for text in _listed("samplers", samplers):
-            sampler, own = _named("samplers", text, SAMPLERS)
+        options.build({f"arch {arch}": FIELDS[arch]}, {k: v for k, v in built.items() if k not in SIZE_OPTIONS})
+        for text in _split_list("samplers", samplers):
+            sampler, own = _parse_named("samplers", text, SAMPLERS)
             options.build({f"sampler {sampler}": SAMPLERS[sampler]}, own)
-            found.append(Entrant(arch, sampler, tuple(own.items()), tuple(built.items())))
+            found.append(Method(arch, sampler, tuple(own.items()), tuple(built.items())))
     return tuple(found)
 
 
-def check_options(given: Mapping[str, Any], entered: tuple[Entrant, ...]) -> None:
-    """Raises ``UsageError`` for an option that no entrant and no modality knows."""
+def check_options(given: Mapping[str, Any], entered: tuple[Method, ...]) -> None:
+    """Raises ``UsageError`` for an option that no method and no modality knows."""
     classes: dict[str, type[Any]] = {f"sampler {e.sampler}": SAMPLERS[e.sampler] for e in entered}
     classes |= {f"arch {e.arch}": FIELDS[e.arch] for e in entered}
     options.build(classes | {name: modality.options for name, modality in MODALITIES.items()}, given)
 
 
-def _listed(option: str, text: str) -> list[str]:
+def _split_list(option: str, text: str) -> list[str]:
     """The words between commas, each once."""
     words = [word.strip() for word in text.split(",")]
     if not all(words):
@@ -227,7 +228,7 @@ def _listed(option: str, text: str) -> list[str]:
     return words
 
 
-def _named(option: str, written: str, registry: Mapping[str, Any]) -> tuple[str, dict[str, str]]:
+def _parse_named(option: str, written: str, registry: Mapping[str, Any]) -> tuple[str, dict[str, str]]:
     """``nint:xi=0.5`` as a name in ``registry`` and the settings behind it."""
     name, *pairs = written.split(":")
     with options.refusing(f"--{option} {name}"):
@@ -235,7 +236,7 @@ def _named(option: str, written: str, registry: Mapping[str, Any]) -> tuple[str,
     return name, options.parse_pairs(pairs)
 
 
-def _papers(sampler: str) -> dict[str, Any]:
+def _paper_options(sampler: str) -> dict[str, Any]:
     """A sampler's settings in its own paper, where its defaults are others."""
     lifted = {"scoring": 1.0} if "scoring" in options.declared(SAMPLERS[sampler]) else {}
     return lifted | PAPER_SETTINGS.get(sampler, {})

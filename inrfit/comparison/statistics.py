@@ -9,14 +9,14 @@ from dataclasses import dataclass
 
 from ..errors import UsageError
 from ..fit.budget import parse_target
-from .spec import Contest, Entrant, Point, Result, Source
+from .spec import ComparisonSpec, Method, Point, Result, Source
 
-SHARES = (0.25, 0.5, 1.0)
+BUDGET_SHARES = (0.25, 0.5, 1.0)
 """Of the budget, at which the quality is told."""
 
 
 @dataclass(frozen=True)
-class Spread:
+class MeanStd:
     """Mean and sample standard deviation of ``n`` values; None where there are too few, or infinite ones: those of one
     sign have their infinity as mean, those of both have none."""
 
@@ -26,9 +26,9 @@ class Spread:
 
 
 @dataclass(frozen=True)
-class Difference:
+class PairedDifference:
     """Mean of ``n`` paired differences and the half-width of its 95 % confidence interval (Student's t); None as in
-    ``Spread``."""
+    ``MeanStd``."""
 
     mean: float | None
     ci95: float | None
@@ -36,72 +36,74 @@ class Difference:
 
 
 @dataclass(frozen=True)
-class Row:
-    """An entrant on one source. ``qualities`` are those at SHARES: the last is measured on what would be written, the
-    others are estimates from fixed points; ``seconds_to`` belong to the table's ``levels``, over the runs that reached
-    them; ``difference`` is that of the last quality to the first entrant's, seed by seed."""
+class MethodRow:
+    """The results of a method on one source.
+
+    ``qualities`` belong to BUDGET_SHARES; the last is measured on the artifact, the others are estimates from the
+    evaluation set. ``seconds_to`` belong to the ``levels`` of the table and average the runs that reached them.
+    ``difference`` compares the last quality with that of the first method, paired by seed."""
 
     arch: str
     sampler: str
     finished: int
     failed: int
-    qualities: tuple[Spread, ...]
-    seconds_to: tuple[Spread, ...]
-    seconds: Spread
-    sampler_seconds: Spread
-    sampler_share: Spread
-    steps: Spread
-    points: Spread
-    points_per_second: Spread
-    parameters: Spread
-    stored_bytes: Spread
-    difference: Difference
+    qualities: tuple[MeanStd, ...]
+    seconds_to: tuple[MeanStd, ...]
+    seconds: MeanStd
+    sampler_seconds: MeanStd
+    sampler_share: MeanStd
+    steps: MeanStd
+    points: MeanStd
+    points_per_second: MeanStd
+    parameters: MeanStd
+    stored_bytes: MeanStd
+    difference: PairedDifference
 
 
 @dataclass(frozen=True)
-class Table:
-    """All entrants on one source; ``measure`` (psnr, snr, iou) is in ``unit``."""
+class SourceTable:
+    """All methods on one source; ``measure`` (psnr, snr, iou) is in ``unit``."""
 
     source: str
     modality: str
     measure: str
     unit: str
     levels: tuple[float, ...]
-    rows: tuple[Row, ...]
+    rows: tuple[MethodRow, ...]
 
 
 @dataclass(frozen=True)
-class Overall:
-    """An entrant over the sources of one modality: the mean of its mean differences, and where it is worst."""
+class MethodOverall:
+    """A method over the sources of one modality: the mean of its mean differences, and where it is worst."""
 
     modality: str
     unit: str
     arch: str
     sampler: str
-    difference: Difference
+    difference: PairedDifference
     worst_source: str | None
     worst: float | None
 
 
 @dataclass(frozen=True)
-class Standings:
+class ComparisonSummary:
     """The whole: one table a source, and over the sources where a modality has several."""
 
-    tables: tuple[Table, ...]
-    overall: tuple[Overall, ...]
+    tables: tuple[SourceTable, ...]
+    overall: tuple[MethodOverall, ...]
 
 
-def standings(contest: Contest, results: Iterable[Result], levels: Sequence[str] = ()) -> Standings:
-    """Of the finished ``results``; times are told to ``levels`` (30dB, 0.98), or to where the first entrant ends."""
+def summarize(spec: ComparisonSpec, results: Iterable[Result], levels: Sequence[str] = ()) -> ComparisonSummary:
+    """Of the finished ``results``; times are told to ``levels`` (30dB, 0.98), or to where the first method ends."""
     known = list(results)
-    tables = tuple(_table(contest, source, [r for r in known if r.cell.source == source.name], levels)
-                   for source in contest.sources)  # fmt: skip
+    tables = tuple(_table(spec, source, [r for r in known if r.run_key.source == source.name], levels)
+                   for source in spec.sources)  # fmt: skip
     overall = []
     for modality in dict.fromkeys(table.modality for table in tables):
         among = [table for table in tables if table.modality == modality]
         if len(among) > 1:
-            overall += [_overall(among, place) for place in range(1, len(contest.entrants))]
-    return Standings(tables, tuple(overall))
+            overall += [_overall(among, place) for place in range(1, len(spec.methods))]
+    return ComparisonSummary(tables, tuple(overall))
 
 
 def parse_levels(text: str) -> tuple[str, ...]:
@@ -113,7 +115,7 @@ def parse_levels(text: str) -> tuple[str, ...]:
     return words
 
 
-def final(result: Result, source: Source) -> float:
+def final_quality(result: Result, source: Source) -> float:
     """The measured quality of a finished run: inf when exact, nan when undefined."""
     measure = source.kind.quality
     value = result.quality.get(measure)
@@ -145,60 +147,60 @@ def seconds_to(trace: Sequence[Point], level: float) -> float | None:
     return None
 
 
-def spread(values: Iterable[float]) -> Spread:
+def mean_std(values: Iterable[float]) -> MeanStd:
     """Of the values that are defined."""
     known = [value for value in values if not math.isnan(value)]
     infinite = set(filter(math.isinf, known))
     if not known or infinite:
-        return Spread(infinite.pop() if len(infinite) == 1 else None, None, len(known))
-    return Spread(statistics.fmean(known), statistics.stdev(known) if len(known) > 1 else None, len(known))
+        return MeanStd(infinite.pop() if len(infinite) == 1 else None, None, len(known))
+    return MeanStd(statistics.fmean(known), statistics.stdev(known) if len(known) > 1 else None, len(known))
 
 
-def difference(values: Iterable[float]) -> Difference:
+def paired_difference(values: Iterable[float]) -> PairedDifference:
     """Of paired differences that are defined."""
-    found = spread(values)
+    found = mean_std(values)
     if found.sd is None:
-        return Difference(found.mean, None, found.n)
+        return PairedDifference(found.mean, None, found.n)
     from scipy.special import stdtrit
 
-    return Difference(found.mean, float(stdtrit(found.n - 1, 0.975)) * found.sd / math.sqrt(found.n), found.n)
+    return PairedDifference(found.mean, float(stdtrit(found.n - 1, 0.975)) * found.sd / math.sqrt(found.n), found.n)
 
 
-def _table(contest: Contest, source: Source, results: list[Result], levels: Sequence[str]) -> Table:
-    by_entrant = {entrant: _of(entrant, results) for entrant in contest.entrants}
-    first = by_entrant[contest.entrants[0]]
+def _table(spec: ComparisonSpec, source: Source, results: list[Result], levels: Sequence[str]) -> SourceTable:
+    by_method = {method: _of(method, results) for method in spec.methods}
+    first = by_method[spec.methods[0]]
     wanted = [level for word in levels if (level := _level(word, source.kind.unit)) is not None]
     if not levels:
-        ends = spread(r.trace[-1].quality for r in first if r.ok and r.trace).mean
+        ends = mean_std(r.trace[-1].quality for r in first if r.ok and r.trace).mean
         wanted = [ends] if ends is not None else []
-    rows = tuple(_row(entrant, runs, first, source, wanted) for entrant, runs in by_entrant.items())
-    return Table(source.name, source.modality, source.kind.quality, source.kind.unit, tuple(wanted), rows)
+    rows = tuple(_row(method, runs, first, source, wanted) for method, runs in by_method.items())
+    return SourceTable(source.name, source.modality, source.kind.quality, source.kind.unit, tuple(wanted), rows)
 
 
-def _of(entrant: Entrant, results: list[Result]) -> list[Result]:
-    wanted = (entrant.field, entrant.label)
-    return [result for result in results if (result.cell.arch, result.cell.sampler) == wanted]
+def _of(method: Method, results: list[Result]) -> list[Result]:
+    wanted = (method.architecture_label, method.sampler_label)
+    return [result for result in results if (result.run_key.arch, result.run_key.sampler) == wanted]
 
 
-def _row(entrant: Entrant, runs: list[Result], first: list[Result], source: Source, levels: list[float]) -> Row:
+def _row(method: Method, runs: list[Result], first: list[Result], source: Source, levels: list[float]) -> MethodRow:
     done = [run for run in runs if run.ok]
     traced = [run.trace for run in done if run.trace]
-    rivals = {run.cell.seed: final(run, source) for run in first if run.ok}
-    paired = [(final(run, source), rivals[run.cell.seed]) for run in done if run.cell.seed in rivals]
+    rivals = {run.run_key.seed: final_quality(run, source) for run in first if run.ok}
+    paired = [(final_quality(run, source), rivals[run.run_key.seed]) for run in done if run.run_key.seed in rivals]
 
-    def spent(of: Callable[[Result], float]) -> Spread:
-        return spread(of(run) for run in done)
+    def spent(of: Callable[[Result], float]) -> MeanStd:
+        return mean_std(of(run) for run in done)
 
-    return Row(
-        entrant.field,
-        entrant.label,
+    return MethodRow(
+        method.architecture_label,
+        method.sampler_label,
         len(done),
         len(runs) - len(done),
         (
-            *(spread(_reading(trace, share) for trace in traced) for share in SHARES[:-1]),
-            spread(final(run, source) for run in done),
+            *(mean_std(_reading(trace, share) for trace in traced) for share in BUDGET_SHARES[:-1]),
+            mean_std(final_quality(run, source) for run in done),
         ),
-        tuple(spread(s for trace in traced if (s := seconds_to(trace, level)) is not None) for level in levels),
+        tuple(mean_std(s for trace in traced if (s := seconds_to(trace, level)) is not None) for level in levels),
         spent(lambda run: run.spent["fit_seconds"]),
         spent(lambda run: run.spent["sampler_seconds"]),
         spent(lambda run: run.spent["sampler_seconds"] / max(run.spent["fit_seconds"], 1e-9)),
@@ -207,7 +209,7 @@ def _row(entrant: Entrant, runs: list[Result], first: list[Result], source: Sour
         spent(lambda run: run.spent["points"] / max(run.spent["fit_seconds"], 1e-9)),
         spent(lambda run: run.size.get("parameters", math.nan)),
         spent(lambda run: run.size.get("bytes", math.nan)),
-        difference(0.0 if mine == theirs else mine - theirs for mine, theirs in paired),
+        paired_difference(0.0 if mine == theirs else mine - theirs for mine, theirs in paired),
     )
 
 
@@ -216,14 +218,14 @@ def _reading(trace: Sequence[Point], share: float) -> float:
     return interpolate([point.share for point in trace], [point.quality for point in trace], share)
 
 
-def _overall(tables: list[Table], place: int) -> Overall:
-    """The entrant in row ``place`` over sources of one modality."""
+def _overall(tables: list[SourceTable], place: int) -> MethodOverall:
+    """The method in row ``place`` over sources of one modality."""
     row = tables[0].rows[place]
     means = [(t.rows[place].difference.mean, t.source) for t in tables]
     known = [(mean, source) for mean, source in means if mean is not None]
     worst = min(known, default=(None, None))
-    found = difference(mean for mean, _ in known)
-    return Overall(tables[0].modality, tables[0].unit, row.arch, row.sampler, found, worst[1], worst[0])
+    found = paired_difference(mean for mean, _ in known)
+    return MethodOverall(tables[0].modality, tables[0].unit, row.arch, row.sampler, found, worst[1], worst[0])
 
 
 def _level(word: str, unit: str) -> float | None:

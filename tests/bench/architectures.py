@@ -21,7 +21,7 @@ from common import data, table
 
 import inrfit
 from inrfit.artifact.artifact import Artifact
-from inrfit.comparison.spec import SIZES, Entrant, entrants
+from inrfit.comparison.spec import SIZE_OPTIONS, Method, parse_methods
 from inrfit.errors import InrfitError
 from inrfit.modalities import MODALITIES
 from inrfit.modalities.shape import shape
@@ -30,17 +30,18 @@ FILES = ("images/kodak/kodim03.png", "images/kodak/kodim05.png", "audio/libri121
 WARM_UP = "4it"
 
 
-def fitted(path: Path, entrant: Entrant, budget: str, **more: Any) -> Artifact:
+def fitted(path: Path, method: Method, budget: str, **more: Any) -> Artifact:
     """One fit as ``inrfit encode`` makes it."""
-    sizes = {key: int(value) for key, value in entrant.built if key in SIZES}
-    own = {key: value for key, value in (*entrant.own, *entrant.built) if key not in SIZES}
-    return inrfit.encode(path, arch=entrant.arch, options=own, budget=budget, **sizes, **more)
+    sizes = {key: int(value) for key, value in method.architecture_options if key in SIZE_OPTIONS}
+    written = (*method.sampler_options, *method.architecture_options)
+    own = {key: value for key, value in written if key not in SIZE_OPTIONS}
+    return inrfit.encode(path, arch=method.arch, options=own, budget=budget, **sizes, **more)
 
 
-def one(path: Path, entrant: Entrant, budget: str, seed: int, **more: Any) -> dict[str, Any]:
+def one(path: Path, method: Method, budget: str, seed: int, **more: Any) -> dict[str, Any]:
     """What a fit gave; the refusal where the two do not go together."""
     try:
-        artifact = fitted(path, entrant, budget, seed=seed, **more)
+        artifact = fitted(path, method, budget, seed=seed, **more)
         begun = time.perf_counter()
         artifact.decode()
         seconds = time.perf_counter() - begun
@@ -61,13 +62,16 @@ def one(path: Path, entrant: Entrant, budget: str, seed: int, **more: Any) -> di
     }
 
 
-def rows(path: Path, entered: Sequence[Entrant], budget: str, seeds: int, **more: Any) -> list[dict[str, Any]]:
+def rows(path: Path, entered: Sequence[Method], budget: str, seeds: int, **more: Any) -> list[dict[str, Any]]:
     """One row an architecture: medians over the seeds."""
-    found: dict[Entrant, list[dict[str, Any]]] = {entrant: [] for entrant in entered}
+    found: dict[Method, list[dict[str, Any]]] = {method: [] for method in entered}
     for seed in range(seeds):
-        for entrant in entered:
-            found[entrant].append(one(path, entrant, budget, seed, **more))
-    return [{"file": path.name, "architecture": entrant.field, **_middle(made)} for entrant, made in found.items()]
+        for method in entered:
+            found[method].append(one(path, method, budget, seed, **more))
+    return [
+        {"file": path.name, "architecture": method.architecture_label, **_middle(made)}
+        for method, made in found.items()
+    ]
 
 
 def _middle(made: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -92,7 +96,7 @@ if __name__ == "__main__":
     given = parser.parse_args()
     shape.RESOLUTION = given.resolution
     limits = {"sampler": given.sampler} | ({} if given.bytes is None else {"bytes": given.bytes})
-    chosen = entrants("uniform", given.archs)  # one each: the strategy is the same for all
+    chosen = parse_methods("uniform", given.archs)  # one each: the strategy is the same for all
     for each in chosen:
         for source in data(*given.files):
             one(source, each, WARM_UP, 0, verify="sample", **limits)

@@ -153,7 +153,7 @@ def test_an_interrupt_keeps_the_finished_runs(small, tmp_path):
         "    if self.progress.done == 1 and not self.__dict__.setdefault('sent', False):\n"
         "        self.sent = True\n"
         f"        os.kill(os.getpid(), {int(signal.SIGINT)})\n"
-        "ComparisonProgress.reports = interrupt\n"
+        "ComparisonProgress.on_fit_progress = interrupt\n"
         "sys.exit(run(sys.argv[1:]))"
     )
     given = ["--seeds", "1", "--threads", "1", "-o", str(tmp_path / "out")]  # threads are part of what must be the same
@@ -250,13 +250,13 @@ def test_an_unwritable_picture_costs_neither_the_table_nor_the_json(small, tmp_p
 def test_an_interrupt_after_the_last_run_changes_nothing(small, monkeypatch, capsys):
     from inrfit.comparison import session as module
 
-    honest = module.carry_out
+    honest = module.run_comparison
 
     def late(*given):
         honest(*given)
         os.kill(os.getpid(), signal.SIGINT)
 
-    monkeypatch.setattr(module, "carry_out", late)
+    monkeypatch.setattr(module, "run_comparison", late)
     assert compare(small, "--seeds", "1") == 0
     out, err = capsys.readouterr()
     assert "photo.png: PSNR in dB" in out
@@ -266,6 +266,6 @@ def test_an_interrupt_after_the_last_run_changes_nothing(small, monkeypatch, cap
 def test_json_says_that_it_was_interrupted_before_anything_ran(small, monkeypatch, capsys):
     from inrfit.comparison import session as module
 
-    monkeypatch.setattr(module, "opened", lambda *given: os.kill(os.getpid(), signal.SIGINT))
+    monkeypatch.setattr(module, "open_comparison", lambda *given: os.kill(os.getpid(), signal.SIGINT))
     assert compare(small, "--json") == 130
     assert json.loads(capsys.readouterr().out)["error"]["reason"] == "interrupted"

@@ -1,4 +1,4 @@
-"""Comparisons: the same start for every entrant, kept and resumed runs, and figures that can be checked by hand."""
+"""Comparisons: the same start for every method, kept and resumed runs, and figures that can be checked by hand."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from conftest import picture
 from PIL import Image
 
 from inrfit.comparison import execution, quality_trace, session
-from inrfit.comparison.spec import Cell, Entrant, Point, Result, Source, entrants
-from inrfit.comparison.statistics import difference, interpolate, parse_levels, seconds_to, spread, standings
+from inrfit.comparison.spec import Method, Point, Result, RunKey, Source, parse_methods
+from inrfit.comparison.statistics import interpolate, mean_std, paired_difference, parse_levels, seconds_to, summarize
 from inrfit.config.settings import Settings
 from inrfit.errors import Diverged, RefusedInput, UnwritableOutput, UsageError
 from inrfit.fit.engine import cpp_kernel
@@ -21,21 +21,21 @@ SMALL = Settings(width=16, depth=2, budget="24it", device="cpu")
 
 
 class Silent:
-    """A follower that remembers which runs began."""
+    """A callbacks that remembers which runs began."""
 
     def __init__(self):
         self.begun = []
 
-    def begins(self, number, of, cell):
-        self.begun.append(cell)
+    def on_run_start(self, number, total, run_key):
+        self.begun.append(run_key)
 
-    def reports(self, report):
+    def on_fit_progress(self, report):
         pass
 
-    def judges(self, share):
+    def on_evaluation_progress(self, share):
         pass
 
-    def ended(self, number, of, result):
+    def on_run_end(self, number, total, result):
         pass
 
 
@@ -49,12 +49,12 @@ def two(tmp_path):
     return paths
 
 
-def ran(contest, stop=lambda: False, folder=None):
+def ran(spec, stop=lambda: False, folder=None):
     """A comparison carried out, and the runs that began."""
-    comparison, follower = session.opened(folder, contest), Silent()
+    comparison, callbacks = session.open_comparison(folder, spec), Silent()
     keep = (lambda: session.save(comparison, folder)) if folder else (lambda: None)
-    session.carry_out(comparison, stop, follower, keep)
-    return comparison, follower.begun
+    session.run_comparison(comparison, stop, callbacks, keep)
+    return comparison, callbacks.begun
 
 
 def test_runs_are_interleaved_and_start_from_the_same_weights(two, monkeypatch):
@@ -67,16 +67,16 @@ def test_runs_are_interleaved_and_start_from_the_same_weights(two, monkeypatch):
         begun.append((seed, type(sampler).__name__, run.engine.snapshot()["hidden.weight"].flatten().tolist()))
         return run, state
 
-    monkeypatch.setattr(session, "warm_up", lambda contest: None)
+    monkeypatch.setattr(session, "warm_up", lambda spec: None)
     monkeypatch.setattr(running, "begun", looked_at)
     _, order = ran(session.prepare(two, "uniform,nint", seeds=2, settings=SMALL))
-    assert [(cell.seed, cell.source, cell.sampler) for cell in order] == [
+    assert [(run_key.seed, run_key.source, run_key.sampler) for run_key in order] == [
         (seed, source, sampler)
         for seed in (0, 1)
         for source in ("photo0.png", "photo1.png")
         for sampler in ("uniform", "nint")
     ]
-    assert [(seed, name.lower()) for seed, name, _ in begun] == [(cell.seed, cell.sampler) for cell in order]
+    assert [(seed, name.lower()) for seed, name, _ in begun] == [(run_key.seed, run_key.sampler) for run_key in order]
     for seed in (0, 1):
         weights = [w for s, _, w in begun if s == seed]
         assert weights[0] == weights[1]
@@ -84,8 +84,8 @@ def test_runs_are_interleaved_and_start_from_the_same_weights(two, monkeypatch):
 
 
 def test_equal_points_give_equal_results_again(two):
-    contest = session.prepare(two[:1], "uniform,nint", seeds=1, settings=SMALL)
-    once, again = (ran(contest)[0].ordered() for _ in range(2))
+    spec = session.prepare(two[:1], "uniform,nint", seeds=1, settings=SMALL)
+    once, again = (ran(spec)[0].ordered() for _ in range(2))
     for first, second in zip(once, again, strict=True):
         assert first.quality == second.quality
         assert [(p.step, p.points, p.quality) for p in first.trace] == [
@@ -111,11 +111,11 @@ def test_a_shape_has_the_same_points_for_all_runs_of_a_seed(tmp_path):
 
     trimesh.creation.icosphere(1).export(tmp_path / "ball.ply")
     settings = replace(SMALL, options={"pool": "3000"})
-    contest = session.prepare([str(tmp_path / "ball.ply")], "uniform,full", seeds=2, settings=settings)
-    (source,), (first, second) = contest.sources, contest.entrants
+    spec = session.prepare([str(tmp_path / "ball.ply")], "uniform,full", seeds=2, settings=settings)
+    (source,), (first, second) = spec.sources, spec.methods
     made = [
-        execution.set_stage(contest, source, entrant, seed, lambda: False, None)
-        for entrant, seed in ((first, 0), (second, 0), (first, 1))
+        execution.prepare_run(spec, source, method, seed, lambda: False, None)
+        for method, seed in ((first, 0), (second, 0), (first, 1))
     ]
     points = [of.signal.points.tolist() for of in made]
     assert points[0] == points[1] != points[2]
@@ -124,7 +124,7 @@ def test_a_shape_has_the_same_points_for_all_runs_of_a_seed(tmp_path):
 
 def test_finished_runs_are_kept_failed_ones_made_again(two, tmp_path, monkeypatch):
     folder = str(tmp_path / "out")
-    contest = session.prepare(two[:1], "uniform,nint", seeds=2, settings=SMALL)
+    spec = session.prepare(two[:1], "uniform,nint", seeds=2, settings=SMALL)
     honest = execution.codec.carry_out
 
     def failing(planned, *rest, **more):
@@ -133,25 +133,27 @@ def test_finished_runs_are_kept_failed_ones_made_again(two, tmp_path, monkeypatc
         return honest(planned, *rest, **more)
 
     monkeypatch.setattr(execution.codec, "carry_out", failing)
-    first, begun = ran(contest, folder=folder)
+    first, begun = ran(spec, folder=folder)
     assert len(begun) == 4
     assert first.unfinished == 1
     assert first.ordered()[1].error == {"code": 6, "reason": "diverged", "message": "worse than a constant"}
     monkeypatch.undo()
-    second, begun = ran(contest, folder=folder)
-    assert begun == [Cell("photo0.png", "siren", "nint", 0)]
+    second, begun = ran(spec, folder=folder)
+    assert begun == [RunKey("photo0.png", "siren", "nint", 0)]
     assert second.unfinished == 0
     assert second.ordered()[0] == first.ordered()[0]
-    assert ran(contest, folder=folder)[1] == []
+    assert ran(spec, folder=folder)[1] == []
 
 
 def test_a_stopped_run_is_dropped_and_the_finished_ones_stay(two, tmp_path):
     folder = str(tmp_path / "out")
-    contest = session.prepare(two[:1], "uniform", seeds=3, settings=SMALL)
-    comparison, follower = session.opened(folder, contest), Silent()
-    session.carry_out(comparison, lambda: len(follower.begun) == 2, follower, lambda: session.save(comparison, folder))
-    assert [result.cell.seed for result in comparison.ordered()] == [0]
-    assert [cell.seed for cell in ran(contest, folder=folder)[1]] == [1, 2]
+    spec = session.prepare(two[:1], "uniform", seeds=3, settings=SMALL)
+    comparison, callbacks = session.open_comparison(folder, spec), Silent()
+    session.run_comparison(
+        comparison, lambda: len(callbacks.begun) == 2, callbacks, lambda: session.save(comparison, folder)
+    )
+    assert [result.run_key.seed for result in comparison.ordered()] == [0]
+    assert [run_key.seed for run_key in ran(spec, folder=folder)[1]] == [1, 2]
 
 
 def test_another_plan_in_the_folder_is_refused(two, tmp_path):
@@ -159,39 +161,39 @@ def test_another_plan_in_the_folder_is_refused(two, tmp_path):
     ran(session.prepare(two[:1], "uniform", seeds=1, settings=SMALL), folder=folder)
     other = session.prepare(two[:1], "uniform", seeds=1, settings=replace(SMALL, width=17))
     with pytest.raises(UsageError, match="of other settings"):
-        session.opened(folder, other)
-    assert session.opened(folder, other, force=True).results == {}
-    kept = tmp_path / "out" / session.FILE
+        session.open_comparison(folder, other)
+    assert session.open_comparison(folder, other, force=True).results == {}
+    kept = tmp_path / "out" / session.RESULTS_FILE
     kept.write_text(json.dumps(json.loads(kept.read_text()) | {"schema": 2}))
     with pytest.raises(UsageError, match="of schema 2, and this inrfit goes on with schema 1 only"):
-        session.opened(folder, other)
+        session.open_comparison(folder, other)
     kept.write_text("{}")
     with pytest.raises(UsageError, match="is no comparison"):
-        session.opened(folder, other)
+        session.open_comparison(folder, other)
     with pytest.raises(UnwritableOutput):
-        session.opened(str(tmp_path / "no" / "such"), other)
+        session.open_comparison(str(tmp_path / "no" / "such"), other)
 
 
 def test_another_computer_does_not_go_on(two, tmp_path, monkeypatch):
     from inrfit.artifact import provenance
 
     folder = str(tmp_path / "out")
-    contest = session.prepare(two[:1], "uniform", seeds=1, settings=SMALL)
-    ran(contest, folder=folder)
-    assert len(session.opened(folder, contest).results) == 1
+    spec = session.prepare(two[:1], "uniform", seeds=1, settings=SMALL)
+    ran(spec, folder=folder)
+    assert len(session.open_comparison(folder, spec).results) == 1
     monkeypatch.setattr(provenance, "processor", lambda: "another model")
     with pytest.raises(UsageError, match="of other machine"):
-        session.opened(folder, contest)
+        session.open_comparison(folder, spec)
 
 
 def test_a_picture_that_cannot_be_written_is_refused_beforehand(two, tmp_path):
-    (tmp_path / "out" / session.PICTURE).mkdir(parents=True)
+    (tmp_path / "out" / session.PLOT_FILE).mkdir(parents=True)
     with pytest.raises(UnwritableOutput, match=r"comparison\.png: is a directory"):
-        session.opened(str(tmp_path / "out"), session.prepare(two[:1], "uniform", seeds=1, settings=SMALL))
+        session.open_comparison(str(tmp_path / "out"), session.prepare(two[:1], "uniform", seeds=1, settings=SMALL))
 
 
 @pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory")])
-@pytest.mark.parametrize("place", ["set_stage", "one_run"])
+@pytest.mark.parametrize("place", ["prepare_run", "execute_run"])
 def test_a_run_that_is_out_of_memory_fails_and_the_others_go_on(two, monkeypatch, place, error):
     honest, calls = getattr(session, place), []
 
@@ -230,9 +232,9 @@ def test_the_warm_up_runs_in_the_precision_and_on_the_device_of_the_runs(two, mo
 
 
 def test_a_source_that_changes_meanwhile_fails_its_runs(two):
-    contest = session.prepare(two[:1], "uniform", seeds=1, settings=SMALL)
+    spec = session.prepare(two[:1], "uniform", seeds=1, settings=SMALL)
     Image.fromarray(picture(20, 24, seed=9)).save(two[0])
-    comparison, _ = ran(contest)
+    comparison, _ = ran(spec)
     assert comparison.ordered()[0].error["reason"] == "changed"
 
 
@@ -266,8 +268,8 @@ def test_a_bad_source_is_refused_by_name_before_anything_runs(two, tmp_path):
 
 def test_settings_reach_those_that_know_them():
     given = Settings(options={"xi": "0.6", "first_omega": "25"}, regime="paper")
-    contest = session.Contest((), entrants("full,int:schedule=linear,nint,nint:xi=0.5", "siren"), 1, given)
-    found = [contest.settings_of(entrant, "image", 7) for entrant in contest.entrants]
+    spec = session.ComparisonSpec((), parse_methods("full,int:schedule=linear,nint,nint:xi=0.5", "siren"), 1, given)
+    found = [spec.settings_for(method, "image", 7) for method in spec.methods]
     omega = {"first_omega": "25"}
     assert [made.options for made in found] == [
         omega,
@@ -279,8 +281,8 @@ def test_settings_reach_those_that_know_them():
 
 
 def test_the_papers_regime_has_their_budget_and_one_step_a_selection(two):
-    contest = session.prepare(two[:1], "int", settings=replace(SMALL, budget=(), regime="paper"))
-    assert contest.json()["budget"]["steps"] == 5000
+    spec = session.prepare(two[:1], "int", settings=replace(SMALL, budget=(), regime="paper"))
+    assert spec.json()["budget"]["steps"] == 5000
     comparison, _ = ran(session.prepare(two[:1], "int", seeds=1, settings=replace(SMALL, regime="paper", lr=0.003)))
     (result,) = comparison.ordered()
     assert result.spent["points"] == 24 * int(0.2 * 480)
@@ -306,37 +308,37 @@ def test_the_confidence_interval_is_students():
 
     values = [0.3, 0.1, 0.4, -0.2]
     low, high = stats.ttest_1samp(values, 0).confidence_interval(0.95)
-    found = difference(values)
+    found = paired_difference(values)
     assert (found.mean - found.ci95, found.mean + found.ci95) == pytest.approx((low, high))
-    assert difference([0.3]).ci95 is None
-    assert difference([]).mean is None
+    assert paired_difference([0.3]).ci95 is None
+    assert paired_difference([]).mean is None
 
 
 def test_spreads_leave_out_the_undefined_and_say_infinite():
-    assert spread([1.0, 3.0, math.nan]).mean == 2.0
-    assert spread([1.0, 3.0]).sd == pytest.approx(math.sqrt(2))
-    assert spread([1.0, math.inf]).mean == math.inf
-    assert spread([1.0, -math.inf]).mean == difference([1.0, -math.inf]).mean == -math.inf
-    assert spread([math.inf, 1.0, -math.inf]).mean is None
-    assert difference([math.inf, -math.inf]).mean is None
-    assert spread([]).mean is None
+    assert mean_std([1.0, 3.0, math.nan]).mean == 2.0
+    assert mean_std([1.0, 3.0]).sd == pytest.approx(math.sqrt(2))
+    assert mean_std([1.0, math.inf]).mean == math.inf
+    assert mean_std([1.0, -math.inf]).mean == paired_difference([1.0, -math.inf]).mean == -math.inf
+    assert mean_std([math.inf, 1.0, -math.inf]).mean is None
+    assert paired_difference([math.inf, -math.inf]).mean is None
+    assert mean_std([]).mean is None
 
 
 def made_up(source, sampler, seed, psnr):
     """A result of two points that ends at ``psnr``."""
     trace = (Point(1.0, 0.2, 2, 20, psnr - 10), Point(5.0, 1.0, 10, 100, psnr))
     spent = {"fit_seconds": 5.0, "sampler_seconds": 0.5, "steps": 10, "points": 100}
-    return Result(Cell(source, "siren", sampler, seed), trace, {"psnr": psnr}, spent, {}, "steps")
+    return Result(RunKey(source, "siren", sampler, seed), trace, {"psnr": psnr}, spent, {}, "steps")
 
 
 def test_differences_are_paired_and_the_worst_source_is_named(two):
-    contest = session.prepare(two, "uniform,nint", seeds=2, settings=SMALL)
+    spec = session.prepare(two, "uniform,nint", seeds=2, settings=SMALL)
     ends = {
         "photo0.png": {"uniform": (30, 40), "nint": (31, 43)},
         "photo1.png": {"uniform": (20, 20), "nint": (19, 20)},
     }
     results = [made_up(s, n, seed, v[seed]) for s, of in ends.items() for n, v in of.items() for seed in (0, 1)]
-    found = standings(contest, results, ("25dB", "0.9"))
+    found = summarize(spec, results, ("25dB", "0.9"))
     first, second = found.tables
     assert first.levels == (25.0,)
     assert first.rows[0].difference.mean == 0
@@ -349,25 +351,25 @@ def test_differences_are_paired_and_the_worst_source_is_named(two):
     assert first.rows[1].points_per_second.mean == pytest.approx(20)
     (over,) = found.overall
     assert (over.difference.mean, over.worst_source, over.worst) == (0.75, "photo1.png", -0.5)
-    assert standings(contest, results).tables[0].levels == (35.0,)
+    assert summarize(spec, results).tables[0].levels == (35.0,)
 
 
 def test_a_source_that_only_the_first_fits_exactly_is_the_worst(two):
-    contest = session.prepare(two, "uniform,nint", seeds=1, settings=SMALL)
+    spec = session.prepare(two, "uniform,nint", seeds=1, settings=SMALL)
     results = [
         made_up(source, name, 0, 30.0) for source in ("photo0.png", "photo1.png") for name in ("uniform", "nint")
     ]
     results[2] = replace(results[2], quality={"psnr": None, "infinite": "psnr"})
-    (over,) = standings(contest, results).overall
+    (over,) = summarize(spec, results).overall
     assert (over.difference.mean, over.worst_source, over.worst) == (-math.inf, "photo1.png", -math.inf)
 
 
 def test_the_moments_thin_out_but_keep_a_quarter_and_a_half():
-    assert quality_trace.moments(25) == quality_trace.moments(1000) == quality_trace.MOMENTS
+    assert quality_trace.snapshot_shares(25) == quality_trace.snapshot_shares(1000) == quality_trace.SNAPSHOT_SHARES
     for most in range(25):
-        found = quality_trace.moments(most)
+        found = quality_trace.snapshot_shares(most)
         assert len(found) == max(2, most)
-        assert {0.25, 0.5} <= set(found) <= set(quality_trace.MOMENTS)
+        assert {0.25, 0.5} <= set(found) <= set(quality_trace.SNAPSHOT_SHARES)
         assert list(found) == sorted(set(found))
 
 
@@ -377,18 +379,18 @@ def test_copies_of_a_large_field_stay_within_the_memory_for_them(monkeypatch):
     from inrfit.fit.events import Moment
 
     def told(most):
-        monkeypatch.setattr(quality_trace, "KEPT_BYTES", most * 400)
-        watch = quality_trace.Watch(0.0)
+        monkeypatch.setattr(quality_trace, "MAX_SNAPSHOT_BYTES", most * 400)
+        tracer = quality_trace.QualityTracer(0.0)
         for step in range(1, 201):
             taught, weights = torch.zeros(3, dtype=torch.int64), {"w": torch.zeros(100)}
-            watch(Moment(step, 0.0, step / 200, taught, lambda kept=weights: kept, None))
-        assert watch.points == 600
-        return [point.share for point, _ in watch.kept]
+            tracer(Moment(step, 0.0, step / 200, taught, lambda kept=weights: kept, None))
+        assert tracer.points == 600
+        return [point.share for point, _ in tracer.snapshots]
 
     assert told(0) == told(1) == [0.25, 0.5]
     assert len(told(10)) == 10
     assert {0.25, 0.5} <= set(told(10))
-    assert len(told(1000)) == len(quality_trace.MOMENTS)
+    assert len(told(1000)) == len(quality_trace.SNAPSHOT_SHARES)
 
 
 def test_levels_are_decibels_or_a_share():
@@ -400,45 +402,50 @@ def test_levels_are_decibels_or_a_share():
 def test_a_result_survives_json():
     result = made_up("a", "nint:xi=0.5", 1, 30.0)
     exact = replace(result, trace=(*result.trace, Point(6.0, 1.0, 11, 110, math.inf)))
-    for one in (exact, Result(result.cell, error={"code": 6, "reason": "diverged", "message": "no"})):
+    for one in (exact, Result(result.run_key, error={"code": 6, "reason": "diverged", "message": "no"})):
         assert Result.from_json(json.loads(json.dumps(one.json(), allow_nan=False))) == one
 
 
-def test_entrants_are_every_architecture_with_every_sampler():
-    assert entrants("uniform, nint:xi=0.5:alpha=0.2", "siren") == (
-        Entrant("siren", "uniform"),
-        Entrant("siren", "nint", (("xi", "0.5"), ("alpha", "0.2"))),
+def test_methods_are_every_architecture_with_every_sampler():
+    assert parse_methods("uniform, nint:xi=0.5:alpha=0.2", "siren") == (
+        Method("siren", "uniform"),
+        Method("siren", "nint", (("xi", "0.5"), ("alpha", "0.2"))),
     )
-    assert entrants("nint:xi=0.5", "siren")[0].label == "nint:xi=0.5"
+    assert parse_methods("nint:xi=0.5", "siren")[0].sampler_label == "nint:xi=0.5"
 
 
 def test_an_architecture_has_settings_of_its_own_and_sizes_among_them():
-    plain, small = entrants("uniform", "siren,siren:width=8:depth=2:omega=20")
-    assert (plain.field, small.field) == ("siren", "siren:width=8:depth=2:omega=20")
-    contest = session.Contest((), (plain, small), 1, Settings(depth=4, options={"omega": "25", "first_omega": "40"}))
+    plain, small = parse_methods("uniform", "siren,siren:width=8:depth=2:omega=20")
+    assert (plain.architecture_label, small.architecture_label) == ("siren", "siren:width=8:depth=2:omega=20")
+    spec = session.ComparisonSpec(
+        (), (plain, small), 1, Settings(depth=4, options={"omega": "25", "first_omega": "40"})
+    )
     source = Source("a.png", "a.png", "0" * 64, 1, "image")
-    first, second = (contest.settings_of(entrant, "image") for entrant in contest.entrants)
+    first, second = (spec.settings_for(method, "image") for method in spec.methods)
     assert (first.width, first.depth, first.options) == (None, 4, {"omega": "25", "first_omega": "40"})
     assert (second.width, second.depth, second.options) == (8, 2, {"omega": "20", "first_omega": "40"})
-    assert [cell.arch for cell, _, _ in replace(contest, sources=(source,)).cells()] == [plain.field, small.field]
+    assert [run_key.arch for run_key, _, _ in replace(spec, sources=(source,)).runs()] == [
+        plain.architecture_label,
+        small.architecture_label,
+    ]
 
 
 def test_the_picture_is_a_png(two):
     pytest.importorskip("matplotlib")
     from inrfit.comparison import plot
 
-    contest = session.prepare(two, "uniform,nint", seeds=2, settings=SMALL)
+    spec = session.prepare(two, "uniform,nint", seeds=2, settings=SMALL)
     results = [made_up("photo0.png", name, seed, 30.0 + seed) for name in ("uniform", "nint") for seed in (0, 1)]
-    assert plot.png(contest, results).startswith(b"\x89PNG")
+    assert plot.png(spec, results).startswith(b"\x89PNG")
 
 
 @pytest.mark.skipif(cpp_kernel.compiler() is None or not cpp_kernel.capable(), reason="no g++, or no bfloat16 products")
 def test_the_kernel_is_made_before_the_first_run_and_used_by_all(two, tmp_path, monkeypatch):
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "code"))
     asked = replace(SMALL, width=64, depth=3, budget="4s", precision="bf16")
-    contest = session.prepare(two[:1], "uniform,stream", seeds=1, settings=asked)
+    spec = session.prepare(two[:1], "uniform,stream", seeds=1, settings=asked)
     assert not cpp_kernel.kept()
-    execution.warm_up(contest)
+    execution.warm_up(spec)
     assert cpp_kernel.kept()
-    comparison, _ = ran(contest)
+    comparison, _ = ran(spec)
     assert [result.settings["engine"] for result in comparison.ordered()] == ["compiled", "compiled"]

@@ -16,7 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from inrfit import codec
 from inrfit.__main__ import run
 from inrfit.artifact.artifact import Artifact
-from inrfit.comparison.spec import Contest, entrants
+from inrfit.comparison.spec import ComparisonSpec, parse_methods
 from inrfit.config.plan import Settings, plan
 from inrfit.errors import UnreadableFile, UsageError
 from inrfit.fields import FieldSpec
@@ -255,11 +255,11 @@ def test_factors_with_cells_that_no_sample_needs_are_refused_for_those_that_do(s
 
 def test_levels_may_be_written_with_slashes_and_are_stored_with_commas():
     asked = "asmr:depth=2:factors=1x1/3x2/8x8,asmr:depth=1:factors=3x2/8x8,siren"
-    one, other, _ = entrants("full,uniform", asked)[::2]
-    contest = Contest((), (one, other), 1, Settings())
+    one, other, _ = parse_methods("full,uniform", asked)[::2]
+    spec = ComparisonSpec((), (one, other), 1, Settings())
     data = image.from_array(PIXELS)
-    assert plan(data, "a", contest.settings_of(one, "image")).spec.options["factors"] == "1x1,3x2,8x8"
-    assert plan(data, "a", contest.settings_of(other, "image")).spec.options["factors"] == "3x2,8x8"
+    assert plan(data, "a", spec.settings_for(one, "image")).spec.options["factors"] == "1x1,3x2,8x8"
+    assert plan(data, "a", spec.settings_for(other, "image")).spec.options["factors"] == "3x2,8x8"
     with pytest.raises(UsageError, match="level after level"):
         assert FieldSpec("asmr", 2, 3, 16, 1, {"grid": "24x16", "factors": "3x2/8x8"}).shapes
 

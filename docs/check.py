@@ -1,7 +1,12 @@
-"""Checks the documentation against the program; ``--write`` regenerates docs/cli.md.
+"""Checks the documentation against the program.
 
-docs/cli.md is made from the commands themselves; links between pages must lead somewhere; the tree in
-docs/architecture.md must be the tree; every sampler and architecture must have its row.
+docs/cli.md is generated from the commands themselves; links between pages must lead somewhere; the tree in
+docs/architecture.md must be the tree; every sampler and architecture must have its row; every dotted name in backticks
+must exist (check_names.py).
+
+--write     regenerates docs/cli.md
+--examples  also runs the examples of README and docs (check_examples.py)
+--figures   lists the tables of measurements with their commits, and marks those that are out of date (figures.py)
 """
 
 from __future__ import annotations
@@ -14,6 +19,8 @@ from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 ROOT = Path(__file__).resolve().parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+GENERATED = ROOT / "docs" / "cli.md"
 
 
 def command_page() -> str:
@@ -73,7 +80,7 @@ def option_row(parameter: inspect.Parameter, hint: Any) -> str:
 def broken_links() -> list[str]:
     """Relative links of README and docs that lead nowhere."""
     found = []
-    for page in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
+    for page in PAGES:
         for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text("utf-8")):
             if "://" not in target and not (page.parent / target).exists():
                 found.append(f"{page.relative_to(ROOT)}: {target}")
@@ -105,9 +112,9 @@ def tree_paths(text: str) -> set[str]:
     return found
 
 
-def wrong_tree() -> list[str]:
-    """Files that the tree in docs/architecture.md lacks, and those that it names and that are not there."""
-    drawn = tree_paths((ROOT / "docs" / "architecture.md").read_text("utf-8"))
+def wrong_tree(text: str) -> list[str]:
+    """Files that the tree drawn in ``text`` (docs/architecture.md) lacks, and those it names that do not exist."""
+    drawn = tree_paths(text)
     files = (path for kind in ("py", "cpp") for path in (ROOT / "inrfit").rglob(f"*.{kind}"))
     names = {path.relative_to(ROOT).as_posix() for path in files}
     there = {name for name in names if not name.endswith("/__init__.py") or name == "inrfit/__init__.py"}
@@ -119,20 +126,31 @@ def wrong_tree() -> list[str]:
 
 def problems() -> list[str]:
     """Everything that is not as it must be."""
-    page = ROOT / "docs" / "cli.md"
-    stale = not page.exists() or page.read_text("utf-8") != command_page()
+    import check_names
+
+    stale = not GENERATED.exists() or GENERATED.read_text("utf-8") != command_page()
     return [
         *(["docs/cli.md is stale: run python docs/check.py --write"] if stale else []),
         *broken_links(),
         *missing_rows(),
-        *wrong_tree(),
+        *wrong_tree((ROOT / "docs" / "architecture.md").read_text("utf-8")),
+        *check_names.problems(PAGES),
     ]
 
 
 if __name__ == "__main__":
     sys.path.insert(0, str(ROOT))
     if "--write" in sys.argv:
-        (ROOT / "docs" / "cli.md").write_text(command_page(), "utf-8")
+        GENERATED.write_text(command_page(), "utf-8")
+    if "--figures" in sys.argv:
+        import figures
+
+        sys.stdout.write(figures.listing(PAGES))
+        sys.exit(0)
     found = problems()
+    if "--examples" in sys.argv:
+        import check_examples
+
+        found += check_examples.problems(PAGES)
     sys.stderr.write("".join(f"{line}\n" for line in found))
     sys.exit(1 if found else 0)

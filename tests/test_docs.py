@@ -1,15 +1,135 @@
-"""The documentation says what the program does."""
+"""The documentation says what the program does, and its checks notice where it does not."""
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
+import shutil
+import sys
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 
 
+@pytest.fixture(scope="module", autouse=True)
+def scripts():
+    """The scripts in docs/ can be imported."""
+    sys.path.insert(0, str(ROOT / "docs"))
+    yield
+    sys.path.remove(str(ROOT / "docs"))
+
+
+def script(name: str):
+    return importlib.import_module(name)
+
+
 def test_the_documentation_is_true():
-    loader = importlib.util.spec_from_file_location("check", ROOT / "docs" / "check.py")
-    check = importlib.util.module_from_spec(loader)
-    loader.loader.exec_module(check)
-    assert check.problems() == []
+    assert script("check").problems() == []
+
+
+def test_a_file_that_the_tree_lacks_and_one_that_is_gone_are_noticed():
+    text = (ROOT / "docs" / "architecture.md").read_text("utf-8")
+    line = next(line for line in text.splitlines(keepends=True) if line.split()[:1] == ["codec.py"])
+    wrong_tree = script("check").wrong_tree
+    assert wrong_tree(text) == []
+    assert wrong_tree(text.replace(line, "")) == ["docs/architecture.md: the tree lacks inrfit/codec.py"]
+    more = line.replace("codec.py", "gone.py ")
+    assert wrong_tree(text.replace(line, line + more)) == [
+        "docs/architecture.md: the tree names inrfit/gone.py, which is not there"
+    ]
+
+
+def test_a_file_is_looked_for_in_its_own_folder():
+    text = (ROOT / "docs" / "architecture.md").read_text("utf-8")
+    line = next(line for line in text.splitlines(keepends=True) if line.split()[:1] == ["errors.py"])
+    assert "docs/architecture.md: the tree lacks inrfit/errors.py" in script("check").wrong_tree(text.replace(line, ""))
+
+
+@pytest.mark.parametrize(
+    ("name", "there"),
+    [
+        ("inrfit.encode", True),
+        ("fit.loop.fit", True),
+        ("codec.encode", True),
+        ("Selection.memory", True),
+        ("selection.memory", True),
+        ("torch.optim", True),
+        ("first.weight", True),
+        ("signal.scale", True),
+        ("runtime.py", True),
+        ("photo.png", True),
+        ("codec.plan", False),
+        ("Selection.memories", False),
+        ("fields.Holding", False),
+        ("inrfit.encodes", False),
+        ("torch.optimum", False),
+        ("first.weights", False),
+        ("runtimes.py", False),
+    ],
+)
+def test_a_misspelt_name_is_noticed(name, there):
+    assert script("check_names").exists(name) == there
+
+
+def page_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> list[str]:
+    """The problems of the examples in a page with this text."""
+    check_examples = script("check_examples")
+    monkeypatch.setattr(check_examples, "ROOT", tmp_path)
+    (tmp_path / "page.md").write_text(text)
+    return check_examples.problems([tmp_path / "page.md"])
+
+
+GOOD = """```python
+import inrfit
+
+artifact = inrfit.encode("photo.png", budget="60s", width=16)
+artifact.save("mine.safetensors")
+```
+
+```sh
+inrfit info mine.safetensors
+```
+"""
+
+
+def test_good_examples_pass(tmp_path, monkeypatch):
+    assert page_with(tmp_path, monkeypatch, GOOD) == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "problem"),
+    [
+        ("width=16", "breadth=16", "page.md:2: the Python example fails"),
+        ("import inrfit", "", "page.md:2: the Python example fails: NameError"),
+        ("info mine", "info yours", "page.md:9: exit code 3"),
+        ("inrfit info", "inrfit information", "page.md:9: exit code 2"),
+    ],
+)
+def test_a_broken_example_is_noticed(tmp_path, monkeypatch, old, new, problem):
+    problems = page_with(tmp_path, monkeypatch, GOOD.replace(old, new))
+    assert problems[0].startswith(problem)
+
+
+def test_an_example_that_cannot_be_run_says_why(tmp_path, monkeypatch):
+    broken = GOOD.replace("width=16", "breadth=16").replace("info mine", "info yours")
+    marked = broken.replace("```python", "<!-- not run: it is wrong -->\n```python")
+    marked = marked.replace("```sh", "<!-- not run: it is wrong -->\n```sh")
+    assert page_with(tmp_path, monkeypatch, marked) == []
+
+
+def test_the_commit_of_a_table_is_the_one_in_its_section(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text(
+        "# One\n\nAt commit\n1234567:\n\n| a | b |\n|---|---|\n| x | 1.5 |\n\n"
+        "# Two\n\n| a | b |\n|---|---|\n| x | 2.5 |\n\n# Words\n\n| a | b |\n|---|---|\n| x | y |\n"
+    )
+    tables = script("figures").tables(page)
+    assert [(table.heading, table.commit) for table in tables] == [("One", "1234567"), ("Two", "")]
+
+
+@pytest.mark.skipif(shutil.which("git") is None or not (ROOT / ".git").exists(), reason="needs the history")
+def test_measurements_before_the_last_change_are_out_of_date():
+    figures = script("figures")
+    assert figures.state(figures.last_change()) == "current"
+    assert figures.state("0000000") == "unknown"

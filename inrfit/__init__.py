@@ -17,6 +17,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from .artifact.artifact import Artifact
     from .codec import decode, encode
+    from .comparison.compare import compare
     from .config.settings import Settings
     from .errors import InrfitError
     from .fit.budget import Budget
@@ -30,6 +31,7 @@ _HOME = {
     "Limits": "io.limits",
     "Request": "modalities",
     "Settings": "config.settings",
+    "compare": "comparison.compare",
     "decode": "codec",
     "encode": "codec",
     "load": "artifact.artifact",
@@ -43,6 +45,7 @@ __all__ = [
     "Request",
     "Settings",
     "__version__",
+    "compare",
     "decode",
     "encode",
     "load",

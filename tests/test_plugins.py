@@ -122,3 +122,44 @@ def test_an_option_is_not_given_twice():
     with pytest.raises(UsageError, match="ratio"):
         inrfit.encode(PIXELS, sampler=Firsts(ratio=0.25), options={"ratio": 0.1})
     del SAMPLERS["firsts"]
+
+
+@pytest.fixture
+def comparison(picture):
+    """Names and objects compared."""
+    ended = []
+    samplers = ["uniform", Firsts(ratio=0.25), "nint:xi=0.5"]
+    done = inrfit.compare(
+        picture / "photo.png", samplers, [Siren(omega=20.0)], seeds=2, budget="10it", width=16, output=picture / "out",
+        on_run_end=lambda number, total, result: ended.append((number, total, result.ok)),
+    )  # fmt: skip
+    yield done, ended, picture
+    del SAMPLERS["firsts"]
+
+
+def test_names_and_objects_are_compared(comparison):
+    done, ended, _ = comparison
+    assert ended == [(number, 6, True) for number in range(1, 7)]
+    assert done.unfinished == 0
+    (table,) = done.summary().tables
+    assert [row.sampler for row in table.rows] == ["uniform", "firsts:ratio=0.25", "nint:xi=0.5"]
+    assert {row.arch for row in table.rows} == {"siren:omega=20.0"}
+    assert all(result.trace for result in done.results.values())
+
+
+def test_finished_runs_are_not_made_again(comparison):
+    done, _, folder = comparison
+    again = []
+    given = {"seeds": 2, "budget": "10it", "width": 16, "output": folder / "out"}
+    samplers = ["uniform", Firsts(ratio=0.25), "nint:xi=0.5"]
+    same = inrfit.compare(
+        folder / "photo.png", samplers, ["siren:omega=20.0"], on_run_end=lambda *told: again.append(told), **given
+    )
+    assert again == []
+    assert same.summary() == done.summary()
+
+
+def test_a_stopped_comparison_returns_what_it_has(picture):
+    done = inrfit.compare(picture / "photo.png", ["uniform"], seeds=1, budget="10it", width=16, stop=lambda: True)
+    assert done.unfinished == 1
+    assert done.ordered() == []

@@ -28,7 +28,7 @@ from ..resume import Keeping
 from ..runtime import limited_threads
 from .execution import ComparisonCallbacks, Recipes, RunContext, execute_run, prepare_run, warm_up
 from .spec import PAPER_BUDGET, ComparisonSpec, Result, RunKey, Source, check_options, parse_methods
-from .statistics import summarize
+from .statistics import ComparisonSummary, summarize
 
 RECORD_VERSION = 1
 """Version of comparison.json."""
@@ -66,6 +66,11 @@ class Comparison:
     def ordered(self) -> list[Result]:
         """The results in the order of the plan."""
         return [self.results[run_key] for run_key, _, _ in self.spec.runs() if run_key in self.results]
+
+    def summary(self, levels: Sequence[str] = ()) -> ComparisonSummary:
+        """One table per source, and one over all of them; ``levels`` are qualities, such as "30dB", the time to which
+        is reported."""
+        return summarize(self.spec, self.ordered(), levels)
 
 
 def prepare(
@@ -192,7 +197,7 @@ def record(comparison: Comparison, levels: Sequence[str] = ()) -> dict[str, Any]
         "machine": comparison.machine,
         "recipes": comparison.recipes,
         "unfinished": comparison.unfinished,
-        "standings": asdict(summarize(spec, results, levels)),
+        "standings": asdict(comparison.summary(levels)),
         "results": [result.json() for result in results],
     }
 

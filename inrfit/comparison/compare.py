@@ -1,0 +1,110 @@
+"""``inrfit.compare``: a comparison from Python."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any
+
+from ..codec import translated_memory_errors
+from ..config.settings import Settings, changed_options, registered_name
+from ..fields import FIELDS, Architecture
+from ..io.registry import Registry
+from ..runtime import catching
+from ..samplers import SAMPLERS, Sampler
+from .session import Comparison, keeping_in, open_comparison, prepare, run_comparison, save
+from .spec import Result, RunKey
+
+if TYPE_CHECKING:
+    from ..fit.events import Report
+
+DEFAULT_SAMPLERS = ("uniform", "int", "nint", "evos", "stream")
+
+
+def compare(
+    sources: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    samplers: Sequence[str | Sampler] = DEFAULT_SAMPLERS,
+    archs: Sequence[str | Architecture] = ("siren",),
+    *,
+    seeds: int = 3,
+    output: str | os.PathLike[str] | None = None,
+    force: bool = False,
+    checkpoint: str | None = None,
+    on_progress: Callable[[Report], None] | None = None,
+    on_run_end: Callable[[int, int, Result], None] | None = None,
+    stop: Callable[[], bool] | None = None,
+    **settings: Any,
+) -> Comparison:
+    """Fits every source with every combination of sampler and architecture, at equal budgets and from equal weights.
+
+    ``sources`` are paths. A method is a name, with options if it has its own ("nint:xi=0.5", "siren:width=128"), or an
+    instance (``Nint(xi=0.5)``); the first combination is the one that the others are compared with. Each is fitted
+    ``seeds`` times. ``settings`` are the fields of ``Settings`` for all runs, such as ``budget="60s"``; the clock of a
+    run starts with its fit, and evaluation is outside of it.
+
+    ``output`` is a folder for comparison.json, written after every run: a later call with the same arguments makes only
+    the missing runs, unless ``force``. With ``checkpoint`` ("30s") the run under way is saved there as well.
+    ``on_progress`` is called about ten times a second with a ``Report`` of the run under way, ``on_run_end`` with the
+    run's number, the number of runs and its ``Result``. Ctrl-C, or ``stop`` returning True, ends the comparison.
+
+    Returns a ``Comparison``: ``summary()`` has one table per source, ``results`` all runs with their traces,
+    ``unfinished`` the number of runs that failed (``Result.error`` says why) or were not made. Raises an
+    ``InrfitError`` for what makes no run possible."""
+    paths = [sources] if isinstance(sources, str | os.PathLike) else list(sources)
+    made = Settings(**settings)
+    methods = [",".join(_written(method, registry) for method in given) for given, registry in _lists(samplers, archs)]
+    folder = None if output is None else os.fspath(output)
+    keeping = keeping_in(folder, checkpoint)
+    with translated_memory_errors():
+        spec = prepare([os.fspath(path) for path in paths], methods[0], methods[1], seeds, made)
+        comparison = open_comparison(folder, spec, force)
+
+        def keep() -> None:
+            if folder is not None:
+                save(comparison, folder)
+
+        with nullcontext(stop) if stop is not None else catching() as ending:
+            run_comparison(comparison, ending, _Callbacks(on_progress, on_run_end), keep, keeping)
+    return comparison
+
+
+def _lists(
+    samplers: Sequence[str | Sampler], archs: Sequence[str | Architecture]
+) -> list[tuple[Sequence[Any], Registry[Any]]]:
+    """What is given as samplers and as architectures, each as a sequence, with its registry."""
+    both: list[tuple[Any, Registry[Any]]] = [(samplers, SAMPLERS), (archs, FIELDS)]
+    return [([given] if isinstance(given, str) else given, registry) for given, registry in both]
+
+
+def _written(method: Any, registry: Registry[Any]) -> str:
+    """A sampler or an architecture as it is written on the command line: name:option=value."""
+    if isinstance(method, str):
+        return method
+    options = [f"{name}={value}" for name, value in changed_options(method).items()]
+    return ":".join([registered_name(method, registry), *options])
+
+
+class _Callbacks:
+    """The functions given to ``compare`` as ``ComparisonCallbacks``."""
+
+    def __init__(
+        self, on_progress: Callable[[Report], None] | None, on_run_end: Callable[[int, int, Result], None] | None
+    ) -> None:
+        self.progress, self.run_end = on_progress, on_run_end
+
+    def on_run_start(self, number: int, total: int, run_key: RunKey) -> None:
+        """Nothing."""
+
+    def on_fit_progress(self, report: Report) -> None:
+        """The run under way."""
+        if self.progress is not None:
+            self.progress(report)
+
+    def on_evaluation_progress(self, fraction: float) -> None:
+        """Nothing."""
+
+    def on_run_end(self, number: int, total: int, result: Result) -> None:
+        """A run is over."""
+        if self.run_end is not None:
+            self.run_end(number, total, result)

@@ -13,7 +13,7 @@ from conftest import image_signal, picture
 from PIL import Image
 
 import inrfit
-from inrfit.cli.sampling_outputs import pictures_of
+from inrfit.cli.sampling_outputs import sampling_outputs_of
 from inrfit.errors import UsageError
 from inrfit.fit import evaluation
 from inrfit.fit.events import Moment
@@ -238,9 +238,9 @@ def test_a_kind_that_is_not_shown_is_refused(monkeypatch):
         view_of(Signal("scent", np.zeros((1, 1)), IDENTITY, {}, Grid((1,))))
 
 
-def test_the_pictures_of_several_sources_are_named_after_them(tmp_path):
+def test_the_sampling_outputs_of_several_sources_are_named_after_them(tmp_path):
     sources = ["in/a.png", "in/b.wav"]
-    found = pictures_of(sources, ["a", "b"], str(tmp_path), str(tmp_path))
+    found = sampling_outputs_of(sources, ["a", "b"], str(tmp_path), str(tmp_path))
     assert [pictures.map for pictures in found] == [str(tmp_path / "a.png.map.png"), str(tmp_path / "b.wav.map.png")]
     assert found[1].video == str(tmp_path / "b.wav.teaching.gif")
 

@@ -1,8 +1,8 @@
 """READ FIRST: encode(source) -> Artifact, decode(artifact) -> samples. Everything else serves these two.
 
-encode: read the bytes -> ``plan``: load them as a Signal, choose architecture and sampler -> ``carry_out``: choose the
-recipe, fit within the budget -> ``finish``: serialise, load those bytes through the public reader, decode, measure; the
-quality goes into the header. Nothing here imports torch before the input has been accepted.
+encode: read the bytes -> ``plan``: load them as a Signal, choose architecture and sampler -> ``execute_plan``: choose
+the recipe, fit within the budget -> ``finish``: serialise, load those bytes through the public reader, decode, measure;
+the quality goes into the header. Nothing here imports torch before the input has been accepted.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from . import resume as going_on
 from .artifact.artifact import Artifact, load
-from .artifact.weight_dtypes import storable
-from .config.identity import DIGEST, settings_digest
+from .artifact.weight_dtypes import fitting_store
+from .config.identity import SETTINGS_DIGEST, settings_digest
 from .config.plan import Plan, check_memory, plan
 from .config.settings import Settings, count
 from .errors import NotEnoughMemory, UsageError
@@ -80,7 +80,7 @@ def encode(
     if keeping is not None:
         keeping.check(force)
     with nullcontext(stop) if stop is not None else catching() as ending:
-        artifact = carry_out(planned, progress, ending, watch=watch, keeping=keeping, start=first)
+        artifact = execute_plan(planned, progress, ending, watch=watch, keeping=keeping, start=first)
     if output is not None:
         going_on.save(artifact, os.fspath(output), force, keeping)
     return artifact
@@ -110,7 +110,7 @@ def planned_source(source: str | os.PathLike[str] | npt.NDArray[Any], rate: int 
     return plan(data, name, settings, begun)
 
 
-def carry_out(
+def execute_plan(
     planned: Plan,
     progress: Callable[[Report], None] | None = None,
     stop: Callable[[], bool] = lambda: False,
@@ -179,18 +179,19 @@ def finish(
     from .fit.evaluation import measure
 
     weights = {name: w.detach().cpu().numpy().copy() for name, w in result.field.weights.items()}
+    seed_and_digest = {"seed": planned.settings.seed, SETTINGS_DIGEST: settings_digest(planned)}
     provenance = describe(
         device,
         source={"name": planned.name, "bytes": planned.bytes, "sha256": planned.sha256},
         samples=result.signal.n,
-        sampler={"name": planned.strategy, "options": asdict(planned.sampler)},  # type: ignore[call-overload]
-        settings=how.config.json() | result.used | {"seed": planned.settings.seed, DIGEST: settings_digest(planned)},
+        sampler={"name": planned.sampler_name, "options": asdict(planned.sampler)},  # type: ignore[call-overload]
+        settings=how.config.json() | result.used | seed_and_digest,
         budget=asdict(planned.budget),
         spent=result.spent,
         ended=result.outcome.word,
         notes=[*planned.signal.notes, *result.notes],
     )
-    store = storable(weights, planned.store, planned.spec.fp32_tensors)
+    store = fitting_store(weights, planned.store, planned.spec.fp32_tensors)
     if store != planned.store:
         provenance["notes"].append(f"a weight is beyond the range of {planned.store}: all are stored as {store}")
     bare = Artifact(

@@ -220,7 +220,7 @@ def complete(planned: Plan, output: str, start: Artifact | None = None) -> Artif
     """The complete field of ``planned``, begun from ``start``, that ``output`` holds already; None if there is no such
     file. Raises ``OutputExists`` where the file is something else, and names what."""
     from .artifact.artifact import Artifact
-    from .config.identity import DIGEST, settings_digest
+    from .config.identity import settings_digest, stored_digest
 
     if not os.path.lexists(output):
         return None
@@ -231,7 +231,7 @@ def complete(planned: Plan, output: str, start: Artifact | None = None) -> Artif
         raise OutputExists(f"{shown}: exists already and is no field: {error}", "exists") from None
     if found.provenance["source"]["sha256"] != planned.sha256:
         raise OutputExists(f"{shown}: is the field of another source (overwrite it with --force)", "other-source")
-    if found.provenance["settings"].get(DIGEST) != settings_digest(planned):
+    if stored_digest(found.provenance["settings"]) != settings_digest(planned):
         raise OutputExists(
             f"{shown}: is a field of another budget or other settings (overwrite it with --force)", "other-settings"
         )
@@ -257,13 +257,13 @@ def name_for(artifact: Artifact, output: str) -> tuple[str, bool]:
     if artifact.provenance["ended"] != Outcome.INTERRUPTED.word:
         return output, False
     from .artifact.artifact import Artifact
-    from .config.identity import DIGEST
+    from .config.identity import stored_digest
 
     first = beside(output, "interrupted")
     with contextlib.suppress(RefusedInput):
         earlier = Artifact.from_bytes(files.read(first, Limits())).provenance
         same = all(earlier[key] == artifact.provenance[key] for key in ("source", "budget", "sampler"))
-        if same and earlier["settings"].get(DIGEST) == artifact.provenance["settings"].get(DIGEST):
+        if same and stored_digest(earlier["settings"]) == stored_digest(artifact.provenance["settings"]):
             return first, True
     return free_name(output, "interrupted"), False
 

@@ -73,19 +73,19 @@ class Artifact:
     def from_bytes(data: bytes, limits: Limits = LIMITS) -> Artifact:
         """The artifact in ``data``; raises a ``RefusedInput`` that names what is wrong. Imports no torch."""
         limits.require("max_bytes", len(data), "size in bytes")
-        outside = container.parse(data)
-        inside = _checked(outside.inrfit)
-        spec = _spec(inside["field"], inside["modality"], inside["signal"])
-        store = container.match_tensors(outside, spec.shapes, spec.fp32_tensors)
-        if inside["version"] == 1 and (spec.architecture, store) != ("siren", "fp32"):
+        parsed = container.parse(data)
+        header = _checked(parsed.inrfit)
+        spec = _spec(header["field"], header["modality"], header["signal"])
+        store = container.match_tensors(parsed, spec.shapes, spec.fp32_tensors)
+        if header["version"] == 1 and (spec.architecture, store) != ("siren", "fp32"):
             raise UnreadableFile(f"{spec.architecture} in {store}: version 1 has siren in fp32 alone", "version")
         return Artifact(
             spec,
             _weights(data, spec, store),
-            inside["modality"],
-            inside["signal"],
-            inside["provenance"],
-            inside["quality"],
+            header["modality"],
+            header["signal"],
+            header["provenance"],
+            header["quality"],
             store,
         )
 
@@ -93,21 +93,21 @@ class Artifact:
         """As a file: the same bytes for the same artifact. Raises ``InrfitError`` if it would not load."""
         if self.store not in weight_dtypes.STORES:
             raise InrfitError(f"{self.store}: weights are stored as {', '.join(weight_dtypes.STORES)}", "artifact")
-        if weight_dtypes.storable(self.weights, self.store, self.spec.fp32_tensors) != self.store:
+        if weight_dtypes.fitting_store(self.weights, self.store, self.spec.fp32_tensors) != self.store:
             raise InrfitError(f"a weight is beyond the range of {self.store}", "artifact")
         try:
-            data = weight_dtypes.contained(
-                self.weights, self.store, self.spec.fp32_tensors, {container.KEY: strict_json.dumps(self.inside())}
+            data = weight_dtypes.serialize(
+                self.weights, self.store, self.spec.fp32_tensors, {container.KEY: strict_json.dumps(self.header())}
             )
-            outside = container.parse(data)
-            _checked(outside.inrfit)
-            spec = _spec(outside.inrfit["field"], self.modality, self.meta)
-            container.match_tensors(outside, spec.shapes, spec.fp32_tensors)
+            parsed = container.parse(data)
+            _checked(parsed.inrfit)
+            spec = _spec(parsed.inrfit["field"], self.modality, self.meta)
+            container.match_tensors(parsed, spec.shapes, spec.fp32_tensors)
         except (RefusedInput, ValueError, TypeError) as error:
             raise InrfitError(f"this artifact could not be loaded again: {error}", "artifact") from error
         return data
 
-    def inside(self) -> dict[str, Any]:
+    def header(self) -> dict[str, Any]:
         """The inrfit header, as JSON values."""
         # All options are written, so that a later change of a default changes no field that exists.
         spec = replace(self.spec, options=asdict(self.spec.formula))
@@ -116,8 +116,8 @@ class Artifact:
             "field": spec.json(),
             "modality": self.modality,
             "signal": dict(self.meta),
-            "provenance": _presentable(self.provenance),
-            "quality": plain(self.quality),
+            "provenance": _sanitize_provenance(self.provenance),
+            "quality": json_quality(self.quality),
         }
 
     def save(self, path: str | os.PathLike[str], force: bool = False) -> None:
@@ -155,7 +155,7 @@ class Artifact:
 
     def with_quality(self, quality: Mapping[str, Any]) -> Artifact:
         """The same with ``quality``, as JSON can say it."""
-        return replace(self, quality=plain(quality))
+        return replace(self, quality=json_quality(quality))
 
     @property
     def stored_bytes(self) -> int:
@@ -173,7 +173,7 @@ def load(path: str | os.PathLike[str] | int, limits: Limits = LIMITS) -> Artifac
     return Artifact.from_bytes(files.read(path, limits), limits)
 
 
-def plain(quality: Mapping[str, Any]) -> dict[str, Any]:
+def json_quality(quality: Mapping[str, Any]) -> dict[str, Any]:
     """``quality`` without what JSON lacks: infinity and NaN become null; the names of the infinite ones are listed in
     ``infinite`` (a text, by spaces), so that nothing else is taken for perfect."""
     made: dict[str, Any] = {}
@@ -188,7 +188,7 @@ def plain(quality: Mapping[str, Any]) -> dict[str, Any]:
     return made
 
 
-def _presentable(provenance: Mapping[str, Any]) -> dict[str, Any]:
+def _sanitize_provenance(provenance: Mapping[str, Any]) -> dict[str, Any]:
     """``provenance`` with a name and notes that no terminal and no other JSON reader chokes on (file names
     need not be Unicode), short enough for the schema: a long remark must not cost a finished fit."""
     made = dict(provenance)
@@ -199,11 +199,11 @@ def _presentable(provenance: Mapping[str, Any]) -> dict[str, Any]:
     return made
 
 
-def _checked(inside: Any) -> dict[str, Any]:
+def _checked(header: Any) -> dict[str, Any]:
     """The header, after its version and the shape of it are as they must be."""
-    if type(inside) is not dict:
+    if type(header) is not dict:
         raise UnreadableFile("the header 'inrfit' is not a JSON object", "schema")
-    version = inside.get("version")
+    version = header.get("version")
     if type(version) is int and version > VERSION:
         raise UnsupportedInput(f"format version {version}: needs a newer inrfit (this one reads {VERSION})", "version")
     schema = {
@@ -214,9 +214,9 @@ def _checked(inside: Any) -> dict[str, Any]:
         "provenance": PROVENANCE,
         "quality": mapping(scalar),
     }
-    strict_json.refuse_unless(inside, schema, "header", "schema")
-    strict_json.refuse_unless(inside["signal"], MODALITIES[inside["modality"]].meta, "header.signal", "schema")
-    return inside
+    strict_json.refuse_unless(header, schema, "header", "schema")
+    strict_json.refuse_unless(header["signal"], MODALITIES[header["modality"]].meta, "header.signal", "schema")
+    return header
 
 
 def _spec(given: Mapping[str, Any], modality: str, meta: Mapping[str, Any]) -> FieldSpec:
@@ -259,8 +259,8 @@ def _weights(data: bytes, spec: FieldSpec, store: str) -> dict[str, npt.NDArray[
         found = {name: tensor["data"] for name, tensor in deserialize(data)}
     except safetensors.SafetensorError as error:  # stricter than our own check: believed
         raise UnreadableFile(f"damaged: {error}", "safetensors") from None
-    kinds = weight_dtypes.each(spec.shapes, store, spec.fp32_tensors)
-    weights = {name: weight_dtypes.unpacked(found.pop(name), shape, kinds[name]) for name, shape in spec.shapes.items()}
+    kinds = weight_dtypes.tensor_stores(spec.shapes, store, spec.fp32_tensors)
+    weights = {name: weight_dtypes.unpack(found.pop(name), shape, kinds[name]) for name, shape in spec.shapes.items()}
     for name, weight in weights.items():
         broken = weight.size - int(np.isfinite(weight).sum())
         if broken:

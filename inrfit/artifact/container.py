@@ -15,7 +15,7 @@ from ..io.json_schema import integer, items, text
 from ..io.signatures import Signatures, kind_of
 from ..io.strict_json import loads, refuse_unless
 from ..io.tensors import STATE
-from .weight_dtypes import STORES, each
+from .weight_dtypes import STORES, tensor_stores
 
 KEY = "inrfit"
 MAX_HEADER = 1 << 20
@@ -65,7 +65,7 @@ class Tensor:
 
 
 @dataclass(frozen=True)
-class Outside:
+class ParsedContainer:
     """What the bytes say before it is known what they should say: ``inrfit`` is any JSON."""
 
     inrfit: Any
@@ -73,7 +73,7 @@ class Outside:
     data_bytes: int
 
 
-def parse(data: bytes) -> Outside:
+def parse(data: bytes) -> ParsedContainer:
     """Takes the container apart. Raises ``UnreadableFile`` or ``UnsupportedInput`` saying what is wrong."""
     length = _header_length(data)
     header = loads(data[8 : 8 + length], "the header")
@@ -94,7 +94,7 @@ def parse(data: bytes) -> Outside:
     tensors = {
         name: Tensor(entry["dtype"], tuple(entry["shape"]), *entry["data_offsets"]) for name, entry in header.items()
     }
-    return Outside(loads(metadata[KEY].encode(), f"the metadata {KEY!r}"), tensors, len(data) - 8 - length)
+    return ParsedContainer(loads(metadata[KEY].encode(), f"the metadata {KEY!r}"), tensors, len(data) - 8 - length)
 
 
 def _header_length(data: bytes) -> int:
@@ -131,19 +131,19 @@ def looks_like(data: bytes) -> str | None:
     return None
 
 
-def match_tensors(outside: Outside, shapes: Mapping[str, tuple[int, ...]], exact: Set[str]) -> str:
+def match_tensors(parsed: ParsedContainer, shapes: Mapping[str, tuple[int, ...]], keep_fp32: Set[str]) -> str:
     """How the weights are stored (fp32, fp16 or bf16). Raises ``UnreadableFile`` unless the table is exactly
-    ``shapes``, all in that one type but for the ``exact`` in fp32, and fills the file."""
-    for name in outside.tensors:
+    ``shapes``, all in that one type but for the ``keep_fp32`` in fp32, and fills the file."""
+    for name in parsed.tensors:
         if name not in shapes:
             raise UnreadableFile(f"unexpected tensor {name[:80]!r}", "tensors")
     for name in shapes:
-        if name not in outside.tensors:
+        if name not in parsed.tensors:
             raise UnreadableFile(f"the tensor {name!r} is missing", "tensors")
-    found = _store(outside, exact)
-    sizes = {name: STORES[kind].size for name, kind in each(shapes, found, exact).items()}
+    found = _store(parsed, keep_fp32)
+    sizes = {name: STORES[kind].size for name, kind in tensor_stores(shapes, found, keep_fp32).items()}
     for name, shape in shapes.items():
-        tensor, taken = outside.tensors[name], sizes[name] * math.prod(shape)
+        tensor, taken = parsed.tensors[name], sizes[name] * math.prod(shape)
         if tensor.shape != shape:
             raise UnreadableFile(f"tensor {name!r} has the shape {tensor.shape}, it must be {shape}", "shape")
         if tensor.stop - tensor.start != taken:
@@ -152,34 +152,34 @@ def match_tensors(outside: Outside, shapes: Mapping[str, tuple[int, ...]], exact
                 f"{taken:,} bytes",
                 "offsets",
             )
-    _filled(outside)
+    _check_layout(parsed)
     return found
 
 
-def _store(outside: Outside, exact: Set[str]) -> str:
-    """How the tensors are stored that are not ``exact``; raises ``UnreadableFile`` for another type, or two."""
+def _store(parsed: ParsedContainer, keep_fp32: Set[str]) -> str:
+    """How the tensors are stored that are not ``keep_fp32``; raises ``UnreadableFile`` for another type, or two."""
     stores = {store.dtype: name for name, store in STORES.items()}
-    first = next((tensor.dtype for name, tensor in outside.tensors.items() if name not in exact), "F32")
-    for name, tensor in outside.tensors.items():
-        if name in exact and tensor.dtype != "F32":
+    first = next((tensor.dtype for name, tensor in parsed.tensors.items() if name not in keep_fp32), "F32")
+    for name, tensor in parsed.tensors.items():
+        if name in keep_fp32 and tensor.dtype != "F32":
             raise UnreadableFile(f"tensor {name!r} has the type {tensor.dtype!r}, it must be F32", "dtype")
         if tensor.dtype not in stores:
             raise UnreadableFile(f"tensor {name!r} has the type {tensor.dtype!r}, not {', '.join(stores)}", "dtype")
-        if name not in exact and tensor.dtype != first:
+        if name not in keep_fp32 and tensor.dtype != first:
             raise UnreadableFile(f"tensor {name!r} has the type {tensor.dtype}, others have {first}", "dtype")
     return stores[first]
 
 
-def _filled(outside: Outside) -> None:
+def _check_layout(parsed: ParsedContainer) -> None:
     """Raises ``UnreadableFile`` unless the tensors lie in the file without a gap, an overlap or anything behind."""
     end = 0
-    for name, tensor in sorted(outside.tensors.items(), key=lambda item: item[1].start):
+    for name, tensor in sorted(parsed.tensors.items(), key=lambda item: item[1].start):
         if tensor.start != end:
             what = "a hole before" if tensor.start > end else "an overlap at"
             raise UnreadableFile(f"{what} tensor {name!r} (starts at {tensor.start:,}, not {end:,})", "offsets")
         end = tensor.stop
-    if outside.data_bytes < end:
-        found = f"the weights take {end:,} bytes, {outside.data_bytes:,} are there"
+    if parsed.data_bytes < end:
+        found = f"the weights take {end:,} bytes, {parsed.data_bytes:,} are there"
         raise UnreadableFile(f"ends early: {found}", "truncated")
-    if outside.data_bytes > end:
-        raise UnreadableFile(f"{outside.data_bytes - end:,} bytes follow the last tensor", "trailing")
+    if parsed.data_bytes > end:
+        raise UnreadableFile(f"{parsed.data_bytes - end:,} bytes follow the last tensor", "trailing")

@@ -14,18 +14,18 @@ UNKNOWN = 2500
 """Bytes that a fit adds to the header that was known before it: versions, settings, times, quality, remarks."""
 
 
-def header_bytes(
+def max_header_bytes(
     spec: FieldSpec, store: str, modality: str, meta: Mapping[str, Any], provenance: Mapping[str, Any]
 ) -> int:
     """Most bytes before the weights of the file; ``provenance`` as far as it is known."""
     bare = Artifact(spec, {}, modality, meta, provenance, {}, store)
-    metadata = {container.KEY: strict_json.dumps(bare.inside())}
-    return len(weight_dtypes.head(spec.shapes, store, spec.fp32_tensors, metadata)) + UNKNOWN
+    metadata = {container.KEY: strict_json.dumps(bare.header())}
+    return len(weight_dtypes.header_bytes(spec.shapes, store, spec.fp32_tensors, metadata)) + UNKNOWN
 
 
-def file_bytes(
+def max_file_bytes(
     spec: FieldSpec, store: str, modality: str, meta: Mapping[str, Any], provenance: Mapping[str, Any]
 ) -> int:
     """Most bytes of the whole file."""
     weights = weight_dtypes.weight_bytes(spec.shapes, store, spec.fp32_tensors)
-    return header_bytes(spec, store, modality, meta, provenance) + weights
+    return max_header_bytes(spec, store, modality, meta, provenance) + weights

@@ -243,7 +243,7 @@ def fit_source(
     console.log(f"inrfit: {job.name}: fitting ({planned.budget})", level=1)
     progress = FitProgress(console, os.path.basename(job.name))
     try:
-        artifact = codec.carry_out(
+        artifact = codec.execute_plan(
             planned,
             progress,
             stop,

@@ -93,8 +93,10 @@ def show_recipe(planned: Plan, spec: FieldSpec, recipe: Recipe, console: Console
     if spec.formula.TRAITS.shares_blocks:
         why = "keeps whole the blocks that share work (docs/architectures.md)"
     why = why if planned.settings.sampler == "auto" else "asked for"
-    told = reasons(recipe, spec, planned.signal, planned.settings.regime, planned.asked, planned.spec.options)
-    rows = [*planned.choices, ("sampler", planned.strategy, why), *told]
+    told = reasons(
+        recipe, spec, planned.signal, planned.settings.regime, planned.explicit_options, planned.spec.options
+    )
+    rows = [*planned.choices, ("sampler", planned.sampler_name, why), *told]
     if not explain:
         console.log("  " + ", ".join(f"{key} {value}" for key, value, _ in rows), level=1)
         return
@@ -164,7 +166,7 @@ def plan_record(job: Job, planned: Plan, spec: FieldSpec, memory: int, problem: 
         "signal": dict(planned.signal.meta),
         "samples": planned.signal.n,
         "notes": list(planned.signal.notes),
-        "sampler": planned.strategy,
+        "sampler": planned.sampler_name,
         "field": spec.json(),
         "store": planned.store,
         "stored_bytes": planned.stored_bytes,

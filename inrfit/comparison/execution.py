@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Protocol
 
 from .. import codec
-from ..config.plan import Plan, again, plan
+from ..config.plan import Plan, plan, replan
 from ..config.settings import Settings
 from ..errors import Diverged, UnreadableFile
 from ..fields import FIELDS
@@ -100,13 +100,13 @@ def execute_run(
     from .quality_trace import QualityTracer
 
     asked = spec.settings_for(method, context.source.modality, run_key.seed)
-    planned = replace(again(context.planned, asked), signal=context.signal)
+    planned = replace(replan(context.planned, asked), signal=context.signal)
     chosen = _recipe(recipes, run_key.arch, context, planned)
     settings = replace(asked, precision=chosen["precision"], engine=chosen["engine"])
     started = time.monotonic()
     tracer = QualityTracer(started)
     ready = replace(planned, settings=settings, loaded_at=started)
-    artifact = codec.carry_out(
+    artifact = codec.execute_plan(
         ready, callbacks.on_fit_progress, stop, callbacks.on_evaluation_progress, watch=tracer, keeping=keeping
     )
     trace = tracer.trace(artifact, context.evaluation_set, stop, callbacks.on_evaluation_progress)

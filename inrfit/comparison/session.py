@@ -16,7 +16,7 @@ from typing import Any
 
 from .. import __version__
 from ..codec import translated_memory_errors
-from ..config.plan import again, identify, plan
+from ..config.plan import identify, plan, replan
 from ..config.settings import Settings
 from ..errors import InrfitError, UnwritableOutput, UsageError, printable
 from ..fit.budget import parse_seconds
@@ -241,7 +241,7 @@ def _load_source(spec: ComparisonSpec, path: str, name: str) -> Source:
         planned = None
         for method in spec.methods:
             of_it = spec.settings_for(method, kind.name)
-            planned = plan(data, os.path.basename(path), of_it) if planned is None else again(planned, of_it)
+            planned = plan(data, os.path.basename(path), of_it) if planned is None else replan(planned, of_it)
     except InrfitError as error:
         raise type(error)(f"{printable(path)}: {error}", error.reason) from error
     return Source(name, path, files.sha256(data), len(data), kind.name)

@@ -19,7 +19,7 @@ from .settings import Settings, count
 from .sizing import store
 
 
-def situation(settings: Settings, signal: Signal, budget: Budget) -> dict[str, float]:
+def rule_inputs(settings: Settings, signal: Signal, budget: Budget) -> dict[str, float]:
     """What rules go by: samples, seconds of budget, weights asked for (about); infinite where nothing limits them."""
     weights = math.inf
     if settings.params is not None:
@@ -30,7 +30,7 @@ def situation(settings: Settings, signal: Signal, budget: Budget) -> dict[str, f
     return {"samples": signal.n, "seconds": seconds, "weights": weights}
 
 
-def rule(modality: Modality, found: Mapping[str, float]) -> ArchitectureRule:
+def matching_rule(modality: Modality, found: Mapping[str, float]) -> ArchitectureRule:
     """The modality's first rule that holds."""
     return next(r for r in modality.auto if all(low <= found[key] <= high for key, (low, high) in r.within.items()))
 
@@ -40,15 +40,15 @@ def candidates(modality: Modality) -> list[str]:
     return list(dict.fromkeys(rule.arch for rule in modality.auto))
 
 
-def architecture(settings: Settings, signal: Signal, budget: Budget) -> tuple[str, str]:
+def choose_architecture(settings: Settings, signal: Signal, budget: Budget) -> tuple[str, str]:
     """Its name, and why."""
     if settings.arch != "auto":
         return settings.arch, "as --arch says"
-    found = rule(MODALITIES[signal.modality], situation(settings, signal, budget))
+    found = matching_rule(MODALITIES[signal.modality], rule_inputs(settings, signal, budget))
     return found.arch, f"auto: {found.why}"
 
 
-def reasons(settings: Settings, spec: FieldSpec, why: str) -> tuple[tuple[str, str, str], ...]:
+def explain_choices(settings: Settings, spec: FieldSpec, why: str) -> tuple[tuple[str, str, str], ...]:
     """(what, value, why) of what was decided here; ``why`` is that of the architecture."""
     if settings.params is not None or settings.bytes is not None:
         size = f"as many as --{'params' if settings.bytes is None else 'bytes'} has room for"

@@ -11,8 +11,11 @@ from ..fields import FieldSpec
 from ..io import files, strict_json
 from .plan import Plan
 
-DIGEST = "asked_sha256"
-"""Where the provenance of a field has ``settings_digest``, among its settings."""
+SETTINGS_DIGEST = "settings_sha256"
+"""Key of ``settings_digest`` among the settings in the provenance of a field."""
+
+_OLD_SETTINGS_DIGEST = "asked_sha256"
+"""Key of the digest in files of unreleased versions; still read."""
 
 TRAINING = ("batch", "lr", "precision", "engine", "regime", "seed")
 """Settings of the training; those that say how large, which sampler and so on are in the plan in the form that they
@@ -31,13 +34,18 @@ def settings_digest(planned: Plan) -> str:
     return files.sha256(strict_json.dumps(asked).encode())
 
 
+def stored_digest(settings: Mapping[str, Any]) -> Any:
+    """The ``settings_digest`` among the ``settings`` in the provenance of a field; None if there is none."""
+    return settings.get(SETTINGS_DIGEST, settings.get(_OLD_SETTINGS_DIGEST))
+
+
 def _fit(planned: Plan, spec: FieldSpec) -> dict[str, Any]:
     """What is fitted, by what, and how it is taught."""
     settings = asdict(planned.settings)
     return {
         "modality": {"name": planned.signal.modality, **flat(asdict(planned.modality_options))},
         "architecture": flat(asdict(spec)),
-        "sampler": {"name": planned.strategy, **flat(asdict(planned.sampler))},  # type: ignore[call-overload]
+        "sampler": {"name": planned.sampler_name, **flat(asdict(planned.sampler))},  # type: ignore[call-overload]
         "settings": {name: settings[name] for name in TRAINING},
     }
 

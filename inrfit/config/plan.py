@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
-from ..artifact.file_size import file_bytes
+from ..artifact.file_size import max_file_bytes
 from ..errors import NotEnoughMemory, UnsupportedInput, UsageError
 from ..fields import FIELDS, MAX_PARAMETERS, Architecture, FieldSpec
 from ..fit.budget import Budget
@@ -24,22 +24,22 @@ from .settings import Settings
 @dataclass(frozen=True)
 class Plan:
     """What will be done with one source, before anything costly is done. ``stored_bytes`` is about the file's size, on
-    the safe side; ``strategy`` is the sampler's name; ``asked`` names the options that the user gave, ``choices`` says
-    (what, value, why)."""
+    the safe side; ``sampler_name`` is the sampler's name; ``explicit_options`` names the options that the user gave,
+    ``choices`` holds (what, value, why)."""
 
     name: str
     bytes: int
     sha256: str
     signal: Signal
     spec: FieldSpec
-    strategy: str
+    sampler_name: str
     sampler: Sampler
     modality_options: Any
     settings: Settings
     budget: Budget
     store: str
     stored_bytes: int
-    asked: frozenset[str]
+    explicit_options: frozenset[str]
     choices: tuple[tuple[str, str, str], ...]
     read_seconds: float
     loaded_at: float
@@ -71,32 +71,32 @@ def plan(data: bytes, name: str, settings: Settings, begun: float | None = None)
     """Loads ``data`` and decides how to fit it. No torch: a refusal is instant."""
     begun = time.monotonic() if begun is None else begun
     modality = identify(data, name, settings.type)
-    modal = _built(settings, modality, strategy_of(settings, modality))[modality.name]
+    modal = _build_options(settings, modality, choose_sampler(settings, modality))[modality.name]
     signal = modality.load(data, name, modal, settings.limits).named(modality.name)
     source = {"name": name, "bytes": len(data), "sha256": files.sha256(data)}
-    return _decided(settings, signal, source, begun)
+    return _plan_signal(settings, signal, source, begun)
 
 
-def again(planned: Plan, settings: Settings) -> Plan:
+def replan(planned: Plan, settings: Settings) -> Plan:
     """Another plan for the signal already loaded: as ``plan``, with a clock that starts now."""
     source = {"name": planned.name, "bytes": planned.bytes, "sha256": planned.sha256}
-    made = _decided(settings, planned.signal, source, time.monotonic())
+    made = _plan_signal(settings, planned.signal, source, time.monotonic())
     return replace(made, read_seconds=planned.read_seconds)
 
 
-def _decided(settings: Settings, signal: Signal, source: Mapping[str, Any], begun: float) -> Plan:
+def _plan_signal(settings: Settings, signal: Signal, source: Mapping[str, Any], begun: float) -> Plan:
     """The plan for a signal that is loaded."""
     modality = MODALITIES[signal.modality]
     budget = settings.parsed_budget(modality.unit)
-    arch, why = auto.architecture(settings, signal, budget)
+    arch, why = auto.choose_architecture(settings, signal, budget)
     chosen = replace(settings, arch=arch)
-    strategy = strategy_of(chosen, modality)
-    built = _built(chosen, modality, strategy)
-    sampler, architecture = built[f"sampler {strategy}"], built[f"arch {arch}"]
+    sampler_name = choose_sampler(chosen, modality)
+    built = _build_options(chosen, modality, sampler_name)
+    sampler, architecture = built[f"sampler {sampler_name}"], built[f"arch {arch}"]
     known = {
         "source": source,
         "samples": signal.n,
-        "sampler": {"name": strategy, "options": asdict(sampler)},
+        "sampler": {"name": sampler_name, "options": asdict(sampler)},
         "budget": asdict(budget),
         "notes": list(signal.notes),
     }
@@ -105,50 +105,50 @@ def _decided(settings: Settings, signal: Signal, source: Mapping[str, Any], begu
         **source,
         signal=signal,
         spec=spec,
-        strategy=strategy,
+        sampler_name=sampler_name,
         sampler=sampler,
         modality_options=built[modality.name],
         settings=settings,
         budget=budget,
         store=store,
-        stored_bytes=file_bytes(spec, store, signal.modality, signal.meta, known),
-        asked=frozenset(_asked(settings, architecture)),
-        choices=auto.reasons(settings, spec, why),
+        stored_bytes=max_file_bytes(spec, store, signal.modality, signal.meta, known),
+        explicit_options=frozenset(_explicit_options(settings, architecture)),
+        choices=auto.explain_choices(settings, spec, why),
         read_seconds=time.monotonic() - begun,
         loaded_at=time.monotonic(),
     )
 
 
-def strategy_of(settings: Settings, modality: Modality) -> str:
+def choose_sampler(settings: Settings, modality: Modality) -> str:
     """The name of the sampler: the one asked for, or what the architecture or else the modality has for ``auto``.
     Raises ``UsageError`` where the architecture cannot be taught by it, or ``--ratio`` means nothing to it."""
     traits = None if settings.arch == "auto" else FIELDS[settings.arch].TRAITS
     default = (traits and traits.default_sampler) or modality.default_sampler
-    strategy = default if settings.sampler == "auto" else settings.sampler
+    sampler_name = default if settings.sampler == "auto" else settings.sampler
     raster = traits is not None and traits.raster_only
     usable = [name for name in SAMPLERS if not (raster and name in USES_COORD_GRADIENTS)]
-    if strategy not in usable:
+    if sampler_name not in usable:
         raise UsageError(
-            f"--sampler {strategy} moves points between the cells of the raster, of which --arch {settings.arch} knows "
-            f"nothing; choose a sampler from {', '.join(usable)}, or another architecture",
+            f"--sampler {sampler_name} moves points between the cells of the raster, of which --arch {settings.arch} "
+            f"knows nothing; choose a sampler from {', '.join(usable)}, or another architecture",
             "option",
         )
     with_ratio = [name for name in usable if "ratio" in options.declared(SAMPLERS[name])]
-    if settings.ratio is not None and strategy not in with_ratio:
-        words = f"--ratio has no meaning with --sampler {strategy}"
+    if settings.ratio is not None and sampler_name not in with_ratio:
+        words = f"--ratio has no meaning with --sampler {sampler_name}"
         if settings.sampler == "auto":
             words += f", which auto stands for with --arch {settings.arch}; choose a sampler from "
             words += ", ".join(with_ratio)
         raise UsageError(words, "option")
-    return strategy
+    return sampler_name
 
 
-def _built(settings: Settings, modality: Modality, strategy: str) -> dict[str, Any]:
+def _build_options(settings: Settings, modality: Modality, sampler_name: str) -> dict[str, Any]:
     """The sampler ("sampler NAME"), the architecture ("arch NAME"; of ``auto`` all that it can be) and the modality's
     options (by its name), filled from ``-O`` and ``--ratio``."""
     architectures = [settings.arch] if settings.arch != "auto" else auto.candidates(modality)
     classes = {
-        f"sampler {strategy}": SAMPLERS[strategy],
+        f"sampler {sampler_name}": SAMPLERS[sampler_name],
         **{f"arch {name}": FIELDS[name] for name in architectures},
         modality.name: modality.options,
     }
@@ -173,7 +173,7 @@ def _spec(settings: Settings, architecture: Architecture, signal: Signal, known:
         signal.channels,
         settings.width or traits.width,
         settings.depth or traits.depth,
-        {key: own[key] for key in _asked(settings, architecture)},
+        {key: own[key] for key in _explicit_options(settings, architecture)},
     )
     spec = sizing.sized(spec, settings, signal, known)
     if spec.parameters > MAX_PARAMETERS:
@@ -181,7 +181,7 @@ def _spec(settings: Settings, architecture: Architecture, signal: Signal, known:
     return spec
 
 
-def _asked(settings: Settings, architecture: Architecture) -> list[str]:
+def _explicit_options(settings: Settings, architecture: Architecture) -> list[str]:
     """The architecture's options that the user gave."""
     return sorted({f.name for f in fields(architecture)} & set(settings.options))
 

@@ -35,7 +35,7 @@ def _modalities() -> Registry[Modality]:
     return MODALITIES
 
 
-def read_count(given: int | str, unit: str = "", examples: str = "50k or 1M") -> int:
+def parse_count(given: int | str, unit: str = "", examples: str = "50k or 1M") -> int:
     """50000, 50k or 1.5M as a whole number, behind which ``unit`` may stand. Raises ``ValueError``."""
     unit = f"(?:{unit})?" if unit else ""
     match = re.fullmatch(rf"([0-9]{{1,18}}(?:\.[0-9]{{1,9}})?) ?([kKMG]?){unit}", str(given))
@@ -47,9 +47,9 @@ def read_count(given: int | str, unit: str = "", examples: str = "50k or 1M") ->
     return value
 
 
-def read_bytes(given: int | str) -> int:
+def parse_bytes(given: int | str) -> int:
     """500kB or 2MB (thousands) as a number of bytes. Raises ``ValueError``."""
-    return read_count(given, "B", "500kB or 2MB")
+    return parse_count(given, "B", "500kB or 2MB")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +62,7 @@ class Settings:
 
     sampler: str = setting(
         "auto",
-        f"Teaching strategy: auto (the best measured), {', '.join(SAMPLERS)}.",
+        f"Sampler: auto (the best measured), {', '.join(SAMPLERS)}.",
         words=("auto",),
         among=SAMPLERS,
     )
@@ -75,10 +75,10 @@ class Settings:
     width: int | None = setting(None, "Units per hidden layer. Default: the architecture's (siren: 256).", 1, MAX_WIDTH)
     depth: int | None = setting(None, "Hidden layers. Default: the architecture's (siren: 5).", 1, MAX_DEPTH)
     params: int | str | None = setting(
-        None, "At most so many weights, in place of --width: 50000, 50k, 1M.", parse=read_count
+        None, "At most so many weights, in place of --width: 50000, 50k, 1M.", parse=parse_count
     )
     bytes: int | str | None = setting(
-        None, "A file of at most so many bytes, in place of --width: 500kB, 2MB (thousands).", parse=read_bytes
+        None, "A file of at most so many bytes, in place of --width: 500kB, 2MB (thousands).", parse=parse_bytes
     )
     store: str = setting(
         "auto",
@@ -187,4 +187,4 @@ def changed_options(instance: Any) -> dict[str, Any]:
 def count(option: str, given: int | str) -> int:
     """What was written for ``params`` or ``bytes`` as a number. Raises ``UsageError``."""
     with refusing(f"--{option} {given}"):
-        return read_bytes(given) if option == "bytes" else read_count(given)
+        return parse_bytes(given) if option == "bytes" else parse_count(given)

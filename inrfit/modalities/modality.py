@@ -58,7 +58,7 @@ class Measure:
 
 @dataclass(frozen=True)
 class ArchitectureRule:
-    """``--arch auto`` stands for ``arch`` where every number named in ``within`` (``config.auto.situation``) lies in
+    """``--arch auto`` stands for ``arch`` where every number named in ``within`` (``config.auto.rule_inputs``) lies in
     its range, both ends included. ``why`` names the measurement behind it."""
 
     arch: str

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from inrfit.artifact import artifact as module
-from inrfit.artifact.artifact import Artifact, load, plain, weight_dtypes
+from inrfit.artifact.artifact import Artifact, json_quality, load, weight_dtypes
 from inrfit.errors import InrfitError, OutputExists, OverLimit, UnreadableFile, UnsupportedInput, UnwritableOutput
 from inrfit.fields import FIELDS, FieldSpec
 from inrfit.io.limits import Limits
@@ -76,10 +76,10 @@ class Parts:
         metadata = self.outer["__metadata__"]
         if isinstance(metadata, dict) and "inrfit" not in metadata:
             self.outer["__metadata__"] = {"inrfit": json.dumps(self.inner)} | metadata
-        return contained(json.dumps(self.outer), self.data)
+        return serialize(json.dumps(self.outer), self.data)
 
 
-def contained(header, data):
+def serialize(header, data):
     """A container with this header."""
     raw = header if isinstance(header, bytes) else header.encode()
     return struct.pack("<Q", len(raw)) + raw + data
@@ -135,45 +135,45 @@ WHOLE = {
     "length 2^63": (with_length(1 << 63), "UnreadableFile", "header"),
     "length one less": (with_length(len(VALID[8:].partition(b"}}}")[0])), "UnreadableFile", "header"),
     "length one more": (with_length(HEADER_LENGTH + 1), "UnreadableFile", "header"),
-    "header null": (contained("null", b""), "UnreadableFile", "not-safetensors"),
-    "header list": (contained("[]", b""), "UnreadableFile", "not-safetensors"),
-    "header after a space": (contained(' {"a": 1}', b""), "UnreadableFile", "not-safetensors"),
-    "header not closed": (contained('{"a": 1', b""), "UnreadableFile", "header"),
-    "two headers": (contained("{}{}", b""), "UnreadableFile", "header"),
-    "not UTF-8": (contained(b'{"\xff": 1}', b""), "UnreadableFile", "header"),
-    "half a surrogate": (contained('{"\\ud800": 1}', b""), "UnreadableFile", "header"),
-    "control character": (contained('{"a\n": 1}', b""), "UnreadableFile", "header"),
-    "comment": (contained('{"a": 1 /* x */}', b""), "UnreadableFile", "header"),
-    "NaN": (contained('{"a": NaN}', b""), "UnreadableFile", "number"),
-    "Infinity": (contained('{"a": -Infinity}', b""), "UnreadableFile", "number"),
-    "1e400": (contained('{"a": 1e400}', b""), "UnreadableFile", "number"),
-    "5000 digits": (contained('{"a": ' + "9" * 5000 + "}", b""), "UnreadableFile", "number"),
-    "a million decimals": (contained('{"a": 0.' + "9" * 1_000_000 + "}", b""), "UnreadableFile", "number"),
+    "header null": (serialize("null", b""), "UnreadableFile", "not-safetensors"),
+    "header list": (serialize("[]", b""), "UnreadableFile", "not-safetensors"),
+    "header after a space": (serialize(' {"a": 1}', b""), "UnreadableFile", "not-safetensors"),
+    "header not closed": (serialize('{"a": 1', b""), "UnreadableFile", "header"),
+    "two headers": (serialize("{}{}", b""), "UnreadableFile", "header"),
+    "not UTF-8": (serialize(b'{"\xff": 1}', b""), "UnreadableFile", "header"),
+    "half a surrogate": (serialize('{"\\ud800": 1}', b""), "UnreadableFile", "header"),
+    "control character": (serialize('{"a\n": 1}', b""), "UnreadableFile", "header"),
+    "comment": (serialize('{"a": 1 /* x */}', b""), "UnreadableFile", "header"),
+    "NaN": (serialize('{"a": NaN}', b""), "UnreadableFile", "number"),
+    "Infinity": (serialize('{"a": -Infinity}', b""), "UnreadableFile", "number"),
+    "1e400": (serialize('{"a": 1e400}', b""), "UnreadableFile", "number"),
+    "5000 digits": (serialize('{"a": ' + "9" * 5000 + "}", b""), "UnreadableFile", "number"),
+    "a million decimals": (serialize('{"a": 0.' + "9" * 1_000_000 + "}", b""), "UnreadableFile", "number"),
     "100,000 brackets": (
-        contained('{"a": ' + "[" * 100_000 + "]" * 100_000 + "}", b""),
+        serialize('{"a": ' + "[" * 100_000 + "]" * 100_000 + "}", b""),
         "UnreadableFile",
         "nesting",
     ),
-    "100,000 braces": (contained('{"a":' * 100_000 + "1" + "}" * 100_000, b""), "UnreadableFile", "nesting"),
-    "a name twice": (contained('{"a": {}, "a": {}}', b""), "UnreadableFile", "duplicate"),
-    "a name twice, escaped": (contained('{"a": {}, "\\u0061": {}}', b""), "UnreadableFile", "duplicate"),
+    "100,000 braces": (serialize('{"a":' * 100_000 + "1" + "}" * 100_000, b""), "UnreadableFile", "nesting"),
+    "a name twice": (serialize('{"a": {}, "a": {}}', b""), "UnreadableFile", "duplicate"),
+    "a name twice, escaped": (serialize('{"a": {}, "\\u0061": {}}', b""), "UnreadableFile", "duplicate"),
     "100,000 keys, the last twice": (
-        contained("{" + "".join(f'"{n}":1,' for n in range(100_000)) + '"99999":1}', b""),
+        serialize("{" + "".join(f'"{n}":1,' for n in range(100_000)) + '"99999":1}', b""),
         "UnreadableFile",
         "duplicate",
     ),
     "1,001 tensors": (
-        contained(json.dumps({"__metadata__": {}} | {str(n): {} for n in range(1001)}), b""),
+        serialize(json.dumps({"__metadata__": {}} | {str(n): {} for n in range(1001)}), b""),
         "UnreadableFile",
         "tensors",
     ),
     "another program": (
-        contained('{"w":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}', bytes(4)),
+        serialize('{"w":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}', bytes(4)),
         "UnsupportedInput",
         "metadata",
     ),
     "another program's metadata": (
-        contained('{"__metadata__":{"format":"pt"}}', b""),
+        serialize('{"__metadata__":{"format":"pt"}}', b""),
         "UnsupportedInput",
         "metadata",
     ),
@@ -561,7 +561,7 @@ def test_bfloat16_is_rounded_as_torch_rounds_it():
     halves = np.arange(0, 2**32, 2**15, dtype=np.uint64).astype(np.uint32)  # every bfloat16 and every tie
     given = np.concatenate([bits, halves]).view(np.float32)
     expected = torch.from_numpy(given).bfloat16().float().numpy()
-    found = weight_dtypes.unpacked(weight_dtypes.packed(given, "bf16").tobytes(), given.shape, "bf16")
+    found = weight_dtypes.unpack(weight_dtypes.pack(given, "bf16").tobytes(), given.shape, "bf16")
     np.testing.assert_array_equal(found, expected)
     assert np.isnan(expected).any()
     assert np.isinf(expected).any()
@@ -584,11 +584,11 @@ def test_a_narrow_file_is_refused_at_every_prefix():
 
 def test_weights_too_large_for_a_type_get_a_roomier_one():
     large = {"a": np.array([65_519.0], np.float32), "b": np.array([1.0], np.float32)}
-    assert weight_dtypes.storable(large, "fp16", set()) == "fp16"
-    assert weight_dtypes.storable(large | {"b": np.array([-65_520.0], np.float32)}, "fp16", set()) == "bf16"
-    assert weight_dtypes.storable(large | {"b": np.array([3.4e38], np.float32)}, "fp16", set()) == "fp32"
-    assert weight_dtypes.storable(large | {"b": np.array([3.4e38], np.float32)}, "fp16", {"b"}) == "fp16"
-    assert weight_dtypes.storable({"a": np.array([np.nan], np.float32)}, "fp16", set()) == "fp16"
+    assert weight_dtypes.fitting_store(large, "fp16", set()) == "fp16"
+    assert weight_dtypes.fitting_store(large | {"b": np.array([-65_520.0], np.float32)}, "fp16", set()) == "bf16"
+    assert weight_dtypes.fitting_store(large | {"b": np.array([3.4e38], np.float32)}, "fp16", set()) == "fp32"
+    assert weight_dtypes.fitting_store(large | {"b": np.array([3.4e38], np.float32)}, "fp16", {"b"}) == "fp16"
+    assert weight_dtypes.fitting_store({"a": np.array([np.nan], np.float32)}, "fp16", set()) == "fp16"
 
 
 def test_version_1_is_read_as_ever_and_had_float32_alone():
@@ -673,14 +673,14 @@ def test_long_notes_do_not_cost_a_finished_fit():
 
 
 def test_quality_is_what_json_can_say():
-    assert plain({"psnr": math.inf, "iou": math.nan, "ssim": np.float32(0.5), "n": np.int64(3)}) == {
+    assert json_quality({"psnr": math.inf, "iou": math.nan, "ssim": np.float32(0.5), "n": np.int64(3)}) == {
         "psnr": None,
         "iou": None,
         "ssim": 0.5,
         "n": 3,
         "infinite": "psnr",
     }
-    assert plain({"low": -math.inf, "estimate": False}) == {"low": None, "estimate": False}
+    assert json_quality({"low": -math.inf, "estimate": False}) == {"low": None, "estimate": False}
     again = Artifact.from_bytes(made().with_quality({"psnr": math.inf}).to_bytes())
     assert again.quality == {"psnr": None, "infinite": "psnr"}
 

@@ -414,14 +414,14 @@ def test_a_finished_fit_that_cannot_be_written_is_rescued(png, monkeypatch, caps
     from inrfit import codec
 
     target = png.parent / "photo.png.safetensors"
-    honest = codec.carry_out
+    honest = codec.execute_plan
 
     def meanwhile(*args, **more):
         made = honest(*args, **more)
         target.write_bytes(b"somebody else's")
         return made
 
-    monkeypatch.setattr(codec, "carry_out", meanwhile)
+    monkeypatch.setattr(codec, "execute_plan", meanwhile)
     assert encode(png) == 2
     assert target.read_bytes() == b"somebody else's"
     assert run(["info", str(png.parent / "photo.png.rescued.safetensors")]) == 0
@@ -507,7 +507,7 @@ def test_a_map_and_a_video_come_with_the_field(png, capsys):
 def test_a_map_that_cannot_be_is_refused_before_the_fit(png, words, code, monkeypatch, capsys):
     from inrfit import codec
 
-    monkeypatch.setattr(codec, "carry_out", None)
+    monkeypatch.setattr(codec, "execute_plan", None)
     Image.fromarray(picture(8, 8)).save(png.parent / "taken.png")
     before = sorted(os.listdir(png.parent))
     words = [word.replace("PHOTO", str(png)).replace("FOLDER", str(png.parent)) for word in words]
@@ -520,14 +520,14 @@ def test_a_map_that_fails_late_does_not_cost_the_field(png, monkeypatch, capsys)
     """The map's name is taken while the fit runs."""
     from inrfit import codec
 
-    chart, honest = png.parent / "map.png", codec.carry_out
+    chart, honest = png.parent / "map.png", codec.execute_plan
 
     def meanwhile(*args, **more):
         made = honest(*args, **more)
         chart.write_bytes(b"somebody else's")
         return made
 
-    monkeypatch.setattr(codec, "carry_out", meanwhile)
+    monkeypatch.setattr(codec, "execute_plan", meanwhile)
     assert encode(png, "--sampling-map", chart, "--json") == 2
     record = json.loads(capsys.readouterr().out)
     assert record["ok"] is False

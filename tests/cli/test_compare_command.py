@@ -129,14 +129,14 @@ def test_a_failed_run_is_recorded_and_ends_with_7(small, tmp_path, monkeypatch, 
     from inrfit import codec
     from inrfit.errors import Diverged
 
-    honest = codec.carry_out
+    honest = codec.execute_plan
 
     def failing(planned, *rest, **more):
         if planned.settings.sampler == "nint":
             raise Diverged("worse than a constant", "diverged")
         return honest(planned, *rest, **more)
 
-    monkeypatch.setattr(codec, "carry_out", failing)
+    monkeypatch.setattr(codec, "execute_plan", failing)
     assert compare(small, "--seeds", "1", "-o", tmp_path / "out") == 7
     out, err = capsys.readouterr()
     assert "inrfit: error: run 2 of 2: photo.png nint seed 0: worse than a constant" in err

@@ -125,14 +125,14 @@ def test_a_shape_has_the_same_points_for_all_runs_of_a_seed(tmp_path):
 def test_finished_runs_are_kept_failed_ones_made_again(two, tmp_path, monkeypatch):
     folder = str(tmp_path / "out")
     spec = session.prepare(two[:1], "uniform,nint", seeds=2, settings=SMALL)
-    honest = execution.codec.carry_out
+    honest = execution.codec.execute_plan
 
     def failing(planned, *rest, **more):
         if (planned.settings.sampler, planned.settings.seed) == ("nint", 0):
             raise Diverged("worse than a constant", "diverged")
         return honest(planned, *rest, **more)
 
-    monkeypatch.setattr(execution.codec, "carry_out", failing)
+    monkeypatch.setattr(execution.codec, "execute_plan", failing)
     first, begun = ran(spec, folder=folder)
     assert len(begun) == 4
     assert first.unfinished == 1

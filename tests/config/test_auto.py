@@ -15,7 +15,7 @@ from PIL import Image
 import inrfit
 from inrfit import codec
 from inrfit.config import auto, plan, sizing
-from inrfit.config.auto import candidates, rule
+from inrfit.config.auto import candidates, matching_rule
 from inrfit.config.settings import Settings, count
 from inrfit.errors import UsageError
 from inrfit.fields import FIELDS, MAX_WIDTH, FieldSpec
@@ -86,7 +86,7 @@ def test_only_one_says_how_large(first, second):
 
 
 def test_every_rule_names_an_architecture_that_the_modality_has():
-    known = auto.situation(Settings(), planned().signal, planned().budget)
+    known = auto.rule_inputs(Settings(), planned().signal, planned().budget)
     for modality in MODALITIES.values():
         assert modality.default_sampler in SAMPLERS
         for one in modality.auto:
@@ -113,7 +113,7 @@ def test_auto_takes_the_first_rule_that_holds():
 
     def found(**settings):
         one = planned(**settings)
-        return rule(modality, auto.situation(one.settings, one.signal, one.budget)).arch
+        return matching_rule(modality, auto.rule_inputs(one.settings, one.signal, one.budget)).arch
 
     assert found() == found(params="5001") == found(bytes="11kB", budget="60s") == "rest"
     assert found(params=5_000) == found(bytes="10kB") == found(params=50, budget="5s") == "small"
@@ -186,7 +186,7 @@ def test_the_widest_field_that_the_bytes_allow_is_taken(given, depth, store):
 @pytest.mark.parametrize("given", [20_000, 60_000])
 def test_a_file_never_exceeds_the_bytes_granted(name, store, given):
     made = planned(name, bytes=given, store=store, budget="3it", depth=2)
-    size = codec.carry_out(made).stored_bytes
+    size = codec.execute_plan(made).stored_bytes
     assert 0.75 * given < size <= min(given, made.stored_bytes)
 
 
@@ -197,8 +197,8 @@ def test_remarks_beyond_what_was_reserved_are_left_out_and_not_the_promise(monke
         return replace(honest(*given, **more), notes=tuple(f"{n} " + "remark " * 50 for n in range(50)))
 
     monkeypatch.setattr(loop, "fit", talking)
-    bound = codec.carry_out(planned(bytes=20_000, budget="3it"))
-    free = codec.carry_out(planned(width=bound.spec.width, store="fp16", budget="3it"))
+    bound = codec.execute_plan(planned(bytes=20_000, budget="3it"))
+    free = codec.execute_plan(planned(width=bound.spec.width, store="fp16", budget="3it"))
     assert bound.stored_bytes <= 20_000 < free.stored_bytes
     assert 0 < len(bound.provenance["notes"]) < len(free.provenance["notes"]) == 50
 
@@ -246,7 +246,7 @@ def test_too_few_bytes_are_refused_with_the_least_that_would_do():
 
 def test_the_smallest_field_is_found_by_trying(monkeypatch):
     spec = FieldSpec("siren", 2, 3, 256, 5, {})
-    assert sizing.smallest(spec, (24, 32)) == replace(spec, width=1)
+    assert sizing.smallest_field(spec, (24, 32)) == replace(spec, width=1)
 
 
 # --- stored as it is judged

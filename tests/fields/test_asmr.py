@@ -354,7 +354,7 @@ def test_a_ratio_without_a_sampler_is_refused_with_those_that_take_one():
     named = str(refusal.value).split("from ")[1].split(", ")
     assert set(named) == set(SAMPLERS) - {"full", "soft-mining"}
     for sampler in named:
-        assert plan(data, "a", Settings(arch="asmr", sampler=sampler, ratio=0.2)).strategy == sampler
+        assert plan(data, "a", Settings(arch="asmr", sampler=sampler, ratio=0.2)).sampler_name == sampler
     with pytest.raises(UsageError, match=r"full$"):
         plan(data, "a", Settings(arch="asmr", sampler="full", ratio=0.2))
 
@@ -362,7 +362,7 @@ def test_a_ratio_without_a_sampler_is_refused_with_those_that_take_one():
 def test_auto_teaches_whole_blocks_every_point_once():
     data = image.from_array(np.zeros((37, 50, 3), np.uint8))
     planned = plan(data, "a", Settings(arch="asmr", width=16))
-    assert planned.strategy == "full"
+    assert planned.sampler_name == "full"
     signal = planned.signal.on(torch.device("cpu"))
     spec = planned.spec
     field = Field(spec, spec.formula.initial(spec, torch.Generator(), torch.zeros(3)))

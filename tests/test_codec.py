@@ -104,7 +104,7 @@ def test_ctrl_c_returns_what_was_learned(png):
         width=32,
         depth=2,
         device="cpu",
-        engine="explicit",
+        engine="analytic",
         progress=lambda report: os.kill(os.getpid(), signal.SIGINT) if report.step > 20 else None,
     )
     assert made.provenance["ended"] == "interrupted"

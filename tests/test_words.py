@@ -8,12 +8,14 @@ from typing import Literal
 
 import pytest
 
+from inrfit.config.settings import Settings
 from inrfit.errors import InrfitWarning, UsageError
 from inrfit.fit import budget
 from inrfit.fit.budget import Budget
 from inrfit.fit.progress import Clock
 from inrfit.io import json_schema, options
 from inrfit.io.options import setting
+from inrfit.io.renamed import OLD_VALUES, with_new_values, with_old_values
 
 
 @pytest.mark.parametrize(
@@ -176,6 +178,15 @@ def test_old_names_and_values_are_accepted_with_a_notice():
         assert options.build({"some": Renamed}, {"pool": "7"})["some"] == Renamed(7)
     with pytest.warns(InrfitWarning, match="value of kind 'old' is now called 'new'"):
         assert options.checked(Renamed, "kind", "old") == "new"
+
+
+def test_old_values_of_settings_are_accepted_with_a_notice_and_read_from_saved_files():
+    for name, values in OLD_VALUES.items():
+        for old, new in values.items():
+            with pytest.warns(InrfitWarning, match=f"value of {name} '{old}' is now called '{new}'"):
+                assert getattr(Settings(**{name: old}), name) == new
+            assert with_new_values({name: old, "seed": 1}) == {name: new, "seed": 1}
+            assert with_old_values({name: new, "seed": 1}) == {name: old, "seed": 1}
 
 
 def test_an_old_name_beside_the_new_one_is_refused():

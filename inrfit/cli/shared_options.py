@@ -69,7 +69,10 @@ CompareBudgets = Annotated[
 ]
 CompareEngine = Annotated[
     str,
-    option("engine", help="How steps are made: auto (no torch.compile), plain, explicit, compiled, graph (CUDA)."),
+    option(
+        "engine",
+        help="How optimiser steps are computed: auto (no torch.compile), autograd, analytic, compiled, cuda-graph.",
+    ),
 ]
 
 MaxBytes = Annotated[int, option("max_bytes", of=Limits)]

@@ -160,7 +160,7 @@ def _recipe(recipes: Recipes, arch: str, context: RunContext, planned: Plan) -> 
         config = how.config
         ready = cpp_kernel.suits(field_spec, config.dtype) and cpp_kernel.kept()
         slow = settings.engine == "auto" and config.engine == "compiled" and not ready
-        engine = "explicit" if slow else config.engine
+        engine = "analytic" if slow else config.engine
         known[arch] = {"precision": config.precision, "engine": engine}
     return known[arch]
 

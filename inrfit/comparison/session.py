@@ -24,6 +24,7 @@ from ..io import files
 from ..io.json_schema import finite
 from ..io.limits import Limits
 from ..io.options import checked
+from ..io.renamed import with_new_values, with_old_values
 from ..resume import Keeping
 from ..runtime import limited_threads
 from .execution import ComparisonCallbacks, Recipes, RunContext, execute_run, prepare_run, warm_up
@@ -50,7 +51,9 @@ class Comparison:
     @property
     def key(self) -> str:
         """SHA-256 of all that must be the same for results to be comparable."""
-        same = {"inrfit": __version__, "plan": self.spec.json(), "machine": self.machine}
+        plan = self.spec.json()
+        plan["settings"] = with_old_values(plan["settings"])
+        same = {"inrfit": __version__, "plan": plan, "machine": self.machine}
         return files.sha256(json.dumps(same, sort_keys=True, default=str).encode())
 
     @property
@@ -119,12 +122,18 @@ def open_comparison(folder: str | None, spec: ComparisonSpec, force: bool = Fals
     found = _read_record(path, spec.settings.limits)
     try:
         results = [Result.from_json(record) for record in found["results"]]
-        same, recipes = found["key"] == comparison.key, dict(found["recipes"])
+        same = found["key"] == comparison.key
+        recipes = {
+            source: {arch: with_new_values(chosen) for arch, chosen in by_arch.items()}
+            for source, by_arch in found["recipes"].items()
+        }
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise _not_a_comparison(path) from error
     if not same:
         now = {"inrfit": __version__, **spec.json(), "machine": comparison.machine}
         then = {"inrfit": found.get("inrfit"), **found.get("plan", {}), "machine": found.get("machine")}
+        if isinstance(then.get("settings"), dict):
+            then["settings"] = with_new_values(then["settings"])
         changed = ", ".join(key for key in now if json.loads(json.dumps(now[key])) != then.get(key))
         raise UsageError(
             f"{printable(path)}: holds another comparison, of other {changed} (begin anew with --force)", "other-plan"

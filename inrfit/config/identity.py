@@ -9,6 +9,7 @@ from typing import Any
 from .. import __version__
 from ..fields import FieldSpec
 from ..io import files, strict_json
+from ..io.renamed import with_old_values
 from .plan import Plan
 
 SETTINGS_DIGEST = "settings_sha256"
@@ -30,7 +31,9 @@ def identity(planned: Plan, spec: FieldSpec) -> dict[str, Any]:
 def settings_digest(planned: Plan) -> str:
     """SHA-256 of all that was asked for, the budget included: two complete fields of one source with the same digest
     are interchangeable."""
-    asked = {**_fit(planned, planned.spec), "budget": asdict(planned.budget), "store": planned.store}
+    fit = _fit(planned, planned.spec)
+    fit["settings"] = with_old_values(fit["settings"])
+    asked = {**fit, "budget": asdict(planned.budget), "store": planned.store}
     return files.sha256(strict_json.dumps(asked).encode())
 
 

@@ -15,17 +15,18 @@ from ..fit.budget import Budget
 from ..io.limits import Limits
 from ..io.options import checked, refusing, setting
 from ..io.registry import Registry
+from ..io.renamed import OLD_VALUES
 from ..modalities import Modality
 from ..samplers import SAMPLERS
 
-PRECISIONS = ("fp32", "medium", "bf16")
-"""Of the hidden layers while fitting (precision.py)."""
+PRECISIONS = ("fp32", "fp32-fast", "bf16")
+"""Arithmetic of the hidden layers during the fit (fit/engine/precision.py)."""
 
-ENGINES = ("plain", "explicit", "compiled", "graph")
-"""How steps are made (fit/engine/step.py)."""
+ENGINES = ("autograd", "analytic", "compiled", "cuda-graph")
+"""How optimiser steps are computed (fit/engine/step.py)."""
 
-REGIMES = ("engine", "paper")
-"""The recipe of this project, or the papers': Adam at a constant rate, float32, one step a selection (recipe.py)."""
+REGIMES = ("inrfit", "paper")
+"""inrfit's recipe, or that of the papers: Adam at a constant rate, float32, one step per selection (fit/recipe.py)."""
 
 
 def _modalities() -> Registry[Modality]:
@@ -107,19 +108,25 @@ class Settings:
     )
     device: str = setting("auto", "auto, cpu, cuda, cuda:N.")
     precision: str = setting(
-        "auto", f"Hidden layers while fitting: auto, {', '.join(PRECISIONS)}.", words=("auto", *PRECISIONS)
+        "auto",
+        f"Arithmetic of the hidden layers during the fit: auto, {', '.join(PRECISIONS)}. fp32-fast: float32 weights, "
+        "products as fast as torch can make them (torch.set_float32_matmul_precision('medium')).",
+        words=("auto", *PRECISIONS),
+        old_values=OLD_VALUES["precision"],
     )
     engine: str = setting(
         "auto",
-        f"How steps are made: auto, {', '.join(ENGINES)} (CUDA). Equal to rounding.",
+        f"How optimiser steps are computed: auto, {', '.join(ENGINES)}. The results are equal to rounding.",
         words=("auto", *ENGINES),
+        old_values=OLD_VALUES["engine"],
     )
     threads: int | None = setting(None, "CPU threads. Default: torch's.", 1, 1024)
     regime: str = setting(
-        "engine",
-        "engine: this program's recipe; paper: the papers' (Adam at a constant rate, float32, one step a selection, "
+        "inrfit",
+        "inrfit: this program's recipe; paper: the papers' (Adam at a constant rate, float32, one step per selection, "
         "all points scored).",
         words=REGIMES,
+        old_values=OLD_VALUES["regime"],
     )
     seed: int = setting(
         0,

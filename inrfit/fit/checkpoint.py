@@ -14,6 +14,7 @@ from torch import Tensor
 from ..errors import UnreadableFile, UnsupportedInput, UsageError
 from ..io import tensors as tensor_file
 from ..io.json_schema import boolean, either, integer, items, mapping, number, optional, scalar, text
+from ..io.renamed import with_new_values
 from ..io.strict_json import refuse_unless
 from ..signal import Signal
 from .point_pool import Lot
@@ -176,6 +177,8 @@ def refuse_another_fit(saved: Saved, fit: Mapping[str, Any]) -> None:
     """Raises ``UsageError`` that names the difference if ``saved`` is the state of another fit."""
     for what in dict.fromkeys([*fit, *saved.fit]):
         then, now = saved.fit.get(what), fit.get(what)
+        if isinstance(then, Mapping):
+            then = with_new_values(then)
         if then == now:
             continue
         if isinstance(then, Mapping) and isinstance(now, Mapping):

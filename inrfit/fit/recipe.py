@@ -90,21 +90,21 @@ class Recipe:
 @dataclass(frozen=True)
 class Asked:
     """What the user asks for: "auto" or None leaves a choice open. ``lr`` is a factor-free Adam rate, which Muon's
-    follows in proportion; ``regime`` is "engine" (this project's recipe) or "paper"."""
+    follows in proportion; ``regime`` is "inrfit" (this project's recipe) or "paper"."""
 
     batch: str | int = "auto"
     precision: str = "auto"
     lr: float | None = None
     engine: str = "auto"
     threads: int | None = None
-    regime: str = "engine"
+    regime: str = "inrfit"
 
 
 def choose(spec: FieldSpec, device: torch.device, asked: Asked = Asked(), budget: Budget = Budget()) -> Recipe:
     """The recipe for a fit of ``spec`` within ``budget``. Raises ``UsageError`` for an engine that cannot be had."""
     if device.type == "cuda" and asked.engine == "compiled":
-        raise UsageError("--engine compiled: only on the CPU (on CUDA use graph)", "option")
-    if asked.engine in ("compiled", "graph") and not spec.formula.TRAITS.same_shapes:
+        raise UsageError("--engine compiled: only on the CPU (on CUDA use cuda-graph)", "option")
+    if asked.engine in ("compiled", "cuda-graph") and not spec.formula.TRAITS.same_shapes:
         raise UsageError(f"--engine {asked.engine}: {spec.architecture} sorts its points anew in every step", "option")
     tuned, paper = spec.formula.TRAITS.hyperparameters, asked.regime == "paper"
     precision, probe = choose_precision(spec, device, budget, asked)
@@ -217,30 +217,30 @@ def _engine(
 ) -> tuple[str, str]:
     """How steps are made, and the reason."""
     if not spec.formula.TRAITS.own_gradients:
-        return "plain", "this architecture has no backward pass of its own"
+        return "autograd", "this architecture has no backward pass of its own"
     if not spec.formula.TRAITS.same_shapes:
         return (
-            "explicit",
+            "analytic",
             "what belongs together is found anew in every step: neither compiled nor captured",
         )
     if device.type == "cuda":
-        return "graph", "one launch a step"
+        return "cuda-graph", "one launch a step"
     if budget.seconds is None:
-        return "explicit", "a budget in steps: nothing is compiled unless asked for"
+        return "analytic", "a budget in steps: nothing is compiled unless asked for"
     if cpp_kernel.suits(spec, dtype):
         if budget.seconds >= KERNEL_FROM or cpp_kernel.kept():
             return "compiled", "one C++ function that stays within the cache; g++ takes a second for it the first time"
-        return "explicit", f"compiling repays itself from {KERNEL_FROM:.0f} s of budget, and once done at once"
+        return "analytic", f"compiling repays itself from {KERNEL_FROM:.0f} s of budget, and once done at once"
     if compiler() is None:
-        return "explicit", "there is no C++ compiler to compile with"
+        return "analytic", "there is no C++ compiler to compile with"
     if budget.seconds < (KNOWN_FROM if known(key(spec, dtype, batch or 0)) else COMPILED_FROM):
-        return "explicit", f"compiling repays itself from {COMPILED_FROM:.0f} s of budget, {KNOWN_FROM:.0f} once done"
+        return "analytic", f"compiling repays itself from {COMPILED_FROM:.0f} s of budget, {KNOWN_FROM:.0f} once done"
     if spec.formula.TRAITS.gradient_chunk is not None and not 0 < (batch or 0) <= COMPILED_POINTS:
-        return "explicit", f"more than {COMPILED_POINTS:,} points are taught in parts, each of which would be compiled"
+        return "analytic", f"more than {COMPILED_POINTS:,} points are taught in parts, each of which would be compiled"
     return "compiled", "1.3 times as fast once it is there, some seconds into the fit"
 
 
-def architecture_options(signal: Signal, formula: Architecture, regime: str = "engine") -> dict[str, float]:
+def architecture_options(signal: Signal, formula: Architecture, regime: str = "inrfit") -> dict[str, float]:
     """Options for the signal, in the architecture's units, where its own are not to stand; those of ``formula`` are
     fixed already."""
     modality = MODALITIES[signal.modality]
@@ -253,7 +253,7 @@ def explain(
     recipe: Recipe,
     spec: FieldSpec,
     signal: Signal,
-    regime: str = "engine",
+    regime: str = "inrfit",
     asked: Collection[str] = (),
     planned: Collection[str] = (),
 ) -> list[tuple[str, str, str]]:

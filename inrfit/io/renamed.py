@@ -3,8 +3,17 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
+from typing import Any
 
 from ..errors import InrfitWarning
+
+OLD_VALUES: Mapping[str, Mapping[str, str]] = {
+    "engine": {"plain": "autograd", "explicit": "analytic", "graph": "cuda-graph"},
+    "precision": {"medium": "fp32-fast"},
+    "regime": {"engine": "inrfit"},
+}
+"""Old values of settings and their new names, by setting. Saved files may hold the old ones."""
 
 
 def renamed(old: str, new: str, what: str) -> str:
@@ -13,3 +22,20 @@ def renamed(old: str, new: str, what: str) -> str:
         f"{what} {old!r} is now called {new!r}; the next release refuses {old!r}", InrfitWarning, stacklevel=2
     )
     return new
+
+
+def with_new_values(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """``settings`` read from a saved file, with old values replaced by the new ones."""
+    return _replaced(settings, OLD_VALUES)
+
+
+def with_old_values(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """``settings`` with the old values. Hashes in saved files are computed from these, so that they stay valid."""
+    return _replaced(settings, {name: {new: old for old, new in pairs.items()} for name, pairs in OLD_VALUES.items()})
+
+
+def _replaced(settings: Mapping[str, Any], names: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
+    return {
+        name: names[name].get(value, value) if name in names and isinstance(value, str) else value
+        for name, value in settings.items()
+    }

@@ -58,7 +58,7 @@ def made(name: str, compiled: bool) -> tuple[Field, Engine, Learner]:
     spec = spec.formula.sized(spec, GRID.shape, None)
     weights = spec.formula.initial(spec, torch.Generator().manual_seed(0), torch.zeros(3))
     chosen = recipe.choose(
-        spec, device, recipe.Asked(engine="auto" if compiled else "explicit"), budget=Budget(seconds=60)
+        spec, device, recipe.Asked(engine="auto" if compiled else "analytic"), budget=Budget(seconds=60)
     ).config
     engine = Engine(Field(spec, weights), signal.on(device), chosen, patient=True)
     learner = Learner(engine.field, engine.samples, torch.Generator().manual_seed(0), chosen.dtype)

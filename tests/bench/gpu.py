@@ -1,4 +1,4 @@
-"""Everything about one CUDA device in one command: its tests, graph against plain steps, seconds to 30, 35 and 40 dB,
+"""Everything about one CUDA device in one command: its tests, graph against autograd steps, seconds to 30, 35, 40 dB,
 the share of its matrix rate, batch, Muon's rate, architectures, strategies, decoding, memory, going on from a saved
 state. Progress on stderr, one table on stdout. Without a device it says which rows it leaves out.
 

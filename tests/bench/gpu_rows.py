@@ -164,7 +164,7 @@ def start(place: Place) -> Iterator[Row]:
     yield Row("start: first product", timed(place, lambda: square @ square), "s")
     signal = made_picture(24, 32) if place.quick else made_picture(512, 512)
     spec, batch = field_spec(place, signal, "siren"), 64 if place.quick else recipe.CUDA_BATCH
-    of = made_engine(place, signal, spec, "graph", "bf16", batch)
+    of = made_engine(place, signal, spec, "cuda-graph", "bf16", batch)
     indices = torch.randperm(signal.n, device=place.device)[:batch]
     for what in ("first step, with its capture", "second step"):
         yield Row(f"start: {what}", timed(place, lambda: of.step(indices, None, 1e-3)), "s")
@@ -205,11 +205,11 @@ def graphs(place: Place) -> Iterator[Row]:
     signal, batch = (made_picture(24, 32), 64) if place.quick else (made_picture(64, 64), 512)
     for arch, known in FIELDS.items():
         spec = field_spec(place, signal, arch, 64, 4)
-        kind = "graph" if known.TRAITS.same_shapes else "explicit"
+        kind = "cuda-graph" if known.TRAITS.same_shapes else "analytic"
         for precision in TOLERANCE:
-            found, expected = (taught(place, signal, spec, each, precision, batch) for each in (kind, "plain"))
+            found, expected = (taught(place, signal, spec, each, precision, batch) for each in (kind, "autograd"))
             difference = float((found - expected).abs().max())
-            yield Row(f"{kind} - plain, {arch}, {precision}: largest residual", difference, "of -1 to 1")
+            yield Row(f"{kind} - autograd, {arch}, {precision}: largest residual", difference, "of -1 to 1")
 
 
 def taught(place: Place, signal: Signal, spec: FieldSpec, kind: str, precision: str, batch: int) -> torch.Tensor:
@@ -248,22 +248,22 @@ def steps(place: Place) -> Iterator[Row]:
     """Steps of every engine and batch, and their share of the device's matrix rate."""
     signal = made_picture(24, 32) if place.quick else made_picture(512, 512)
     spec, usual = field_spec(place, signal, "siren"), 64 if place.quick else recipe.CUDA_BATCH
-    kinds = [(kind, precision, usual) for kind in ("plain", "explicit", "graph") for precision in TOLERANCE]
-    kinds += [("graph", "bf16", batch) for batch in ((32,) if place.quick else BATCHES) if batch != usual]
+    kinds = [(kind, precision, usual) for kind in ("autograd", "analytic", "cuda-graph") for precision in TOLERANCE]
+    kinds += [("cuda-graph", "bf16", batch) for batch in ((32,) if place.quick else BATCHES) if batch != usual]
     found = {}
     for kind, precision, batch in kinds:
         of = made_engine(place, signal, spec, kind, precision, batch)
         indices = torch.randperm(signal.n, device=place.device)[:batch]
         found[kind, precision, batch] = seconds(place, lambda: of.step(indices, None, 1e-3), 100)  # noqa: B023
         yield Row(f"step: {kind}, {precision}, {batch:,} points", 1e3 * found[kind, precision, batch], "ms")
-        if (kind, precision, batch) == ("graph", "bf16", usual):
+        if (kind, precision, batch) == ("cuda-graph", "bf16", usual):
             yield ahead(of, indices)
         of.close()
     for precision in TOLERANCE:
-        gain = found["plain", precision, usual] / found["graph", precision, usual]
-        yield Row(f"step: plain / graph, {precision}", gain, "times")
+        gain = found["autograd", precision, usual] / found["cuda-graph", precision, usual]
+        yield Row(f"step: autograd / cuda-graph, {precision}", gain, "times")
     fastest = max(row.measured for row in rates(place) if row.what.startswith("rate: bf16 product"))
-    flop = 6 * spec.macs * usual / found["graph", "bf16", usual]
+    flop = 6 * spec.macs * usual / found["cuda-graph", "bf16", usual]
     yield Row("step: share of the bf16 matrix rate", flop / (float(fastest) * 1e12))
 
 

@@ -118,7 +118,7 @@ def measure(given: argparse.Namespace) -> list[dict[str, Any]]:
     device = choose_device(given.device)
     spec = FieldSpec("siren", 2, 3, given.width, given.depth, {})
     dtype = torch.bfloat16 if given.precision == "bf16" else torch.float32
-    kinds = ["plain", "explicit", *(["graph"] if device.type == "cuda" else ["compiled"])]
+    kinds = ["autograd", "analytic", *(["cuda-graph"] if device.type == "cuda" else ["compiled"])]
     engines = {kind: made_engine(spec, kind, given.batch, given.precision, device) for kind in kinds}
     parts = floor_parts(spec, given.batch, dtype, device)
     indices = torch.randperm(512 * 512, device=device)[: given.batch]

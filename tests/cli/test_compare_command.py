@@ -67,7 +67,7 @@ def test_json_on_stdout_and_in_the_folder_say_the_same(small, tmp_path, capsys):
         "ok", "source", "arch", "sampler", "seed", "quality", "spent", "settings", "size", "ended", "notes", "trace"
     }  # fmt: skip
     assert set(result["trace"][0]) == {"seconds", "share", "step", "points", "quality"}
-    assert kept["recipes"] == {"photo.png": {"siren": {"precision": "fp32", "engine": "explicit"}}}
+    assert kept["recipes"] == {"photo.png": {"siren": {"precision": "fp32", "engine": "analytic"}}}
     assert {"torch", "device", "threads", "platform", "processor"} <= set(kept["machine"])
 
 

@@ -174,6 +174,23 @@ def test_another_plan_in_the_folder_is_refused(two, tmp_path):
         session.open_comparison(str(tmp_path / "no" / "such"), other)
 
 
+def test_a_comparison_with_the_old_values_of_settings_goes_on(two, tmp_path):
+    folder = str(tmp_path / "out")
+    spec = session.prepare(two[:1], "uniform", seeds=1, settings=SMALL)
+    comparison, _ = ran(spec, folder=folder)
+    kept = tmp_path / "out" / session.RESULTS_FILE
+    old = json.loads(kept.read_text())
+    old["plan"]["settings"]["regime"] = "engine"
+    old["recipes"]["photo0.png"]["siren"] = {"precision": "medium", "engine": "explicit"}
+    kept.write_text(json.dumps(old))
+    assert old["key"] == comparison.key
+    assert session.open_comparison(folder, spec).recipes == {
+        "photo0.png": {"siren": {"precision": "fp32-fast", "engine": "analytic"}}
+    }
+    with pytest.raises(UsageError, match="of other seeds "):
+        session.open_comparison(folder, replace(spec, seeds=2))
+
+
 def test_another_computer_does_not_go_on(two, tmp_path, monkeypatch):
     from inrfit.artifact import provenance
 
@@ -227,7 +244,7 @@ def test_the_warm_up_runs_in_the_precision_and_on_the_device_of_the_runs(two, mo
 
     monkeypatch.setattr(execution, "current", current)
     monkeypatch.setattr(loop, "fit", lambda *given: seen.append((*devices, torch.get_float32_matmul_precision())))
-    execution.warm_up(session.prepare(two[:1], "uniform", settings=replace(SMALL, precision="medium")))
+    execution.warm_up(session.prepare(two[:1], "uniform", settings=replace(SMALL, precision="fp32-fast")))
     assert seen == [(torch.device("cpu"), "medium")]
 
 

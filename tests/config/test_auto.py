@@ -291,11 +291,11 @@ def test_reasons_tell_what_was_asked_what_the_size_brought_and_what_the_signal()
         rows = recipe.explain(chosen, spec, planned().signal, regime, asked, made)
         return {name: why for name, _, why in rows if "omega" in name}
 
-    assert told("engine", {"omega"}, {"omega", "first_omega"}) == {
+    assert told("inrfit", {"omega"}, {"omega", "first_omega"}) == {
         "omega": "asked for",
         "first_omega": "follows from the signal's size and the number of weights",
     }
-    assert told("engine", (), ("omega",))["first_omega"] == MODALITIES["image"].omega_source
+    assert told("inrfit", (), ("omega",))["first_omega"] == MODALITIES["image"].omega_source
     assert told("paper", (), ("omega",))["first_omega"] == "the papers'"
 
 

@@ -156,7 +156,7 @@ def test_its_default_sampler_its_options_and_its_limits_are_its_own(sources):
 @pytest.mark.parametrize("name", FIELDS)
 def test_its_recipe_on_every_device_is_the_same(name):
     for device in ("cpu", "cuda"):
-        for regime in ("engine", "paper"):
+        for regime in ("inrfit", "paper"):
             recipes = []
             for arch in (name, COPIES[name]):
                 plain = FieldSpec(arch, 2, 3, 64, 3, {})
@@ -198,7 +198,7 @@ class Cosine:
 def test_a_new_architecture_needs_no_more_than_its_formula(monkeypatch, sources, tmp_path):
     monkeypatch.setitem(FIELDS, "cosine", Cosine)
     spec = FieldSpec("cosine", 2, 3, 16, 2, {})
-    assert recipe.choose(spec, torch.device("cpu")).config.engine == "plain"
+    assert recipe.choose(spec, torch.device("cpu")).config.engine == "autograd"
     weights = spec.formula.initial(spec, torch.Generator().manual_seed(0), torch.zeros(3))
     given = (weights, torch.rand(9, 2), torch.rand(9, 3), torch.full((9, 1), 0.1))
     for make in (analytic_gradients, autograd_gradients):

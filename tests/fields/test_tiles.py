@@ -278,7 +278,7 @@ def test_a_fitted_field_has_no_seams():
     signal = image_signal(96, 96, 1)
     spec = FieldSpec("tiles", 2, 1, 16, 3, {"tiles": "3x3", "overlap": 0.15})
     chosen = replace(
-        recipe.choose(spec, torch.device("cpu"), recipe.Asked(batch=1024, precision="fp32")).config, engine="explicit"
+        recipe.choose(spec, torch.device("cpu"), recipe.Asked(batch=1024, precision="fp32")).config, engine="analytic"
     )
     field = fit(signal, spec, Uniform(1.0), chosen, Budget(steps=300), torch.device("cpu")).field
     wrong = (
@@ -314,7 +314,7 @@ def test_an_artifact_that_claims_too_much_is_unreadable():
         assert caught.value.reason == "field"
 
 
-@pytest.mark.parametrize("regime", ["engine", "paper"])
+@pytest.mark.parametrize("regime", ["inrfit", "paper"])
 def test_a_sounds_frequency_is_shared_among_its_tiles(regime):
     samples = np.sin(np.arange(4000) / 3)[:, None].astype(np.float32)
     signal = Signal("audio", samples, image_signal().scale, {}, Grid((4000,)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import numpy as np
@@ -68,7 +69,7 @@ class EveryStep:
         self.inner.save(state, now)
 
 
-def fitted(signal, arch, sampler, batch=64, budget=Budget(steps=STEPS), engine="explicit", **more):
+def fitted(signal, arch, sampler, batch=64, budget=Budget(steps=STEPS), engine="analytic", **more):
     spec = FieldSpec(arch, signal.dimensions, signal.channels, 12, 2, {})
     spec = spec.formula.sized(spec, None if signal.grid is None else signal.grid.shape, None)
     config = recipe.choose(spec, CPU, recipe.Asked(batch=batch, precision="fp32", engine=engine)).config
@@ -111,7 +112,7 @@ def test_the_papers_regime_goes_on_too(name):
     resumed_everywhere(image_signal(), "siren", SAMPLERS[name](), batch="selection")
 
 
-@pytest.mark.parametrize("engine", ["plain", "graph"])
+@pytest.mark.parametrize("engine", ["autograd", "cuda-graph"])
 def test_every_engine_goes_on(engine):
     resumed_everywhere(image_signal(), "siren", SAMPLERS["stream"](), engine=engine)
 
@@ -190,6 +191,8 @@ def a_state():
 def test_the_state_of_another_fit_is_refused_by_name():
     saved = loads(a_state())
     checkpoint.refuse_another_fit(saved, OF)
+    old = dataclasses.replace(saved, fit={"settings": {"regime": "engine"}})
+    checkpoint.refuse_another_fit(old, {"settings": {"regime": "inrfit"}})
     with pytest.raises(UsageError, match="another source"):
         checkpoint.refuse_another_fit(saved, {"source": "b"})
 

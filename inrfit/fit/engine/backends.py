@@ -120,11 +120,11 @@ class Compiled:
         """``compiled``, or ``explicit`` and why."""
         if self.calls:
             return "compiled"
-        return f"explicit ({(self.compilation.failed or 'still compiling') if self.compilation else 'not compiled'})"
+        return f"analytic ({(self.compilation.failed or 'still compiling') if self.compilation else 'not compiled'})"
 
     def uncompiled(self, gradients: Gradients) -> Direct:
         """For a change in the midst of a fit nothing is compiled."""
-        return Direct(gradients, "compiled" if self.calls else "explicit (not compiled)")
+        return Direct(gradients, "compiled" if self.calls else "analytic (not compiled)")
 
 
 def autograd_gradients(formula: Architecture, precision: torch.dtype) -> Gradients:
@@ -144,7 +144,7 @@ def analytic_gradients(formula: Architecture, precision: torch.dtype) -> Gradien
 
 def gradients_of(engine: str, formula: Architecture, precision: torch.dtype) -> Gradients:
     """The uncompiled function of ``engine`` (plain, explicit, compiled, graph)."""
-    return (autograd_gradients if engine == "plain" else analytic_gradients)(formula, precision)
+    return (autograd_gradients if engine == "autograd" else analytic_gradients)(formula, precision)
 
 
 def backend_of(engine: str, spec: FieldSpec, formula: Architecture, precision: torch.dtype, patient: bool) -> Backend:

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from ...fields.hyperparameters import MUON_MOMENTUM
+from ...io.renamed import with_new_values
 from .optimizer import BETAS, EPSILON
 
 WARM_UP = 0.02
@@ -37,7 +38,7 @@ class TrainingConfig:
     muon_rate: float
     """0: Adam everywhere."""
     warm_up: float = WARM_UP
-    engine: str = "explicit"
+    engine: str = "analytic"
     adapt_threads: bool = False
     """Whether other thread counts are tried during the fit."""
     boosted: bool = True
@@ -58,7 +59,7 @@ class TrainingConfig:
     @property
     def matmul_precision(self) -> str:
         """torch's own word for how float32 products are made while fitting."""
-        return "medium" if self.precision == "medium" else "highest"
+        return "medium" if self.precision == "fp32-fast" else "highest"
 
     def factor(self, progress: float, risen: float) -> float:
         """Share of the peak rates at ``progress``: a half cosine down to LAST_FACTOR, times ``risen``, the share of the
@@ -81,4 +82,4 @@ class TrainingConfig:
     @staticmethod
     def from_json(values: dict[str, Any]) -> TrainingConfig:
         """The inverse of ``json``; raises ``TypeError`` for other keys."""
-        return TrainingConfig(**values | {"batch": values["batch"] or None})
+        return TrainingConfig(**with_new_values(values) | {"batch": values["batch"] or None})

@@ -57,12 +57,12 @@ def _probe(device: torch.device, width: int, until: float) -> dict[str, Measured
     exact = left[:CHECKED] @ right
     left, right = left.float(), right.float()
     measured: dict[str, Measured] = {}
-    for name in ("fp32", "bf16", "medium"):
+    for name in ("fp32", "bf16", "fp32-fast"):
         if time.perf_counter() > until:
             break
         dtype = torch.bfloat16 if name == "bf16" else torch.float32
         a, b = left.to(dtype), right.to(dtype)
-        with matmul_precision("medium" if name == "medium" else "highest"):
+        with matmul_precision("medium" if name == "fp32-fast" else "highest"):
             error = float(((a @ b)[:CHECKED].double() - exact).square().mean().sqrt() / exact.square().mean().sqrt())
             taken = _timed(a, b)
             for _ in range(REPEATS - 1):
@@ -86,7 +86,7 @@ def fastest(measured: Mapping[str, Measured], otherwise: str) -> str:
     if not {"bf16", "fp32"} <= set(measured):
         return otherwise
     best = "fp32"
-    allowed = {"medium": SAFE_ERROR * measured["fp32"].error, "bf16": BF16_ERROR}
+    allowed = {"fp32-fast": SAFE_ERROR * measured["fp32"].error, "bf16": BF16_ERROR}
     for name, limit in allowed.items():
         found = measured.get(name)
         if found and found.error <= limit and found.gflops >= WORTH * measured[best].gflops:

@@ -91,7 +91,7 @@ class Engine:
         self.check_cancelled = check_cancelled
         self.factor = torch.zeros((), device=device)
         state = [*self.weights.values(), *self.optimiser.state().values()]
-        self.captures = Captures(state, device) if config.engine == "graph" else None
+        self.captures = Captures(state, device) if config.engine == "cuda-graph" else None
         self.throttle = Throttle() if device.type == "cuda" else None
 
     def use(self, precision: torch.dtype) -> None:

@@ -113,10 +113,10 @@ def test_it_is_for_siren_and_finer_in_bfloat16_alone(monkeypatch):
 def test_it_is_compiled_from_some_seconds_of_budget_and_used_at_once_when_kept(monkeypatch):
     monkeypatch.setattr(cpp_kernel, "capable", lambda: True)
     monkeypatch.setattr(cpp_kernel, "compiler", lambda: ["g++"])
-    for kept, seconds, expected in ((False, 2, "explicit"), (False, 5, "compiled"), (True, 2, "compiled")):
+    for kept, seconds, expected in ((False, 2, "analytic"), (False, 5, "compiled"), (True, 2, "compiled")):
         monkeypatch.setattr(cpp_kernel, "kept", lambda: kept)  # noqa: B023
         assert recipe.choose_engine(SPEC, CPU, Budget(seconds=seconds), BFLOAT, 4096).value == expected
-    assert recipe.choose_engine(SPEC, CPU, Budget(steps=100), BFLOAT, 4096).value == "explicit"
+    assert recipe.choose_engine(SPEC, CPU, Budget(steps=100), BFLOAT, 4096).value == "analytic"
 
 
 def kept_in(folder):
@@ -221,7 +221,7 @@ def broken_compiler(tmp_path, script):
         ("printf '\\377' >&2; exit 1", "g.."),
     ],
 )
-def test_a_compiler_that_fails_leaves_the_fit_explicit(tmp_path, monkeypatch, script, reason):
+def test_a_compiler_that_fails_leaves_the_fit_with_analytic_steps(tmp_path, monkeypatch, script, reason):
     monkeypatch.setenv("CXX", broken_compiler(tmp_path, script))
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "code"))
     monkeypatch.setattr(cpp_kernel, "capable", lambda: True)
@@ -235,7 +235,7 @@ def test_a_compiler_that_fails_leaves_the_fit_explicit(tmp_path, monkeypatch, sc
     monkeypatch.setattr(cpp_kernel, "why_unusable", [])
     chosen = recipe.choose(SPEC, CPU, recipe.Asked(batch=64, precision="bf16", engine="compiled")).config
     made = fit(image_signal(), SPEC, Uniform(), chosen, Budget(steps=3), CPU)
-    assert made.used["engine"].startswith("explicit (Unusable")
+    assert made.used["engine"].startswith("analytic (Unusable")
 
 
 @works
@@ -301,7 +301,7 @@ def test_batches_are_long_where_the_kernel_makes_steps_fast_and_there_are_enough
         ).config.batch
 
     assert (batch(3), batch(10)) == (4096, recipe.KERNEL_BATCH)
-    assert batch(10, engine="explicit") == 4096
+    assert batch(10, engine="analytic") == 4096
     assert batch(10, batch=512) == 512
     monkeypatch.setattr(cpp_kernel, "compiler", lambda: None)
     assert batch(10) == 4096
@@ -324,5 +324,5 @@ def test_a_fit_waits_for_the_kernel_but_not_too_long_and_not_against_its_user(mo
     with pytest.raises(KeyboardInterrupt):
         fit(image_signal(), SPEC, Uniform(), chosen, Budget(seconds=1e4), CPU, stop=lambda: next(stops, True))
     made = fit(image_signal(), SPEC, Uniform(), chosen, Budget(seconds=1.0), CPU)
-    assert made.used["engine"] == "explicit (still compiling)"
+    assert made.used["engine"] == "analytic (still compiling)"
     gone.set()

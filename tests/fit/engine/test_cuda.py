@@ -92,7 +92,7 @@ def test_a_recorder_counts_on_the_device():
 
 def test_the_arithmetics_are_probed_on_the_device():
     found = precision.probe(CUDA, 256, seconds=5.0)
-    assert found.keys() == {"fp32", "bf16", "medium"}
+    assert found.keys() == {"fp32", "bf16", "fp32-fast"}
     assert found["fp32"].error < 1e-5
     assert found["bf16"].error < precision.BF16_ERROR
 
@@ -115,21 +115,21 @@ def taught(of, steps=20, batch=512):
 
 
 @pytest.mark.parametrize(("precision", "tolerance"), [("fp32", 1e-3), ("bf16", 0.03)])
-@pytest.mark.parametrize("kind", ["explicit", "graph"])
+@pytest.mark.parametrize("kind", ["analytic", "cuda-graph"])
 def test_twenty_steps_on_the_device_equal_the_plain_engines(kind, precision, tolerance):
-    found, expected = taught(engine(kind, precision)), taught(engine("plain", precision))
+    found, expected = taught(engine(kind, precision)), taught(engine("autograd", precision))
     torch.testing.assert_close(found, expected, rtol=0, atol=tolerance)
 
 
 @pytest.mark.parametrize("arch", FIELDS)
 def test_steps_of_every_architecture_equal_the_plain_engines(arch):
     """Captured in a graph wherever the architecture allows it."""
-    of, plain = (engine(kind, "fp32", arch=arch) for kind in ("auto", "plain"))
+    of, plain = (engine(kind, "fp32", arch=arch) for kind in ("auto", "autograd"))
     torch.testing.assert_close(taught(of, 3), taught(plain, 3), rtol=0, atol=1e-2)
 
 
 def test_a_graph_is_captured_once_for_all_smaller_batches():
-    of, plain = engine("graph", "fp32"), engine("plain", "fp32")
+    of, plain = engine("cuda-graph", "fp32"), engine("autograd", "fp32")
     captured = None
     for count in (512, 300, 1, 512):
         indices = torch.arange(count, device="cuda")
@@ -139,7 +139,7 @@ def test_a_graph_is_captured_once_for_all_smaller_batches():
 
 
 def test_the_capture_leaves_weights_and_moments_as_they_were():
-    of = engine("graph", "fp32")
+    of = engine("cuda-graph", "fp32")
     state = {**of.weights, **of.optimiser.state()}
     before = {name: tensor.clone() for name, tensor in state.items()}
 
@@ -155,20 +155,20 @@ def test_the_capture_leaves_weights_and_moments_as_they_were():
 
 def test_all_captures_of_a_device_share_one_stream():
     """cuBLAS keeps a workspace for every stream it has worked on, for good."""
-    of = engine("graph")
+    of = engine("cuda-graph")
     device = of.field.device
     assert side_stream(device) is side_stream(device)
     assert side_stream(device).device == device
 
 
 def test_the_host_has_a_bounded_number_of_events_in_front_of_the_device():
-    of = engine("graph")
+    of = engine("cuda-graph")
     taught(of, 500)
     assert len(of.throttle.queued) <= of.throttle.most
 
 
 def test_a_graph_goes_on_after_a_retreat_and_a_change_of_precision():
-    of, plain = engine("graph", "fp32"), engine("plain", "fp32")
+    of, plain = engine("cuda-graph", "fp32"), engine("autograd", "fp32")
     start = of.snapshot()
     for e in (of, plain):
         taught(e, 5)

@@ -35,7 +35,7 @@ TOLERANCE = {"fp32": 1e-3, "bf16": 0.03}
 """Largest difference of the residuals after 20 steps, in values from -1 to 1."""
 
 
-def engine(kind="plain", arithmetic="fp32", depth=3, batch=BATCH, width=64, patient=False):
+def engine(kind="autograd", arithmetic="fp32", depth=3, batch=BATCH, width=64, patient=False):
     signal = image_signal()
     spec = FieldSpec("siren", 2, 3, width, depth, {})
     weights = spec.formula.initial(spec, torch.Generator().manual_seed(0), torch.zeros(3))
@@ -85,9 +85,9 @@ def test_every_backward_pass_written_out_has_all_gradients(name):
 
 
 @pytest.mark.parametrize("arithmetic", ["fp32", "bf16"])
-@pytest.mark.parametrize("kind", ["explicit", "graph"])
+@pytest.mark.parametrize("kind", ["analytic", "cuda-graph"])
 def test_twenty_steps_equal_the_plain_engines(kind, arithmetic):
-    expected, found = taught(engine("plain", arithmetic)), taught(engine(kind, arithmetic))
+    expected, found = taught(engine("autograd", arithmetic)), taught(engine(kind, arithmetic))
     torch.testing.assert_close(found, expected, rtol=0, atol=TOLERANCE[arithmetic])
 
 
@@ -96,8 +96,8 @@ def test_twenty_steps_equal_the_plain_engines(kind, arithmetic):
 def test_twenty_compiled_steps_equal_the_plain_engines(arithmetic, width):
     compiled = engine("compiled", arithmetic, width=width, patient=True)
     backend = compiled.backend
-    assert backend.describe().startswith("explicit (")
-    expected = taught(engine("plain", arithmetic, width=width))
+    assert backend.describe().startswith("analytic (")
+    expected = taught(engine("autograd", arithmetic, width=width))
     torch.testing.assert_close(taught(compiled), expected, rtol=0, atol=TOLERANCE[arithmetic])
     assert backend.describe() == "compiled"
     assert backend.calls == 20
@@ -117,14 +117,14 @@ def test_one_process_compiles_more_than_eight_kinds(monkeypatch):
         assert of.backend.describe() == "compiled"
 
 
-def test_a_compilation_that_fails_leaves_the_fit_explicit(monkeypatch):
+def test_a_compilation_that_fails_leaves_the_fit_with_analytic_steps(monkeypatch):
     def broken(*args, **more):
         raise RuntimeError("no compiler\nat all")
 
     monkeypatch.setattr(torch, "compile", broken)
     of = engine("compiled", width=24, patient=True)
-    torch.testing.assert_close(taught(of), taught(engine("explicit", width=24)))
-    assert of.backend.describe() == "explicit (RuntimeError: no compiler)"
+    torch.testing.assert_close(taught(of), taught(engine("analytic", width=24)))
+    assert of.backend.describe() == "analytic (RuntimeError: no compiler)"
     assert not background_compile.under_way()
 
 
@@ -164,7 +164,7 @@ def test_without_a_compiler_nothing_is_compiled(monkeypatch, width):
     monkeypatch.setattr(recipe, "compiler", lambda: None)
     monkeypatch.setattr(cpp_kernel, "compiler", lambda: None)
     spec = FieldSpec("siren", 2, 3, width, 5, {})
-    assert recipe.choose_engine(spec, CPU, Budget(seconds=600), torch.bfloat16, 4096).value == "explicit"
+    assert recipe.choose_engine(spec, CPU, Budget(seconds=600), torch.bfloat16, 4096).value == "analytic"
 
 
 def test_sounds_of_other_frequencies_share_what_was_compiled():
@@ -183,7 +183,7 @@ def test_other_threads_than_it_was_compiled_for_do_not_use_it():
     assert not made.fits(95)
 
 
-@pytest.mark.parametrize("kind", ["plain", "explicit", "graph"])
+@pytest.mark.parametrize("kind", ["autograd", "analytic", "cuda-graph"])
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("piece", [8192, 30])
 def test_the_loss_is_the_weighted_mean_of_squared_residuals_over_points_and_channels(kind, weighted, piece):
@@ -215,7 +215,7 @@ def test_points_of_weight_zero_change_nothing():
 
 
 def test_a_smaller_batch_does_not_capture_again_and_a_growing_one_seldom():
-    of, plain = engine("graph"), engine()
+    of, plain = engine("cuda-graph"), engine()
     of.step(torch.arange(96), None, 1.0)
     plain.step(torch.arange(96), None, 1.0)
     captured = of.captures.made[0]
@@ -233,7 +233,7 @@ def test_a_smaller_batch_does_not_capture_again_and_a_growing_one_seldom():
 
 def test_much_smaller_batches_get_a_capture_of_their_own(monkeypatch):
     monkeypatch.setattr(cuda_graph, "LITTLE", 64)
-    of = engine("graph")
+    of = engine("cuda-graph")
     sizes = []
     for count in (700, 140, 700, 150, 139, 40, 700):
         of.step(torch.arange(count), None, 1.0)
@@ -340,7 +340,7 @@ def test_the_probe_measures_and_leaves_no_trace():
     torch.set_float32_matmul_precision("highest")
     threads = torch.get_num_threads()
     found = precision.probe(CPU, 64, seconds=5.0)
-    assert found.keys() == {"bf16", "fp32", "medium"}
+    assert found.keys() == {"bf16", "fp32", "fp32-fast"}
     assert found["fp32"].error < 1e-5
     assert 1e-4 < found["bf16"].error < precision.BF16_ERROR
     assert torch.get_float32_matmul_precision() == "highest"
@@ -367,10 +367,10 @@ M = precision.Measured
 @pytest.mark.parametrize(
     ("found", "expected"),
     [
-        ({"fp32": M(100, 4e-7), "medium": M(190, 7e-7), "bf16": M(500, 7e-3)}, "bf16"),
-        ({"fp32": M(100, 4e-7), "medium": M(190, 7e-7), "bf16": M(90, 7e-3)}, "medium"),
-        ({"fp32": M(100, 4e-7), "medium": M(500, 7e-3), "bf16": M(105, 7e-3)}, "fp32"),
-        ({"fp32": M(100, 4e-7), "medium": M(190, 7e-7), "bf16": M(200, 7e-3)}, "medium"),
+        ({"fp32": M(100, 4e-7), "fp32-fast": M(190, 7e-7), "bf16": M(500, 7e-3)}, "bf16"),
+        ({"fp32": M(100, 4e-7), "fp32-fast": M(190, 7e-7), "bf16": M(90, 7e-3)}, "fp32-fast"),
+        ({"fp32": M(100, 4e-7), "fp32-fast": M(500, 7e-3), "bf16": M(105, 7e-3)}, "fp32"),
+        ({"fp32": M(100, 4e-7), "fp32-fast": M(190, 7e-7), "bf16": M(200, 7e-3)}, "fp32-fast"),
         ({"fp32": M(100, 4e-7), "bf16": M(900, 0.2)}, "fp32"),
         ({"bf16": M(900, 7e-3)}, "otherwise"),
         ({}, "otherwise"),
@@ -385,7 +385,7 @@ def test_a_budget_in_steps_never_probes(monkeypatch):
     spec = FieldSpec("siren", 2, 3, 256, 5, {})
     first = recipe.choose(spec, CPU, budget=Budget(steps=100)).config
     assert first.precision == ("bf16" if precision.capable_of_bf16(CPU) else "fp32")
-    assert first.engine == "explicit"
+    assert first.engine == "analytic"
 
 
 NOT_FOR_THE_KERNEL = FieldSpec("siren", 2, 3, 250, 5, {})
@@ -393,8 +393,8 @@ NOT_FOR_THE_KERNEL = FieldSpec("siren", 2, 3, 250, 5, {})
 
 def test_a_short_budget_does_not_compile_and_a_long_one_does_where_it_can(tmp_path, monkeypatch):
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))  # torch names its own, with what others left there
-    expected = "compiled" if background_compile.compiler() else "explicit"
-    for seconds, found in {5: "explicit", 20: "explicit", 60: expected}.items():
+    expected = "compiled" if background_compile.compiler() else "analytic"
+    for seconds, found in {5: "analytic", 20: "analytic", 60: expected}.items():
         chosen = recipe.choose_engine(NOT_FOR_THE_KERNEL, CPU, Budget(seconds=seconds), torch.bfloat16, 4096).value
         assert chosen == found
 
@@ -407,15 +407,15 @@ def test_what_was_compiled_before_is_used_sooner(tmp_path, monkeypatch):
         wanted, 4096, lambda: analytic_gradients(NOT_FOR_THE_KERNEL.formula, torch.bfloat16)
     ).wait()
     assert background_compile.known(wanted)
-    expected = "compiled" if background_compile.compiler() else "explicit"
+    expected = "compiled" if background_compile.compiler() else "analytic"
     budget = Budget(seconds=20)
     assert recipe.choose_engine(NOT_FOR_THE_KERNEL, CPU, budget, torch.bfloat16, 4096).value == expected
 
 
 def test_points_sorted_anew_in_every_step_are_neither_compiled_nor_captured():
     spec = FieldSpec("tiles", 2, 3, 32, 4, {"tiles": "3x4"})
-    assert recipe.choose(spec, CPU, budget=Budget(seconds=3600)).config.engine == "explicit"
-    for engine in ("compiled", "graph"):
+    assert recipe.choose(spec, CPU, budget=Budget(seconds=3600)).config.engine == "analytic"
+    for engine in ("compiled", "cuda-graph"):
         with pytest.raises(UsageError, match="sorts its points"):
             recipe.choose(spec, CPU, recipe.Asked(engine=engine))
 
@@ -425,7 +425,7 @@ def test_every_choice_has_a_reason():
     made = recipe.choose(spec, CPU, budget=Budget(seconds=60))
     chosen = {f.name for f in dataclasses.fields(TrainingConfig)} - {"probe"}
     assert chosen == {choice.name for choice in made.choices if choice.reason}
-    asked = recipe.choose(spec, CPU, recipe.Asked(batch=100, precision="fp32", lr=1e-3, engine="plain"))
+    asked = recipe.choose(spec, CPU, recipe.Asked(batch=100, precision="fp32", lr=1e-3, engine="autograd"))
     assert {asked.reason(key) for key in ("batch", "precision", "adam_rate", "muon_rate", "engine")} == {"asked for"}
 
 

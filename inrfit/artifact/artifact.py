@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     import torch
 
     from ..fields.module import Field
-    from ..modalities import Tick
+    from ..modalities import OnProgress
 
 VERSION = 2
 """1 had siren alone, and float32 weights alone."""
@@ -146,12 +146,12 @@ class Artifact:
         request: Request | None = None,
         device: str | torch.device = "cpu",
         limits: Limits = LIMITS,
-        tick: Tick = lambda share: None,
+        on_progress: OnProgress = lambda fraction: None,
     ) -> Any:
         """The samples, in the source's sample type, on its grid unless ``request`` asks for another."""
         modality, wanted = MODALITIES[self.modality], Request() if request is None else request
         modality.check_request(wanted)
-        return modality.decode(self.field(device), self.meta, wanted, limits, tick)
+        return modality.decode(self.field(device), self.meta, wanted, limits, on_progress)
 
     def with_quality(self, quality: Mapping[str, Any]) -> Artifact:
         """The same with ``quality``, as JSON can say it."""

@@ -143,14 +143,14 @@ def decoded_values(model: str, artifact: Artifact, options: DecodeOptions, conso
 
     progress = FitProgress(console, os.path.basename(model))
 
-    def tick(share: float) -> None:
+    def on_progress(fraction: float) -> None:
         if stop():
             raise _Interrupted
-        progress.update(share, "decoding")
+        progress.update(fraction, "decoding")
 
     try:
         with limited_threads(options.threads):
-            return codec.decode(artifact, options.request, options.device, options.limits, tick)
+            return codec.decode(artifact, options.request, options.device, options.limits, on_progress)
     finally:
         progress.close()
 

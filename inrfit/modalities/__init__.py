@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .modality import Modality, Request, Tick
+from .modality import Modality, OnProgress, Request
 
 if TYPE_CHECKING:
     from .registry import MODALITIES, file_of
 
-__all__ = ["MODALITIES", "Modality", "Request", "Tick", "file_of"]
+__all__ = ["MODALITIES", "Modality", "OnProgress", "Request", "file_of"]
 
 
 def __getattr__(name: str) -> Any:

@@ -60,29 +60,30 @@ def iou(inside: Array, reference: Array) -> float:
     return int(np.count_nonzero(inside & reference)) / union if union else 1.0
 
 
-BAND = 256
-"""Rows that SSIM looks at together, so that a large picture needs the memory of a band."""
+SSIM_ROWS = 256
+"""Rows of the image for which SSIM is computed at a time. This bounds the memory."""
 
-RADIUS = 5
-"""Of SSIM's window: 3.5 sigma, rounded."""
+SSIM_RADIUS = 5
+"""Radius of SSIM's window in pixels: 3.5 sigma, rounded."""
 
 
-def ssim(decoded: Array, source: Array, tick: Callable[[float], None] = lambda share: None) -> float:
+def ssim(decoded: Array, source: Array, on_progress: Callable[[float], None] = lambda fraction: None) -> float:
     """Structural similarity (Wang et al. 2004) of images (h, w, c): Gaussian window, sigma 1.5, K1 = 0.01, K2 = 0.03,
     range 255, population covariance, channels averaged; nan for an image below 11 pixels on a side, where the window
-    does not fit. Computed in bands of rows that overlap by the window: equal to the whole; ``tick`` comes between."""
+    does not fit. Computed in blocks of rows that overlap by the window, with the same result as in one piece;
+    ``on_progress(fraction)`` is called after each block."""
     from skimage.metrics import structural_similarity
 
     height = decoded.shape[0]
-    if min(decoded.shape[:2]) < 2 * RADIUS + 1:
+    if min(decoded.shape[:2]) < 2 * SSIM_RADIUS + 1:
         return math.nan
     total = 0.0
-    for start in range(RADIUS, height - RADIUS, BAND):
-        stop = min(start + BAND, height - RADIUS)
-        band = slice(start - RADIUS, stop + RADIUS)
+    for start in range(SSIM_RADIUS, height - SSIM_RADIUS, SSIM_ROWS):
+        stop = min(start + SSIM_ROWS, height - SSIM_RADIUS)
+        rows = slice(start - SSIM_RADIUS, stop + SSIM_RADIUS)
         value = structural_similarity(
-            source[band],
-            decoded[band],
+            source[rows],
+            decoded[rows],
             channel_axis=2,
             data_range=255,
             gaussian_weights=True,
@@ -90,6 +91,6 @@ def ssim(decoded: Array, source: Array, tick: Callable[[float], None] = lambda s
             use_sample_covariance=False,
         )
         total += float(value) * (stop - start)
-        tick(stop / height)
-    mean: float = total / (height - 2 * RADIUS)
+        on_progress(stop / height)
+    mean: float = total / (height - 2 * SSIM_RADIUS)
     return mean

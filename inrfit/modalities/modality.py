@@ -23,8 +23,9 @@ if TYPE_CHECKING:
     from ..io.limits import Limits
     from ..signal import Scale, Signal
 
-Tick = Callable[[float], None]
-"""Called between chunks with the share done, 0 to 1; it may raise to stop the work."""
+OnProgress = Callable[[float], None]
+"""``on_progress(fraction)`` is called between chunks with the fraction of the work that is done, 0 to 1. It may raise
+an exception to cancel the work, which must not be caught."""
 
 Meta = Mapping[str, Any]
 """``Signal.meta``: JSON, all that is needed to write the source's kind of file."""
@@ -149,7 +150,7 @@ class Modality:
     suffix: Callable[[Meta], tuple[str, str | None]]
     """Suffix of the decoded file, and a note where that is not the source's own format."""
 
-    decode: Callable[[Field, Meta, Request, Limits, Tick], Any]
+    decode: Callable[[Field, Meta, Request, Limits, OnProgress], Any]
     """The samples on the requested grid, in the source's sample type."""
 
     write: Callable[[Any, Meta, str, Request], bytes]
@@ -160,7 +161,7 @@ class Modality:
     """(meta, suffix, request): raises the ``UsageError`` of ``write`` for a grid that files of this suffix cannot hold,
     before anything is decoded."""
 
-    measure: Callable[[Field, Signal, Tick], dict[str, Any]]
+    measure: Callable[[Field, Signal, OnProgress], dict[str, Any]]
     """Every measure of the whole signal: floats (inf: perfect; nan: undefined), ints and notes."""
 
     describe: Callable[[Meta], str]

@@ -39,7 +39,7 @@ def test_ssim_in_bands_is_that_of_the_whole(monkeypatch):
         sigma=1.5,
         use_sample_covariance=False,
     )
-    monkeypatch.setattr(metrics, "BAND", 17)
+    monkeypatch.setattr(metrics, "SSIM_ROWS", 17)
     assert metrics.ssim(decoded, source) == pytest.approx(whole, abs=1e-9)
 
 

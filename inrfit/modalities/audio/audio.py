@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from ...io import json_schema
 from ...io.limits import Limits
 from ...signal import CHUNK, SCALE, Grid, Scale, Signal
 from .. import metrics
-from ..modality import Request
+from ..modality import OnProgress, Request
 from . import containers, sample_formats
 from .sample_formats import BLOCK, Array
 from .writing import check_rate, suffix, write
@@ -215,9 +215,7 @@ def estimate(predicted: Tensor, values: Tensor, scale: Scale) -> float:
     return metrics.decibels(truth.square().mean().item(), noise) if noise else math.inf
 
 
-def decode(
-    field: Field, meta: Mapping[str, Any], request: Request, limits: Limits, tick: Callable[[float], None]
-) -> Array:
+def decode(field: Field, meta: Mapping[str, Any], request: Request, limits: Limits, on_progress: OnProgress) -> Array:
     """Raw samples (n, c) in the source's type; another rate asks the field at the centres of that many cells
     over the same duration. Raises ``UsageError``, ``OverLimit``, ``UnreadableFile`` (weights that give
     NaN)."""
@@ -227,10 +225,10 @@ def decode(
         frames = max(1, round(frames * request.rate / meta["rate"]))
     size = frames * meta["channels"] * np.dtype(meta["scale"]["dtype"]).itemsize
     limits.require("max_output", size, "bytes of decoded samples")
-    return _samples(field, meta, frames, tick)
+    return _samples(field, meta, frames, on_progress)
 
 
-def _samples(field: Field, meta: Mapping[str, Any], frames: int, tick: Callable[[float], None]) -> Array:
+def _samples(field: Field, meta: Mapping[str, Any], frames: int, on_progress: OnProgress) -> Array:
     """``frames`` raw samples, in chunks."""
     import torch
 
@@ -244,18 +242,18 @@ def _samples(field: Field, meta: Mapping[str, Any], frames: int, tick: Callable[
         if not bool(torch.isfinite(values).all()):
             raise UnreadableFile("the weights give values that are not finite", "nonfinite")
         decoded[start:stop] = scale.raw(values).numpy()
-        tick(stop / frames)
+        on_progress(stop / frames)
     return decoded
 
 
-def measure(field: Field, signal: Signal, tick: Callable[[float], None]) -> dict[str, Any]:
+def measure(field: Field, signal: Signal, on_progress: OnProgress) -> dict[str, Any]:
     """The whole sound's "snr", "si_snr" and "psnr" in dB. The peak of psnr is the full scale of the sample
     type: 2^15 for int16, 2^31 for int32, 1 for floats. "snr_in_file" for lossy codings: after writing and
     reading back."""
     import soundfile
 
     meta, source = signal.meta, signal.samples
-    decoded = _samples(field, meta, signal.n, tick)
+    decoded = _samples(field, meta, signal.n, on_progress)
     peak = 1.0 if source.dtype.kind == "f" else 2.0 ** (8 * source.itemsize - 1)
     mine, true = decoded, source
     if source.dtype == np.float64:  # whose squares could overflow

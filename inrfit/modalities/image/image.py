@@ -16,7 +16,7 @@ from ...io.json_schema import Schema, integer, number, one_of
 from ...io.limits import Limits
 from ...signal import SCALE, Grid, Scale, Signal
 from ..metrics import decibels, psnr, ssim
-from ..modality import Request, Tick
+from ..modality import OnProgress, Request
 from . import formats
 from .pillow_reader import LONGEST, MODES, Raster
 
@@ -123,7 +123,7 @@ def outcome(decoded: Raster, meta: Mapping[str, Any], request: Request) -> str:
     return f"{decoded.shape[1]}x{decoded.shape[0]} {meta['mode']}"
 
 
-def decode(field: Field, meta: Mapping[str, Any], request: Request, limits: Limits, tick: Tick) -> Raster:
+def decode(field: Field, meta: Mapping[str, Any], request: Request, limits: Limits, on_progress: OnProgress) -> Raster:
     """The picture (h, w, c), uint8. Raises ``UnreadableFile`` when the field gives NaN or infinity."""
     width, height = _size(meta, request)
     channels = MODES[meta["mode"]]
@@ -141,7 +141,7 @@ def decode(field: Field, meta: Mapping[str, Any], request: Request, limits: Limi
             )
         broken += int((~values.isfinite()).any(dim=1).sum())
         flat[start:stop] = scale.raw(values.nan_to_num()).byte().numpy()
-        tick(stop / grid.n)
+        on_progress(stop / grid.n)
     if broken:
         raise UnreadableFile(f"the model gives non-finite values at {broken:,} points", "nonfinite")
     return flat.reshape(height, width, channels)
@@ -208,12 +208,12 @@ def _bmp_with_alpha(decoded: Raster) -> bytes:
     return struct.pack("<2sIII", b"BM", 14 + len(head) + len(pixels), 0, 14 + len(head)) + head + pixels
 
 
-def measure(field: Field, signal: Signal, tick: Tick) -> dict[str, Any]:
+def measure(field: Field, signal: Signal, on_progress: OnProgress) -> dict[str, Any]:
     """``psnr`` (dB, all channels) and ``ssim`` of the whole picture; for JPEG also ``psnr_in_file``,
     of the file as it is written."""
-    decoded = decode(field, signal.meta, Request(), Limits(max_output=signal.samples.size), tick)
+    decoded = decode(field, signal.meta, Request(), Limits(max_output=signal.samples.size), on_progress)
     source = signal.samples.reshape(decoded.shape)
-    found: dict[str, Any] = {"psnr": psnr(decoded, source, 255), "ssim": ssim(decoded, source, tick)}
+    found: dict[str, Any] = {"psnr": psnr(decoded, source, 255), "ssim": ssim(decoded, source, on_progress)}
     if signal.meta["format"] == "JPEG":
         again = load(write(decoded, signal.meta, ".jpg", Request()), "", Options(), Limits(max_pixels=signal.n))
         found["psnr_in_file"] = psnr(again.samples, signal.samples, 255)

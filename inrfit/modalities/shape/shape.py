@@ -22,7 +22,7 @@ from ...io.limits import Limits
 from ...io.options import setting
 from ...signal import IDENTITY, Grid, Scale, Signal, Surface
 from .. import metrics
-from ..modality import Request, Tick
+from ..modality import OnProgress, Request
 from . import point_sampling
 from .mesh import INSIDE, Mesh, Placed, chamfer, encoded, place, trees
 from .mesh_formats import READ, foreign, signature
@@ -165,7 +165,7 @@ def suffix(meta: Mapping[str, Any]) -> tuple[str, str | None]:
     return (own, None) if own else (".ply", "off and glb decode to ply")
 
 
-def decode(field: Field, meta: Mapping[str, Any], request: Request, limits: Limits, tick: Tick) -> Mesh:
+def decode(field: Field, meta: Mapping[str, Any], request: Request, limits: Limits, on_progress: OnProgress) -> Mesh:
     """The surface of the field in the source's units, closed, by marching cubes between the centres of
     resolution^3 cells of the box; beyond the box is outside.
 
@@ -174,12 +174,12 @@ def decode(field: Field, meta: Mapping[str, Any], request: Request, limits: Limi
     if resolution < 2:
         raise UsageError(f"a resolution of {resolution} has no cells to put a surface between", "request")
     limits.require("max_output", 4 * resolution**3, "bytes of field values on the grid")
-    surface = _surface(_values(field, resolution, tick), meta)
-    tick(1.0)
+    surface = _surface(_values(field, resolution, on_progress), meta)
+    on_progress(1.0)
     return Mesh(np.asarray(meta["centre"]) + meta["extent"] * surface.vertices, surface.faces)
 
 
-def _values(field: Field, resolution: int, tick: Tick) -> npt.NDArray[np.float32]:
+def _values(field: Field, resolution: int, on_progress: OnProgress) -> npt.NDArray[np.float32]:
     """The field at the cell centres of the box (r, r, r), a slab at a time."""
     grid, slab = Grid((resolution,) * 3), resolution * resolution
     values = np.empty((resolution, resolution, resolution), np.float32)
@@ -188,7 +188,7 @@ def _values(field: Field, resolution: int, tick: Tick) -> npt.NDArray[np.float32
         values[index] = found[:, 0].numpy().reshape(resolution, resolution)
         if not np.isfinite(values[index]).all():
             raise UnreadableFile("the field gives values that are not finite", "nonfinite")
-        tick(0.9 * (index + 1) / resolution)
+        on_progress(0.9 * (index + 1) / resolution)
     return values
 
 
@@ -219,31 +219,31 @@ def write(decoded: Mesh, meta: Mapping[str, Any], suffix: str, request: Request)
     return encoded(decoded, suffix)
 
 
-def measure(field: Field, signal: Signal, tick: Tick) -> dict[str, Any]:
+def measure(field: Field, signal: Signal, on_progress: OnProgress) -> dict[str, Any]:
     """``iou``: inside decisions of field and mesh at the centres of the 128^3 cells of the box [-1, 1]^3.
     ``chamfer``: between mesh and decoded mesh (128^3), in the source's units: the mean of the two directed
     mean distances of 30,000 points, spread by area on one surface, to the other surface (unsquared, exact).
     ``bbox_error``: the largest deviation of a side of the bounding box, over the mesh's largest extent.
     Both are nan for a field without a surface."""
     mesh, meta = signal.reference, signal.meta
-    values = _values(field, RESOLUTION, lambda share: tick(0.7 * share))
+    values = _values(field, RESOLUTION, lambda fraction: on_progress(0.7 * fraction))
     cells = (2 * np.arange(RESOLUTION) + 1) / RESOLUTION - 1
     search, true = trees(mesh), np.empty(values.shape, np.bool_)
     for index, x in enumerate(cells):
         y, z = np.meshgrid(cells, cells, indexing="ij")
         slab = np.stack([np.full(y.shape, x), y, z], -1).reshape(-1, 3)
         true[index] = search.winding(slab).reshape(y.shape) > INSIDE
-        tick(0.65 + 0.2 * index / RESOLUTION)
+        on_progress(0.65 + 0.2 * index / RESOLUTION)
     found = {"iou": metrics.iou(_inside(values, meta), true), "iou_resolution": RESOLUTION}
     try:
         surface = _surface(values, meta)
-        tick(0.9)
+        on_progress(0.9)
         distance = chamfer(mesh, surface, CHAMFER_POINTS) * meta["extent"]
         low, high = mesh.bounds
         box = float(np.abs(surface.bounds - mesh.bounds).max() / (high - low).max())
     except Diverged:
         distance = box = math.nan
-    tick(1.0)
+    on_progress(1.0)
     return found | {"chamfer": distance, "chamfer_points": CHAMFER_POINTS, "bbox_error": box}
 
 

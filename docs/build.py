@@ -90,8 +90,6 @@ def resolve(target: str, page: Path, output: Path) -> str:
         return f"{file.stem.lower()}.html" + (f"#{anchor}" if anchor else "")
     if not file.exists():
         raise FileNotFoundError(f"{page.relative_to(ROOT)} links to {target}, which does not exist")
-    if file.is_dir():
-        return "index.html"
     shutil.copyfile(file, output / file.name)
     return file.name
 
@@ -103,6 +101,7 @@ def rewrite_links(tokens: list[Token], page: Path, output: Path) -> None:
             for name in ("href", "src"):
                 if target := child.attrGet(name):
                     child.attrSet(name, resolve(str(target), page, output))
+            child.content = re.sub(r"^(?:docs/)?([\w-]+)\.md$", r"\1", child.content)
 
 
 def navigation(current: Path) -> str:

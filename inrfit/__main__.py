@@ -9,6 +9,9 @@ import traceback
 
 def main() -> None:
     """The console script."""
+    if sys.platform == "win32":
+        sys.stderr.write("inrfit: error: inrfit does not support Windows; use WSL\n")
+        sys.exit(2)
     arguments = sys.argv[1:]
     if [word for word in arguments if word != "--debug"] in (["--version"], ["-V"]):
         from . import __version__
@@ -25,12 +28,12 @@ def main() -> None:
         if sys.stdout is not None:
             sys.stdout.flush()
     except OSError:
-        # stdout is gone: point it away, or the interpreter complains while it shuts down.
+        # stdout was closed: redirect it, or the interpreter reports an error at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = code or 141
     compilation = sys.modules.get("inrfit.fit.engine.background_compile")
     if compilation is not None and compilation.under_way():
-        os._exit(code)  # taking the interpreter down around the compiler could crash it; everything is written
+        os._exit(code)  # a normal exit could crash in the compiler's thread; all output is written
     leave_the_rest()
     sys.exit(code)
 
@@ -50,7 +53,7 @@ def run(arguments: list[str]) -> int:
 def _run(arguments: list[str]) -> int:
     import typer
 
-    from .cli import app
+    from .cli import COMMANDS, run_command
     from .errors import InrfitError, OutputClosed
 
     try:
@@ -60,17 +63,14 @@ def _run(arguments: list[str]) -> int:
 
     end = arguments.index("--") if "--" in arguments else len(arguments)
     debug = "--debug" in arguments[:end]
-    arguments = [word for place, word in enumerate(arguments) if word != "--debug" or place >= end]
+    arguments = [word for position, word in enumerate(arguments) if word != "--debug" or position >= end]
     try:
-        return int(app(arguments, prog_name="inrfit", standalone_mode=False) or 0)
+        return run_command(arguments)
     except typer.Exit as leave:
         return leave.exit_code
     except TyperException as error:
-        if not error.format_message():  # no words at all: the help was printed
-            return 2
-        commands = {command.name for command in app.registered_commands}
-        asked = " ".join(["inrfit", *(word for word in arguments[:1] if word in commands)])
-        return _fail(f"{error.format_message()} (see {asked} --help)", 2, debug)
+        command = " ".join(["inrfit", *(word for word in arguments[:1] if word in COMMANDS)])
+        return _fail(f"{error.format_message()} (see {command} --help)", 2, debug)
     except OutputClosed as error:
         if sys.stdout is not None:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

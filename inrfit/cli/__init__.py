@@ -1,33 +1,57 @@
-"""The command line: Typer commands, one file each. The only place that prints or exits."""
+"""The command line: Typer commands, one file each. The only package that prints or exits."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import typer
+from typer.main import get_command
 
 from .compare import compare
 from .decode import decode
 from .encode import encode
+from .help import HelpCommand, HelpGroup
 from .info import info
+
+SETTINGS = {"help_option_names": ["-h", "--help"]}
 
 app = typer.Typer(
     name="inrfit",
-    help="Turns files into neural fields and back, within the seconds you grant.",
-    no_args_is_help=True,
+    cls=HelpGroup,
+    help="Turn images, sounds and 3D shapes into small neural networks (neural fields), and back into files.\n\n"
+    "Examples:\n\n"
+    "    inrfit encode photo.png                   writes photo.png.safetensors\n"
+    "    inrfit decode photo.png.safetensors       writes photo.decoded.png",
     add_completion=False,
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Exit codes: 0 done, 1 bug, 2 usage or output exists, 3 input refused, 4 cannot write, 5 out of memory, "
-    "6 diverged, 7 some sources or runs failed, 130/143 interrupted, 141 stdout closed.",
+    rich_markup_mode=None,
+    context_settings=SETTINGS,
+    epilog="Exit codes: 0 done, 1 bug, 2 wrong usage or output exists, 3 input refused, 4 cannot write, 5 out of "
+    "memory, 6 diverged, 7 some sources or runs failed, 130/143 interrupted, 141 standard output closed.",
 )
-app.command("encode", no_args_is_help=True)(encode)
-app.command("decode", no_args_is_help=True)(decode)
-app.command("info", no_args_is_help=True)(info)
-app.command("compare", no_args_is_help=True)(compare)
+COMMANDS: dict[str, Callable[..., int]] = {"encode": encode, "decode": decode, "info": info, "compare": compare}
+for name, command in COMMANDS.items():
+    app.command(name, cls=HelpCommand, context_settings=SETTINGS)(command)
 
 
 @app.callback()
 def common(
-    version: bool = typer.Option(False, "--version", "-V", help="Print the version and end."),
-    debug: bool = typer.Option(False, "--debug", help="On an error, show the traceback too (anywhere on the line)."),
+    version: bool = typer.Option(False, "--version", "-V", help="Print the version."),
+    debug: bool = typer.Option(False, "--debug", help="Print the traceback of an error; accepted anywhere."),
 ) -> None:
-    """Handled in ``__main__`` before anything is imported; named here for the help."""
+    """The common options, for the help page; ``__main__`` handles them before anything is imported."""
+
+
+def run_command(arguments: list[str]) -> int:
+    """Runs one command line and returns its exit code; without arguments prints the help page (2).
+
+    A command is called directly, not through the group: to parse the group's own options Typer imports Pydantic, which
+    takes longer than the help page."""
+    name = arguments[0] if arguments and arguments[0] in COMMANDS else None
+    command: Any = get_command(app)
+    if name is not None:
+        command, arguments = command.commands[name], arguments[1:]
+    words = arguments or ["--help"]
+    code = command.main(words, prog_name=" ".join(filter(None, ["inrfit", name])), standalone_mode=False)
+    return int(code or 0) if arguments else 2

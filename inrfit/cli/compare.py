@@ -14,6 +14,7 @@ from ..resume import Keeping
 from ..runtime import Stop, catching
 from . import shared_options as shared
 from .console import Console, FitProgress, format_quality, print_output
+from .help import BUDGET, METHODS, REPORTING, RESUMING, SOURCE
 from .paths import expand
 from .shared_options import DEFAULTS
 
@@ -23,75 +24,94 @@ if TYPE_CHECKING:
     from ..fit.events import Report
 
 
-def compare(  # one option a line: long by nature
-    sources: Annotated[list[str], typer.Argument(help="Files or folders.", show_default=False)],
+def compare(  # one option a line
+    sources: shared.CompareSources,
     output: Annotated[
         str | None,
         typer.Option(
             "-o",
             "--output",
-            help="A folder for comparison.json and comparison.png; finished runs that it holds of the same "
-            "comparison are kept.",
+            metavar="FOLDER",
+            rich_help_panel=SOURCE,
+            help="Folder for comparison.json and comparison.png. Runs of the same comparison that it already holds are "
+            "not repeated.",
         ),
     ] = None,
+    force: Annotated[
+        bool,
+        shared.flag("-f", "--force", panel=SOURCE, help="Start again and replace the comparison in the folder."),
+    ] = False,
     samplers: Annotated[
         str,
         typer.Option(
-            help="Strategies with commas between them, each with settings of its own: uniform,nint:xi=0.5:alpha=0.2. "
-            "The others are compared with the first."
+            metavar="NAMES",
+            rich_help_panel=METHODS,
+            help="Samplers to compare, separated by commas, each with its own options: "
+            "uniform,nint:xi=0.5:alpha=0.2. The others are compared with the first.",
         ),
     ] = "uniform,int,nint,evos,stream",
     archs: Annotated[
         str,
         typer.Option(
-            help=f"Architectures with commas between them ({', '.join(FIELDS)}), each with settings of its own, width "
-            "and depth among them: siren,wire:width=128:variant=real."
+            metavar="NAMES",
+            rich_help_panel=METHODS,
+            help=f"Architectures to compare ({', '.join(FIELDS)}), separated by commas, each with its own options, "
+            "width and depth: siren,wire:width=128:variant=real.",
         ),
     ] = "siren",
     seeds: shared.Seeds = 3,
     budget: shared.CompareBudgets = None,
-    regime: shared.Regime = DEFAULTS.regime,
     to: Annotated[
         str | None,
         typer.Option(
-            help="Qualities the time to which is told: 30dB,35dB, or IoU 0.98 (shapes). Default: where the first ends."
+            metavar="QUALITIES",
+            rich_help_panel=BUDGET,
+            help="Report the time needed to reach these qualities: 30dB,35dB, or 0.98 (IoU of a shape). Default: the "
+            "final quality of the first method.",
         ),
     ] = None,
+    bytes: shared.Bytes = None,
+    params: shared.Params = None,
     width: shared.Width = None,
     depth: shared.Depth = None,
-    params: shared.Params = None,
-    bytes: shared.Bytes = None,
     store: shared.Store = DEFAULTS.store,
+    as_json: Annotated[
+        bool,
+        shared.flag("--json", panel=REPORTING, help="Print one JSON object on standard output instead of the table."),
+    ] = False,
+    quiet: Annotated[
+        bool, shared.flag("-q", "--quiet", panel=REPORTING, help="Print only errors and the table.")
+    ] = False,
+    checkpoint: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME",
+            rich_help_panel=RESUMING,
+            help="Save the state of the current run at this interval (30s, 5m) and when it is interrupted, in the "
+            "folder of -o; the same command continues from it.",
+        ),
+    ] = None,
+    regime: shared.Regime = DEFAULTS.regime,
     options: shared.CompareOptionPairs = None,
     ratio: shared.Ratio = None,
     batch: shared.Batch = str(DEFAULTS.batch),
     lr: shared.Lr = None,
     device: shared.Device = DEFAULTS.device,
+    threads: shared.Threads = None,
     precision: shared.Precision = DEFAULTS.precision,
     engine: shared.CompareEngine = DEFAULTS.engine,
-    threads: shared.Threads = None,
     type: shared.Type = None,
-    checkpoint: Annotated[
-        str | None,
-        typer.Option(
-            help="Save the state of the run under way so often (30s, 5m) in the folder of -o, and when it is "
-            "interrupted; the same command goes on from it."
-        ),
-    ] = None,
-    force: Annotated[
-        bool, typer.Option("-f", "--force", help="Begin anew, whatever the folder holds of a comparison.")
-    ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout in place of the table.")] = False,
-    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Errors and the table only.")] = False,
 ) -> int:
-    """Fit each source with every sampler in turn, same seeds and same clock, and print how they stand.
+    """Fit each source with several samplers and architectures, and print a table of their quality and time.
 
-    All start from the same weights; a run's clock starts with its fit.
-    Quality is judged off the clock, in the end as encode measures it.
-    A run that fails is told and the others go on (exit code 7).
-    With -o, Ctrl-C keeps the finished runs; the same command goes on.
+    All methods start from the same weights with the same seeds. The time of a run is that of its fit; measuring the
+    quality does not count. Failed runs are reported and the rest continue (exit code 7). With -o, the finished runs
+    are kept after Ctrl-C, and the same command continues.
 
-    Example: inrfit compare photo.png --samplers uniform,int,nint --budget 60s --seeds 3 -o comparison
+    Examples:
+
+        inrfit compare photo.png --samplers uniform,int,nint --budget 60s
+        inrfit compare photos/ --archs siren,grid --bytes 100kB -o comparison
     """
     given = locals()
     from ..codec import translated_memory_errors

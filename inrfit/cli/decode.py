@@ -15,6 +15,7 @@ from ..io.limits import Limits
 from ..runtime import Stop, catching, keep_freed_memory, limited_threads, wait_politely
 from . import shared_options as shared
 from .console import Console, FitProgress
+from .help import HARDWARE, SIZE, SOURCE
 from .shared_options import LIMITS
 
 if TYPE_CHECKING:
@@ -38,29 +39,59 @@ class _Interrupted(Exception):
     pass
 
 
-def decode(  # one option a line: long by nature
+def decode(  # one option a line
     models: shared.Models,
     output: Annotated[
         str | None,
-        typer.Option("-o", "--output", help="A file (one model; its suffix chooses the kind) or an existing folder."),
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="PATH",
+            rich_help_panel=SOURCE,
+            help="Output file (for one field; the suffix chooses the format) or existing folder. Default: "
+            "NAME.decoded.SUFFIX beside the field, in the format of the source.",
+        ),
     ] = None,
-    size: Annotated[str | None, typer.Option(help="WxH: pixels of the decoded image.")] = None,
-    scale: Annotated[float | None, typer.Option(help="Factor on the image's size, per side.")] = None,
-    rate: Annotated[int | None, typer.Option(help="Sample rate of the decoded sound, Hz.")] = None,
+    force: Annotated[bool, shared.flag("-f", "--force", panel=SOURCE, help="Replace an existing output file.")] = False,
+    size: Annotated[
+        str | None,
+        typer.Option(metavar="WxH", rich_help_panel=SIZE, help="Width and height of the image, in pixels: 1920x1080."),
+    ] = None,
+    scale: Annotated[
+        float | None,
+        typer.Option(metavar="FACTOR", rich_help_panel=SIZE, help="Multiply width and height of the image by this."),
+    ] = None,
+    rate: Annotated[
+        int | None, typer.Option(metavar="HZ", rich_help_panel=SIZE, help="Sample rate of the sound, in Hz.")
+    ] = None,
     resolution: Annotated[
-        int | None, typer.Option(help="Cells per side of the grid the surface is taken from. Default 128.")
+        int | None,
+        typer.Option(
+            metavar="N",
+            rich_help_panel=SIZE,
+            help="Cells per side of the grid from which the surface of a shape is extracted. Default: 128.",
+        ),
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N. The arithmetic is float32 on each.")] = "auto",
-    threads: shared.Threads = None,
-    force: Annotated[bool, typer.Option("-f", "--force", help="Replace an existing output.")] = False,
     as_json: shared.ModelJson = False,
     quiet: shared.Quiet = False,
+    device: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            rich_help_panel=HARDWARE,
+            help="Where to compute, in float32: auto, cpu, cuda, or cuda:N for GPU number N.",
+        ),
+    ] = "auto",
+    threads: shared.Threads = None,
     max_bytes: shared.MaxModelBytes = LIMITS.max_bytes,
     max_output: shared.MaxOutput = LIMITS.max_output,
 ) -> int:
-    """Write each field as the kind of file it came from.
+    """Turn each field back into a file of the kind it was made from, at any resolution.
 
-    Example: inrfit decode photo.png.safetensors
+    Examples:
+
+        inrfit decode photo.png.safetensors
+        inrfit decode photo.png.safetensors -o large.png --scale 2
     """
     from ..modalities import Request
 

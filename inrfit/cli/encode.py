@@ -18,6 +18,7 @@ from . import shared_options as shared
 from .console import Console, FitProgress
 from .encode_report import print_summary, show_plan, show_recipe, summary_record
 from .going_on import Handling, first_field, left_as_it_is, tell_how_to_go_on
+from .help import REPORTING, RESUMING, SOURCE
 from .paths import Job, list_jobs
 from .sampling_outputs import sampling_outputs_of, write_sampling_outputs
 from .shared_options import DEFAULTS, LIMITS
@@ -28,90 +29,120 @@ if TYPE_CHECKING:
     from ..viz.recorder import Recorder
 
 
-def encode(  # one option a line: long by nature
-    sources: Annotated[list[str], typer.Argument(help="Files or folders; - reads standard input.", show_default=False)],
+def encode(  # one option a line
+    sources: shared.Sources,
     output: Annotated[
         str | None,
         typer.Option(
             "-o",
             "--output",
-            help="A file (one source) or an existing folder. Default: SOURCE.safetensors beside the source.",
+            metavar="PATH",
+            rich_help_panel=SOURCE,
+            help="Output file (for one source) or existing folder. Default: SOURCE.safetensors beside the source.",
         ),
     ] = None,
-    sampler: shared.Sampler = DEFAULTS.sampler,
-    arch: shared.Arch = DEFAULTS.arch,
-    width: shared.Width = None,
-    depth: shared.Depth = None,
-    params: shared.Params = None,
-    bytes: shared.Bytes = None,
-    store: shared.Store = DEFAULTS.store,
-    options: shared.OptionPairs = None,
+    force: Annotated[
+        bool,
+        shared.flag("-f", "--force", panel=SOURCE, help="Replace an existing output file."),
+    ] = False,
     budget: shared.Budgets = None,
     target: shared.Target = None,
-    ratio: shared.Ratio = None,
-    batch: shared.Batch = str(DEFAULTS.batch),
-    lr: shared.Lr = None,
-    device: shared.Device = DEFAULTS.device,
-    precision: shared.Precision = DEFAULTS.precision,
-    engine: shared.Engine = DEFAULTS.engine,
-    threads: shared.Threads = None,
-    seed: shared.Seed = DEFAULTS.seed,
-    type: shared.Type = None,
+    bytes: shared.Bytes = None,
+    params: shared.Params = None,
+    width: shared.Width = None,
+    depth: shared.Depth = None,
+    store: shared.Store = DEFAULTS.store,
+    dry_run: Annotated[
+        bool,
+        shared.flag(
+            "--dry-run",
+            panel=REPORTING,
+            help="Print what would be kept of the source, the plan and the memory needed; fit nothing.",
+        ),
+    ] = False,
+    explain: Annotated[
+        bool,
+        shared.flag(
+            "--explain",
+            panel=REPORTING,
+            help="Print what was chosen for the fit (batch size, learning rate, precision and more) and why.",
+        ),
+    ] = False,
     verify: shared.Verify = None,
     sampling_map: Annotated[
         str | None,
         typer.Option(
-            help="Write where the selections fell: a .png (over the image; over time; from three sides), "
-            "or an existing folder for NAME.map.png."
+            metavar="PATH",
+            rich_help_panel=REPORTING,
+            help="Write a picture of where the training samples were taken: a .png file, or an existing folder for "
+            "NAME.map.png.",
         ),
     ] = None,
     sampling_video: Annotated[
         str | None,
         typer.Option(
-            help="Write the progress of field and selections side by side: a .gif, an .mp4 (needs the extra named "
-            "video), or an existing folder for NAME.teaching.gif."
+            metavar="PATH",
+            rich_help_panel=REPORTING,
+            help="Write a video of the fit beside its training samples: a .gif file, an .mp4 file (needs pip install "
+            "'inrfit[video]'), or an existing folder for NAME.teaching.gif.",
         ),
     ] = None,
+    as_json: Annotated[
+        bool, shared.flag("--json", panel=REPORTING, help="Print one JSON object per source on standard output.")
+    ] = False,
+    quiet: shared.Quiet = False,
+    verbose: Annotated[bool, shared.flag("-v", "--verbose", panel=REPORTING, help="Print more messages.")] = False,
     checkpoint: Annotated[
         str | None,
         typer.Option(
-            help="Save the state of the fit so often (30s, 5m) beside the output (NAME.state), and when it is "
-            "interrupted; --resume goes on from it."
+            metavar="TIME",
+            rich_help_panel=RESUMING,
+            help="Save the state of the fit at this interval (30s, 5m) and when it is interrupted, in OUTPUT.state; "
+            "continue with --resume.",
         ),
     ] = None,
     resume: Annotated[
         bool,
-        typer.Option(
+        shared.flag(
             "--resume",
-            help="Go on from the saved state, with what is left of the budget or with a larger one; leave complete "
-            "fields of the same source and settings as they are.",
+            panel=RESUMING,
+            help="Continue from the saved state with the rest of the budget, or with a larger one. Finished outputs "
+            "of the same source and settings are kept.",
         ),
     ] = False,
     start: Annotated[
-        str | None, typer.Option("--from", help="Start from the weights of this field, of the same shape.")
+        str | None,
+        typer.Option(
+            "--from",
+            metavar="FIELD",
+            rich_help_panel=RESUMING,
+            help="Start from the weights of this field, of the same architecture and size.",
+        ),
     ] = None,
-    force: Annotated[
-        bool, typer.Option("-f", "--force", help="Replace an existing output, once the new one is complete.")
-    ] = False,
-    dry_run: Annotated[
-        bool,
-        typer.Option("--dry-run", help="Say what would be kept, what not, the plan and the memory; fit nothing."),
-    ] = False,
-    explain: Annotated[
-        bool, typer.Option("--explain", help="Say what was chosen for the fit (batch, rates, precision ...) and why.")
-    ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a source on stdout.")] = False,
-    quiet: shared.Quiet = False,
-    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Say more.")] = False,
+    arch: shared.Arch = DEFAULTS.arch,
+    sampler: shared.Sampler = DEFAULTS.sampler,
+    options: shared.OptionPairs = None,
+    ratio: shared.Ratio = None,
+    batch: shared.Batch = str(DEFAULTS.batch),
+    lr: shared.Lr = None,
+    seed: shared.Seed = DEFAULTS.seed,
+    device: shared.Device = DEFAULTS.device,
+    threads: shared.Threads = None,
+    precision: shared.Precision = DEFAULTS.precision,
+    engine: shared.Engine = DEFAULTS.engine,
+    type: shared.Type = None,
     max_bytes: shared.MaxBytes = LIMITS.max_bytes,
     max_pixels: shared.MaxPixels = LIMITS.max_pixels,
     max_samples: shared.MaxSamples = LIMITS.max_samples,
     max_channels: shared.MaxChannels = LIMITS.max_channels,
     max_faces: shared.MaxFaces = LIMITS.max_faces,
 ) -> int:
-    """Fit a field to each source and write it, measured, beside the source.
+    """Fit a neural field (a small network) to each file and save it beside the file.
 
-    Example: inrfit encode photo.png --sampler nint --budget 60s
+    Examples:
+
+        inrfit encode photo.png
+        inrfit encode song.flac --budget 5m --bytes 500kB
     """
     given = locals()
     from ..runtime import keep_compiled_code, keep_freed_memory, wait_politely

@@ -17,9 +17,11 @@ def info(
     as_json: shared.ModelJson = False,
     max_bytes: shared.MaxModelBytes = LIMITS.max_bytes,
 ) -> int:
-    """Print header, sizes, how the budget was spent and the quality of each field.
+    """Print what each field holds: source, architecture, size, quality, and how the time was spent.
 
-    Example: inrfit info photo.png.safetensors
+    Examples:
+
+        inrfit info photo.png.safetensors
     """
     from ..artifact.artifact import load
 

@@ -1,9 +1,9 @@
-"""Options of the commands, each declared once: those of ``Settings`` and ``Limits`` by their fields, from which they
-have their help sentence, check and default; and the others that several commands have alike.
+"""Options that several commands share, each declared once.
 
-A command lists its parameters with these aliases, named as the fields are, and ``settings_from`` makes the ``Settings``
-of them. To add an option of every fit: a field of ``Settings``, an alias here, a parameter in the commands that have
-it. An option of one command that is no setting stands in that command's file.
+Options for the fields of ``Settings`` and ``Limits`` take help sentence, check and default from the field. A command
+declares its parameters with these aliases, under the names of the fields, and ``settings_from`` builds the ``Settings``
+from them. To add an option for every fit: add a field to ``Settings``, an alias here, and a parameter to each command.
+Options of a single command are declared in its own file.
 """
 
 from __future__ import annotations
@@ -16,86 +16,122 @@ import typer
 from ..config.settings import Settings
 from ..io.limits import Limits
 from ..io.options import checked, declared, parse_pairs
+from .help import BUDGET, HARDWARE, INPUT, METHODS, REPORTING, SIZE, SOURCE, STRATEGY
 
 DEFAULTS, LIMITS = Settings(), Limits()
 
 
-def option(name: str, *flags: str, help: str = "", of: type[Any] = Settings) -> Any:
-    """The option of the field ``name``; ``flags`` where it is not called --NAME, ``help`` where it means something else
-    in a command. Numbers are checked by the field, so that they are refused in the same words as from Python."""
-    field = declared(of)[name]
-    if field.kind not in (int, float) or field.words:
-        return typer.Option(*flags, help=help or field.help)
+def option(name: str, *flags: str, metavar: str = "", panel: str = "", help: str = "", of: type[Any] = Settings) -> Any:
+    """The option for the field ``name`` of ``of``, under the heading ``panel`` of the help page.
 
-    def number(given: Any) -> Any:  # a function: typer asks a parser for its name
+    ``flags`` replace --NAME, and ``help`` the field's sentence. Numbers are checked by the field, so that the command
+    line and Python refuse them with the same message."""
+    field = declared(of)[name]
+    shown: dict[str, Any] = {"help": help or field.help, "metavar": metavar, "rich_help_panel": panel}
+    if field.kind not in (int, float) or field.words:
+        return typer.Option(*flags, **shown)
+
+    def number(given: Any) -> Any:  # a function: Typer asks a parser for its name
         return checked(of, name, given)
 
-    return typer.Option(*flags, help=help or field.help, parser=number, metavar=f"<{field.kind.__name__}>")
+    return typer.Option(*flags, parser=number, **shown)
 
 
-Sampler = Annotated[str, option("sampler")]
-Arch = Annotated[str, option("arch")]
-Width = Annotated[int | None, option("width")]
-Depth = Annotated[int | None, option("depth")]
-Params = Annotated[str | None, option("params")]
-Bytes = Annotated[str | None, option("bytes")]
-Store = Annotated[str, option("store")]
-OptionPairs = Annotated[list[str] | None, option("options", "-O")]
-Budgets = Annotated[list[str] | None, option("budget")]
-Target = Annotated[str | None, option("target")]
-Ratio = Annotated[float | None, option("ratio")]
-Batch = Annotated[str, option("batch")]
-Lr = Annotated[float | None, option("lr")]
-Device = Annotated[str, option("device")]
-Precision = Annotated[str, option("precision")]
-Engine = Annotated[str, option("engine")]
-Threads = Annotated[int | None, option("threads")]
-Regime = Annotated[str, option("regime")]
-Seed = Annotated[int, option("seed")]
-Type = Annotated[str | None, option("type")]
-Verify = Annotated[str | None, option("verify")]
+def flag(*names: str, panel: str, help: str) -> Any:
+    """An option without a value."""
+    return typer.Option(*names, help=help, rich_help_panel=panel)
 
-Seeds = Annotated[int, typer.Option(help="Runs of each method on each source, with seeds 0, 1, 2, ...")]
-CompareOptionPairs = Annotated[
-    list[str] | None, option("options", "-O", help="key=value: a setting for all that know it; repeatable.")
+
+Budgets = Annotated[list[str] | None, option("budget", metavar="LIMIT", panel=BUDGET)]
+Target = Annotated[str | None, option("target", metavar="QUALITY", panel=BUDGET)]
+Bytes = Annotated[str | None, option("bytes", metavar="SIZE", panel=SIZE)]
+Params = Annotated[str | None, option("params", metavar="COUNT", panel=SIZE)]
+Width = Annotated[int | None, option("width", metavar="N", panel=SIZE)]
+Depth = Annotated[int | None, option("depth", metavar="N", panel=SIZE)]
+Store = Annotated[str, option("store", metavar="TYPE", panel=SIZE)]
+Verify = Annotated[str | None, option("verify", metavar="MODE", panel=REPORTING)]
+Arch = Annotated[str, option("arch", metavar="NAME", panel=STRATEGY)]
+Sampler = Annotated[str, option("sampler", metavar="NAME", panel=STRATEGY)]
+OptionPairs = Annotated[list[str] | None, option("options", "-O", metavar="KEY=VALUE", panel=STRATEGY)]
+Ratio = Annotated[float | None, option("ratio", metavar="SHARE", panel=STRATEGY)]
+Batch = Annotated[str, option("batch", metavar="N", panel=STRATEGY)]
+Lr = Annotated[float | None, option("lr", metavar="RATE", panel=STRATEGY)]
+Regime = Annotated[str, option("regime", metavar="NAME", panel=STRATEGY)]
+Seed = Annotated[int, option("seed", metavar="N", panel=STRATEGY)]
+Device = Annotated[str, option("device", metavar="NAME", panel=HARDWARE)]
+Threads = Annotated[int | None, option("threads", metavar="N", panel=HARDWARE)]
+Precision = Annotated[str, option("precision", metavar="NAME", panel=HARDWARE)]
+Engine = Annotated[str, option("engine", metavar="NAME", panel=HARDWARE)]
+Type = Annotated[str | None, option("type", metavar="NAME", panel=INPUT)]
+
+Seeds = Annotated[
+    int,
+    typer.Option(
+        metavar="N", rich_help_panel=METHODS, help="Runs of each method on each source, with seeds 0, 1, 2, ..."
+    ),
 ]
 CompareBudgets = Annotated[
     list[str] | None,
     option(
         "budget",
-        help="Of every run: 60s, 5m, 2000it; repeatable: the first reached ends it. Steps compare at equal points, "
-        "seconds at equal time. Default 60s; --regime paper: 5000it.",
+        metavar="LIMIT",
+        panel=BUDGET,
+        help="When each run stops: after a time (60s, 5m) or a number of steps (2000it). Repeatable: the first one "
+        "reached ends the run. A time compares methods at equal time, steps at equal numbers of samples. Default: "
+        "60s; with --regime paper 5000it.",
+    ),
+]
+CompareOptionPairs = Annotated[
+    list[str] | None,
+    option(
+        "options",
+        "-O",
+        metavar="KEY=VALUE",
+        panel=STRATEGY,
+        help="Set an option of every sampler, architecture and file type that has it (docs/cli.md). Repeatable.",
     ),
 ]
 CompareEngine = Annotated[
     str,
     option(
         "engine",
-        help="How optimiser steps are computed: auto (no torch.compile), autograd, analytic, compiled, cuda-graph.",
+        metavar="NAME",
+        panel=HARDWARE,
+        help="How steps are computed: auto (no torch.compile), autograd, analytic, compiled, cuda-graph (GPU).",
     ),
 ]
 
-MaxBytes = Annotated[int, option("max_bytes", of=Limits)]
-MaxPixels = Annotated[int, option("max_pixels", of=Limits)]
-MaxSamples = Annotated[int, option("max_samples", of=Limits)]
-MaxChannels = Annotated[int, option("max_channels", of=Limits)]
-MaxFaces = Annotated[int, option("max_faces", of=Limits)]
-MaxOutput = Annotated[int, option("max_output", of=Limits)]
-MaxModelBytes = Annotated[int, option("max_bytes", help="Largest model file, bytes.", of=Limits)]
+MaxBytes = Annotated[int, option("max_bytes", metavar="N", panel=INPUT, of=Limits)]
+MaxPixels = Annotated[int, option("max_pixels", metavar="N", panel=INPUT, of=Limits)]
+MaxSamples = Annotated[int, option("max_samples", metavar="N", panel=INPUT, of=Limits)]
+MaxChannels = Annotated[int, option("max_channels", metavar="N", panel=INPUT, of=Limits)]
+MaxFaces = Annotated[int, option("max_faces", metavar="N", panel=INPUT, of=Limits)]
+MaxOutput = Annotated[int, option("max_output", metavar="N", panel=INPUT, of=Limits)]
+MaxModelBytes = Annotated[
+    int, option("max_bytes", metavar="N", panel=INPUT, help="Largest field file, in bytes.", of=Limits)
+]
 
-Models = Annotated[list[str], typer.Argument(help="Fields written by encode.", show_default=False)]
-ModelJson = Annotated[bool, typer.Option("--json", help="One JSON object a model on stdout.")]
-Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Errors only.")]
+
+def files_argument(metavar: str, help: str) -> Any:
+    """The argument that takes the files of a command."""
+    return typer.Argument(help=help, metavar=metavar, show_default=False, rich_help_panel=SOURCE)
+
+
+Sources = Annotated[list[str], files_argument("SOURCES...", "Images, sounds, shapes, or folders; - reads stdin.")]
+CompareSources = Annotated[list[str], files_argument("SOURCES...", "Images, sounds, shapes, or folders.")]
+Models = Annotated[list[str], files_argument("FIELDS...", "Fields written by inrfit encode; - reads stdin.")]
+ModelJson = Annotated[bool, flag("--json", panel=REPORTING, help="Print one JSON object per field on standard output.")]
+Quiet = Annotated[bool, flag("-q", "--quiet", panel=REPORTING, help="Print errors only.")]
 
 
 def settings_from(given: Mapping[str, Any]) -> Settings:
-    """The ``Settings`` of a command's parameters (its ``locals()``, first thing): each field by its name, and those of
-    ``Limits``; parameters of other names are not looked at."""
+    """The ``Settings`` and ``Limits`` from a command's parameters (its ``locals()`` on entry); others are
+    ignored."""
     chosen = {name: given[name] for name in declared(Settings) if name in given}
     chosen |= {"options": parse_pairs(given["options"] or ()), "budget": tuple(given["budget"] or ())}
     return Settings(**chosen, limits=limits_from(given))
 
 
 def limits_from(given: Mapping[str, Any]) -> Limits:
-    """The ``Limits`` of a command's parameters, likewise."""
+    """The ``Limits`` from a command's parameters."""
     return Limits(**{name: given[name] for name in declared(Limits) if name in given})

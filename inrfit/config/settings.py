@@ -63,82 +63,96 @@ class Settings:
 
     sampler: str = setting(
         "auto",
-        f"Sampler: auto (the best measured), {', '.join(SAMPLERS)}.",
+        f"How training samples are chosen: auto (the best measured), {', '.join(SAMPLERS)}. See docs/samplers.md.",
         words=("auto",),
         among=SAMPLERS,
     )
     arch: str = setting(
         "siren",
-        f"Architecture: {', '.join(FIELDS)}; or auto, the best measured for file, budget and size.",
+        f"Network architecture: {', '.join(FIELDS)}, or auto (the best measured for the file, budget and size).",
         words=("auto",),
         among=FIELDS,
     )
-    width: int | None = setting(None, "Units per hidden layer. Default: the architecture's (siren: 256).", 1, MAX_WIDTH)
-    depth: int | None = setting(None, "Hidden layers. Default: the architecture's (siren: 5).", 1, MAX_DEPTH)
+    width: int | None = setting(
+        None, "Units per hidden layer. Default: the architecture's own (siren: 256).", 1, MAX_WIDTH
+    )
+    depth: int | None = setting(
+        None, "Number of hidden layers. Default: the architecture's own (siren: 5).", 1, MAX_DEPTH
+    )
     params: int | str | None = setting(
-        None, "At most so many weights, in place of --width: 50000, 50k, 1M.", parse=parse_count
+        None, "Largest number of weights: 50000, 50k or 1M. It sets the width.", parse=parse_count
     )
     bytes: int | str | None = setting(
-        None, "A file of at most so many bytes, in place of --width: 500kB, 2MB (thousands).", parse=parse_bytes
+        None,
+        "Largest size of the written file: 500kB or 2MB (1 kB is 1,000 bytes). It sets the width.",
+        parse=parse_bytes,
     )
     store: str = setting(
         "auto",
-        f"Number type of the stored weights: {', '.join(STORES)}. auto: fp32; with --bytes fp16.",
+        f"Number type of the stored weights: {', '.join(STORES)}, or auto (fp16 with --bytes, else fp32).",
         words=("auto",),
         among=STORES,
     )
     options: Mapping[str, Any] = setting(
-        None, "key=value: a setting of the sampler, architecture or modality; repeatable.", factory=dict
+        None,
+        "Set an option of the sampler, architecture or file type (docs/cli.md lists them). Repeatable.",
+        factory=dict,
     )
     budget: str | Budget | tuple[str, ...] = setting(
         (),
-        "60s, 5m, 1h30m, 2000it; repeatable: the first reached ends the fit. Default 60s; --target alone: 10m.",
+        "When to stop: a time (60s, 5m, 1h30m) or a number of steps (2000it); if given twice, the first one reached. "
+        "Default: 60s, or 10m with --target alone.",
     )
     target: str | float | None = setting(
-        None, "Quality that ends the fit: 35dB PSNR (images), SNR (sounds), 0.98 IoU (shapes)."
+        None, "Stop at this quality: 35dB (PSNR of an image, SNR of a sound) or 0.98 (IoU of a shape)."
     )
     ratio: float | None = setting(
-        None, "Share of the samples in one selection, 0 to 1. Default: the sampler's own.", 1e-6, 1.0
+        None, "Share of the samples that the sampler selects at a time, 0 to 1. Default: its own.", 1e-6, 1.0
     )
     batch: int | Literal["auto", "selection"] = setting(
-        "auto", "Points per optimiser step: a number, selection (one step a selection) or auto.", 1, 1 << 24
+        "auto", "Samples per optimiser step: a number, auto, or selection (all that are selected).", 1, 1 << 24
     )
     lr: float | None = setting(
-        None, "Peak learning rate (Adam's; Muon's follows in proportion). Default: see encode --explain.", 1e-8, 10
+        None,
+        "Largest learning rate of Adam (Muon's is scaled with it). Default: chosen; see encode --explain.",
+        1e-8,
+        10,
     )
-    device: str = setting("auto", "auto, cpu, cuda, cuda:N.")
+    device: str = setting("auto", "Where to compute: auto, cpu, cuda, or cuda:N for GPU number N.")
     precision: str = setting(
         "auto",
-        f"Arithmetic of the hidden layers during the fit: auto, {', '.join(PRECISIONS)}. fp32-fast: float32 weights, "
-        "products as fast as torch can make them (torch.set_float32_matmul_precision('medium')).",
+        f"Arithmetic of the hidden layers during the fit: auto, {', '.join(PRECISIONS)}. fp32-fast "
+        "computes float32 products faster and less exactly.",
         words=("auto", *PRECISIONS),
         old_values=OLD_VALUES["precision"],
     )
     engine: str = setting(
         "auto",
-        f"How optimiser steps are computed: auto, {', '.join(ENGINES)}. The results are equal to rounding.",
+        f"How optimiser steps are computed: auto, {', '.join(ENGINES)} (GPU). Results differ by rounding only.",
         words=("auto", *ENGINES),
         old_values=OLD_VALUES["engine"],
     )
-    threads: int | None = setting(None, "CPU threads. Default: torch's.", 1, 1024)
+    threads: int | None = setting(None, "Number of CPU threads. Default: chosen by PyTorch.", 1, 1024)
     regime: str = setting(
         "inrfit",
-        "inrfit: this program's recipe; paper: the papers' (Adam at a constant rate, float32, one step per selection, "
-        "all points scored).",
+        "Training recipe: inrfit (this program's) or paper (that of the papers: Adam at a constant learning rate, "
+        "float32, one step per selection, all points scored).",
         words=REGIMES,
         old_values=OLD_VALUES["regime"],
     )
     seed: int = setting(
         0,
-        "Seed of weights and draws. Same seed and threads, same weights, with a budget in steps alone; with seconds "
-        "they differ.",
+        "Random seed. With a budget in steps, the same seed and number of threads give the same weights; with a time "
+        "budget they differ.",
         0,
         2**63 - 2,
     )
-    type: str | None = setting(None, "image, audio or shape, where content and name do not tell.", among=_modalities)
+    type: str | None = setting(
+        None, "Read the source as image, audio or shape. Default: by its content and name.", among=_modalities
+    )
     verify: str | None = setting(
         None,
-        "full: measure every sample; sample: one million. Default: full up to 16 million.",
+        "Measure the quality on all samples (full) or on one million (sample). Default: full up to 16 million samples.",
         words=("full", "sample"),
     )
     limits: Limits = Limits()

@@ -12,12 +12,12 @@ from .options import setting
 class Limits:
     """Upper bounds on what is read or made. Each is checked before the memory for it is taken."""
 
-    max_bytes: int = setting(4_000_000_000, "Largest source, bytes.")
-    max_pixels: int = setting(200_000_000, "Largest image, pixels.")
-    max_samples: int = setting(16_777_216, "Longest sound, samples per channel.")
-    max_channels: int = setting(64, "Most channels of a sound.")
-    max_faces: int = setting(5_000_000, "Largest mesh, triangles.")
-    max_output: int = setting(4_000_000_000, "Largest decoded signal, bytes.")
+    max_bytes: int = setting(4_000_000_000, "Largest source file, in bytes.")
+    max_pixels: int = setting(200_000_000, "Largest image, in pixels.")
+    max_samples: int = setting(16_777_216, "Longest sound, in samples per channel.")
+    max_channels: int = setting(64, "Largest number of channels of a sound.")
+    max_faces: int = setting(5_000_000, "Largest mesh, in triangles.")
+    max_output: int = setting(4_000_000_000, "Largest decoded signal, in bytes.")
 
     def require(self, name: str, claimed: int, what: str) -> None:
         """Raises ``OverLimit`` when ``claimed`` exceeds the limit ``name``; ``what`` says what was counted."""

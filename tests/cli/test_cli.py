@@ -289,13 +289,15 @@ def test_refusals_version_and_help_do_without_torch(tmp_path, png):
         assert found.returncode == code, (words, found.stderr)
 
 
-@pytest.mark.parametrize("words", [["--help"], *([command, "--help"] for command in ("encode", "decode", "info"))])
-def test_help_imports_neither_numpy_nor_torch(words):
+def test_windows_is_refused_before_anything_is_imported():
     script = (
-        "import sys; from inrfit.__main__ import run; run(sys.argv[1:]); print({'numpy', 'torch'} & {*sys.modules})"
+        "import sys; sys.platform = 'win32'\nfrom inrfit.__main__ import main\n"
+        "try:\n    main()\nfinally:\n    print([name for name in sys.modules if name.startswith('inrfit.')])"
     )
-    found = subprocess.run([sys.executable, "-c", script, *words], capture_output=True, text=True)
-    assert found.stdout.endswith("set()\n"), found.stderr
+    found = subprocess.run([sys.executable, "-c", script, "encode", "x.png"], capture_output=True, text=True)
+    assert found.returncode == 2
+    assert found.stderr == "inrfit: error: inrfit does not support Windows; use WSL\n"
+    assert found.stdout == "['inrfit.__main__']\n"
 
 
 def test_version_is_told():

@@ -1,0 +1,118 @@
+"""The help pages: plain text in sections.
+
+Typer would print them with Rich, which reads the brackets in ``inrfit[video]`` as markup, and whose import alone takes
+longer than the whole command line.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+import shutil
+import textwrap
+from collections.abc import Sequence
+from typing import Any
+
+import typer
+from typer.core import TyperArgument, TyperCommand, TyperGroup, TyperOption
+
+SOURCE = "Source and output"
+METHODS = "What is compared"
+BUDGET = "Budget and quality"
+SIZE = "Size"
+REPORTING = "Reporting"
+RESUMING = "Interrupting and resuming"
+STRATEGY = "Training strategy"
+HARDWARE = "Hardware and precision"
+INPUT = "Input and limits"
+
+NAME_COLUMN = 23
+"""Characters of the column that names options; longer names have a line of their own."""
+
+MIN_WIDTH, MAX_WIDTH = 60, 100
+"""Characters of a line, whatever the terminal's width."""
+
+UNBROKEN = "\N{NO-BREAK SPACE}"
+"""A space at which no line is broken; printed as a plain one."""
+
+Row = tuple[str, str]
+
+
+class HelpCommand(TyperCommand):
+    """A command with a plain help page."""
+
+    def get_help(self, ctx: Any) -> str:
+        """The page: usage, what the command does, and a section for each panel of options."""
+        arguments = [str(param.metavar) for param in self.params if isinstance(param, TyperArgument)]
+        sections: dict[str, list[Row]] = {}
+        for param in self.params:
+            if isinstance(param, TyperOption | TyperArgument):
+                sections.setdefault(param.rich_help_panel or SOURCE, []).append(_row(param))
+        usage = " ".join([ctx.command_path, "[OPTIONS]", *arguments])
+        return _page(usage, self.help or "", sections)
+
+
+class HelpGroup(TyperGroup):
+    """The list of commands with a plain help page."""
+
+    def get_help(self, ctx: Any) -> str:
+        """The page: usage, what the program does, the commands and the common options."""
+        commands = [(name, command.get_short_help_str(200)) for name, command in self.commands.items()]
+        options = [_row(param) for param in self.params if isinstance(param, TyperOption)]
+        options.append(("-h, --help", f"Show this page; {ctx.command_path} COMMAND --help shows that of a command."))
+        sections = {"Commands": commands, "Options": options}
+        return _page(f"{ctx.command_path} COMMAND [OPTIONS] ...", self.help or "", sections, self.epilog or "")
+
+
+def _row(param: TyperOption | TyperArgument) -> Row:
+    """An option or argument and its help sentence, with its default if it has one."""
+    if isinstance(param, TyperArgument):
+        return str(param.metavar), param.help or ""
+    name = ", ".join(param.opts) + (f" {param.metavar}" if param.metavar else "")
+    default: Any = param.default
+    if default is None or isinstance(default, bool) or not isinstance(default, str | int | float):
+        return name, param.help or ""
+    shown = default if isinstance(default, str) else f"{default:,}"
+    return name, f"{param.help} [default:{UNBROKEN}{shown}]"
+
+
+def _page(usage: str, about: str, sections: dict[str, list[Row]], epilog: str = "") -> str:
+    width = max(MIN_WIDTH, min(MAX_WIDTH, shutil.get_terminal_size().columns))
+    parts = [f"{_heading('Usage')} {usage}", *_paragraphs(about, width)]
+    parts += [f"{_heading(title)}\n{_columns(rows, width)}" for title, rows in sections.items()]
+    parts += _paragraphs(epilog, width)
+    return "\n\n".join(parts)
+
+
+def _paragraphs(text: str, width: int) -> list[str]:
+    """The paragraphs of a docstring, wrapped; indented lines stay as they are, under the line that introduces them."""
+    paragraphs: list[str] = []
+    for paragraph in filter(None, inspect.cleandoc(text).split("\n\n")):
+        if paragraph.startswith(" ") and paragraphs:
+            title = _heading(paragraphs.pop().removesuffix(":"))
+            paragraphs.append(f"{title}\n{textwrap.indent(textwrap.dedent(paragraph), '  ')}")
+        else:
+            paragraphs.append("\n".join(_wrapped(paragraph, width)))
+    return paragraphs
+
+
+def _columns(rows: Sequence[Row], width: int) -> str:
+    """Two columns: names and sentences."""
+    lines = []
+    for name, sentence in rows:
+        if len(name) > NAME_COLUMN - 2:
+            lines.append(f"  {name}")
+            name = ""
+        wrapped = _wrapped(sentence, width - NAME_COLUMN - 2)
+        lines.append(f"  {name:<{NAME_COLUMN}}{wrapped[0]}")
+        lines += [" " * (NAME_COLUMN + 2) + line for line in wrapped[1:]]
+    return "\n".join(lines)
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    lines = textwrap.wrap(text, width, break_on_hyphens=False, break_long_words=False)
+    return [line.replace(UNBROKEN, " ") for line in lines]
+
+
+def _heading(title: str) -> str:
+    return f"{title}:" if "NO_COLOR" in os.environ else typer.style(f"{title}:", bold=True)

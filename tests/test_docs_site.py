@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import re
 from html.parser import HTMLParser
@@ -89,3 +90,24 @@ def test_the_citation_names_this_version():
     citation = (ROOT / "docs" / "CITATION.cff").read_text("utf-8")
     assert re.search(r"^cff-version: 1\.2\.0$", citation, re.M)
     assert re.search(rf"^version: {re.escape(__version__)}$", citation, re.M)
+
+
+def message_texts() -> list[str]:
+    """The string literals of the package; what an f-string fills in is a space."""
+    texts = []
+    for path in (ROOT / "inrfit").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.JoinedStr):
+                texts.append("".join(p.value if isinstance(p, ast.Constant) else " " for p in node.values))
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                texts.append(node.value)
+    return texts
+
+
+def test_messages_on_the_troubleshooting_page_are_those_of_the_program():
+    texts = message_texts()
+    for row in (ROOT / "docs" / "troubleshooting.md").read_text("utf-8").splitlines():
+        quoted = re.findall(r"`([^`]+)`", row.split("|")[1]) if row.startswith("| `") else []
+        for part in (part.strip(" :") for quote in quoted for part in quote.split("...")):
+            if len(part) > 6 and not part.startswith("--"):
+                assert any(part in text for text in texts), f"no message has {part!r}"

@@ -33,7 +33,8 @@ def import_checked() -> None:
     import torch
 
     names = {"torch": torch, "Tensor": torch.Tensor, "Bool": Bool, "Float": Float, "Int": Int}
-    with install_import_hook(CHECKED, "beartype.beartype"), patch.multiple(builtins, create=True, **names):
+    install_import_hook(CHECKED, "beartype.beartype")  # also for modules that are imported later
+    with patch.multiple(builtins, create=True, **names):
         for module in CHECKED:
             importlib.import_module(module)
 

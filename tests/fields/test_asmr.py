@@ -1,4 +1,4 @@
-"""ASMR: shared evaluation is the formula point by point, on every raster, at every subset, with its derivatives."""
+"""ASMR: the shared evaluation and its gradients equal the formula point by point, on all rasters and subsets."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from inrfit.config.plan import Settings, plan
 from inrfit.errors import UnreadableFile, UsageError
 from inrfit.fields import FieldSpec
 from inrfit.fields.asmr import asmr, hierarchy, last_level, resample
-from inrfit.fields.asmr.cells import touched
+from inrfit.fields.asmr.cells import active_cells
 from inrfit.fields.module import Field
 from inrfit.fit import recipe
 from inrfit.fit.batching import block_batch, block_turns
@@ -42,7 +42,7 @@ RASTERS = [
     ((12, 10, 14), 3, "linear"),
     ((13, 1, 20), 4, "nonlinear"),
 ]
-"""Whole and prime sides, portrait and landscape, axes of length 1, in one to three dimensions."""
+"""Composite and prime sides, portrait and landscape, axes of length 1, in one to three dimensions."""
 
 
 def block_batches(learner, batch):
@@ -61,8 +61,8 @@ def make(shape, depth=3, width=16, **options):
 
 
 def by_formula(field, indices):
-    """The paper's formula at flat ``indices``, point by point and level by level in float64, from the raster positions
-    and nothing else."""
+    """The paper's formula in float64 at flat ``indices``, point by point and level by level, from the positions in the
+    raster alone."""
     settings = field.formula
     shape = tuple(int(side) for side in settings.grid.split("x"))
     factors = [[int(side) for side in level.split("x")] for level in settings.factors.split(",")]
@@ -111,23 +111,23 @@ def test_forward_and_on_grid_equal_the_formula(shape, depth, modulation):
     torch.testing.assert_close(field.on_grid(grid, low, high), expected[low:high], **close)
 
 
-def test_the_three_ways_through_the_last_level_are_all_taken_and_agree(monkeypatch):
+def test_the_three_evaluations_of_the_last_level_are_all_used_and_agree(monkeypatch):
     field, grid = make((48, 80)), Grid((48, 80))
     block = torch.cat([torch.arange(8) + 80 * row for row in range(8)])
     taken = []
-    for name in ("folded", "late"):
+    for name in ("forward_folded", "forward_gathered"):
         real = getattr(last_level, name)
         monkeypatch.setattr(last_level, name, lambda *a, real=real, name=name: taken.append(name) or real(*a))
     with torch.no_grad():
         one_by_one = torch.cat([field(grid.coords(index[None])) for index in block])
         whole, shuffled = field(grid.coords(block)), field(grid.coords(block.flip(0))).flip(0)
-    assert taken == ["late"] * 64 + ["folded"] * 2
+    assert taken == ["forward_gathered"] * 64 + ["forward_folded"] * 2
     torch.testing.assert_close(whole, one_by_one, rtol=0, atol=1e-5)
     torch.testing.assert_close(shuffled, one_by_one, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize(("shape", "depth", "modulation"), RASTERS)
-def test_the_backward_pass_by_hand_is_autograds(shape, depth, modulation):
+def test_the_analytic_backward_pass_equals_autograd(shape, depth, modulation):
     field, grid = make(shape, depth, modulation=modulation), Grid(shape)
     weights = {name: tensor.detach() for name, tensor in field.weights.items()}
     generator = torch.Generator().manual_seed(2)
@@ -149,14 +149,14 @@ def test_the_backward_pass_by_hand_is_autograds(shape, depth, modulation):
 
 
 @pytest.mark.parametrize("indices", [torch.arange(48 * 80), torch.arange(0, 48 * 80, 37)])
-def test_bfloat16_products_stay_close_though_phases_are_large(indices):
+def test_bfloat16_products_stay_close_in_spite_of_large_phases(indices):
     field, coords = make((48, 80), width=64), Grid((48, 80)).coords(indices)
     assert float(field.weights["modulator.weight"].detach().abs().max()) > 500
     gap = (field(coords) - field(coords, torch.bfloat16)).detach()
     assert 0 < float(gap.abs().max()) < 0.02
 
 
-def test_a_place_off_the_raster_has_its_nearest_cells_value():
+def test_a_point_between_cells_has_the_value_of_the_nearest_cell():
     field, grid = make((6, 10)), Grid((6, 10))
     with torch.no_grad():
         values = field(grid.coords(torch.arange(60))).view(6, 10, 3)
@@ -168,13 +168,13 @@ def test_a_place_off_the_raster_has_its_nearest_cells_value():
 def test_positions_are_recovered_from_coordinates(length):
     spec = sized((length,), 2, 4)
     indices = torch.unique(torch.tensor([0, 1, length // 2, length - 2, length - 1]).clamp(0, length - 1))
-    found = touched(spec.formula.radix, Grid((length,)).coords(indices))
-    first, (step,) = found.first, found.steps
-    top, middle, last = (level[0] for level in spec.formula.radix.factors)
+    active = active_cells(spec.formula.hierarchy, Grid((length,)).coords(indices))
+    first, (step,) = active.top_positions, active.steps
+    top, middle, last = (level[0] for level in spec.formula.hierarchy.factors)
     cells = first[step[0], 0] * middle + step[1]
-    whole = found.slot is None
-    slot = torch.arange(length) // last if whole else found.slot
-    child = torch.arange(length) % last if whole else found.child
+    whole = active.point_parent is None
+    slot = torch.arange(length) // last if whole else active.point_parent
+    child = torch.arange(length) % last if whole else active.point_child
     places = cells[slot] * last + child
     assert top * middle * last >= length
     assert places.tolist() == indices.tolist()
@@ -198,7 +198,9 @@ def test_the_papers_factors_are_chosen_for_the_papers_rasters(shape, depth, expe
 @pytest.mark.parametrize("shape", [(1,), (7,), (1009,), (5, 7), (1, 1), (499, 767), (10_800, 5_400), (11, 13, 1)])
 @pytest.mark.parametrize("depth", [1, 2, 3, 9, 64])
 def test_any_raster_is_split_with_little_padding(shape, depth):
-    made = hierarchy.parse(hierarchy.words(shape), sized(shape, depth).options["factors"], len(shape), depth + 1)
+    made = hierarchy.parse_hierarchy(
+        hierarchy.format_shape(shape), sized(shape, depth).options["factors"], len(shape), depth + 1
+    )
     assert made.levels == depth + 1
     for padded, side in zip(made.padded, shape, strict=True):
         assert side <= padded <= max(side + 1, 1.1 * side)
@@ -243,13 +245,15 @@ def test_hostile_options_are_refused(options):
         ((1009,), "9,9,20", "6,9,20"),
     ],
 )
-def test_factors_with_cells_that_no_sample_needs_are_refused_for_those_that_do(shape, factors, fewer):
+def test_factors_with_empty_cells_are_refused_and_smaller_ones_suggested(shape, factors, fewer):
     depth = factors.count(",")
-    with pytest.raises(UsageError, match=f"{fewer} will do"):
+    with pytest.raises(UsageError, match=f"use factors={fewer}"):
         sized(shape, depth, factors=factors)
-    with pytest.raises(UsageError, match=f"{fewer} will do"):
-        assert FieldSpec("asmr", len(shape), 3, 16, depth, {"grid": hierarchy.words(shape), "factors": factors}).shapes
-    made = sized(shape, depth, factors=fewer).formula.radix
+    with pytest.raises(UsageError, match=f"use factors={fewer}"):
+        assert FieldSpec(
+            "asmr", len(shape), 3, 16, depth, {"grid": hierarchy.format_shape(shape), "factors": factors}
+        ).shapes
+    made = sized(shape, depth, factors=fewer).formula.hierarchy
     assert all(padded < 2 * side for padded, side in zip(made.padded, shape, strict=True))
 
 
@@ -267,11 +271,11 @@ def test_levels_may_be_written_with_slashes_and_are_stored_with_commas():
 @pytest.mark.parametrize("depth", [1, 2, 3])
 @pytest.mark.parametrize("length", [2, 1009, 65_537, 10_000_019])
 def test_the_factors_chosen_need_all_their_coarsest_cells(length, depth):
-    assert sized((length,), depth).formula.radix.levels == depth + 1
+    assert sized((length,), depth).formula.hierarchy.levels == depth + 1
 
 
 @pytest.mark.parametrize(("shape", "factors"), [((37, 5, 23), "2x1x2,3x2x3,7x3x5"), ((9, 41), "2x3,2x4,3x4")])
-def test_counts_are_of_the_cells_that_a_decode_evaluates(shape, factors, monkeypatch):
+def test_macs_and_sines_are_those_of_a_decode(shape, factors, monkeypatch):
     field, grid = make(shape, 2, 8, factors=factors), Grid(shape)
     rows = {"products": 0, "sines": 0}
 
@@ -287,7 +291,7 @@ def test_counts_are_of_the_cells_that_a_decode_evaluates(shape, factors, monkeyp
     with Counting():
         values = field.on_grid(grid, 0, grid.n)
     torch.testing.assert_close(values, by_formula(field, torch.arange(grid.n)).float(), rtol=0, atol=2e-5)
-    assert math.prod(field.formula.radix.padded) > grid.n
+    assert math.prod(field.formula.hierarchy.padded) > grid.n
     assert field.spec.macs == round(rows["products"] / grid.n)
     assert field.spec.sines == round(rows["sines"] / grid.n)
 
@@ -298,11 +302,11 @@ def test_a_last_level_too_large_to_fold_is_refused():
     assert sized((4000,), 2, 256, outputs=65_535, factors="40,100,1").shapes
 
 
-def test_a_number_of_weights_gives_the_widest_that_can_be_folded():
+def test_a_number_of_parameters_gives_the_widest_field_that_can_be_folded():
     plain = FieldSpec("asmr", 2, 3, 256, 1, {"factors": "1x1,64x64"})
     found = plain.formula.sized(plain, (64, 64), 10_000_000)
     assert found.parameters < 10_000_000
-    assert (found.width + 1) * 2 * 64 * 64 * 3 > asmr.LARGEST_TABLE >= found.width * 2 * 64 * 64 * 3
+    assert (found.width + 1) * 2 * 64 * 64 * 3 > asmr.MAX_FOLDED_ENTRIES >= found.width * 2 * 64 * 64 * 3
     small = FieldSpec("asmr", 1, 65_535, 256, 2, {})
     assert small.formula.sized(small, (4000,), 10_000_000).width < 256  # the usual width could not be folded
     large = FieldSpec("asmr", 2, 65_535, 1, 1, {"factors": "1x1,64x64"})
@@ -330,7 +334,7 @@ def test_sounds_and_the_deepest_cameraman_count_as_in_the_paper():
 
 
 @pytest.mark.parametrize("sampler", sorted(set(SAMPLERS) - {"soft-mining"}))
-def test_every_strategy_but_soft_mining_teaches_it(sampler):
+def test_every_sampler_but_soft_mining_fits_it(sampler):
     artifact = codec.encode(
         np.random.default_rng(0).integers(0, 256, (19, 26, 3), dtype=np.uint8),
         sampler=sampler, arch="asmr", width=16, batch=128, budget="12it", precision="fp32",
@@ -359,7 +363,7 @@ def test_a_ratio_without_a_sampler_is_refused_with_those_that_take_one():
         plan(data, "a", Settings(arch="asmr", sampler="full", ratio=0.2))
 
 
-def test_auto_teaches_whole_blocks_every_point_once():
+def test_auto_trains_on_whole_blocks_and_every_point_once():
     data = image.from_array(np.zeros((37, 50, 3), np.uint8))
     planned = plan(data, "a", Settings(arch="asmr", width=16))
     assert planned.sampler_name == "full"
@@ -367,7 +371,7 @@ def test_auto_teaches_whole_blocks_every_point_once():
     spec = planned.spec
     field = Field(spec, spec.formula.initial(spec, torch.Generator(), torch.zeros(3)))
     learner = Learner(field, signal, torch.Generator().manual_seed(0), torch.float32)
-    assert learner.block_shape == spec.formula.radix.block
+    assert learner.block_shape == spec.formula.hierarchy.block
     batches = block_batches(learner, 37 * 50 // 4)
     assert len(batches) == 4
     assert torch.cat(batches).sort().values.tolist() == list(range(37 * 50))
@@ -383,7 +387,7 @@ def test_blocks_come_in_the_order_of_the_folded_table():
     signal = image_signal(48, 80, 3).on(torch.device("cpu"))
     learner = Learner(field, signal, torch.Generator().manual_seed(0), torch.float32)
     for batch in block_batches(learner, 48 * 80 // 5):
-        assert touched(field.formula.radix, grid.coords(batch)).slot is None
+        assert active_cells(field.formula.hierarchy, grid.coords(batch)).point_parent is None
 
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (24, 16, 3), dtype=np.uint8)
@@ -395,7 +399,7 @@ def encoded(pixels, **settings):
 
 
 @pytest.mark.parametrize("batch", [1, 32, 63, 65])
-def test_a_batch_has_one_block_at_least(batch):
+def test_a_batch_has_at_least_one_block(batch):
     field, signal = make((13, 21)), image_signal(13, 21, 3).on(torch.device("cpu"))
     learner = Learner(field, signal, torch.Generator().manual_seed(0), torch.float32)
     batches = block_batches(learner, batch)
@@ -439,7 +443,7 @@ def test_another_size_is_the_decoded_raster_resampled():
 
 
 def overlaps(length, target):
-    """(target, length): what share each of ``length`` cells has in each of ``target`` larger ones."""
+    """(target, length): the share of each of ``target`` cells that each of ``length`` smaller cells covers."""
     made = torch.zeros(target, length, dtype=torch.float64)
     for i in range(target):
         for j in range(length):
@@ -452,8 +456,8 @@ def overlaps(length, target):
     ("source", "target"),
     [((1009,), (1,)), ((1009,), (7,)), ((60, 41), (1, 1)), ((97, 5), (6, 3)), ((30, 6, 20), (1, 9, 1))],
 )
-def test_however_small_it_becomes_a_raster_is_read_in_pieces(source, target, monkeypatch):
-    monkeypatch.setattr(resample, "READ", 256)
+def test_a_raster_is_read_in_parts_for_any_target_size(source, target, monkeypatch):
+    monkeypatch.setattr(resample, "CELLS_PER_PART", 256)
     raster, read = torch.randn(*source, 2, generator=torch.Generator().manual_seed(0)), []
 
     def rows(first, last):
@@ -461,7 +465,7 @@ def test_however_small_it_becomes_a_raster_is_read_in_pieces(source, target, mon
         return raster[first:last]
 
     grid = Grid(target)
-    found = resample.resampled(rows, source, grid, 0, grid.n)
+    found = resample.resample(rows, source, grid, 0, grid.n)
     expected = raster.double()
     for axis, (length, fewer) in enumerate(zip(source, target, strict=True)):
         if fewer < length:
@@ -471,7 +475,7 @@ def test_however_small_it_becomes_a_raster_is_read_in_pieces(source, target, mon
         expected = expected.permute(2, 0, 1)[None]
     torch.testing.assert_close(found, expected.float().reshape(grid.n, 2), rtol=1e-5, atol=1e-6)
     assert max(read) <= 256
-    some = resample.resampled(rows, source, grid, grid.n // 2, grid.n)
+    some = resample.resample(rows, source, grid, grid.n // 2, grid.n)
     torch.testing.assert_close(some, found[grid.n // 2 :])
 
 
@@ -487,12 +491,12 @@ def test_shrinking_takes_no_more_operations_for_more_cells():
         raster = torch.ones(4, length, 1)
         counts.append(0)
         with Counting():
-            found = resample.resampled(lambda a, b, raster=raster: raster[a:b], (4, length), Grid((2, 3)), 0, 6)
+            found = resample.resample(lambda a, b, raster=raster: raster[a:b], (4, length), Grid((2, 3)), 0, 6)
         torch.testing.assert_close(found, torch.ones(6, 1))
     assert counts[0] == counts[1]
 
 
-def test_a_decode_at_another_size_says_so():
+def test_a_decode_at_another_size_is_reported_as_resampled():
     artifact = encoded(np.random.default_rng(0).integers(0, 256, (24, 16, 3), dtype=np.uint8))
     spec = artifact.spec
     assert spec.resampling((24, 16)) == ""
@@ -512,7 +516,7 @@ def test_a_file_whose_raster_is_not_its_signals_is_refused():
 
 
 def header_with(artifact, option, value):
-    """The file with another value of an option in its header, whose length is mended."""
+    """The bytes of the artifact with another value of an option in its header, and the header length adjusted."""
     data = artifact.to_bytes()
     length = int.from_bytes(data[:8], "little")
     header = json.loads(data[8 : 8 + length])
@@ -547,7 +551,7 @@ def test_a_field_without_its_raster_is_refused():
 
 @pytest.mark.parametrize("modulation", ["linear", "nonlinear"])
 def test_ntk_scores_equal_the_explicit_jacobian(modulation):
-    """Chunks take one way through the last level and the whole another: vjp and jvp go through both."""
+    """Chunks and the whole batch evaluate the last level differently, so both ways are differentiated."""
     field = make((16, 8), 2, 8, modulation=modulation, factors="2x2,2x1,4x4")
     signal = image_signal(16, 8, 3).on(torch.device("cpu"))
     learner = Learner(field, signal, torch.Generator(), torch.float32)
@@ -567,7 +571,7 @@ def test_ntk_scores_equal_the_explicit_jacobian(modulation):
         torch.testing.assert_close(scores.double() / expected.max(), expected / expected.max(), rtol=0, atol=1e-4)
 
 
-def test_sounds_are_taught_and_decoded():
+def test_sounds_are_fitted_and_decoded():
     wave = (10_000 * np.sin(np.arange(1009) ** 1.3 / 40)).astype(np.int16)
     artifact = codec.encode(wave, rate=8000, arch="asmr", width=32, depth=2, budget="150it", precision="fp32")
     assert artifact.decode().shape == (1009, 1)
@@ -576,7 +580,7 @@ def test_sounds_are_taught_and_decoded():
     assert artifact.decode(Request(rate=4000)).shape[0] in (504, 505)
 
 
-def test_the_commands_say_what_was_padded_and_what_was_resampled(png, tmp_path, capsys):
+def test_the_commands_report_padding_and_resampling(png, tmp_path, capsys):
     words = ["--arch", "asmr", "--budget", "20it", "--width", "16", "--precision", "fp32", "--device", "cpu"]
     factors = ["-O", "factors=1x1,1x1,2x3,13x12"]
     assert run(["encode", str(png), *words, *factors, "--explain"]) == 0

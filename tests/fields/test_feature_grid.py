@@ -1,4 +1,4 @@
-"""Feature grids: the formula against loops, both ways to a raster, both backward passes, sizes."""
+"""Feature grids: the formula against loops, points and rasters, both backward passes, sizes."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from inrfit.errors import UsageError
 from inrfit.fields import FieldSpec
 from inrfit.fields.feature_grid import interpolation
 from inrfit.fields.feature_grid.sizes import (
-    LEAST_PARAMETERS,
-    MOST_FEATURES,
-    MOST_LOST,
-    PARAMETERS,
+    DEFAULT_PARAMETERS,
+    MAX_FEATURES,
+    MAX_NODE_LOSS,
+    MIN_DEFAULT_PARAMETERS,
     default_parameters,
 )
 from inrfit.fields.module import Field
@@ -35,7 +35,7 @@ PRIMES = (1, 2654435761, 805459861)
 
 
 def make(settings, outputs=3, width=8, depth=3):
-    """A field with weights large enough to be told apart."""
+    """A field with weights of visible size."""
     inputs, options = settings
     spec = FieldSpec("grid", inputs, outputs, width, depth, options)
     generator = torch.Generator().manual_seed(0)
@@ -44,7 +44,7 @@ def make(settings, outputs=3, width=8, depth=3):
 
 
 def slow(field, point):
-    """The field at one point as docs/artifact.md says it, in float64."""
+    """The field at one point in float64, by the formula of docs/artifact.md."""
     options, w = field.formula, {name: weight.double() for name, weight in field.weights.items()}
     finest = [int(part) for part in options.finest.split("x")]
     found, start = [], 0
@@ -74,7 +74,7 @@ def slow(field, point):
 
 
 @pytest.mark.parametrize("name", SETTINGS)
-def test_equals_the_formula_worked_out_in_loops(name):
+def test_equals_the_formula_evaluated_in_loops(name):
     field = make(SETTINGS[name])
     hashed = [level.hashed for level in field.formula.grids(field.spec.inputs)]
     assert any(hashed) == name.endswith("hashed")
@@ -87,7 +87,7 @@ def test_equals_the_formula_worked_out_in_loops(name):
 @pytest.mark.parametrize("name", SETTINGS)
 @pytest.mark.parametrize("scale", [1, 3])
 def test_a_raster_equals_its_points(name, scale, monkeypatch):
-    monkeypatch.setattr(interpolation, "PIECE", 40)
+    monkeypatch.setattr(interpolation, "POINTS_IN_CACHE", 40)
     field = make(SETTINGS[name])
     grid = Grid({1: (29,), 2: (7, 11), 3: (4, 5, 6)}[field.spec.inputs])
     grid = Grid(tuple(scale * length for length in grid.shape))
@@ -97,7 +97,7 @@ def test_a_raster_equals_its_points(name, scale, monkeypatch):
 
 
 class Largest(TorchDispatchMode):
-    """The most numbers in a tensor that is made."""
+    """Records the size of the largest tensor that is created."""
 
     most = 0
 
@@ -134,19 +134,19 @@ def test_axes_of_length_one():
 
 
 def test_nodes_on_samples_give_their_rows():
-    """The finest level may be the raster itself: then each sample has a row of its own."""
+    """The finest level may coincide with the raster, and each sample then has its own row."""
     field, grid = make((2, {"finest": "5x7", "levels": 1, "features": 3})), Grid((5, 7))
-    from inrfit.fields.feature_grid.interpolation import at_points
+    from inrfit.fields.feature_grid.interpolation import interpolate_at
 
-    found = at_points(field.weights["table"], field.formula.grids(2), grid.coords(torch.arange(35)))
+    found = interpolate_at(field.weights["table"], field.formula.grids(2), grid.coords(torch.arange(35)))
     torch.testing.assert_close(found, field.weights["table"], rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", SETTINGS)
 @pytest.mark.parametrize("depth", [1, 3])
 @pytest.mark.parametrize("extra_gradient", [None, lambda residuals: residuals.sin() / 7])
-def test_the_backward_pass_written_out_equals_autograd(name, depth, extra_gradient, monkeypatch):
-    monkeypatch.setattr(interpolation, "PIECE", 32)
+def test_the_analytic_backward_pass_equals_autograd(name, depth, extra_gradient, monkeypatch):
+    monkeypatch.setattr(interpolation, "POINTS_IN_CACHE", 32)
     field = make(SETTINGS[name], depth=depth)
     generator = torch.Generator().manual_seed(2)
     coords = torch.rand(100, field.spec.inputs, generator=generator) * 2 - 1
@@ -166,7 +166,7 @@ def test_the_backward_pass_written_out_equals_autograd(name, depth, extra_gradie
 
 @pytest.mark.parametrize("name", SETTINGS)
 def test_a_step_copies_nothing_from_the_host(name, monkeypatch):
-    """While a graph is captured on CUDA that is forbidden."""
+    """Such copies are forbidden while a CUDA graph is captured."""
     field = make(SETTINGS[name])
     weights = {key: weight.detach() for key, weight in field.weights.items()}
     coords, values, loss_weights = torch.zeros(9, field.spec.inputs), torch.zeros(9, 3), torch.ones(9, 1)
@@ -228,14 +228,14 @@ SHAPES = [
 
 @pytest.mark.parametrize("shape", [*SHAPES, None], ids=str)
 @pytest.mark.parametrize("parameters", [2_000, 30_000, 264_000, 3_000_000])
-def test_sizes_keep_to_what_was_asked_for(shape, parameters):
+def test_sizes_stay_within_the_parameters_asked_for(shape, parameters):
     spec = FieldSpec("grid", 3 if shape is None else len(shape), 3, 64, 2, {})
     sized = spec.formula.sized(spec, shape, parameters)
     assert sized.parameters <= parameters
-    assert sized.parameters >= 0.8 * parameters or sized.options["features"] == MOST_FEATURES
+    assert sized.parameters >= 0.8 * parameters or sized.options["features"] == MAX_FEATURES
     if shape is not None:
         kept = math.prod(sized.formula.grids(len(shape))[-1].nodes)
-        assert sized.options["features"] == 1 or kept >= (1 - MOST_LOST) * math.prod(shape)
+        assert sized.options["features"] == 1 or kept >= (1 - MAX_NODE_LOSS) * math.prod(shape)
         for nodes, length in zip(sized.formula.grids(len(shape))[-1].nodes, shape, strict=True):
             assert nodes <= length
 
@@ -292,19 +292,19 @@ def test_sizes_are_those_that_were_measured(shape, parameters, width, options, c
 
 
 @pytest.mark.parametrize("shape", [*SHAPES, None], ids=str)
-def test_usual_sizes_are_no_more_than_the_signal_warrants(shape):
+def test_default_sizes_do_not_exceed_the_number_of_values(shape):
     spec = FieldSpec("grid", 3 if shape is None else len(shape), 3, 64, 2, {})
     found = spec.formula.sized(spec, shape, None).parameters
-    assert found <= PARAMETERS
+    assert found <= DEFAULT_PARAMETERS
     if shape is not None:
-        assert found <= max(LEAST_PARAMETERS, 3 * math.prod(shape))
+        assert found <= max(MIN_DEFAULT_PARAMETERS, 3 * math.prod(shape))
 
 
 @pytest.mark.parametrize(
     ("shape", "options"),
     [((1, 1), {}), ((2, 2), {}), ((512, 768), {}), (None, {}), (None, {"finest": "300"}), ((64, 64), {"finest": "64"})],
 )
-def test_a_refusal_names_the_least_that_is_not_refused(shape, options):
+def test_a_refusal_names_the_smallest_accepted_number(shape, options):
     spec = FieldSpec("grid", 3 if shape is None else 2, 3, 64, 2, options)
     with pytest.raises(UsageError) as refused:
         spec.formula.sized(spec, shape, 5)
@@ -322,13 +322,13 @@ def test_shapes_get_a_table_whatever_is_asked_for(finest, parameters):
     spec = FieldSpec("grid", 3, 1, 64, 2, asked)
     sized = spec.formula.sized(spec, None, parameters)
     assert {**sized.options, **asked} == sized.options
-    most = PARAMETERS if parameters is None else parameters
+    most = DEFAULT_PARAMETERS if parameters is None else parameters
     assert (0.8 * most if finest != "32" else 32**3 / 14) < sized.parameters <= most
 
 
 @pytest.mark.parametrize("shape", [(2, 2), (24, 32), (512, 768), None], ids=str)
 @pytest.mark.parametrize("width", [1, 32, 128, 256])
-def test_a_width_that_was_asked_for_stays_and_leaves_a_grid(shape, width):
+def test_a_width_asked_for_is_kept_and_leaves_weights_for_the_table(shape, width):
     spec = FieldSpec("grid", 3 if shape is None else 2, 3, width, 2, {})
     sized = spec.formula.sized(spec, shape, None)
     assert sized.width == width
@@ -336,7 +336,7 @@ def test_a_width_that_was_asked_for_stays_and_leaves_a_grid(shape, width):
     assert math.prod(sized.shapes["table"]) >= 0.4 * min(target, 3 * math.prod(shape or (target,)))
 
 
-def test_what_was_asked_for_stays():
+def test_options_asked_for_are_kept():
     spec = FieldSpec("grid", 2, 3, 64, 2, {"features": 6, "finest": "40x30", "levels": 2})
     sized = spec.formula.sized(spec, (512, 512), None)
     assert {key: sized.options[key] for key in spec.options} == spec.options
@@ -356,7 +356,7 @@ def test_what_was_asked_for_stays():
         {"features": 10**7},
     ],
 )
-def test_settings_that_make_no_sense_are_refused(options):
+def test_invalid_options_are_refused(options):
     with pytest.raises(UsageError):
         _ = FieldSpec("grid", 2, 3, 8, 2, options).formula
 
@@ -366,7 +366,7 @@ def test_too_many_axes_are_refused():
         _ = FieldSpec("grid", 3, 3, 8, 2, {"finest": "4x4"}).shapes
 
 
-def test_huge_settings_cost_nothing_to_count():
+def test_parameters_of_huge_options_are_counted_at_once():
     spec = FieldSpec("grid", 3, 3, 8, 2, {"finest": "16777216", "features": 4096, "table": 1 << 26, "levels": 32})
     assert spec.parameters > 10**10
 

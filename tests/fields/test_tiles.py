@@ -20,7 +20,7 @@ from inrfit.fields import FieldSpec
 from inrfit.fields.module import Field
 from inrfit.fields.tiles import partition
 from inrfit.fields.tiles import tiles as tiles_module
-from inrfit.fields.tiles.tiles import LEAST, SAMPLES, USUAL, Tiles
+from inrfit.fields.tiles.tiles import MAX_DEFAULT_TILES, MIN_SAMPLES_PER_TILE, SAMPLES_PER_TILE, Tiles
 from inrfit.fit import recipe
 from inrfit.fit.budget import Budget
 from inrfit.fit.engine.backends import analytic_gradients, autograd_gradients
@@ -56,8 +56,8 @@ def share(x, tile, count, overlap):
 
 
 def slowly(field, coords):
-    """Every tile at every point, one after another, in float64."""
-    counts = partition.parse(field.formula.tiles, coords.shape[1])
+    """The blend in float64, from every tile at every point, one after another."""
+    counts = partition.parse_tiles(field.formula.tiles, coords.shape[1])
     w = {name: tensor.detach().double() for name, tensor in field.weights.items()}
     total = math.prod(counts)
     values = torch.zeros(coords.shape[0], field.spec.outputs, dtype=torch.float64)
@@ -84,7 +84,7 @@ def test_equals_every_tile_at_every_point(inputs, depth, overlap):
 
 
 @pytest.mark.parametrize("inputs", CUTS)
-def test_one_point_is_the_same_alone_and_in_company(inputs):
+def test_a_point_has_the_same_value_alone_and_in_a_batch(inputs):
     field, coords = make(inputs), points(40, inputs)
     together = field(coords)
     for i in (0, 17):
@@ -93,7 +93,7 @@ def test_one_point_is_the_same_alone_and_in_company(inputs):
 
 
 @pytest.mark.parametrize("overlap", [0.01, 0.3, 1.0])
-def test_shares_sum_to_one(overlap):
+def test_weights_of_tiles_sum_to_one(overlap):
     field = make(2, overlap=overlap)
     one = field.formula.constant(field.weights, torch.tensor([1.0, -2.0]))
     values = field.formula.forward(one, points(500, 2, 1.1), torch.float32)
@@ -101,8 +101,8 @@ def test_shares_sum_to_one(overlap):
 
 
 @pytest.mark.parametrize("edge", ["border", "start of the band", "end of the band"])
-def test_goes_on_across_borders_and_edges_of_bands(edge):
-    """Values 1e-6 apart agree, where neighbouring tiles themselves are far apart."""
+def test_is_continuous_across_borders_and_edges_of_bands(edge):
+    """Values at points 1e-6 apart agree, although the neighbouring tiles differ much."""
     field, overlap, gap = make(2, "4x4", overlap=0.2), 0.2, 1e-6
     alone = make(2, "4x4", overlap=0.01)
     for border in (1, 2, 3):
@@ -120,7 +120,7 @@ def test_goes_on_across_borders_and_edges_of_bands(edge):
 @pytest.mark.parametrize("shape", [(37,), (13, 17), (1, 9), (5, 6, 7)])
 @pytest.mark.parametrize("overlap", [0.1, 1.0])
 def test_a_raster_equals_its_points(shape, overlap, monkeypatch):
-    monkeypatch.setattr(tiles_module, "PIECE", 5)
+    monkeypatch.setattr(tiles_module, "CELLS_IN_CACHE", 5)
     field, grid = make(len(shape), overlap=overlap), Grid(shape)
     expected = field(grid.coords(torch.arange(grid.n))).detach()
     for start, stop in ((0, grid.n), (0, 1), (3, grid.n - 2), (grid.n // 2, grid.n // 2 + 3), (4, 4)):
@@ -135,39 +135,39 @@ def test_boxes_are_the_cells_in_their_order():
         for stop in range(start, 61):
             found = [
                 cell
-                for box in partition.boxes(shape, start, stop)
+                for box in partition.split_into_boxes(shape, start, stop)
                 for cell in itertools.product(*(range(low, high) for low, high in box))
             ]
             assert found == cells[start:stop]
-            assert len(partition.boxes(shape, start, stop)) <= 5
+            assert len(partition.split_into_boxes(shape, start, stop)) <= 5
 
 
-def test_uneven_points_are_right_and_bounded_in_memory():
-    """4,000 points in one of 144 tiles, and one in another: as rows of the longest they would fill 576,000 places."""
+def test_uneven_points_are_evaluated_in_bounded_memory():
+    """4,000 points in one of 144 tiles, and one in another: rows as long as the longest would take 576,000 slots."""
     field = make(2, "12x12", overlap=0.1)
     coords = torch.cat([points(4000, 2, 0.03) + 1 / 12, torch.tensor([[0.9, -0.9]])])
-    placed = partition.rows(coords, (12, 12), 0.1)
+    placed = partition.arrange(coords, (12, 12), 0.1)
     assert placed.local.shape[0] * placed.local.shape[1] < 3 * placed.point.shape[0]
     torch.testing.assert_close(field(coords)[-30:].double(), slowly(field, coords[-30:]), rtol=1e-4, atol=2e-4)
 
 
-def test_rows_never_pad_more_than_promised():
+def test_padding_of_rows_is_bounded():
     for seed in range(20):
         coords = points(600, 2, seed=seed) ** (1 + 2 * (seed % 4))
-        placed = partition.rows(coords, (6, 7), 0.2)
+        placed = partition.arrange(coords, (6, 7), 0.2)
         assert len(placed.slot.unique()) == placed.point.shape[0]
         places, pairs = placed.local.shape[0] * placed.local.shape[1], placed.point.shape[0]
-        assert places <= pairs * (1 + partition.FULL_ROWS) + partition.LEAST_ROW * 42
+        assert places <= pairs * (1 + partition.MAX_ROW_TO_MEAN) + partition.MIN_ROW_LENGTH * 42
 
 
 @pytest.mark.parametrize("inputs", CUTS)
 @pytest.mark.parametrize("depth", [1, 3])
 @pytest.mark.parametrize("even", [True, False])
-def test_backward_by_hand_equals_autograd(inputs, depth, even):
+def test_the_analytic_backward_pass_equals_autograd(inputs, depth, even):
     field = make(inputs, depth=depth)
     coords = points(2000, inputs)
     coords = coords if even else coords.abs().pow(4)
-    uneven = partition.rows(coords, partition.parse(CUTS[inputs], inputs), 0.3).tiles
+    uneven = partition.arrange(coords, partition.parse_tiles(CUTS[inputs], inputs), 0.3).tiles
     assert (uneven is None) == even
     values, loss_weights = torch.rand(2000, 2), torch.rand(2000, 1)
     expected = autograd_gradients(field.formula, torch.float32)(field.weights, coords, values, loss_weights)
@@ -179,7 +179,7 @@ def test_backward_by_hand_equals_autograd(inputs, depth, even):
 
 
 def test_forward_mode_equals_a_difference():
-    """Learner.ntk_scores pushes forward through the routing."""
+    """Learner.ntk_scores differentiates the assignment to tiles in forward mode."""
     field, coords = make(2), points(50, 2)
     weights = {name: w.detach() for name, w in field.weights.items()}
     generator = torch.Generator().manual_seed(3)
@@ -195,7 +195,7 @@ def test_forward_mode_equals_a_difference():
     torch.testing.assert_close(tangent, difference, rtol=0.05, atol=0.05 * float(difference.abs().max()))
 
 
-def test_slopes_in_the_coordinates_are_those_of_the_blend():
+def test_gradients_by_coordinates_include_the_blend():
     field, coords = make(2, overlap=1.0), points(40, 2).requires_grad_()
     slope = torch.autograd.grad(field(coords).sum(), coords)[0]
     for axis in (0, 1):
@@ -208,10 +208,10 @@ def test_slopes_in_the_coordinates_are_those_of_the_blend():
 @pytest.mark.parametrize("shape", [(512, 512), (512, 768), (5400, 10800), (480_000,), (64, 64, 30), (1, 64)])
 def test_tiles_follow_the_raster(shape):
     plain = FieldSpec("tiles", len(shape), 3, 32, 4, {})
-    counts = partition.parse(plain.formula.sized(plain, shape, None).options["tiles"], len(shape))
-    assert math.prod(counts) <= USUAL
+    counts = partition.parse_tiles(plain.formula.sized(plain, shape, None).options["tiles"], len(shape))
+    assert math.prod(counts) <= MAX_DEFAULT_TILES
     sides = [length / count for length, count in zip(shape, counts, strict=True)]
-    assert math.prod(sides) >= SAMPLES or math.prod(counts) == 1
+    assert math.prod(sides) >= SAMPLES_PER_TILE or math.prod(counts) == 1
     longest = max(sides)
     for length, side in zip(shape, sides, strict=True):
         assert side > 0.4 * min(longest, length)
@@ -229,7 +229,7 @@ def test_sizes_follow_the_number_of_parameters(asked, shape):
 def test_a_small_raster_has_few_tiles():
     plain = FieldSpec("tiles", 2, 3, 32, 4, {})
     spec = plain.formula.sized(plain, (64, 64), 1_000_000)
-    assert math.prod(partition.parse(spec.options["tiles"], 2)) <= 64 * 64 / LEAST
+    assert math.prod(partition.parse_tiles(spec.options["tiles"], 2)) <= 64 * 64 / MIN_SAMPLES_PER_TILE
 
 
 def test_tiles_asked_for_are_kept():
@@ -242,20 +242,20 @@ def test_tiles_asked_for_are_kept():
 @pytest.mark.parametrize(
     "tiles", ["1000000x1000000", "99999x99999", "0x3", "-2", "3x", "", "3X4", "3x4x5x6x7", "٣", "3٣", "9" * 5000, "4\n"]
 )
-def test_partitions_that_cannot_be_are_refused(tiles):
+def test_invalid_partitions_are_refused(tiles):
     with pytest.raises(UsageError):
         FieldSpec("tiles", 2, 3, 32, 4, {"tiles": tiles}).shapes  # noqa: B018
 
 
-def test_a_partition_of_other_axes_is_refused():
+def test_a_partition_with_other_axes_is_refused():
     with pytest.raises(UsageError, match="2 axes"):
         FieldSpec("tiles", 2, 3, 32, 4, {"tiles": "3x4x5"}).shapes  # noqa: B018
 
 
-def test_counts_include_what_bands_cost_twice():
+def test_macs_and_sines_count_points_in_bands_twice():
     coords = Grid((400, 600)).coords(torch.arange(240_000))
     spec = FieldSpec("tiles", 2, 3, 32, 4, {"tiles": "4x6", "overlap": 0.2})
-    pairs = partition.rows(coords, (4, 6), 0.2).point.shape[0] / 240_000
+    pairs = partition.arrange(coords, (4, 6), 0.2).point.shape[0] / 240_000
     one = FieldSpec("siren", 2, 3, 32, 4, {})
     assert spec.macs == pytest.approx(pairs * one.macs, rel=0.01)
     assert spec.sines == pytest.approx(pairs * one.sines, rel=0.01)
@@ -292,7 +292,7 @@ def test_a_fitted_field_has_no_seams():
 
 
 def with_another_header(data, width, tiles):
-    """The artifact's bytes, its header claiming another width and other tiles."""
+    """The bytes of the artifact with another width and other tiles in its header."""
     length = int.from_bytes(data[:8], "little")
     outer = json.loads(data[8 : 8 + length])
     inner = json.loads(outer["__metadata__"]["inrfit"])
@@ -304,7 +304,7 @@ def with_another_header(data, width, tiles):
 
 
 def test_an_artifact_that_claims_too_much_is_unreadable():
-    """Its tiles do not go with its axes, or would be too many: refused by the header alone."""
+    """Tiles for other axes, or too many of them, are refused by the header alone."""
     options = {"tiles": "2x2"}
     valid = inrfit.encode(picture(8, 8), arch="tiles", width=8, depth=3, options=options, budget="60it").to_bytes()
     assert Artifact.from_bytes(with_another_header(valid, 8, "2x2")).spec.options["tiles"] == "2x2"
@@ -315,7 +315,7 @@ def test_an_artifact_that_claims_too_much_is_unreadable():
 
 
 @pytest.mark.parametrize("regime", ["inrfit", "paper"])
-def test_a_sounds_frequency_is_shared_among_its_tiles(regime):
+def test_a_sounds_frequency_is_divided_by_the_number_of_tiles(regime):
     samples = np.sin(np.arange(4000) / 3)[:, None].astype(np.float32)
     signal = Signal("audio", samples, image_signal().scale, {}, Grid((4000,)))
     one, eight = (

@@ -1,1 +1,1 @@
-"""ASMR: asmr.py, the architecture; the other files are its parts."""
+"""The ASMR architecture (asmr.py) and its parts."""

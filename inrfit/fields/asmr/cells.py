@@ -1,4 +1,4 @@
-"""Which cells of a raster's hierarchy given points touch: lists without repetition, by marking and counting."""
+"""The cells of each level that a batch of points needs, each listed once."""
 
 from __future__ import annotations
 
@@ -9,107 +9,121 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import torch
+    from jaxtyping import Float, Int
     from torch import Tensor
 
-    from .hierarchy import Radix
+    from .hierarchy import Hierarchy
 
-EXACT = 1 << 22
-"""Up to this number positions and cells are exact in float32 arithmetic, halves included; above, float64 is used."""
+MAX_FLOAT32_CELLS = 1 << 22
+"""Maximum number of cells for which float32 represents all positions, and positions plus one half, exactly. Larger
+rasters use float64."""
 
-SPARSE = 1 << 24
-"""Longest list of marks made for however few points; of more cells than that, few points are sorted instead."""
+MAX_SPARSE_MASK = 1 << 24
+"""Maximum length of the mask over all cells of a level when only a few of them are needed. For more cells, a few
+indices are sorted instead."""
 
 
 @dataclass(frozen=True)
-class Touched:
-    """The cells that n points touch, level by level. ``first`` (k_0, d): positions of those of level 0. ``steps``: for
-    the levels up to the last but one, each cell's (parent's place in the list before, number among its siblings).
-    ``slot``, ``child`` (n,): the same of the points, or None where these are all the children of the cells listed last,
-    in their order."""
+class ActiveCells:
+    """The cells that n points need, level by level.
 
-    first: Tensor
-    steps: tuple[tuple[Tensor, Tensor], ...]
-    slot: Tensor | None
-    child: Tensor | None
+    ``top_positions``: positions of the cells of level 0. ``steps``: for levels 1 to the last but one, the index of each
+    cell's parent in the list above and the cell's number among its siblings. ``point_parent`` and ``point_child``: the
+    same for the points, which are cells of the last level. Both are None if the points are all the children of all the
+    cells in the last list, in order.
+    """
+
+    top_positions: Int[Tensor, "top d"]
+    steps: tuple[tuple[Int[Tensor, " _k"], Int[Tensor, " _k"]], ...]
+    point_parent: Int[Tensor, " n"] | None
+    point_child: Int[Tensor, " n"] | None
 
     @property
     def count(self) -> int:
-        """Cells in the last list."""
-        return (self.steps[-1][0] if self.steps else self.first).shape[0]
+        """Number of cells of the last level but one."""
+        return (self.steps[-1][0] if self.steps else self.top_positions).shape[0]
 
 
-def touched(radix: Radix, coords: Tensor) -> Touched:
-    """By the points at ``coords`` (n, d), each at the cell whose centre is nearest."""
+def active_cells(hierarchy: Hierarchy, coords: Float[Tensor, "n d"]) -> ActiveCells:
+    """The cells needed for the points at ``coords``, each of which stands for the cell with the nearest centre."""
     import torch
 
-    across = radix.shape(radix.levels - 2)
-    exact = max(prod(across), *radix.padded) <= EXACT
+    blocks = hierarchy.shape(hierarchy.levels - 2)
+    exact = max(prod(blocks), *hierarchy.padded) <= MAX_FLOAT32_CELLS
     axes = coords.detach() if exact else coords.detach().double()
     cell, child = torch.zeros_like(axes[:, 0]), torch.zeros_like(axes[:, 0])
-    for axis, (length, side, cells) in enumerate(zip(radix.grid, radix.block, across, strict=True)):
-        # Cell centres in [-1, 1] (signal.Grid), back to whole positions.
+    for axis, (length, side, count) in enumerate(zip(hierarchy.grid, hierarchy.block, blocks, strict=True)):
+        # From cell centres in [-1, 1] (signal.Grid) back to integer positions.
         position = axes[:, axis].add(1.0).mul_(length / 2).sub_(0.5).round_().clamp_(0, length - 1)
-        upper = position.add(0.5).mul_(1 / side).floor_()
-        cell.mul_(cells).add_(upper)
-        child.mul_(side).add_(position).sub_(upper, alpha=side)
-    heads = whole_blocks(cell, child, radix.children(radix.levels - 1))
-    if heads is not None:
-        return Touched(*ancestors(radix, heads), None, None)
-    listed, slot = distinct(cell.long(), prod(across))
-    return Touched(*ancestors(radix, listed), slot, child.long())
+        parent_position = position.add(0.5).mul_(1 / side).floor_()
+        cell.mul_(count).add_(parent_position)
+        child.mul_(side).add_(position).sub_(parent_position, alpha=side)
+    whole = whole_blocks(cell, child, hierarchy.children(hierarchy.levels - 1))
+    if whole is not None:
+        return ActiveCells(*ancestors(hierarchy, whole), None, None)
+    listed, index = unique_indices(cell.long(), prod(blocks))
+    return ActiveCells(*ancestors(hierarchy, listed), index, child.long())
 
 
-def whole_blocks(cell: Tensor, child: Tensor, children: int) -> Tensor | None:
-    """The cells, if the points of ``cell`` and ``child`` (n,) are all the children of rising ones, in their order."""
+def whole_blocks(cell: Float[Tensor, " n"], child: Float[Tensor, " n"], children: int) -> Int[Tensor, " k"] | None:
+    """The parent cells, if the points are all ``children`` of cells with increasing indices, in order; else None.
+
+    ``cell`` is the index of each point's parent and ``child`` its number among its siblings.
+    """
     import torch
 
     if cell.shape[0] % children:
         return None
-    rows, heads = cell.view(-1, children), cell[::children]
-    rising = bool((heads[1:] > heads[:-1]).all())
+    by_block, parents = cell.view(-1, children), cell[::children]
+    increasing = bool((parents[1:] > parents[:-1]).all())
     order = torch.arange(children, dtype=child.dtype, device=child.device)
-    if rising and bool((child.view(-1, children) == order).all()) and bool((rows == heads[:, None]).all()):
-        return heads.long()
-    return None
+    in_order = increasing and bool((child.view(-1, children) == order).all())
+    return parents.long() if in_order and bool((by_block == parents[:, None]).all()) else None
 
 
-def ancestors(radix: Radix, cells: Tensor) -> tuple[Tensor, tuple[tuple[Tensor, Tensor], ...]]:
-    """``Touched.first`` and ``steps`` for the flat ``cells`` (k,) of the last level but one, none twice."""
+def ancestors(
+    hierarchy: Hierarchy, cells: Int[Tensor, " k"]
+) -> tuple[Int[Tensor, "top d"], tuple[tuple[Tensor, Tensor], ...]]:
+    """``ActiveCells.top_positions`` and ``steps`` for distinct flat ``cells`` of the last level but one."""
     steps = []
-    for level in range(radix.levels - 2, 0, -1):
-        upper, child = _parent(cells, radix.shape(level), radix.factors[level])
-        cells, slot = distinct(upper, prod(radix.shape(level - 1)))
-        steps.append((slot, child))
-    return _positions(cells, radix.shape(0)), tuple(steps[::-1])
+    for level in range(hierarchy.levels - 2, 0, -1):
+        parents, child = _parents(cells, hierarchy.shape(level), hierarchy.factors[level])
+        cells, index = unique_indices(parents, prod(hierarchy.shape(level - 1)))
+        steps.append((index, child))
+    return _positions(cells, hierarchy.shape(0)), tuple(steps[::-1])
 
 
-def distinct(found: Tensor, total: int) -> tuple[Tensor, Tensor]:
-    """The different ones of ``found`` (n,), each from 0 to ``total`` - 1, rising, and where each of ``found`` is among
-    them."""
+def unique_indices(indices: Int[Tensor, " n"], total: int) -> tuple[Int[Tensor, " k"], Int[Tensor, " n"]]:
+    """The distinct ``indices`` in increasing order, and for each of ``indices`` its place among them.
+
+    Indices are below ``total``. Same as ``Tensor.unique``, but marks them in a mask instead of sorting.
+    """
     import torch
 
-    if total > max(SPARSE, 8 * found.shape[0]):
-        listed, slot = found.unique(return_inverse=True)
-        return listed, slot
-    marks = torch.zeros(total, dtype=torch.bool, device=found.device)
-    marks[found] = True
-    listed = marks.nonzero().squeeze(1)
-    places = torch.empty(total, dtype=torch.int64, device=found.device)  # only the marked ones are read
-    places[listed] = torch.arange(listed.shape[0], device=found.device)
-    return listed, places[found]
+    if total > max(MAX_SPARSE_MASK, 8 * indices.shape[0]):
+        listed, place = indices.unique(return_inverse=True)
+        return listed, place
+    mask = torch.zeros(total, dtype=torch.bool, device=indices.device)
+    mask[indices] = True
+    listed = mask.nonzero().squeeze(1)
+    places = torch.empty(total, dtype=torch.int64, device=indices.device)  # only those of marked indices are read
+    places[listed] = torch.arange(listed.shape[0], device=indices.device)
+    return listed, places[indices]
 
 
-def _parent(cells: Tensor, shape: Sequence[int], factors: Sequence[int]) -> tuple[Tensor, Tensor]:
-    """Flat cells of the level above, and numbers among siblings, of flat ``cells`` in a level of ``shape``."""
-    upper, child = cells * 0, cells * 0
+def _parents(
+    cells: Int[Tensor, " k"], shape: Sequence[int], factors: Sequence[int]
+) -> tuple[Int[Tensor, " k"], Int[Tensor, " k"]]:
+    """For flat ``cells`` of a level of ``shape``: their parents' flat indices and their numbers among siblings."""
+    parents, child = cells * 0, cells * 0
     for position, length, factor in zip(_positions(cells, shape).unbind(1), shape, factors, strict=True):
-        upper = upper * (length // factor) + position // factor
+        parents = parents * (length // factor) + position // factor
         child = child * factor + position % factor
-    return upper, child
+    return parents, child
 
 
-def _positions(cells: Tensor, shape: Sequence[int]) -> Tensor:
-    """Positions (k, d) of flat row-major ``cells`` (k,)."""
+def _positions(cells: Int[Tensor, " k"], shape: Sequence[int]) -> Int[Tensor, "k d"]:
+    """Positions of flat row-major ``cells``."""
     import torch
 
     axes = []
@@ -119,15 +133,15 @@ def _positions(cells: Tensor, shape: Sequence[int]) -> Tensor:
     return torch.stack(axes[::-1], dim=1)
 
 
-def slots(factors: tuple[int, ...], device: torch.device) -> Tensor:
-    """The paper's coordinates (children, d) of a cell's children."""
+def child_coordinates(factors: tuple[int, ...], device: torch.device) -> Float[Tensor, "children d"]:
+    """The paper's coordinates, from 0 to 1, of the children of a cell that is split by ``factors``."""
     import torch
 
-    return unit(_positions(torch.arange(prod(factors), device=device), factors), factors)
+    return relative_coordinates(_positions(torch.arange(prod(factors), device=device), factors), factors)
 
 
-def unit(positions: Tensor, factors: tuple[int, ...]) -> Tensor:
-    """The paper's coordinates (k, d) of ``positions`` among ``factors`` cells: 0 to 1, 0 where there is but one."""
+def relative_coordinates(positions: Int[Tensor, "k d"], factors: tuple[int, ...]) -> Float[Tensor, "k d"]:
+    """The paper's coordinates of ``positions`` among siblings: 0 to 1 along each axis, 0 where there is one sibling."""
     import torch
 
     return positions / (torch.tensor(factors, device=positions.device) - 1).clamp_min(1)

@@ -1,4 +1,4 @@
-"""A raster as a hierarchy of cells: how the sides of a grid are written as products of a few factors, without torch."""
+"""The hierarchy of cells over a raster: each side of the grid written as a product of one factor per level."""
 
 from __future__ import annotations
 
@@ -11,24 +11,29 @@ from math import ceil, log, prod
 
 from ...errors import UsageError
 
-LONGEST = 1 << 40
-"""Cells of a raster at most: as many as the longest signal that an artifact may describe."""
+MAX_CELLS = 1 << 40
+"""Maximum number of cells of a raster: the length of the longest signal that an artifact may describe."""
 
-MOST_CHILDREN = 4096
-"""Cells below one cell, at most: each of them has a row of modulations, and in the last level columns of a product."""
+MAX_CHILDREN = 4096
+"""Maximum number of children of a cell. Each of them has a row of modulations and, in the last level, its own columns
+of the folded matrix."""
 
-FINEST = {1: 20, 2: 8, 3: 4}
-"""Side of the finest blocks that is aimed at, by dimensions: the ASMR paper's for sounds and images."""
+FINEST_SIDE = {1: 20, 2: 8, 3: 4}
+"""Preferred side of the finest blocks by number of dimensions: that of the ASMR paper for sounds and images."""
 
-PADDING = 1 / 32
-"""An axis may be padded by this share of its length (and must be by more where nothing fits better)."""
+MAX_PADDING = 1 / 32
+"""Maximum padding of an axis as a share of its length. More is accepted only if no factors need as little."""
 
 
 @dataclass(frozen=True)
-class Radix:
-    """``grid``: cells per axis; ``factors`` (levels, d): each level splits every cell of the one before into so many
-    along each axis. What their products exceed the grid by is padding. No cell that lies in it whole is evaluated, of
-    any level but the last: the blocks across the grid's end are evaluated whole."""
+class Hierarchy:
+    """The levels of cells over a raster, coarsest first.
+
+    ``grid`` holds the cells per axis. ``factors`` (levels, d) holds for each level the number of parts along each axis
+    into which it splits every cell of the level above. If the product of an axis' factors exceeds the grid, the excess
+    is padding. Cells entirely within the padding are not evaluated, except in the last level, whose blocks are always
+    evaluated whole.
+    """
 
     grid: tuple[int, ...]
     factors: tuple[tuple[int, ...], ...]
@@ -40,122 +45,130 @@ class Radix:
 
     @property
     def block(self) -> tuple[int, ...]:
-        """Sides of the finest blocks: the cells below one cell of the last level but one."""
+        """Sides of the finest blocks, which are the cells of the last level but one."""
         return self.factors[-1]
-
-    def shape(self, level: int) -> tuple[int, ...]:
-        """Cells per axis at ``level``, padding included."""
-        return tuple(prod(axis) for axis in zip(*self.factors[: level + 1], strict=True))
-
-    def reach(self, level: int) -> tuple[int, ...]:
-        """Cells per axis at ``level`` that have a part in the grid: all that are evaluated."""
-        below = self.factors[level + 1 :]
-        return tuple(-(-side // prod(f[axis] for f in below)) for axis, side in enumerate(self.grid))
-
-    def children(self, level: int) -> int:
-        """Cells at ``level`` below one cell of the level before."""
-        return prod(self.factors[level])
 
     @property
     def padded(self) -> tuple[int, ...]:
-        """Cells per axis that the factors make."""
+        """Cells per axis including padding."""
         return self.shape(self.levels - 1)
 
+    def shape(self, level: int) -> tuple[int, ...]:
+        """Cells per axis at ``level``, including padding."""
+        return tuple(prod(axis) for axis in zip(*self.factors[: level + 1], strict=True))
 
-def parse(grid: str, factors: str, dimensions: int, levels: int) -> Radix:
-    """From texts such as "512x768" and "4x4,4x4,4x6,8x8"; raises ``UsageError`` for anything that is no such raster."""
+    def evaluated(self, level: int) -> tuple[int, ...]:
+        """Cells per axis at ``level`` that overlap the grid: those that a decode evaluates."""
+        finer = self.factors[level + 1 :]
+        return tuple(-(-side // prod(f[axis] for f in finer)) for axis, side in enumerate(self.grid))
+
+    def children(self, level: int) -> int:
+        """Cells of ``level`` in one cell of the level above."""
+        return prod(self.factors[level])
+
+
+def parse_hierarchy(grid: str, factors: str, dimensions: int, levels: int) -> Hierarchy:
+    """The hierarchy described by texts such as "512x768" and "4x4,4x4,4x6,8x8".
+
+    Raises ``UsageError`` for malformed texts, other numbers of ``dimensions`` or ``levels``, factors that do not cover
+    the grid or leave a coarsest cell empty, and sizes beyond the limits.
+    """
     if not grid or not factors:
-        raise UsageError("asmr needs the raster that it is for: options grid and factors", "option")
-    made = Radix(*_parsed(grid, factors))
-    if len(made.grid) != dimensions or any(len(level) != dimensions for level in made.factors):
-        raise UsageError(f"grid={grid}, factors={factors}: want {dimensions} numbers joined by x each", "option")
-    if made.levels != levels:
-        raise UsageError(f"factors={factors}: depth {levels - 1} has {levels} levels, not {made.levels}", "option")
-    if prod(made.grid) > LONGEST or prod(made.padded) > 2 * LONGEST:
-        raise UsageError(f"grid={grid}, factors={factors}: at most {LONGEST:,} cells are supported", "option")
-    if any(whole < side for whole, side in zip(made.padded, made.grid, strict=True)):
-        raise UsageError(f"factors={factors} make {words(made.padded)} cells, fewer than the grid's {grid}", "option")
-    fewer = _joined(
-        [trimmed(axis, side) for axis, side in zip(zip(*made.factors, strict=True), made.grid, strict=True)]
-    )
-    if fewer != factors:
+        raise UsageError("asmr is defined on one raster: the options grid and factors are missing", "option")
+    parsed = hierarchy_from_options(grid, factors)
+    if len(parsed.grid) != dimensions or any(len(level) != dimensions for level in parsed.factors):
         raise UsageError(
-            f"factors={factors} make {words(made.padded)} cells, of which grid={grid} leaves whole parts empty; "
-            f"{fewer} will do",
+            f"grid={grid}, factors={factors}: the grid and each level need {dimensions} numbers joined by x", "option"
+        )
+    if parsed.levels != levels:
+        raise UsageError(f"factors={factors}: depth {levels - 1} has {levels} levels, not {parsed.levels}", "option")
+    if prod(parsed.grid) > MAX_CELLS or prod(parsed.padded) > 2 * MAX_CELLS:
+        raise UsageError(f"grid={grid}, factors={factors}: at most {MAX_CELLS:,} cells are supported", "option")
+    if any(padded < side for padded, side in zip(parsed.padded, parsed.grid, strict=True)):
+        raise UsageError(
+            f"factors={factors} cover {format_shape(parsed.padded)} cells, fewer than the grid's {grid}", "option"
+        )
+    axes = zip(zip(*parsed.factors, strict=True), parsed.grid, strict=True)
+    smallest = _format_factors([trim_padding(axis, side) for axis, side in axes])
+    if smallest != factors:
+        raise UsageError(
+            f"factors={factors} cover {format_shape(parsed.padded)} cells, and some of the coarsest cells lie outside "
+            f"grid={grid}; use factors={smallest}",
             "option",
         )
-    if max(made.children(level) for level in range(1, levels)) > MOST_CHILDREN:
-        raise UsageError(f"factors={factors}: a level splits a cell into at most {MOST_CHILDREN:,}", "option")
-    return made
+    if max(parsed.children(level) for level in range(1, levels)) > MAX_CHILDREN:
+        raise UsageError(f"factors={factors}: a level splits a cell into at most {MAX_CHILDREN:,} cells", "option")
+    return parsed
 
 
 @lru_cache(maxsize=64)
-def known(grid: str, factors: str) -> Radix:
-    """The same of texts that were checked before."""
-    return Radix(*_parsed(grid, factors))
-
-
-@lru_cache(maxsize=64)
-def _parsed(grid: str, factors: str) -> tuple[tuple[int, ...], tuple[tuple[int, ...], ...]]:
+def hierarchy_from_options(grid: str, factors: str) -> Hierarchy:
+    """The hierarchy of two options whose consistency was checked before; raises ``UsageError`` for other syntax."""
     number = "[1-9][0-9]{0,12}"
-    one = rf"{number}(x{number}){{0,3}}"
-    if not re.fullmatch(one, grid):
+    sides = rf"{number}(x{number}){{0,3}}"
+    if not re.fullmatch(sides, grid):
         raise UsageError(f"grid={grid[:60]}: write the cells per axis, as in 512x768", "option")
-    if len(factors) > 1000 or not re.fullmatch(rf"{one}(,{one}){{0,99}}", factors):
+    if len(factors) > 1000 or not re.fullmatch(rf"{sides}(,{sides}){{0,99}}", factors):
         raise UsageError(f"factors={factors[:60]}: write level after level, as in 4x4,4x4,4x6,8x8", "option")
-    return _numbers(grid), tuple(_numbers(level) for level in factors.split(","))
+    return Hierarchy(_parse_shape(grid), tuple(_parse_shape(level) for level in factors.split(",")))
 
 
-def _numbers(text: str) -> tuple[int, ...]:
+def _parse_shape(text: str) -> tuple[int, ...]:
     return tuple(map(int, text.split("x")))
 
 
-def trimmed(factors: Sequence[int], length: int) -> tuple[int, ...]:
-    """An axis' ``factors`` with as few of the coarsest cells as cover ``length``: less than its double then."""
-    made = list(factors)
-    for level in range(len(made)):
-        made[level] = -(-length // prod(made[level + 1 :]))
-        if made[level] > 1:
-            break
-    return tuple(made)
-
-
-def _joined(axes: Iterable[Sequence[int]]) -> str:
-    """Factors as they are written, level after level, from those of each axis."""
-    return ",".join(words(level) for level in zip(*axes, strict=True))
-
-
-def words(sides: Sequence[int]) -> str:
-    """``512x768``."""
+def format_shape(sides: Sequence[int]) -> str:
+    """The sides joined by x, as in "512x768"."""
     return "x".join(map(str, sides))
 
 
-def chosen(shape: Sequence[int], levels: int) -> str:
-    """Factors for a grid of ``shape``: the finest blocks near ``FINEST``, what is left split as evenly as can be, the
-    smaller factors first, every axis padded by as little as that allows. The ASMR paper's for Kodak and its sounds."""
-    side = FINEST.get(len(shape), 4)
-    return _joined(split(length, levels, side) for length in shape)
+def _format_factors(axes: Iterable[Sequence[int]]) -> str:
+    """The option ``factors``, which is written level by level, from the factors of each axis."""
+    return ",".join(format_shape(level) for level in zip(*axes, strict=True))
+
+
+def choose_factors(shape: Sequence[int], levels: int) -> str:
+    """The option ``factors`` for a grid of ``shape``.
+
+    The finest blocks have sides near ``FINEST_SIDE``, and the coarser levels split what remains as evenly as possible,
+    smaller factors first and with the least padding that this permits. For Kodak pictures and the paper's sounds these
+    are the paper's factors.
+    """
+    side = FINEST_SIDE.get(len(shape), 4)
+    return _format_factors(split_axis(length, levels, side) for length in shape)
 
 
 @lru_cache(maxsize=256)
-def split(length: int, levels: int, finest: int) -> tuple[int, ...]:
-    """``levels`` factors, the last near ``finest``, whose product is ``length`` or little more."""
+def split_axis(length: int, levels: int, finest: int) -> tuple[int, ...]:
+    """``levels`` factors, the last near ``finest``, whose product is ``length`` or slightly more."""
     lasts = sorted(range(1, 2 * finest + 1), key=lambda last: (abs(log(last / finest)), -last))
-    made = [(*_even(ceil(length / last), levels - 1, length * (1 + PADDING) / last), last) for last in lasts]
-    near = [factors for factors in made if prod(factors) <= length * (1 + PADDING)]
-    return trimmed(near[0] if near else min(made, key=prod), length)
+    most = length * (1 + MAX_PADDING)
+    candidates = [(*_even_factors(ceil(length / last), levels - 1, most / last), last) for last in lasts]
+    little_padding = [factors for factors in candidates if prod(factors) <= most]
+    return trim_padding(little_padding[0] if little_padding else min(candidates, key=prod), length)
 
 
-def _even(count: int, parts: int, most: float) -> tuple[int, ...]:
-    """Rising factors with a product from ``count`` to ``most``, if there are any such: those of the smallest sum, and
-    of the smallest product among these."""
-    fitting = [(sum(f), prod(f), f) for f in _candidates(count, parts) if count <= prod(f) <= most]
-    fitting = fitting or [(prod(f), sum(f), f) for f in _candidates(count, parts) if prod(f) >= count]
+def trim_padding(factors: Sequence[int], length: int) -> tuple[int, ...]:
+    """The ``factors`` of an axis with the fewest coarsest cells that cover ``length``; their product is then less than
+    twice the length."""
+    trimmed = list(factors)
+    for level in range(len(trimmed)):
+        trimmed[level] = -(-length // prod(trimmed[level + 1 :]))
+        if trimmed[level] > 1:
+            break
+    return tuple(trimmed)
+
+
+def _even_factors(count: int, parts: int, most: float) -> tuple[int, ...]:
+    """``parts`` non-decreasing factors whose product is from ``count`` to ``most``, with the smallest sum and then the
+    smallest product; if there are none, those of the smallest product that is at least ``count``."""
+    fitting = [(sum(f), prod(f), f) for f in _near_even(count, parts) if count <= prod(f) <= most]
+    fitting = fitting or [(prod(f), sum(f), f) for f in _near_even(count, parts) if prod(f) >= count]
     return min(fitting)[2]
 
 
-def _candidates(count: int, parts: int) -> Iterator[tuple[int, ...]]:
-    """Rising tuples around the even split: fewer of them the longer they are."""
+def _near_even(count: int, parts: int) -> Iterator[tuple[int, ...]]:
+    """Non-decreasing tuples of numbers near the ``parts``-th root of ``count``; a narrower range for longer tuples."""
     root = count ** (1 / parts)
     spread = 4 if parts <= 6 else 2 if parts <= 12 else 1
     low, high = max(1, int(root) - spread), ceil(root) + spread

@@ -1,4 +1,4 @@
-"""Rows of a decoded raster from tables of its blocks."""
+"""Rows of a decoded raster, assembled from the values of its blocks."""
 
 from __future__ import annotations
 
@@ -8,38 +8,47 @@ from operator import mul
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from jaxtyping import Float, Int
     from torch import Tensor
 
-    from .hierarchy import Radix
+    from .hierarchy import Hierarchy
 
-BAND = 8192
-"""Blocks evaluated at a time: 17 MB for a width of 256, besides their values."""
+MAX_BLOCKS = 8192
+"""Maximum number of blocks evaluated at a time. Their sines and cosines take 17 MB at a width of 256."""
 
-LARGEST = 1 << 23
-"""Values made at a time."""
+MAX_VALUES = 1 << 23
+"""Maximum number of values decoded at a time."""
 
 
-def rows(made: Radix, table: Callable[[Tensor], Tensor], first: int, last: int, like: Tensor) -> Tensor:
-    """Positions first..last of the raster's first axis, (last - first, ..., c), of the type and on the device of
-    ``like`` (c,). ``table`` gives the values (k * children, c) of the blocks (k,) it is asked for; blocks that lie
-    across an end of the rows or of the raster are evaluated whole, those beyond it not at all."""
+def decode_rows(
+    hierarchy: Hierarchy,
+    decode_blocks: Callable[[Int[Tensor, " k"]], Float[Tensor, "k*children c"]],
+    first: int,
+    last: int,
+    like: Float[Tensor, " c"],
+) -> Float[Tensor, "rows *axes c"]:
+    """Values at positions ``first`` up to but excluding ``last`` of the raster's first axis.
+
+    ``decode_blocks`` maps flat blocks to the values of all their cells. Blocks that extend beyond these rows or beyond
+    the raster are evaluated whole; blocks outside are not evaluated. The result has the type and device of ``like``.
+    """
     import torch
 
-    side, d, reach = made.block[0], len(made.grid), made.reach(made.levels - 2)[1:]
-    beside, channels = prod(reach), like.shape[0]
-    most_blocks = max(1, min(BAND, LARGEST // (prod(made.block) * channels)))
-    begin, end, most = first // side, -(-last // side), max(1, most_blocks // beside)
-    found = like.new_empty(last - first, *made.grid[1:], channels)
-    # From (blocks along each axis, places in a block along each axis, c) to (block, place) axis by axis.
+    side, d, blocks_per_axis = hierarchy.block[0], len(hierarchy.grid), hierarchy.evaluated(hierarchy.levels - 2)[1:]
+    blocks_per_row, channels = prod(blocks_per_axis), like.shape[0]
+    max_blocks = max(1, min(MAX_BLOCKS, MAX_VALUES // (prod(hierarchy.block) * channels)))
+    begin, end, step = first // side, -(-last // side), max(1, max_blocks // blocks_per_row)
+    decoded = like.new_empty(last - first, *hierarchy.grid[1:], channels)
+    # From (blocks along each axis, positions in a block along each axis, c) to (block, position) axis by axis, then c.
     order = [k for axis in range(d) for k in (axis, d + axis)] + [2 * d]
-    for low in range(begin, end, most):
-        blocks = torch.arange(low, min(low + most, end), device=like.device)
-        for count, across in zip(reach, made.shape(made.levels - 2)[1:], strict=True):
-            blocks = (blocks[:, None] * across + torch.arange(count, device=like.device)).flatten()
-        values = torch.cat([table(part) for part in blocks.split(most_blocks)])
-        values = values.view(-1, *reach, *made.block, channels).permute(order)
-        values = values.reshape(-1, *map(mul, reach, made.block[1:]), channels)
-        inside = values[(slice(None), *(slice(0, length) for length in made.grid[1:]))]
+    for low in range(begin, end, step):
+        blocks = torch.arange(low, min(low + step, end), device=like.device)
+        for count, padded in zip(blocks_per_axis, hierarchy.shape(hierarchy.levels - 2)[1:], strict=True):
+            blocks = (blocks[:, None] * padded + torch.arange(count, device=like.device)).flatten()
+        values = torch.cat([decode_blocks(part) for part in blocks.split(max_blocks)])
+        values = values.view(-1, *blocks_per_axis, *hierarchy.block, channels).permute(order)
+        values = values.reshape(-1, *map(mul, blocks_per_axis, hierarchy.block[1:]), channels)
+        inside = values[(slice(None), *(slice(0, length) for length in hierarchy.grid[1:]))]
         lower, upper = max(low * side, first), min(low * side + inside.shape[0], last)
-        found[lower - first : upper - first] = inside[lower - low * side : upper - low * side]
-    return found
+        decoded[lower - first : upper - first] = inside[lower - low * side : upper - low * side]
+    return decoded

@@ -1,1 +1,1 @@
-"""Feature grids: feature_grid.py, the architecture; interpolation.py, its arithmetic."""
+"""Feature grids: feature_grid.py, the architecture, and its parts."""

@@ -1,4 +1,4 @@
-"""Feature grids of several resolutions and a small network (Instant-NGP: Müller et al. 2022, arXiv:2201.05989)."""
+"""Feature grids of several resolutions with a small network (Instant-NGP: Müller et al. 2022, arXiv:2201.05989)."""
 
 from __future__ import annotations
 
@@ -13,29 +13,30 @@ from ..architecture import Traits
 from ..hyperparameters import Hyperparameters
 from ..mlp import mlp
 from . import sizes
-from .levels import MOST_FEATURES, MOST_ROWS, Level, check, pyramid
+from .levels import MAX_FEATURES, MAX_ROWS, Level, build_levels, check_finest
 
 if TYPE_CHECKING:
     import torch
+    from jaxtyping import Float
     from torch import Tensor
 
     from ...signal import Grid
     from ..spec import FieldSpec
 
-SMALL_BOUND = 1e-4
-"""Features start in U(-1e-4, 1e-4), as in the paper; starting at 0.1 lost 0.7 dB and at 0.5 6 dB (first experiments,
-one picture, one seed)."""
+INITIAL_FEATURE_BOUND = 1e-4
+"""Features start in U(-1e-4, 1e-4), as in the paper. Larger bounds fit worse (docs/architectures.md)."""
 
 
 @dataclass(frozen=True)
 class FeatureGrid:
-    """x = the features of all levels at the point, interpolated; x = relu(W_i x + b_i); value = W x + b.
+    """x = the interpolated features of all levels at the point; x = relu(W_i x + b_i); value = W x + b.
 
-    Level i has ceil(finest / growth^(levels - 1 - i)) nodes along an axis, and a row of features for each node in one
-    table of all levels. Departures from the paper: nodes are cell centres like samples, not corners, so the finest
-    level may be the raster itself, and beyond the outermost nodes the field goes on level; resolutions follow the
-    signal's aspect; features are few and levels fine (docs/architectures.md). ``gradients`` can be given
-    many points, for it goes through them in parts."""
+    Level i has ceil(finest / growth^(levels - 1 - i)) nodes along an axis. The features of all nodes of all levels are
+    rows of one table. Departures from the paper: nodes are cell centres, as samples are, and not corners, so that the
+    finest level can coincide with the raster; beyond the outermost nodes the field is constant along the axis; the
+    resolutions follow the aspect of the signal; there are fewer features per node and finer levels
+    (docs/architectures.md). ``gradients`` processes its points in parts and accepts any number of them.
+    """
 
     TRAITS: ClassVar[Traits] = Traits(
         width=64,
@@ -44,23 +45,23 @@ class FeatureGrid:
         hyperparameters=Hyperparameters(
             adam_rate=1e-2,
             muon_rate=0.0,
-            source="the paper's; twice as much was no better (first experiments, one seed)",
-            batch_source="at equal points 41.4 dB, with 8,192 40.7, with 16,384 39.6 (first experiments, one seed)",
+            source="the paper's; twice as much was no better (docs/architectures.md)",
+            batch_source="better than 8,192 and 16,384 at equal points (docs/architectures.md)",
             weights_per_point=64,
             short_run_boost=False,
             paper_rate=1e-2,
             epsilon=1e-15,
-            epsilon_source="the paper's, for rows that few points reach: 1e-8 lost 0.001 IoU on a mesh",
+            epsilon_source="the paper's, for rows that few points reach",
             point_drawing_seconds=10.0,  # features that few points reach overfit these points
-            free_space_share=1.0,  # and put specks of surface where there are none (docs/benchmarks.md)
+            free_space_share=1.0,  # and would otherwise place specks of surface in free space
         ),
     )
 
     levels: int = setting(4, "grids, each finer than the one before", 1, 32)
-    features: int = setting(1, "numbers kept at each node of a grid", 1, MOST_FEATURES)
+    features: int = setting(1, "numbers per node of a grid", 1, MAX_FEATURES)
     finest: str = setting("64", "nodes per axis of the finest grid, first axis first: 128, or 96x128")
     growth: float = setting(2.0, "how many times finer a grid is than the one before", 1.0, 16.0)
-    table: int = setting(1 << 24, "rows a grid may have: the nodes of a finer one are hashed", 1, MOST_ROWS)
+    table: int = setting(1 << 24, "maximum rows of a grid; the nodes of a finer one are hashed", 1, MAX_ROWS)
 
     constant, muon_tensors, fp32_tensors = mlp.constant, mlp.muon_tensors, architecture.no_fp32_tensors
     raster, block, notes = architecture.no_raster, architecture.no_blocks, architecture.no_notes
@@ -68,40 +69,45 @@ class FeatureGrid:
     kernel_coefficients = architecture.no_kernel
 
     def __post_init__(self) -> None:
-        check(self.finest)
+        check_finest(self.finest)
 
     def grids(self, axes: int) -> tuple[Level, ...]:
         """The levels, coarsest first."""
-        return pyramid(self.finest, axes, self.levels, self.growth, self.table)
+        return build_levels(self.finest, axes, self.levels, self.growth, self.table)
 
     def sized(self, spec: FieldSpec, shape: tuple[int, ...] | None, parameters: int | None) -> FieldSpec:
-        """The finest grid that fits, in the signal's aspect and no finer than the signal, with more features where that
-        leaves weights over. The network has at most NETWORK_SHARE of the weights: of its usual width, it is made
-        narrower; of another, which was asked for, it adds what it has beyond that share."""
-        return sizes.sized(spec, asdict(self), self.TRAITS.width, shape, parameters)
+        """The spec with the finest grid that fits, in the aspect of the signal and no finer than the signal.
+
+        Weights left over become further features. The network has at most ``sizes.MAX_NETWORK_SHARE`` of the weights:
+        a network of the usual width is made narrower, and weights beyond that share of a width that was asked for are
+        added to the default number of weights.
+        """
+        return sizes.choose_sizes(spec, asdict(self), self.TRAITS.width, shape, parameters)
 
     def shapes(self, spec: FieldSpec) -> dict[str, tuple[int, ...]]:
-        """The table has the rows of the coarsest level first; the network's weights are (out, in)."""
+        """The table, with the rows of the coarsest level first, and the layers of the network as (out, in)."""
         last = self.grids(spec.inputs)[-1]
         table = {"table": (last.start + last.rows, self.features)}
         return table | mlp.layer_shapes(self.levels * self.features, spec.width, spec.depth - 1, spec.outputs)
 
     def macs(self, spec: FieldSpec) -> int:
-        """Of the network, and one for each of a level's 2^d corners and features; not what finds rows and weights, and
-        not what interpolating a raster axis by axis saves."""
+        """Multiply-accumulates per point: those of the network, and one per feature of a level's 2^d corners.
+
+        The computation of rows and weights is not counted, nor what axis-by-axis interpolation of a raster saves.
+        """
         gathered = self.levels * self.features
         return (gathered << spec.inputs) + spec.width * (gathered + (spec.depth - 1) * spec.width + spec.outputs)
 
     def sines(self, spec: FieldSpec) -> int:
-        """None."""
+        """Zero: there are no sines."""
         return 0
 
-    def initial(self, spec: FieldSpec, generator: torch.Generator, mean: Tensor) -> dict[str, Tensor]:
-        """Features U(+-1e-4), as in the paper; the network He et al.'s U(+-sqrt(6 / fan in)), its last layer
-        U(+-sqrt(3 / fan in)); biases 0, the last the mean value."""
+    def initial(self, spec: FieldSpec, generator: torch.Generator, mean: Float[Tensor, " c"]) -> dict[str, Tensor]:
+        """Features from U(+-1e-4), as in the paper. Matrices of the network from He et al.'s U(+-sqrt(6 / fan in)),
+        those of its last layer from U(+-sqrt(3 / fan in)). Biases are 0, those of the last layer the mean value."""
         into_first, into_hidden = self.levels * self.features, spec.width
         bounds = {
-            "table": SMALL_BOUND,
+            "table": INITIAL_FEATURE_BOUND,
             "first.weight": math.sqrt(6 / into_first),
             "first.bias": 0.0,
             "hidden.weight": math.sqrt(6 / into_hidden),
@@ -110,32 +116,35 @@ class FeatureGrid:
         }
         return mlp.draw(self.shapes(spec), bounds, generator, mean)
 
-    def forward(self, weights: Mapping[str, Tensor], coords: Tensor, precision: torch.dtype) -> Tensor:
-        """Interpolation and the last layer always float32."""
-        from .interpolation import at_points, network
+    def forward(
+        self, weights: Mapping[str, Tensor], coords: Float[Tensor, "n d"], precision: torch.dtype
+    ) -> Float[Tensor, "n c"]:
+        """Values at ``coords``. Interpolation and the last layer are float32; the other layers have ``precision``."""
+        from .interpolation import interpolate_at, network
 
-        return network(weights, at_points(weights["table"], self.grids(coords.shape[1]), coords), precision)
+        return network(weights, interpolate_at(weights["table"], self.grids(coords.shape[1]), coords), precision)
 
-    def on_grid(self, weights: Mapping[str, Tensor], grid: Grid, start: int, stop: int) -> Tensor:
-        """Interpolated along one axis after another: a sample's part is 2 rows a level, not 2^d."""
-        from .interpolation import on_raster
+    def on_grid(self, weights: Mapping[str, Tensor], grid: Grid, start: int, stop: int) -> Float[Tensor, "n c"]:
+        """Values on a grid, interpolated along one axis after another: 2 rows per level, axis and sample, not 2^d."""
+        from .interpolation import on_grid
 
-        return on_raster(weights, self.grids(len(grid.shape)), grid, start, stop)
+        return on_grid(weights, self.grids(len(grid.shape)), grid, start, stop)
 
     def gradients(
         self,
         weights: Mapping[str, Tensor],
-        coords: Tensor,
-        values: Tensor,
-        loss_weights: Tensor,
+        coords: Float[Tensor, "n d"],
+        values: Float[Tensor, "n c"],
+        loss_weights: Float[Tensor, "n 1"],
         precision: torch.dtype,
         extra_gradient: Callable[[Tensor], Tensor] | None = None,
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        """The backward pass written out, in parts of PIECE points that stay in a CPU's caches, into one table."""
-        from .interpolation import backward
+    ) -> tuple[Float[Tensor, "n c"], dict[str, Tensor]]:
+        """The analytic backward pass, in parts of ``interpolation.POINTS_IN_CACHE`` points."""
+        from .interpolation import gradients
 
-        return backward(weights, self.grids(coords.shape[1]), coords, values, loss_weights, precision, extra_gradient)
+        levels = self.grids(coords.shape[1])
+        return gradients(weights, levels, coords, values, loss_weights, precision, extra_gradient)
 
     def rates(self) -> dict[str, float]:
-        """One for all."""
+        """Factors on the learning rate: 1 for every tensor."""
         return {"table": 1.0} | mlp.layer_rates(1.0, 1.0)

@@ -1,4 +1,4 @@
-"""How large a feature grid is made for a signal: width of its network, features, and nodes of its finest grid."""
+"""The size of a feature grid for a signal: the width of its network, its features and the nodes of its finest level."""
 
 from __future__ import annotations
 
@@ -9,82 +9,90 @@ from typing import TYPE_CHECKING, Any
 
 from ...errors import UsageError
 from ..sizing import largest
-from .levels import MOST_FEATURES, MOST_ROWS, node_counts
+from .levels import MAX_FEATURES, MAX_ROWS, node_counts
 
 if TYPE_CHECKING:
     from ..spec import FieldSpec
 
-MOST_FINEST = 1024
-"""Nodes per axis of the finest grid for signals of points, which have no resolution of their own."""
+MAX_FINEST_WITHOUT_RASTER = 1024
+"""Maximum nodes per axis of the finest level for signals of points, which have no resolution of their own."""
 
-PARAMETERS = 264_000
-"""What a field has at most unless told otherwise: in half precision as many bytes as a SIREN 5x256."""
+DEFAULT_PARAMETERS = 264_000
+"""Maximum number of weights unless a number is asked for. In half precision they take the bytes of a SIREN 5x256."""
 
-LEAST_PARAMETERS = 1_000
-"""What even the smallest signal gets."""
+MIN_DEFAULT_PARAMETERS = 1_000
+"""Number of weights available by default for even the smallest signal."""
 
-NETWORK_SHARE = 0.25
-"""Largest share of the weights in the network, unless its width was asked for."""
+MAX_NETWORK_SHARE = 0.25
+"""Maximum share of the weights in the network, unless its width was asked for."""
 
-MOST_LOST = 0.4
-"""Share of the finest grid's nodes given up at most for one more feature. With fewer given up, a field has 0.8 of the
-weights asked for; with more, the grid of a raster of four samples becomes a constant."""
+MAX_NODE_LOSS = 0.4
+"""Maximum share of the finest possible level's nodes that is given up for one more feature. A smaller share would leave
+some fields with less than 0.8 of the weights asked for; a larger one would turn a raster of four samples into a
+constant."""
 
-LINE = {"levels": 8}
-"""Of sounds: 2 dB above 4 levels after the same 300 steps, which take a quarter longer (gt_bach, one seed)."""
+ONE_DIMENSIONAL_OPTIONS = {"levels": 8}
+"""Options of signals on one axis. Sounds gain more from eight levels than their longer steps cost."""
 
-POINTS = {"levels": 5, "growth": 1.6}
+OPTIONS_WITHOUT_RASTER = {"levels": 5, "growth": 1.6}
 NODES_PER_ROW = 14
-"""Of shapes: the finest grid has so many nodes to a row, for a surface passes few of them. Armadillo, 700 steps of
-4,096 points, at most 264,000 weights, IoU: 0.985 dense (60^3), 0.991 hashed (96^3 in 65,536 rows), 0.984 with 128^3 in
-as many (one seed)."""
+"""Options of shapes, and their nodes of the finest level per row of a hashed level. A surface passes through few nodes,
+so rows are better shared than nodes made fewer (docs/architectures.md, "Shapes are hashed")."""
 
 
 @dataclass(frozen=True)
-class Candidates:
-    """The fields that differ in nothing but the sizes that are looked for. Options of ``spec`` were asked for and
-    stay; ``defaults`` are those of the architecture; ``shape`` is that of the signal's grid, None for points."""
+class SizeSearch:
+    """The candidates for a field, which differ in the sizes searched for.
+
+    Options of ``spec`` were asked for and are kept. ``defaults`` are those of the architecture. ``shape`` is that of
+    the signal's grid, or None for points.
+    """
 
     spec: FieldSpec
     defaults: Mapping[str, Any]
     shape: tuple[int, ...] | None
 
     @property
-    def limit(self) -> tuple[int, ...]:
-        """Nodes per axis of the finest grid at most."""
-        return (MOST_FINEST,) * self.spec.inputs if self.shape is None else self.shape
+    def max_finest(self) -> tuple[int, ...]:
+        """Maximum nodes per axis of the finest level."""
+        return (MAX_FINEST_WITHOUT_RASTER,) * self.spec.inputs if self.shape is None else self.shape
 
     @property
-    def chosen(self) -> dict[str, Any]:
-        """All options but those that ``field`` sets."""
-        usual = POINTS if self.shape is None else LINE if self.spec.inputs == 1 else {}
+    def options(self) -> dict[str, Any]:
+        """All options except those that ``candidate`` sets."""
+        if self.shape is None:
+            usual: dict[str, Any] = OPTIONS_WITHOUT_RASTER
+        else:
+            usual = ONE_DIMENSIONAL_OPTIONS if self.spec.inputs == 1 else {}
         return {**self.defaults, **usual, **self.spec.options}
 
-    def field(self, width: int, features: int, nodes: int) -> FieldSpec:
-        """The one with these sizes; ``nodes`` are those along the longest axis of the finest grid."""
+    def candidate(self, width: int, features: int, nodes: int) -> FieldSpec:
+        """The field with these sizes; ``nodes`` are those along the longest axis of the finest level."""
         asked = self.spec.options
-        sizes = {"features": features, "finest": aspect(self.limit, nodes)}
+        sizes: dict[str, Any] = {"features": features, "finest": format_finest(self.max_finest, nodes)}
         if self.shape is None:
-            dense = min(_nodes(str(finest), self.spec.inputs) for finest in (nodes, asked.get("finest", nodes)))
-            sizes["table"] = min(max(1, dense // NODES_PER_ROW), MOST_ROWS)
-        return replace(self.spec, width=width, options={**self.chosen, **sizes, **asked})
+            dense = min(_node_count(str(finest), self.spec.inputs) for finest in (nodes, asked.get("finest", nodes)))
+            sizes["table"] = min(max(1, dense // NODES_PER_ROW), MAX_ROWS)
+        return replace(self.spec, width=width, options={**self.options, **sizes, **asked})
 
-    def network(self, width: int) -> int:
-        """Weights that are not in the table."""
-        shapes = self.field(width, self.chosen["features"], 1).shapes
+    def network_parameters(self, width: int) -> int:
+        """Number of weights outside the table."""
+        shapes = self.candidate(width, self.options["features"], 1).shapes
         return sum(math.prod(shape) for name, shape in shapes.items() if name != "table")
 
-    def finest(self, width: int, features: int, target: int) -> int:
-        """The most nodes along the longest axis of a field of ``target`` weights at most; 0: not even one fits."""
-        return largest(max(self.limit), lambda nodes: self.field(width, features, nodes).parameters <= target)
+    def most_nodes(self, width: int, features: int, parameters: int) -> int:
+        """The most nodes along the longest axis with at most this number of parameters; 0 if one node is too many."""
+        return largest(
+            max(self.max_finest), lambda nodes: self.candidate(width, features, nodes).parameters <= parameters
+        )
 
-    def keeps(self, nodes: int, least: float) -> bool:
-        """Whether a grid of ``nodes`` has at least a share ``least`` of the nodes of the finest possible grid."""
-        found = _nodes(aspect(self.limit, nodes), self.spec.inputs) if nodes else 0
-        return found >= least * math.prod(self.limit)
+    def keeps_share(self, nodes: int, share: float) -> bool:
+        """Whether a level of ``nodes`` has at least this share of the nodes of the finest possible level."""
+        kept = _node_count(format_finest(self.max_finest, nodes), self.spec.inputs) if nodes else 0
+        return kept >= share * math.prod(self.max_finest)
 
 
-def sized(
+def choose_sizes(
     spec: FieldSpec,
     defaults: Mapping[str, Any],
     usual_width: int,
@@ -92,64 +100,67 @@ def sized(
     parameters: int | None,
 ) -> FieldSpec:
     """``FeatureGrid.sized``."""
-    candidates = Candidates(spec, defaults, shape)
+    search = SizeSearch(spec, defaults, shape)
     target = default_parameters(shape, spec.outputs) if parameters is None else parameters
     width = spec.width
     if width == usual_width:
-        width = _narrowed(candidates, target, parameters is not None)
+        width = _fitting_width(search, target, parameters is not None)
     elif parameters is None:
-        target = max(target, math.ceil((1 - NETWORK_SHARE) * target) + candidates.network(width))
+        target = max(target, math.ceil((1 - MAX_NETWORK_SHARE) * target) + search.network_parameters(width))
     features, nodes = 0, 0
-    for features, least in _features(candidates, width, target):
-        nodes = candidates.finest(width, features, target)
-        if candidates.keeps(nodes, least):
+    for features, share in _feature_counts(search, width, target):
+        nodes = search.most_nodes(width, features, target)
+        if search.keeps_share(nodes, share):
             break
     if not nodes and parameters is not None:
-        least_weights = candidates.field(width, features, 1).parameters
-        levels = candidates.chosen["levels"]
+        least = search.candidate(width, features, 1).parameters
         raise UsageError(
-            f"{spec.architecture} with {levels} levels has at least {least_weights:,} parameters", "option"
+            f"{spec.architecture} with {search.options['levels']} levels has at least {least:,} parameters", "option"
         )
-    return candidates.field(width, features, max(1, nodes))
+    return search.candidate(width, features, max(1, nodes))
 
 
-def _narrowed(candidates: Candidates, target: int, bounded: bool) -> int:
-    """The first width, each half the one before, whose network leaves enough weights for the table, and where
-    ``bounded`` for at least one row a level."""
-    width, features = candidates.spec.width, candidates.chosen["features"]
+def _fitting_width(search: SizeSearch, target: int, bounded: bool) -> int:
+    """The width, halved until the network leaves enough weights for the table and, if ``bounded``, for one row per
+    level."""
+    width, features = search.spec.width, search.options["features"]
     while width > 1:
-        if candidates.network(width) <= NETWORK_SHARE * target and (
-            not bounded or candidates.field(width, features, 1).parameters <= target
+        if search.network_parameters(width) <= MAX_NETWORK_SHARE * target and (
+            not bounded or search.candidate(width, features, 1).parameters <= target
         ):
             break
         width //= 2
     return width
 
 
-def _features(candidates: Candidates, width: int, target: int) -> Iterator[tuple[int, float]]:
-    """Numbers of features to be tried, best first, and the share of the nodes that each must keep."""
-    usual = candidates.chosen["features"]
-    free = not {"features", "finest"} & set(candidates.spec.options)
-    most = max(candidates.limit)
-    whole = largest(MOST_FEATURES, lambda many: free and candidates.field(width, many, most).parameters <= target)
-    if not whole:
+def _feature_counts(search: SizeSearch, width: int, target: int) -> Iterator[tuple[int, float]]:
+    """Numbers of features to try, best first, each with the share of nodes that it must keep."""
+    usual = search.options["features"]
+    free = not {"features", "finest"} & set(search.spec.options)
+    nodes = max(search.max_finest)
+    at_all_nodes = largest(
+        MAX_FEATURES, lambda features: free and search.candidate(width, features, nodes).parameters <= target
+    )
+    if not at_all_nodes:
         yield usual, 0.0
         return
-    if whole < MOST_FEATURES:
-        yield whole + 1, 1 - MOST_LOST
-    yield whole, 1.0
+    if at_all_nodes < MAX_FEATURES:
+        yield at_all_nodes + 1, 1 - MAX_NODE_LOSS
+    yield at_all_nodes, 1.0
 
 
 def default_parameters(shape: tuple[int, ...] | None, outputs: int) -> int:
-    """PARAMETERS, but for a small signal no more than it has numbers."""
-    return PARAMETERS if shape is None else max(LEAST_PARAMETERS, min(PARAMETERS, math.prod(shape) * outputs))
+    """The default number of weights: that of the signal's values, between the two limits above."""
+    if shape is None:
+        return DEFAULT_PARAMETERS
+    return max(MIN_DEFAULT_PARAMETERS, min(DEFAULT_PARAMETERS, math.prod(shape) * outputs))
 
 
-def _nodes(finest: str, axes: int) -> int:
-    """Nodes of the grid that ``finest`` describes."""
+def _node_count(finest: str, axes: int) -> int:
+    """Total number of nodes of the grid that ``finest`` describes."""
     return math.prod(node_counts(finest, axes))
 
 
-def aspect(limit: tuple[int, ...], nodes: int) -> str:
-    """``finest`` with ``nodes`` along the longest axis of a raster of shape ``limit``."""
-    return "x".join(str(max(1, round(nodes * length / max(limit)))) for length in limit)
+def format_finest(shape: tuple[int, ...], nodes: int) -> str:
+    """The option ``finest`` with ``nodes`` along the longest axis and the aspect of a raster of ``shape``."""
+    return "x".join(str(max(1, round(nodes * length / max(shape)))) for length in shape)

@@ -1,1 +1,1 @@
-"""Tiled SIRENs: tiles.py, the architecture; partition.py, which tile a point is in."""
+"""Tiled SIRENs: tiles.py, the architecture; partition.py, the tiles of each point."""

@@ -1,8 +1,8 @@
 """Many small SIRENs, each on a tile of the domain, blended where they meet.
 
-After KiloNeRF (Reiser et al., ICCV 2021, arXiv:2103.13744), whose thousands of small networks are evaluated in batched
-products, and MINER (Saragadam et al., ECCV 2022, arXiv:2202.03532), which tiles large pictures. Both leave seams at the
-borders to the fit; here neighbours overlap, and the field is as smooth across a border as within a tile.
+After KiloNeRF (Reiser et al., ICCV 2021, arXiv:2103.13744), which evaluates thousands of small networks in batched
+products, and MINER (Saragadam et al., ECCV 2022, arXiv:2202.03532), which tiles large pictures. Both leave the seams
+between tiles to the fit. Here neighbouring tiles overlap, and the field is as smooth across a border as within a tile.
 """
 
 from __future__ import annotations
@@ -17,56 +17,57 @@ from ...io.options import setting
 from .. import architecture
 from ..architecture import OptionContext, Traits
 from ..hyperparameters import Hyperparameters
-from ..mlp.mlp import constant, draw, first_layer, muon_tensors
+from ..mlp import mlp
 from ..sizing import widest
 from . import partition
-from .partition import Box, boxes, rows
+from .partition import Box
 
 if TYPE_CHECKING:
     import torch
+    from jaxtyping import Float, Int
     from torch import Tensor
 
     from ...signal import Grid
     from ..spec import FieldSpec
 
-SAMPLES, LEAST = 4096, 256
-"""Samples of a raster to a tile where no number of parameters is asked for, and the least."""
+SAMPLES_PER_TILE, MIN_SAMPLES_PER_TILE = 4096, 256
+"""Samples of a raster per tile if no number of parameters is asked for, and the minimum if one is."""
 
-USUAL, MOST = 256, 1024
-"""Most tiles where no number of parameters is asked for, and where one is."""
+MAX_DEFAULT_TILES, MAX_SIZED_TILES = 256, 1024
+"""Maximum number of tiles if no number of parameters is asked for, and if one is."""
 
-SIDE = 64
-"""Samples along an axis that points in no raster count for."""
+ASSUMED_SIDE = 64
+"""Samples per axis assumed for a signal of points, which has no raster."""
 
-PIECE = 8192
-"""Cells of a raster evaluated at a time: what a CPU's caches hold."""
+CELLS_IN_CACHE = 8192
+"""Cells of a raster that are evaluated at a time, so that their activations stay in a CPU's caches."""
 
 
 Layer = tuple["Tensor", "Tensor"]
-"""Matrices (r, out, in) and biases (r, 1, out) of one layer, of r tiles."""
+"""Matrices (r, out, in) and biases (r, 1, out) of one layer, for each of r rows."""
 
 
 @dataclass(frozen=True)
 class Tiles:
-    """value = sum over tiles t of share_t(coords) * siren_t(local coords).
+    """value = sum over tiles t of weight_t(coords) * siren_t(local coords).
 
-    ``tiles`` are numbered row-major, first axis first. A tile's local coordinates run from -1 to 1 between its borders
-    and beyond them where it overlaps a neighbour. Frequencies are folded into the weights, as in ``Siren``;
-    ``first_omega`` is in radians per unit of a tile's own axis, so the band a tile starts with follows its size. That
-    of a shape is 5 (bunny, 4x4x4 tiles, 15 s: IoU 0.9931 at 5 and 0.9935 at 10, where far from the surface bits of
-    another appear)."""
+    ``tiles`` are numbered row-major, first axis first. A tile's local coordinates run from -1 to 1 between its borders,
+    and beyond them where it overlaps a neighbour. Frequencies are folded into the weights, as in ``Siren``.
+    ``first_omega`` is in radians per unit of a tile's own axis, so the initial frequency band follows the tile's size.
+    For shapes it is low, since high frequencies invent surfaces where few points are drawn (docs/architectures.md).
+    """
 
     TRAITS: ClassVar[Traits] = Traits(
         width=32,
         depth=4,
-        same_shapes=False,  # how many points a tile gets changes from batch to batch
+        same_shapes=False,  # the number of points per tile changes from batch to batch
         initialization_options=frozenset({"omega", "first_omega"}),
         frequency_scaling={"first_omega": {"audio": 1.0, "shape": 1 / 12}},
         hyperparameters=Hyperparameters(
             adam_rate=6.5e-4,
             muon_rate=0.0,
-            source="twice as much loses 1.4 dB on kodim05 and 0.4 on kodim03 in 700 steps (first figures, one seed)",
-            batch_source="at equal points 2,048 is as good and slower, 8,192 0.7 dB worse (first figures, one seed)",
+            source="twice as much is worse on kodim03 and kodim05 (docs/architectures.md)",
+            batch_source="2,048 is slower and 8,192 worse at equal points (docs/architectures.md)",
             short_run_boost=False,
         ),
     )
@@ -76,36 +77,36 @@ class Tiles:
     omega: float = setting(30.0, "frequency factor of the hidden layers", 1e-3, 1e4)
     first_omega: float = setting(20.0, "frequency factor of the first layer (radians per unit of a tile)", 1e-3, 1e6)
 
-    constant, muon_tensors, fp32_tensors = (
-        constant,
-        muon_tensors,
-        first_layer,
-    )  # of all tiles at once: their shares sum to 1
+    # A constant field has constant tiles, since their weights sum to 1.
+    constant, muon_tensors, fp32_tensors = mlp.constant, mlp.muon_tensors, mlp.first_layer
     raster, block, notes = architecture.no_raster, architecture.no_blocks, architecture.no_notes
     reason, kernel_coefficients = architecture.no_reason, architecture.no_kernel
 
     def __post_init__(self) -> None:
         if "x" not in self.tiles:
-            partition.parse(self.tiles, 1)
+            partition.parse_tiles(self.tiles, 1)
 
     def sized(self, spec: FieldSpec, shape: tuple[int, ...] | None, parameters: int | None) -> FieldSpec:
-        """Tiles of SAMPLES each, USUAL at most; or, told the number of ``parameters``, as many of the width it has as
-        that allows, MOST at most and none smaller than LEAST: the networks become wider instead."""
+        """The spec with tiles for a raster of ``shape``, unless they were asked for.
+
+        Without a number of ``parameters``, tiles have SAMPLES_PER_TILE samples, up to MAX_DEFAULT_TILES tiles. With
+        one, there are as many tiles of the spec's width as it permits, up to MAX_SIZED_TILES tiles of at least
+        MIN_SAMPLES_PER_TILE samples; the networks are then as wide as the remaining parameters permit.
+        """
         if "tiles" not in spec.options:
-            axes = shape if shape is not None else (SIDE,) * spec.inputs
-            samples, one = math.prod(axes), replace(spec, options={**spec.options, "tiles": "1"})
+            axes = shape if shape is not None else (ASSUMED_SIDE,) * spec.inputs
+            samples, one_tile = math.prod(axes), replace(spec, options={**spec.options, "tiles": "1"})
             if parameters is None:
-                wanted = min(samples // SAMPLES, USUAL)
+                count = min(samples // SAMPLES_PER_TILE, MAX_DEFAULT_TILES)
             else:
-                wanted = min(parameters // one.parameters, samples // LEAST, MOST)
-            wanted = max(1, wanted)
-            tiles = "x".join(map(str, partition.proportioned(axes, wanted)))
+                count = min(parameters // one_tile.parameters, samples // MIN_SAMPLES_PER_TILE, MAX_SIZED_TILES)
+            tiles = "x".join(map(str, partition.near_cubic_tiles(axes, max(1, count))))
             spec = replace(spec, options={**spec.options, "tiles": tiles})
         return spec if parameters is None else widest(spec, parameters)
 
     def shapes(self, spec: FieldSpec) -> dict[str, tuple[int, ...]]:
-        """One network after another along the first axis; hidden matrices layer by layer, within a layer by tile."""
-        tiles, hidden, width = self._count(spec), spec.depth - 1, spec.width
+        """Networks are stacked along the first axis; hidden matrices by layer, and within a layer by tile."""
+        tiles, hidden, width = math.prod(self._counts(spec)), spec.depth - 1, spec.width
         shapes: dict[str, tuple[int, ...]] = {
             "first.weight": (tiles, width, spec.inputs),
             "first.bias": (tiles, width),
@@ -116,26 +117,24 @@ class Tiles:
         return shapes | {"last.weight": (tiles, spec.outputs, width), "last.bias": (tiles, spec.outputs)}
 
     def _counts(self, spec: FieldSpec) -> tuple[int, ...]:
-        return partition.parse(self.tiles, spec.inputs)
+        """Tiles per axis."""
+        return partition.parse_tiles(self.tiles, spec.inputs)
 
-    def _count(self, spec: FieldSpec) -> int:
-        return math.prod(self._counts(spec))
-
-    def _evaluations(self, spec: FieldSpec) -> float:
-        """Tiles evaluated per sample: 1 and what the bands add."""
+    def _tiles_per_sample(self, spec: FieldSpec) -> float:
+        """Average number of tiles evaluated per sample: 1, and more because of the overlap."""
         return math.prod(1 + self.overlap * (count - 1) / count for count in self._counts(spec))
 
     def macs(self, spec: FieldSpec) -> int:
-        """Of one network, times the tiles a sample lies in on average; blending is not counted."""
+        """Multiply-accumulates of one network, times the average tiles per sample; blending is not counted."""
         one = spec.width * (spec.inputs + (spec.depth - 1) * spec.width + spec.outputs)
-        return round(self._evaluations(spec) * one)
+        return round(self._tiles_per_sample(spec) * one)
 
     def sines(self, spec: FieldSpec) -> int:
-        """One per unit, times the tiles a sample lies in on average."""
-        return round(self._evaluations(spec) * spec.width * spec.depth)
+        """One sine per unit of a network, times the average tiles per sample."""
+        return round(self._tiles_per_sample(spec) * spec.width * spec.depth)
 
-    def initial(self, spec: FieldSpec, generator: torch.Generator, mean: Tensor) -> dict[str, Tensor]:
-        """Every tile as a ``Siren``."""
+    def initial(self, spec: FieldSpec, generator: torch.Generator, mean: Float[Tensor, " c"]) -> dict[str, Tensor]:
+        """Every tile starts as a ``Siren``."""
         shapes, width = self.shapes(spec), spec.width
         bounds = {
             "first.weight": self.first_omega / spec.inputs,
@@ -144,100 +143,104 @@ class Tiles:
             "hidden.bias": self.omega / math.sqrt(width),
             "last.weight": math.sqrt(6 / width) / self.omega,
         }
-        return draw(shapes, bounds, generator, mean.expand(shapes["last.bias"]))
+        return mlp.draw(shapes, bounds, generator, mean.expand(shapes["last.bias"]))
 
-    def forward(self, weights: Mapping[str, Tensor], coords: Tensor, precision: torch.dtype) -> Tensor:
-        """Points sorted by tile, every layer of all tiles in one batched product."""
-        placed = rows(coords, partition.parse(self.tiles, coords.shape[1]), self.overlap)
-        layers = _layers(weights, precision, placed.tiles)
-        return placed.gather(_evaluate(layers, placed.local, precision), coords.shape[0])
+    def forward(
+        self, weights: Mapping[str, Tensor], coords: Float[Tensor, "n d"], precision: torch.dtype
+    ) -> Float[Tensor, "n c"]:
+        """Values at ``coords``. Points are sorted by tile, and each layer of all tiles is one batched product."""
+        rows = partition.arrange(coords, partition.parse_tiles(self.tiles, coords.shape[1]), self.overlap)
+        layers = _layers(weights, precision, rows.tiles)
+        return rows.blend(_evaluate(layers, rows.local, precision), coords.shape[0])
 
     def gradients(
         self,
         weights: Mapping[str, Tensor],
-        coords: Tensor,
-        values: Tensor,
-        loss_weights: Tensor,
+        coords: Float[Tensor, "n d"],
+        values: Float[Tensor, "n c"],
+        loss_weights: Float[Tensor, "n 1"],
         precision: torch.dtype,
         extra_gradient: Callable[[Tensor], Tensor] | None = None,
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        """The backward pass written out, as ``Siren.gradients``."""
+    ) -> tuple[Float[Tensor, "n c"], dict[str, Tensor]]:
+        """The analytic backward pass, as in ``mlp.gradients``."""
         import torch
 
-        placed = rows(coords, partition.parse(self.tiles, coords.shape[1]), self.overlap)
-        layers = _layers(weights, precision, placed.tiles)
+        rows = partition.arrange(coords, partition.parse_tiles(self.tiles, coords.shape[1]), self.overlap)
+        layers = _layers(weights, precision, rows.tiles)
         (matrix, bias), *hidden, (last_matrix, last_bias) = layers
-        first = torch.baddbmm(bias, placed.local, matrix.mT)
+        first = torch.baddbmm(bias, rows.local, matrix.mT)
         activations, phases = [first.sin().to(precision) if hidden else first.sin()], []
         for matrix, bias in hidden:
             phases.append(torch.baddbmm(bias, activations[-1], matrix.mT))
             activations.append(phases[-1].sin())
         last = activations[-1].float()
-        residuals = placed.gather(torch.baddbmm(last_bias, last, last_matrix.mT), coords.shape[0]) - values
+        residuals = rows.blend(torch.baddbmm(last_bias, last, last_matrix.mT), coords.shape[0]) - values
         grad = 2 * loss_weights * residuals
         if extra_gradient is not None:
             grad += extra_gradient(residuals)
-        grad = placed.scatter(grad)
-        found = {"last.weight": [grad.mT @ last], "last.bias": [grad.sum(1)]}
+        grad = rows.blend_backward(grad)
+        grads = {"last.weight": [grad.mT @ last], "last.bias": [grad.sum(1)]}
         grad = (grad @ last_matrix).to(precision if hidden else torch.float32)
-        by_matrix, by_bias = [], []
+        grad_matrices, grad_biases = [], []
         for (matrix, _), phase, before in zip(hidden[::-1], phases[::-1], activations[-2::-1], strict=True):
             grad = phase.cos_().mul_(grad)
-            by_matrix.append(torch.bmm(grad.mT, before).float())
-            by_bias.append(grad.sum(1).float())
+            grad_matrices.append(torch.bmm(grad.mT, before).float())
+            grad_biases.append(grad.sum(1).float())
             grad = torch.bmm(grad, matrix)
         grad = first.cos_().mul_(grad)
-        found |= {"first.weight": [grad.mT @ placed.local], "first.bias": [grad.sum(1)]}
-        found |= {"hidden.weight": by_matrix[::-1], "hidden.bias": by_bias[::-1]}
-        return residuals, {name: _by_tile(found[name], weight, placed.tiles) for name, weight in weights.items()}
+        grads |= {"first.weight": [grad.mT @ rows.local], "first.bias": [grad.sum(1)]}
+        grads |= {"hidden.weight": grad_matrices[::-1], "hidden.bias": grad_biases[::-1]}
+        return residuals, {name: _sum_by_tile(grads[name], weight, rows.tiles) for name, weight in weights.items()}
 
-    def on_grid(self, weights: Mapping[str, Tensor], grid: Grid, start: int, stop: int) -> Tensor:
-        """Box by box, and within a box tile by tile: nothing is sorted."""
+    def on_grid(self, weights: Mapping[str, Tensor], grid: Grid, start: int, stop: int) -> Float[Tensor, "n c"]:
+        """Values on a grid, box by box and tile by tile, so that nothing is sorted."""
         import torch
 
         layers = _layers(weights, torch.float32, None)
         empty = layers[-1][1].new_zeros(0, layers[-1][1].shape[-1])
-        return torch.cat([empty, *(self._on_box(layers, grid, box) for box in boxes(grid.shape, start, stop))])
+        boxes = partition.split_into_boxes(grid.shape, start, stop)
+        return torch.cat([empty, *(self._on_box(layers, grid, box) for box in boxes)])
 
-    def _on_box(self, layers: list[Layer], grid: Grid, box: Box) -> Tensor:
-        """Values of the cells of ``box``, flat: every tile on the part of it that it reaches."""
+    def _on_box(self, layers: list[Layer], grid: Grid, box: Box) -> Float[Tensor, "n c"]:
+        """Values of the cells of ``box``, flat: every tile is evaluated on the part of the box that it reaches."""
         import torch
 
-        counts = partition.parse(self.tiles, len(grid.shape))
+        counts = partition.parse_tiles(self.tiles, len(grid.shape))
         device, channels = layers[0][0].device, layers[-1][1].shape[-1]
-        reached = []
+        spans_per_axis = []
         for (low, high), length, count in zip(box, grid.shape, counts, strict=True):
             coords = type(grid)((length,)).coords(torch.arange(low, high, device=device))[:, 0]
-            reached.append(partition.stretches(coords, count, self.overlap))
+            spans_per_axis.append(partition.tile_spans(coords, count, self.overlap))
         values = torch.zeros(*(high - low for low, high in box), channels, device=device)
-        for stretches in itertools.product(*reached):
+        for spans in itertools.product(*spans_per_axis):
             tile = 0
-            for count, stretch in zip(counts, stretches, strict=True):
-                tile = tile * count + stretch.tile
-            own = [(matrix[tile : tile + 1], bias[tile : tile + 1]) for matrix, bias in layers]
-            local = torch.cartesian_prod(*(stretch.local for stretch in stretches)).view(-1, len(counts))
-            found = [_evaluate(own, piece[None], torch.float32)[0] for piece in local.split(PIECE)]
-            part = values[tuple(slice(stretch.start, stretch.start + len(stretch.local)) for stretch in stretches)]
-            share = torch.ones((), device=device)
-            for stretch in stretches:
-                share = share[..., None] * stretch.weight
-            part += torch.cat(found).view(part.shape) * share[..., None]
+            for count, span in zip(counts, spans, strict=True):
+                tile = tile * count + span.tile
+            tile_layers = [(matrix[tile : tile + 1], bias[tile : tile + 1]) for matrix, bias in layers]
+            local = torch.cartesian_prod(*(span.local for span in spans)).view(-1, len(counts))
+            parts = [_evaluate(tile_layers, part[None], torch.float32)[0] for part in local.split(CELLS_IN_CACHE)]
+            reached = values[tuple(slice(span.start, span.start + len(span.local)) for span in spans)]
+            weight = torch.ones((), device=device)
+            for span in spans:
+                weight = weight[..., None] * span.weight
+            reached += torch.cat(parts).view(reached.shape) * weight[..., None]
         return values.view(-1, channels)
 
     def options_for(self, context: OptionContext) -> dict[str, float]:
-        """A sound's frequencies are shared among its tiles: ``first_omega`` is per unit of one."""
+        """Options from the signal's frequencies. Those of a sound are divided by the number of tiles, since
+        ``first_omega`` is per unit of one tile."""
         if context.signal_class != "audio":
             return architecture.frequency_options(self, context)
-        tiles, stretch = int(self.tiles), context.paper_frequency_scale
-        each = replace(
+        tiles, scale = int(self.tiles), context.paper_frequency_scale
+        per_tile = replace(
             context,
             first_omega=lambda: context.first_omega() / tiles,
-            paper_frequency_scale=None if stretch is None else stretch / tiles,
+            paper_frequency_scale=None if scale is None else scale / tiles,
         )
-        return architecture.frequency_options(self, each)
+        return architecture.frequency_options(self, per_tile)
 
     def rates(self) -> dict[str, float]:
-        """Folded tensors move omega times as fast."""
+        """Factors on the learning rate: those that are folded into each weight tensor."""
         return {
             "first.weight": self.first_omega,
             "first.bias": self.omega,
@@ -248,8 +251,8 @@ class Tiles:
         }
 
 
-def _layers(weights: Mapping[str, Tensor], precision: torch.dtype, tiles: Tensor | None) -> list[Layer]:
-    """The layers of every tile, or of ``tiles`` (r,)."""
+def _layers(weights: Mapping[str, Tensor], precision: torch.dtype, tiles: Int[Tensor, " rows"] | None) -> list[Layer]:
+    """The layers of all tiles, or of the tile of each row."""
     count = weights["last.bias"].shape[0]
     layers = [(weights["first.weight"], weights["first.bias"])]
     if "hidden.weight" in weights:
@@ -261,8 +264,10 @@ def _layers(weights: Mapping[str, Tensor], precision: torch.dtype, tiles: Tensor
     return [(matrix, bias[:, None, :]) for matrix, bias in layers]
 
 
-def _evaluate(layers: list[Layer], local: Tensor, precision: torch.dtype) -> Tensor:
-    """Values (r, length, c) of rows of local coordinates (r, length, d); first and last layer float32."""
+def _evaluate(
+    layers: list[Layer], local: Float[Tensor, "rows length d"], precision: torch.dtype
+) -> Float[Tensor, "rows length c"]:
+    """Values at rows of local coordinates; the first and the last layer are float32."""
     import torch
 
     sine = torch.sin if torch.is_grad_enabled() else torch.sin_
@@ -273,11 +278,11 @@ def _evaluate(layers: list[Layer], local: Tensor, precision: torch.dtype) -> Ten
     return torch.baddbmm(bias, x.float(), matrix.mT)
 
 
-def _by_tile(found: list[Tensor], weight: Tensor, tiles: Tensor | None) -> Tensor:
-    """Gradients of rows (one tensor a layer) as those of ``weight``, summed over the rows of a tile."""
+def _sum_by_tile(grads: list[Tensor], weight: Tensor, tiles: Int[Tensor, " rows"] | None) -> Tensor:
+    """The gradient with respect to ``weight`` from the gradients of each row, one tensor per layer."""
     import torch
 
     if tiles is not None:
-        count = weight.shape[0] // len(found)
-        found = [rows.new_zeros(count, *rows.shape[1:]).index_add_(0, tiles, rows) for rows in found]
-    return found[0] if len(found) == 1 else torch.cat(found)
+        count = weight.shape[0] // len(grads)
+        grads = [by_row.new_zeros(count, *by_row.shape[1:]).index_add_(0, tiles, by_row) for by_row in grads]
+    return grads[0] if len(grads) == 1 else torch.cat(grads)

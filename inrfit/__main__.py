@@ -32,7 +32,7 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = code or 141
     compilation = sys.modules.get("inrfit.fit.engine.background_compile")
-    if compilation is not None and compilation.under_way():
+    if compilation is not None and compilation.is_compiling():
         os._exit(code)  # a normal exit could crash in the compiler's thread; all output is written
     leave_the_rest()
     sys.exit(code)

@@ -142,8 +142,8 @@ def warm_up(spec: ComparisonSpec) -> None:
             field_spec, how = codec.choose(planned, device)
             with matmul_precision(how.config.matmul_precision), current(device):
                 fit(planned.signal, field_spec, planned.sampler, how.config, planned.budget, device)
-                if cpp_kernel.suits(field_spec, how.config.dtype) and asked.engine in ("auto", "compiled"):
-                    with contextlib.suppress(cpp_kernel.Unusable):
+                if cpp_kernel.is_supported(field_spec, how.config.dtype) and asked.engine in ("auto", "compiled"):
+                    with contextlib.suppress(cpp_kernel.KernelUnavailable):
                         cpp_kernel.build(field_spec)
 
 
@@ -158,7 +158,7 @@ def _recipe(recipes: Recipes, arch: str, context: RunContext, planned: Plan) -> 
         with limited_threads(settings.threads):
             field_spec, how = codec.choose(planned, context.device)
         config = how.config
-        ready = cpp_kernel.suits(field_spec, config.dtype) and cpp_kernel.kept()
+        ready = cpp_kernel.is_supported(field_spec, config.dtype) and cpp_kernel.is_cached()
         slow = settings.engine == "auto" and config.engine == "compiled" and not ready
         engine = "analytic" if slow else config.engine
         known[arch] = {"precision": config.precision, "engine": engine}

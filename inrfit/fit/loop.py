@@ -177,14 +177,14 @@ class Loop:
         begun = clock.now()
         threads = run.threads if not run.engine.backend.compiling else None
         if threads is not None:
-            threads.begin()
+            threads.before_step()
         loss_terms = () if state.selection is None else state.selection.loss_terms
         factor = state.schedule.factor(run.engine.backend.compiling) * state.divergence.lr_scale
         residuals = run.engine.step(indices, weights, factor, loss_terms)
         self._remember(indices, residuals)
         clock.step_took(clock.now() - begun)
         if threads is not None:
-            threads.ended(clock.step_seconds)
+            threads.after_step(clock.step_seconds)
         if self._watch is not None:
             signal = run.signal if state.pool is None else state.pool.signal()
             self._watch(Moment(clock.step, clock.seconds, clock.progress, indices, run.engine.snapshot, signal))
@@ -246,7 +246,7 @@ class Loop:
         if clock.budget.target is not None and state.best.quality >= clock.budget.target:
             clock.finish_soon()
         if run.ends_in_float32(state):
-            run.engine.use(torch.float32)
+            run.engine.set_precision(torch.float32)
             state.exact_from = clock.step
         return False
 
@@ -265,8 +265,8 @@ class Loop:
     def _halve(self) -> None:
         """Memory ran out: half the batch, and half the points of everything else, from the best weights on."""
         run, state = self.run, self.state
-        run.engine.halve()
-        state.engine_piece, state.learner_piece = run.engine.piece, max(1, state.learner_piece // 2)
+        run.engine.halve_chunk_size()
+        state.engine_piece, state.learner_piece = run.engine.chunk_size, max(1, state.learner_piece // 2)
         state.batch = None if state.batch is None else max(1, state.batch // 2)
         state.queue = Queue()
         run.engine.load(state.best.weights)

@@ -40,13 +40,13 @@ class Schedule:
             share = max(0.0, (share - begun) / (1 - begun)) if begun < 1 else share
             rise = min(self.config.warm_up * self.expected_steps(), LONGEST_WARM_UP)
             risen = (clock.step + 1) / max(rise, 1.0)
-        self.last = self.config.factor(share, risen)
+        self.last = self.config.lr_factor(share, risen)
         return self.last * self.boost(compiling)
 
     def boost(self, compiling: bool) -> float:
         """Factor on the rates for a fit, or an annealing cycle of it, of so few or many steps. Steps beside a
         compilation are slow, and would make a long fit look like a short one."""
-        found = self.config.boost(self.expected_steps())
+        found = self.config.short_run_lr_factor(self.expected_steps())
         return min(found, 1.0) if compiling else found
 
     def expected_steps(self) -> float:

@@ -21,7 +21,7 @@ from ..signal import Signal
 from .budget import Budget
 from .engine import cpp_kernel
 from .engine import precision as arithmetics
-from .engine.background_compile import compiler, key, known
+from .engine.background_compile import compilation_key, cpp_compiler, is_compiled
 from .engine.config import TrainingConfig
 
 CUDA_BATCH = 16_896
@@ -141,7 +141,7 @@ def choose_batch(
         return Choice("batch", None, PAPERS)
     if device.type == "cuda" and not spec.formula.TRAITS.shares_blocks:
         return Choice("batch", CUDA_BATCH, "not measured yet")
-    if engine == "compiled" and cpp_kernel.suits(spec, dtype) and (budget.seconds or 0.0) >= KERNEL_BATCH_FROM:
+    if engine == "compiled" and cpp_kernel.is_supported(spec, dtype) and (budget.seconds or 0.0) >= KERNEL_BATCH_FROM:
         return Choice("batch", KERNEL_BATCH, KERNEL_BATCH_SOURCE)
     return Choice("batch", tuned.batch_size(spec.parameters), tuned.batch_source)
 
@@ -194,7 +194,7 @@ def choose_precision(spec: FieldSpec, device: torch.device, budget: Budget, aske
         return Choice("precision", "fp32", PAPERS), ""
     if spec.width < NARROW:
         return Choice("precision", "fp32", f"layers of fewer than {NARROW} units gain nothing from less"), ""
-    capable = "bf16" if arithmetics.capable_of_bf16(device) and spec.width >= 64 else "fp32"
+    capable = "bf16" if arithmetics.has_fast_bf16(device) and spec.width >= 64 else "fp32"
     if budget.seconds is None:
         why = "a budget in steps: by what the processor can, so that the same steps give the same field"
         return Choice("precision", capable, why), ""
@@ -227,13 +227,13 @@ def _engine(
         return "cuda-graph", "one launch a step"
     if budget.seconds is None:
         return "analytic", "a budget in steps: nothing is compiled unless asked for"
-    if cpp_kernel.suits(spec, dtype):
-        if budget.seconds >= KERNEL_FROM or cpp_kernel.kept():
+    if cpp_kernel.is_supported(spec, dtype):
+        if budget.seconds >= KERNEL_FROM or cpp_kernel.is_cached():
             return "compiled", "one C++ function that stays within the cache; g++ takes a second for it the first time"
         return "analytic", f"compiling repays itself from {KERNEL_FROM:.0f} s of budget, and once done at once"
-    if compiler() is None:
+    if cpp_compiler() is None:
         return "analytic", "there is no C++ compiler to compile with"
-    if budget.seconds < (KNOWN_FROM if known(key(spec, dtype, batch or 0)) else COMPILED_FROM):
+    if budget.seconds < (KNOWN_FROM if is_compiled(compilation_key(spec, dtype, batch or 0)) else COMPILED_FROM):
         return "analytic", f"compiling repays itself from {COMPILED_FROM:.0f} s of budget, {KNOWN_FROM:.0f} once done"
     if spec.formula.TRAITS.gradient_chunk is not None and not 0 < (batch or 0) <= COMPILED_POINTS:
         return "analytic", f"more than {COMPILED_POINTS:,} points are taught in parts, each of which would be compiled"

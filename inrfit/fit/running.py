@@ -22,7 +22,7 @@ from .divergence import DivergenceDetector
 from .engine.background_compile import wait_for_all
 from .engine.config import TrainingConfig
 from .engine.step import Engine
-from .engine.thread_count import Threads
+from .engine.thread_count import ThreadCountTuner
 from .evaluation import Subset
 from .lr_schedule import Schedule
 from .point_pool import PointBudget, PointPool
@@ -50,7 +50,7 @@ class Running:
     field: Field
     engine: Engine
     subset: Subset
-    threads: Threads | None
+    threads: ThreadCountTuner | None
     stop: Callable[[], bool]
     check_cancelled: Callable[[], None]
     constant: bool
@@ -169,7 +169,7 @@ def begun(
     field = Field(spec, weights).to(device)
     room = samples if pool is None else pool.room()
     engine = Engine(field, room, config, not clock.timed, check_cancelled)
-    threads = Threads() if clock.timed and config.adapt_threads else None
+    threads = ThreadCountTuner() if clock.timed and config.adapt_threads else None
     run = Running(
         signal, samples, sampler, config, clock, field, engine, subset, threads, stop, check_cancelled, constant
     )
@@ -192,9 +192,9 @@ def _restore(run: Running, state: FitState, saved: Saved) -> None:
         if out_of_memory(error):
             raise
         raise UnreadableFile(f"the state's tensors and numbers do not belong together: {error}", "state") from None
-    run.engine.piece = state.engine_piece
+    run.engine.chunk_size = state.engine_piece
     if state.exact_from is not None:
-        run.engine.use(torch.float32)
+        run.engine.set_precision(torch.float32)
 
 
 def _pool(
@@ -251,7 +251,7 @@ def _fresh(run: Running, pool: PointPool | None, generator: torch.Generator) -> 
         divergence=DivergenceDetector(run.subset.constant_error),
         best=Best({}, math.inf, -math.inf),
         batch=run.config.batch,
-        engine_piece=run.engine.piece,
+        engine_piece=run.engine.chunk_size,
         learner_piece=default_chunk_size(run.field),
         pool=pool,
         notes=notes,

@@ -60,7 +60,7 @@ def made(name: str, compiled: bool) -> tuple[Field, Engine, Learner]:
     chosen = recipe.choose(
         spec, device, recipe.Asked(engine="auto" if compiled else "analytic"), budget=Budget(seconds=60)
     ).config
-    engine = Engine(Field(spec, weights), signal.on(device), chosen, patient=True)
+    engine = Engine(Field(spec, weights), signal.on(device), chosen, wait_for_compiler=True)
     learner = Learner(engine.field, engine.samples, torch.Generator().manual_seed(0), chosen.dtype)
     return engine.field, engine, learner
 

@@ -42,7 +42,7 @@ def made_engine(spec: FieldSpec, kind: str, batch: int, precision: str, device: 
         spec, device, recipe.Asked(batch=batch, precision=precision, engine=kind), budget=Budget(seconds=60)
     ).config
     config = dataclasses.replace(chosen, engine=kind)
-    return Engine(Field(spec, weights).to(device), signal.on(device), config, patient=True)
+    return Engine(Field(spec, weights).to(device), signal.on(device), config, wait_for_compiler=True)
 
 
 def floor_parts(spec: FieldSpec, batch: int, dtype: torch.dtype, device: torch.device) -> dict[str, Any]:

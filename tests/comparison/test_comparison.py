@@ -456,13 +456,16 @@ def test_the_picture_is_a_png(two):
     assert plot.png(spec, results).startswith(b"\x89PNG")
 
 
-@pytest.mark.skipif(cpp_kernel.compiler() is None or not cpp_kernel.capable(), reason="no g++, or no bfloat16 products")
+@pytest.mark.skipif(
+    cpp_kernel.compiler_command() is None or not cpp_kernel.machine_is_supported(),
+    reason="no g++, or no bfloat16 products",
+)
 def test_the_kernel_is_made_before_the_first_run_and_used_by_all(two, tmp_path, monkeypatch):
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "code"))
     asked = replace(SMALL, width=64, depth=3, budget="4s", precision="bf16")
     spec = session.prepare(two[:1], "uniform,stream", seeds=1, settings=asked)
-    assert not cpp_kernel.kept()
+    assert not cpp_kernel.is_cached()
     execution.warm_up(spec)
-    assert cpp_kernel.kept()
+    assert cpp_kernel.is_cached()
     comparison, _ = ran(spec)
     assert [result.settings["engine"] for result in comparison.ordered()] == ["compiled", "compiled"]

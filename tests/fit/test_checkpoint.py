@@ -16,7 +16,7 @@ from inrfit.fields import FIELDS, FieldSpec
 from inrfit.fit import checkpoint, recipe
 from inrfit.fit.budget import Budget
 from inrfit.fit.checkpoint import Checkpointer, loads
-from inrfit.fit.engine.step import LARGEST_PIECE
+from inrfit.fit.engine.step import CHUNK_POINTS
 from inrfit.fit.loop import fit
 from inrfit.fit.progress import Clock
 from inrfit.io import tensors
@@ -141,7 +141,7 @@ def stopped(signal, sampler, batch, calls, steps=STEPS):
 def test_a_stopped_fit_saves_where_it_was_and_goes_on_as_if_undisturbed(monkeypatch, name, batch, piece):
     """Also when it is stopped in the midst of a selection, or of a step after one: nothing of them may remain."""
     if piece is not None:  # of a step, between which it can be stopped
-        monkeypatch.setitem(LARGEST_PIECE, "cpu", piece)
+        monkeypatch.setitem(CHUNK_POINTS, "cpu", piece)
     signal, sampler = image_signal(), SAMPLERS[name](**({} if name == "uniform" else {"scoring": 1.0}))
     whole, _, _ = fitted(signal, "siren", sampler, batch)
     stopped_at = []

@@ -154,7 +154,7 @@ def test_the_term_does_not_depend_on_the_pieces_of_a_step():
             signal.on(CPU),
             recipe.choose(spec, CPU, recipe.Asked(batch=0, precision="fp32")).config,
         )
-        engine.piece = piece
+        engine.chunk_size = piece
         for _ in range(3):
             residuals = engine.step(chosen, None, 0.5, (LaplacianLoss(1e-3, torch.zeros(24, 32)),))
         found.append(residuals)

@@ -94,7 +94,7 @@ def test_the_arithmetics_are_probed_on_the_device():
     found = precision.probe(CUDA, 256, seconds=5.0)
     assert found.keys() == {"fp32", "bf16", "fp32-fast"}
     assert found["fp32"].error < 1e-5
-    assert found["bf16"].error < precision.BF16_ERROR
+    assert found["bf16"].error < precision.MAX_BF16_ERROR
 
 
 def engine(kind, precision="bf16", batch=512, arch="siren"):
@@ -134,8 +134,8 @@ def test_a_graph_is_captured_once_for_all_smaller_batches():
     for count in (512, 300, 1, 512):
         indices = torch.arange(count, device="cuda")
         torch.testing.assert_close(of.step(indices, None, 1.0), plain.step(indices, None, 1.0), rtol=0, atol=1e-3)
-        captured = captured or of.captures.made[0]
-        assert of.captures.made[0] is captured
+        captured = captured or of.captures.captures[0]
+        assert of.captures.captures[0] is captured
 
 
 def test_the_capture_leaves_weights_and_moments_as_they_were():
@@ -164,7 +164,7 @@ def test_all_captures_of_a_device_share_one_stream():
 def test_the_host_has_a_bounded_number_of_events_in_front_of_the_device():
     of = engine("cuda-graph")
     taught(of, 500)
-    assert len(of.throttle.queued) <= of.throttle.most
+    assert len(of.throttle.queued) <= of.throttle.max_queued
 
 
 def test_a_graph_goes_on_after_a_retreat_and_a_change_of_precision():
@@ -173,7 +173,7 @@ def test_a_graph_goes_on_after_a_retreat_and_a_change_of_precision():
     for e in (of, plain):
         taught(e, 5)
         e.load(start)
-        e.use(torch.float32)
+        e.set_precision(torch.float32)
     torch.testing.assert_close(taught(of, 5), taught(plain, 5), rtol=0, atol=1e-3)
 
 

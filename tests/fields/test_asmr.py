@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import image_signal
+from jaxtyping import TypeCheckError
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from inrfit import codec
@@ -21,7 +22,7 @@ from inrfit.config.plan import Settings, plan
 from inrfit.errors import UnreadableFile, UsageError
 from inrfit.fields import FieldSpec
 from inrfit.fields.asmr import asmr, hierarchy, last_level, resample
-from inrfit.fields.asmr.cells import active_cells
+from inrfit.fields.asmr.cells import ActiveCells, active_cells, unique_indices
 from inrfit.fields.module import Field
 from inrfit.fit import recipe
 from inrfit.fit.batching import block_batch, block_turns
@@ -602,3 +603,11 @@ def test_modulators_start_small_on_large_rasters_only():
     assert recipe.architecture_options(small, asmr.Asmr()) == {}
     assert recipe.architecture_options(large, asmr.Asmr()) == {"modulator_omega": 1.0}
     assert recipe.architecture_options(large, asmr.Asmr(), "paper") == {}
+
+
+def test_annotated_shapes_are_checked():
+    """In functions and data classes of modules that do not import torch."""
+    with pytest.raises(TypeCheckError):
+        unique_indices(torch.zeros(3), 5)
+    with pytest.raises(TypeCheckError):
+        ActiveCells(torch.zeros(3, 2, 1, dtype=torch.int64), (), None, None)

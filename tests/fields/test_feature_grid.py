@@ -176,6 +176,15 @@ def test_a_step_copies_nothing_from_the_host(name, monkeypatch):
     assert residuals.shape == (9, 3)
 
 
+def test_a_step_can_be_compiled():
+    field = make(SETTINGS["2-D hashed"])
+    weights = {key: weight.detach() for key, weight in field.weights.items()}
+    gradients = analytic_gradients(field.formula, torch.float32)
+    arguments = weights, torch.zeros(9, 2), torch.zeros(9, 3), torch.ones(9, 1), None
+    traced = torch.compile(gradients, dynamic=False, fullgraph=True, backend="eager")
+    torch.testing.assert_close(traced(*arguments), gradients(*arguments))
+
+
 @pytest.mark.parametrize("name", SETTINGS)
 def test_the_autograd_of_the_table_equals_that_of_plain_indexing(name):
     from inrfit.fields.feature_grid.interpolation import Gather, corners

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import InrfitError, UsageError
 from ..io import files
-from ..runtime import Stop, limited_threads
+from ..runtime import StopRequest, limited_threads
 from .console import Console, FitProgress, print_error
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def write_sampling_outputs(
     threads: int | None,
     console: Console,
     force: bool,
-    stop: Stop,
+    stop: StopRequest,
 ) -> dict[str, Any]:
     """Writes what was asked for, once the field is safe, and returns what to add to the JSON object.
 
@@ -122,7 +122,7 @@ def _write_video(
     threads: int | None,
     console: Console,
     force: bool,
-    stop: Stop,
+    stop: StopRequest,
 ) -> Mapping[str, Any]:
     """Draws the video with a progress bar and writes it, unless interrupted; what to add to the JSON object."""
     progress = FitProgress(console, os.path.basename(name))

@@ -1,8 +1,8 @@
 """The defaults: what is chosen for a signal, an architecture, a device and a budget, and why.
 
 Constants say what chose them; the figures are in docs/benchmarks.md. Values that were set once and never varied:
-WARM_UP, LONGEST_WARM_UP, LAST_FACTOR and SHORT_FIT_BOUNDS (engine/config.py), EXACT_TAIL and EXACT_FROM, and
-COMPILED_FROM, KNOWN_FROM and KERNEL_FROM, which follow from what compiling took on one machine.
+WARM_UP, LONGEST_WARM_UP, LAST_FACTOR and SHORT_FIT_BOUNDS (engine/config.py), FLOAT32_FINISH_SHARE and
+FLOAT32_FINISH_DB, and COMPILED_FROM, KNOWN_FROM and KERNEL_FROM, which follow from what compiling took on one machine.
 """
 
 from __future__ import annotations
@@ -55,9 +55,10 @@ NARROW = 48
 COMPILED_POINTS = 8192
 """Most points of a step that is compiled, for architectures that take longer batches apart themselves."""
 
-EXACT_TAIL = 0.1
-EXACT_FROM = 50.0
-"""From this quality (dB) the last EXACT_TAIL of the budget is fitted in float32: bfloat16 hidden layers end near 60."""
+FLOAT32_FINISH_SHARE = 0.1
+FLOAT32_FINISH_DB = 50.0
+"""From this quality (dB) the last FLOAT32_FINISH_SHARE of the budget is fitted in float32: bfloat16 hidden layers end
+near 60."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ class Recipe:
 
 
 @dataclass(frozen=True)
-class Asked:
+class UserChoices:
     """What the user asks for: "auto" or None leaves a choice open. ``lr`` is a factor-free Adam rate, which Muon's
     follows in proportion; ``regime`` is "inrfit" (this project's recipe) or "paper"."""
 
@@ -100,7 +101,9 @@ class Asked:
     regime: str = "inrfit"
 
 
-def choose(spec: FieldSpec, device: torch.device, asked: Asked = Asked(), budget: Budget = Budget()) -> Recipe:
+def choose(
+    spec: FieldSpec, device: torch.device, asked: UserChoices = UserChoices(), budget: Budget = Budget()
+) -> Recipe:
     """The recipe for a fit of ``spec`` within ``budget``. Raises ``UsageError`` for an engine that cannot be had."""
     if device.type == "cuda" and asked.engine == "compiled":
         raise UsageError("--engine compiled: only on the CPU (on CUDA use cuda-graph)", "option")
@@ -131,7 +134,7 @@ def _points(batch: str | int) -> int | None:
 
 
 def choose_batch(
-    spec: FieldSpec, device: torch.device, budget: Budget, asked: Asked, dtype: torch.dtype, engine: str
+    spec: FieldSpec, device: torch.device, budget: Budget, asked: UserChoices, dtype: torch.dtype, engine: str
 ) -> Choice:
     """Points of one step."""
     tuned = spec.formula.TRAITS.hyperparameters
@@ -186,7 +189,7 @@ def _rates_of_the_papers(tuned: Hyperparameters, rate: float | None) -> tuple[Ch
     )
 
 
-def choose_precision(spec: FieldSpec, device: torch.device, budget: Budget, asked: Asked) -> tuple[Choice, str]:
+def choose_precision(spec: FieldSpec, device: torch.device, budget: Budget, asked: UserChoices) -> tuple[Choice, str]:
     """Arithmetic of the hidden layers, and what was measured to choose it."""
     if (own := given("precision", asked.precision)) is not None:
         return own, ""

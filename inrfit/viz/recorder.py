@@ -1,7 +1,7 @@
 """Seeing the teaching: where the selections of a fit fell, as a map, and with the field's progress as a video.
 
 seen = Recorder(frames=40)
-artifact = inrfit.encode("photo.png", watch=seen)
+artifact = inrfit.encode("photo.png", on_step=seen)
 Path("map.png").write_bytes(seen.map())
 Path("teaching.gif").write_bytes(seen.video(artifact, ".gif"))
 """
@@ -19,8 +19,8 @@ from torch import Tensor
 from ..artifact.artifact import Artifact
 from ..errors import UsageError
 from ..fields.module import Field
-from ..fit.checkpoint import Companion
-from ..fit.evaluation import PIECE, EvaluationSet, evaluation_set
+from ..fit.checkpoint import StatefulCallback
+from ..fit.evaluation import EVALUATION_CHUNK_SIZE, EvaluationSet, evaluation_set
 from ..modalities import MODALITIES
 from . import drawing, video_file
 from .drawing import Numbers
@@ -30,7 +30,7 @@ from .views import CELLS, View, view_of
 if TYPE_CHECKING:
     from PIL import Image
 
-    from ..fit.events import Moment
+    from ..fit.events import StepEvent
 
 FRAMES = 40
 """Moments of the fit that a video shows; its end comes on top."""
@@ -52,8 +52,8 @@ class Frame:
     times: Numbers
 
 
-class Recorder(Companion):
-    """Watches a fit (``watch=``): counts how often each sample is taught and, for a video, keeps the weights at
+class Recorder(StatefulCallback):
+    """Watches a fit (``on_step=``): counts how often each sample is taught and, for a video, keeps the weights at
     ``frames`` moments evenly spread over the budget. At most ``cells`` counters are kept, on the fit's device."""
 
     def __init__(self, frames: int = 0, cells: int = CELLS) -> None:
@@ -64,7 +64,7 @@ class Recorder(Companion):
         self._counts = torch.zeros(0, dtype=torch.int32)
         self._mark = 0
 
-    def __call__(self, moment: Moment) -> None:
+    def __call__(self, moment: StepEvent) -> None:
         if self._view is None or self._view.signal.n != moment.signal.n:  # the first step, or points were added
             self._view = view_of(moment.signal, self._cells)
             added = self._view.cells - self._counts.shape[0]
@@ -76,8 +76,8 @@ class Recorder(Companion):
         if self._wanted and int(moment.progress * self._wanted) >= self._mark and moment.progress < 1:
             self._keep(moment)
 
-    def saved(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Its state, to be saved with that of the fit (``fit.checkpoint.Companion``)."""
+    def save_state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Its state, to be saved with that of the fit (``fit.checkpoint.StatefulCallback``)."""
         tensors = {"counts": self._counts}
         for number, frame in enumerate(self.frames):
             tensors |= {f"frames/{number}/weights/{name}": weight for name, weight in frame.weights.items()}
@@ -86,8 +86,8 @@ class Recorder(Companion):
         numbers = {"steps": self.steps, "seconds": self.seconds, "wanted": self._wanted, "mark": self._mark}
         return tensors, numbers | {"frames": frames}
 
-    def restore(self, tensors: Mapping[str, Tensor], numbers: Mapping[str, Any]) -> None:
-        """Goes on from what ``saved`` gave."""
+    def restore_state(self, tensors: Mapping[str, Tensor], numbers: Mapping[str, Any]) -> None:
+        """Restores what ``save_state`` returned."""
         self._counts = tensors["counts"]
         if self._wanted and not numbers["wanted"]:
             raise UsageError("the fit was begun without a video, so that its frames were not kept", "companion")
@@ -99,7 +99,7 @@ class Recorder(Companion):
             weights = {name.removeprefix(path): t for name, t in tensors.items() if name.startswith(path)}
             self.frames.append(Frame(step, seconds, weights, tensors[f"frames/{number}/times"].numpy()))
 
-    def _keep(self, moment: Moment) -> None:
+    def _keep(self, moment: StepEvent) -> None:
         """One frame, and when the next is due."""
         weights = {name: weight.cpu() for name, weight in moment.weights().items()}
         if not self.frames:
@@ -158,7 +158,7 @@ class Recorder(Companion):
 
     def _quality(self, field: Field, judged: EvaluationSet) -> str:
         """Such as ``31.2 dB`` or ``iou 0.953``."""
-        modality, quality = MODALITIES[self.view.signal.modality], judged.quality(field, PIECE)
+        modality, quality = MODALITIES[self.view.signal.modality], judged.quality(field, EVALUATION_CHUNK_SIZE)
         return f"{quality:.1f} {modality.unit}" if modality.unit else f"{modality.quality} {quality:.3f}"
 
 

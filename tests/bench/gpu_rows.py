@@ -125,7 +125,7 @@ def field_spec(
 def made_engine(place: Place, signal: Signal, spec: FieldSpec, kind: str, precision: str, batch: int) -> Engine:
     """An engine at its first step."""
     weights = spec.formula.initial(spec, torch.Generator().manual_seed(0), torch.zeros(spec.outputs))
-    asked = recipe.Asked(batch=batch, precision=precision, engine=kind)
+    asked = recipe.UserChoices(batch=batch, precision=precision, engine=kind)
     chosen = recipe.choose(spec, place.device, asked).config
     return Engine(Field(spec, weights).to(place.device), signal.on(place.device), chosen, wait_for_compiler=True)
 

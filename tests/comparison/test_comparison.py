@@ -58,17 +58,17 @@ def ran(spec, stop=lambda: False, folder=None):
 
 
 def test_runs_are_interleaved_and_start_from_the_same_weights(two, monkeypatch):
-    from inrfit.fit import running
+    from inrfit.fit import loop
 
-    begun, honest = [], running.begun
+    begun, honest = [], loop.start_fit
 
-    def looked_at(signal, spec, sampler, config, clock, device, seed, *rest):
-        run, state = honest(signal, spec, sampler, config, clock, device, seed, *rest)
+    def looked_at(signal, spec, sampler, config, tracker, device, seed, *rest):
+        run, state = honest(signal, spec, sampler, config, tracker, device, seed, *rest)
         begun.append((seed, type(sampler).__name__, run.engine.snapshot()["hidden.weight"].flatten().tolist()))
         return run, state
 
     monkeypatch.setattr(session, "warm_up", lambda spec: None)
-    monkeypatch.setattr(running, "begun", looked_at)
+    monkeypatch.setattr(loop, "start_fit", looked_at)
     _, order = ran(session.prepare(two, "uniform,nint", seeds=2, settings=SMALL))
     assert [(run_key.seed, run_key.source, run_key.sampler) for run_key in order] == [
         (seed, source, sampler)
@@ -393,14 +393,14 @@ def test_the_moments_thin_out_but_keep_a_quarter_and_a_half():
 def test_copies_of_a_large_field_stay_within_the_memory_for_them(monkeypatch):
     import torch
 
-    from inrfit.fit.events import Moment
+    from inrfit.fit.events import StepEvent
 
     def told(most):
         monkeypatch.setattr(quality_trace, "MAX_SNAPSHOT_BYTES", most * 400)
         tracer = quality_trace.QualityTracer(0.0)
         for step in range(1, 201):
             taught, weights = torch.zeros(3, dtype=torch.int64), {"w": torch.zeros(100)}
-            tracer(Moment(step, 0.0, step / 200, taught, lambda kept=weights: kept, None))
+            tracer(StepEvent(step, 0.0, step / 200, taught, lambda kept=weights: kept, None))
         assert tracer.points == 600
         return [point.share for point, _ in tracer.snapshots]
 

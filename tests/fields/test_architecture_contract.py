@@ -161,7 +161,7 @@ def test_its_recipe_on_every_device_is_the_same(name):
             for arch in (name, COPIES[name]):
                 plain = FieldSpec(arch, 2, 3, 64, 3, {})
                 spec = plain.formula.sized(plain, (24, 20), None)
-                asked = recipe.Asked(precision="fp32", regime=regime)
+                asked = recipe.UserChoices(precision="fp32", regime=regime)
                 recipes.append(recipe.choose(spec, torch.device(device), asked))
             assert recipes[0] == recipes[1]
 

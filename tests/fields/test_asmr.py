@@ -25,7 +25,7 @@ from inrfit.fields.asmr import asmr, hierarchy, last_level, resample
 from inrfit.fields.asmr.cells import ActiveCells, active_cells, unique_indices
 from inrfit.fields.module import Field
 from inrfit.fit import recipe
-from inrfit.fit.batching import block_batch, block_turns
+from inrfit.fit.batching import points_of_blocks, shuffled_blocks
 from inrfit.fit.engine.backends import autograd_gradients
 from inrfit.fit.engine.step import Engine
 from inrfit.modalities import Request
@@ -48,7 +48,7 @@ RASTERS = [
 
 def block_batches(learner, batch):
     """All batches of about ``batch`` points in whole blocks."""
-    return [block_batch(learner, column) for column in block_turns(learner, batch).unbind(1)]
+    return [points_of_blocks(learner, column) for column in shuffled_blocks(learner, batch).unbind(1)]
 
 
 def sized(shape, depth=3, width=16, outputs=3, **options):

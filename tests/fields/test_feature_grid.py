@@ -383,7 +383,7 @@ def test_parameters_of_huge_options_are_counted_at_once():
 def test_batches_grow_with_the_table():
     def batch(finest):
         spec = FieldSpec("grid", 2, 3, 64, 2, {"finest": finest})
-        return recipe.choose(spec, torch.device("cpu"), recipe.Asked(precision="fp32")).config.batch
+        return recipe.choose(spec, torch.device("cpu"), recipe.UserChoices(precision="fp32")).config.batch
 
     assert batch("100") == 4096 < batch("2000") < batch("8000") == 1 << 18
 

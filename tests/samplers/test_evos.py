@@ -82,7 +82,7 @@ def test_a_step_with_the_term_lowers_the_laplacian_more():
         engine = Engine(
             Field(spec, weights),
             signal.on(CPU),
-            recipe.choose(spec, CPU, recipe.Asked(batch=0, precision="fp32")).config,
+            recipe.choose(spec, CPU, recipe.UserChoices(batch=0, precision="fp32")).config,
         )
         for _ in range(40):
             residuals = engine.step(everything, None, 0.5, terms)
@@ -136,7 +136,7 @@ def test_seventy_two_fitness_steps_in_the_papers_regime():
 def test_signals_without_a_raster_are_selected_by_error_and_that_is_said():
     line = dataclasses.replace(image_signal(1, 50), grid=Grid((50,)))
     spec = FieldSpec("siren", 1, 3, 16, 2, {})
-    made = recipe.choose(spec, CPU, recipe.Asked(batch=0, precision="fp32", regime="paper")).config
+    made = recipe.choose(spec, CPU, recipe.UserChoices(batch=0, precision="fp32", regime="paper")).config
     fitted = fit(line, spec, Evos(), made, Budget(steps=5), CPU)
     assert fitted.notes == (NO_RASTER,)
     assert not fit(line, spec, Evos(coefficient=0.0), made, Budget(steps=5), CPU).notes
@@ -152,7 +152,7 @@ def test_the_term_does_not_depend_on_the_pieces_of_a_step():
         engine = Engine(
             Field(spec, weights),
             signal.on(CPU),
-            recipe.choose(spec, CPU, recipe.Asked(batch=0, precision="fp32")).config,
+            recipe.choose(spec, CPU, recipe.UserChoices(batch=0, precision="fp32")).config,
         )
         engine.chunk_size = piece
         for _ in range(3):

@@ -129,12 +129,12 @@ def test_hard_points_are_taught_more_in_a_whole_fit():
     def count(moment):
         times[moment.indices] += 1
 
-    made = recipe.choose(spec, torch.device("cpu"), recipe.Asked(batch=128, precision="fp32")).config
-    found = fit(signal, spec, Stream(), made, Budget(steps=300), torch.device("cpu"), watch=count)
+    made = recipe.choose(spec, torch.device("cpu"), recipe.UserChoices(batch=128, precision="fp32")).config
+    found = fit(signal, spec, Stream(), made, Budget(steps=300), torch.device("cpu"), on_step=count)
     coords, values = signal.on(torch.device("cpu")).take(torch.arange(signal.n))
     errors = (found.field(coords).detach() - values).abs().sum(-1)
     assert float(torch.corrcoef(torch.stack([times, errors]))[0, 1]) > 0.3
-    assert found.spent["scoring_passes"] == 0
+    assert found.usage["scoring_passes"] == 0
 
 
 @pytest.mark.parametrize(("size", "batch"), [((70, 100), 4096), ((64, 64), 1000), ((5, 5), 4096)])

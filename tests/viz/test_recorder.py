@@ -16,7 +16,7 @@ import inrfit
 from inrfit.cli.sampling_outputs import sampling_outputs_of
 from inrfit.errors import UsageError
 from inrfit.fit import evaluation
-from inrfit.fit.events import Moment
+from inrfit.fit.events import StepEvent
 from inrfit.modalities import MODALITIES
 from inrfit.modalities.image import IMAGE
 from inrfit.signal import IDENTITY, Grid, Signal
@@ -34,7 +34,7 @@ def moments(signal, *batches):
     weights = {"w": torch.zeros(3)}
     for step, batch in enumerate(batches):
         progress = (step + 1) / len(batches)
-        yield Moment(step + 1, 0.5 * step, progress, torch.as_tensor(batch), lambda: dict(weights), signal)
+        yield StepEvent(step + 1, 0.5 * step, progress, torch.as_tensor(batch), lambda: dict(weights), signal)
 
 
 def recorded(signal, *batches, **more):
@@ -69,14 +69,14 @@ def test_the_counts_are_exactly_what_was_taught():
         taught.append(moment.indices.clone())
         seen(moment)
 
-    made = inrfit.encode(picture(), watch=watch, **QUICK)
+    made = inrfit.encode(picture(), on_step=watch, **QUICK)
     assert torch.equal(seen.counts.long(), torch.bincount(torch.cat(taught), minlength=24 * 32))
     assert int(seen.counts.sum()) == made.provenance["spent"]["points"]
     assert seen.steps == 12
 
 
 def test_watching_changes_nothing():
-    plain, watched = inrfit.encode(picture(), **QUICK), inrfit.encode(picture(), watch=Recorder(40), **QUICK)
+    plain, watched = inrfit.encode(picture(), **QUICK), inrfit.encode(picture(), on_step=Recorder(40), **QUICK)
     assert all(np.array_equal(plain.weights[name], watched.weights[name]) for name in plain.weights)
 
 
@@ -136,7 +136,7 @@ def test_of_a_large_pool_the_first_points_stand_for_all():
 
 def test_the_video_shows_field_and_selections_side_by_side():
     seen = Recorder(frames=4)
-    made = inrfit.encode(picture(), watch=seen, **QUICK)
+    made = inrfit.encode(picture(), on_step=seen, **QUICK)
     shares = []
     found = opened(seen.video(made, ".gif", shares.append))
     assert found.n_frames == len(seen.frames) + 1 == 5
@@ -161,7 +161,7 @@ def test_of_a_large_field_fewer_frames_are_kept(monkeypatch):
 
 def test_a_tick_that_raises_ends_the_drawing():
     seen = Recorder(frames=4)
-    made = inrfit.encode(picture(), watch=seen, **QUICK)
+    made = inrfit.encode(picture(), on_step=seen, **QUICK)
 
     def enough(share):
         raise KeyboardInterrupt
@@ -172,7 +172,7 @@ def test_a_tick_that_raises_ends_the_drawing():
 
 def test_a_sound_is_drawn_over_time():
     seen = Recorder(frames=3)
-    made = inrfit.encode(sound(), rate=1000, watch=seen, **QUICK)
+    made = inrfit.encode(sound(), rate=1000, on_step=seen, **QUICK)
     assert opened(seen.map()).size == (960, 520)
     video = opened(seen.video(made, ".gif"))
     assert video.n_frames == 4
@@ -191,7 +191,7 @@ def test_a_shape_is_drawn_from_three_sides(ball, target, monkeypatch):
     monkeypatch.setattr(evaluation, "measure", lambda *told: {"iou": 0.5, "samples": 1, "estimate": True})
     seen = Recorder(frames=2)
     options = {"pool": 2000, "target": target}
-    made = inrfit.encode(ball, watch=seen, options=options, **(QUICK | {"budget": "200it", "batch": 1000}))
+    made = inrfit.encode(ball, on_step=seen, options=options, **(QUICK | {"budget": "200it", "batch": 1000}))
     assert len(seen.counts) == 2000
     assert opened(seen.map()).size == (3 * 360 + 4 * 12, 360 + 56)
     video = opened(seen.video(made, ".gif"))
@@ -227,7 +227,7 @@ def test_an_mp4_without_its_library_is_refused_with_the_cure(monkeypatch):
 
 def test_nothing_taught_is_nothing_to_show():
     seen = Recorder()
-    inrfit.encode(np.full((4, 4, 3), 7, np.uint8), watch=seen, **QUICK)
+    inrfit.encode(np.full((4, 4, 3), 7, np.uint8), on_step=seen, **QUICK)
     with pytest.raises(UsageError, match="nothing was taught"):
         seen.map()
 

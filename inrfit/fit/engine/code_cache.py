@@ -36,7 +36,7 @@ its name, /proc/self/fd/N, which must not come to mean another file."""
 def cache_folder(create: bool = False) -> str | None:
     """The folder for compiled code; None if there is no private one. ``create`` makes missing folders."""
     path = os.environ.get(FOLDER_VARIABLE, "")
-    return path if private_folder(path, make=create) else None
+    return path if private_folder(path, create=create) else None
 
 
 def ensure_private_torch_cache() -> None:
@@ -48,7 +48,7 @@ def ensure_private_torch_cache() -> None:
         user = str(os.geteuid())
     default = os.path.join(tempfile.gettempdir(), f"torchinductor_{user}")  # torch's own choice
     path = os.environ.get(FOLDER_VARIABLE) or default
-    if not private_folder(path, make=True):
+    if not private_folder(path, create=True):
         path = tempfile.mkdtemp(prefix="inrfit")
         atexit.register(shutil.rmtree, path, ignore_errors=True)
     os.environ[FOLDER_VARIABLE] = path

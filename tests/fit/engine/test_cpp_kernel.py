@@ -15,7 +15,7 @@ from conftest import image_signal
 
 from inrfit.fields import FieldSpec
 from inrfit.fields.mlp.siren import Siren
-from inrfit.fit import recipe, running
+from inrfit.fit import context, recipe
 from inrfit.fit.budget import Budget
 from inrfit.fit.engine import background_compile, code_cache, cpp_kernel, precision
 from inrfit.fit.engine.backends import analytic_gradients
@@ -238,9 +238,9 @@ def test_a_compiler_that_fails_leaves_the_fit_with_analytic_steps(tmp_path, monk
         cpp_kernel.build(SPEC)
     assert not cpp_kernel.is_supported(SPEC, BFLOAT)
     monkeypatch.setattr(cpp_kernel, "failures", [])
-    chosen = recipe.choose(SPEC, CPU, recipe.Asked(batch=64, precision="bf16", engine="compiled")).config
+    chosen = recipe.choose(SPEC, CPU, recipe.UserChoices(batch=64, precision="bf16", engine="compiled")).config
     made = fit(image_signal(), SPEC, Uniform(), chosen, Budget(steps=3), CPU)
-    assert made.used["engine"].startswith("analytic (KernelUnavailable")
+    assert made.final_settings["engine"].startswith("analytic (KernelUnavailable")
 
 
 @works
@@ -302,7 +302,7 @@ def test_batches_are_long_where_the_kernel_makes_steps_fast_and_there_are_enough
 
     def batch(seconds, **more):
         return recipe.choose(
-            SPEC, CPU, recipe.Asked(precision="bf16", **more), budget=Budget(seconds=seconds)
+            SPEC, CPU, recipe.UserChoices(precision="bf16", **more), budget=Budget(seconds=seconds)
         ).config.batch
 
     assert (batch(3), batch(10)) == (4096, recipe.KERNEL_BATCH)
@@ -323,11 +323,11 @@ def test_a_fit_waits_for_the_kernel_but_not_too_long_and_not_against_its_user(mo
     monkeypatch.setattr(cpp_kernel, "compiler_command", lambda: ["g++"])
     monkeypatch.setattr(cpp_kernel, "build", slow)
     monkeypatch.setattr(background_compile, "compilations", {})
-    monkeypatch.setattr(running, "EXACT_FROM", math.inf)
-    chosen = recipe.choose(SPEC, CPU, recipe.Asked(batch=64, precision="bf16", engine="compiled")).config
+    monkeypatch.setattr(context, "FLOAT32_FINISH_DB", math.inf)
+    chosen = recipe.choose(SPEC, CPU, recipe.UserChoices(batch=64, precision="bf16", engine="compiled")).config
     stops = iter([False] * 3)
     with pytest.raises(KeyboardInterrupt):
-        fit(image_signal(), SPEC, Uniform(), chosen, Budget(seconds=1e4), CPU, stop=lambda: next(stops, True))
+        fit(image_signal(), SPEC, Uniform(), chosen, Budget(seconds=1e4), CPU, should_stop=lambda: next(stops, True))
     made = fit(image_signal(), SPEC, Uniform(), chosen, Budget(seconds=1.0), CPU)
-    assert made.used["engine"] == "analytic (still compiling)"
+    assert made.final_settings["engine"] == "analytic (still compiling)"
     gone.set()

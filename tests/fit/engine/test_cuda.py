@@ -31,7 +31,7 @@ QUICK = {"budget": "200it", "width": 64, "depth": 3}
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_every_sampler_fits_on_the_device(name, precision):
     signal, spec = image_signal(), FieldSpec("siren", 2, 3, 64, 3, {})
-    chosen = recipe.choose(spec, CUDA, recipe.Asked(batch=256, precision=precision)).config
+    chosen = recipe.choose(spec, CUDA, recipe.UserChoices(batch=256, precision=precision)).config
     assert fit(signal, spec, SAMPLERS[name](), chosen, Budget(steps=200), CUDA).quality > 20
 
 
@@ -71,19 +71,19 @@ def test_draws_are_on_the_device_and_follow_the_seed():
 def test_a_fit_that_goes_on_from_its_saved_state_gives_the_same_weights(arch, sampler):
     """The generator is the device's, the steps are captured anew, and what samplers remember is back on the device."""
     signal, spec = image_signal(), FieldSpec(arch, 2, 3, 32, 2, {})
-    config = recipe.choose(spec, CUDA, recipe.Asked(batch=256, precision="fp32")).config
+    config = recipe.choose(spec, CUDA, recipe.UserChoices(batch=256, precision="fp32")).config
     states = []
     saving = Checkpointer({"source": "made"}, config.json(), 0.0, states.append)
     whole = fit(signal, spec, SAMPLERS[sampler](), config, Budget(steps=60), CUDA, checkpointer=saving)
     for data in (states[0], states[len(states) // 2], states[-1]):
-        again = fit(signal, spec, SAMPLERS[sampler](), config, Budget(steps=60), CUDA, saved=loads(data))
+        again = fit(signal, spec, SAMPLERS[sampler](), config, Budget(steps=60), CUDA, saved_state=loads(data))
         for name, weight in whole.field.weights.items():
             assert torch.equal(again.field.weights[name], weight), name
 
 
 def test_a_recorder_counts_on_the_device():
     seen = Recorder(frames=3)
-    made = inrfit.encode(picture(), device="cuda", watch=seen, **QUICK)
+    made = inrfit.encode(picture(), device="cuda", on_step=seen, **QUICK)
     assert seen.counts.device.type == "cuda"
     assert int(seen.counts.sum()) == made.provenance["spent"]["points"]
     assert seen.map().startswith(b"\x89PNG")
@@ -102,7 +102,7 @@ def engine(kind, precision="bf16", batch=512, arch="siren"):
     plain = FieldSpec(arch, 2, 3, 64, 4, {})
     spec = plain.formula.sized(plain, (64, 64), None)
     weights = spec.formula.initial(spec, torch.Generator().manual_seed(0), torch.zeros(3))
-    chosen = recipe.choose(spec, CUDA, recipe.Asked(batch=batch, precision=precision, engine=kind)).config
+    chosen = recipe.choose(spec, CUDA, recipe.UserChoices(batch=batch, precision=precision, engine=kind)).config
     return Engine(Field(spec, weights).to(CUDA), signal.on(CUDA), chosen)
 
 

@@ -19,14 +19,14 @@ from inrfit import runtime
 from inrfit.errors import UsageError
 from inrfit.fields import FIELDS, FieldSpec
 from inrfit.fields.module import Field
-from inrfit.fit import recipe, running
+from inrfit.fit import context, recipe
 from inrfit.fit.budget import Budget
 from inrfit.fit.engine import background_compile, cpp_kernel, cuda_graph, precision
 from inrfit.fit.engine.backends import analytic_gradients, autograd_gradients
 from inrfit.fit.engine.config import TrainingConfig
 from inrfit.fit.engine.cuda_graph import SECONDS_AHEAD, Capture, Throttle
 from inrfit.fit.engine.step import Engine
-from inrfit.fit.loop import MOST_HALVINGS, fit
+from inrfit.fit.loop import MAX_BATCH_HALVINGS, fit
 from inrfit.samplers import Full, Uniform
 
 CPU = torch.device("cpu")
@@ -39,7 +39,7 @@ def engine(kind="autograd", arithmetic="fp32", depth=3, batch=BATCH, width=64, w
     signal = image_signal()
     spec = FieldSpec("siren", 2, 3, width, depth, {})
     weights = spec.formula.initial(spec, torch.Generator().manual_seed(0), torch.zeros(3))
-    chosen = recipe.choose(spec, CPU, recipe.Asked(batch=batch, precision=arithmetic, engine=kind)).config
+    chosen = recipe.choose(spec, CPU, recipe.UserChoices(batch=batch, precision=arithmetic, engine=kind)).config
     return Engine(Field(spec, weights), signal.on(CPU), chosen, wait_for_compiler)
 
 
@@ -290,11 +290,11 @@ def full_at(steps, kind, monkeypatch):
 def test_out_of_memory_halves_the_batch_and_goes_on(monkeypatch, kind):
     signal, spec = image_signal(), FieldSpec("siren", 2, 3, 32, 2, {})
     tried = full_at({3, 4}, kind, monkeypatch)
-    chosen = recipe.choose(spec, CPU, recipe.Asked(batch=128, precision="fp32")).config
+    chosen = recipe.choose(spec, CPU, recipe.UserChoices(batch=128, precision="fp32")).config
     found = fit(signal, spec, Full(), chosen, Budget(steps=60), CPU)
     assert tried[:6] == [128, 128, 128, 64, 32, 32]
-    assert found.spent["steps"] == 60
-    assert found.used["batch"] == 32
+    assert found.usage["steps"] == 60
+    assert found.final_settings["batch"] == 32
     assert [note for note in found.notes if "out of memory" in note]
     assert found.quality > 12
 
@@ -307,12 +307,12 @@ def test_out_of_memory_is_final_after_four_halvings(monkeypatch):
             signal,
             spec,
             Uniform(),
-            recipe.choose(spec, CPU, recipe.Asked(batch=128, precision="fp32")).config,
+            recipe.choose(spec, CPU, recipe.UserChoices(batch=128, precision="fp32")).config,
             Budget(steps=60),
             CPU,
         )
     assert tried == [128, 64, 32, 16, 8]
-    assert len(tried) == MOST_HALVINGS + 1
+    assert len(tried) == MAX_BATCH_HALVINGS + 1
 
 
 def test_another_error_than_memory_is_not_swallowed(monkeypatch):
@@ -326,20 +326,20 @@ def test_another_error_than_memory_is_not_swallowed(monkeypatch):
             signal,
             spec,
             Uniform(),
-            recipe.choose(spec, CPU, recipe.Asked(batch=128, precision="fp32")).config,
+            recipe.choose(spec, CPU, recipe.UserChoices(batch=128, precision="fp32")).config,
             Budget(steps=5),
             CPU,
         )
 
 
 def test_a_very_good_fit_ends_in_float32(monkeypatch):
-    monkeypatch.setattr(running, "EXACT_FROM", 15.0)
+    monkeypatch.setattr(context, "FLOAT32_FINISH_DB", 15.0)
     signal, spec = image_signal(), FieldSpec("siren", 2, 3, 64, 2, {})
-    chosen = recipe.choose(spec, CPU, recipe.Asked(batch=128, precision="bf16")).config
+    chosen = recipe.choose(spec, CPU, recipe.UserChoices(batch=128, precision="bf16")).config
     found = fit(signal, spec, Uniform(), chosen, Budget(steps=400), CPU)
-    assert 360 <= found.used["exact_from_step"] <= 380
-    monkeypatch.setattr(running, "EXACT_FROM", 90.0)
-    assert fit(signal, spec, Uniform(), chosen, Budget(steps=100), CPU).used["exact_from_step"] is None
+    assert 360 <= found.final_settings["exact_from_step"] <= 380
+    monkeypatch.setattr(context, "FLOAT32_FINISH_DB", 90.0)
+    assert fit(signal, spec, Uniform(), chosen, Budget(steps=100), CPU).final_settings["exact_from_step"] is None
 
 
 def test_the_probe_measures_and_leaves_no_trace():
@@ -423,7 +423,7 @@ def test_points_sorted_anew_in_every_step_are_neither_compiled_nor_captured():
     assert recipe.choose(spec, CPU, budget=Budget(seconds=3600)).config.engine == "analytic"
     for engine in ("compiled", "cuda-graph"):
         with pytest.raises(UsageError, match="sorts its points"):
-            recipe.choose(spec, CPU, recipe.Asked(engine=engine))
+            recipe.choose(spec, CPU, recipe.UserChoices(engine=engine))
 
 
 def test_every_choice_has_a_reason():
@@ -431,7 +431,7 @@ def test_every_choice_has_a_reason():
     made = recipe.choose(spec, CPU, budget=Budget(seconds=60))
     chosen = {f.name for f in dataclasses.fields(TrainingConfig)} - {"probe"}
     assert chosen == {choice.name for choice in made.choices if choice.reason}
-    asked = recipe.choose(spec, CPU, recipe.Asked(batch=100, precision="fp32", lr=1e-3, engine="autograd"))
+    asked = recipe.choose(spec, CPU, recipe.UserChoices(batch=100, precision="fp32", lr=1e-3, engine="autograd"))
     assert {asked.reason(key) for key in ("batch", "precision", "adam_rate", "muon_rate", "engine")} == {"asked for"}
 
 
@@ -440,7 +440,7 @@ def test_short_fits_get_larger_rates(steps, factor):
     made = recipe.choose(FieldSpec("siren", 2, 3, 64, 5, {}), CPU, budget=Budget(seconds=5)).config
     assert made.short_run_lr_factor(steps) == pytest.approx(factor, abs=0.01)
     asked = recipe.choose(
-        FieldSpec("siren", 2, 3, 64, 5, {}), CPU, recipe.Asked(lr=1e-3), budget=Budget(seconds=5)
+        FieldSpec("siren", 2, 3, 64, 5, {}), CPU, recipe.UserChoices(lr=1e-3), budget=Budget(seconds=5)
     ).config
     assert asked.short_run_lr_factor(steps) == 1.0
 
@@ -479,20 +479,20 @@ def test_the_host_runs_ahead_by_a_bounded_time(monkeypatch, step_seconds):
 
 def test_the_papers_regime_is_adam_at_a_constant_rate_one_step_a_selection():
     spec = FieldSpec("siren", 2, 3, 64, 5, {})
-    chosen = recipe.choose(spec, CPU, recipe.Asked(regime="paper"), budget=Budget(steps=50))
+    chosen = recipe.choose(spec, CPU, recipe.UserChoices(regime="paper"), budget=Budget(steps=50))
     made = chosen.config
     assert (made.batch, made.precision, made.adam_rate, made.muon_rate) == (None, "fp32", 1e-4, 0.0)
     assert chosen.reason("batch") == chosen.reason("precision") == "the papers'"
-    assert recipe.choose(spec, CPU, recipe.Asked(batch=64, regime="paper")).reason("batch") == "asked for"
+    assert recipe.choose(spec, CPU, recipe.UserChoices(batch=64, regime="paper")).reason("batch") == "asked for"
     seen = []
-    fit(image_signal(), spec, Full(), made, Budget(steps=3), CPU, watch=seen.append)
+    fit(image_signal(), spec, Full(), made, Budget(steps=3), CPU, on_step=seen.append)
     assert [moment.indices.shape[0] for moment in seen] == [image_signal().n] * 3
 
 
 def test_the_papers_epsilon_is_the_architectures():
     def epsilon(name):
         return recipe.choose(
-            FieldSpec(name, 2, 3, 64, 2, {}), CPU, recipe.Asked(regime="paper"), budget=Budget(steps=50)
+            FieldSpec(name, 2, 3, 64, 2, {}), CPU, recipe.UserChoices(regime="paper"), budget=Budget(steps=50)
         ).config.epsilon
 
     assert (epsilon("siren"), epsilon("grid")) == (1e-8, 1e-15)
@@ -500,9 +500,9 @@ def test_the_papers_epsilon_is_the_architectures():
 
 def test_the_papers_first_step_is_adams_whole_rate():
     spec = FieldSpec("siren", 2, 3, 64, 5, {})
-    made = recipe.choose(spec, CPU, recipe.Asked(regime="paper"), budget=Budget(steps=50)).config
+    made = recipe.choose(spec, CPU, recipe.UserChoices(regime="paper"), budget=Budget(steps=50)).config
     taught = []
-    fit(image_signal(), spec, Full(), made, Budget(steps=2), CPU, watch=lambda m: taught.append(m.weights()))
+    fit(image_signal(), spec, Full(), made, Budget(steps=2), CPU, on_step=lambda m: taught.append(m.weights()))
     moved = taught[1]["last.weight"] - taught[0]["last.weight"]
     assert 0.5e-4 < float(moved.abs().max()) < 1.5e-4
 
@@ -510,7 +510,7 @@ def test_the_papers_first_step_is_adams_whole_rate():
 @pytest.mark.parametrize(("name", "momentum"), [("siren", 0.9), ("finer", 0.95)])
 def test_the_optimiser_gets_the_recipes_momentum(name, momentum):
     spec = FieldSpec(name, 2, 3, 16, 2, {})
-    made = recipe.choose(spec, CPU, recipe.Asked(batch=64, precision="fp32")).config
+    made = recipe.choose(spec, CPU, recipe.UserChoices(batch=64, precision="fp32")).config
     signal = image_signal()
     weights = spec.formula.initial(spec, torch.Generator().manual_seed(0), torch.zeros(3))
     of = Engine(Field(spec, weights), signal.on(CPU), made)

@@ -66,7 +66,7 @@ def compare(  # one option a line
         typer.Option(
             metavar="QUALITIES",
             rich_help_panel=BUDGET,
-            help="ProgressReport the time needed to reach these qualities: 30dB,35dB, or 0.98 (IoU of a shape). Default: the "
+            help="Report the time needed to reach these qualities: 30dB,35dB, or 0.98 (IoU of a shape). Default: the "
             "final quality of the first method.",
         ),
     ] = None,

@@ -334,7 +334,8 @@ def test_an_interrupted_field_under_the_final_name_is_not_taken_for_complete(tmp
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"checkpoint": True}, {"checkpoint": b"3s"}, {"output": 5}, {"start": 0}, {"start": np.zeros(3)}]
+    "wrong",
+    [{"checkpoint": True}, {"checkpoint": b"3s"}, {"output": 5}, {"initial_field": 0}, {"initial_field": np.zeros(3)}],
 )
 def test_from_python_wrong_types_are_refused(wrong, tmp_path):
     with pytest.raises(UsageError, match="must be"):

@@ -237,12 +237,12 @@ def test_the_warm_up_runs_in_the_precision_and_on_the_device_of_the_runs(two, mo
     devices, seen = [], []
 
     @contextlib.contextmanager
-    def current(device):
+    def current_device(device):
         devices.append(device)
         yield
         devices.pop()
 
-    monkeypatch.setattr(execution, "current", current)
+    monkeypatch.setattr(execution, "current_device", current_device)
     monkeypatch.setattr(loop, "fit", lambda *given: seen.append((*devices, torch.get_float32_matmul_precision())))
     execution.warm_up(session.prepare(two[:1], "uniform", settings=replace(SMALL, precision="fp32-fast")))
     assert seen == [(torch.device("cpu"), "medium")]

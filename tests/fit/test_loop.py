@@ -250,7 +250,7 @@ def test_points_without_weights_count_as_one_beside_weighted_ones():
     bare, weighted = (torch.tensor([3, 1]), None), (torch.tensor([5]), torch.tensor([0.5]))
 
     def joined(rest, new):
-        return queue_selection(learner, Selection(*new, dealt=True), 2, rest).listed
+        return queue_selection(learner, Selection(*new, keep_order=True), 2, rest).points
 
     signal = image_signal()
     field = Field(spec_for(signal), {n: torch.zeros(shape) for n, shape in spec_for(signal).shapes.items()})
@@ -273,13 +273,13 @@ def test_rates_follow_the_steps_again_when_these_get_faster():
     for step in range(200):
         tracker.count_step(1.0 if step < 10 else 0.02)
         seconds[0] += tracker.last_step_seconds
-        boosts.append(slow.boost(compiling=False))
+        boosts.append(slow.short_run_factor(compiling=False))
     assert boosts[8] == 1.6
     assert boosts[-1] == 0.8
 
 
 @pytest.mark.parametrize(("error", "quality"), [(math.nan, math.nan), (math.nan, 30.0), (0.0, math.nan)])
 def test_a_fit_whose_error_or_quality_is_no_number_never_ends_as_a_success(monkeypatch, error, quality):
-    monkeypatch.setattr(FitEvaluator, "judge", lambda self, field, piece: (error, quality))
+    monkeypatch.setattr(FitEvaluator, "evaluate", lambda self, field, chunk_size: (error, quality))
     with pytest.raises(Diverged):
         run(image_signal(), budget=Budget(steps=5))

@@ -11,7 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from inrfit.errors import UsageError
 from inrfit.fields import FieldSpec
-from inrfit.fields.feature_grid import interpolation
+from inrfit.fields.feature_grid import interpolation, raster_decode
 from inrfit.fields.feature_grid.sizes import (
     DEFAULT_PARAMETERS,
     MAX_FEATURES,
@@ -87,7 +87,7 @@ def test_equals_the_formula_evaluated_in_loops(name):
 @pytest.mark.parametrize("name", SETTINGS)
 @pytest.mark.parametrize("scale", [1, 3])
 def test_a_raster_equals_its_points(name, scale, monkeypatch):
-    monkeypatch.setattr(interpolation, "POINTS_IN_CACHE", 40)
+    monkeypatch.setattr(raster_decode, "POINTS_IN_CACHE", 40)
     field = make(SETTINGS[name])
     grid = Grid({1: (29,), 2: (7, 11), 3: (4, 5, 6)}[field.spec.inputs])
     grid = Grid(tuple(scale * length for length in grid.shape))

@@ -1,4 +1,4 @@
-"""Configuration of a fit: the values of a recipe (``fit/recipe.py``), without the reasons for them."""
+"""What an engine and the loop are told about the training: the values of a recipe, without the reasons."""
 
 from __future__ import annotations
 
@@ -13,68 +13,62 @@ from ...io.renamed import with_new_values
 from .optimizer import BETAS, EPSILON
 
 WARM_UP = 0.02
-"""Length of the learning-rate warm-up, as a share of the budget or of an annealing cycle."""
+"""Share of the budget, or of an annealing cycle, in which the learning rates rise."""
 
 LONGEST_WARM_UP = 100
-"""Maximum length of the first warm-up in steps."""
+"""The first rise takes at most this many steps."""
 
 LAST_FACTOR = 0.0
-"""Learning rates at the end of the cosine, as a share of the peak rates."""
+"""Share of the peak rates at the end of the cosine."""
 
 SHORT_FIT_STEPS, SHORT_FIT_POWER, SHORT_FIT_BOUNDS = 1100.0, 0.5, (0.8, 1.6)
-"""Learning rates are multiplied by (SHORT_FIT_STEPS / steps)^SHORT_FIT_POWER, clamped to the bounds: short fits need
-larger rates (docs/benchmarks.md)."""
+"""Rates are multiplied by (1100 / steps)^0.5, within the bounds: short fits need larger rates, and stand them
+(docs/benchmarks.md)."""
 
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """How a field is trained. The field names are the keys of ``settings`` in the provenance of a file."""
+    """How a fit is made. Rates are peak rates in the parametrisation of the architecture's paper."""
 
     batch: int | None
-    """Points per step; None: one step per selection."""
+    """Points of one step; None: one step per selection."""
     precision: str
-    """Arithmetic of the hidden layers: fp32, fp32-fast or bf16 (``precision.py``)."""
+    """Arithmetic of the hidden layers: fp32, medium or bf16."""
     adam_rate: float
-    """Peak learning rate of Adam, in the parametrisation of the architecture's paper."""
     muon_rate: float
-    """Peak learning rate of Muon, likewise; 0: Adam updates all tensors."""
+    """0: Adam everywhere."""
     warm_up: float = WARM_UP
-    """Length of the warm-up, as a share of the budget or of an annealing cycle."""
     engine: str = "analytic"
-    """How steps are computed: autograd, analytic, compiled or cuda-graph (``step.py``)."""
     adapt_threads: bool = False
-    """Whether the number of threads is tuned during the fit (``thread_count.py``)."""
+    """Whether other thread counts are tried during the fit."""
     boosted: bool = True
-    """Whether the learning rates depend on the number of steps that the budget allows (``short_run_lr_factor``)."""
+    """Whether rates follow the number of steps that the budget has room for."""
     annealed: bool = True
-    """Whether the learning rates have a warm-up and a cosine decay; otherwise they are constant."""
+    """Whether rates rise and fall; otherwise they are constant."""
     momentum: float = MUON_MOMENTUM
-    """Momentum of Muon."""
     second_beta: float = BETAS[1]
-    """Adam's decay rate of the second moment."""
     epsilon: float = EPSILON
-    """Adam's constant in the denominator."""
     probe: str = ""
-    """The measurement that chose the precision, as text."""
+    """What was measured to choose the precision, in words."""
 
     @property
     def dtype(self) -> torch.dtype:
-        """Number type of the hidden layers during the fit."""
+        """Type of the hidden layers while fitting."""
         return torch.bfloat16 if self.precision == "bf16" else torch.float32
 
     @property
     def matmul_precision(self) -> str:
-        """Value for ``torch.set_float32_matmul_precision`` during the fit."""
+        """torch's own word for how float32 products are made while fitting."""
         return "medium" if self.precision == "fp32-fast" else "highest"
 
-    def lr_factor(self, progress: float, warm_up_progress: float) -> float:
-        """Learning rates at ``progress``, as a share of the peak rates: a half cosine down to LAST_FACTOR, times the
-        share of the warm-up that is over."""
+    def factor(self, progress: float, risen: float) -> float:
+        """Share of the peak rates at ``progress``: a half cosine down to LAST_FACTOR, times ``risen``, the share of the
+        rise that is over."""
         cosine = 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
-        return min(warm_up_progress, 1.0) * (LAST_FACTOR + (1 - LAST_FACTOR) * cosine)
+        return min(risen, 1.0) * (LAST_FACTOR + (1 - LAST_FACTOR) * cosine)
 
-    def short_run_lr_factor(self, steps: float) -> float:
-        """Factor on the learning rates for a fit of about ``steps`` optimiser steps."""
+    def boost(self, steps: float) -> float:
+        """Factor on the rates for a fit of about ``steps`` optimiser steps."""
         if not self.boosted:
             return 1.0
         low, high = SHORT_FIT_BOUNDS
@@ -82,10 +76,10 @@ class TrainingConfig:
         return min(max(factor, low), high)
 
     def json(self) -> dict[str, Any]:
-        """The configuration as JSON values; ``batch`` is 0 for one step per selection."""
+        """As plain JSON values; ``batch`` 0 stands for one step per selection."""
         return asdict(self) | {"batch": self.batch or 0}
 
     @staticmethod
     def from_json(values: dict[str, Any]) -> TrainingConfig:
-        """The inverse of ``json``. Raises ``TypeError`` for unknown keys."""
+        """The inverse of ``json``; raises ``TypeError`` for other keys."""
         return TrainingConfig(**with_new_values(values) | {"batch": values["batch"] or None})

@@ -2,7 +2,7 @@
 
 docs/cli.md is generated from the commands themselves; links between pages must lead somewhere; the tree in
 docs/architecture.md must be the tree; every sampler and architecture must have its row; every dotted name in backticks
-must exist (check_names.py).
+must exist (check_names.py); lines have at most 130 columns.
 
 --write     regenerates docs/cli.md
 --examples  also runs the examples of README and docs (check_examples.py)
@@ -15,12 +15,15 @@ import dataclasses
 import inspect
 import re
 import sys
+import textwrap
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 GENERATED = ROOT / "docs" / "cli.md"
+COLUMNS, WIDTH = 130, 115
+"""Most columns of a line, and those at which generated prose is wrapped."""
 
 
 def command_page() -> str:
@@ -29,52 +32,67 @@ def command_page() -> str:
 
     parts = [
         "# Command line\n\nGenerated from the program by `python docs/check.py --write`; do not edit.\n",
-        f"{app.info.help}\n\n{app.info.epilog}\n",
+        f"{app.info.help}\n\n{wrapped(app.info.epilog)}\n",
         "`--debug` anywhere on the line shows the traceback of an error; `--version` prints the version.\n",
     ]
     for command in app.registered_commands:
         function: Any = command.callback
-        about = inspect.cleandoc(function.__doc__)
-        rows = ["| option | value | default | what it does |", "|---|---|---|---|"]
+        parts += [f"## inrfit {function.__name__}\n\n{inspect.cleandoc(function.__doc__)}\n"]
+        panels: dict[str, list[str]] = {}
         hints = get_type_hints(function, include_extras=True)
         for parameter in inspect.signature(function).parameters.values():
-            rows.append(option_row(parameter, hints[parameter.name]))
-        parts += [f"## inrfit {function.__name__}\n\n{about}\n", "\n".join(rows) + "\n"]
-    parts.append(setting_tables())
+            panel = get_args(hints[parameter.name])[1].rich_help_panel or "Options"
+            panels.setdefault(panel, []).append(option_item(parameter, hints[parameter.name]))
+        parts += [f"### {panel}\n\n{''.join(items)}" for panel, items in panels.items()]
+    parts.append(setting_lists())
     return "\n".join(parts)
 
 
-def setting_tables() -> str:
-    """What ``-O key=value`` takes, from the settings' own dataclasses."""
+def wrapped(text: str | None) -> str:
+    """The paragraphs and examples of a help text, long lines wrapped."""
+    return "\n".join(textwrap.fill(line, WIDTH, subsequent_indent="") for line in (text or "").splitlines())
+
+
+def item(head: str, text: str) -> str:
+    """An item of a list, wrapped."""
+    return textwrap.fill(f"- {head}: {text}", WIDTH, subsequent_indent="  ", break_on_hyphens=False) + "\n"
+
+
+def setting_lists() -> str:
+    """What ``-O key=value`` takes, from the options' own dataclasses."""
     from inrfit.fields import FIELDS
     from inrfit.modalities import MODALITIES
     from inrfit.samplers import SAMPLERS
 
     classes: dict[str, type[Any]] = {f"--sampler {name}": kind for name, kind in SAMPLERS.items()}
     classes |= {f"--arch {name}": kind for name, kind in FIELDS.items()}
-    classes |= {name: modality.options for name, modality in MODALITIES.items()}
-    rows = ["## Settings\n\n`-O key=value`.\n\n| of | key | default | what it is |", "|---|---|---|---|"]
+    classes |= {f"--type {name}": modality.options for name, modality in MODALITIES.items()}
+    parts = ["## Settings\n\nWhat `-O key=value` takes; the defaults stand in parentheses.\n"]
     for label, kind in classes.items():
+        items = []
         for field in dataclasses.fields(kind):
             choices = get_args(get_type_hints(kind)[field.name])
             words = f"{field.metadata['help']}{': ' + ', '.join(map(str, choices)) if choices else ''}"
-            rows.append(f"| `{label}` | `{field.name}` | {field.default} | {words} |")
-    return "\n".join(rows) + "\n"
+            default = f" ({field.default})" if field.default not in (None, "") else ""
+            items.append(item(f"`{field.name}`{default}", words))
+        if items:
+            parts.append(f"### `{label}`\n\n{''.join(items)}")
+    return "\n".join(parts)
 
 
-def option_row(parameter: inspect.Parameter, hint: Any) -> str:
-    """One row of a command's table."""
+def option_item(parameter: inspect.Parameter, hint: Any) -> str:
+    """One option or argument of a command."""
     kind, info = get_args(hint)
-    kinds = {bool: "", int: "number", float: "number"}
-    value = next((word for known, word in kinds.items() if kind is known or known in get_args(kind)), "text")
+    kinds = {bool: "", int: " NUMBER", float: " NUMBER"}
+    value = next((word for known, word in kinds.items() if kind is known or known in get_args(kind)), " TEXT")
     # In an annotation Typer takes the first name for a default until it makes the command.
     given_names = (info.default, *(info.param_decls or ()))
     names = ", ".join(name for name in given_names if isinstance(name, str)) or "--" + parameter.name.replace("_", "-")
     if type(info).__name__ == "ArgumentInfo":
         names, value = parameter.name.upper() + "...", ""
     given = parameter.default
-    default = "" if given in (None, False, inspect.Parameter.empty) else str(given)
-    return f"| `{names}` | {value} | {default} | {info.help} |"
+    default = "" if given in (None, False, inspect.Parameter.empty) else f" ({given})"
+    return item(f"`{names}{value}`{default}", info.help)
 
 
 def broken_links() -> list[str]:
@@ -124,6 +142,16 @@ def wrong_tree(text: str) -> list[str]:
     ]
 
 
+def long_lines() -> list[str]:
+    """Lines with more columns than fit."""
+    return [
+        f"{page.relative_to(ROOT)}:{number}: {len(line)} columns, at most {COLUMNS}"
+        for page in PAGES
+        for number, line in enumerate(page.read_text("utf-8").splitlines(), 1)
+        if len(line) > COLUMNS
+    ]
+
+
 def problems() -> list[str]:
     """Everything that is not as it must be."""
     import check_names
@@ -135,6 +163,7 @@ def problems() -> list[str]:
         *missing_rows(),
         *wrong_tree((ROOT / "docs" / "architecture.md").read_text("utf-8")),
         *check_names.problems(PAGES),
+        *long_lines(),
     ]
 
 

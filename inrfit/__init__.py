@@ -1,7 +1,7 @@
 """inrfit turns files into neural fields and back.
 
     import inrfit
-    artifact = inrfit.encode("photo.png", sampler="nint", budget="60s", progress=print)
+    artifact = inrfit.encode("photo.png", sampler="nint", budget="60s", on_report=print)
     artifact.save("photo.png.safetensors")
     pixels = inrfit.load("photo.png.safetensors").decode()
 

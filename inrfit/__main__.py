@@ -18,9 +18,9 @@ def main() -> None:
 
         sys.stdout.write(f"inrfit {__version__}\n")
         return
-    from .runtime import collect_rarely, leave_the_rest
+    from .runtime import collect_garbage_rarely, skip_final_collection
 
-    collect_rarely()
+    collect_garbage_rarely()
     if hasattr(sys.stderr, "reconfigure"):
         sys.stderr.reconfigure(errors="backslashreplace")
     code = run(arguments)
@@ -32,9 +32,9 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = code or 141
     compilation = sys.modules.get("inrfit.fit.engine.background_compile")
-    if compilation is not None and compilation.under_way():
+    if compilation is not None and compilation.is_compiling():
         os._exit(code)  # a normal exit could crash in the compiler's thread; all output is written
-    leave_the_rest()
+    skip_final_collection()
     sys.exit(code)
 
 

@@ -1,8 +1,12 @@
-"""READ FIRST: encode(source) -> Artifact, decode(artifact) -> samples. Everything else serves these two.
+"""Read this first: ``encode`` turns a file into an Artifact, ``decode`` turns an Artifact into samples.
 
-encode: read the bytes -> ``plan``: load them as a Signal, choose architecture and sampler -> ``execute_plan``: choose
-the recipe, fit within the budget -> ``finish``: serialise, load those bytes through the public reader, decode, measure;
-the quality goes into the header. Nothing here imports torch before the input has been accepted.
+``encode`` works in three steps, one function each:
+
+1. ``plan_source`` reads the file and plans the fit: it loads the file as a Signal and chooses sampler, architecture
+   and field size. Torch is not imported until the input has been accepted.
+2. ``execute_plan`` chooses the recipe (precision, engine, batch, learning rates) and fits the field within the budget.
+3. ``build_artifact`` serialises the field, reads these bytes back as any reader would, decodes them and measures the
+   quality, which is stored in the header.
 """
 
 from __future__ import annotations
@@ -14,7 +18,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
-from . import resume as going_on
+from . import output_files
 from .artifact.artifact import Artifact, load
 from .artifact.weight_dtypes import fitting_store
 from .config.identity import SETTINGS_DIGEST, settings_digest
@@ -25,141 +29,167 @@ from .fit.outcome import Outcome
 from .io import files
 from .io.limits import Limits
 from .modalities import Request, file_of
-from .runtime import catching, current, limited_threads, matmul_precision, out_of_memory
+from .resume import CheckpointPolicy, checkpoint_policy, initial_field_record, initial_weights, prepare_start
+from .runtime import current_device, limited_threads, matmul_precision, out_of_memory, stop_on_signals
 
 if TYPE_CHECKING:
     import numpy.typing as npt
     import torch
 
     from .fields import FieldSpec
-    from .fit.events import Moment, Report
+    from .fit.events import ProgressReport, StepEvent
     from .fit.recipe import Recipe
-    from .fit.record import Fit
+    from .fit.record import FitResult
 
-Share = Callable[[float], None]
-"""Told the share done, 0 to 1, of something long."""
+OnProgress = Callable[[float], None]
+"""Called during long work with the fraction done, 0 to 1."""
 
 
 def encode(
     source: str | os.PathLike[str] | npt.NDArray[Any],
     *,
     rate: int | None = None,
-    progress: Callable[[Report], None] | None = None,
-    stop: Callable[[], bool] | None = None,
-    watch: Callable[[Moment], None] | None = None,
+    on_report: Callable[[ProgressReport], None] | None = None,
+    on_step: Callable[[StepEvent], None] | None = None,
+    should_stop: Callable[[], bool] | None = None,
     output: str | os.PathLike[str] | None = None,
     force: bool = False,
     checkpoint: str | float | None = None,
     resume: bool = False,
-    start: str | os.PathLike[str] | Artifact | None = None,
+    initial_field: str | os.PathLike[str] | Artifact | None = None,
     **settings: Any,
 ) -> Artifact:
-    """Fits a field to a file, or to a NumPy array, and returns it, measured and ready to be saved.
+    """Fits a field to a file or a NumPy array and returns it, measured and ready to be saved.
 
-    ``source``: a path; or uint8 (h, w) or (h, w, c) for an image; or, with ``rate`` (Hz), int16 or float (n,) or (n, c)
-    for a sound. ``settings`` are the fields of ``Settings``. ``progress`` is called about ten times a second with a
-    ``Report``, ``watch`` after every step with a ``Moment``. Ctrl-C ends the fit and returns what there is
-    (``provenance["ended"] == "interrupted"``).
+    Source:
 
-    ``output``: the file that the field is written to, as ``inrfit encode -o`` does it (``force`` replaces an older
-    one). With it, ``checkpoint`` ("30s", or seconds) saves the state of the fit beside it on the way, and ``resume``
-    goes on from there, or returns the complete field of the same settings that is there already. ``start`` is a field,
-    or its file, whose weights the fit starts from. Raises an ``InrfitError``."""
-    made = Settings(**settings)
-    _refuse_no_path("output", output)
-    keeping = going_on.keeping(output, checkpoint, resume)
-    first = _first_field(start, made)
-    planned = planned_source(source, rate, made)
-    if keeping is not None and resume and not force:
-        found = going_on.complete(planned, os.fspath(output or ""), first)
-        if found is not None:
-            keeping.done_with(found)
-            return found
+    - ``source``: a path, or an array. A uint8 array (h, w) or (h, w, c) is an image. An int16 or float array (n,) or
+      (n, c) is a sound and needs ``rate``, its sample rate in Hz.
+    - ``settings``: the fields of ``Settings``, such as ``sampler="nint"`` or ``budget="60s"``.
+    - ``initial_field``: an artifact, or the path of one, whose weights the fit starts from. It must have the
+      architecture, the sizes and the options of this fit.
+
+    Callbacks:
+
+    - ``on_report(report)`` is called about ten times a second with a ``ProgressReport``.
+    - ``on_step(event)`` is called after every optimiser step with a ``StepEvent``.
+    - ``should_stop()`` is polled between chunks of work; once it returns True, the fit ends and the best field so far
+      is returned, with ``provenance["ended"] == "interrupted"``. By default Ctrl-C does this.
+
+    Output:
+
+    - ``output``: the file that the field is written to. An existing file is replaced only with ``force``. An
+      interrupted field is written beside it, under another name.
+    - ``checkpoint``: interval in seconds, or text such as "30s", at which the state of the fit is saved beside
+      ``output``.
+    - ``resume``: continues from the saved state; if ``output`` already holds the complete field of the same source and
+      settings, that field is returned.
+
+    Raises ``UsageError`` for invalid arguments or settings, ``OutputExists`` if ``output`` exists and may not be
+    replaced, ``RefusedInput`` if the source cannot be read or is not supported, ``NotEnoughMemory``, ``Diverged`` if
+    the result is no better than a constant, ``UnwritableOutput``, and ``KeyboardInterrupt`` if the fit is stopped
+    before it has learned anything. All but the last are ``InrfitError``.
+    """
+    checked_settings = Settings(**settings)
+    _require_path("output", output)
+    checkpointing = checkpoint_policy(output, checkpoint, resume)
+    initial = _load_initial_field(initial_field, checked_settings)
+    planned = plan_source(source, rate, checked_settings)
+    if checkpointing is not None and resume and not force:
+        complete = output_files.find_complete(planned, os.fspath(output or ""), initial)
+        if complete is not None:
+            checkpointing.remove_state_of(complete)
+            return complete
     if output is not None:
         files.check_target(output, force)
-    if keeping is not None:
-        keeping.check(force)
-    with nullcontext(stop) if stop is not None else catching() as ending:
-        artifact = execute_plan(planned, progress, ending, watch=watch, keeping=keeping, start=first)
+    if checkpointing is not None:
+        checkpointing.check_target(force)
+    with nullcontext(should_stop) if should_stop is not None else stop_on_signals() as stop:
+        artifact = execute_plan(
+            planned, on_report, stop, on_step=on_step, checkpointing=checkpointing, initial_field=initial
+        )
     if output is not None:
-        going_on.save(artifact, os.fspath(output), force, keeping)
+        output_files.save(artifact, os.fspath(output), force, checkpointing)
     return artifact
 
 
-def _first_field(start: str | os.PathLike[str] | Artifact | None, settings: Settings) -> Artifact | None:
-    """The field that a fit starts from."""
-    if start is None or isinstance(start, Artifact):
-        return start
-    _refuse_no_path("start", start)
-    return load(start, settings.limits)
+def _load_initial_field(field: str | os.PathLike[str] | Artifact | None, settings: Settings) -> Artifact | None:
+    """The field whose weights a fit starts from."""
+    if field is None or isinstance(field, Artifact):
+        return field
+    _require_path("initial_field", field)
+    return load(field, settings.limits)
 
 
-def _refuse_no_path(name: str, path: Any) -> None:
-    """Raises ``UsageError``: a number would be taken for an open file."""
+def _require_path(name: str, path: Any) -> None:
+    """Raises ``UsageError`` unless ``path`` is a path or None: ``open`` would take a number for a file descriptor."""
     if path is not None and not isinstance(path, str | os.PathLike):
         raise UsageError(f"{name}: must be a path, not {type(path).__name__}", "option")
 
 
-def planned_source(source: str | os.PathLike[str] | npt.NDArray[Any], rate: int | None, settings: Settings) -> Plan:
-    """Reads a file, or takes an array as the file it would be, and plans its fit."""
-    begun = time.monotonic()
+def plan_source(source: str | os.PathLike[str] | npt.NDArray[Any], rate: int | None, settings: Settings) -> Plan:
+    """Reads a file, or converts an array to the file it would be, and plans its fit."""
+    started_at = time.monotonic()
     if isinstance(source, str | os.PathLike):
         data, name = files.read(source, settings.limits), os.path.basename(os.fspath(source))
     else:
         data, name = file_of(source, {} if rate is None else {"rate": rate}), "array"
-    return plan(data, name, settings, begun)
+    return plan(data, name, settings, started_at)
 
 
 def execute_plan(
     planned: Plan,
-    progress: Callable[[Report], None] | None = None,
-    stop: Callable[[], bool] = lambda: False,
-    checking: Share = lambda share: None,
-    chosen: Callable[[FieldSpec, Recipe], None] = lambda spec, recipe: None,
-    watch: Callable[[Moment], None] | None = None,
-    keeping: going_on.Keeping | None = None,
-    start: Artifact | None = None,
+    on_report: Callable[[ProgressReport], None] | None = None,
+    should_stop: Callable[[], bool] = lambda: False,
+    on_measure_progress: OnProgress = lambda fraction: None,
+    on_recipe: Callable[[FieldSpec, Recipe], None] = lambda spec, recipe: None,
+    on_step: Callable[[StepEvent], None] | None = None,
+    checkpointing: CheckpointPolicy | None = None,
+    initial_field: Artifact | None = None,
 ) -> Artifact:
-    """Fits and measures what was planned; the budget's clock has run since the raw data were in memory, so starting
-    torch counts; ``chosen`` is told the plan before the first step, ``watch`` every step made; ``keeping`` says how the
-    state is kept, with that of a ``watch`` that is a ``Companion``; ``start`` is the field whose weights the fit starts
-    from. Raises ``KeyboardInterrupt`` when stopped before anything was learned."""
+    """Fits and measures what was planned.
+
+    The budget runs from ``planned.loaded_at``, so the time to import torch counts. ``on_recipe`` is called once,
+    before the first step; ``on_measure_progress`` while the result is measured. If ``on_step`` is a
+    ``StatefulCallback``, its state is saved with that of the fit. Raises ``KeyboardInterrupt`` when stopped before
+    anything was learned."""
     settings = planned.settings
     check_memory(planned)
     with translated_memory_errors():
-        from .fit.checkpoint import Companion
+        from .fit.checkpoint import StatefulCallback
         from .fit.engine.step import choose_device
         from .fit.loop import fit
 
-        companion = watch if isinstance(watch, Companion) else None
+        callback = on_step if isinstance(on_step, StatefulCallback) else None
         device = choose_device(settings.device)
         startup = time.monotonic() - planned.loaded_at
         with limited_threads(settings.threads):
-            spec, how = choose(planned, device)
-            initial = None if start is None else going_on.initial_weights(start, spec)
-            going = going_on.continued(planned, spec, how, device, keeping, companion, start)
-            how = going.recipe
-            chosen(spec, how)
-            with matmul_precision(how.config.matmul_precision), current(device):
+            spec, recipe = choose_recipe(planned, device)
+            weights = None if initial_field is None else initial_weights(initial_field, spec)
+            start = prepare_start(planned, spec, recipe, device, checkpointing, callback, initial_field)
+            recipe = start.recipe
+            on_recipe(spec, recipe)
+            with matmul_precision(recipe.config.matmul_precision), current_device(device):
                 result = fit(
-                    planned.signal, spec, planned.sampler, how.config, planned.budget, device, settings.seed,
-                    report=progress, stop=stop, watch=watch, started=planned.loaded_at,
-                    initial=initial, saved=going.saved, checkpointer=going.checkpointer,
+                    planned.signal, spec, planned.sampler, recipe.config, planned.budget, device, settings.seed,
+                    on_report=on_report, should_stop=should_stop, on_step=on_step, started_at=planned.loaded_at,
+                    initial_weights=weights, saved_state=start.saved_state, checkpointer=start.checkpointer,
                 )  # fmt: skip
-            spent = {"startup_seconds": startup, **result.spent, "read_seconds": planned.read_seconds}
-            used = result.used | going.record | going_on.start_record(start)
-            result = replace(result, spent=spent, used=used, notes=(*result.notes, *going.problems))
-            return finish(planned, result, how, device, stop, checking)
+            usage = {"startup_seconds": startup, **result.usage, "read_seconds": planned.read_seconds}
+            final_settings = result.final_settings | start.record | initial_field_record(initial_field)
+            notes = (*result.notes, *start.save_errors)
+            result = replace(result, usage=usage, final_settings=final_settings, notes=notes)
+            return build_artifact(planned, result, recipe, device, should_stop, on_measure_progress)
 
 
-def choose(planned: Plan, device: torch.device) -> tuple[FieldSpec, Recipe]:
-    """Field and recipe for what was planned."""
+def choose_recipe(planned: Plan, device: torch.device) -> tuple[FieldSpec, Recipe]:
+    """The field, with the options that follow from the signal, and the recipe of its fit."""
     from .fit import recipe
 
     settings = planned.settings
-    frequencies = recipe.architecture_options(planned.signal, planned.spec.formula, settings.regime)
-    spec = replace(planned.spec, options={**frequencies, **planned.spec.options})
-    asked = recipe.Asked(
+    signal_options = recipe.architecture_options(planned.signal, planned.spec.formula, settings.regime)
+    spec = replace(planned.spec, options={**signal_options, **planned.spec.options})
+    choices = recipe.UserChoices(
         batch=settings.batch,
         precision=settings.precision,
         lr=settings.lr,
@@ -167,14 +197,21 @@ def choose(planned: Plan, device: torch.device) -> tuple[FieldSpec, Recipe]:
         threads=settings.threads,
         regime=settings.regime,
     )
-    return spec, recipe.choose(spec, device, asked, planned.budget)
+    return spec, recipe.choose(spec, device, choices, planned.budget)
 
 
-def finish(
-    planned: Plan, result: Fit, how: Recipe, device: torch.device, stop: Callable[[], bool], checking: Share
+def build_artifact(
+    planned: Plan,
+    result: FitResult,
+    recipe: Recipe,
+    device: torch.device,
+    should_stop: Callable[[], bool],
+    on_progress: OnProgress,
 ) -> Artifact:
-    """The artifact of a fit: serialised, read back (which rounds the weights to their store), decoded in float32 and
-    measured."""
+    """The artifact of a fit, with its measured quality.
+
+    The field is serialised and read back, which rounds the weights to the stored type; what is measured is the decoded
+    signal (float32 arithmetic) of these weights."""
     from .artifact.provenance import describe
     from .fit.evaluation import measure
 
@@ -185,34 +222,37 @@ def finish(
         source={"name": planned.name, "bytes": planned.bytes, "sha256": planned.sha256},
         samples=result.signal.n,
         sampler={"name": planned.sampler_name, "options": asdict(planned.sampler)},  # type: ignore[call-overload]
-        settings=how.config.json() | result.used | seed_and_digest,
+        settings=recipe.config.json() | result.final_settings | seed_and_digest,
         budget=asdict(planned.budget),
-        spent=result.spent,
-        ended=result.outcome.word,
+        spent=result.usage,
+        ended=result.outcome.slug,
         notes=[*planned.signal.notes, *result.notes],
     )
     store = fitting_store(weights, planned.store, planned.spec.fp32_tensors)
     if store != planned.store:
         provenance["notes"].append(f"a weight is beyond the range of {planned.store}: all are stored as {store}")
-    bare = Artifact(
+    unmeasured = Artifact(
         result.field.spec, weights, planned.signal.modality, dict(planned.signal.meta), provenance, {}, store
     )
-    begun = time.monotonic()
-    stored = Artifact.from_bytes(bare.to_bytes())
-    hurried = result.outcome is Outcome.INTERRUPTED
-    quality = measure(stored.field(device), result.signal, planned.settings.verify, hurried, stop, checking)
+    started_at = time.monotonic()
+    stored = Artifact.from_bytes(unmeasured.to_bytes())
+    interrupted = result.outcome is Outcome.INTERRUPTED
+    field = stored.field(device)
+    quality = measure(field, result.signal, planned.settings.verify, interrupted, should_stop, on_progress)
     value = quality.get(planned.modality.quality)
     if planned.budget.target is not None:
         provenance["target_reached"] = value is not None and value >= planned.budget.target
-    provenance["spent"]["check_seconds"] = round(time.monotonic() - begun, 3)
-    made = replace(bare, weights=stored.weights, provenance=provenance).with_quality(quality)
-    return made if planned.settings.bytes is None else _shortened(made, count("bytes", planned.settings.bytes))
+    provenance["spent"]["check_seconds"] = round(time.monotonic() - started_at, 3)
+    artifact = replace(unmeasured, weights=stored.weights, provenance=provenance).with_quality(quality)
+    if planned.settings.bytes is None:
+        return artifact
+    return _without_excess_notes(artifact, count("bytes", planned.settings.bytes))
 
 
-def _shortened(artifact: Artifact, limit: int) -> Artifact:
-    """``artifact`` without the last of its remarks, as far as its file would be larger than ``limit``: they alone have
-    no bound that was reserved before the fit."""
-    while artifact.stored_bytes > limit and (notes := artifact.provenance["notes"]):
+def _without_excess_notes(artifact: Artifact, max_bytes: int) -> Artifact:
+    """``artifact`` with as many of its notes as fit into a file of ``max_bytes``. The notes are the only part of the
+    header whose length is not known before the fit."""
+    while artifact.stored_bytes > max_bytes and (notes := artifact.provenance["notes"]):
         artifact = replace(artifact, provenance={**artifact.provenance, "notes": notes[:-1]})
     return artifact
 
@@ -222,24 +262,31 @@ def decode(
     request: Request = Request(),
     device: str = "cpu",
     limits: Limits = Limits(),
-    tick: Share = lambda share: None,
+    on_progress: OnProgress = lambda fraction: None,
 ) -> Any:
-    """The samples, in the source's sample type: image uint8 (h, w, c); audio (n, c); shape a ``Mesh`` in its own units.
-    Arithmetic is float32 on every device."""
+    """Decodes a field into samples of the source's sample type.
+
+    Returns a uint8 array (h, w, c) for an image, an array (n, c) for a sound, and a ``Mesh`` in the units of the source
+    for a shape. ``request`` asks for another size, sample rate or resolution than the source's. ``device`` is "auto",
+    "cpu", "cuda" or "cuda:N"; the arithmetic is float32 on all of them. ``on_progress(fraction)`` is called between
+    chunks, 0 to 1, and may raise to cancel.
+
+    Raises ``UsageError`` for a request or device that is not possible, ``OverLimit`` if the output would be larger than
+    ``limits`` allow, and ``NotEnoughMemory``."""
     with translated_memory_errors():
         from .fit.engine.step import choose_device
 
-        return artifact.decode(request, choose_device(device), limits, tick)
+        return artifact.decode(request, choose_device(device), limits, on_progress)
 
 
 @contextmanager
 def translated_memory_errors() -> Iterator[None]:
-    """Out of memory as ``NotEnoughMemory``."""
+    """Raises ``NotEnoughMemory`` in place of the out-of-memory errors of Python and torch."""
     try:
         yield
     except (MemoryError, RuntimeError) as error:
         if not out_of_memory(error):
             raise
-        words = str(error).splitlines()[0][:200] if str(error) else "no room"
+        details = str(error).splitlines()[0][:200] if str(error) else "no details"
         advice = "try a smaller --batch or --width, or a smaller grid"
-        raise NotEnoughMemory(f"not enough memory ({advice}): {words}", "memory") from None
+        raise NotEnoughMemory(f"not enough memory ({advice}): {details}", "memory") from None

@@ -1,4 +1,4 @@
-"""The process: switches in one scoped place that puts them back, what the machine is, and Ctrl-C as a flag."""
+"""Process-wide settings that are restored afterwards, facts about the machine, and Ctrl-C as a flag."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def limited_threads(count: int | None) -> Iterator[None]:
-    """torch with ``count`` threads inside (None: as it is)."""
+    """Within the context torch uses ``count`` threads (None: the number is not changed)."""
     import torch
 
     if count is None:
@@ -37,7 +37,7 @@ def limited_threads(count: int | None) -> Iterator[None]:
 
 @contextmanager
 def matmul_precision(name: str) -> Iterator[None]:
-    """float32 products as torch calls ``name`` inside (``highest``, ``high``, ``medium``)."""
+    """Within the context float32 products have torch's precision ``name`` ("highest", "high" or "medium")."""
     import torch
 
     before = torch.get_float32_matmul_precision()
@@ -49,8 +49,9 @@ def matmul_precision(name: str) -> Iterator[None]:
 
 
 @contextmanager
-def current(device: torch.device) -> Iterator[None]:
-    """Inside, ``device`` is CUDA's current one: its streams, graphs and events belong to that."""
+def current_device(device: torch.device) -> Iterator[None]:
+    """Within the context ``device`` is the current CUDA device, to which new streams, graphs and events belong. Nothing
+    happens for other devices."""
     import torch
 
     if device.type != "cuda":
@@ -61,8 +62,10 @@ def current(device: torch.device) -> Iterator[None]:
 
 
 def keep_freed_memory() -> None:
-    """Tells glibc to reuse large blocks instead of giving them back to the system at every step (a third of the time
-    of a large batch goes into page faults otherwise). For the command line only; without glibc nothing happens."""
+    """Makes glibc reuse large blocks of memory instead of returning them to the system.
+
+    Otherwise every step pays for page faults. For the command line only: the setting holds for the whole process.
+    Without glibc nothing happens."""
     if not sys.platform.startswith("linux"):
         return
     try:
@@ -73,156 +76,160 @@ def keep_freed_memory() -> None:
         return
 
 
-def collect_rarely() -> None:
-    """Lets Python look for unreachable objects a hundred times less often: importing torch makes a million that stay,
-    and going through them again and again takes a tenth of the import. For the command line only."""
+def collect_garbage_rarely() -> None:
+    """Makes Python's garbage collector run a hundred times less often.
+
+    Importing torch creates a million objects that stay, and collecting over them takes much of the import. For the
+    command line only."""
     gc.set_threshold(100_000, 50, 50)
 
 
-def leave_the_rest() -> None:
-    """Spares the interpreter, as it ends, a search through all that was imported (a third of a second with torch).
-    For the command line only, as its last act."""
-    if "igl" not in sys.modules:  # it complains on stderr of every object that is still there
+def skip_final_collection() -> None:
+    """Skips the interpreter's final garbage collection, which takes long once torch is imported. For the command line
+    only, as its last call."""
+    if "igl" not in sys.modules:  # igl reports on stderr every object that is not collected
         gc.freeze()
 
 
-def wait_politely() -> None:
-    """Lets idle OpenMP threads sleep sooner: where another program wants the cores, threads that spin for each other
-    cost more than they compute (steps 1.4 times as fast on two cores with one busy, 3 % slower on quiet ones).
-    Must come before torch is imported; what the user has set stands. For the command line only."""
+def sleep_idle_threads() -> None:
+    """Makes idle OpenMP threads sleep sooner instead of spinning.
+
+    If another program uses the cores, threads that spin while they wait for each other slow down every step. Must be
+    called before torch is imported; has no effect if the user has set GOMP_SPINCOUNT or OMP_WAIT_POLICY. For the
+    command line only."""
     if not {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"} & set(os.environ):
         os.environ["GOMP_SPINCOUNT"] = "20000"
 
 
 def physical_memory() -> int:
-    """Bytes of memory this machine has."""
+    """Bytes of physical memory of this machine."""
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def keep_compiled_code() -> None:
-    """Lets torch keep what it compiles, and ``cpp_kernel.py`` likewise, in the user's cache folder rather than in the
-    temporary one, which does not outlive the day. For the command line only.
+    """Keeps the code that torch and ``cpp_kernel.py`` compile in the user's cache folder, not in the temporary folder,
+    which may be emptied any day. For the command line only.
 
-    An absolute folder that the user has set stands; a relative one is dropped, as code would be loaded from wherever
-    the command happens to run. Where the cache folder is relative (no home folder is known) or not private, nothing is
-    kept (``fit/engine/code_cache.py``), and code is compiled anew every time.
-    """
-    given = os.environ.get("TORCHINDUCTOR_CACHE_DIR")
-    if given is not None and not os.path.isabs(given):
+    TORCHINDUCTOR_CACHE_DIR has priority if it is absolute; a relative one is ignored, because code would then be loaded
+    from the current folder. If the cache folder is relative (the home folder is unknown) or not private, no code is
+    kept (``fit/engine/code_cache.py``), and it is compiled every time."""
+    user_folder = os.environ.get("TORCHINDUCTOR_CACHE_DIR")
+    if user_folder is not None and not os.path.isabs(user_folder):
         del os.environ["TORCHINDUCTOR_CACHE_DIR"]
     cache = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
     folder = os.path.join(cache, "inrfit", "compiled")
-    if "TORCHINDUCTOR_CACHE_DIR" not in os.environ and private_folder(folder, ours=2, make=True):
+    if "TORCHINDUCTOR_CACHE_DIR" not in os.environ and private_folder(folder, own_levels=2, create=True):
         os.environ["TORCHINDUCTOR_CACHE_DIR"] = folder
 
 
-def private_folder(path: str, ours: int = 1, make: bool = False) -> bool:
-    """Whether nobody but this user (and root) can put a file into the folder ``path``, or another folder in its place.
+def private_folder(path: str, own_levels: int = 1, create: bool = False) -> bool:
+    """Whether only this user and root can put a file into the folder ``path``, or replace it by another folder.
 
-    The path must be absolute. Its last ``ours`` folders must belong to this user, must not be symbolic links, and
-    nobody else may write to them. What is above them must belong to this user or to root, links too, and nobody else
-    may write to it, unless it is sticky as /tmp is: there nobody can remove or rename what is not theirs. A link above
-    them must lead to a folder of which all this holds. With ``make`` missing folders are made, for this user alone."""
+    The path must be absolute. Its last ``own_levels`` folders must belong to this user, must not be symbolic links and
+    must not be writable for others. All folders and links above them must belong to this user or root and must not be
+    writable for others, unless they are sticky as /tmp is, where nobody can rename or delete the files of others. The
+    same must hold for the targets of links. With ``create`` missing folders are created, for this user alone."""
     folder = Path(path)
-    own = [*reversed(folder.parents), folder][-ours:]
+    own = [*reversed(folder.parents), folder][-own_levels:]
     try:
-        if not folder.is_absolute() or not _guarded(own[0].parent, make):
+        if not folder.is_absolute() or not _protected(own[0].parent, create):
             return False
-        for each in own:
-            if make and not os.path.lexists(each):
-                each.mkdir(0o700)
-            found = each.lstat()
-            if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o022:
+        for level in own:
+            if create and not os.path.lexists(level):
+                level.mkdir(0o700)
+            status = level.lstat()
+            if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid() or status.st_mode & 0o022:
                 return False
     except OSError:
         return False
     return True
 
 
-def _guarded(folder: Path, make: bool) -> bool:
-    """Whether nobody but this user and root can put another folder in the place of ``folder`` or of one above it.
-    Raises ``OSError`` where one is missing."""
-    for each in [*reversed(folder.parents), folder]:
-        if make and not os.path.lexists(each):
-            each.mkdir(0o700)
-        found = each.lstat()
-        if found.st_uid not in (0, os.geteuid()):
+def _protected(folder: Path, create: bool) -> bool:
+    """Whether only this user and root can replace ``folder`` or a folder above it. Raises ``OSError`` if one is
+    missing."""
+    for level in [*reversed(folder.parents), folder]:
+        if create and not os.path.lexists(level):
+            level.mkdir(0o700)
+        status = level.lstat()
+        if status.st_uid not in (0, os.geteuid()):
             return False
-        if stat.S_ISLNK(found.st_mode):
-            each.stat()  # links in a circle raise OSError here
-            if not _guarded(each.parent / each.readlink(), False):
+        if stat.S_ISLNK(status.st_mode):
+            level.stat()  # a cycle of links raises OSError here
+            if not _protected(level.parent / level.readlink(), False):
                 return False
-        elif not stat.S_ISDIR(found.st_mode) or (found.st_mode & 0o022 and not found.st_mode & stat.S_ISVTX):
+        elif not stat.S_ISDIR(status.st_mode) or (status.st_mode & 0o022 and not status.st_mode & stat.S_ISVTX):
             return False
     return True
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether ``error`` means that, whoever ran out: Python, CUDA, or torch's CPU allocator, which raises a plain
-    RuntimeError."""
-    text = str(error).lower()
+    """Whether ``error`` is an out-of-memory error: of Python, of CUDA, or of torch's CPU allocator, which raises a
+    plain RuntimeError."""
+    message = str(error).lower()
     return isinstance(error, MemoryError) or any(
-        words in text for words in ("allocate memory", "out of memory", "alloc_failed")
+        phrase in message for phrase in ("allocate memory", "out of memory", "alloc_failed")
     )
 
 
-class Stop:
-    """Calling it says whether to stop; ``code`` is the exit code that goes with the signal (130, 143, 129)."""
+class StopRequest:
+    """Whether a signal has asked the work to stop: calling it returns True from then on."""
 
     def __init__(self) -> None:
         self.signal: int | None = None
-        self.raising = False
+        self.interrupting = False
 
     def __call__(self) -> bool:
         return self.signal is not None
 
     @contextmanager
-    def at_once(self) -> Iterator[None]:
-        """Inside, a signal raises ``KeyboardInterrupt`` where it falls: for reading, which may wait for ever and where
-        there is nothing to keep."""
-        self.raising = True
+    def interrupting_reads(self) -> Iterator[None]:
+        """Within the context a signal raises ``KeyboardInterrupt`` at once: for reading, which may block for ever, and
+        after which there is nothing to keep."""
+        self.interrupting = True
         try:
             if self.signal is not None:
                 raise KeyboardInterrupt
             yield
         finally:
-            self.raising = False
+            self.interrupting = False
 
     @property
-    def code(self) -> int:
-        """128 + signal number."""
+    def exit_code(self) -> int:
+        """128 + signal number: 130 for SIGINT, 143 for SIGTERM, 129 for SIGHUP."""
         return 128 + (self.signal or 0)
 
 
 def show_cursor() -> None:
-    """Gives a terminal its cursor back, which a progress bar had hidden."""
+    """Shows the cursor of the terminal again, which a progress bar hides."""
     with suppress(OSError):
         if os.isatty(2):
             os.write(2, b"\x1b[?25h")
 
 
 @contextmanager
-def catching(signals: Iterable[int] = (signal.SIGINT,)) -> Iterator[Stop]:
-    """While inside, the first of ``signals`` sets the flag and the second ends the process at once; the handlers that
-    were there come back. Outside the main thread, where no handler can be set, the flag just stays down."""
-    stop = Stop()
+def stop_on_signals(signals: Iterable[int] = (signal.SIGINT,)) -> Iterator[StopRequest]:
+    """Within the context the first of ``signals`` sets the ``StopRequest``, and the second ends the process at once.
+    Afterwards the previous handlers are restored. Outside the main thread, where Python allows no handlers, the request
+    is never set."""
+    stop = StopRequest()
 
     def handler(number: int, frame: FrameType | None) -> None:
         if stop.signal is not None:
             show_cursor()
             os._exit(128 + number)
         stop.signal = number
-        if stop.raising:
+        if stop.interrupting:
             raise KeyboardInterrupt
 
     if threading.current_thread() is not threading.main_thread():
         yield stop
         return
-    # A signal that is ignored stays ignored: nohup means it.
-    heeded = [number for number in signals if signal.getsignal(number) is not signal.SIG_IGN]
-    before = {number: signal.signal(number, handler) for number in heeded}
+    # A signal that is ignored stays ignored, as nohup expects.
+    handled = [number for number in signals if signal.getsignal(number) is not signal.SIG_IGN]
+    previous = {number: signal.signal(number, handler) for number in handled}
     try:
         yield stop
     finally:
-        for number, old in before.items():
-            signal.signal(number, old if old is not None else signal.SIG_DFL)
+        for number, old_handler in previous.items():
+            signal.signal(number, old_handler if old_handler is not None else signal.SIG_DFL)

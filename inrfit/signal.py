@@ -89,21 +89,23 @@ IDENTITY = Scale("float32", 1.0, 0.0, -3.4e38, 3.4e38, 0.0)
 
 
 class PointSource(Protocol):
-    """Draws the samples of a signal that has none of its own (a shape), from one generator."""
+    """Draws the points of a signal that has none of its own (a shape). Its random numbers come from the generator that
+    it was made with."""
 
     @property
-    def wanted(self) -> int:
-        """Points of a budget that is not in seconds."""
+    def default_count(self) -> int:
+        """Number of points for a budget without a limit in seconds."""
 
-    def most(self, far_share: float) -> int:
-        """Most points of any budget, where ``far_share`` times as many come on top by ``far``."""
+    def max_count(self, far_share: float) -> int:
+        """Maximum number of points of any budget, if ``draw_far`` adds ``far_share`` times as many."""
 
-    def draw(self, start: int, until: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[Any]]:
-        """Points (k, d) and samples (k, c) of the next ones: the ``start``-th and those after it, not beyond ``until``,
-        k of the source's choosing. They must be drawn one lot after the other."""
+    def draw(self, start: int, end: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[Any]]:
+        """Points (k, d) and raw samples (k, c) from number ``start`` on, before ``end``; the source chooses k. Each
+        call must start where the last one ended."""
 
-    def far(self, count: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[Any]]:
-        """Further points, and samples, where the value is known without work: ``count``, or none."""
+    def draw_far(self, count: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[Any]]:
+        """``count`` further points, and raw samples, where the value is known without computing a distance; none if
+        there are no such places."""
 
 
 @dataclass(frozen=True)

@@ -5,24 +5,47 @@ from __future__ import annotations
 import builtins
 import importlib
 from dataclasses import asdict
+from functools import wraps
+from inspect import isclass
 from unittest.mock import patch
 
 import beartype  # noqa: F401 - lists the built-in types on import, before import_checked extends them
+import jaxtyping
 import numpy as np
 import pytest
-from jaxtyping import Bool, Float, Int, install_import_hook
+from jaxtyping import Bool, Float, Int, jaxtyped
 
 CHECKED = [
     "inrfit.fields.asmr",
     "inrfit.fields.feature_grid",
     "inrfit.fields.module",
     "inrfit.fields.tiles",
-    "inrfit.samplers",
     "inrfit.samplers.learner",
     "inrfit.fit.engine.optimizer",
     "inrfit.fit.engine.step",
 ]
 """Modules and packages whose annotated shapes are checked on every call."""
+
+
+def jaxtyped_unless_compiling(*, typechecker):
+    """The decorator ``jaxtyping.jaxtyped``, without checks while torch.compile traces: it cannot trace them."""
+    import torch
+
+    def either(plain, checked):
+        return wraps(plain)(lambda *a, **k: (plain if torch.compiler.is_compiling() else checked)(*a, **k))
+
+    def decorate(item):
+        if torch.compiler.is_compiling():
+            return item
+        init = vars(item).get("__init__") if isclass(item) else None
+        checked = jaxtyped(item, typechecker=typechecker)
+        if not isclass(item):
+            return either(item, checked)
+        if checked.__init__ is not init and init is not None:  # a dataclass
+            checked.__init__ = either(init, checked.__init__)
+        return checked
+
+    return decorate
 
 
 def import_checked() -> None:
@@ -34,7 +57,8 @@ def import_checked() -> None:
     import torch
 
     names = {"torch": torch, "Tensor": torch.Tensor, "Bool": Bool, "Float": Float, "Int": Int}
-    install_import_hook(CHECKED, "beartype.beartype")  # also for modules that are imported later
+    jaxtyping.jaxtyped = jaxtyped_unless_compiling  # the decorator that the import hook adds
+    jaxtyping.install_import_hook(CHECKED, "beartype.beartype")  # also for modules that are imported later
     with patch.multiple(builtins, create=True, **names):
         for module in CHECKED:
             importlib.import_module(module)

@@ -105,7 +105,7 @@ def test_ctrl_c_returns_what_was_learned(png):
         depth=2,
         device="cpu",
         engine="analytic",
-        progress=lambda report: os.kill(os.getpid(), signal.SIGINT) if report.step > 20 else None,
+        on_report=lambda report: os.kill(os.getpid(), signal.SIGINT) if report.step > 20 else None,
     )
     assert made.provenance["ended"] == "interrupted"
     assert made.quality["estimate"] is True
@@ -114,7 +114,7 @@ def test_ctrl_c_returns_what_was_learned(png):
 
 def test_stopped_before_the_first_step_nothing_is_returned(png):
     with pytest.raises(KeyboardInterrupt):
-        inrfit.encode(png, stop=lambda: True, **QUICK)
+        inrfit.encode(png, should_stop=lambda: True, **QUICK)
 
 
 def test_works_outside_the_main_thread(png):
@@ -133,8 +133,8 @@ def test_a_one_colour_picture_is_perfect():
 
 
 def test_long_signals_are_measured_by_a_sample(png, monkeypatch):
-    monkeypatch.setattr(evaluation, "FULL_CHECK", 100)
-    monkeypatch.setattr(evaluation, "SAMPLED", 300)
+    monkeypatch.setattr(evaluation, "FULL_MEASURE_LIMIT", 100)
+    monkeypatch.setattr(evaluation, "SAMPLE_POINTS", 300)
     sampled = inrfit.encode(png, **QUICK)
     assert sampled.quality["estimate"] is True
     assert sampled.quality["samples"] == 300

@@ -15,7 +15,7 @@ from inrfit import runtime
 def place(tmp_path):
     """cache/inrfit/compiled, each for this user alone."""
     folder = tmp_path / "cache" / "inrfit" / "compiled"
-    assert runtime.private_folder(str(folder), ours=2, make=True)
+    assert runtime.private_folder(str(folder), own_levels=2, create=True)
     return folder
 
 
@@ -24,7 +24,7 @@ def test_missing_folders_are_made_for_this_user_alone_and_only_when_asked(tmp_pa
     try:
         assert not runtime.private_folder(str(folder))
         assert not folder.parent.exists()
-        assert runtime.private_folder(str(folder), make=True)
+        assert runtime.private_folder(str(folder), create=True)
     finally:
         os.umask(before)
     assert [path.stat().st_mode & 0o777 for path in (folder, folder.parent)] == [0o700, 0o700]
@@ -34,7 +34,7 @@ def test_missing_folders_are_made_for_this_user_alone_and_only_when_asked(tmp_pa
 @pytest.mark.parametrize("path", ["", ".", "cache/inrfit/compiled", "./cache", "~/.cache"])
 def test_a_relative_folder_is_not_private_and_not_made(tmp_path, monkeypatch, path):
     monkeypatch.chdir(tmp_path)
-    assert not runtime.private_folder(path, make=True)
+    assert not runtime.private_folder(path, create=True)
     assert not os.listdir(tmp_path)
 
 
@@ -42,20 +42,20 @@ def test_a_relative_folder_is_not_private_and_not_made(tmp_path, monkeypatch, pa
 @pytest.mark.parametrize("mode", [0o770, 0o720, 0o707, 0o702])
 def test_others_may_write_neither_to_the_folder_nor_to_one_above_it(place, up, mode):
     [place, *place.parents][up].chmod(mode)
-    assert not runtime.private_folder(str(place), ours=2)
+    assert not runtime.private_folder(str(place), own_levels=2)
 
 
 def test_a_sticky_folder_may_be_above_those_that_are_ours_and_not_among_them(place):
     for folder, expected in ((place.parents[1], True), (place.parent, False), (place, False)):
         folder.chmod(0o1777)
-        assert runtime.private_folder(str(place), ours=2) is expected
+        assert runtime.private_folder(str(place), own_levels=2) is expected
         folder.chmod(0o700)
-    assert runtime.private_folder(str(place), ours=2)
+    assert runtime.private_folder(str(place), own_levels=2)
 
 
 def test_nothing_is_made_where_others_may_write(tmp_path):
     tmp_path.chmod(0o777)
-    assert not runtime.private_folder(str(tmp_path / "a" / "b"), make=True)
+    assert not runtime.private_folder(str(tmp_path / "a" / "b"), create=True)
     assert not os.listdir(tmp_path)
 
 
@@ -64,8 +64,8 @@ def test_folders_that_are_ours_are_no_links(place, up):
     folder = [place, *place.parents][up]
     folder.rename(folder.with_name("moved"))
     folder.symlink_to("moved")
-    assert not runtime.private_folder(str(place), ours=2)
-    assert runtime.private_folder(str(place), ours=1) is (up == 1)
+    assert not runtime.private_folder(str(place), own_levels=2)
+    assert runtime.private_folder(str(place), own_levels=1) is (up == 1)
 
 
 @pytest.mark.parametrize("absolute", [False, True])
@@ -75,30 +75,30 @@ def test_a_link_above_them_counts_as_where_it_leads(place, absolute):
     moved.parent.mkdir(0o700)
     cache.rename(moved)
     cache.symlink_to(moved if absolute else "elsewhere/moved")
-    assert runtime.private_folder(str(place), ours=2)
+    assert runtime.private_folder(str(place), own_levels=2)
     moved.parent.chmod(0o777)
-    assert not runtime.private_folder(str(place), ours=2)
+    assert not runtime.private_folder(str(place), own_levels=2)
 
 
 def test_links_that_lead_nowhere_or_in_a_circle_are_refused(tmp_path):
     (tmp_path / "nowhere").symlink_to("missing")
     (tmp_path / "circle").symlink_to("circle")
     for name in ("nowhere", "circle"):
-        assert not runtime.private_folder(str(tmp_path / name / "code"), make=True)
+        assert not runtime.private_folder(str(tmp_path / name / "code"), create=True)
     assert sorted(os.listdir(tmp_path)) == ["circle", "nowhere"]
 
 
 def test_a_file_in_the_way_is_no_folder(tmp_path):
     (tmp_path / "file").write_text("")
-    assert not runtime.private_folder(str(tmp_path / "file"), make=True)
-    assert not runtime.private_folder(str(tmp_path / "file" / "code"), make=True)
+    assert not runtime.private_folder(str(tmp_path / "file"), create=True)
+    assert not runtime.private_folder(str(tmp_path / "file" / "code"), create=True)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give folders away")
 @pytest.mark.parametrize("up", range(3))
 def test_folders_of_another_user_are_refused(place, up):
     os.chown([place, *place.parents][up], 12345, -1)
-    assert not runtime.private_folder(str(place), ours=2)
+    assert not runtime.private_folder(str(place), own_levels=2)
 
 
 def kept_in(**environment):

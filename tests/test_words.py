@@ -12,7 +12,7 @@ from inrfit.config.settings import Settings
 from inrfit.errors import InrfitWarning, UsageError
 from inrfit.fit import budget
 from inrfit.fit.budget import Budget
-from inrfit.fit.progress import Clock
+from inrfit.fit.progress import BudgetTracker
 from inrfit.io import json_schema, options
 from inrfit.io.options import setting
 from inrfit.io.renamed import OLD_VALUES, with_new_values, with_old_values
@@ -71,7 +71,7 @@ def test_targets_are_read():
 
 
 class Hand:
-    """A clock moved by hand."""
+    """A tracker moved by hand."""
 
     time = 0.0
 
@@ -81,55 +81,55 @@ class Hand:
 
 def test_progress_is_the_larger_share():
     hand = Hand()
-    clock = Clock(Budget(10.0, 100), hand, 0.0)
-    hand.time, clock.step = 5.0, 20
-    assert clock.progress == 0.5
-    clock.step = 80
-    assert clock.progress == 0.8
+    tracker = BudgetTracker(Budget(10.0, 100), hand, 0.0)
+    hand.time, tracker.step = 5.0, 20
+    assert tracker.progress == 0.5
+    tracker.step = 80
+    assert tracker.progress == 0.8
 
 
 def test_a_step_that_would_end_too_late_is_not_started():
     hand = Hand()
-    clock = Clock(Budget(10.0), hand, 0.0)
+    tracker = BudgetTracker(Budget(10.0), hand, 0.0)
     hand.time = 9.0
-    clock.step_took(1.5)
-    assert not clock.over
-    clock.step_took(2.5)
-    assert clock.over
+    tracker.count_step(1.5)
+    assert not tracker.exhausted
+    tracker.count_step(2.5)
+    assert tracker.exhausted
 
 
 def test_without_a_target_there_is_one_cycle():
     hand = Hand()
-    clock = Clock(Budget(10.0), hand, 0.0)
+    tracker = BudgetTracker(Budget(10.0), hand, 0.0)
     hand.time = 7.0
-    assert (clock.cycle, clock.cycle_share) == (0, pytest.approx(0.7))
+    assert (tracker.cycle, tracker.cycle_progress) == (0, pytest.approx(0.7))
 
 
 def test_with_a_target_each_cycle_is_twice_as_long_and_the_last_ends_with_the_budget():
     hand = Hand()
-    clock = Clock(Budget(126.0, None, 99.0), hand, 0.0)
+    tracker = BudgetTracker(Budget(126.0, None, 99.0), hand, 0.0)
     seen = []
     for second in range(63):
         hand.time = 2.0 * second
-        seen.append(clock.cycle)
+        seen.append(tracker.cycle)
     assert [seen.count(k) for k in range(6)] == [1, 2, 4, 8, 16, 32]
     hand.time = 4.0
-    assert clock.cycle_share == pytest.approx(0.5)
+    assert tracker.cycle_progress == pytest.approx(0.5)
     hand.time = 126.0
-    assert (clock.cycle, clock.cycle_share) == (5, 1.0)
+    assert (tracker.cycle, tracker.cycle_progress) == (5, 1.0)
 
 
 def test_after_the_target_a_tenth_is_left_and_progress_runs_to_the_end():
     hand = Hand()
-    clock = Clock(Budget(1000.0), hand, 0.0)
+    tracker = BudgetTracker(Budget(1000.0), hand, 0.0)
     hand.time = 100.0
-    clock.finish_soon()
-    assert clock.progress == pytest.approx(0.1)
+    tracker.finish_early()
+    assert tracker.progress == pytest.approx(0.1)
     hand.time = 105.0
-    assert clock.progress == pytest.approx(0.55)
-    assert clock.finishing == pytest.approx(0.5)
+    assert tracker.progress == pytest.approx(0.55)
+    assert tracker.finish_progress == pytest.approx(0.5)
     hand.time = 110.0
-    assert clock.over
+    assert tracker.exhausted
 
 
 @dataclasses.dataclass(frozen=True)

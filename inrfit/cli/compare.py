@@ -10,8 +10,8 @@ import typer
 
 from ..errors import InrfitError, OutputClosed
 from ..fields import FIELDS
-from ..resume import Keeping
-from ..runtime import Stop, catching
+from ..resume import CheckpointPolicy
+from ..runtime import StopRequest, stop_on_signals
 from . import shared_options as shared
 from .console import Console, FitProgress, format_quality, print_output
 from .help import BUDGET, METHODS, REPORTING, RESUMING, SOURCE
@@ -21,7 +21,7 @@ from .shared_options import DEFAULTS
 if TYPE_CHECKING:
     from ..comparison.session import Comparison
     from ..comparison.spec import ComparisonSpec, Result, RunKey
-    from ..fit.events import Report
+    from ..fit.events import ProgressReport
 
 
 def compare(  # one option a line
@@ -115,24 +115,24 @@ def compare(  # one option a line
     """
     given = locals()
     from ..codec import translated_memory_errors
-    from ..comparison.session import keeping_in, open_comparison, prepare
+    from ..comparison.session import open_comparison, prepare, run_checkpointing
     from ..comparison.statistics import parse_levels
-    from ..runtime import keep_compiled_code, keep_freed_memory, wait_politely
+    from ..runtime import keep_compiled_code, keep_freed_memory, sleep_idle_threads
 
     keep_freed_memory()
     keep_compiled_code()
-    wait_politely()
+    sleep_idle_threads()
     console = Console(-1 if quiet else 0, as_json)
     levels = () if to is None else parse_levels(to)
     settings = shared.settings_from(given)
-    keeping = keeping_in(output, checkpoint)
-    with catching((signal.SIGINT, signal.SIGTERM, signal.SIGHUP)) as stop:
+    checkpointing = run_checkpointing(output, checkpoint)
+    with stop_on_signals((signal.SIGINT, signal.SIGTERM, signal.SIGHUP)) as stop:
         try:
             with translated_memory_errors():
-                with stop.at_once():
+                with stop.interrupting_reads():
                     paths = [path for source in sources for path in expand(source, console)]
                     comparison = open_comparison(output, prepare(paths, samplers, archs, seeds, settings), force)
-                run_all(comparison, output, levels, console, stop, keeping)
+                run_all(comparison, output, levels, console, stop, checkpointing)
                 return finish(comparison, output, levels, console, stop)
         except KeyboardInterrupt:
             return report_interrupt(console, stop)
@@ -145,9 +145,9 @@ def compare(  # one option a line
             return error.exit_code
 
 
-def report_interrupt(console: Console, stop: Stop) -> int:
+def report_interrupt(console: Console, stop: StopRequest) -> int:
     """Says that nothing ran; the exit code."""
-    code, message = stop.code if stop() else 130, "interrupted before anything ran"
+    code, message = stop.exit_code if stop() else 130, "interrupted before anything ran"
     console.log(f"inrfit: {message}", level=-1)
     console.print_json(
         {"ok": False, "source": None, "error": {"code": code, "reason": "interrupted", "message": message}}
@@ -160,8 +160,8 @@ def run_all(
     output: str | None,
     levels: tuple[str, ...],
     console: Console,
-    stop: Stop,
-    keeping: Keeping | None,
+    stop: StopRequest,
+    checkpointing: CheckpointPolicy | None,
 ) -> None:
     """Makes the runs that are left, each written as soon as it has finished."""
     from ..comparison.session import run_comparison, save
@@ -176,7 +176,7 @@ def run_all(
             save(comparison, output, levels)
 
     try:
-        run_comparison(comparison, stop, reporter, save_results, keeping)
+        run_comparison(comparison, stop, reporter, save_results, checkpointing)
     finally:
         reporter.progress.close()
 
@@ -192,7 +192,7 @@ class ComparisonProgress:
         """Names the run that begins."""
         self.progress.begin_part(f"run {number} of {total}: {self._name(run_key)}", number - 1, total)
 
-    def on_fit_progress(self, report: Report) -> None:
+    def on_fit_progress(self, report: ProgressReport) -> None:
         """The run under way."""
         self.progress(report)
 
@@ -216,7 +216,9 @@ class ComparisonProgress:
         return f"{run_key.source} {self.spec.method_name(run_key.arch, run_key.sampler)} seed {run_key.seed}"
 
 
-def finish(comparison: Comparison, output: str | None, levels: tuple[str, ...], console: Console, stop: Stop) -> int:
+def finish(
+    comparison: Comparison, output: str | None, levels: tuple[str, ...], console: Console, stop: StopRequest
+) -> int:
     """Writes and prints what there is; the exit code."""
     from ..comparison.session import record, save
     from ..comparison.statistics import summarize
@@ -235,7 +237,7 @@ def finish(comparison: Comparison, output: str | None, levels: tuple[str, ...], 
     if stop() and comparison.unfinished:
         kept = "; go on with the same command" if output is not None else ""
         console.log(f"inrfit: interrupted: {comparison.unfinished} of {comparison.runs} runs are left{kept}", level=-1)
-        return stop.code
+        return stop.exit_code
     if comparison.unfinished:
         console.log(f"inrfit: {comparison.unfinished} of {comparison.runs} runs failed", level=-1)
         return 7

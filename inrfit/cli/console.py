@@ -17,7 +17,7 @@ from ..io.json_schema import finite
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
-    from ..fit.events import Report
+    from ..fit.events import ProgressReport
     from ..modalities.modality import Measure
 
 SCHEMA = 1
@@ -127,9 +127,9 @@ class FitProgress:
         if self.bar is not None and self.task is not None:
             self.bar.update(self.task, description=self.name, completed=done / total, status="starting")
 
-    def __call__(self, report: Report) -> None:
+    def __call__(self, report: ProgressReport) -> None:
         if self.bar is not None and self.task is not None:
-            self.bar.update(self.task, completed=(self.done + report.share) / self.total, status=str(report))
+            self.bar.update(self.task, completed=(self.done + report.progress) / self.total, status=str(report))
         elif self.console.level >= 0 and self.now() - self.last_line >= LINE_INTERVAL:
             self.last_line = self.now()
             self.console.log(f"{self.name}: {report}")

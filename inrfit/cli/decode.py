@@ -12,7 +12,7 @@ import typer
 
 from ..errors import InrfitError, OutputClosed, UsageError
 from ..io.limits import Limits
-from ..runtime import Stop, catching, keep_freed_memory, limited_threads, wait_politely
+from ..runtime import StopRequest, keep_freed_memory, limited_threads, sleep_idle_threads, stop_on_signals
 from . import shared_options as shared
 from .console import Console, FitProgress
 from .help import HARDWARE, SIZE, SOURCE
@@ -96,7 +96,7 @@ def decode(  # one option a line
     from ..modalities import Request
 
     keep_freed_memory()
-    wait_politely()
+    sleep_idle_threads()
 
     console = Console(-1 if quiet else 0, as_json)
     request = Request(_size(size), scale, rate, resolution)
@@ -112,7 +112,7 @@ def decode(  # one option a line
 def run_all(models: list[str], options: DecodeOptions, console: Console) -> int:
     """Exit code of all models together; an interrupt leaves out those that follow."""
     codes = []
-    with catching((signal.SIGINT, signal.SIGTERM, signal.SIGHUP)) as stop:
+    with stop_on_signals((signal.SIGINT, signal.SIGTERM, signal.SIGHUP)) as stop:
         for model in models:
             try:
                 run(model, options, console, stop)
@@ -123,19 +123,19 @@ def run_all(models: list[str], options: DecodeOptions, console: Console) -> int:
                 console.report_failure(model, error)
                 codes.append(error.exit_code)
             except (_Interrupted, KeyboardInterrupt):
-                return stop.code
+                return stop.exit_code
     if len(codes) == 1:
         return codes[0]
     return 7 if any(codes) else 0
 
 
-def run(model: str, options: DecodeOptions, console: Console, stop: Stop) -> None:
+def run(model: str, options: DecodeOptions, console: Console, stop: StopRequest) -> None:
     """One model from its bytes to the decoded file."""
     from ..artifact.artifact import load
     from ..io import files
     from ..modalities import MODALITIES
 
-    with stop.at_once():
+    with stop.interrupting_reads():
         artifact = load(model, options.limits)
     modality = MODALITIES[artifact.modality]
     target, suffix = output_for(model, artifact, options, console)
@@ -168,7 +168,7 @@ def output_for(model: str, artifact: Artifact, options: DecodeOptions, console: 
     return target, suffix
 
 
-def decoded_values(model: str, artifact: Artifact, options: DecodeOptions, console: Console, stop: Stop) -> Any:
+def decoded_values(model: str, artifact: Artifact, options: DecodeOptions, console: Console, stop: StopRequest) -> Any:
     """What the modality decodes the field to, with a progress bar meanwhile."""
     from .. import codec
 

@@ -12,14 +12,14 @@ import typer
 
 from ..config.settings import Settings
 from ..errors import InrfitError, NotEnoughMemory, OutputClosed, OutputExists, UnwritableOutput
-from ..resume import free_name, save
-from ..runtime import Stop, catching
+from ..output_files import free_name, save
+from ..runtime import StopRequest, stop_on_signals
 from . import shared_options as shared
 from .console import Console, FitProgress
 from .encode_report import print_summary, show_plan, show_recipe, summary_record
-from .going_on import Handling, first_field, left_as_it_is, tell_how_to_go_on
 from .help import REPORTING, RESUMING, SOURCE
 from .paths import Job, list_jobs
+from .resuming import JobOptions, is_complete, load_initial_field, report_saved_state
 from .sampling_outputs import sampling_outputs_of, write_sampling_outputs
 from .shared_options import DEFAULTS, LIMITS
 
@@ -145,11 +145,11 @@ def encode(  # one option a line
         inrfit encode song.flac --budget 5m --bytes 500kB
     """
     given = locals()
-    from ..runtime import keep_compiled_code, keep_freed_memory, wait_politely
+    from ..runtime import keep_compiled_code, keep_freed_memory, sleep_idle_threads
 
     keep_freed_memory()
     keep_compiled_code()
-    wait_politely()
+    sleep_idle_threads()
     console = Console(-1 if quiet else int(verbose), as_json)
     settings = shared.settings_from(given)
     jobs = list_jobs(sources, output, console)
@@ -157,9 +157,9 @@ def encode(  # one option a line
         [job.source for job in jobs], [job.output for job in jobs], sampling_map, sampling_video
     )
     jobs = [replace(job, pictures=pictures) for job, pictures in zip(jobs, shown, strict=True)]
-    handling = Handling(force, dry_run, explain, checkpoint, resume, first_field(start, settings))
-    handling.keeping(jobs[0])  # refuses what it cannot mean before anything is read
-    codes = run_jobs(jobs, settings, handling, console)
+    job_options = JobOptions(force, dry_run, explain, checkpoint, resume, load_initial_field(start, settings))
+    job_options.checkpointing(jobs[0])  # refuses what it cannot mean before anything is read
+    codes = run_jobs(jobs, settings, job_options, console)
     return exit_code(codes, len(jobs), console)
 
 
@@ -173,18 +173,18 @@ def exit_code(codes: list[int], of: int, console: Console) -> int:
     return 7 if failed else 0
 
 
-def run_jobs(jobs: list[Job], settings: Settings, handling: Handling, console: Console) -> list[int]:
+def run_jobs(jobs: list[Job], settings: Settings, job_options: JobOptions, console: Console) -> list[int]:
     """Exit code of every job; an interrupt ends the list, and the jobs left get their JSON object all the same."""
     codes = []
-    with catching((signal.SIGINT, signal.SIGTERM, signal.SIGHUP)) as stop:
+    with stop_on_signals((signal.SIGINT, signal.SIGTERM, signal.SIGHUP)) as stop:
         for position, job in enumerate(jobs):
             try:
-                codes.append(run_job(job, settings, handling, console, stop))
+                codes.append(run_job(job, settings, job_options, console, stop))
             except OutputClosed:
                 raise
             except KeyboardInterrupt:
                 codes.append(report_interrupt(job, console, stop))
-                tell_how_to_go_on(job, handling, console)
+                report_saved_state(job, job_options, console)
             except InrfitError as error:
                 console.report_failure(job.name, error)
                 codes.append(error.exit_code)
@@ -195,14 +195,14 @@ def run_jobs(jobs: list[Job], settings: Settings, handling: Handling, console: C
             if stop():
                 for left in jobs[position + 1 :]:
                     report_interrupt(left, console, stop)
-                codes.append(stop.code)
+                codes.append(stop.exit_code)
                 break
     return codes
 
 
-def report_interrupt(job: Job, console: Console, stop: Stop) -> int:
+def report_interrupt(job: Job, console: Console, stop: StopRequest) -> int:
     """Says that nothing was written for ``job``; its exit code."""
-    code = stop.code if stop() else 130
+    code = stop.exit_code if stop() else 130
     message = "interrupted before anything was learned; no field written"
     console.log(f"inrfit: {job.name}: {message}", level=-1)
     error = {"code": code, "reason": "interrupted", "message": message}
@@ -210,45 +210,47 @@ def report_interrupt(job: Job, console: Console, stop: Stop) -> int:
     return code
 
 
-def run_job(job: Job, settings: Settings, handling: Handling, console: Console, stop: Stop) -> int:
+def run_job(job: Job, settings: Settings, job_options: JobOptions, console: Console, stop: StopRequest) -> int:
     """One source from its bytes to the written field."""
     started = time.monotonic()
-    planned = plan_source(job, settings, handling, console, stop, started)
-    if handling.dry_run:
-        show_plan(job, planned, console, handling.force, handling.explain)
+    planned = plan_source(job, settings, job_options, console, stop, started)
+    if job_options.dry_run:
+        show_plan(job, planned, console, job_options.force, job_options.explain)
         return 0
-    if handling.resume and not handling.force and left_as_it_is(job, planned, handling, console):
+    if job_options.resume and not job_options.force and is_complete(job, planned, job_options, console):
         return 0
-    artifact, recorder = fit_source(job, planned, handling, console, stop)
+    artifact, recorder = fit_source(job, planned, job_options, console, stop)
     write_start = time.monotonic()
-    path = save_field(artifact, job, handling, console)
+    path = save_field(artifact, job, job_options, console)
     now = time.monotonic()
     print_summary(job, path, artifact, len(planned.signal.notes), console, now - write_start, now - started)
-    replaces = handling.resume or (handling.force and not stop())  # an interrupted part has left its map
+    replaces = job_options.resume or (job_options.force and not stop())  # an interrupted part has left its map
     sampling_result = write_sampling_outputs(
         job.pictures, recorder, artifact, job.name, settings.threads, console, replaces, stop
     )
     console.print_json(summary_record(job, path, artifact, now - write_start, now - started) | sampling_result)
     if stop():
-        tell_how_to_go_on(job, handling, console)
-        return stop.code
+        report_saved_state(job, job_options, console)
+        return stop.exit_code
     return int(sampling_result["error"]["code"]) if "error" in sampling_result else 0
 
 
-def plan_source(job: Job, settings: Settings, handling: Handling, console: Console, stop: Stop, started: float) -> Plan:
+def plan_source(
+    job: Job, settings: Settings, job_options: JobOptions, console: Console, stop: StopRequest, started: float
+) -> Plan:
     """Reads and plans one source; refuses first, before it is read, what could not be written."""
     from ..config.plan import plan
     from ..io import files
 
-    if not handling.dry_run:
+    if not job_options.dry_run:
         # With --resume a complete field may be there, which is looked at once the source is known.
-        files.check_target(job.output, handling.force or handling.resume)
-        job.pictures.check(handling.force or handling.resume)
-        if (keeping := handling.keeping(job)) is not None:
-            keeping.check(handling.force)
+        files.check_target(job.output, job_options.force or job_options.resume)
+        job.pictures.check(job_options.force or job_options.resume)
+        if (checkpointing := job_options.checkpointing(job)) is not None:
+            checkpointing.check_target(job_options.force)
     if job.source == "-":
         console.log("inrfit: reading standard input")
-    with stop.at_once():
+    with stop.interrupting_reads():
         data = files.read(job.source, settings.limits)
         planned = plan(data, os.path.basename(job.source), settings, started)
     if planned.signal.notes:
@@ -257,20 +259,20 @@ def plan_source(job: Job, settings: Settings, handling: Handling, console: Conso
 
 
 def fit_source(
-    job: Job, planned: Plan, handling: Handling, console: Console, stop: Stop
+    job: Job, planned: Plan, job_options: JobOptions, console: Console, stop: StopRequest
 ) -> tuple[Artifact, Recorder | None]:
     """The measured field of what was planned, and what watched the fit for the pictures asked for."""
     from .. import codec
     from ..io import files
 
     # Room for the weights (fp32: a type may turn out too narrow) and the largest header, before the fit and not after.
-    keeping = handling.keeping(job)
-    files.check_target(job.output, handling.force, 4 * planned.spec.parameters + (1 << 20))
-    for path in (job.output, *job.pictures.paths, *([keeping.path] if keeping else [])):
+    checkpointing = job_options.checkpointing(job)
+    files.check_target(job.output, job_options.force, 4 * planned.spec.parameters + (1 << 20))
+    for path in (job.output, *job.pictures.paths, *([checkpointing.path] if checkpointing else [])):
         files.sweep(os.path.dirname(path) or ".", os.path.basename(path))
     recorder = job.pictures.recorder(planned)
-    if keeping is not None and keeping.resume and os.path.exists(keeping.path):
-        console.log(f"inrfit: {job.name}: going on from {keeping.path}")
+    if checkpointing is not None and checkpointing.resume and os.path.exists(checkpointing.path):
+        console.log(f"inrfit: {job.name}: resuming from {checkpointing.path}")
     console.log(f"inrfit: {job.name}: fitting ({planned.budget})", level=1)
     progress = FitProgress(console, os.path.basename(job.name))
     try:
@@ -279,22 +281,22 @@ def fit_source(
             progress,
             stop,
             lambda share: progress.update(share, "checking"),
-            lambda spec, recipe: show_recipe(planned, spec, recipe, console, handling.explain),
+            lambda spec, recipe: show_recipe(planned, spec, recipe, console, job_options.explain),
             recorder,
-            keeping,
-            handling.start,
+            checkpointing,
+            job_options.initial_field,
         )
     finally:
         progress.close()
     return artifact, recorder
 
 
-def save_field(artifact: Artifact, job: Job, handling: Handling, console: Console) -> str:
+def save_field(artifact: Artifact, job: Job, job_options: JobOptions, console: Console) -> str:
     """Writes the artifact and returns the name written: that of the output for a complete field, another beside it for
     what came of an interrupted fit. A field that cannot be written where it should be is written beside it, for it may
     have taken an hour."""
     try:
-        return save(artifact, job.output, handling.force, handling.keeping(job))
+        return save(artifact, job.output, job_options.force, job_options.checkpointing(job))
     except (OutputExists, UnwritableOutput) as error:
         rescue = free_name(job.output, "rescued")
         try:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from ..errors import UsageError
 from ..io.temporary import SUFFIX as TEMPORARY
-from ..resume import FIELD as SUFFIX
-from ..resume import SUFFIX as STATE
+from ..output_files import FIELD_SUFFIX
+from ..resume import STATE_SUFFIX
 from .console import Console
 from .sampling_outputs import SamplingOutputs
 
@@ -42,9 +42,9 @@ def list_jobs(sources: Iterable[str], output: str | None, console: Console) -> l
         if file == "-" and (output is None or into_folder):
             raise UsageError("standard input needs -o FILE", "output")
         if output is None:
-            target = file + SUFFIX
+            target = file + FIELD_SUFFIX
         else:
-            target = os.path.join(output, os.path.basename(file) + SUFFIX) if into_folder else output
+            target = os.path.join(output, os.path.basename(file) + FIELD_SUFFIX) if into_folder else output
         jobs.append(Job(file, target))
     seen: dict[str, Job] = {}
     sources_seen = {os.path.realpath(job.source): job for job in jobs if job.source != "-"}
@@ -74,7 +74,7 @@ def expand(source: str, console: Console) -> list[str]:
             if Path(name).suffix.lower() in suffixes and not name.startswith(".") and os.path.isfile(path):
                 found.append(path)
             else:
-                skipped += not name.endswith((SUFFIX, SUFFIX + STATE, TEMPORARY))
+                skipped += not name.endswith((FIELD_SUFFIX, FIELD_SUFFIX + STATE_SUFFIX, TEMPORARY))
     for error in unreadable:
         console.warn(source, f"{error.filename}: {error.strerror}")
     if skipped:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import InrfitError, UsageError
 from ..io import files
-from ..runtime import Stop, limited_threads
+from ..runtime import StopRequest, limited_threads
 from .console import Console, FitProgress, print_error
 
 if TYPE_CHECKING:
@@ -45,9 +45,9 @@ class SamplingOutputs:
         if not self.paths:
             return None
         from ..viz.recorder import FRAMES, Recorder
-        from ..viz.views import check_modality
+        from ..viz.views import check
 
-        check_modality(planned.signal.modality)
+        check(planned.signal.modality)
         return Recorder(FRAMES if self.video is not None else 0)
 
 
@@ -65,7 +65,7 @@ def sampling_outputs_of(
         if pictures.video is not None:
             from ..viz import video_file
 
-            video_file.check_suffix(Path(pictures.video).suffix)
+            video_file.check(Path(pictures.video).suffix)
     taken = {os.path.realpath(path) for path in (*outputs, *(source for source in sources if source != "-"))}
     for path in (path for pictures in outputs_per_source for path in pictures.paths):
         if os.path.realpath(path) in taken:
@@ -94,7 +94,7 @@ def write_sampling_outputs(
     threads: int | None,
     console: Console,
     force: bool,
-    stop: Stop,
+    stop: StopRequest,
 ) -> dict[str, Any]:
     """Writes what was asked for, once the field is safe, and returns what to add to the JSON object.
 
@@ -107,7 +107,7 @@ def write_sampling_outputs(
         console.warn(name, "nothing was taught, so there is nothing to show of it")
         return record
     if pictures.map is not None:
-        description = f"{recorder.caption()} over {recorder.steps:,} steps"
+        description = f"{recorder.words()} over {recorder.steps:,} steps"
         record |= _write_output("sampling_map", pictures.map, recorder.map, force, description, name, console)
     if pictures.video is not None:
         record |= _write_video(pictures.video, recorder, artifact, name, threads, console, force, stop)
@@ -122,7 +122,7 @@ def _write_video(
     threads: int | None,
     console: Console,
     force: bool,
-    stop: Stop,
+    stop: StopRequest,
 ) -> Mapping[str, Any]:
     """Draws the video with a progress bar and writes it, unless interrupted; what to add to the JSON object."""
     progress = FitProgress(console, os.path.basename(name))

@@ -11,13 +11,13 @@ from ..codec import translated_memory_errors
 from ..config.settings import Settings, changed_options, registered_name
 from ..fields import FIELDS, Architecture
 from ..io.registry import Registry
-from ..runtime import catching
+from ..runtime import stop_on_signals
 from ..samplers import SAMPLERS, Sampler
-from .session import Comparison, keeping_in, open_comparison, prepare, run_comparison, save
+from .session import Comparison, open_comparison, prepare, run_checkpointing, run_comparison, save
 from .spec import Result, RunKey
 
 if TYPE_CHECKING:
-    from ..fit.events import Report
+    from ..fit.events import ProgressReport
 
 DEFAULT_SAMPLERS = ("uniform", "int", "nint", "evos", "stream")
 
@@ -31,9 +31,9 @@ def compare(
     output: str | os.PathLike[str] | None = None,
     force: bool = False,
     checkpoint: str | None = None,
-    on_progress: Callable[[Report], None] | None = None,
+    on_report: Callable[[ProgressReport], None] | None = None,
     on_run_end: Callable[[int, int, Result], None] | None = None,
-    stop: Callable[[], bool] | None = None,
+    should_stop: Callable[[], bool] | None = None,
     **settings: Any,
 ) -> Comparison:
     """Fits every source with every combination of sampler and architecture, at equal budgets and from equal weights.
@@ -45,8 +45,9 @@ def compare(
 
     ``output`` is a folder for comparison.json, written after every run: a later call with the same arguments makes only
     the missing runs, unless ``force``. With ``checkpoint`` ("30s") the run under way is saved there as well.
-    ``on_progress`` is called about ten times a second with a ``Report`` of the run under way, ``on_run_end`` with the
-    run's number, the number of runs and its ``Result``. Ctrl-C, or ``stop`` returning True, ends the comparison.
+    ``on_report`` is called about ten times a second with a ``ProgressReport`` of the run under way, ``on_run_end``
+    with the run's number, the number of runs and its ``Result``. Ctrl-C, or ``should_stop`` returning True, ends the
+    comparison.
 
     Returns a ``Comparison``: ``summary()`` has one table per source, ``results`` all runs with their traces,
     ``unfinished`` the number of runs that failed (``Result.error`` says why) or were not made. Raises an
@@ -55,7 +56,7 @@ def compare(
     made = Settings(**settings)
     methods = [",".join(_written(method, registry) for method in given) for given, registry in _lists(samplers, archs)]
     folder = None if output is None else os.fspath(output)
-    keeping = keeping_in(folder, checkpoint)
+    checkpointing = run_checkpointing(folder, checkpoint)
     with translated_memory_errors():
         spec = prepare([os.fspath(path) for path in paths], methods[0], methods[1], seeds, made)
         comparison = open_comparison(folder, spec, force)
@@ -64,8 +65,8 @@ def compare(
             if folder is not None:
                 save(comparison, folder)
 
-        with nullcontext(stop) if stop is not None else catching() as ending:
-            run_comparison(comparison, ending, _Callbacks(on_progress, on_run_end), keep, keeping)
+        with nullcontext(should_stop) if should_stop is not None else stop_on_signals() as ending:
+            run_comparison(comparison, ending, _Callbacks(on_report, on_run_end), keep, checkpointing)
     return comparison
 
 
@@ -89,17 +90,19 @@ class _Callbacks:
     """The functions given to ``compare`` as ``ComparisonCallbacks``."""
 
     def __init__(
-        self, on_progress: Callable[[Report], None] | None, on_run_end: Callable[[int, int, Result], None] | None
+        self,
+        on_report: Callable[[ProgressReport], None] | None,
+        on_run_end: Callable[[int, int, Result], None] | None,
     ) -> None:
-        self.progress, self.run_end = on_progress, on_run_end
+        self.report, self.run_end = on_report, on_run_end
 
     def on_run_start(self, number: int, total: int, run_key: RunKey) -> None:
         """Nothing."""
 
-    def on_fit_progress(self, report: Report) -> None:
+    def on_fit_progress(self, report: ProgressReport) -> None:
         """The run under way."""
-        if self.progress is not None:
-            self.progress(report)
+        if self.report is not None:
+            self.report(report)
 
     def on_evaluation_progress(self, fraction: float) -> None:
         """Nothing."""

@@ -15,15 +15,15 @@ from ..config.settings import Settings
 from ..errors import Diverged, UnreadableFile
 from ..fields import FIELDS
 from ..io import files
-from ..resume import Keeping
-from ..runtime import current, limited_threads, matmul_precision
+from ..resume import CheckpointPolicy
+from ..runtime import current_device, limited_threads, matmul_precision
 from .spec import ComparisonSpec, Method, Result, RunKey, Source
 
 if TYPE_CHECKING:
     import torch
 
     from ..fit.evaluation import EvaluationSet
-    from ..fit.events import Report
+    from ..fit.events import ProgressReport
     from ..signal import Signal
 
 Recipes = dict[str, dict[str, dict[str, str]]]
@@ -39,7 +39,7 @@ class ComparisonCallbacks(Protocol):
     def on_run_start(self, number: int, total: int, run_key: RunKey) -> None:
         """Run ``number`` (from 1) begins."""
 
-    def on_fit_progress(self, report: Report) -> None:
+    def on_fit_progress(self, report: ProgressReport) -> None:
         """About ten times a second in a run."""
 
     def on_evaluation_progress(self, fraction: float) -> None:
@@ -70,14 +70,14 @@ def prepare_run(
 
     from ..fit.engine.step import choose_device
     from ..fit.evaluation import evaluation_set
-    from ..fit.point_pool import drawn_signal
+    from ..fit.point_pool import draw_all_points
     from .quality_trace import EVALUATION_POINTS
 
     settings = spec.settings_for(method, source.modality, seed)
     planned = loaded or _load(source, settings)
     device = choose_device(settings.device)
     signal = planned.signal
-    signal = drawn_signal(signal, torch.Generator().manual_seed(seed), stop)
+    signal = draw_all_points(signal, torch.Generator().manual_seed(seed), stop)
     if stop():
         raise KeyboardInterrupt
     return RunContext(source, seed, planned, signal, evaluation_set(signal, EVALUATION_POINTS, device), device)
@@ -91,12 +91,12 @@ def execute_run(
     stop: Callable[[], bool],
     callbacks: ComparisonCallbacks,
     recipes: Recipes,
-    keeping: Keeping | None = None,
+    checkpointing: CheckpointPolicy | None = None,
 ) -> Result:
     """One fit, on a clock that starts with it, as ``encode`` would make it; then, off the clock, its trace.
 
-    ``recipes``: what was chosen so far, by source and architecture; the choice for this one is added. ``keeping``: how
-    the state of the fit is kept, from which it goes on."""
+    ``recipes``: what was chosen so far, by source and architecture; the choice for this one is added.
+    ``checkpointing``: how the state of the fit is kept, from which it goes on."""
     from .quality_trace import QualityTracer
 
     asked = spec.settings_for(method, context.source.modality, run_key.seed)
@@ -107,7 +107,12 @@ def execute_run(
     tracer = QualityTracer(started)
     ready = replace(planned, settings=settings, loaded_at=started)
     artifact = codec.execute_plan(
-        ready, callbacks.on_fit_progress, stop, callbacks.on_evaluation_progress, watch=tracer, keeping=keeping
+        ready,
+        callbacks.on_fit_progress,
+        stop,
+        callbacks.on_evaluation_progress,
+        on_step=tracer,
+        checkpointing=checkpointing,
     )
     trace = tracer.trace(artifact, context.evaluation_set, stop, callbacks.on_evaluation_progress)
     made = artifact.provenance
@@ -139,11 +144,11 @@ def warm_up(spec: ComparisonSpec) -> None:
         planned = plan(data, "warm-up", settings)
         device = choose_device(settings.device)
         with limited_threads(settings.threads), codec.translated_memory_errors(), contextlib.suppress(Diverged):
-            field_spec, how = codec.choose(planned, device)
-            with matmul_precision(how.config.matmul_precision), current(device):
+            field_spec, how = codec.choose_recipe(planned, device)
+            with matmul_precision(how.config.matmul_precision), current_device(device):
                 fit(planned.signal, field_spec, planned.sampler, how.config, planned.budget, device)
-                if cpp_kernel.suits(field_spec, how.config.dtype) and asked.engine in ("auto", "compiled"):
-                    with contextlib.suppress(cpp_kernel.Unusable):
+                if cpp_kernel.is_supported(field_spec, how.config.dtype) and asked.engine in ("auto", "compiled"):
+                    with contextlib.suppress(cpp_kernel.KernelUnavailable):
                         cpp_kernel.build(field_spec)
 
 
@@ -156,9 +161,9 @@ def _recipe(recipes: Recipes, arch: str, context: RunContext, planned: Plan) -> 
     settings = planned.settings
     if arch not in known:
         with limited_threads(settings.threads):
-            field_spec, how = codec.choose(planned, context.device)
+            field_spec, how = codec.choose_recipe(planned, context.device)
         config = how.config
-        ready = cpp_kernel.suits(field_spec, config.dtype) and cpp_kernel.kept()
+        ready = cpp_kernel.is_supported(field_spec, config.dtype) and cpp_kernel.is_cached()
         slow = settings.engine == "auto" and config.engine == "compiled" and not ready
         engine = "analytic" if slow else config.engine
         known[arch] = {"precision": config.precision, "engine": engine}

@@ -13,9 +13,9 @@ from torch import Tensor
 
 from ..artifact.artifact import Artifact
 from ..fields.module import Field
-from ..fit.checkpoint import Companion
-from ..fit.evaluation import PIECE, EvaluationSet
-from ..fit.events import Moment
+from ..fit.checkpoint import StatefulCallback
+from ..fit.evaluation import EVALUATION_CHUNK_SIZE, EvaluationSet
+from ..fit.events import StepEvent
 from ..runtime import matmul_precision
 from .spec import Point
 
@@ -41,7 +41,7 @@ def snapshot_shares(most: int) -> tuple[float, ...]:
     return tuple(sorted((*REQUIRED_SHARES, *(rest[k * len(rest) // count] for k in range(count)))))
 
 
-class QualityTracer(Companion):
+class QualityTracer(StatefulCallback):
     """A step callback that copies the weights whenever the progress passes one of SNAPSHOT_SHARES.
 
     The copies count as time of the fit. Fewer are kept if all of them would exceed MAX_SNAPSHOT_BYTES."""
@@ -54,7 +54,7 @@ class QualityTracer(Companion):
         self._due = SNAPSHOT_SHARES
         self._passed = 0
 
-    def __call__(self, moment: Moment) -> None:
+    def __call__(self, moment: StepEvent) -> None:
         self.points += moment.indices.shape[0]
         self.share = moment.progress
         if self._passed == len(self._due) or moment.progress < self._due[self._passed]:
@@ -70,8 +70,8 @@ class QualityTracer(Companion):
         seconds = time.monotonic() - self.started
         self.snapshots.append((Point(seconds, moment.progress, moment.step, self.points, 0.0), weights))
 
-    def saved(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Its state, to be saved with that of the fit (``fit.checkpoint.Companion``)."""
+    def save_state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Its state, to be saved with that of the fit (``fit.checkpoint.StatefulCallback``)."""
         tensors = {
             f"{number}/{name}": weight
             for number, (_, weights) in enumerate(self.snapshots)
@@ -81,8 +81,8 @@ class QualityTracer(Companion):
         seconds = time.monotonic() - self.started
         return tensors, {"points": self.points, "share": self.share, "kept": points, "seconds": seconds}
 
-    def restore(self, tensors: Mapping[str, Tensor], numbers: Mapping[str, Any]) -> None:
-        """Goes on from what ``saved`` gave."""
+    def restore_state(self, tensors: Mapping[str, Tensor], numbers: Mapping[str, Any]) -> None:
+        """Restores what ``save_state`` returned."""
         self.points, self.share = numbers["points"], numbers["share"]
         self.started -= numbers["seconds"]
         self.snapshots = []
@@ -118,4 +118,4 @@ def _affordable_shares(weights: Mapping[str, Tensor]) -> tuple[float, ...]:
 def _quality(evaluation_set: EvaluationSet, field: Field) -> float:
     """Of ``field``, in the decoder's arithmetic."""
     with matmul_precision("highest"):
-        return evaluation_set.quality(field, PIECE)
+        return evaluation_set.quality(field, EVALUATION_CHUNK_SIZE)

@@ -25,7 +25,7 @@ from ..io.json_schema import finite
 from ..io.limits import Limits
 from ..io.options import checked
 from ..io.renamed import with_new_values, with_old_values
-from ..resume import Keeping
+from ..resume import CheckpointPolicy
 from ..runtime import limited_threads
 from .execution import ComparisonCallbacks, Recipes, RunContext, execute_run, prepare_run, warm_up
 from .spec import PAPER_BUDGET, ComparisonSpec, Result, RunKey, Source, check_options, parse_methods
@@ -116,7 +116,7 @@ def open_comparison(folder: str | None, spec: ComparisonSpec, force: bool = Fals
         files.check_target(os.path.join(folder, name), force=True)
         files.sweep(folder, name)
     if force:
-        Keeping(os.path.join(folder, STATE_FILE)).done()
+        CheckpointPolicy(os.path.join(folder, STATE_FILE)).remove_state()
     if force or not os.path.lexists(path):
         return comparison
     found = _read_record(path, spec.settings.limits)
@@ -141,15 +141,18 @@ def open_comparison(folder: str | None, spec: ComparisonSpec, force: bool = Fals
     return replace(comparison, recipes=recipes, results={result.run_key: result for result in results})
 
 
-def keeping_in(folder: str | None, checkpoint: str | None) -> Keeping | None:
+def run_checkpointing(folder: str | None, checkpoint: str | None) -> CheckpointPolicy | None:
     """How the state of the run under way is kept, and gone on from, in the folder of a comparison. Raises
     ``UsageError``."""
     if checkpoint is None:
         return None
     if folder is None:
         raise UsageError("--checkpoint needs -o FOLDER, where the state of the run under way is kept", "output")
-    return Keeping(
-        os.path.join(folder, STATE_FILE), parse_seconds(checkpoint, "--checkpoint"), resume=True, or_begin=True
+    return CheckpointPolicy(
+        os.path.join(folder, STATE_FILE),
+        parse_seconds(checkpoint, "--checkpoint"),
+        resume=True,
+        restart_on_mismatch=True,
     )
 
 
@@ -158,7 +161,7 @@ def run_comparison(
     stop: Callable[[], bool],
     callbacks: ComparisonCallbacks,
     keep: Callable[[], None],
-    keeping: Keeping | None = None,
+    checkpointing: CheckpointPolicy | None = None,
 ) -> None:
     """The runs that have not finished, in order; ``keep`` is called after each. A run that fails is recorded, and the
     others go on; one that ``stop`` falls into is dropped, but for its state. Raises ``UsageError`` for what no run
@@ -178,7 +181,7 @@ def run_comparison(
                     loaded = context.planned if context is not None and context.source == source else None
                     context = None  # before the next one is loaded: one signal at a time
                     context = prepare_run(spec, source, method, run_key.seed, stop, loaded)
-                result = execute_run(spec, context, run_key, method, stop, callbacks, comparison.recipes, keeping)
+                result = execute_run(spec, context, run_key, method, stop, callbacks, comparison.recipes, checkpointing)
         except UsageError:
             raise
         except KeyboardInterrupt:
@@ -190,8 +193,8 @@ def run_comparison(
             return
         comparison.results[run_key] = result
         keep()
-        if keeping is not None:
-            keeping.done()
+        if checkpointing is not None:
+            checkpointing.remove_state()
         callbacks.on_run_end(number, len(runs), result)
 
 

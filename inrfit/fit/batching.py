@@ -1,4 +1,5 @@
-"""What is taught in one step: selections cut into batches; for fields whose cells share work, whole blocks."""
+"""Cuts selections into the batches of the optimiser steps. Fields whose cells share work are trained on whole blocks of
+the raster."""
 
 from __future__ import annotations
 
@@ -13,56 +14,63 @@ from ..samplers.learner import Learner
 from ..samplers.uniform import MAX_SHUFFLED_POINTS
 
 Batch = tuple[Tensor, Tensor | None]
-"""Flat indices, and their weights where not all weigh the same."""
+"""Flat indices (k,), and their weights (k,), or None if all have the same weight."""
 
 
 @dataclass(frozen=True)
-class Queue:
-    """What is still to be taught of a selection: ``listed`` points in their order, from ``place`` on, in batches of
-    ``size``; or the columns of ``turns`` (blocks of the raster) from ``place`` on; or ``draws`` batches of ``size``
-    points drawn by chance. ``rest`` is what earlier selections have left over: it opens the next listed batch."""
+class BatchQueue:
+    """The part of a selection that has not been trained on yet, in one of three forms:
 
-    listed: Batch | None = None
-    turns: Tensor | None = None
-    draws: int = 0
-    size: int = 0
-    place: int = 0
-    rest: Batch | None = None
+    - ``points``, in their order, of which those before ``position`` are done, in batches of ``batch_size``;
+    - ``block_columns`` (stretches, batches): each column is one batch of raster blocks; those before ``position`` are
+      done;
+    - ``random_batches``: so many batches of ``batch_size`` points, drawn when they are due.
+
+    ``leftover`` holds the points of earlier selections that did not fill a batch; they open the next one."""
+
+    points: Batch | None = None
+    block_columns: Tensor | None = None
+    random_batches: int = 0
+    batch_size: int = 0
+    position: int = 0
+    leftover: Batch | None = None
 
 
-def queued(learner: Learner, selection: Selection, points: int | None, rest: Batch | None) -> Queue:
-    """A new selection, to be taught in batches of ``points`` (None: as a whole): a stream of shuffled selections, cut
-    into batches of one size; what is left of a selection opens the first batch of the next."""
+def queue_selection(
+    learner: Learner, selection: Selection, batch_size: int | None, leftover: Batch | None
+) -> BatchQueue:
+    """Queues a new selection in batches of ``batch_size`` points (None: as a single batch), in random order. Batches
+    have one size: the points of a selection that do not fill one become ``leftover`` for the next selection."""
     count = learner.n if selection.indices is None else selection.indices.shape[0]
     if selection.indices is None and learner.block_shape is not None:
-        return Queue(turns=block_turns(learner, points or count), rest=rest)
-    if points is None:
-        whole = torch.arange(learner.n, device=learner.device) if selection.indices is None else selection.indices
-        return Queue(listed=(whole, selection.weights), size=count, rest=rest)
-    size = min(points, count)
+        return BatchQueue(block_columns=shuffled_blocks(learner, batch_size or count), leftover=leftover)
+    if batch_size is None:
+        everything = torch.arange(learner.n, device=learner.device) if selection.indices is None else selection.indices
+        return BatchQueue(points=(everything, selection.weights), batch_size=count, leftover=leftover)
+    size = min(batch_size, count)
     if selection.indices is None and learner.n > MAX_SHUFFLED_POINTS:
-        return Queue(draws=count // size, size=size, rest=rest)
-    return Queue(listed=_joined(rest, _shuffled(learner, selection)), size=size)
+        return BatchQueue(random_batches=count // size, batch_size=size, leftover=leftover)
+    return BatchQueue(points=_concatenated(leftover, _shuffled(learner, selection)), batch_size=size)
 
 
-def next_batch(learner: Learner, queue: Queue) -> tuple[Batch | None, Queue]:
-    """The next batch and what is then left; no batch when the selection is used up."""
-    if queue.turns is not None and queue.place < queue.turns.shape[1]:
-        batch = block_batch(learner, queue.turns[:, queue.place]), None
-        return batch, replace(queue, place=queue.place + 1)
-    if queue.draws:
-        return (learner.draw(queue.size), None), replace(queue, draws=queue.draws - 1)
-    if queue.listed is not None:
-        stop = queue.place + queue.size
-        if stop <= queue.listed[0].shape[0]:
-            return _part(queue.listed, queue.place, stop), replace(queue, place=stop)
-        left = _part(queue.listed, queue.place, queue.listed[0].shape[0])
-        return None, Queue(rest=left if left[0].shape[0] else queue.rest)
-    return None, Queue(rest=queue.rest)
+def next_batch(learner: Learner, queue: BatchQueue) -> tuple[Batch | None, BatchQueue]:
+    """The next batch and the queue after it; the batch is None if the selection is used up."""
+    if queue.block_columns is not None and queue.position < queue.block_columns.shape[1]:
+        batch = points_of_blocks(learner, queue.block_columns[:, queue.position]), None
+        return batch, replace(queue, position=queue.position + 1)
+    if queue.random_batches:
+        return (learner.draw(queue.batch_size), None), replace(queue, random_batches=queue.random_batches - 1)
+    if queue.points is not None:
+        end = queue.position + queue.batch_size
+        if end <= queue.points[0].shape[0]:
+            return _slice(queue.points, queue.position, end), replace(queue, position=end)
+        leftover = _slice(queue.points, queue.position, queue.points[0].shape[0])
+        return None, BatchQueue(leftover=leftover if leftover[0].shape[0] else queue.leftover)
+    return None, BatchQueue(leftover=queue.leftover)
 
 
 def _shuffled(learner: Learner, selection: Selection) -> Batch:
-    """Indices and weights in random order, or as the sampler has dealt them."""
+    """Indices and weights in random order, or in the order of the sampler if that is to be kept."""
     if selection.indices is None:
         return learner.permutation(learner.n), None
     if selection.keep_order:
@@ -72,7 +80,8 @@ def _shuffled(learner: Learner, selection: Selection) -> Batch:
     return selection.indices[order], weights
 
 
-def _joined(first: Batch | None, second: Batch) -> Batch:
+def _concatenated(first: Batch | None, second: Batch) -> Batch:
+    """Both batches in one; points without a weight have weight 1 beside points that have one."""
     if first is None or not first[0].shape[0]:
         return second
     indices = torch.cat([first[0], second[0]])
@@ -84,48 +93,54 @@ def _joined(first: Batch | None, second: Batch) -> Batch:
     return indices, torch.cat(weights)
 
 
-def _part(stream: Batch, start: int, stop: int) -> Batch:
-    indices, weights = stream
-    return indices[start:stop], None if weights is None else weights[start:stop]
+def _slice(batch: Batch, start: int, end: int) -> Batch:
+    """The points from ``start`` to ``end``."""
+    indices, weights = batch
+    return indices[start:end], None if weights is None else weights[start:end]
 
 
-def block_turns(learner: Learner, batch: int) -> Tensor:
-    """Which block of every stretch of the raster goes to which batch, (stretches, batches): every block once, in
-    batches of about ``batch`` points, of one block at least. One block of every stretch goes to each batch, so that a
-    batch covers the signal evenly. Entries beyond the last block stand for none."""
-    total, block = prod(_across(learner)), learner.block_shape
+def shuffled_blocks(learner: Learner, batch_size: int) -> Tensor:
+    """The raster blocks of one pass over the signal, (stretches, batches), int64: each column is a batch.
+
+    The blocks are divided into stretches of as many consecutive blocks as there are batches; every batch gets one block
+    of each stretch, in random order, so that it covers the signal evenly. A batch has about ``batch_size`` points, one
+    block at least. Numbers beyond the last block stand for no block."""
+    block_count, block = prod(_blocks_per_axis(learner)), learner.block_shape
     assert block is not None
-    parts = min(total, max(1, round(total * prod(block) / batch)))
-    stretches = -(-total // parts)
-    turns = learner.uniform(stretches * parts).view(stretches, parts).argsort(1)
-    return turns + torch.arange(stretches, device=learner.device)[:, None] * parts
+    batches = min(block_count, max(1, round(block_count * prod(block) / batch_size)))
+    stretches = -(-block_count // batches)
+    order = learner.uniform(stretches * batches).view(stretches, batches).argsort(1)
+    return order + torch.arange(stretches, device=learner.device)[:, None] * batches
 
 
-def block_batch(learner: Learner, blocks: Tensor) -> Tensor:
-    """The points of flat ``blocks`` (k,) in the raster's order, the points of each block together."""
-    grid, across = learner.samples.signal.grid, _across(learner)
+def points_of_blocks(learner: Learner, blocks: Tensor) -> Tensor:
+    """The flat indices (n,) of the points of flat ``blocks`` (k,), the points of each block together."""
+    grid, blocks_per_axis = learner.samples.signal.grid, _blocks_per_axis(learner)
     assert grid is not None
     assert learner.block_shape is not None
-    return members(blocks[blocks < prod(across)], grid.shape, learner.block_shape, across)
+    return block_members(blocks[blocks < prod(blocks_per_axis)], grid.shape, learner.block_shape, blocks_per_axis)
 
 
-def _across(learner: Learner) -> tuple[int, ...]:
-    """Blocks along each axis of the raster."""
+def _blocks_per_axis(learner: Learner) -> tuple[int, ...]:
+    """Number of blocks along each axis of the raster."""
     grid, block = learner.samples.signal.grid, learner.block_shape
     assert grid is not None
     assert block is not None
     return tuple(-(-length // side) for length, side in zip(grid.shape, block, strict=True))
 
 
-def members(blocks: Tensor, shape: tuple[int, ...], block: tuple[int, ...], across: tuple[int, ...]) -> Tensor:
-    """The flat indices of the points of flat ``blocks`` (k,), block after block, without those off the raster."""
+def block_members(
+    blocks: Tensor, shape: tuple[int, ...], block: tuple[int, ...], blocks_per_axis: tuple[int, ...]
+) -> Tensor:
+    """The flat indices of the points of flat ``blocks`` (k,) of sides ``block``, block after block, in a raster of
+    ``shape``; points of a block that lie outside the raster are left out."""
     flat = torch.zeros(blocks.shape[0], 1, dtype=torch.int64, device=blocks.device)
     inside = None
-    stride, rest = 1, blocks
-    within = torch.arange(prod(block), device=blocks.device)
-    for length, side, count in zip(shape[::-1], block[::-1], across[::-1], strict=True):
-        position = (rest % count * side)[:, None] + within % side
-        rest, within = rest // count, within // side
+    stride, block_rest = 1, blocks
+    within_rest = torch.arange(prod(block), device=blocks.device)
+    for length, side, count in zip(shape[::-1], block[::-1], blocks_per_axis[::-1], strict=True):
+        position = (block_rest % count * side)[:, None] + within_rest % side
+        block_rest, within_rest = block_rest // count, within_rest // side
         flat = flat + position * stride
         stride *= length
         if length % side:

@@ -1,4 +1,4 @@
-"""Budgets and targets: ``60s``, ``5m``, ``1h30m``, ``2000it``; ``35dB``, ``0.98``."""
+"""Budgets and targets, and how they are written: ``60s``, ``5m``, ``1h30m``, ``2000it``; ``35dB``, ``0.98``."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ _DURATION = re.compile(r"(?:(?P<h>\d+(?:\.\d+)?)h)?(?:(?P<m>\d+(?:\.\d+)?)m)?(?:
 
 @dataclass(frozen=True)
 class Budget:
-    """The first limit reached ends the fit. ``target`` is in the modality's unit (dB or IoU)."""
+    """The limits of a fit; the first one reached ends it. ``target`` is a quality in the unit of the modality (dB or
+    IoU)."""
 
     seconds: float | None = None
     steps: int | None = None
@@ -36,35 +37,36 @@ class Budget:
 
 
 def parse(texts: Iterable[str], target: float | None = None) -> Budget:
-    """A budget from words; nothing given means 60 s, a target alone 10 min. Raises ``UsageError``."""
+    """A budget from text such as ``60s,2000it``. Without text it is 60 s, or 10 min if there is a target. Raises
+    ``UsageError``."""
     seconds: float | None = None
     steps: int | None = None
-    for text in (word for given in texts for word in given.replace(",", " ").split()):
+    for text in (part for line in texts for part in line.replace(",", " ").split()):
         if re.fullmatch(r"\d+it", text):
             steps = int(text[:-2]) if steps is None else min(int(text[:-2]), steps)
         else:
             seconds = parse_seconds(text) if seconds is None else min(parse_seconds(text), seconds)
     if steps == 0 or seconds == 0:
-        raise UsageError("--budget must be more than nothing", "budget")
+        raise UsageError("--budget must be more than 0", "budget")
     if seconds is None and steps is None:
         seconds = DEFAULT_SECONDS if target is None else DEFAULT_SECONDS_TO_TARGET
     return Budget(seconds, steps, target)
 
 
 def parse_seconds(text: str, option: str = "--budget") -> float:
-    """``1h30m`` -> 5400.0. Raises ``UsageError``, which names the ``option``."""
+    """Seconds from text: ``1h30m`` -> 5400.0. Raises ``UsageError`` with the name of the ``option``."""
     match = _DURATION.fullmatch(text)
     if not match or not text:
-        words = "seconds, minutes or hours, as in 60s, 5m, 1h30m"
+        accepted = "seconds, minutes or hours, as in 60s, 5m, 1h30m"
         if option == "--budget":
-            words = "seconds, minutes, hours or steps, as in 60s, 5m, 1h30m, 2000it"
-        raise UsageError(f"{option} {text}: write {words}", "budget")
+            accepted = "seconds, minutes, hours or steps, as in 60s, 5m, 1h30m, 2000it"
+        raise UsageError(f"{option} {text}: write {accepted}", "budget")
     return sum(float(match[unit] or 0) * size for unit, size in _UNITS.items())
 
 
 def parse_target(target: str | float, unit: str) -> float:
-    """``35dB`` -> 35.0 where ``unit`` is dB; ``0.98`` -> 0.98 where there is none (IoU). A bare number above 1 is
-    taken as dB, for a target of 1 dB nobody wants; anything else raises ``UsageError``."""
+    """A target from text: ``35dB`` -> 35.0 if ``unit`` is "dB"; ``0.98`` -> 0.98 if it is "" (IoU). A number above 1
+    without a unit is in dB. Raises ``UsageError`` for anything else."""
     match = re.fullmatch(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*(dB)?\s*", str(target), re.IGNORECASE)
     value = float(match[1]) if match else math.nan
     decibels = match is not None and (match[2] is not None or value > 1)

@@ -1,4 +1,4 @@
-"""The state of a fit as a file: written on the way, and read to go on."""
+"""The file that holds the saved state of a fit: writing it during the fit, reading and checking it to resume."""
 
 from __future__ import annotations
 
@@ -14,21 +14,20 @@ from torch import Tensor
 from ..errors import UnreadableFile, UnsupportedInput, UsageError
 from ..io import tensors as tensor_file
 from ..io.json_schema import boolean, either, integer, items, mapping, number, optional, scalar, text
-from ..io.renamed import with_new_values
 from ..io.strict_json import refuse_unless
 from ..signal import Signal
 from .point_pool import Lot
 from .progress import RECENT_STEPS
-from .state import FitState, numbers_of, tensors_of
+from .state import FitState, state_tensors, state_values
 
-COMPANION = "companion/"
-"""How the names of a companion's tensors begin."""
+CALLBACK_PREFIX = "callback/"
+"""Prefix of the names of a callback's tensors."""
 
-OF_ANY_SHAPE = frozenset({"memory", "terms", "selection", "queue", "taught", "pool", "companion"})
-"""Groups of tensors whose shapes a fresh state cannot tell."""
+UNKNOWN_SHAPES = frozenset({"memory", "loss_terms", "selection", "queue", "trained_batches", "pool", "callback"})
+"""Groups of tensors whose shapes do not follow from the initial state of the fit."""
 
-VERSION = 1
-"""A state is read by the version that wrote it, and no other."""
+VERSION = 2
+"""Version of the file; a file of another version is not read."""
 
 _COUNT, _SHARE, _SECONDS = integer(0, 2**62), number(0, 1), number(0)
 
@@ -36,39 +35,45 @@ SCHEMA: Mapping[str, Any] = {
     "version": integer(VERSION, VERSION),
     "fit": mapping(either(scalar, mapping(either(scalar, mapping(scalar))))),
     "config": mapping(scalar),
-    "companion": mapping(lambda value: None),
+    "callback": mapping(lambda value: None),
     "state": {
-        "clock": {
+        "tracker": {
             "budget": mapping(scalar),
             "seconds": _SECONDS,
             "step": _COUNT,
             "finish": optional(items(number(), 3, 3)),
-            "steps_took": items(_SECONDS, 0, RECENT_STEPS),
-            "reserve": _SECONDS,
+            "recent_step_seconds": items(_SECONDS, 0, RECENT_STEPS),
+            "reserved_seconds": _SECONDS,
         },
-        "schedule": {"begun_at": number(), "last": number()},
+        "schedule": {"first_step_progress": number(), "last_factor": number()},
         "divergence": {
             "constant_error": _SECONDS,
             "lr_scale": _SHARE,
-            "since": _SHARE,
-            "idle": _COUNT,
+            "lr_since": _SHARE,
+            "stalls": _COUNT,
             "last_error": optional(number()),
         },
         "best": {"error": optional(_SECONDS), "quality": optional(number())},
         "batch": optional(integer(1, 2**40)),
-        "engine_piece": integer(1, 2**40),
-        "learner_piece": integer(1, 2**40),
+        "engine_chunk_size": integer(1, 2**40),
+        "scoring_chunk_size": integer(1, 2**40),
         "pool": optional(
-            {"drawn": _COUNT, "first": _COUNT, "capacity": integer(1, 1 << 28), "begun": _SECONDS, "seconds": _SECONDS}
+            {
+                "drawn": _COUNT,
+                "first": _COUNT,
+                "capacity": integer(1, 1 << 28),
+                "started_at": _SECONDS,
+                "seconds": _SECONDS,
+            }
         ),
         "selection": optional(
-            {"origin": mapping(_COUNT), "dealt": boolean, "terms": items(number(), 0, 8), "note": text()}
+            {"origin": mapping(_COUNT), "keep_order": boolean, "loss_terms": items(number(), 0, 8), "note": text()}
         ),
-        "queue": {"draws": _COUNT, "size": _COUNT, "place": _COUNT},
-        "taught": items(_COUNT, 0, 1 << 22),
+        "queue": {"random_batches": _COUNT, "batch_size": _COUNT, "position": _COUNT},
+        "trained_batches": items(_COUNT, 0, 1 << 22),
         "generation": _COUNT,
-        "scored": {"forwards": _SECONDS, "passes": _COUNT, "points": _COUNT},
-        "spent": {
+        "scoring_cost": {"forwards": _SECONDS, "passes": _COUNT, "points": _COUNT},
+        "usage": {
             "prepare": _SECONDS,
             "sampler": _SECONDS,
             "evaluate": _SECONDS,
@@ -80,40 +85,42 @@ SCHEMA: Mapping[str, Any] = {
         },
         "cycle": _COUNT,
         "cycle_error": optional(number()),
-        "exact_from": optional(_COUNT),
+        "float32_from_step": optional(_COUNT),
         "notes": items(text(2000), 0, 1000),
     },
 }
 
 
 @dataclass(frozen=True)
-class Saved:
-    """A state that was saved: ``fit`` says of which fit (source, field, sampler, settings), ``config`` how it is
-    trained."""
+class SavedState:
+    """The content of a state file: which fit it belongs to (``fit``: source, field, sampler, settings), how that is
+    trained (``config``), the state of its ``callback``, and the state itself as ``values`` and ``tensors``."""
 
     fit: Mapping[str, Any]
     config: Mapping[str, Any]
-    companion: Mapping[str, Any]
-    numbers: Mapping[str, Any]
+    callback: Mapping[str, Any]
+    values: Mapping[str, Any]
     tensors: Mapping[str, Tensor]
 
 
-class Companion(ABC):
-    """A callback of the fit whose own state is saved with the fit's."""
+class StatefulCallback(ABC):
+    """An ``on_step`` callback whose own state is saved and resumed with that of the fit."""
 
     @abstractmethod
-    def saved(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Its state: tensors by name, and JSON."""
+    def save_state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Its state: tensors by name, and JSON values."""
 
     @abstractmethod
-    def restore(self, tensors: Mapping[str, Tensor], numbers: Mapping[str, Any]) -> None:
-        """Goes on from what ``saved`` gave. Raises ``KeyError``, ``TypeError`` or ``ValueError`` for anything else,
-        ``UsageError`` where not all was saved that is wanted now."""
+    def restore_state(self, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:
+        """Restores what ``save_state`` returned. Raises ``KeyError``, ``TypeError`` or ``ValueError`` for anything
+        else, ``UsageError`` if something needed now was not saved."""
 
 
 class Checkpointer:
-    """Saves the state of a fit every ``seconds`` (None: only when the fit is stopped) by ``write``, which is given the
-    bytes of the file."""
+    """Saves the state of a fit every ``seconds`` (None: only when the fit is stopped).
+
+    ``fit`` identifies the fit, ``config`` is its training configuration, both as JSON; ``write`` receives the bytes of
+    the file."""
 
     def __init__(
         self,
@@ -121,118 +128,122 @@ class Checkpointer:
         config: Mapping[str, Any],
         seconds: float | None,
         write: Callable[[bytes], None],
-        companion: Companion | None = None,
+        callback: StatefulCallback | None = None,
     ) -> None:
-        self._fit, self._config, self._write, self._companion = fit, config, write, companion
+        self._fit, self._config, self._write, self._callback = fit, config, write, callback
         self._seconds = math.inf if seconds is None else seconds
-        self._last: float | None = None
+        self._last_time: float | None = None
 
     def due(self, now: float) -> bool:
-        """Whether the interval has passed, by a clock that says ``now``."""
-        if self._last is None:
-            self._last = now
-        return now - self._last >= self._seconds
+        """Whether the interval has passed at the time ``now`` (s). The first call starts it."""
+        if self._last_time is None:
+            self._last_time = now
+        return now - self._last_time >= self._seconds
 
     def save(self, state: FitState, now: float) -> None:
         """Writes the state."""
-        self._write(dumps(state, self._fit, self._config, self._companion))
-        self._last = now
+        self._write(dumps(state, self._fit, self._config, self._callback))
+        self._last_time = now
 
 
 def dumps(
-    state: FitState, fit: Mapping[str, Any], config: Mapping[str, Any], companion: Companion | None = None
+    state: FitState, fit: Mapping[str, Any], config: Mapping[str, Any], callback: StatefulCallback | None = None
 ) -> bytes:
-    """The state as a file."""
-    tensors, numbers = ({}, {}) if companion is None else companion.saved()
-    tensors = tensors_of(state) | {COMPANION + name: tensor for name, tensor in tensors.items()}
+    """The bytes of a state file."""
+    callback_tensors, callback_values = ({}, {}) if callback is None else callback.save_state()
+    tensors = state_tensors(state) | {CALLBACK_PREFIX + name: tensor for name, tensor in callback_tensors.items()}
     arrays = {name: tensor.detach().cpu().numpy() for name, tensor in tensors.items()}
-    value = {"version": VERSION, "fit": dict(fit), "config": dict(config), "companion": numbers}
-    return tensor_file.dumps(arrays, tensor_file.STATE, value | {"state": numbers_of(state)})
+    values = {"version": VERSION, "fit": dict(fit), "config": dict(config), "callback": callback_values}
+    return tensor_file.dumps(arrays, tensor_file.STATE, values | {"state": state_values(state)})
 
 
-def loads(data: bytes) -> Saved:
-    """The state in a file. Raises ``UnreadableFile`` for a damaged one, ``UnsupportedInput`` for one that this version
-    does not read."""
-    arrays, value = tensor_file.loads(data, tensor_file.STATE)
-    if type(value) is dict and value.get("version") != VERSION:
-        raise UnsupportedInput("the state of a fit of another version of inrfit", "version")
-    refuse_unless(value, SCHEMA, "state", "schema")
+def loads(data: bytes) -> SavedState:
+    """Reads a state file. Raises ``UnreadableFile`` if it is damaged, ``UnsupportedInput`` if it is of another
+    version."""
+    arrays, values = tensor_file.loads(data, tensor_file.STATE)
+    if type(values) is dict and values.get("version") != VERSION:
+        raise UnsupportedInput("the state was saved by another version of inrfit", "version")
+    refuse_unless(values, SCHEMA, "state", "schema")
     tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
-    return Saved(value["fit"], value["config"], value["companion"], value["state"], tensors)
+    return SavedState(values["fit"], values["config"], values["callback"], values["state"], tensors)
 
 
-def restore_companion(saved: Saved, companion: Companion) -> None:
-    """Puts the saved state of a companion into it. Raises ``UsageError`` where none was saved, ``UnreadableFile`` where
-    it is another's."""
-    if not saved.companion:
-        raise UsageError("the fit was begun without what is to be recorded of it now: go on without", "companion")
-    own = {name.removeprefix(COMPANION): t for name, t in saved.tensors.items() if name.startswith(COMPANION)}
+def restore_callback(saved_state: SavedState, callback: StatefulCallback) -> None:
+    """Restores the state of ``callback``. Raises ``UsageError`` if none was saved, ``UnreadableFile`` if it is of
+    another kind of callback."""
+    if not saved_state.callback:
+        raise UsageError(
+            "the fit began without recording what is asked for now; continue without recording it", "callback"
+        )
+    tensors = saved_state.tensors.items()
+    own = {name.removeprefix(CALLBACK_PREFIX): t for name, t in tensors if name.startswith(CALLBACK_PREFIX)}
     try:
-        companion.restore(own, saved.companion)
+        callback.restore_state(own, saved_state.callback)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise UnreadableFile(f"what was recorded of the fit cannot be read: {error}", "state") from None
+        raise UnreadableFile(f"the recording of the fit in the state cannot be read: {error}", "state") from None
 
 
-def refuse_another_fit(saved: Saved, fit: Mapping[str, Any]) -> None:
-    """Raises ``UsageError`` that names the difference if ``saved`` is the state of another fit."""
-    for what in dict.fromkeys([*fit, *saved.fit]):
-        then, now = saved.fit.get(what), fit.get(what)
-        if isinstance(then, Mapping):
-            then = with_new_values(then)
+def require_same_fit(saved_state: SavedState, fit: Mapping[str, Any]) -> None:
+    """Raises ``UsageError``, which names the difference, if ``saved_state`` belongs to another fit than ``fit``."""
+    for topic in dict.fromkeys([*fit, *saved_state.fit]):
+        then, now = saved_state.fit.get(topic), fit.get(topic)
         if then == now:
             continue
         if isinstance(then, Mapping) and isinstance(now, Mapping):
             names = [name for name in {**then, **now} if then.get(name) != now.get(name)]
-            told = ", ".join(f"{name} {then.get(name)!s:.60}, now {now.get(name)!s:.60}" for name in names)
+            change = ", ".join(f"{name} {then.get(name)!s:.60}, now {now.get(name)!s:.60}" for name in names)
         else:
-            told = f"{then!s:.80}, now {now!s:.80}"
-        other = "other" if what.endswith("s") else "another"
-        raise UsageError(f"the saved state is of {other} {what}: {told}", "other-fit")
+            change = f"{then!s:.80}, now {now!s:.80}"
+        other = "other" if topic.endswith("s") else "another"
+        raise UsageError(f"the saved state is of {other} {topic}: {change}", "other-fit")
 
 
-def saved_points(saved: Saved, signal: Signal) -> tuple[Mapping[str, Any], Lot]:
-    """The saved points of a signal that has none of its own, and their numbers. Raises ``UnreadableFile`` where there
-    are none that can be of ``signal``."""
-    numbers, points, samples = (
-        saved.numbers["pool"],
-        saved.tensors.get("pool/points"),
-        saved.tensors.get("pool/samples"),
-    )
+def saved_points(saved_state: SavedState, signal: Signal) -> tuple[Mapping[str, Any], Lot]:
+    """The saved points of a signal that has none of its own, and the values of their pool. Raises ``UnreadableFile``
+    unless they can be points of ``signal``."""
+    values = saved_state.values["pool"]
+    points, samples = saved_state.tensors.get("pool/points"), saved_state.tensors.get("pool/samples")
     assert signal.points is not None
-    if numbers is None or points is None or samples is None or "pool/generator" not in saved.tensors:
+    if values is None or points is None or samples is None or "pool/generator" not in saved_state.tensors:
         raise UnreadableFile("the state has no points", "state")
     lot = points.numpy(), samples.numpy()
-    for found, wanted in zip(lot, (signal.points, signal.samples), strict=True):
-        if found.ndim != 2 or found.shape[1] != wanted.shape[1] or found.dtype != wanted.dtype:
-            raise UnreadableFile("the state's points are of another kind", "state")
-    if not 0 < numbers["first"] <= len(lot[0]) == len(lot[1]) <= numbers["capacity"]:
-        raise UnreadableFile("the state's points do not add up", "state")
-    return numbers, lot
+    for array, expected in zip(lot, (signal.points, signal.samples), strict=True):
+        if array.ndim != 2 or array.shape[1] != expected.shape[1] or array.dtype != expected.dtype:
+            raise UnreadableFile("the points in the state have another shape or number type", "state")
+    if not 0 < values["first"] <= len(lot[0]) == len(lot[1]) <= values["capacity"]:
+        raise UnreadableFile("the numbers of points in the state contradict each other", "state")
+    return values, lot
 
 
-def refuse_misfits(saved: Saved, state: FitState, samples: int) -> None:
-    """Raises ``UnreadableFile`` if the tensors of ``saved`` cannot be those of the fit whose fresh state is ``state``,
-    on a signal of ``samples`` samples."""
-    wanted = {f"weights/{name}": tensor for name, tensor in state.weights.items()}
-    wanted |= {f"best/{name}": tensor for name, tensor in state.weights.items()}
-    wanted |= {f"optimizer/{name}": tensor for name, tensor in state.optimizer.items()}
-    wanted["generator"] = state.generator.get_state()
-    for name, tensor in wanted.items():
-        found = saved.tensors.get(name)
-        if found is None or found.shape != tensor.shape or found.dtype != tensor.dtype:
+def check_tensors(saved_state: SavedState, state: FitState, samples: int) -> None:
+    """Raises ``UnreadableFile`` if the tensors of ``saved_state`` cannot belong to the fit whose initial state is
+    ``state``, on a signal of ``samples`` samples."""
+    expected = {f"weights/{name}": tensor for name, tensor in state.weights.items()}
+    expected |= {f"best/{name}": tensor for name, tensor in state.weights.items()}
+    expected |= {f"optimizer/{name}": tensor for name, tensor in state.optimizer.items()}
+    expected["generator"] = state.generator.get_state()
+    for name, tensor in expected.items():
+        saved = saved_state.tensors.get(name)
+        if saved is None or saved.shape != tensor.shape or saved.dtype != tensor.dtype:
             raise UnreadableFile(f"the state's tensor {name!r} is missing or has another shape", "state")
-    for name, found in saved.tensors.items():
-        known = name in wanted or name.split("/")[0] in OF_ANY_SHAPE
-        if not known:
+    for name, tensor in saved_state.tensors.items():
+        if name not in expected and name.split("/")[0] not in UNKNOWN_SHAPES:
             raise UnreadableFile(f"the state has an unknown tensor {name[:80]!r}", "state")
-        whole = found.dtype in (torch.int64, torch.int32) and found.dim() > 0 and found.numel() > 0
-        # Turns number blocks, and beyond them; a companion's numbers are its own.
-        places = whole and name != "queue/turns" and not name.startswith(COMPANION)
-        if places and not (int(found.min()) >= 0 and int(found.max()) < samples):
-            raise UnreadableFile(f"the state's tensor {name[:80]!r} names samples that are not there", "state")
-        listed = name.endswith("/indices")
-        if (listed or name == "queue/turns") and (found.dtype != torch.int64 or (listed and found.dim() != 1)):
-            raise UnreadableFile(f"the state's tensor {name[:80]!r} is no list of indices", "state")
-    taught = [len(saved.tensors.get(f"taught/{name}", ())) for name in ("indices", "residuals")]
-    if taught != [sum(saved.numbers["taught"])] * 2:
-        raise UnreadableFile("the state's taught points do not add up", "state")
+        _check_indices(name, tensor, samples)
+    lengths = [len(saved_state.tensors.get(f"trained_batches/{name}", ())) for name in ("indices", "residuals")]
+    if lengths != [sum(saved_state.values["trained_batches"])] * 2:
+        raise UnreadableFile("the lengths of the trained batches in the state contradict each other", "state")
+
+
+def _check_indices(name: str, tensor: Tensor, samples: int) -> None:
+    """Raises ``UnreadableFile`` if ``tensor`` holds sample indices that are out of range or of another type.
+
+    All integer tensors hold sample indices, except ``queue/block_columns``, which holds numbers of blocks, and those of
+    a callback."""
+    integers = tensor.dtype in (torch.int64, torch.int32) and tensor.dim() > 0 and tensor.numel() > 0
+    holds_indices = integers and name != "queue/block_columns" and not name.startswith(CALLBACK_PREFIX)
+    if holds_indices and not (int(tensor.min()) >= 0 and int(tensor.max()) < samples):
+        raise UnreadableFile(f"the state's tensor {name[:80]!r} has sample indices out of range", "state")
+    is_list = name.endswith("/indices")
+    if (is_list or name == "queue/block_columns") and (tensor.dtype != torch.int64 or (is_list and tensor.dim() != 1)):
+        raise UnreadableFile(f"the state's tensor {name[:80]!r} must be int64 indices", "state")

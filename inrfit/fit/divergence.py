@@ -1,4 +1,5 @@
-"""Detects a fit that diverges, or that learns nothing. What chose the constants: docs/benchmarks.md."""
+"""Detects a fit that diverges, or whose error stops falling early. The constants were chosen by tests/bench/rates.py,
+see docs/benchmarks.md."""
 
 from __future__ import annotations
 
@@ -6,58 +7,61 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
-EXPLODED = 4.0
-"""An error this many times the best one of the annealing cycle is a divergence, not noise."""
+EXPLOSION_FACTOR = 4.0
+"""The fit has diverged if its error is this many times the best one of the annealing cycle."""
 
-HARMFUL_AFTER, HARMFUL = 0.05, 1.05
-"""So is an error above 1.05 times the best constant's, once a learning rate has had 5 % of the budget."""
+HARMFUL_AFTER, HARMFUL_ERROR = 0.05, 1.05
+"""The fit has also diverged if its error is above 1.05 times that of the best constant once the current learning rate
+has been used for 5 % of the budget."""
 
-IDLE_AFTER, IDLE, MOST_IDLE = 0.15, 0.98, 4
-"""The learning rate is also halved if, after it has had 15 % of the budget, the error is above 98 % of the best
-constant's and not falling; at most 4 times, for there are signals that cannot be learned."""
+STALLED_AFTER, STALLED_ERROR, MAX_STALLS = 0.15, 0.98, 4
+"""The fit has stalled if its error is above 0.98 times that of the best constant, and not falling, once the current
+learning rate has been used for 15 % of the budget. Noise cannot be learned at any rate, so this counts at most 4
+times."""
 
 
 @dataclass
 class DivergenceDetector:
-    """Watches the error of a fit. ``constant_error`` is that of the best constant."""
+    """Decides from the errors of a fit when to roll back and halve the learning rate. ``constant_error`` is the mean
+    squared error of the best constant."""
 
     constant_error: float
     lr_scale: float = 1.0
-    """Factor on the learning rates: halved at each rollback."""
-    since: float = 0.0
-    """Share of the budget that was spent when the present rate began."""
-    idle: int = 0
-    """How often the fit was found to learn nothing."""
+    """Factor on the learning rates, halved at each rollback."""
+    lr_since: float = 0.0
+    """Progress of the budget when the current learning rate was set."""
+    stalls: int = 0
+    """How often the fit was found to have stalled."""
     last_error: float = math.inf
 
-    def begin(self, progress: float) -> None:
-        """The first step is about to be made."""
-        self.since = progress
+    def start(self, progress: float) -> None:
+        """Called before the first step with the share of the budget spent so far."""
+        self.lr_since = progress
 
     def diverged(self, error: float, cycle_error: float, progress: float) -> bool:
-        """Whether the error exploded, or a rate that has had its chance still teaches next to nothing."""
-        if not error <= EXPLODED * cycle_error:
+        """Whether to roll back, given the current error and the best error of the annealing cycle."""
+        if not error <= EXPLOSION_FACTOR * cycle_error:
             return True
         falling, self.last_error = error < self.last_error, error
-        had = progress - self.since
-        if had >= HARMFUL_AFTER and error > HARMFUL * self.constant_error:
+        share_at_lr = progress - self.lr_since
+        if share_at_lr >= HARMFUL_AFTER and error > HARMFUL_ERROR * self.constant_error:
             return True
-        idle = had >= IDLE_AFTER and error > IDLE * self.constant_error and not falling
-        self.idle += idle
-        return idle and self.idle <= MOST_IDLE
+        stalled = share_at_lr >= STALLED_AFTER and error > STALLED_ERROR * self.constant_error and not falling
+        self.stalls += stalled
+        return stalled and self.stalls <= MAX_STALLS
 
-    def rolled_back(self, progress: float) -> None:
-        """Halves the learning rates from here on."""
+    def roll_back(self, progress: float) -> None:
+        """Halves the learning rate, at ``progress`` of the budget."""
         self.lr_scale /= 2
-        self.since = progress
+        self.lr_since = progress
         self.last_error = math.inf
 
-    def numbers(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
         """The state as JSON; an infinite error is null."""
         return asdict(self) | {"last_error": self.last_error if math.isfinite(self.last_error) else None}
 
     @staticmethod
-    def from_numbers(numbers: dict[str, Any]) -> DivergenceDetector:
-        """The inverse of ``numbers``."""
-        last = numbers["last_error"]
-        return DivergenceDetector(**numbers | {"last_error": math.inf if last is None else last})
+    def from_json(values: dict[str, Any]) -> DivergenceDetector:
+        """The inverse of ``to_json``."""
+        error = values["last_error"]
+        return DivergenceDetector(**values | {"last_error": math.inf if error is None else error})

@@ -1,4 +1,4 @@
-"""How good a field is: a fixed subset judges its weights while it is fitted, the whole signal what was written."""
+"""Measures how good a field is: on fixed points during the fit, on the whole signal afterwards."""
 
 from __future__ import annotations
 
@@ -13,131 +13,147 @@ from ..fields.module import Field
 from ..modalities import MODALITIES
 from ..signal import Samples, Scale, Signal
 
-EVALUATED = 16_384
-"""Points of the subset that decides which weights are best."""
+FIT_EVALUATION_POINTS = 16_384
+"""Number of points by which the weights of a fit are compared."""
 
-PIECE = 8192
-"""Points evaluated at a time where quality is estimated after the fit: 8 MB for a width of 256."""
+EVALUATION_CHUNK_SIZE = 8192
+"""Points evaluated at a time when quality is estimated after the fit: 8 MB for a width of 256."""
+
+FULL_MEASURE_LIMIT = 16_000_000
+"""Maximum number of samples for which the whole decoded signal is measured; of a longer one a sample is."""
+
+SAMPLE_POINTS = 1_000_000
+"""Number of points by which a longer signal is measured."""
+
+INTERRUPTED_POINTS = 65_536
+"""Number of points by which the result of an interrupted fit is measured, which must be written within two seconds."""
 
 
 def stratified(n: int, count: int) -> Tensor:
-    """``count`` distinct indices spread evenly over 0..n-1, one of each stratum, the same ones always: the offset
-    inside the stratum runs through a golden-ratio sequence, so that no raster column is favoured."""
+    """``count`` distinct indices spread evenly over 0..n-1, int64, sorted; all of them if ``n <= count``.
+
+    There is one in each of ``count`` strata. Its offset in the stratum follows a golden-ratio sequence, so that no
+    column of a raster is favoured. The result depends on ``n`` and ``count`` alone."""
     if n <= count:
         return torch.arange(n)
     strata = torch.arange(count)
-    first, after = strata * n // count, (strata + 1) * n // count
+    start, end = strata * n // count, (strata + 1) * n // count
     offsets = (strata.double() * 0.6180339887498949) % 1.0
-    return first + (offsets * (after - first)).long()
+    return start + (offsets * (end - start)).long()
 
 
 @torch.no_grad()
-def predict(field: Field, coords: Tensor, piece: int, tick: Callable[[float], None] = lambda share: None) -> Tensor:
-    """Values (n, c) of ``field`` at ``coords`` (n, d), evaluated ``piece`` points at a time; ``tick`` is told the share
-    done."""
-    found = []
-    for part in coords.split(piece):
-        found.append(field(part))
-        tick(len(found) * piece / coords.shape[0])
-    return torch.cat(found)
+def predict(
+    field: Field, coords: Tensor, chunk_size: int, on_progress: Callable[[float], None] = lambda fraction: None
+) -> Tensor:
+    """Values (n, c) of ``field`` at ``coords`` (n, d), evaluated ``chunk_size`` points at a time. ``on_progress`` is
+    called after each chunk with the fraction done."""
+    values = []
+    for chunk in coords.split(chunk_size):
+        values.append(field(chunk))
+        on_progress(len(values) * chunk_size / coords.shape[0])
+    return torch.cat(values)
 
 
 @dataclass(frozen=True)
 class EvaluationSet:
-    """Fixed points that stand for a whole signal: ``coords`` (n, d) and true ``values`` (n, c). ``estimate`` is the
-    modality's main measure of values predicted there, in its unit."""
+    """Fixed points that stand for a whole signal: ``coords`` (n, d) and true ``values`` (n, c).
+    ``estimate(predicted, values, scale)`` is the main quality measure of the modality, in its unit."""
 
     coords: Tensor
     values: Tensor
     scale: Scale
     estimate: Callable[[Tensor, Tensor, Scale], float]
 
-    def quality(self, field: Field, piece: int, tick: Callable[[float], None] = lambda share: None) -> float:
-        """The modality's main measure of ``field``. ``piece`` points are evaluated at a time, which bounds the memory
-        and may change the last bit; ``tick`` is told the share done."""
-        return self.of(predict(field, self.coords, piece, tick))
+    def quality(
+        self, field: Field, chunk_size: int, on_progress: Callable[[float], None] = lambda fraction: None
+    ) -> float:
+        """The quality of ``field``. ``chunk_size`` points are evaluated at a time, which bounds the memory and may
+        change the last bit; ``on_progress`` is called with the fraction done."""
+        return self.quality_of(predict(field, self.coords, chunk_size, on_progress))
 
-    def of(self, predicted: Tensor) -> float:
-        """The modality's main measure of values (n, c) predicted at ``coords``."""
+    def quality_of(self, predicted: Tensor) -> float:
+        """The quality of values (n, c) predicted at ``coords``."""
         return self.estimate(predicted, self.values, self.scale)
 
 
 def evaluation_set(signal: Signal, count: int, device: torch.device) -> EvaluationSet:
-    """About ``count`` fixed points of ``signal``, the same ones always: stratified samples of it, or what the modality
-    says where its samples lie unevenly (a shape's lie near its surface)."""
+    """About ``count`` fixed points of ``signal``, always the same ones: stratified samples, or the points of the
+    modality's ``probe`` if its samples are not spread evenly (those of a shape lie near its surface)."""
     modality = MODALITIES[signal.modality]
     if modality.probe is None:
         coords, values = signal.on(device).take(stratified(signal.n, count).to(device))
     else:
-        coords, values = (torch.from_numpy(found).to(device) for found in modality.probe(signal, count))
+        coords, values = (torch.from_numpy(array).to(device) for array in modality.probe(signal, count))
     return EvaluationSet(coords, values, signal.scale, modality.estimate)
 
 
-class Subset:
-    """A fixed, stratified subset of a signal, by which the weights of a fit are compared; ``cost`` is how many points
-    that takes. ``mean`` (c,) is the best constant there, ``constant_error`` its mean squared error."""
+class FitEvaluator:
+    """Compares the weights of a fit, by their error and quality on fixed points of the signal.
+
+    ``indices`` are the points; ``cost`` is the number of points that an evaluation computes; ``mean`` (c,) is the best
+    constant at these points, ``constant_error`` its mean squared error."""
 
     def __init__(self, signal: Signal, samples: Samples) -> None:
         modality, device = MODALITIES[signal.modality], samples.raw.device
-        self.indices = stratified(signal.n, EVALUATED).to(device)
+        self.indices = stratified(signal.n, FIT_EVALUATION_POINTS).to(device)
         self.coords, self.values = samples.take(self.indices)
         self._own = EvaluationSet(self.coords, self.values, signal.scale, modality.estimate)
-        self._probed = None if modality.probe is None else evaluation_set(signal, EVALUATED, device)
+        self._probed = None if modality.probe is None else evaluation_set(signal, FIT_EVALUATION_POINTS, device)
         self.cost = self.indices.shape[0] + (0 if self._probed is None else self._probed.values.shape[0])
         self.mean = self.values.double().mean(0).float()
         self.constant_error = float((self.values - self.mean).square().mean())
 
-    def judge(self, field: Field, piece: int) -> tuple[float, float]:
-        """Mean squared error, and quality by the modality's measure, of ``field``, ``piece`` points at a time."""
-        predicted = predict(field, self.coords, piece)
+    def evaluate(self, field: Field, chunk_size: int) -> tuple[float, float]:
+        """Mean squared error and quality of ``field``, evaluated ``chunk_size`` points at a time. The quality is
+        measured at the points of the modality's ``probe`` if it has one."""
+        predicted = predict(field, self.coords, chunk_size)
         error = float((predicted - self.values).square().mean())
-        return error, self._own.of(predicted) if self._probed is None else self._probed.quality(field, piece)
+        if self._probed is None:
+            return error, self._own.quality_of(predicted)
+        return error, self._probed.quality(field, chunk_size)
 
 
-FULL_CHECK = 16_000_000
-"""Up to this many samples the decoded signal is measured whole; above, by SAMPLED stratified ones."""
-
-SAMPLED = 1_000_000
-ESTIMATED = 65_536
-"""Samples that judge an interrupted fit, which must be written within two seconds."""
-
-
-class Hurry(Exception):
-    """Raised between chunks when there is no time left for the whole."""
+class MeasureCancelled(Exception):
+    """Raised between chunks to cut a measurement short."""
 
 
 def measure(
     field: Field,
     signal: Signal,
     verify: str | None,
-    hurried: bool,
-    stop: Callable[[], bool],
-    checking: Callable[[float], None],
+    interrupted: bool,
+    should_stop: Callable[[], bool],
+    on_progress: Callable[[float], None],
 ) -> dict[str, Any]:
-    """Every measure of the whole signal; or the main one of a sample, marked as an estimate, when ``hurried`` or when
-    ``stop`` becomes true on the way. ``verify`` is ``full``, ``sample`` or None (full up to FULL_CHECK samples)."""
+    """The quality of ``field`` as JSON: every measure of the whole signal, or the main one of a sample of its points,
+    marked as an estimate.
+
+    ``verify`` is "full", "sample", or None: full up to FULL_MEASURE_LIMIT samples. If the fit was ``interrupted``, or
+    ``should_stop`` becomes true meanwhile, INTERRUPTED_POINTS are measured. ``on_progress`` is called with the fraction
+    done."""
     modality = MODALITIES[signal.modality]
 
-    def tick(share: float) -> None:
-        if stop():
-            raise Hurry
-        checking(share)
+    def check_and_report(fraction: float) -> None:
+        if should_stop():
+            raise MeasureCancelled
+        on_progress(fraction)
 
-    if not hurried and (verify == "full" or (verify is None and signal.n <= FULL_CHECK)):
+    if not interrupted and (verify == "full" or (verify is None and signal.n <= FULL_MEASURE_LIMIT)):
         try:
-            return modality.measure(field, signal, tick) | {"samples": signal.n, "estimate": False}
-        except Hurry:
-            hurried = True
-    if not hurried:
+            return modality.measure(field, signal, check_and_report) | {"samples": signal.n, "estimate": False}
+        except MeasureCancelled:
+            interrupted = True
+    if not interrupted:
         try:
-            return estimate(field, signal, SAMPLED, tick)
-        except Hurry:
+            return estimate(field, signal, SAMPLE_POINTS, check_and_report)
+        except MeasureCancelled:
             pass
-    return estimate(field, signal, ESTIMATED, lambda share: None)
+    return estimate(field, signal, INTERRUPTED_POINTS, lambda fraction: None)
 
 
-def estimate(field: Field, signal: Signal, count: int, tick: Callable[[float], None]) -> dict[str, Any]:
-    """The modality's main measure over ``count`` fixed points."""
+def estimate(field: Field, signal: Signal, count: int, on_progress: Callable[[float], None]) -> dict[str, Any]:
+    """The main quality measure of the modality on about ``count`` fixed points, as JSON."""
     points = evaluation_set(signal, count, field.device)
-    quality = points.quality(field, PIECE, tick)
+    quality = points.quality(field, EVALUATION_CHUNK_SIZE, on_progress)
     return {MODALITIES[signal.modality].quality: quality, "samples": int(points.coords.shape[0]), "estimate": True}

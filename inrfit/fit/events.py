@@ -1,4 +1,4 @@
-"""What callbacks are told about a fit under way."""
+"""The objects that callbacks of a fit receive."""
 
 from __future__ import annotations
 
@@ -13,10 +13,13 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Report:
-    """The fit seen from outside; ``quality`` is an estimate in ``unit``."""
+class ProgressReport:
+    """The progress of a fit, about ten times a second.
 
-    share: float
+    ``progress`` is the used share of the budget, 0 to 1; ``quality`` an estimate in ``unit``; ``sampler_share`` the
+    share of the time spent in the sampler."""
+
+    progress: float
     seconds: float
     step: int
     quality: float
@@ -26,15 +29,17 @@ class Report:
 
     def __str__(self) -> str:
         return (
-            f"{self.share:4.0%}  {self.seconds:6.1f} s  {self.quality:.2f} {self.unit}  "
+            f"{self.progress:4.0%}  {self.seconds:6.1f} s  {self.quality:.2f} {self.unit}  "
             f"{self.points_per_second / 1e3:.0f} kpoints/s  sampler {self.sampler_share:.0%}"
         )
 
 
 @dataclass(frozen=True)
-class Moment:
-    """The fit after a step: the points of ``signal`` just taught, ``seconds`` since the clock started, the share of the
-    budget spent, and ``weights``, which makes a copy of them."""
+class StepEvent:
+    """The state of a fit after an optimiser step.
+
+    ``step`` counts from 1, ``seconds`` from the start of the budget, ``progress`` is the used share of the budget, 0 to
+    1. ``indices`` (k,) are the points of ``signal`` that the step used; ``weights()`` copies the current weights."""
 
     step: int
     seconds: float

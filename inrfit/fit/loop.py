@@ -1,5 +1,5 @@
-"""fit(): the only training loop. It writes the state of the fit (``state.py``); nothing else does, but for the counters
-in ``running.evaluate`` and ``Running.settle``, which it calls."""
+"""The training loop. It alone writes the state of the fit (``fit/state.py``), besides the counters that
+``context.evaluate`` and ``FitContext.attribute_points`` update for it."""
 
 from __future__ import annotations
 
@@ -16,32 +16,34 @@ from ..runtime import out_of_memory
 from ..samplers import Sampler
 from ..samplers.learner import Learner, residuals_at
 from ..signal import Signal
-from . import record, running
-from .batching import Batch, Queue, next_batch, queued
+from . import record
+from .batching import Batch, BatchQueue, next_batch, queue_selection
 from .budget import Budget
-from .checkpoint import Checkpointer, Saved
+from .checkpoint import Checkpointer, SavedState
+from .context import Cancelled, FitContext, evaluate, learner_view, require_learned, start_fit
 from .engine.config import TrainingConfig
-from .events import Moment, Report
+from .events import ProgressReport, StepEvent
 from .outcome import Outcome
-from .progress import Clock
-from .record import Fit
-from .running import Running, Stopped, evaluate, learner_of
-from .state import Best, FitState, Mark
+from .progress import BudgetTracker
+from .record import FitResult
+from .state import BestWeights, FitState, IterationMark
 
-LOOK_EVERY = 16
-"""Steps between two looks for non-finite residuals on the CPU; on CUDA looking means waiting: evaluations look."""
+FINITE_CHECK_STEPS = 16
+"""Steps between two checks for non-finite residuals on the CPU. On CUDA a check would wait for the device, so there
+only evaluations detect them."""
 
-MOST_HALVINGS = 4
-"""Times the batch is halved when memory runs out."""
+MAX_BATCH_HALVINGS = 4
+"""Maximum number of times the batch is halved when memory runs out."""
 
-REMEMBERED = 1 << 21
-"""Most taught points whose residuals are kept for the next selection."""
+MAX_TRAINED_POINTS = 1 << 21
+"""Maximum number of trained points whose residuals are kept for the next selection."""
 
 REPORT_SECONDS = 0.1
+"""Minimum time between two progress reports."""
 
-KERNEL_SECONDS, KERNEL_SHARE = 3.0, 0.4
-"""The first step waits for the kernel's compiler for at most 3 s, and 40 % of what is left of the budget: it takes
-1.2 s (docs/benchmarks.md)."""
+KERNEL_WAIT_SECONDS, KERNEL_WAIT_SHARE = 3.0, 0.4
+"""The first step waits for the compiler of the C++ kernel for at most 3 s and 40 % of the remaining budget; compile
+times are in docs/benchmarks.md."""
 
 
 def fit(
@@ -53,100 +55,107 @@ def fit(
     device: torch.device,
     seed: int = 0,
     *,
-    report: Callable[[Report], None] | None = None,
-    stop: Callable[[], bool] = lambda: False,
-    watch: Callable[[Moment], None] | None = None,
+    on_report: Callable[[ProgressReport], None] | None = None,
+    on_step: Callable[[StepEvent], None] | None = None,
+    should_stop: Callable[[], bool] = lambda: False,
     now: Callable[[], float] = time.monotonic,
-    started: float | None = None,
-    initial: Mapping[str, Tensor] | None = None,
-    saved: Saved | None = None,
+    started_at: float | None = None,
+    initial_weights: Mapping[str, Tensor] | None = None,
+    saved_state: SavedState | None = None,
     checkpointer: Checkpointer | None = None,
-) -> Fit:
+) -> FitResult:
     """Fits one field to ``signal`` within ``budget`` and returns the best weights seen.
 
-    The clock starts at ``started`` (default: now). ``report`` is called about ten times a second, ``watch`` after every
-    step; ``stop`` becoming true ends the fit with what there is. ``initial`` are the weights to start from, ``saved``
-    is the state of the same fit, to go on from; ``checkpointer`` saves the state on the way, and when the fit is
-    stopped. Raises ``Diverged`` when the result is no better than a constant, ``KeyboardInterrupt`` when it is so
-    because of ``stop``."""
-    clock = Clock(budget, now, now() if started is None else started)
-    run, state = running.begun(signal, spec, sampler, config, clock, device, seed, stop, initial, saved)
+    The seconds of the budget count from ``started_at``, a time of ``now`` (default: the time of the call).
+    ``on_report`` is called about ten times a second, ``on_step`` after every step; once ``should_stop()`` returns True,
+    the fit ends with the best weights so far. The fit starts from ``initial_weights``, if given, or resumes from
+    ``saved_state``. ``checkpointer`` saves the state at its interval and when the fit is stopped.
+
+    Raises ``Diverged`` if the result is worse than a constant, or ``KeyboardInterrupt`` if it is so because the fit was
+    stopped."""
+    tracker = BudgetTracker(budget, now, now() if started_at is None else started_at)
+    context, state = start_fit(
+        signal, spec, sampler, config, tracker, device, seed, should_stop, initial_weights, saved_state
+    )
     try:
-        outcome = Loop(run, state, report, watch, checkpointer).teach()
+        outcome = Loop(context, state, on_report, on_step, checkpointer).run()
     finally:
-        run.close()
-    run.engine.load(state.best.weights)
-    running.refuse_unlearned(run, state, outcome is Outcome.INTERRUPTED)
-    taught = run.signal if state.pool is None else state.pool.signal()
-    run.settle(state)
-    spent, used = record.spent(run, state), record.used(run, state)
-    return Fit(run.field, taught, state.best.quality, outcome, spent, used, tuple(state.notes))
+        context.close()
+    context.engine.load(state.best.weights)
+    require_learned(context, state, outcome is Outcome.INTERRUPTED)
+    fitted_signal = context.signal if state.pool is None else state.pool.signal()
+    context.attribute_points(state)
+    usage, final_settings = record.usage_record(context, state), record.final_settings(context, state)
+    return FitResult(
+        context.field, fitted_signal, state.best.quality, outcome, usage, final_settings, tuple(state.notes)
+    )
 
 
 class Loop:
-    """Selects, teaches and evaluates until the budget is spent."""
+    """Selects points, makes steps and evaluates until the budget is used up."""
 
     def __init__(
         self,
-        run: Running,
+        context: FitContext,
         state: FitState,
-        report: Callable[[Report], None] | None = None,
-        watch: Callable[[Moment], None] | None = None,
+        on_report: Callable[[ProgressReport], None] | None = None,
+        on_step: Callable[[StepEvent], None] | None = None,
         checkpointer: Checkpointer | None = None,
     ) -> None:
-        self.run, self.state = run, state
-        self._report, self._watch, self._checkpointer = report, watch, checkpointer
-        self._reported = -1.0
-        self._first = True
+        self.context, self.state = context, state
+        self._on_report, self._on_step, self._checkpointer = on_report, on_step, checkpointer
+        self._last_report = -1.0
+        self._first_step = True
         self._learner: Learner | None = None
 
-    def teach(self) -> Outcome:
-        """The whole fit, with half the batch each time that memory runs out."""
-        run, state = self.run, self.state
-        if run.perfect(state.best):
-            return Outcome.PERFECT
+    def run(self) -> Outcome:
+        """Runs the fit to its end. Each time memory runs out, the batch is halved and the fit continues from the best
+        weights."""
+        context, state = self.context, self.state
+        if context.is_exact(state.best):
+            return Outcome.EXACT
         halvings = 0
         while True:
-            before = state.mark()
+            mark = state.mark()
             try:
-                if run.stop():
-                    raise Stopped
+                if context.should_stop():
+                    raise Cancelled
                 outcome = self._iteration()
-            except Stopped:
-                return self._stopped(before)
+            except Cancelled:
+                return self._end_cancelled(mark)
             except (MemoryError, RuntimeError) as error:
-                if not out_of_memory(error) or halvings == MOST_HALVINGS:
+                if not out_of_memory(error) or halvings == MAX_BATCH_HALVINGS:
                     raise
                 halvings += 1
-                self._halve()
+                self._halve_batch()
                 continue
             if outcome is not None:
                 return outcome
-            if self._checkpointer is not None and self._checkpointer.due(run.clock.now()):
-                self._checkpointer.save(state, run.clock.now())
+            if self._checkpointer is not None and self._checkpointer.due(context.tracker.now()):
+                self._checkpointer.save(state, context.tracker.now())
 
     def _iteration(self) -> Outcome | None:
-        """One step and what follows it; how the fit ended, if it did."""
-        run, state, clock = self.run, self.state, self.run.clock
+        """One step and the checks after it. Returns the outcome if the fit has ended."""
+        context, state, tracker = self.context, self.state, self.context.tracker
         indices, weights = self.take_batch()
-        if clock.over:
-            self._keep(evaluate(run, state))
-            if clock.finish is not None:
+        if tracker.exhausted:
+            self._keep_if_better(evaluate(context, state))
+            if tracker.finish is not None:
                 return Outcome.TARGET
-            return Outcome.STEPS if clock.step == clock.budget.steps else Outcome.BUDGET
+            return Outcome.STEPS if tracker.step == tracker.budget.steps else Outcome.BUDGET
         residuals = self.step(indices, weights)
-        looking = clock.step % LOOK_EVERY == 0 and residuals.device.type == "cpu"
-        if looking and not bool(residuals.isfinite().all()):
+        check_finite = tracker.step % FINITE_CHECK_STEPS == 0 and residuals.device.type == "cpu"
+        if check_finite and not bool(residuals.isfinite().all()):
             self._roll_back()
-        if (run.evaluation_due(state) or clock.cycle != state.cycle) and self._evaluated():
-            return Outcome.PERFECT
-        self._tell()
+        if (context.evaluation_due(state) or tracker.cycle != state.cycle) and self._evaluate():
+            return Outcome.EXACT
+        self._report()
         return None
 
     def take_batch(self) -> Batch:
-        """The points of the next step, as the sampler selects them."""
+        """The points of the next step. Asks the sampler for a new selection when the last one is used up."""
         if self._learner is None:
-            self._learner = learner_of(self.run, self.state)
+            self._learner = learner_view(self.context, self.state)
         batch = None
         while batch is None:
             batch, self.state.queue = next_batch(self._learner, self.state.queue)
@@ -155,141 +164,149 @@ class Loop:
         return batch
 
     def _select(self) -> None:
-        """Asks the sampler, and queues what it selects."""
-        run, state = self.run, self.state
-        begun = run.clock.now()
-        run.settle(state)
-        self._learner = learner = learner_of(run, state)
-        selection = run.sampler.select(learner, state.selection)
-        state.selection, state.scored, state.taught = selection, learner.scoring_cost, ()
+        """Asks the sampler for a selection and queues it."""
+        context, state = self.context, self.state
+        started_at = context.tracker.now()
+        context.attribute_points(state)
+        self._learner = learner = learner_view(context, state)
+        selection = context.sampler.select(learner, state.selection)
+        state.selection, state.scoring_cost, state.trained_batches = selection, learner.scoring_cost, ()
         if selection.note and selection.note not in state.notes:
             state.notes.append(selection.note)
-        state.spent.sampler += run.clock.now() - begun
-        state.queue = queued(learner, selection, state.batch, state.queue.rest)
+        state.usage.sampler += context.tracker.now() - started_at
+        state.queue = queue_selection(learner, selection, state.batch, state.queue.leftover)
 
     def step(self, indices: Tensor, weights: Tensor | None) -> Tensor:
-        """One optimiser step; the residuals before it."""
-        run, state, clock = self.run, self.state, self.run.clock
-        if self._first:
-            self._begin()
+        """Makes one optimiser step and returns the residuals (k, c) before it."""
+        context, state, tracker = self.context, self.state, self.context.tracker
+        if self._first_step:
+            self._prepare_first_step()
         elif state.pool is not None and state.pool.due():
             self._add_points()
-        begun = clock.now()
-        threads = run.threads if not run.engine.backend.compiling else None
+        started_at = tracker.now()
+        threads = context.threads if not context.engine.backend.compiling else None
         if threads is not None:
-            threads.begin()
+            threads.before_step()
         loss_terms = () if state.selection is None else state.selection.loss_terms
-        factor = state.schedule.factor(run.engine.backend.compiling) * state.divergence.lr_scale
-        residuals = run.engine.step(indices, weights, factor, loss_terms)
-        self._remember(indices, residuals)
-        clock.step_took(clock.now() - begun)
+        factor = state.schedule.factor(context.engine.backend.compiling) * state.divergence.lr_scale
+        residuals = context.engine.step(indices, weights, factor, loss_terms)
+        self._keep_trained(indices, residuals)
+        tracker.count_step(tracker.now() - started_at)
         if threads is not None:
-            threads.ended(clock.step_seconds)
-        if self._watch is not None:
-            signal = run.signal if state.pool is None else state.pool.signal()
-            self._watch(Moment(clock.step, clock.seconds, clock.progress, indices, run.engine.snapshot, signal))
+            threads.after_step(tracker.last_step_seconds)
+        if self._on_step is not None:
+            signal = context.signal if state.pool is None else state.pool.signal()
+            copy_weights = context.engine.snapshot
+            self._on_step(StepEvent(tracker.step, tracker.seconds, tracker.progress, indices, copy_weights, signal))
         return residuals
 
-    def _begin(self) -> None:
-        """Before the first step of this process: waits for compiled code; the rates rise from here."""
-        run, state, clock = self.run, self.state, self.run.clock
-        self._first = False
-        patience = math.inf
-        if clock.timed:
-            patience = min(KERNEL_SECONDS, KERNEL_SHARE * (clock.limit - clock.seconds))
-        run.engine.backend.wait(patience, run.check_cancelled)
-        if state.spent.first_step is None:
-            state.spent.first_step = clock.seconds
-            progress = clock.progress if clock.timed else 0.0
-            state.schedule.begin(progress)
-            state.divergence.begin(progress)
+    def _prepare_first_step(self) -> None:
+        """Before the first step of this process: waits for compiled code. Before the first step of the fit, also starts
+        the learning-rate schedule."""
+        context, state, tracker = self.context, self.state, self.context.tracker
+        self._first_step = False
+        max_wait = math.inf
+        if tracker.timed:
+            max_wait = min(KERNEL_WAIT_SECONDS, KERNEL_WAIT_SHARE * (tracker.step_deadline - tracker.seconds))
+        context.engine.backend.wait(max_wait, context.check_cancelled)
+        if state.usage.first_step is None:
+            state.usage.first_step = tracker.seconds
+            progress = tracker.progress if tracker.timed else 0.0
+            state.schedule.start(progress)
+            state.divergence.start(progress)
 
     def _add_points(self) -> None:
-        """Draws more points of a shape. Their residuals count as taught, so that samplers know them."""
-        run, state, pool = self.run, self.state, self.state.pool
+        """Draws more points of a shape. Their residuals are kept like those of trained points, so that samplers know
+        them."""
+        context, state, pool = self.context, self.state, self.state.pool
         assert pool is not None
         added = pool.grow()
-        begun = run.clock.now()
-        precision, piece = run.engine.precision, state.learner_piece
+        started_at = context.tracker.now()
+        precision, chunk_size = context.engine.precision, state.scoring_chunk_size
         with torch.no_grad():
-            found = residuals_at(run.field, pool.samples(), added, piece, precision, run.check_cancelled)
-        state.taught = (*state.taught, *found)
+            scored = residuals_at(context.field, pool.samples(), added, chunk_size, precision, context.check_cancelled)
+        state.trained_batches = (*state.trained_batches, *scored)
         state.generation += 1
-        pool.spent(begun)
+        pool.count_time_since(started_at)
 
-    def _remember(self, indices: Tensor, residuals: Tensor) -> None:
-        """Keeps what a step has taught for the next selection."""
+    def _keep_trained(self, indices: Tensor, residuals: Tensor) -> None:
+        """Keeps the points and residuals of a step for the next selection."""
         state = self.state
-        state.spent.points += indices.shape[0]
-        taught = (*state.taught, (indices, residuals))
-        state.taught = taught[1:] if len(taught) * indices.shape[0] > REMEMBERED and len(taught) > 1 else taught
+        state.usage.points += indices.shape[0]
+        trained = (*state.trained_batches, (indices, residuals))
+        too_many = len(trained) * indices.shape[0] > MAX_TRAINED_POINTS and len(trained) > 1
+        state.trained_batches = trained[1:] if too_many else trained
         if state.selection is not None and state.selection.loss_terms:
             loss_terms = tuple(term.with_residuals(indices, residuals) for term in state.selection.loss_terms)
             state.selection = replace(state.selection, loss_terms=loss_terms)
 
-    def _evaluated(self) -> bool:
-        """Evaluates the weights and acts on what is found; whether nothing is left to learn."""
-        run, state, clock = self.run, self.state, self.run.clock
-        cycle_ended = clock.cycle != state.cycle
-        found = evaluate(run, state)
-        diverged = state.divergence.diverged(found.error, state.cycle_error, clock.progress)
-        self._keep(found)
+    def _evaluate(self) -> bool:
+        """Evaluates the weights: keeps the best, rolls back a diverged fit, starts the final annealing, switches to
+        float32. Returns whether the fit is exact."""
+        context, state, tracker = self.context, self.state, self.context.tracker
+        cycle_ended = tracker.cycle != state.cycle
+        evaluated = evaluate(context, state)
+        diverged = state.divergence.diverged(evaluated.error, state.cycle_error, tracker.progress)
+        self._keep_if_better(evaluated)
         if diverged:
             self._roll_back()
         if cycle_ended:
-            state.cycle_error = run.subset.constant_error
-        elif clock.cycle_share >= run.config.warm_up:  # before, the weights still are those of the last annealing
-            state.cycle_error = min(state.cycle_error, found.error)
-        state.cycle = clock.cycle
-        if run.perfect(state.best):
+            state.cycle_error = context.evaluator.constant_error
+        elif tracker.cycle_progress >= context.config.warm_up:  # before, the weights still are those of the last cycle
+            state.cycle_error = min(state.cycle_error, evaluated.error)
+        state.cycle = tracker.cycle
+        if context.is_exact(state.best):
             return True
-        if clock.budget.target is not None and state.best.quality >= clock.budget.target:
-            clock.finish_soon()
-        if run.ends_in_float32(state):
-            run.engine.use(torch.float32)
-            state.exact_from = clock.step
+        if tracker.budget.target is not None and state.best.quality >= tracker.budget.target:
+            tracker.finish_early()
+        if context.float32_finish_due(state):
+            context.engine.set_precision(torch.float32)
+            state.float32_from_step = tracker.step
         return False
 
-    def _keep(self, found: Best) -> None:
-        """``found`` becomes the best if it is at least as good."""
-        if found.error <= self.state.best.error:
-            self.state.best = found
+    def _keep_if_better(self, evaluated: BestWeights) -> None:
+        """Replaces the best weights if ``evaluated`` are at least as good."""
+        if evaluated.error <= self.state.best.error:
+            self.state.best = evaluated
 
     def _roll_back(self) -> None:
-        """The fit diverged: back to the best weights, with half the rate."""
-        state, progress = self.state, self.run.clock.progress
-        self.run.engine.load(state.best.weights)
-        state.divergence.rolled_back(progress)
-        state.notes.append(f"the fit went astray at {progress:.0%} of the budget; the rate was halved")
+        """Returns to the best weights after a divergence and halves the learning rate."""
+        state, progress = self.state, self.context.tracker.progress
+        self.context.engine.load(state.best.weights)
+        state.divergence.roll_back(progress)
+        state.notes.append(f"the fit diverged at {progress:.0%} of the budget; the learning rate was halved")
 
-    def _halve(self) -> None:
-        """Memory ran out: half the batch, and half the points of everything else, from the best weights on."""
-        run, state = self.run, self.state
-        run.engine.halve()
-        state.engine_piece, state.learner_piece = run.engine.piece, max(1, state.learner_piece // 2)
+    def _halve_batch(self) -> None:
+        """After memory ran out: halves the batch and all chunk sizes, and returns to the best weights."""
+        context, state = self.context, self.state
+        context.engine.halve_chunk_size()
+        state.engine_chunk_size, state.scoring_chunk_size = (
+            context.engine.chunk_size,
+            max(1, state.scoring_chunk_size // 2),
+        )
         state.batch = None if state.batch is None else max(1, state.batch // 2)
-        state.queue = Queue()
-        run.engine.load(state.best.weights)
-        state.notes.append(f"out of memory at {run.clock.progress:.0%} of the budget; the batch was halved")
+        state.queue = BatchQueue()
+        context.engine.load(state.best.weights)
+        state.notes.append(f"out of memory at {context.tracker.progress:.0%} of the budget; the batch was halved")
 
-    def _stopped(self, before: Mark) -> Outcome:
-        """The work was cut short, perhaps in the midst of a selection or a step, which is undone: saves the state, if
-        anything has been taught, then evaluates what there is."""
-        run, state = self.run, self.state
-        state.back_to(before)
-        interrupted = run.stop()
-        if interrupted and run.clock.step and self._checkpointer is not None:
-            self._checkpointer.save(state, run.clock.now())
-        self._keep(evaluate(run, state))
+    def _end_cancelled(self, mark: IterationMark) -> Outcome:
+        """Ends a cancelled fit. Undoes the iteration, which may have been cancelled within a selection or a step, saves
+        the state if the fit was stopped after a step, and evaluates the weights."""
+        context, state = self.context, self.state
+        state.undo_to(mark)
+        interrupted = context.should_stop()
+        if interrupted and context.tracker.step and self._checkpointer is not None:
+            self._checkpointer.save(state, context.tracker.now())
+        self._keep_if_better(evaluate(context, state))
         return Outcome.INTERRUPTED if interrupted else Outcome.BUDGET
 
-    def _tell(self) -> None:
-        """Calls ``report``, at most every tenth of a second."""
-        clock, spent = self.run.clock, self.state.spent
-        seconds = clock.seconds
-        if self._report is None or seconds - self._reported < REPORT_SECONDS:
+    def _report(self) -> None:
+        """Calls ``on_report``, at most once in REPORT_SECONDS."""
+        tracker, usage = self.context.tracker, self.state.usage
+        seconds = tracker.seconds
+        if self._on_report is None or seconds - self._last_report < REPORT_SECONDS:
             return
-        self._reported = seconds
-        rate, share = spent.points / max(seconds, 1e-9), spent.sampler / max(seconds, 1e-9)
-        quality, unit = self.state.best.quality, self.run.modality.unit
-        self._report(Report(clock.progress, seconds, clock.step, quality, unit, rate, share))
+        self._last_report = seconds
+        rate, share = usage.points / max(seconds, 1e-9), usage.sampler / max(seconds, 1e-9)
+        quality, unit = self.state.best.quality, self.context.modality.unit
+        self._on_report(ProgressReport(tracker.progress, seconds, tracker.step, quality, unit, rate, share))

@@ -6,13 +6,13 @@ from enum import Enum
 
 
 class Outcome(Enum):
-    """How a fit ended: a word for programs and a sentence for people."""
+    """How a fit ended: ``slug`` for programs (``ended`` in the provenance), ``sentence`` for people."""
 
     BUDGET = "budget", "The budget in seconds was spent."
     STEPS = "steps", "The budget in steps was spent."
     TARGET = "target", "The target was reached."
-    PERFECT = "perfect", "Every sample decodes exactly: nothing was left to learn."
+    EXACT = "perfect", "Every sample decodes exactly, so the fit ended early."
     INTERRUPTED = "interrupted", "The fit was interrupted before its budget was spent."
 
-    def __init__(self, word: str, sentence: str) -> None:
-        self.word, self.sentence = word, sentence
+    def __init__(self, slug: str, sentence: str) -> None:
+        self.slug, self.sentence = slug, sentence

@@ -1,7 +1,8 @@
-"""The points of a signal that has none of its own: some before the first step, the rest while the fit is under way.
+"""The points of a signal that has none of its own (a shape): some are drawn before the first step, the rest during the
+fit.
 
-Each takes microseconds of both cores, so that all of them would hold up the first step for seconds; of a part alone a
-longer fit learns the points by heart.
+Drawing a point takes microseconds on both cores, so drawing all of them first would delay the first step by seconds.
+With the points of the first second alone a longer fit overfits: it learns these points by heart.
 """
 
 from __future__ import annotations
@@ -17,64 +18,63 @@ import torch
 from torch import Tensor
 
 from ..signal import PointSource, Samples, Signal
-from .progress import Clock
+from .progress import BudgetTracker
 
-FIRST_SECONDS = 1.0
-"""Seconds spent on points before the first step; half of it was worse (0.9914 for 0.9925 IoU on the armadillo in
-10 s)."""
+INITIAL_SECONDS = 1.0
+"""Maximum seconds spent on points before the first step, see docs/benchmarks.md, "A shape's points"."""
 
-MOST_SHARE = 0.25
-"""Largest share of a budget in seconds that is spent on points."""
+MAX_SHARE = 0.25
+"""Maximum share of a budget in seconds that is spent on points."""
 
-LONG_SHARE = 1 / 15
-"""Share of a longer budget that is spent on points: those of one second are learned by heart in a minute (0.9954 for
-0.9968 IoU on the armadillo, and a speck far off the bunny), those of three seconds in five minutes (0.9973 for 0.9980,
-and a speck; docs/benchmarks.md, "A shape's points")."""
+LONG_BUDGET_SHARE = 1 / 15
+"""Share of a longer budget that is spent on points: with fewer points a longer fit overfits them, see
+docs/benchmarks.md, "A shape's points"."""
 
 UNCERTAIN_SECONDS = 4.0
-"""Most seconds for points where a target or a number of steps may end the fit sooner, or where all points must be there
-before the first step."""
+"""Maximum seconds spent on points if a target or a number of steps may end the fit before its seconds are used, or if
+all points must be drawn before the first step."""
 
 GROWING_SHARE = 0.5
-"""Points are added while drawing them has taken less than this share of the time so far."""
+"""Points are added while drawing has taken less than this share of the time so far."""
 
-UNTIL = 0.5
-"""Share of the budget after which no points are added: new points must be taught."""
+LAST_GROWTH = 0.5
+"""Progress of the budget after which no points are added, because the fit must still be trained on new points."""
 
 
 @dataclass(frozen=True)
 class PointBudget:
-    """How long points may be drawn. ``usual_seconds`` is what the architecture wants in a short budget; ``grows``:
-    points may be added during the fit, which a fit of whole selections cannot use."""
+    """How long points may be drawn. ``short_seconds`` is the time for points in a short budget, a trait of the
+    architecture. ``grows``: points may be added during the fit; a fit of whole selections cannot use them."""
 
-    clock: Clock
-    usual_seconds: float
+    tracker: BudgetTracker
+    short_seconds: float
     grows: bool
 
     @property
     def adding(self) -> bool:
         """Whether points are added during the fit."""
-        return self.grows and self.clock.timed
+        return self.grows and self.tracker.timed
 
     @property
     def seconds(self) -> float:
-        """Seconds for all points, in a budget in seconds."""
-        budget = self.clock.budget
+        """Seconds for all points, if the budget has a limit in seconds."""
+        budget = self.tracker.budget
         assert budget.seconds is not None
         certain = self.adding and budget.target is None and budget.steps is None
-        long = min(LONG_SHARE * budget.seconds, math.inf if certain else UNCERTAIN_SECONDS)
-        return min(MOST_SHARE * budget.seconds, max(self.usual_seconds, long))
+        long_budget = min(LONG_BUDGET_SHARE * budget.seconds, math.inf if certain else UNCERTAIN_SECONDS)
+        return min(MAX_SHARE * budget.seconds, max(self.short_seconds, long_budget))
 
 
 Lot = tuple[npt.NDArray[np.float32], npt.NDArray[Any]]
-"""Points (k, d) and their samples (k, c)."""
+"""Points (k, d) and their raw samples (k, c), drawn in one call."""
 
 
-def first_lots(source: PointSource, goes_on: Callable[[], bool]) -> list[Lot]:
-    """The points drawn before the first step, lot by lot: all that are wanted, or until ``goes_on`` says no."""
-    lots = [source.draw(0, source.wanted)]
-    while (drawn := _count(lots)) < source.wanted and goes_on():
-        lots.append(source.draw(drawn, source.wanted))
+def draw_lots(source: PointSource, keep_drawing: Callable[[], bool]) -> list[Lot]:
+    """Draws lot after lot, until there are ``source.default_count`` points or ``keep_drawing()`` returns False. Draws
+    at least one lot."""
+    lots = [source.draw(0, source.default_count)]
+    while (drawn := _count(lots)) < source.default_count and keep_drawing():
+        lots.append(source.draw(drawn, source.default_count))
     return lots
 
 
@@ -82,53 +82,56 @@ def _count(lots: Sequence[Lot]) -> int:
     return sum(len(points) for points, _ in lots)
 
 
-def _joined(lots: Sequence[Lot]) -> Lot:
+def _concatenated(lots: Sequence[Lot]) -> Lot:
     points, raw = zip(*lots, strict=True)
     return np.concatenate(points), np.concatenate(raw)
 
 
-def drawn_signal(
-    signal: Signal, generator: torch.Generator, cancelled: Callable[[], bool] = lambda: False, far_share: float = 0.0
+def draw_all_points(
+    signal: Signal, generator: torch.Generator, should_stop: Callable[[], bool] = lambda: False, far_share: float = 0.0
 ) -> Signal:
-    """``signal`` with all points that it has without a budget in seconds."""
+    """``signal`` with all points that a fit without a limit in seconds would draw, or those drawn before
+    ``should_stop()`` returns True. ``far_share`` times as many points far from the surface are added. A signal with
+    points of its own is returned as it is."""
     if signal.point_source is None:
         return signal
     source = signal.point_source(generator)
-    lots = first_lots(source, lambda: not cancelled())
-    points, raw = _joined([*lots, source.far(int(far_share * _count(lots)))])
+    lots = draw_lots(source, lambda: not should_stop())
+    points, raw = _concatenated([*lots, source.draw_far(int(far_share * _count(lots)))])
     return replace(signal, samples=raw, points=points, point_source=None)
 
 
-class FirstLook:
-    """Decides how many points are drawn before the first step, and how many there will be."""
+class InitialDraw:
+    """Decides how many points are drawn before the first step, and predicts how many there will be in the end."""
 
-    def __init__(self, budget: PointBudget, cancelled: Callable[[], bool]) -> None:
-        self._budget, self._clock, self._cancelled = budget, budget.clock, cancelled
-        self._begun, self._looks = self._clock.seconds, list[float]()
+    def __init__(self, budget: PointBudget, should_stop: Callable[[], bool]) -> None:
+        self._budget, self._tracker, self._should_stop = budget, budget.tracker, should_stop
+        self._started_at, self._lot_times = self._tracker.seconds, list[float]()
 
-    def __call__(self) -> bool:
-        """Whether to draw another lot."""
-        clock = self._clock
-        if self._cancelled() or not clock.timed:
-            return not self._cancelled()
-        assert clock.budget.seconds is not None
-        self._looks.append(clock.seconds)
-        most = min(self._budget.seconds, FIRST_SECONDS if self._budget.grows else math.inf)
-        return self._looks[-1] < MOST_SHARE * clock.budget.seconds and self._looks[-1] - self._begun < most
+    def keep_drawing(self) -> bool:
+        """Whether to draw another lot; called after each lot."""
+        tracker = self._tracker
+        if self._should_stop() or not tracker.timed:
+            return not self._should_stop()
+        assert tracker.budget.seconds is not None
+        now = tracker.seconds
+        self._lot_times.append(now)
+        max_seconds = min(self._budget.seconds, INITIAL_SECONDS if self._budget.grows else math.inf)
+        return now < MAX_SHARE * tracker.budget.seconds and now - self._started_at < max_seconds
 
-    def expected(self, drawn: int, taken: float) -> int:
-        """How many points there will be, after ``drawn`` of them in ``taken`` seconds: as many as all seconds allow, at
-        the pace of those after the first lot, which waits for the search structures."""
-        if not self._budget.adding or not self._looks:
+    def predicted_count(self, drawn: int, seconds: float) -> int:
+        """The predicted final number of points, after ``drawn`` of them in ``seconds``: the rest of the time for
+        points, at the pace of all lots but the first, which includes building the search structures."""
+        if not self._budget.adding or not self._lot_times:
             return drawn
-        lots = len(self._looks)
-        took = (self._looks[-1] - self._looks[0]) / (lots - 1) if lots > 1 else taken
-        return drawn + int(drawn / lots * max(0.0, self._budget.seconds - taken) / max(took, 1e-3))
+        lots = len(self._lot_times)
+        lot_seconds = (self._lot_times[-1] - self._lot_times[0]) / (lots - 1) if lots > 1 else seconds
+        return drawn + int(drawn / lots * max(0.0, self._budget.seconds - seconds) / max(lot_seconds, 1e-3))
 
 
 class PointPool:
-    """Points and samples with room for ``capacity`` of them, of which the first ``filled`` are drawn. ``seconds`` is
-    what drawing has taken since the fit began."""
+    """The points and raw samples of a fit: ``capacity`` rows, of which the first ``filled`` have been drawn.
+    ``seconds`` counts the time spent on points since the fit began."""
 
     def __init__(
         self,
@@ -140,17 +143,17 @@ class PointPool:
         drawn: int,
         first: int,
         capacity: int,
-        begun: float,
+        started_at: float,
         seconds: float,
     ) -> None:
-        """``lot`` are the points that are there, ``drawn`` of them drawn one after the other from the source, ``first``
-        of them before the first step; ``begun``: the clock's seconds when the first was drawn."""
+        """``lot`` holds the points so far: ``drawn`` of them come from the source one after the other, ``first`` of
+        them were there before the first step. ``started_at``: seconds of the budget used when the first was drawn."""
         points, raw = lot
-        self.generator, self._budget, self._clock, self._whole_signal = generator, budget, budget.clock, signal
+        self.generator, self._budget, self._tracker, self._source_signal = generator, budget, budget.tracker, signal
         self._signal = replace(signal, point_source=None)
         self._source: PointSource | None = None
         self.drawn, self.first, self.filled, self.capacity = drawn, first, len(points), capacity
-        self.begun, self.seconds = begun, seconds
+        self.started_at, self.seconds = started_at, seconds
         self._points = np.zeros((capacity, points.shape[1]), np.float32)
         self._raw = np.zeros((capacity, raw.shape[1]), raw.dtype)
         self._points[: self.filled], self._raw[: self.filled] = points, raw
@@ -163,79 +166,80 @@ class PointPool:
         far_share: float,
         generator: torch.Generator,
         device: torch.device,
-        cancelled: Callable[[], bool],
+        should_stop: Callable[[], bool],
     ) -> PointPool:
-        """The pool of a fit that begins; ``far_share``: as many further points, as a share, are taken far from the
-        surface. Drawing ends early when ``cancelled`` says so."""
+        """The pool of a new fit. ``far_share`` times as many points far from the surface come on top of the predicted
+        number of points. Drawing ends early once ``should_stop()`` returns True."""
         assert signal.point_source is not None
-        begun, looks = budget.clock.seconds, FirstLook(budget, cancelled)
+        started_at, initial = budget.tracker.seconds, InitialDraw(budget, should_stop)
         source = signal.point_source(generator)
-        lots = first_lots(source, looks)
-        drawn, taken = _count(lots), budget.clock.seconds - begun
-        until = max(drawn, min(source.most(far_share), looks.expected(drawn, taken)))
-        lot = _joined([*lots, source.far(int(far_share * until))])
+        lots = draw_lots(source, initial.keep_drawing)
+        drawn, seconds = _count(lots), budget.tracker.seconds - started_at
+        final_count = max(drawn, min(source.max_count(far_share), initial.predicted_count(drawn, seconds)))
+        lot = _concatenated([*lots, source.draw_far(int(far_share * final_count))])
         first = len(lot[0])
-        pool = PointPool(signal, budget, generator, device, lot, drawn, first, first + until - drawn, begun, taken)
+        capacity = first + final_count - drawn
+        pool = PointPool(signal, budget, generator, device, lot, drawn, first, capacity, started_at, seconds)
         pool._source = source
         return pool
 
     @property
-    def whole(self) -> bool:
+    def complete(self) -> bool:
         """Whether no more points will be drawn."""
         return self.filled >= self.capacity
 
     def due(self) -> bool:
         """Whether to draw the next points now, between two steps."""
-        if self.whole:
+        if self.complete:
             return False
-        if self.seconds >= self._budget.seconds or self._clock.progress > UNTIL:
-            self.capacity = self.filled  # no time is left
+        if self.seconds >= self._budget.seconds or self._tracker.progress > LAST_GROWTH:
+            self.capacity = self.filled  # the time for points is used up
             return False
-        return self.seconds < GROWING_SHARE * (self._clock.seconds - self.begun)
+        return self.seconds < GROWING_SHARE * (self._tracker.seconds - self.started_at)
 
     def grow(self) -> Tensor:
-        """Draws the next points; the indices (k,) of the new ones."""
-        begun = self._clock.now()
-        room = self.capacity - self.filled
+        """Draws the next points and returns their indices (k,)."""
+        started_at = self._tracker.now()
+        free_rows = self.capacity - self.filled
         if self._source is None:
-            assert self._whole_signal.point_source is not None
-            self._source = self._whole_signal.point_source(self.generator)
-        points, raw = self._source.draw(self.drawn, self.drawn + room)
+            assert self._source_signal.point_source is not None
+            self._source = self._source_signal.point_source(self.generator)
+        points, raw = self._source.draw(self.drawn, self.drawn + free_rows)
         rows = slice(self.filled, self.filled + len(points))
         self._points[rows], self._raw[rows] = points, raw
-        for there, here in zip(self._on_device, (self._raw, self._points), strict=True):
-            if there.device.type != "cpu":  # on the CPU they share their memory
-                there[rows] = torch.from_numpy(here[rows]).to(there.device)
+        for on_device, array in zip(self._on_device, (self._raw, self._points), strict=True):
+            if on_device.device.type != "cpu":  # on the CPU they share their memory
+                on_device[rows] = torch.from_numpy(array[rows]).to(on_device.device)
         self.drawn += len(points)
         self.filled += len(points)
-        self.spent(begun)
+        self.count_time_since(started_at)
         return torch.arange(rows.start, rows.stop, device=self._on_device[0].device)
 
-    def numbers(self) -> dict[str, Any]:
-        """What must be known besides points and generator to go on later, by the names of the constructor."""
+    def to_json(self) -> dict[str, Any]:
+        """The state to be saved, besides points and generator, by the names of the constructor's arguments."""
         return {
             "drawn": self.drawn,
             "first": self.first,
             "capacity": self.capacity,
-            "begun": self.begun,
+            "started_at": self.started_at,
             "seconds": self.seconds,
         }
 
-    def spent(self, begun: float) -> None:
-        """Counts the time since ``begun`` as spent on points."""
-        self.seconds += self._clock.now() - begun
+    def count_time_since(self, started_at: float) -> None:
+        """Counts the time since ``started_at`` (of ``tracker.now``) as spent on points."""
+        self.seconds += self._tracker.now() - started_at
 
     def signal(self, count: int | None = None) -> Signal:
-        """The signal of the points that are drawn, or of the first ``count`` of them."""
+        """The signal of the points drawn so far, or of the first ``count`` of them."""
         rows = slice(self.filled if count is None else count)
         return replace(self._signal, samples=self._raw[rows], points=self._points[rows])
 
     def samples(self) -> Samples:
-        """The signal of the points that are drawn, on the device."""
+        """The signal of the points drawn so far, on the device."""
         raw, points = self._on_device
         return Samples(self.signal(), raw[: self.filled], points[: self.filled])
 
-    def room(self) -> Samples:
-        """All rows, also those not drawn yet, on the device: what is gathered from by index stays the same while points
-        are added."""
+    def all_rows(self) -> Samples:
+        """All rows on the device, those not drawn yet included. The tensors stay the same while points are added, as
+        the engine requires."""
         return Samples(self._signal, *self._on_device)

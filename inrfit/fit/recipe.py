@@ -1,8 +1,8 @@
 """The defaults: what is chosen for a signal, an architecture, a device and a budget, and why.
 
 Constants say what chose them; the figures are in docs/benchmarks.md. Values that were set once and never varied:
-WARM_UP, LONGEST_WARM_UP, LAST_FACTOR and SHORT_FIT_BOUNDS (engine/config.py), EXACT_TAIL and EXACT_FROM, and
-COMPILED_FROM, KNOWN_FROM and KERNEL_FROM, which follow from what compiling took on one machine.
+WARM_UP, LONGEST_WARM_UP, LAST_FACTOR and SHORT_FIT_BOUNDS (engine/config.py), FLOAT32_FINISH_SHARE and
+FLOAT32_FINISH_DB, and COMPILED_FROM, KNOWN_FROM and KERNEL_FROM, which follow from what compiling took on one machine.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from ..signal import Signal
 from .budget import Budget
 from .engine import cpp_kernel
 from .engine import precision as arithmetics
-from .engine.background_compile import compiler, key, known
+from .engine.background_compile import compilation_key, cpp_compiler, is_compiled
 from .engine.config import TrainingConfig
 
 CUDA_BATCH = 16_896
@@ -55,9 +55,10 @@ NARROW = 48
 COMPILED_POINTS = 8192
 """Most points of a step that is compiled, for architectures that take longer batches apart themselves."""
 
-EXACT_TAIL = 0.1
-EXACT_FROM = 50.0
-"""From this quality (dB) the last EXACT_TAIL of the budget is fitted in float32: bfloat16 hidden layers end near 60."""
+FLOAT32_FINISH_SHARE = 0.1
+FLOAT32_FINISH_DB = 50.0
+"""From this quality (dB) the last FLOAT32_FINISH_SHARE of the budget is fitted in float32: bfloat16 hidden layers end
+near 60."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ class Recipe:
 
 
 @dataclass(frozen=True)
-class Asked:
+class UserChoices:
     """What the user asks for: "auto" or None leaves a choice open. ``lr`` is a factor-free Adam rate, which Muon's
     follows in proportion; ``regime`` is "inrfit" (this project's recipe) or "paper"."""
 
@@ -100,7 +101,9 @@ class Asked:
     regime: str = "inrfit"
 
 
-def choose(spec: FieldSpec, device: torch.device, asked: Asked = Asked(), budget: Budget = Budget()) -> Recipe:
+def choose(
+    spec: FieldSpec, device: torch.device, asked: UserChoices = UserChoices(), budget: Budget = Budget()
+) -> Recipe:
     """The recipe for a fit of ``spec`` within ``budget``. Raises ``UsageError`` for an engine that cannot be had."""
     if device.type == "cuda" and asked.engine == "compiled":
         raise UsageError("--engine compiled: only on the CPU (on CUDA use cuda-graph)", "option")
@@ -131,7 +134,7 @@ def _points(batch: str | int) -> int | None:
 
 
 def choose_batch(
-    spec: FieldSpec, device: torch.device, budget: Budget, asked: Asked, dtype: torch.dtype, engine: str
+    spec: FieldSpec, device: torch.device, budget: Budget, asked: UserChoices, dtype: torch.dtype, engine: str
 ) -> Choice:
     """Points of one step."""
     tuned = spec.formula.TRAITS.hyperparameters
@@ -141,7 +144,7 @@ def choose_batch(
         return Choice("batch", None, PAPERS)
     if device.type == "cuda" and not spec.formula.TRAITS.shares_blocks:
         return Choice("batch", CUDA_BATCH, "not measured yet")
-    if engine == "compiled" and cpp_kernel.suits(spec, dtype) and (budget.seconds or 0.0) >= KERNEL_BATCH_FROM:
+    if engine == "compiled" and cpp_kernel.is_supported(spec, dtype) and (budget.seconds or 0.0) >= KERNEL_BATCH_FROM:
         return Choice("batch", KERNEL_BATCH, KERNEL_BATCH_SOURCE)
     return Choice("batch", tuned.batch_size(spec.parameters), tuned.batch_source)
 
@@ -186,7 +189,7 @@ def _rates_of_the_papers(tuned: Hyperparameters, rate: float | None) -> tuple[Ch
     )
 
 
-def choose_precision(spec: FieldSpec, device: torch.device, budget: Budget, asked: Asked) -> tuple[Choice, str]:
+def choose_precision(spec: FieldSpec, device: torch.device, budget: Budget, asked: UserChoices) -> tuple[Choice, str]:
     """Arithmetic of the hidden layers, and what was measured to choose it."""
     if (own := given("precision", asked.precision)) is not None:
         return own, ""
@@ -194,7 +197,7 @@ def choose_precision(spec: FieldSpec, device: torch.device, budget: Budget, aske
         return Choice("precision", "fp32", PAPERS), ""
     if spec.width < NARROW:
         return Choice("precision", "fp32", f"layers of fewer than {NARROW} units gain nothing from less"), ""
-    capable = "bf16" if arithmetics.capable_of_bf16(device) and spec.width >= 64 else "fp32"
+    capable = "bf16" if arithmetics.has_fast_bf16(device) and spec.width >= 64 else "fp32"
     if budget.seconds is None:
         why = "a budget in steps: by what the processor can, so that the same steps give the same field"
         return Choice("precision", capable, why), ""
@@ -227,13 +230,13 @@ def _engine(
         return "cuda-graph", "one launch a step"
     if budget.seconds is None:
         return "analytic", "a budget in steps: nothing is compiled unless asked for"
-    if cpp_kernel.suits(spec, dtype):
-        if budget.seconds >= KERNEL_FROM or cpp_kernel.kept():
+    if cpp_kernel.is_supported(spec, dtype):
+        if budget.seconds >= KERNEL_FROM or cpp_kernel.is_cached():
             return "compiled", "one C++ function that stays within the cache; g++ takes a second for it the first time"
         return "analytic", f"compiling repays itself from {KERNEL_FROM:.0f} s of budget, and once done at once"
-    if compiler() is None:
+    if cpp_compiler() is None:
         return "analytic", "there is no C++ compiler to compile with"
-    if budget.seconds < (KNOWN_FROM if known(key(spec, dtype, batch or 0)) else COMPILED_FROM):
+    if budget.seconds < (KNOWN_FROM if is_compiled(compilation_key(spec, dtype, batch or 0)) else COMPILED_FROM):
         return "analytic", f"compiling repays itself from {COMPILED_FROM:.0f} s of budget, {KNOWN_FROM:.0f} once done"
     if spec.formula.TRAITS.gradient_chunk is not None and not 0 < (batch or 0) <= COMPILED_POINTS:
         return "analytic", f"more than {COMPILED_POINTS:,} points are taught in parts, each of which would be compiled"

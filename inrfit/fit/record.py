@@ -1,4 +1,4 @@
-"""What comes out of a fit, and what is recorded of it, as JSON."""
+"""The result of a fit, and what the provenance records about it."""
 
 from __future__ import annotations
 
@@ -9,49 +9,53 @@ import torch
 
 from ..fields.module import Field
 from ..signal import Signal
+from .context import FitContext
 from .outcome import Outcome
-from .running import Running
 from .state import FitState
 
 
 @dataclass(frozen=True)
-class Fit:
-    """What came out: the best weights seen, how the budget was spent, what became of the configuration, and how the fit
-    ended."""
+class FitResult:
+    """The result of a fit.
+
+    ``field`` has the best weights seen, ``quality`` is its quality on the evaluation points, in the unit of the
+    modality. ``signal`` has all points that were drawn. ``usage`` says how the budget was used, ``final_settings`` what
+    the configuration had become at the end; both are JSON."""
 
     field: Field
     signal: Signal
     quality: float
     outcome: Outcome
-    spent: dict[str, Any]
-    used: dict[str, Any]
+    usage: dict[str, Any]
+    final_settings: dict[str, Any]
     notes: tuple[str, ...] = ()
 
 
-def spent(run: Running, state: FitState) -> dict[str, Any]:
-    """How the budget was spent."""
+def usage_record(context: FitContext, state: FitState) -> dict[str, Any]:
+    """How the budget was used: seconds, steps, and points by where the sampler took them from."""
     return {
-        "fit_seconds": run.clock.seconds,
-        "prepare_seconds": state.spent.prepare,
-        "first_step_seconds": state.spent.first_step or 0.0,
+        "fit_seconds": context.tracker.seconds,
+        "prepare_seconds": state.usage.prepare,
+        "first_step_seconds": state.usage.first_step or 0.0,
         "points_seconds": 0.0 if state.pool is None else state.pool.seconds,
-        "sampler_seconds": state.spent.sampler,
-        "evaluate_seconds": state.spent.evaluate,
-        "steps": run.clock.step,
-        "points": state.spent.points,
-        "scoring_passes": state.scored.passes,
-        "scoring_points": state.scored.points,
-        "origin": {name: round(count) for name, count in state.spent.origin.items()},
+        "sampler_seconds": state.usage.sampler,
+        "evaluate_seconds": state.usage.evaluate,
+        "steps": context.tracker.step,
+        "points": state.usage.points,
+        "scoring_passes": state.scoring_cost.passes,
+        "scoring_points": state.scoring_cost.points,
+        "origin": {name: round(count) for name, count in state.usage.origin.items()},
     }
 
 
-def used(run: Running, state: FitState) -> dict[str, Any]:
-    """What became of the configuration on the way."""
-    threads = torch.get_num_threads() if run.threads is None else run.threads.counts[run.threads.level]
+def final_settings(context: FitContext, state: FitState) -> dict[str, Any]:
+    """The parts of the configuration that may change during a fit, as they were at its end."""
+    threads = context.threads
+    thread_count = torch.get_num_threads() if threads is None else threads.counts[threads.level]
     return {
-        "engine": run.engine.backend.describe(),
+        "engine": context.engine.backend.describe(),
         "batch": state.batch or 0,
-        "last_threads": threads,
-        "boost": round(state.schedule.boost(run.engine.backend.compiling), 3),
-        "exact_from_step": state.exact_from,
+        "last_threads": thread_count,
+        "boost": round(state.schedule.short_run_lr_factor(context.engine.backend.compiling), 3),
+        "exact_from_step": state.float32_from_step,
     }

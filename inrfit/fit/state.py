@@ -1,9 +1,9 @@
-"""The state of a fit under way: one mapping of tensors and plain numbers, in which a fit can be saved and gone on with.
+"""The state of a fit: everything that changes while it runs, as tensors and plain values, so that it can be saved.
 
-``fit/loop.py`` writes it, and what it calls of ``fit/running.py``; samplers, callbacks and records only read. Shapes
-are those of one field. Many fields of one shape can later be fitted at once by an additional leading axis: of weights,
-optimiser tensors and best weights (fields, ...), of selections, queues, taught points and a sampler's memory (fields,
-...), and of every number here (fields,); points and generators are shared.
+Only ``fit/loop.py`` writes the state, and what it calls in ``fit/context.py``; samplers, callbacks and records read it.
+The shapes are those of one field. To fit many fields of one shape at once, one leading axis could be added to weights,
+optimiser tensors, best weights, selections, queues, trained batches, a sampler's memory and every number here; points
+and generators would be shared.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from torch import Tensor
 from ..samplers import Selection
 from ..samplers.learner import ScoringCost
 from ..samplers.loss_terms import LaplacianLoss
-from .batching import Batch, Queue
+from .batching import Batch, BatchQueue
 from .divergence import DivergenceDetector
-from .lr_schedule import Schedule
+from .lr_schedule import LRSchedule
 from .point_pool import PointPool
-from .progress import Clock
+from .progress import BudgetTracker
 
-Taught = tuple[tuple[Tensor, Tensor], ...]
-"""(indices, residuals) of batches."""
+TrainedBatches = tuple[tuple[Tensor, Tensor], ...]
+"""(indices, residuals) of the batches of past steps."""
 
 
 @dataclass
-class Best:
-    """The best weights seen, and their error and quality on the evaluation subset."""
+class BestWeights:
+    """The best weights seen, with their error and quality on the evaluation points."""
 
     weights: dict[str, Tensor]
     error: float
@@ -39,124 +39,133 @@ class Best:
 
 
 @dataclass
-class Spent:
-    """Where the time and the points went."""
+class Usage:
+    """How the time and the points of a fit were used."""
 
     prepare: float = 0.0
+    """Seconds until the state was complete, before the first step."""
     sampler: float = 0.0
+    """Seconds spent in the sampler."""
     evaluate: float = 0.0
+    """Seconds spent on evaluations."""
     points: int = 0
+    """Points trained on, counted once per step."""
     points_evaluated: int = 0
     points_at_selection: int = 0
+    """``points`` at the last selection."""
     first_step: float | None = None
+    """Seconds of the budget used when the first step began."""
     origin: dict[str, float] = field(default_factory=dict)
+    """Points trained on, by the origin that the sampler names."""
 
 
 @dataclass
 class FitState:
-    """Everything a fit needs to go on. ``weights`` and ``optimizer`` are the tensors that the engine works on."""
+    """The state of a fit. The engine works in place on the tensors of ``weights`` and ``optimizer``."""
 
     weights: Mapping[str, Tensor]
     """By the names of ``FieldSpec.shapes``, float32."""
     optimizer: Mapping[str, Tensor]
-    """Step count, Adam's moments (one vector), Muon's momentum (the shapes of its weights)."""
+    """Step count, Adam's moments (one vector), Muon's momentum (in the shapes of its weights)."""
     generator: torch.Generator
     """Draws selections and batches."""
-    clock: Clock
-    schedule: Schedule
+    tracker: BudgetTracker
+    schedule: LRSchedule
     divergence: DivergenceDetector
-    best: Best
+    best: BestWeights
     batch: int | None
     """Points of one step, halved when memory runs out; None: one step per selection."""
-    engine_piece: int
-    """Points differentiated at a time, halved likewise."""
-    learner_piece: int
-    """Points evaluated at a time, halved likewise."""
+    engine_chunk_size: int
+    """Points differentiated at a time, halved when memory runs out."""
+    scoring_chunk_size: int
+    """Points that the sampler evaluates at a time, halved when memory runs out."""
     pool: PointPool | None = None
     """The points of a signal that has none of its own, with their generator."""
     selection: Selection | None = None
-    """The last one, with the sampler's memory."""
-    queue: Queue = field(default_factory=Queue)
-    taught: Taught = ()
-    """Batches since the last selection."""
+    """The last selection, with the sampler's memory."""
+    queue: BatchQueue = field(default_factory=BatchQueue)
+    trained_batches: TrainedBatches = ()
+    """The batches since the last selection."""
     generation: int = 0
-    """How often points have been added."""
-    scored: ScoringCost = field(default_factory=ScoringCost)
-    spent: Spent = field(default_factory=Spent)
+    """How often points have been added to the pool."""
+    scoring_cost: ScoringCost = field(default_factory=ScoringCost)
+    usage: Usage = field(default_factory=Usage)
     cycle: int = 0
+    """Number of the annealing cycle at the last evaluation."""
     cycle_error: float = math.inf
-    """The least error of the annealing cycle that ``cycle`` numbers."""
-    exact_from: int | None = None
-    """The step from which hidden layers are in float32."""
+    """The smallest error of that annealing cycle."""
+    float32_from_step: int | None = None
+    """The step from which hidden layers are computed in float32."""
     notes: list[str] = field(default_factory=list)
 
-    def mark(self) -> Mark:
-        """What an iteration changes before its step is made."""
-        return Mark(
+    def mark(self) -> IterationMark:
+        """A copy of everything that an iteration changes before its optimiser step."""
+        return IterationMark(
             self.queue,
             self.selection,
-            self.taught,
+            self.trained_batches,
             self.generation,
-            self.scored,
-            replace(self.spent, origin=dict(self.spent.origin)),
+            self.scoring_cost,
+            replace(self.usage, origin=dict(self.usage.origin)),
             tuple(self.notes),
             self.generator.get_state(),
         )
 
-    def back_to(self, mark: Mark) -> None:
-        """Undoes an iteration whose step was not made."""
-        self.queue, self.selection, self.taught, self.generation = (
+    def undo_to(self, mark: IterationMark) -> None:
+        """Undoes an iteration that was cancelled before its optimiser step."""
+        self.queue, self.selection, self.trained_batches, self.generation = (
             mark.queue,
             mark.selection,
-            mark.taught,
+            mark.trained_batches,
             mark.generation,
         )
-        self.scored, self.spent, self.notes = mark.scored, mark.spent, list(mark.notes)
+        self.scoring_cost, self.usage, self.notes = mark.scoring_cost, mark.usage, list(mark.notes)
         self.generator.set_state(mark.generator)
 
 
 @dataclass(frozen=True)
-class Mark:
-    """The state before an iteration (``FitState.mark``)."""
+class IterationMark:
+    """The part of a ``FitState`` that an iteration changes before its optimiser step."""
 
-    queue: Queue
+    queue: BatchQueue
     selection: Selection | None
-    taught: Taught
+    trained_batches: TrainedBatches
     generation: int
-    scored: ScoringCost
-    spent: Spent
+    scoring_cost: ScoringCost
+    usage: Usage
     notes: tuple[str, ...]
     generator: Tensor
 
 
-def tensors_of(state: FitState) -> dict[str, Tensor]:
-    """All tensors of the state, by path."""
-    found = {f"weights/{name}": tensor for name, tensor in state.weights.items()}
-    found |= {f"best/{name}": tensor for name, tensor in state.best.weights.items()}
-    found |= {f"optimizer/{name}": tensor for name, tensor in state.optimizer.items()}
-    found["generator"] = state.generator.get_state()
+def state_tensors(state: FitState) -> dict[str, Tensor]:
+    """All tensors of the state, by path such as ``best/last.bias``."""
+    tensors = {f"weights/{name}": tensor for name, tensor in state.weights.items()}
+    tensors |= {f"best/{name}": tensor for name, tensor in state.best.weights.items()}
+    tensors |= {f"optimizer/{name}": tensor for name, tensor in state.optimizer.items()}
+    tensors["generator"] = state.generator.get_state()
     if state.pool is not None:
-        points = state.pool.signal()
-        assert points.points is not None
-        found |= {"pool/points": torch.from_numpy(points.points), "pool/samples": torch.from_numpy(points.samples)}
-        found["pool/generator"] = state.pool.generator.get_state()
+        signal = state.pool.signal()
+        assert signal.points is not None
+        tensors |= {"pool/points": torch.from_numpy(signal.points), "pool/samples": torch.from_numpy(signal.samples)}
+        tensors["pool/generator"] = state.pool.generator.get_state()
     if state.selection is not None:
-        found |= _selection_tensors(state.selection)
-    found |= _batch_tensors("queue/listed", state.queue.listed) | _batch_tensors("queue/rest", state.queue.rest)
-    if state.queue.turns is not None:
-        found["queue/turns"] = state.queue.turns
-    if state.taught:
-        found["taught/indices"] = torch.cat([indices for indices, _ in state.taught])
-        found["taught/residuals"] = torch.cat([residuals for _, residuals in state.taught])
-    return found
+        tensors |= _selection_tensors(state.selection)
+    tensors |= _batch_tensors("queue/points", state.queue.points)
+    tensors |= _batch_tensors("queue/leftover", state.queue.leftover)
+    if state.queue.block_columns is not None:
+        tensors["queue/block_columns"] = state.queue.block_columns
+    if state.trained_batches:
+        tensors["trained_batches/indices"] = torch.cat([indices for indices, _ in state.trained_batches])
+        tensors["trained_batches/residuals"] = torch.cat([residuals for _, residuals in state.trained_batches])
+    return tensors
 
 
 def _selection_tensors(selection: Selection) -> dict[str, Tensor]:
-    found = {f"memory/{name}": tensor for name, tensor in selection.memory.items()}
-    found |= {f"terms/{k}": term.residuals for k, term in enumerate(selection.loss_terms)}
+    tensors = {f"memory/{name}": tensor for name, tensor in selection.memory.items()}
+    tensors |= {f"loss_terms/{k}": term.residuals for k, term in enumerate(selection.loss_terms)}
     if selection.indices is not None:
-        found |= _batch_tensors("selection", (selection.indices, selection.weights))
-    return found
+        tensors |= _batch_tensors("selection", (selection.indices, selection.weights))
+    return tensors
 
 
 def _batch_tensors(path: str, batch: Batch | None) -> dict[str, Tensor]:
@@ -165,38 +174,50 @@ def _batch_tensors(path: str, batch: Batch | None) -> dict[str, Tensor]:
     return {f"{path}/indices": batch[0]} | ({} if batch[1] is None else {f"{path}/weights": batch[1]})
 
 
-def numbers_of(state: FitState) -> dict[str, Any]:
-    """All plain numbers and words of the state, as JSON."""
-    selection, pool = state.selection, state.pool
+def state_values(state: FitState) -> dict[str, Any]:
+    """All numbers and texts of the state, as JSON."""
+    selection, pool, queue = state.selection, state.pool, state.queue
     return {
-        "clock": state.clock.numbers(),
-        "schedule": {"begun_at": state.schedule.begun_at, "last": state.schedule.last},
-        "divergence": state.divergence.numbers(),
+        "tracker": state.tracker.to_json(),
+        "schedule": {
+            "first_step_progress": state.schedule.first_step_progress,
+            "last_factor": state.schedule.last_factor,
+        },
+        "divergence": state.divergence.to_json(),
         "best": {"error": finite_or_none(state.best.error), "quality": finite_or_none(state.best.quality)},
         "batch": state.batch,
-        "engine_piece": state.engine_piece,
-        "learner_piece": state.learner_piece,
-        "pool": None if pool is None else pool.numbers(),
-        "selection": None if selection is None else _selection_numbers(selection),
-        "queue": {"draws": state.queue.draws, "size": state.queue.size, "place": state.queue.place},
-        "taught": [indices.shape[0] for indices, _ in state.taught],
+        "engine_chunk_size": state.engine_chunk_size,
+        "scoring_chunk_size": state.scoring_chunk_size,
+        "pool": None if pool is None else pool.to_json(),
+        "selection": None if selection is None else _selection_values(selection),
+        "queue": {
+            "random_batches": queue.random_batches,
+            "batch_size": queue.batch_size,
+            "position": queue.position,
+        },
+        "trained_batches": [indices.shape[0] for indices, _ in state.trained_batches],
         "generation": state.generation,
-        "scored": asdict(state.scored),
-        "spent": asdict(state.spent),
+        "scoring_cost": asdict(state.scoring_cost),
+        "usage": asdict(state.usage),
         "cycle": state.cycle,
         "cycle_error": finite_or_none(state.cycle_error),
-        "exact_from": state.exact_from,
+        "float32_from_step": state.float32_from_step,
         "notes": list(state.notes),
     }
 
 
-def _selection_numbers(selection: Selection) -> dict[str, Any]:
-    terms = [term.coefficient for term in selection.loss_terms]
-    return {"origin": dict(selection.origin), "dealt": selection.keep_order, "terms": terms, "note": selection.note}
+def _selection_values(selection: Selection) -> dict[str, Any]:
+    loss_terms = [term.coefficient for term in selection.loss_terms]
+    return {
+        "origin": dict(selection.origin),
+        "keep_order": selection.keep_order,
+        "loss_terms": loss_terms,
+        "note": selection.note,
+    }
 
 
 def finite_or_none(value: float) -> float | None:
-    """JSON has no infinity."""
+    """``value``, or None if it is not finite, which JSON cannot hold."""
     return value if math.isfinite(value) else None
 
 
@@ -206,35 +227,43 @@ def finite_or_infinite(value: float | None) -> float:
 
 
 @torch.no_grad()
-def restore(state: FitState, tensors: Mapping[str, Tensor], numbers: Mapping[str, Any]) -> None:
-    """Puts a saved state into the fresh ``state`` of the same fit, whose point pool has the saved points already."""
+def restore(state: FitState, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:
+    """Puts a saved state into the initial ``state`` of the same fit, whose point pool has the saved points already."""
     device = next(iter(state.weights.values())).device
-    for path, kept in (("weights", state.weights), ("optimizer", state.optimizer)):
-        for name, tensor in kept.items():
+    for path, current in (("weights", state.weights), ("optimizer", state.optimizer)):
+        for name, tensor in current.items():
             tensor.copy_(tensors[f"{path}/{name}"])
-    error, quality = (finite_or_infinite(numbers["best"][key]) for key in ("error", "quality"))
-    state.best = Best({name: tensors[f"best/{name}"].to(device) for name in state.weights}, error, quality)
+    error, quality = (finite_or_infinite(values["best"][key]) for key in ("error", "quality"))
+    state.best = BestWeights({name: tensors[f"best/{name}"].to(device) for name in state.weights}, error, quality)
     state.generator.set_state(tensors["generator"])
-    state.clock.restore(numbers["clock"])
-    state.schedule.begun_at, state.schedule.last = numbers["schedule"]["begun_at"], numbers["schedule"]["last"]
-    state.divergence = DivergenceDetector.from_numbers(numbers["divergence"])
-    state.batch, state.engine_piece, state.learner_piece = (
-        numbers[key] for key in ("batch", "engine_piece", "learner_piece")
+    state.tracker.restore(values["tracker"])
+    state.schedule.first_step_progress = values["schedule"]["first_step_progress"]
+    state.schedule.last_factor = values["schedule"]["last_factor"]
+    state.divergence = DivergenceDetector.from_json(values["divergence"])
+    state.batch, state.engine_chunk_size, state.scoring_chunk_size = (
+        values[key] for key in ("batch", "engine_chunk_size", "scoring_chunk_size")
     )
     if state.pool is not None:
         state.pool.generator.set_state(tensors["pool/generator"])
-    there = {name: tensor.to(device) for name, tensor in tensors.items()}
-    state.selection = _selection(there, numbers["selection"])
-    state.queue = Queue(
-        _batch(there, "queue/listed"), there.get("queue/turns"), **numbers["queue"], rest=_batch(there, "queue/rest")
+    on_device = {name: tensor.to(device) for name, tensor in tensors.items()}
+    state.selection = _selection(on_device, values["selection"])
+    state.queue = BatchQueue(
+        _batch(on_device, "queue/points"),
+        on_device.get("queue/block_columns"),
+        **values["queue"],
+        leftover=_batch(on_device, "queue/leftover"),
     )
-    if numbers["taught"]:
-        parts = (there[f"taught/{name}"].split(numbers["taught"]) for name in ("indices", "residuals"))
-        state.taught = tuple(zip(*parts, strict=True))
-    state.scored, state.spent = ScoringCost(**numbers["scored"]), Spent(**numbers["spent"])
-    state.generation, state.cycle, state.exact_from = (numbers[key] for key in ("generation", "cycle", "exact_from"))
-    state.cycle_error = finite_or_infinite(numbers["cycle_error"])
-    state.notes = list(numbers["notes"])
+    if values["trained_batches"]:
+        parts = (
+            on_device[f"trained_batches/{name}"].split(values["trained_batches"]) for name in ("indices", "residuals")
+        )
+        state.trained_batches = tuple(zip(*parts, strict=True))
+    state.scoring_cost, state.usage = ScoringCost(**values["scoring_cost"]), Usage(**values["usage"])
+    state.generation, state.cycle, state.float32_from_step = (
+        values[key] for key in ("generation", "cycle", "float32_from_step")
+    )
+    state.cycle_error = finite_or_infinite(values["cycle_error"])
+    state.notes = list(values["notes"])
 
 
 def _batch(tensors: Mapping[str, Tensor], path: str) -> Batch | None:
@@ -242,10 +271,12 @@ def _batch(tensors: Mapping[str, Tensor], path: str) -> Batch | None:
     return None if indices is None else (indices, tensors.get(f"{path}/weights"))
 
 
-def _selection(tensors: Mapping[str, Tensor], numbers: Mapping[str, Any] | None) -> Selection | None:
-    if numbers is None:
+def _selection(tensors: Mapping[str, Tensor], values: Mapping[str, Any] | None) -> Selection | None:
+    if values is None:
         return None
     memory = {name.removeprefix("memory/"): tensor for name, tensor in tensors.items() if name.startswith("memory/")}
-    terms = tuple(LaplacianLoss(weight, tensors[f"terms/{k}"]) for k, weight in enumerate(numbers["terms"]))
+    loss_terms = tuple(
+        LaplacianLoss(weight, tensors[f"loss_terms/{k}"]) for k, weight in enumerate(values["loss_terms"])
+    )
     indices, weights = _batch(tensors, "selection") or (None, None)
-    return Selection(indices, weights, memory, numbers["origin"], numbers["dealt"], terms, numbers["note"])
+    return Selection(indices, weights, memory, values["origin"], values["keep_order"], loss_terms, values["note"])

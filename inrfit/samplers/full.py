@@ -1,4 +1,4 @@
-"""All points in every selection."""
+"""Every point, every time."""
 
 from __future__ import annotations
 
@@ -13,9 +13,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Full:
-    """Selects the whole signal. With ``--batch selection`` this is full-batch training.
-
-    Cost: 3 F per trained point (F: one forward pass of a point)."""
+    """The whole signal. With ``--batch selection`` that is the textbook full-batch fit."""
 
     def select(self, learner: Learner, previous: Selection | None) -> Selection:
         """All points."""

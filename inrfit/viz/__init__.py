@@ -1,1 +1,1 @@
-"""Pictures of a fit: ``recorder.py`` counts how often each sample is trained, ``views.py`` draws each signal."""
+"""A fit made visible: recorder.py watches it, views.py says how each kind of signal is shown."""

@@ -27,11 +27,11 @@ from torch import Tensor
 from inrfit.fields import FieldSpec
 from inrfit.fields.module import Field
 from inrfit.fit import recipe
-from inrfit.fit.batching import block_batch, block_turns
+from inrfit.fit.batching import points_of_blocks, shuffled_blocks
 from inrfit.fit.budget import Budget
 from inrfit.fit.engine.step import Engine
 from inrfit.modalities.image.image import BYTES
-from inrfit.runtime import keep_freed_memory, wait_politely
+from inrfit.runtime import keep_freed_memory, sleep_idle_threads
 from inrfit.samplers.learner import Learner
 from inrfit.signal import Grid, Signal
 
@@ -58,9 +58,9 @@ def made(name: str, compiled: bool) -> tuple[Field, Engine, Learner]:
     spec = spec.formula.sized(spec, GRID.shape, None)
     weights = spec.formula.initial(spec, torch.Generator().manual_seed(0), torch.zeros(3))
     chosen = recipe.choose(
-        spec, device, recipe.Asked(engine="auto" if compiled else "analytic"), budget=Budget(seconds=60)
+        spec, device, recipe.UserChoices(engine="auto" if compiled else "analytic"), budget=Budget(seconds=60)
     ).config
-    engine = Engine(Field(spec, weights), signal.on(device), chosen, patient=True)
+    engine = Engine(Field(spec, weights), signal.on(device), chosen, wait_for_compiler=True)
     learner = Learner(engine.field, engine.samples, torch.Generator().manual_seed(0), chosen.dtype)
     return engine.field, engine, learner
 
@@ -68,7 +68,7 @@ def made(name: str, compiled: bool) -> tuple[Field, Engine, Learner]:
 def batches(learner: Learner, size: int) -> Iterator[Tensor]:
     """Every point of the grid once, as the fit deals them."""
     if learner.block_shape is not None:
-        return (block_batch(learner, column) for column in block_turns(learner, size).unbind(1))
+        return (points_of_blocks(learner, column) for column in shuffled_blocks(learner, size).unbind(1))
     return iter(learner.permutation(learner.n).split(size))
 
 
@@ -177,7 +177,7 @@ if __name__ == "__main__":
     parser.add_argument("--seconds", type=float, default=60)
     given = parser.parse_args()
     keep_freed_memory()  # both as the command does
-    wait_politely()
+    sleep_idle_threads()
     if given.kodak:
         found = sorted(path for path in given.kodak.glob("*.png") if not given.only or path.stem in given.only)
         table(kodak(found, given.seconds))

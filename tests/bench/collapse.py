@@ -71,7 +71,7 @@ def row(source: Path, budget: str, folder: Path) -> dict[str, Any] | None:
     infinite = measure in str(quality.get("infinite", "")).split()
     least = LEAST_IOU if measure == "iou" else of_constant(source, measure) + LEAST_GAIN
     collapsed = not infinite and (value is None or value < least)
-    guard = [note for note in record["provenance"]["notes"] if "astray" in note]
+    guard = [note for note in record["provenance"]["notes"] if "diverged" in note]
     return {
         "file": name,
         "quality": "exact" if infinite else f"{value:.2f} {'' if measure == 'iou' else 'dB '}{measure.upper()}",

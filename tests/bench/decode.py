@@ -24,7 +24,7 @@ from inrfit import codec
 from inrfit.artifact.artifact import Artifact
 from inrfit.fields import FieldSpec
 from inrfit.modalities.image import image
-from inrfit.runtime import keep_freed_memory, wait_politely
+from inrfit.runtime import keep_freed_memory, sleep_idle_threads
 
 ROUNDS = 7
 SIZES = (512, 1024, 2048, 4096, 8192, 16384, 32768)
@@ -142,6 +142,6 @@ if __name__ == "__main__":
     parser.add_argument("--large", action="store_true", help="also 10800x5400, which takes minutes")
     given = parser.parse_args()
     keep_freed_memory()  # both as the command does
-    wait_politely()
+    sleep_idle_threads()
     with tempfile.TemporaryDirectory() as place:
         table([row(*size, Path(place)) for size in [(768, 512)] + [(10800, 5400)] * given.large])

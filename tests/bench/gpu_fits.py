@@ -24,10 +24,10 @@ from inrfit.fields import FIELDS
 from inrfit.fit import recipe
 from inrfit.fit.budget import Budget
 from inrfit.fit.checkpoint import Checkpointer, loads
-from inrfit.fit.evaluation import SAMPLED, estimate
-from inrfit.fit.loop import Fit, fit
+from inrfit.fit.evaluation import SAMPLE_POINTS, estimate
+from inrfit.fit.loop import FitResult, fit
 from inrfit.modalities import MODALITIES
-from inrfit.runtime import current, matmul_precision
+from inrfit.runtime import current_device, matmul_precision
 from inrfit.samplers import SAMPLERS
 from inrfit.signal import Signal
 
@@ -57,17 +57,17 @@ class Ask:
     width: int | None = None
 
 
-def one_fit(place: Place, signal: Signal, ask: Ask, **more: Any) -> Fit:
+def one_fit(place: Place, signal: Signal, ask: Ask, **more: Any) -> FitResult:
     """The fit of ``ask``, with a device that has started already; ``more`` as ``fit`` takes it."""
     spec, traits = field_spec(place, signal, ask.arch, ask.width), FIELDS[ask.arch].TRAITS
     usual = traits.default_sampler or MODALITIES["image"].default_sampler
     sampler = SAMPLERS[usual if ask.sampler == "auto" else ask.sampler]()
-    config = recipe.choose(spec, place.device, recipe.Asked(ask.batch, ask.precision), ask.budget).config
+    config = recipe.choose(spec, place.device, recipe.UserChoices(ask.batch, ask.precision), ask.budget).config
     if ask.muon is not None:
         config = dataclasses.replace(config, muon_rate=ask.muon * traits.hyperparameters.muon_rate)
     if "written" in more:
         more["checkpointer"] = Checkpointer({"source": "made"}, config.json(), 0.0, more.pop("written").append)
-    with matmul_precision(config.matmul_precision), current(place.device):
+    with matmul_precision(config.matmul_precision), current_device(place.device):
         return fit(signal, spec, sampler, config, ask.budget, place.device, **more)
 
 
@@ -79,8 +79,8 @@ def psnr(place: Place, signal: Signal, ask: Ask) -> tuple[float, dict[str, Any]]
     except Diverged:
         return -math.inf, {}
     with matmul_precision("highest"):
-        found = estimate(made.field, signal, min(signal.n, SAMPLED), lambda share: None)
-    return float(found["psnr"]), made.spent
+        found = estimate(made.field, signal, min(signal.n, SAMPLE_POINTS), lambda share: None)
+    return float(found["psnr"]), made.usage
 
 
 def in_seconds(place: Place, seconds: float) -> Budget:
@@ -205,7 +205,7 @@ def memory(place: Place) -> Iterator[Row]:
     yield Row(f"memory: steps of {batch:,} points, float32", needed / 1e6 if place.cuda else "not measured", "MB")
     with limited(place, needed // 2):
         made = one_fit(place, signal, ask)
-    yield Row("memory: batch where half of that is left", float(made.used["batch"]), f"of {batch:,} points")
+    yield Row("memory: batch where half of that is left", float(made.final_settings["batch"]), f"of {batch:,} points")
     noted = sum("out of memory" in note for note in made.notes)
     yield Row("memory: notes about it", float(noted), "notes")
     code = 0
@@ -246,6 +246,6 @@ def resumed(place: Place) -> Iterator[Row]:
         ask = Ask(arch, sampler, Budget(steps=steps), 64 if place.quick else 512, "fp32", width=32)
         states: list[bytes] = []
         whole = one_fit(place, signal, ask, written=states).field.weights
-        again = one_fit(place, signal, ask, saved=loads(states[len(states) // 2])).field.weights
+        again = one_fit(place, signal, ask, saved_state=loads(states[len(states) // 2])).field.weights
         most = max(float((whole[name] - again[name]).detach().abs().max()) for name in whole)
         yield Row(f"resumed: {arch}, {sampler}: largest difference of a weight", most)

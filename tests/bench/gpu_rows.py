@@ -125,9 +125,9 @@ def field_spec(
 def made_engine(place: Place, signal: Signal, spec: FieldSpec, kind: str, precision: str, batch: int) -> Engine:
     """An engine at its first step."""
     weights = spec.formula.initial(spec, torch.Generator().manual_seed(0), torch.zeros(spec.outputs))
-    asked = recipe.Asked(batch=batch, precision=precision, engine=kind)
+    asked = recipe.UserChoices(batch=batch, precision=precision, engine=kind)
     chosen = recipe.choose(spec, place.device, asked).config
-    return Engine(Field(spec, weights).to(place.device), signal.on(place.device), chosen, patient=True)
+    return Engine(Field(spec, weights).to(place.device), signal.on(place.device), chosen, wait_for_compiler=True)
 
 
 def seconds(place: Place, work: Callable[[], Any], repeats: int = 20) -> float:
@@ -168,7 +168,7 @@ def start(place: Place) -> Iterator[Row]:
     indices = torch.randperm(signal.n, device=place.device)[:batch]
     for what in ("first step, with its capture", "second step"):
         yield Row(f"start: {what}", timed(place, lambda: of.step(indices, None, 1e-3)), "s")
-    of.use(torch.float32)
+    of.set_precision(torch.float32)
     yield Row("start: first step in float32, captured anew", timed(place, lambda: of.step(indices, None, 1e-3)), "s")
 
 

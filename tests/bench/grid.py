@@ -38,7 +38,7 @@ def engine(architecture: str, shape: tuple[int, ...]) -> Engine:
     spec = FieldSpec(architecture, len(shape), 3, known.TRAITS.width, known.TRAITS.depth, {})
     spec = spec.formula.sized(spec, shape, None)
     chosen = recipe.choose(
-        spec, torch.device("cpu"), recipe.Asked(engine="analytic"), budget=Budget(seconds=10.0)
+        spec, torch.device("cpu"), recipe.UserChoices(engine="analytic"), budget=Budget(seconds=10.0)
     ).config
     weights = spec.formula.initial(spec, generator, torch.zeros(3))
     return Engine(Field(spec, weights), signal.on(torch.device("cpu")), chosen)

@@ -22,7 +22,7 @@ import torch
 from common import data, table
 from PIL import Image
 
-from inrfit.codec import choose
+from inrfit.codec import choose_recipe
 from inrfit.config import plan
 from inrfit.config.plan import Settings
 from inrfit.errors import Diverged
@@ -48,7 +48,7 @@ def cropped(path: Path, side: int) -> bytes:
 def quality(source: bytes, name: str, settings: Settings, rates: tuple[float, float], given: Any) -> tuple[float, bool]:
     """Estimated quality, and whether the guard had to step in."""
     planned = plan.plan(source, name, settings)
-    spec, how = choose(planned, torch.device("cpu"))
+    spec, how = choose_recipe(planned, torch.device("cpu"))
     how = dataclasses.replace(how, adam_rate=rates[0], muon_rate=rates[1], boosted=False)
     try:
         made = fit(
@@ -56,7 +56,7 @@ def quality(source: bytes, name: str, settings: Settings, rates: tuple[float, fl
         )
     except Diverged:
         return 0.0, True
-    return made.quality, any("astray" in note for note in made.notes)
+    return made.quality, any("diverged" in note for note in made.notes)
 
 
 def pairs(given: Any, name: str) -> list[tuple[float, float]]:

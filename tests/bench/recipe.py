@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from common import data, table
 
-from inrfit.codec import choose
+from inrfit.codec import choose_recipe
 from inrfit.config import plan
 from inrfit.config.settings import Settings
 from inrfit.errors import Diverged
@@ -55,7 +55,7 @@ def quality(path: Any, changes: dict[str, Any], steps: int, seed: int, sampler: 
     settings = Settings(sampler=sampler, budget=f"{steps}it", precision="bf16")
     planned = plan.plan(path.read_bytes(), path.name, settings)
     device = torch.device("cpu")
-    spec, shipped = choose(planned, device)
+    spec, shipped = choose_recipe(planned, device)
     chosen: recipe.Recipe = dataclasses.replace(shipped, **changes)
     budget = Budget(steps=steps * shipped.batch // chosen.batch)
     try:

@@ -21,7 +21,7 @@ from inrfit.artifact.weight_dtypes import STORES
 from inrfit.config.plan import plan
 from inrfit.config.settings import Settings
 from inrfit.fit.evaluation import measure
-from inrfit.fit.point_pool import drawn_signal
+from inrfit.fit.point_pool import draw_all_points
 
 FILES = (
     "images/kodak/kodim05.png",
@@ -36,7 +36,7 @@ def stored(path: Path, budget: str, sampler: str) -> list[dict[str, Any]]:
     fitted = inrfit.encode(path, budget=budget, sampler=sampler)
     planned = plan(path.read_bytes(), path.name, Settings())
     signal = planned.signal
-    signal = drawn_signal(signal, torch.Generator().manual_seed(0))
+    signal = draw_all_points(signal, torch.Generator().manual_seed(0))
     rows = []
     for store in STORES:
         written = replace(fitted, store=store).to_bytes()

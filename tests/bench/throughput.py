@@ -39,10 +39,10 @@ def made_engine(spec: FieldSpec, kind: str, batch: int, precision: str, device: 
     signal = Signal("image", pixels, BYTES, {}, Grid((512, 512)))
     weights = spec.formula.initial(spec, torch.Generator().manual_seed(0), torch.zeros(spec.outputs))
     chosen = recipe.choose(
-        spec, device, recipe.Asked(batch=batch, precision=precision, engine=kind), budget=Budget(seconds=60)
+        spec, device, recipe.UserChoices(batch=batch, precision=precision, engine=kind), budget=Budget(seconds=60)
     ).config
     config = dataclasses.replace(chosen, engine=kind)
-    return Engine(Field(spec, weights).to(device), signal.on(device), config, patient=True)
+    return Engine(Field(spec, weights).to(device), signal.on(device), config, wait_for_compiler=True)
 
 
 def floor_parts(spec: FieldSpec, batch: int, dtype: torch.dtype, device: torch.device) -> dict[str, Any]:

@@ -379,11 +379,11 @@ def test_a_closed_stderr_does_not_cost_the_fit(png):
 
 
 def test_an_ignored_hangup_stays_ignored():
-    from inrfit.runtime import catching
+    from inrfit.runtime import stop_on_signals
 
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        with catching((signal.SIGINT, signal.SIGHUP)) as stop:
+        with stop_on_signals((signal.SIGINT, signal.SIGHUP)) as stop:
             os.kill(os.getpid(), signal.SIGHUP)
             assert not stop()
     finally:
@@ -403,8 +403,8 @@ def test_a_signal_ends_the_reading_of_standard_input_at_once(tmp_path):
 
 def test_a_second_signal_leaves_at_once():
     script = (
-        "import os, signal\nfrom inrfit.runtime import catching\n"
-        "with catching() as stop:\n    os.kill(os.getpid(), 2)\n    os.kill(os.getpid(), 2)\n    print('still here')"
+        "import os, signal\nfrom inrfit.runtime import stop_on_signals\n"
+        "with stop_on_signals():\n    os.kill(os.getpid(), 2)\n    os.kill(os.getpid(), 2)\n    print('still here')"
     )
     found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert found.returncode == 130
@@ -487,7 +487,7 @@ def test_a_map_and_a_video_come_with_the_field(png, capsys):
     out, err = capsys.readouterr()
     record = json.loads(out)
     assert (record["sampling_map"], record["sampling_video"]) == (str(chart), str(video))
-    assert "times trained, mean" in err
+    assert "times taught, mean" in err
     with Image.open(chart) as drawn, Image.open(video) as shown:
         assert drawn.size == (32, 24)
         assert shown.n_frames == 6

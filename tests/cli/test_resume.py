@@ -61,7 +61,7 @@ def killed(png, *more, **how):
 
 def steps_of(png):
     """Steps of the saved state."""
-    return json.loads(header(state(png)))["state"]["clock"]["step"]
+    return json.loads(header(state(png)))["state"]["tracker"]["step"]
 
 
 LONG = "4000it"
@@ -125,7 +125,7 @@ def test_a_complete_field_is_left_as_it_is_and_another_refused(png, capsys):
     assert field(png).read_bytes() == before
     field(png).write_bytes(b"something else")
     assert encode(png, *STEPS, "--resume") == 2
-    assert "exists already and is no field" in capsys.readouterr().err
+    assert "exists and is not a field" in capsys.readouterr().err
 
 
 def test_over_a_folder_what_is_complete_stays_and_what_is_not_is_finished(tmp_path, capsys):
@@ -165,7 +165,7 @@ def test_the_state_of_another_fit_is_refused_and_named(png, capsys, more, words)
     assert run(["encode", str(png), *SMALL, *STEPS, "--resume", *more]) == 2
     err = capsys.readouterr().err
     assert words in err
-    assert "begin anew without --resume" in err
+    assert "start again without --resume" in err
     assert state(png).read_bytes() == saved
     Image.fromarray(picture(24, 32, seed=9)).save(png)
     assert encode(png, *STEPS, "--resume") == 2
@@ -182,7 +182,7 @@ def test_what_is_no_state_is_never_replaced(png, tmp_path, capsys):
     state(png).write_text("precious")
     assert encode(png, *STEPS, "--checkpoint", "1s") == 2
     assert encode(png, *STEPS, "--checkpoint", "1s", "--force") == 2
-    assert "photo.png.safetensors.state: exists already and is no state of a fit" in capsys.readouterr().err
+    assert "photo.png.safetensors.state: exists and is not the state of a fit" in capsys.readouterr().err
     assert state(png).read_text() == "precious"
     source = tmp_path / "a.state"
     source.write_bytes(png.read_bytes())
@@ -201,7 +201,8 @@ def test_the_state_of_an_interrupted_fit_is_not_lost_by_leaving_out_resume(png, 
     saved = state(png).read_bytes()
     assert encode(png, *STEPS, "--checkpoint", "1s") == 2
     assert (
-        "the state of an interrupted fit (go on with --resume, or replace it with --force)" in capsys.readouterr().err
+        "the state of an interrupted fit (continue it with --resume, or replace it with --force)"
+        in capsys.readouterr().err
     )
     assert state(png).read_bytes() == saved
     assert encode(png, "--budget", "1it", "--resume") == 2
@@ -233,7 +234,7 @@ def test_the_field_to_start_from_is_part_of_what_is_gone_on_with(png, tmp_path, 
     state(png).unlink()
     assert encode(png, *STEPS) == 0
     assert encode(png, *STEPS, "--resume", "--from", first) == 2
-    assert "is a field begun from other weights" in capsys.readouterr().err
+    assert "is a field that started from other weights" in capsys.readouterr().err
 
 
 def test_a_map_goes_on_with_its_fit(png, tmp_path, capsys):
@@ -241,12 +242,12 @@ def test_a_map_goes_on_with_its_fit(png, tmp_path, capsys):
     seen.write_bytes(b"of the interrupted part")
     killed(png, "--sampling-map", tmp_path / "map2.png", budget=LONG)
     assert encode(png, "--budget", LONG, "--resume", "--sampling-video", tmp_path / "x.gif") == 2
-    assert "started without a video" in capsys.readouterr().err
+    assert "begun without a video" in capsys.readouterr().err
     assert encode(png, "--budget", LONG, "--resume", "--sampling-map", seen) == 0
     assert seen.read_bytes()[:4] == b"\x89PNG"
     killed(png, "--force", budget=LONG)
     assert encode(png, "--budget", LONG, "--resume", "--force", "--sampling-map", seen) == 2
-    assert "begun without what is to be recorded" in capsys.readouterr().err
+    assert "began without recording" in capsys.readouterr().err
 
 
 def test_a_fit_starts_from_the_weights_of_another_field(png, tmp_path, capsys):
@@ -260,8 +261,11 @@ def test_a_fit_starts_from_the_weights_of_another_field(png, tmp_path, capsys):
     assert made.startswith("the field of photo.png, SHA-256 ")
     capsys.readouterr()
     for more, words in (
-        (["--width", "14"], "it has depth 2, width 12, 2 to 3 numbers; this fit depth 2, width 14, 2 to 3 numbers"),
-        (["--arch", "finer"], "it is a siren, this fit is of a finer"),
+        (
+            ["--width", "14"],
+            "depth 2, width 12, 2 inputs, 3 outputs; this fit needs depth 2, width 14, 2 inputs, 3 outputs",
+        ),
+        (["--arch", "finer"], "the field is a siren, this fit needs a finer"),
     ):
         assert run(["encode", str(png), *SMALL, *STEPS, "--from", str(first), *more]) == 2
         assert words in capsys.readouterr().err
@@ -282,7 +286,7 @@ def test_from_python_a_fit_is_interrupted_and_goes_on(tmp_path):
     output = tmp_path / "field.safetensors"
     stops = iter(range(10**9))
     made = inrfit.encode(
-        picture(), output=output, checkpoint=1000.0, stop=lambda: next(stops) > 40, budget="60it", **QUICK
+        picture(), output=output, checkpoint=1000.0, should_stop=lambda: next(stops) > 40, budget="60it", **QUICK
     )
     assert made.provenance["ended"] == "interrupted"
     assert sorted(path.name for path in tmp_path.iterdir()) == [
@@ -299,32 +303,39 @@ def test_from_python_a_fit_is_interrupted_and_goes_on(tmp_path):
         inrfit.encode(picture(), output=output, resume=True, budget="70it", **QUICK)
     with pytest.raises(UsageError, match="need an output"):
         inrfit.encode(picture(), resume=True, budget="60it", **QUICK)
-    warm = inrfit.encode(picture(), start=whole, budget="20it", **QUICK)
+    warm = inrfit.encode(picture(), initial_field=whole, budget="20it", **QUICK)
     assert warm.quality["psnr"] > 15
 
 
 def test_from_python_a_recorder_goes_on_with_its_fit(tmp_path):
     output = tmp_path / "field.safetensors"
     whole, part, rest = Recorder(), Recorder(), Recorder()
-    inrfit.encode(picture(), watch=whole, budget="60it", **QUICK)
+    inrfit.encode(picture(), on_step=whole, budget="60it", **QUICK)
     stops = iter(range(10**9))
     inrfit.encode(
-        picture(), watch=part, output=output, checkpoint="1h", stop=lambda: next(stops) > 40, budget="60it", **QUICK
+        picture(),
+        on_step=part,
+        output=output,
+        checkpoint="1h",
+        should_stop=lambda: next(stops) > 40,
+        budget="60it",
+        **QUICK,
     )
     assert 0 < int(part.counts.sum()) < int(whole.counts.sum())
-    inrfit.encode(picture(), watch=rest, output=output, resume=True, budget="60it", **QUICK)
+    inrfit.encode(picture(), on_step=rest, output=output, resume=True, budget="60it", **QUICK)
     assert (rest.counts == whole.counts).all()
 
 
 def test_an_interrupted_field_under_the_final_name_is_not_taken_for_complete(tmp_path):
     output, stops = tmp_path / "field.safetensors", iter(range(10**9))
-    inrfit.encode(picture(), stop=lambda: next(stops) > 40, budget="60it", **QUICK).save(output)
+    inrfit.encode(picture(), should_stop=lambda: next(stops) > 40, budget="60it", **QUICK).save(output)
     with pytest.raises(OutputExists, match="of an interrupted fit"):
         inrfit.encode(picture(), output=output, resume=True, budget="60it", **QUICK)
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"checkpoint": True}, {"checkpoint": b"3s"}, {"output": 5}, {"start": 0}, {"start": np.zeros(3)}]
+    "wrong",
+    [{"checkpoint": True}, {"checkpoint": b"3s"}, {"output": 5}, {"initial_field": 0}, {"initial_field": np.zeros(3)}],
 )
 def test_from_python_wrong_types_are_refused(wrong, tmp_path):
     with pytest.raises(UsageError, match="must be"):

@@ -58,17 +58,17 @@ def ran(spec, stop=lambda: False, folder=None):
 
 
 def test_runs_are_interleaved_and_start_from_the_same_weights(two, monkeypatch):
-    from inrfit.fit import running
+    from inrfit.fit import loop
 
-    begun, honest = [], running.begun
+    begun, honest = [], loop.start_fit
 
-    def looked_at(signal, spec, sampler, config, clock, device, seed, *rest):
-        run, state = honest(signal, spec, sampler, config, clock, device, seed, *rest)
+    def looked_at(signal, spec, sampler, config, tracker, device, seed, *rest):
+        run, state = honest(signal, spec, sampler, config, tracker, device, seed, *rest)
         begun.append((seed, type(sampler).__name__, run.engine.snapshot()["hidden.weight"].flatten().tolist()))
         return run, state
 
     monkeypatch.setattr(session, "warm_up", lambda spec: None)
-    monkeypatch.setattr(running, "begun", looked_at)
+    monkeypatch.setattr(loop, "start_fit", looked_at)
     _, order = ran(session.prepare(two, "uniform,nint", seeds=2, settings=SMALL))
     assert [(run_key.seed, run_key.source, run_key.sampler) for run_key in order] == [
         (seed, source, sampler)
@@ -237,12 +237,12 @@ def test_the_warm_up_runs_in_the_precision_and_on_the_device_of_the_runs(two, mo
     devices, seen = [], []
 
     @contextlib.contextmanager
-    def current(device):
+    def current_device(device):
         devices.append(device)
         yield
         devices.pop()
 
-    monkeypatch.setattr(execution, "current", current)
+    monkeypatch.setattr(execution, "current_device", current_device)
     monkeypatch.setattr(loop, "fit", lambda *given: seen.append((*devices, torch.get_float32_matmul_precision())))
     execution.warm_up(session.prepare(two[:1], "uniform", settings=replace(SMALL, precision="fp32-fast")))
     assert seen == [(torch.device("cpu"), "medium")]
@@ -393,14 +393,14 @@ def test_the_moments_thin_out_but_keep_a_quarter_and_a_half():
 def test_copies_of_a_large_field_stay_within_the_memory_for_them(monkeypatch):
     import torch
 
-    from inrfit.fit.events import Moment
+    from inrfit.fit.events import StepEvent
 
     def told(most):
         monkeypatch.setattr(quality_trace, "MAX_SNAPSHOT_BYTES", most * 400)
         tracer = quality_trace.QualityTracer(0.0)
         for step in range(1, 201):
             taught, weights = torch.zeros(3, dtype=torch.int64), {"w": torch.zeros(100)}
-            tracer(Moment(step, 0.0, step / 200, taught, lambda kept=weights: kept, None))
+            tracer(StepEvent(step, 0.0, step / 200, taught, lambda kept=weights: kept, None))
         assert tracer.points == 600
         return [point.share for point, _ in tracer.snapshots]
 
@@ -456,13 +456,16 @@ def test_the_picture_is_a_png(two):
     assert plot.png(spec, results).startswith(b"\x89PNG")
 
 
-@pytest.mark.skipif(cpp_kernel.compiler() is None or not cpp_kernel.capable(), reason="no g++, or no bfloat16 products")
+@pytest.mark.skipif(
+    cpp_kernel.compiler_command() is None or not cpp_kernel.machine_is_supported(),
+    reason="no g++, or no bfloat16 products",
+)
 def test_the_kernel_is_made_before_the_first_run_and_used_by_all(two, tmp_path, monkeypatch):
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "code"))
     asked = replace(SMALL, width=64, depth=3, budget="4s", precision="bf16")
     spec = session.prepare(two[:1], "uniform,stream", seeds=1, settings=asked)
-    assert not cpp_kernel.kept()
+    assert not cpp_kernel.is_cached()
     execution.warm_up(spec)
-    assert cpp_kernel.kept()
+    assert cpp_kernel.is_cached()
     comparison, _ = ran(spec)
     assert [result.settings["engine"] for result in comparison.ordered()] == ["compiled", "compiled"]

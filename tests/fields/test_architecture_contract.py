@@ -161,16 +161,16 @@ def test_its_recipe_on_every_device_is_the_same(name):
             for arch in (name, COPIES[name]):
                 plain = FieldSpec(arch, 2, 3, 64, 3, {})
                 spec = plain.formula.sized(plain, (24, 20), None)
-                asked = recipe.Asked(precision="fp32", regime=regime)
+                asked = recipe.UserChoices(precision="fp32", regime=regime)
                 recipes.append(recipe.choose(spec, torch.device(device), asked))
             assert recipes[0] == recipes[1]
 
 
 def test_the_kernel_suits_whatever_has_its_activation(monkeypatch):
-    monkeypatch.setattr(cpp_kernel, "capable", lambda: True)
-    monkeypatch.setattr(cpp_kernel, "compiler", lambda: ["g++"])
+    monkeypatch.setattr(cpp_kernel, "machine_is_supported", lambda: True)
+    monkeypatch.setattr(cpp_kernel, "compiler_command", lambda: ["g++"])
     for name, copy in COPIES.items():
-        suited = [cpp_kernel.suits(FieldSpec(arch, 2, 3, 64, 3, {}), torch.bfloat16) for arch in (name, copy)]
+        suited = [cpp_kernel.is_supported(FieldSpec(arch, 2, 3, 64, 3, {}), torch.bfloat16) for arch in (name, copy)]
         assert suited == [name in ("siren", "finer")] * 2
 
 

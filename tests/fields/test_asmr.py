@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import image_signal
+from jaxtyping import TypeCheckError
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from inrfit import codec
@@ -21,10 +22,10 @@ from inrfit.config.plan import Settings, plan
 from inrfit.errors import UnreadableFile, UsageError
 from inrfit.fields import FieldSpec
 from inrfit.fields.asmr import asmr, hierarchy, last_level, resample
-from inrfit.fields.asmr.cells import active_cells
+from inrfit.fields.asmr.cells import ActiveCells, active_cells, unique_indices
 from inrfit.fields.module import Field
 from inrfit.fit import recipe
-from inrfit.fit.batching import block_batch, block_turns
+from inrfit.fit.batching import points_of_blocks, shuffled_blocks
 from inrfit.fit.engine.backends import autograd_gradients
 from inrfit.fit.engine.step import Engine
 from inrfit.modalities import Request
@@ -47,7 +48,7 @@ RASTERS = [
 
 def block_batches(learner, batch):
     """All batches of about ``batch`` points in whole blocks."""
-    return [block_batch(learner, column) for column in block_turns(learner, batch).unbind(1)]
+    return [points_of_blocks(learner, column) for column in shuffled_blocks(learner, batch).unbind(1)]
 
 
 def sized(shape, depth=3, width=16, outputs=3, **options):
@@ -602,3 +603,11 @@ def test_modulators_start_small_on_large_rasters_only():
     assert recipe.architecture_options(small, asmr.Asmr()) == {}
     assert recipe.architecture_options(large, asmr.Asmr()) == {"modulator_omega": 1.0}
     assert recipe.architecture_options(large, asmr.Asmr(), "paper") == {}
+
+
+def test_annotated_shapes_are_checked():
+    """In functions and data classes of modules that do not import torch."""
+    with pytest.raises(TypeCheckError):
+        unique_indices(torch.zeros(3), 5)
+    with pytest.raises(TypeCheckError):
+        ActiveCells(torch.zeros(3, 2, 1, dtype=torch.int64), (), None, None)

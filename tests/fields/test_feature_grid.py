@@ -11,7 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from inrfit.errors import UsageError
 from inrfit.fields import FieldSpec
-from inrfit.fields.feature_grid import interpolation
+from inrfit.fields.feature_grid import interpolation, raster_decode
 from inrfit.fields.feature_grid.sizes import (
     DEFAULT_PARAMETERS,
     MAX_FEATURES,
@@ -87,7 +87,7 @@ def test_equals_the_formula_evaluated_in_loops(name):
 @pytest.mark.parametrize("name", SETTINGS)
 @pytest.mark.parametrize("scale", [1, 3])
 def test_a_raster_equals_its_points(name, scale, monkeypatch):
-    monkeypatch.setattr(interpolation, "POINTS_IN_CACHE", 40)
+    monkeypatch.setattr(raster_decode, "POINTS_IN_CACHE", 40)
     field = make(SETTINGS[name])
     grid = Grid({1: (29,), 2: (7, 11), 3: (4, 5, 6)}[field.spec.inputs])
     grid = Grid(tuple(scale * length for length in grid.shape))
@@ -174,6 +174,15 @@ def test_a_step_copies_nothing_from_the_host(name, monkeypatch):
         monkeypatch.delattr(torch, maker)
     residuals, _ = analytic_gradients(field.formula, torch.float32)(weights, coords, values, loss_weights, None)
     assert residuals.shape == (9, 3)
+
+
+def test_a_step_can_be_compiled():
+    field = make(SETTINGS["2-D hashed"])
+    weights = {key: weight.detach() for key, weight in field.weights.items()}
+    gradients = analytic_gradients(field.formula, torch.float32)
+    arguments = weights, torch.zeros(9, 2), torch.zeros(9, 3), torch.ones(9, 1), None
+    traced = torch.compile(gradients, dynamic=False, fullgraph=True, backend="eager")
+    torch.testing.assert_close(traced(*arguments), gradients(*arguments))
 
 
 @pytest.mark.parametrize("name", SETTINGS)
@@ -374,7 +383,7 @@ def test_parameters_of_huge_options_are_counted_at_once():
 def test_batches_grow_with_the_table():
     def batch(finest):
         spec = FieldSpec("grid", 2, 3, 64, 2, {"finest": finest})
-        return recipe.choose(spec, torch.device("cpu"), recipe.Asked(precision="fp32")).config.batch
+        return recipe.choose(spec, torch.device("cpu"), recipe.UserChoices(precision="fp32")).config.batch
 
     assert batch("100") == 4096 < batch("2000") < batch("8000") == 1 << 18
 

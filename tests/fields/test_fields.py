@@ -91,7 +91,7 @@ def test_fits_a_ramp(name):
     signal = Signal("image", ramp, picture.scale, picture.meta, Grid((1, 64)))
     plain = FieldSpec(name, 2, 1, 32, 2, {})
     spec = plain.formula.sized(plain, (1, 64), None)
-    chosen = recipe.choose(spec, torch.device("cpu"), recipe.Asked(batch=64, precision="fp32")).config
+    chosen = recipe.choose(spec, torch.device("cpu"), recipe.UserChoices(batch=64, precision="fp32")).config
     assert fit(signal, spec, Uniform(1.0), chosen, Budget(steps=300), torch.device("cpu")).quality > 30
 
 

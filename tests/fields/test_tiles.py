@@ -278,7 +278,8 @@ def test_a_fitted_field_has_no_seams():
     signal = image_signal(96, 96, 1)
     spec = FieldSpec("tiles", 2, 1, 16, 3, {"tiles": "3x3", "overlap": 0.15})
     chosen = replace(
-        recipe.choose(spec, torch.device("cpu"), recipe.Asked(batch=1024, precision="fp32")).config, engine="analytic"
+        recipe.choose(spec, torch.device("cpu"), recipe.UserChoices(batch=1024, precision="fp32")).config,
+        engine="analytic",
     )
     field = fit(signal, spec, Uniform(1.0), chosen, Budget(steps=300), torch.device("cpu")).field
     wrong = (

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 
 import numpy as np
@@ -16,9 +15,9 @@ from inrfit.fields import FIELDS, FieldSpec
 from inrfit.fit import checkpoint, recipe
 from inrfit.fit.budget import Budget
 from inrfit.fit.checkpoint import Checkpointer, loads
-from inrfit.fit.engine.step import LARGEST_PIECE
+from inrfit.fit.engine.step import CHUNK_POINTS
 from inrfit.fit.loop import fit
-from inrfit.fit.progress import Clock
+from inrfit.fit.progress import BudgetTracker
 from inrfit.io import tensors
 from inrfit.io.limits import Limits
 from inrfit.modalities.audio import audio
@@ -72,8 +71,8 @@ class EveryStep:
 def fitted(signal, arch, sampler, batch=64, budget=Budget(steps=STEPS), engine="analytic", **more):
     spec = FieldSpec(arch, signal.dimensions, signal.channels, 12, 2, {})
     spec = spec.formula.sized(spec, None if signal.grid is None else signal.grid.shape, None)
-    config = recipe.choose(spec, CPU, recipe.Asked(batch=batch, precision="fp32", engine=engine)).config
-    saving = None if "saved" in more else EveryStep(config)
+    config = recipe.choose(spec, CPU, recipe.UserChoices(batch=batch, precision="fp32", engine=engine)).config
+    saving = None if "saved_state" in more else EveryStep(config)
     found = fit(signal, spec, sampler, config, budget, CPU, 3, checkpointer=saving, **more)
     return {name: weight.detach().clone() for name, weight in found.field.weights.items()}, saving, found
 
@@ -83,10 +82,10 @@ def resumed_everywhere(signal, arch, sampler, at=(1, 2, 7, 19, 20, 33, 39), **mo
     whole, saving, first = fitted(signal, arch, sampler, **more)
     assert len(saving.files) == STEPS
     for step in at:
-        again, _, second = fitted(signal, arch, sampler, saved=loads(saving.files[step - 1]), **more)
+        again, _, second = fitted(signal, arch, sampler, saved_state=loads(saving.files[step - 1]), **more)
         assert all(torch.equal(whole[name], again[name]) for name in whole), step
         for count in ("steps", "points", "scoring_passes", "scoring_points", "origin"):
-            assert first.spent[count] == second.spent[count]
+            assert first.usage[count] == second.usage[count]
 
 
 @pytest.mark.parametrize("modality", SIGNALS)
@@ -125,12 +124,12 @@ def test_a_target_and_its_annealing_cycles_go_on():
 def stopped(signal, sampler, batch, calls, steps=STEPS):
     """The state of a fit that is stopped when ``stop`` has been asked so often; None if none was saved."""
     spec = FieldSpec("siren", signal.dimensions, signal.channels, 12, 2, {})
-    config = recipe.choose(spec, CPU, recipe.Asked(batch=batch, precision="fp32")).config
+    config = recipe.choose(spec, CPU, recipe.UserChoices(batch=batch, precision="fp32")).config
     asked, kept = iter(range(10**9)), []
     saving = Checkpointer(OF, config.json(), None, kept.append)
     fit(
         signal, spec, sampler, config, Budget(steps=steps), CPU, 3, checkpointer=saving,
-        stop=lambda: next(asked) >= calls,
+        should_stop=lambda: next(asked) >= calls,
     )  # fmt: skip
     return loads(kept[0]) if kept else None
 
@@ -141,7 +140,7 @@ def stopped(signal, sampler, batch, calls, steps=STEPS):
 def test_a_stopped_fit_saves_where_it_was_and_goes_on_as_if_undisturbed(monkeypatch, name, batch, piece):
     """Also when it is stopped in the midst of a selection, or of a step after one: nothing of them may remain."""
     if piece is not None:  # of a step, between which it can be stopped
-        monkeypatch.setitem(LARGEST_PIECE, "cpu", piece)
+        monkeypatch.setitem(CHUNK_POINTS, "cpu", piece)
     signal, sampler = image_signal(), SAMPLERS[name](**({} if name == "uniform" else {"scoring": 1.0}))
     whole, _, _ = fitted(signal, "siren", sampler, batch)
     stopped_at = []
@@ -149,8 +148,8 @@ def test_a_stopped_fit_saves_where_it_was_and_goes_on_as_if_undisturbed(monkeypa
         saved = stopped(signal, sampler, batch, calls)
         if saved is None:
             continue
-        stopped_at.append(saved.numbers["clock"]["step"])
-        again, _, _ = fitted(signal, "siren", sampler, batch, saved=saved)
+        stopped_at.append(saved.values["tracker"]["step"])
+        again, _, _ = fitted(signal, "siren", sampler, batch, saved_state=saved)
         assert all(torch.equal(whole[name], again[name]) for name in whole), calls
     assert 1 < len(set(stopped_at)) < len(stopped_at)  # several of them within one step
 
@@ -165,23 +164,23 @@ def test_nothing_is_saved_of_a_fit_stopped_before_its_first_step():
 
 def test_how_long_steps_take_is_known_after_going_on():
     """The learning rates of a fit in seconds depend on how many steps there will be."""
-    first = Clock(Budget(seconds=10.0), lambda: 5.0, 0.0)
+    first = BudgetTracker(Budget(seconds=10.0), lambda: 5.0, 0.0)
     for _ in range(9):
-        first.step_took(0.1)
-    first.evaluation_took(0.2)
-    then = Clock(Budget(seconds=10.0), lambda: 105.0, 105.0)
-    then.restore(first.numbers())
+        first.count_step(0.1)
+    first.reserve_for_evaluation(0.2)
+    then = BudgetTracker(Budget(seconds=10.0), lambda: 105.0, 105.0)
+    then.restore(first.to_json())
     assert then.expected_steps == first.expected_steps < 100
-    assert (then.seconds, then.step, then.limit) == (first.seconds, first.step, first.limit)
+    assert (then.seconds, then.step, then.step_deadline) == (first.seconds, first.step, first.step_deadline)
 
 
 def test_a_larger_budget_goes_on_from_there():
     signal = image_signal()
     _, saving, _ = fitted(signal, "siren", SAMPLERS["uniform"]())
     _, _, found = fitted(
-        signal, "siren", SAMPLERS["uniform"](), saved=loads(saving.files[20]), budget=Budget(steps=3 * STEPS)
+        signal, "siren", SAMPLERS["uniform"](), saved_state=loads(saving.files[20]), budget=Budget(steps=3 * STEPS)
     )
-    assert found.spent["steps"] == 3 * STEPS
+    assert found.usage["steps"] == 3 * STEPS
 
 
 def a_state():
@@ -190,11 +189,9 @@ def a_state():
 
 def test_the_state_of_another_fit_is_refused_by_name():
     saved = loads(a_state())
-    checkpoint.refuse_another_fit(saved, OF)
-    old = dataclasses.replace(saved, fit={"settings": {"regime": "engine"}})
-    checkpoint.refuse_another_fit(old, {"settings": {"regime": "inrfit"}})
+    checkpoint.require_same_fit(saved, OF)
     with pytest.raises(UsageError, match="another source"):
-        checkpoint.refuse_another_fit(saved, {"source": "b"})
+        checkpoint.require_same_fit(saved, {"source": "b"})
 
 
 def test_a_cut_state_is_refused_at_every_length():
@@ -214,8 +211,8 @@ def changed(data, change):
     "change",
     [
         lambda arrays, value: value["state"].pop("queue"),
-        lambda arrays, value: value["state"]["clock"].update(step=-1),
-        lambda arrays, value: value["state"]["queue"].update(size="many"),
+        lambda arrays, value: value["state"]["tracker"].update(step=-1),
+        lambda arrays, value: value["state"]["queue"].update(batch_size="many"),
         lambda arrays, value: value.update(more=1),
     ],
 )
@@ -235,21 +232,23 @@ def test_a_state_of_another_version_is_refused():
         lambda arrays, value: arrays.pop("weights/last.bias"),
         lambda arrays, value: arrays.update({"optimizer/mean": arrays["optimizer/mean"][1:]}),
         lambda arrays, value: arrays.update(unknown=np.zeros(3)),
-        lambda arrays, value: arrays["queue/listed/indices"].fill(10**9),
-        lambda arrays, value: value["state"].update(taught=[5]),
+        lambda arrays, value: arrays["queue/points/indices"].fill(10**9),
+        lambda arrays, value: value["state"].update(trained_batches=[5]),
         lambda arrays, value: arrays["generator"].fill(0),
-        lambda arrays, value: arrays.pop("taught/residuals"),
-        lambda arrays, value: arrays.update({"taught/indices": arrays["taught/indices"].astype(np.float32)}),
-        lambda arrays, value: arrays.update({"queue/listed/indices": arrays["queue/listed/indices"][:, None]}),
+        lambda arrays, value: arrays.pop("trained_batches/residuals"),
+        lambda arrays, value: arrays.update(
+            {"trained_batches/indices": arrays["trained_batches/indices"].astype(np.float32)}
+        ),
+        lambda arrays, value: arrays.update({"queue/points/indices": arrays["queue/points/indices"][:, None]}),
     ],
 )
 def test_tensors_that_do_not_fit_are_refused(change):
     with pytest.raises(UnreadableFile):
-        fitted(image_signal(), "siren", SAMPLERS["int"](), saved=loads(changed(a_state(), change)))
+        fitted(image_signal(), "siren", SAMPLERS["int"](), saved_state=loads(changed(a_state(), change)))
 
 
 def test_a_state_is_safetensors_and_strict_json():
     data = a_state()
     length = int.from_bytes(data[:8], "little")
     header = json.loads(data[8 : 8 + length])
-    assert json.loads(header["__metadata__"][tensors.STATE])["state"]["clock"]["step"] == 11
+    assert json.loads(header["__metadata__"][tensors.STATE])["state"]["tracker"]["step"] == 11

@@ -33,7 +33,7 @@ def test_a_rate_that_teaches_nothing_is_halved():
     of = detector()
     assert not of.diverged(0.99, CONSTANT, 0.16)  # still falling: there was none before
     assert of.diverged(0.99, CONSTANT, 0.17)
-    of.rolled_back(0.17)
+    of.roll_back(0.17)
     assert of.lr_scale == 0.5
 
 
@@ -53,7 +53,7 @@ def test_a_signal_that_cannot_be_learned_has_its_rate_halved_four_times_and_no_m
     of, halved = detector(), 0
     for step in range(200):
         if of.diverged(0.99, CONSTANT, 0.2 * step):
-            of.rolled_back(0.2 * step)
+            of.roll_back(0.2 * step)
             halved += 1
     assert halved == 4
     assert of.lr_scale == 1 / 16
@@ -61,7 +61,7 @@ def test_a_signal_that_cannot_be_learned_has_its_rate_halved_four_times_and_no_m
 
 def test_each_rate_gets_its_own_time():
     of = detector()
-    of.rolled_back(0.5)
+    of.roll_back(0.5)
     assert not of.diverged(1.06, CONSTANT, 0.54)
     assert of.diverged(1.06, CONSTANT, 0.56)
 
@@ -69,5 +69,5 @@ def test_each_rate_gets_its_own_time():
 def test_its_state_is_plain_numbers():
     of = detector()
     of.diverged(0.99, CONSTANT, 0.3)
-    assert DivergenceDetector.from_numbers(of.numbers()) == of
-    assert DivergenceDetector.from_numbers(detector().numbers()) == detector()
+    assert DivergenceDetector.from_json(of.to_json()) == of
+    assert DivergenceDetector.from_json(detector().to_json()) == detector()

@@ -11,7 +11,7 @@ from conftest import image_signal
 
 from inrfit.fields import FieldSpec
 from inrfit.fields.module import Field
-from inrfit.fit.evaluation import Subset, evaluation_set, predict
+from inrfit.fit.evaluation import FitEvaluator, evaluation_set, predict
 from inrfit.modalities import MODALITIES
 from inrfit.modalities.image import IMAGE
 
@@ -44,9 +44,9 @@ def test_a_fit_is_judged_by_the_probe_of_its_modality(monkeypatch):
 
     monkeypatch.setitem(MODALITIES, "image", replace(IMAGE, probe=probe))
     signal, field = image_signal(), drawn()
-    subset = Subset(signal, signal.on(CPU))
-    error, quality = subset.judge(field, 1000)
+    evaluator = FitEvaluator(signal, signal.on(CPU))
+    error, quality = evaluator.evaluate(field, 1000)
     at_probe = field(torch.full((1, 2), 0.25))
-    assert error == pytest.approx(float((predict(field, subset.coords, 1000) - subset.values).square().mean()))
+    assert error == pytest.approx(float((predict(field, evaluator.coords, 1000) - evaluator.values).square().mean()))
     assert quality == pytest.approx(IMAGE.estimate(at_probe, torch.full((1, 3), 0.5), signal.scale), abs=1e-4)
-    assert subset.cost > 2 * signal.n
+    assert evaluator.cost > 2 * signal.n

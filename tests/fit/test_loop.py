@@ -1,4 +1,4 @@
-"""The loop: budgets by a fake clock, determinism, best weights, divergence."""
+"""The loop: budgets by a fake tracker, determinism, best weights, divergence."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from inrfit.errors import Diverged
 from inrfit.fields import FieldSpec
 from inrfit.fields.module import Field
 from inrfit.fit import recipe
-from inrfit.fit.batching import queued
+from inrfit.fit.batching import queue_selection
 from inrfit.fit.budget import Budget
-from inrfit.fit.evaluation import Subset, stratified
+from inrfit.fit.context import start_fit
+from inrfit.fit.evaluation import FitEvaluator, stratified
 from inrfit.fit.loop import Loop, fit
-from inrfit.fit.lr_schedule import Schedule
-from inrfit.fit.progress import Clock
-from inrfit.fit.running import begun
+from inrfit.fit.lr_schedule import LRSchedule
+from inrfit.fit.progress import BudgetTracker
 from inrfit.samplers import SAMPLERS, Full, Int, Nint, Selection, Uniform
 from inrfit.samplers.learner import Learner
 from inrfit.signal import Grid, Signal
@@ -33,7 +33,7 @@ def spec_for(signal, width=32, depth=2):
 
 def run(signal, sampler=Uniform(), budget=Budget(steps=40), batch=128, seed=0, **more):
     spec = spec_for(signal)
-    chosen = recipe.choose(spec, CPU, recipe.Asked(batch=batch, precision="fp32")).config
+    chosen = recipe.choose(spec, CPU, recipe.UserChoices(batch=batch, precision="fp32")).config
     return fit(signal, spec, sampler, chosen, budget, CPU, seed, **more)
 
 
@@ -69,18 +69,18 @@ def test_another_seed_is_another_fit():
 
 
 def test_a_budget_in_steps_is_kept_exactly():
-    assert run(image_signal(), budget=Budget(steps=17)).spent["steps"] == 17
+    assert run(image_signal(), budget=Budget(steps=17)).usage["steps"] == 17
 
 
 @pytest.mark.parametrize("seconds", [5.0, 30.0])
 def test_a_budget_in_seconds_is_kept(seconds):
     found = run(image_signal(), budget=Budget(seconds=seconds), now=FakeClock(0.01))
-    assert 0.97 * seconds <= found.spent["fit_seconds"] <= seconds + max(0.5, 0.02 * seconds)
+    assert 0.97 * seconds <= found.usage["fit_seconds"] <= seconds + max(0.5, 0.02 * seconds)
 
 
 def test_the_first_limit_reached_ends_the_fit():
     found = run(image_signal(), budget=Budget(seconds=1e6, steps=9), now=FakeClock(0.001))
-    assert found.spent["steps"] == 9
+    assert found.usage["steps"] == 9
 
 
 def test_seconds_decide_nothing_under_a_budget_in_steps():
@@ -92,25 +92,25 @@ def test_seconds_decide_nothing_under_a_budget_in_steps():
 
 
 def test_a_met_target_ends_the_fit_within_a_tenth(monkeypatch):
-    from inrfit.fit.progress import Clock
+    from inrfit.fit.progress import BudgetTracker
 
     met = []
 
-    def finish_soon(self, honest=Clock.finish_soon):
+    def finish_early(self, honest=BudgetTracker.finish_early):
         met.append(self.step)
         honest(self)
 
-    monkeypatch.setattr(Clock, "finish_soon", finish_soon)
+    monkeypatch.setattr(BudgetTracker, "finish_early", finish_early)
     found = run(image_signal(), budget=Budget(steps=100_000, target=20.0))
-    assert found.outcome.word == "target"
+    assert found.outcome.slug == "target"
     assert found.quality >= 20.0
-    assert met[0] < found.spent["steps"] <= 1.1 * met[0] + 1
+    assert met[0] < found.usage["steps"] <= 1.1 * met[0] + 1
 
 
 def test_a_rate_that_is_too_high_is_halved_until_the_fit_learns():
     signal = image_signal()
     spec = spec_for(signal, 64, 4)
-    chosen = recipe.choose(spec, CPU, recipe.Asked(batch=128, precision="fp32", lr=0.2)).config
+    chosen = recipe.choose(spec, CPU, recipe.UserChoices(batch=128, precision="fp32", lr=0.2)).config
     found = fit(signal, spec, Uniform(), chosen, Budget(steps=600), CPU)
     assert any("halved" in note for note in found.notes)
     assert found.quality > 15
@@ -118,20 +118,20 @@ def test_a_rate_that_is_too_high_is_halved_until_the_fit_learns():
 
 def test_origin_counts_the_points_that_were_taught():
     found = run(image_signal(), Nint(), Budget(steps=37))
-    assert sum(found.spent["origin"].values()) == pytest.approx(found.spent["points"], abs=3)
+    assert sum(found.usage["origin"].values()) == pytest.approx(found.usage["points"], abs=3)
 
 
 def test_a_large_one_colour_picture_is_perfect_too():
     signal = image_signal(160, 160)
     flat = Signal("image", np.full_like(signal.samples, 9), signal.scale, signal.meta, signal.grid)
-    assert run(flat, budget=Budget(steps=10**6)).outcome.word == "perfect"
+    assert run(flat, budget=Budget(steps=10**6)).outcome.slug == "perfect"
 
 
 def test_a_one_colour_picture_is_a_perfect_fit():
     signal = image_signal()
     flat = Signal("image", np.full_like(signal.samples, 77), signal.scale, signal.meta, signal.grid)
     found = run(flat)
-    assert found.outcome.word == "perfect"
+    assert found.outcome.slug == "perfect"
     assert found.quality == math.inf
 
 
@@ -152,7 +152,7 @@ def test_never_worse_than_a_constant():
         signal.grid,
     )
     spec = spec_for(noise)
-    wild = recipe.choose(spec, CPU, recipe.Asked(batch=128, precision="fp32", lr=10.0)).config
+    wild = recipe.choose(spec, CPU, recipe.UserChoices(batch=128, precision="fp32", lr=10.0)).config
     with pytest.raises(Diverged):
         fit(noise, spec, Uniform(), wild, Budget(steps=2), CPU)
 
@@ -163,10 +163,10 @@ def test_non_finite_weights_fall_back_to_the_last_good_ones(monkeypatch):
 
     def step(self, indices, weights, honest=Loop.step):
         residuals = honest(self, indices, weights)
-        if self.run.clock.step == 100:
+        if self.context.tracker.step == 100:
             poisoned.append(True)
             with torch.no_grad():
-                self.run.field.weights["last.weight"].fill_(math.nan)
+                self.context.field.weights["last.weight"].fill_(math.nan)
         return residuals
 
     monkeypatch.setattr(Loop, "step", step)
@@ -179,9 +179,9 @@ def test_non_finite_weights_fall_back_to_the_last_good_ones(monkeypatch):
 
 def test_stopping_keeps_what_was_fitted():
     calls = iter(range(10**6))
-    found = run(image_signal(), budget=Budget(steps=10**6), stop=lambda: next(calls) > 150)
-    assert found.outcome.word == "interrupted"
-    assert 100 <= found.spent["steps"] <= 151
+    found = run(image_signal(), budget=Budget(steps=10**6), should_stop=lambda: next(calls) > 150)
+    assert found.outcome.slug == "interrupted"
+    assert 100 <= found.usage["steps"] <= 151
 
 
 def test_the_returned_weights_are_those_that_were_judged_best():
@@ -198,16 +198,16 @@ def test_the_returned_weights_are_those_that_were_judged_best():
 
 def test_progress_reports_come_with_a_quality():
     seen = []
-    run(image_signal(), budget=Budget(steps=60), report=seen.append, now=FakeClock(0.05))
+    run(image_signal(), budget=Budget(steps=60), on_report=seen.append, now=FakeClock(0.05))
     assert seen
-    assert all(0 <= report.share <= 1 for report in seen)
+    assert all(0 <= report.progress <= 1 for report in seen)
     assert "kpoints/s" in str(seen[-1])
 
 
 def test_full_with_batch_selection_teaches_every_point_in_every_step():
     signal = image_signal()
     found = run(signal, Full(), Budget(steps=5), batch="selection")
-    assert found.spent["points"] == 5 * signal.n
+    assert found.usage["points"] == 5 * signal.n
 
 
 @pytest.mark.parametrize("count", [1, 7, 100, 833, 999, 1000])
@@ -221,9 +221,9 @@ def test_batches_join_selections_without_losing_or_padding_points():
     """Every selected point is taught once, in batches of one size, whatever the selections' sizes."""
     signal = image_signal()
     spec = spec_for(signal)
-    chosen = recipe.choose(spec, CPU, recipe.Asked(batch=100, precision="fp32")).config
-    clock = Clock(Budget(steps=10), FakeClock(0), 0)
-    loop = Loop(*begun(signal, spec, Uniform(1.0), chosen, clock, CPU, 0, bool, None, None))
+    chosen = recipe.choose(spec, CPU, recipe.UserChoices(batch=100, precision="fp32")).config
+    tracker = BudgetTracker(Budget(steps=10), FakeClock(0), 0)
+    loop = Loop(*start_fit(signal, spec, Uniform(1.0), chosen, tracker, CPU, 0, bool, None, None))
     epoch = torch.cat([loop.take_batch()[0] for _ in range(signal.n // 100)])
     assert len(set(epoch.tolist())) == signal.n // 100 * 100
 
@@ -250,7 +250,7 @@ def test_points_without_weights_count_as_one_beside_weighted_ones():
     bare, weighted = (torch.tensor([3, 1]), None), (torch.tensor([5]), torch.tensor([0.5]))
 
     def joined(rest, new):
-        return queued(learner, Selection(*new, keep_order=True), 2, rest).listed
+        return queue_selection(learner, Selection(*new, keep_order=True), 2, rest).points
 
     signal = image_signal()
     field = Field(spec_for(signal), {n: torch.zeros(shape) for n, shape in spec_for(signal).shapes.items()})
@@ -265,21 +265,21 @@ def test_points_without_weights_count_as_one_beside_weighted_ones():
 def test_rates_follow_the_steps_again_when_these_get_faster():
     """The first steps are slow (code is loaded, or compiled beside them): no pace for a long fit."""
     seconds = [0.0]
-    clock = Clock(Budget(seconds=100.0), lambda: seconds[0], 0.0)
-    slow = Schedule(
-        recipe.choose(spec_for(image_signal()), CPU, recipe.Asked(batch=128, precision="fp32")).config, clock
+    tracker = BudgetTracker(Budget(seconds=100.0), lambda: seconds[0], 0.0)
+    slow = LRSchedule(
+        recipe.choose(spec_for(image_signal()), CPU, recipe.UserChoices(batch=128, precision="fp32")).config, tracker
     )
     boosts = []
     for step in range(200):
-        clock.step_took(1.0 if step < 10 else 0.02)
-        seconds[0] += clock.step_seconds
-        boosts.append(slow.boost(compiling=False))
+        tracker.count_step(1.0 if step < 10 else 0.02)
+        seconds[0] += tracker.last_step_seconds
+        boosts.append(slow.short_run_factor(compiling=False))
     assert boosts[8] == 1.6
     assert boosts[-1] == 0.8
 
 
 @pytest.mark.parametrize(("error", "quality"), [(math.nan, math.nan), (math.nan, 30.0), (0.0, math.nan)])
 def test_a_fit_whose_error_or_quality_is_no_number_never_ends_as_a_success(monkeypatch, error, quality):
-    monkeypatch.setattr(Subset, "judge", lambda self, field, piece: (error, quality))
+    monkeypatch.setattr(FitEvaluator, "evaluate", lambda self, field, chunk_size: (error, quality))
     with pytest.raises(Diverged):
         run(image_signal(), budget=Budget(steps=5))

@@ -11,16 +11,16 @@ from test_loop import FakeClock, run
 from inrfit.fields import FIELDS
 from inrfit.fit.budget import Budget
 from inrfit.fit.point_pool import (
-    FIRST_SECONDS,
     GROWING_SHARE,
-    LONG_SHARE,
-    MOST_SHARE,
+    INITIAL_SECONDS,
+    LAST_GROWTH,
+    LONG_BUDGET_SHARE,
+    MAX_SHARE,
     UNCERTAIN_SECONDS,
-    UNTIL,
     PointBudget,
     PointPool,
 )
-from inrfit.fit.progress import Clock
+from inrfit.fit.progress import BudgetTracker
 from inrfit.io.limits import Limits
 from inrfit.modalities.shape import point_sampling, shape
 from inrfit.samplers import SAMPLERS, Stream
@@ -58,22 +58,22 @@ def ball(pool=POINTS):
 
 
 class Drawn:
-    """The pool of a fit within ``budget``, and its clock, after ``spent`` seconds."""
+    """The pool of a fit within ``budget``, and its tracker, after ``spent`` seconds."""
 
     def __init__(self, budget, arch="siren", stop=lambda: False, pool=POINTS, grows=True, spent=0.0, device=CPU):
         self.now = FakeClock(TICK)
         clocks.append(self.now)
-        self.clock = Clock(budget, self.now, self.now())
+        self.tracker = BudgetTracker(budget, self.now, self.now())
         self.now.time += spent
         tuned = FIELDS[arch].TRAITS.hyperparameters
-        self.budget = PointBudget(self.clock, tuned.point_drawing_seconds, grows)
+        self.budget = PointBudget(self.tracker, tuned.point_drawing_seconds, grows)
         generator = torch.Generator().manual_seed(0)
         self.pool = PointPool.new(ball(pool), self.budget, tuned.free_space_share, generator, device, stop)
 
     def grown(self):
         """The indices that were added, in turn, until no more points are due."""
         added = []
-        while not self.pool.whole:
+        while not self.pool.complete:
             if self.pool.due():
                 added.append(self.pool.grow())
         assert not self.pool.due()
@@ -93,19 +93,19 @@ def test_all_points_are_there_at_once_where_steps_are_counted():
 @pytest.mark.parametrize("seconds", [3, 5, 10, 15])
 def test_a_short_budget_has_the_points_of_a_second_early_or_none_late(seconds):
     of = drawn(seconds, spent=0.9)
-    assert of.clock.seconds < max(MOST_SHARE * seconds, 0.9) + 0.6
+    assert of.tracker.seconds < max(MAX_SHARE * seconds, 0.9) + 0.6
     assert 0 < of.pool.filled < POINTS
     of.grown()
     assert of.pool.seconds <= 1.3
-    assert of.clock.progress <= UNTIL + 0.2
+    assert of.tracker.progress <= LAST_GROWTH + 0.2
 
 
 def test_a_longer_budget_draws_the_rest_while_it_runs():
     of = drawn(60)
     pool, first = of.pool, of.pool.filled
-    assert pool.seconds <= FIRST_SECONDS + 0.2
+    assert pool.seconds <= INITIAL_SECONDS + 0.2
     assert pool.signal().n == pool.samples().raw.shape[0] == first
-    assert pool.capacity == pytest.approx(60 * LONG_SHARE / FIRST_SECONDS * first, rel=0.2)
+    assert pool.capacity == pytest.approx(60 * LONG_BUDGET_SHARE / INITIAL_SECONDS * first, rel=0.2)
     assert torch.cat(of.grown()).tolist() == list(range(first, pool.capacity))
     whole = drawn(None).pool.signal()
     assert np.array_equal(pool.signal().points, whole.points[: pool.capacity])
@@ -116,22 +116,22 @@ def test_a_longer_budget_draws_the_rest_while_it_runs():
 def test_drawing_and_looking_take_their_share_of_the_time_and_no_more():
     of, last = drawn(300, pool=0), 0.0
     pool = of.pool
-    while not pool.whole:
+    while not pool.complete:
         of.now.time += 0.1  # a step
         if pool.due():
-            last = of.clock.seconds
+            last = of.tracker.seconds
             pool.grow()
             begun = of.now()
             of.now.time += 0.3  # finding the errors of the new points
-            pool.spent(begun)
+            pool.count_time_since(begun)
             assert pool.seconds < GROWING_SHARE * last + 0.45
-    assert 0.8 * 300 * LONG_SHARE < pool.seconds < 300 * LONG_SHARE + 0.75
+    assert 0.8 * 300 * LONG_BUDGET_SHARE < pool.seconds < 300 * LONG_BUDGET_SHARE + 0.75
     assert last < 300 * 0.2
 
 
 def test_a_fit_that_may_end_sooner_spends_little_on_points():
     for budget in (Budget(seconds=600, target=30.0), Budget(seconds=600, steps=10_000), Budget(seconds=60)):
-        assert Drawn(budget, pool=0).budget.seconds == UNCERTAIN_SECONDS == 60 * LONG_SHARE
+        assert Drawn(budget, pool=0).budget.seconds == UNCERTAIN_SECONDS == 60 * LONG_BUDGET_SHARE
 
 
 @pytest.mark.parametrize("slow", [1.0, 30.0])
@@ -146,7 +146,7 @@ def test_points_that_take_longer_than_expected_are_not_all_drawn(slow, monkeypat
     monkeypatch.setattr(point_sampling.MeshSource, "draw", slowly)
     added = of.grown()
     pool = of.pool
-    assert pool.seconds < 60 * LONG_SHARE + slow + 0.5
+    assert pool.seconds < 60 * LONG_BUDGET_SHARE + slow + 0.5
     assert pool.filled < expected
     assert torch.cat(added).tolist() == list(range(first, pool.filled))
     assert pool.signal().n == len(np.unique(pool.signal().points, axis=0)) == pool.filled
@@ -161,13 +161,13 @@ def test_on_a_device_the_points_are_drawn_too():
 
 def test_rows_that_are_not_drawn_yet_are_not_seen():
     pool = drawn(60).pool
-    assert pool.room().raw.shape[0] == pool.capacity > pool.samples().raw.shape[0] == pool.filled
-    assert not pool.room().points[pool.filled :].any()
+    assert pool.all_rows().raw.shape[0] == pool.capacity > pool.samples().raw.shape[0] == pool.filled
+    assert not pool.all_rows().points[pool.filled :].any()
 
 
 def test_whole_selections_have_their_points_before_the_first_step():
     pool = drawn(300, grows=False).pool
-    assert pool.whole
+    assert pool.complete
     assert len(np.unique(pool.signal().points, axis=0)) == pool.filled
     assert UNCERTAIN_SECONDS - 0.3 < pool.seconds < UNCERTAIN_SECONDS + 0.3
 
@@ -177,16 +177,16 @@ def test_the_hash_grid_gets_its_points_and_the_far_ones_on_top():
     pool, first = of.pool, of.pool.drawn
     room = pool.capacity - pool.filled
     assert first + room == pytest.approx(
-        FIELDS["grid"].TRAITS.hyperparameters.point_drawing_seconds / FIRST_SECONDS * first, rel=0.2
+        FIELDS["grid"].TRAITS.hyperparameters.point_drawing_seconds / INITIAL_SECONDS * first, rel=0.2
     )
     assert pool.filled == first + first + room  # as many far from the surface as there will be near it
     far = pool.signal().points[first:].copy()
     of.grown()
     assert np.array_equal(pool.signal().points[first : first + len(far)], far)
     shares = {
-        20: MOST_SHARE * 20,
+        20: MAX_SHARE * 20,
         100: FIELDS["grid"].TRAITS.hyperparameters.point_drawing_seconds,
-        600: LONG_SHARE * 600,
+        600: LONG_BUDGET_SHARE * 600,
     }
     for seconds, most in shares.items():
         assert drawn(seconds, arch="grid").budget.seconds == most
@@ -199,12 +199,12 @@ def test_a_fit_that_was_stopped_draws_no_further():
 
 def test_a_pool_goes_on_where_it_was_saved():
     of = drawn(60)
-    signal, numbers = of.pool.signal(), of.pool.numbers()
+    signal, numbers = of.pool.signal(), of.pool.to_json()
     generator = torch.Generator().manual_seed(5)
     lot = signal.points, signal.samples
     again = PointPool(ball(), of.budget, generator, CPU, lot, **numbers)
     assert (again.filled, again.capacity) == (of.pool.filled, of.pool.capacity)
-    while not again.whole:
+    while not again.complete:
         if again.due():
             again.grow()
     assert again.signal().n == len(np.unique(again.signal().points, axis=0)) > signal.n
@@ -220,16 +220,16 @@ def test_a_fit_grows_its_points_and_learns_their_errors():
             return super().select(learner, previous)
 
     clocks.append(FakeClock(0.02))
-    found = run(ball(), Told(), Budget(seconds=60), now=clocks[-1], watch=seen)
+    found = run(ball(), Told(), Budget(seconds=60), now=clocks[-1], on_step=seen)
     generations = [generation for generation, _ in maps]
     assert generations[0] == 0
     assert generations[-1] > 10
     assert generations[2 * len(maps) // 3] == generations[-1]
-    assert sum(count for _, count in maps) > found.spent["points"] - 1000 + (generations[-1] - 1) * CALL
-    assert 0 < found.spent["points_seconds"] < 60 * LONG_SHARE + 1
-    assert sum(found.spent["origin"].values()) == pytest.approx(found.spent["points"], abs=5)
+    assert sum(count for _, count in maps) > found.usage["points"] - 1000 + (generations[-1] - 1) * CALL
+    assert 0 < found.usage["points_seconds"] < 60 * LONG_BUDGET_SHARE + 1
+    assert sum(found.usage["origin"].values()) == pytest.approx(found.usage["points"], abs=5)
     assert len(np.unique(found.signal.points, axis=0)) == found.signal.n
-    assert int(seen.counts.sum()) == found.spent["points"]
+    assert int(seen.counts.sum()) == found.usage["points"]
 
 
 @pytest.mark.parametrize("name", SAMPLERS)

@@ -67,7 +67,7 @@ def test_a_copy_goes_by_its_own_name(tmp_path):
 @pytest.mark.usefixtures("photo")
 def test_a_copy_is_shown():
     seen = Recorder(frames=3)
-    made = encoded(watch=seen)
+    made = encoded(on_step=seen)
     assert Image.open(BytesIO(seen.map())).size == (32, 24)
     assert Image.open(BytesIO(seen.video(made, ".gif"))).n_frames == len(seen.frames) + 1
 
@@ -94,7 +94,7 @@ def test_a_copy_is_encoded_told_of_decoded_and_compared_by_the_commands(png, tmp
 def test_points_that_are_drawn_later_are_of_the_copy_as_well(monkeypatch):
     import torch
 
-    from inrfit.fit.point_pool import drawn_signal
+    from inrfit.fit.point_pool import draw_all_points
 
     monkeypatch.delitem(MODALITIES, "shape")
     monkeypatch.setitem(MODALITIES, "solid", replace(SHAPE, name="solid"))
@@ -102,7 +102,7 @@ def test_points_that_are_drawn_later_are_of_the_copy_as_well(monkeypatch):
     faces = ("1 2 4", "1 4 3", "5 8 6", "5 7 8", "1 6 2", "1 5 6", "3 4 8", "3 8 7", "1 3 7", "1 7 5", "2 6 8", "2 8 4")
     data = box + "".join(f"f {face}\n" for face in faces).encode()
     signal = plan(data, "box.obj", Settings(options={"pool": "2000"})).signal
-    drawn = drawn_signal(signal, torch.Generator().manual_seed(0))
+    drawn = draw_all_points(signal, torch.Generator().manual_seed(0))
     assert (signal.modality, drawn.modality) == ("solid", "solid")
 
 

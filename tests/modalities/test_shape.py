@@ -16,7 +16,7 @@ import torch
 import trimesh
 
 from inrfit.errors import Diverged, OverLimit, RefusedInput, UnreadableFile, UnsupportedInput, UsageError
-from inrfit.fit.point_pool import drawn_signal
+from inrfit.fit.point_pool import draw_all_points
 from inrfit.io import json_schema
 from inrfit.io.limits import Limits
 from inrfit.io.options import from_mapping
@@ -54,7 +54,7 @@ def obj(mesh: Any, turned: bool = False) -> str:
 
 
 def drawn(signal: Signal, seed: int = 0) -> Signal:
-    return drawn_signal(signal, torch.Generator().manual_seed(seed))
+    return draw_all_points(signal, torch.Generator().manual_seed(seed))
 
 
 def silent(share: float) -> None:
@@ -347,7 +347,7 @@ def test_same_seed_same_pool_and_another_seed_another() -> None:
 def test_points_drawn_again_are_others() -> None:
     generator = torch.Generator().manual_seed(0)
     signal = load(obj(TORUS), pool=2_000)
-    first, second = (drawn_signal(signal, generator) for _ in range(2))
+    first, second = (draw_all_points(signal, generator) for _ in range(2))
     assert not np.array_equal(first.points, second.points)
     assert first.n == second.n == 2_000
     assert first.meta == signal.meta
@@ -521,8 +521,8 @@ def test_a_pool_that_takes_too_long_is_smaller_and_of_the_same_kind(monkeypatch)
         trimesh.creation.icosphere(2).export(file_type="ply"), "x.ply", shape.Options(pool=8000), Limits()
     )
     answers = iter([True, False])
-    cut = drawn_signal(signal, torch.Generator().manual_seed(0), lambda: not next(answers))
-    whole = drawn_signal(signal, torch.Generator().manual_seed(0))
+    cut = draw_all_points(signal, torch.Generator().manual_seed(0), lambda: not next(answers))
+    whole = draw_all_points(signal, torch.Generator().manual_seed(0))
     assert (cut.n, whole.n) == (2000, 8000)
     assert np.array_equal(cut.samples, whole.samples[:2000])
     near = [float((np.abs(pool.samples) < 0.5).mean()) for pool in (cut, whole)]
@@ -532,7 +532,7 @@ def test_a_pool_that_takes_too_long_is_smaller_and_of_the_same_kind(monkeypatch)
 @pytest.mark.parametrize("target", ["sdf", "occupancy"])
 def test_values_known_without_asking_are_the_true_ones(target) -> None:
     signal = load(obj(TORUS), pool=4_000, target=target)
-    pool = drawn_signal(signal, torch.Generator().manual_seed(0), far_share=1.5)
+    pool = draw_all_points(signal, torch.Generator().manual_seed(0), far_share=1.5)
     assert pool.n == 10_000
     search = trees(signal.reference)
     exact = pool.points.astype(np.float64)

@@ -10,9 +10,9 @@ from test_samplers import learner, selections
 from inrfit.fields import FieldSpec
 from inrfit.fit import recipe
 from inrfit.fit.budget import Budget
+from inrfit.fit.context import start_fit
 from inrfit.fit.loop import Loop, fit
-from inrfit.fit.progress import Clock
-from inrfit.fit.running import begun
+from inrfit.fit.progress import BudgetTracker
 from inrfit.modalities.image import image
 from inrfit.samplers import SAMPLERS, Int, Nint
 
@@ -22,9 +22,9 @@ CPU = torch.device("cpu")
 def running(sampler, batch=64, steps=40):
     signal = image_signal()
     spec = FieldSpec("siren", 2, 3, 16, 2, {})
-    chosen = recipe.choose(spec, CPU, recipe.Asked(batch=batch, precision="fp32")).config
-    clock = Clock(Budget(steps=steps), lambda: 0.0, 0.0)
-    return Loop(*begun(signal, spec, sampler, chosen, clock, CPU, 0, bool, None, None))
+    chosen = recipe.choose(spec, CPU, recipe.UserChoices(batch=batch, precision="fp32")).config
+    tracker = BudgetTracker(Budget(steps=steps), lambda: 0.0, 0.0)
+    return Loop(*start_fit(signal, spec, sampler, chosen, tracker, CPU, 0, bool, None, None))
 
 
 @pytest.mark.parametrize("name", [name for name in SAMPLERS if name != "full"])
@@ -63,9 +63,9 @@ def test_a_reused_selection_is_judged_by_fresh_predictions(refresh):
     loop = running(Int(refresh=refresh), batch="selection")
     for _ in range(4):
         indices, weights = loop.take_batch()
-        coords, values = loop.run.samples.take(indices)
+        coords, values = loop.context.samples.take(indices)
         with torch.no_grad():
-            expected = loop.run.field(coords) - values
+            expected = loop.context.field(coords) - values
         found = loop.step(indices, weights)
         torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
         assert float(found.abs().min(0).values.max()) > 0
@@ -80,7 +80,7 @@ def test_the_quality_told_is_that_of_the_weights_returned(name):
         signal,
         spec,
         SAMPLERS[name](),
-        recipe.choose(spec, CPU, recipe.Asked(batch=64, precision="fp32")).config,
+        recipe.choose(spec, CPU, recipe.UserChoices(batch=64, precision="fp32")).config,
         Budget(steps=30),
         CPU,
     )

@@ -185,7 +185,6 @@ class Asmr:
 
     def initial(self, spec: FieldSpec, generator: torch.Generator, mean: Float[Tensor, " c"]) -> dict[str, Tensor]:
         """The ranges of ``Siren``, and ``modulators.initial_bounds`` for the modulators; the last bias is ``mean``."""
-
         w, d = spec.width, spec.inputs
         bounds = {
             "first.weight": self.omega / d,

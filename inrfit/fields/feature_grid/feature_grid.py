@@ -126,7 +126,7 @@ class FeatureGrid:
 
     def on_grid(self, weights: Mapping[str, Tensor], grid: Grid, start: int, stop: int) -> Float[Tensor, "n c"]:
         """Values on a grid, interpolated along one axis after another: 2 rows per level, axis and sample, not 2^d."""
-        from .interpolation import on_grid
+        from .raster_decode import on_grid
 
         return on_grid(weights, self.grids(len(grid.shape)), grid, start, stop)
 

@@ -1,1 +1,1 @@
-"""How one optimiser step is made on a device: step.py chooses, the other files are the ways."""
+"""Optimiser steps on a device. Read ``step.py`` first."""

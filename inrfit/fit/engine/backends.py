@@ -1,6 +1,7 @@
-"""How residuals and gradients of one batch are computed: autograd, the architecture's own backward pass, compiled code.
+"""Back ends: how residuals and gradients of one batch are computed.
 
-A back end is chosen once for a fit. All of them compute the same to rounding.
+They are computed by autograd, by the architecture's own backward pass, or by compiled code. The back end is chosen once
+for a fit. All of them give the same results up to rounding.
 """
 
 from __future__ import annotations
@@ -13,16 +14,19 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from ...fields import Architecture, FieldSpec
-from ...fields.architecture import autograd_gradients as differentiated
+from ...fields import Architecture, FieldSpec, architecture
 from . import cpp_kernel
-from .background_compile import Compilation, ExtraGradient, Gradients, by_torch, of_kernel
-
-POLL_SECONDS = 0.05
-"""Time between two looks for a cancelled fit while a compiler is waited for."""
+from .background_compile import (
+    POLL_SECONDS,
+    Compilation,
+    ExtraGradient,
+    Gradients,
+    kernel_compilation,
+    torch_compilation,
+)
 
 CheckCancelled = Callable[[], None]
-"""Raises to end the work now."""
+"""Raises an exception if the fit is cancelled."""
 
 
 class Backend(Protocol):
@@ -36,52 +40,55 @@ class Backend(Protocol):
         loss_weights: Tensor,
         extra_gradient: ExtraGradient | None = None,
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Residuals (n, c) at ``coords`` (n, d), and the gradients of sum(loss_weights * residual^2) and further terms;
+        """Residuals (n, c) at ``coords`` (n, d), and the gradients of sum(loss_weights * residual^2) and further terms.
         ``loss_weights`` is (n, 1)."""
 
     @property
     def compiling(self) -> bool:
-        """Whether a compilation is under way, during which the number of threads should stay."""
+        """Whether a compilation is running. The number of threads should not change meanwhile."""
 
     def wait(self, seconds: float, check_cancelled: CheckCancelled) -> None:
-        """Waits at most ``seconds`` for what is worth waiting for."""
+        """Waits at most ``seconds`` for a compilation that is worth waiting for."""
 
     def describe(self) -> str:
-        """How gradients are computed now, for the record."""
+        """How gradients are computed at present, for the provenance."""
 
-    def uncompiled(self, gradients: Gradients) -> Backend:
-        """The back end that goes on with ``gradients``, without compiled code."""
+    def without_compiled_code(self, gradients: Gradients) -> Backend:
+        """A back end that uses ``gradients`` and no compiled code from now on."""
 
 
 @dataclass(frozen=True)
-class Direct:
-    """Calls one function; nothing is compiled."""
+class DirectBackend:
+    """Calls one function. Nothing is compiled."""
 
     gradients: Gradients
     name: str
     compiling: bool = False
 
     def wait(self, seconds: float, check_cancelled: CheckCancelled) -> None:
-        """There is nothing to wait for."""
+        """Returns at once."""
 
     def describe(self) -> str:
-        """Its name."""
+        """The name of the engine."""
         return self.name
 
-    def uncompiled(self, gradients: Gradients) -> Direct:
+    def without_compiled_code(self, gradients: Gradients) -> DirectBackend:
         """The same with another function."""
-        return Direct(gradients, self.name)
+        return DirectBackend(gradients, self.name)
 
 
-class Compiled:
-    """Compiled code once it is there, the architecture's own backward pass until then, and for further loss terms.
+class CompiledBackend:
+    """Calls compiled code as soon as there is some. Until then, and for further loss terms, it calls the architecture's
+    own backward pass.
 
-    ``patient``: the first batch waits for the compiler, so that the same steps give the same field."""
+    ``wait_for_compiler``: the first batch waits for the compilation, so that the same steps give the same field."""
 
-    def __init__(self, spec: FieldSpec, precision: torch.dtype, analytic: Gradients, patient: bool) -> None:
-        self._spec, self._precision, self._analytic, self._patient = spec, precision, analytic, patient
-        self.compilation: Compilation | None = of_kernel(spec) if cpp_kernel.suits(spec, precision) else None
-        self.calls = 0
+    def __init__(self, spec: FieldSpec, precision: torch.dtype, analytic: Gradients, wait_for_compiler: bool) -> None:
+        self._spec, self._precision, self._analytic = spec, precision, analytic
+        self._wait_for_compiler = wait_for_compiler
+        kernel = cpp_kernel.is_supported(spec, precision)
+        self.compilation: Compilation | None = kernel_compilation(spec) if kernel else None
+        self.compiled_calls = 0
 
     def gradients(
         self,
@@ -91,65 +98,70 @@ class Compiled:
         loss_weights: Tensor,
         extra_gradient: ExtraGradient | None = None,
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """By the compiled function, where there is one for this number of points."""
+        """Calls the compiled function if there is one for this number of points."""
         if extra_gradient is not None:
             return self._analytic(weights, coords, values, loss_weights, extra_gradient)
+        n = coords.shape[0]
         if self.compilation is None:
-            self.compilation = by_torch(self._spec, self._precision, coords.shape[0], self._analytic)
-        if self._patient:
+            self.compilation = torch_compilation(self._spec, self._precision, n, self._analytic)
+        if self._wait_for_compiler:
             self.compilation.wait()
-        if self.compilation.ready is not None and self.compilation.fits(coords.shape[0]):
-            self.calls += 1
-            return self.compilation.ready(weights, coords, values, loss_weights)
+        if self.compilation.function is not None and self.compilation.supports(n):
+            self.compiled_calls += 1
+            return self.compilation.function(weights, coords, values, loss_weights)
         return self._analytic(weights, coords, values, loss_weights)
 
     @property
     def compiling(self) -> bool:
-        """Whether the compiler is at work."""
+        """Whether the compiler is running."""
         return self.compilation is not None and not self.compilation.finished
 
     def wait(self, seconds: float, check_cancelled: CheckCancelled) -> None:
-        """Waits for the C++ kernel: explicit steps meanwhile would slow its compiler down by more than they are worth.
-        torch.compile takes longer and is not waited for."""
-        made, until = self.compilation, time.monotonic() + seconds
-        while made is not None and made.size is None and not made.finished and time.monotonic() < until:
-            made.wait(POLL_SECONDS)
+        """Waits at most ``seconds`` for the C++ kernel: analytic steps meanwhile would delay its compiler by more than
+        they gain. torch.compile takes longer and is not waited for."""
+        compilation, deadline = self.compilation, time.monotonic() + seconds
+        if compilation is None or compilation.n_points is not None:
+            return
+        while not compilation.finished and time.monotonic() < deadline:
+            compilation.wait(POLL_SECONDS)
             check_cancelled()
 
     def describe(self) -> str:
-        """``compiled``, or ``explicit`` and why."""
-        if self.calls:
+        """``compiled``, or ``analytic`` and the reason."""
+        if self.compiled_calls:
             return "compiled"
-        return f"analytic ({(self.compilation.failed or 'still compiling') if self.compilation else 'not compiled'})"
+        return f"analytic ({(self.compilation.error or 'still compiling') if self.compilation else 'not compiled'})"
 
-    def uncompiled(self, gradients: Gradients) -> Direct:
-        """For a change in the midst of a fit nothing is compiled."""
-        return Direct(gradients, "compiled" if self.calls else "analytic (not compiled)")
+    def without_compiled_code(self, gradients: Gradients) -> DirectBackend:
+        """Nothing is compiled anew during a fit."""
+        return DirectBackend(gradients, "compiled" if self.compiled_calls else "analytic (not compiled)")
 
 
 def autograd_gradients(formula: Architecture, precision: torch.dtype) -> Gradients:
-    """Autograd on the architecture's formula."""
-    return lambda weights, coords, values, loss_weights, extra_gradient=None: differentiated(
+    """Gradients by autograd on the architecture's forward pass."""
+    return lambda weights, coords, values, loss_weights, extra_gradient=None: architecture.autograd_gradients(
         formula, weights, coords, values, loss_weights, precision, extra_gradient
     )
 
 
 def analytic_gradients(formula: Architecture, precision: torch.dtype) -> Gradients:
-    """The architecture's own backward pass, where it has one; autograd where it has not."""
-    own = formula.gradients
-    return lambda weights, coords, values, loss_weights, extra_gradient=None: own(
+    """Gradients by the architecture's own backward pass, or by autograd if it has none."""
+    gradients = formula.gradients
+    return lambda weights, coords, values, loss_weights, extra_gradient=None: gradients(
         weights, coords, values, loss_weights, precision, extra_gradient
     )
 
 
-def gradients_of(engine: str, formula: Architecture, precision: torch.dtype) -> Gradients:
-    """The uncompiled function of ``engine`` (plain, explicit, compiled, graph)."""
+def uncompiled_gradients(engine: str, formula: Architecture, precision: torch.dtype) -> Gradients:
+    """The uncompiled gradient function of ``engine`` (autograd, analytic, compiled, cuda-graph)."""
     return (autograd_gradients if engine == "autograd" else analytic_gradients)(formula, precision)
 
 
-def backend_of(engine: str, spec: FieldSpec, formula: Architecture, precision: torch.dtype, patient: bool) -> Backend:
+def create_backend(
+    engine: str, spec: FieldSpec, formula: Architecture, precision: torch.dtype, wait_for_compiler: bool
+) -> Backend:
     """The back end of ``engine``."""
-    uncompiled = gradients_of(engine, formula, precision)
+    gradients = uncompiled_gradients(engine, formula, precision)
     if engine == "compiled":
-        return Compiled(spec, precision, uncompiled, patient)
-    return Direct(uncompiled, engine)
+        return CompiledBackend(spec, precision, gradients, wait_for_compiler)
+    return DirectBackend(gradients, engine)

@@ -1,4 +1,4 @@
-"""What an engine and the loop are told about the training: the values of a recipe, without the reasons."""
+"""Configuration of a fit: the values of a recipe (``fit/recipe.py``), without the reasons for them."""
 
 from __future__ import annotations
 
@@ -13,62 +13,68 @@ from ...io.renamed import with_new_values
 from .optimizer import BETAS, EPSILON
 
 WARM_UP = 0.02
-"""Share of the budget, or of an annealing cycle, in which the learning rates rise."""
+"""Length of the learning-rate warm-up, as a share of the budget or of an annealing cycle."""
 
 LONGEST_WARM_UP = 100
-"""The first rise takes at most this many steps."""
+"""Maximum length of the first warm-up in steps."""
 
 LAST_FACTOR = 0.0
-"""Share of the peak rates at the end of the cosine."""
+"""Learning rates at the end of the cosine, as a share of the peak rates."""
 
 SHORT_FIT_STEPS, SHORT_FIT_POWER, SHORT_FIT_BOUNDS = 1100.0, 0.5, (0.8, 1.6)
-"""Rates are multiplied by (1100 / steps)^0.5, within the bounds: short fits need larger rates, and stand them
-(docs/benchmarks.md)."""
+"""Learning rates are multiplied by (SHORT_FIT_STEPS / steps)^SHORT_FIT_POWER, clamped to the bounds: short fits need
+larger rates (docs/benchmarks.md)."""
 
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """How a fit is made. Rates are peak rates in the parametrisation of the architecture's paper."""
+    """How a field is trained. The field names are the keys of ``settings`` in the provenance of a file."""
 
     batch: int | None
-    """Points of one step; None: one step per selection."""
+    """Points per step; None: one step per selection."""
     precision: str
-    """Arithmetic of the hidden layers: fp32, medium or bf16."""
+    """Arithmetic of the hidden layers: fp32, fp32-fast or bf16 (``precision.py``)."""
     adam_rate: float
+    """Peak learning rate of Adam, in the parametrisation of the architecture's paper."""
     muon_rate: float
-    """0: Adam everywhere."""
+    """Peak learning rate of Muon, likewise; 0: Adam updates all tensors."""
     warm_up: float = WARM_UP
+    """Length of the warm-up, as a share of the budget or of an annealing cycle."""
     engine: str = "analytic"
+    """How steps are computed: autograd, analytic, compiled or cuda-graph (``step.py``)."""
     adapt_threads: bool = False
-    """Whether other thread counts are tried during the fit."""
+    """Whether the number of threads is tuned during the fit (``thread_count.py``)."""
     boosted: bool = True
-    """Whether rates follow the number of steps that the budget has room for."""
+    """Whether the learning rates depend on the number of steps that the budget allows (``short_run_lr_factor``)."""
     annealed: bool = True
-    """Whether rates rise and fall; otherwise they are constant."""
+    """Whether the learning rates have a warm-up and a cosine decay; otherwise they are constant."""
     momentum: float = MUON_MOMENTUM
+    """Momentum of Muon."""
     second_beta: float = BETAS[1]
+    """Adam's decay rate of the second moment."""
     epsilon: float = EPSILON
+    """Adam's constant in the denominator."""
     probe: str = ""
-    """What was measured to choose the precision, in words."""
+    """The measurement that chose the precision, as text."""
 
     @property
     def dtype(self) -> torch.dtype:
-        """Type of the hidden layers while fitting."""
+        """Number type of the hidden layers during the fit."""
         return torch.bfloat16 if self.precision == "bf16" else torch.float32
 
     @property
     def matmul_precision(self) -> str:
-        """torch's own word for how float32 products are made while fitting."""
+        """Value for ``torch.set_float32_matmul_precision`` during the fit."""
         return "medium" if self.precision == "fp32-fast" else "highest"
 
-    def factor(self, progress: float, risen: float) -> float:
-        """Share of the peak rates at ``progress``: a half cosine down to LAST_FACTOR, times ``risen``, the share of the
-        rise that is over."""
+    def lr_factor(self, progress: float, warm_up_progress: float) -> float:
+        """Learning rates at ``progress``, as a share of the peak rates: a half cosine down to LAST_FACTOR, times the
+        share of the warm-up that is over."""
         cosine = 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
-        return min(risen, 1.0) * (LAST_FACTOR + (1 - LAST_FACTOR) * cosine)
+        return min(warm_up_progress, 1.0) * (LAST_FACTOR + (1 - LAST_FACTOR) * cosine)
 
-    def boost(self, steps: float) -> float:
-        """Factor on the rates for a fit of about ``steps`` optimiser steps."""
+    def short_run_lr_factor(self, steps: float) -> float:
+        """Factor on the learning rates for a fit of about ``steps`` optimiser steps."""
         if not self.boosted:
             return 1.0
         low, high = SHORT_FIT_BOUNDS
@@ -76,10 +82,10 @@ class TrainingConfig:
         return min(max(factor, low), high)
 
     def json(self) -> dict[str, Any]:
-        """As plain JSON values; ``batch`` 0 stands for one step per selection."""
+        """The configuration as JSON values; ``batch`` is 0 for one step per selection."""
         return asdict(self) | {"batch": self.batch or 0}
 
     @staticmethod
     def from_json(values: dict[str, Any]) -> TrainingConfig:
-        """The inverse of ``json``; raises ``TypeError`` for other keys."""
+        """The inverse of ``json``. Raises ``TypeError`` for unknown keys."""
         return TrainingConfig(**with_new_values(values) | {"batch": values["batch"] or None})

@@ -1,8 +1,8 @@
-"""Gradients of SIREN and FINER in bfloat16 on the CPU: one C++ function (``cpp_kernel.cpp``), compiled on this machine.
+"""Gradients of SIREN and FINER in bfloat16 on the CPU by one C++ function (``cpp_kernel.cpp``), compiled here.
 
-torch, compiled or not, makes one pass over all activations per operation, and they do not fit a core's cache; here 256
-points at a time go through the network and back within it (docs/benchmarks.md, "Throughput"). g++ is done in about a
-second, where torch.compile takes ten. Linux on x86 with bfloat16 products.
+torch, compiled or not, makes one pass over all activations per operation, and these do not fit into a core's cache. The
+kernel takes 256 points at a time through the network and back within the cache (docs/benchmarks.md, "Throughput"). g++
+compiles it in about a second. It needs Linux on x86 with bfloat16 products.
 """
 
 from __future__ import annotations
@@ -25,177 +25,186 @@ from torch import Tensor
 
 from ...fields import FieldSpec
 from . import code_cache
-from .precision import capable_of_bf16
+from .precision import has_fast_bf16
 
 SOURCE = Path(__file__).with_name("cpp_kernel.cpp")
-TORCH = Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"
-BRGEMM = "_ZN2at6native7cpublas6brgemmEllllllbPKN3c108BFloat16ES5_Pfb"
-"""torch's product as the linker knows it: not part of its documented interface, so it may go."""
+TORCH_LIBRARY = Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"
+BRGEMM_SYMBOL = "_ZN2at6native7cpublas6brgemmEllllllbPKN3c108BFloat16ES5_Pfb"
+"""Linker symbol of torch's block product. It is not part of torch's documented interface and may disappear."""
 
-COMPILE = [
+COMPILER_FLAGS = [
     *("-std=c++17", "-O3", "-march=native", "-mprefer-vector-width=512", "-fPIC", "-fopenmp", "-c"),
     *("-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast"),
 ]
 
-MOST_SECONDS = 60.0
-"""After which a compiler counts as hanging."""
+COMPILER_TIMEOUT = 60.0
+"""Maximum run time of the compiler in seconds."""
 
 WIDTHS = range(32, 513, 32)
-"""Of layers: the vectors' need, and the widest that was measured (1.7 times as fast as explicit steps)."""
+"""Supported layer widths: multiples of the vector length, up to the largest for which the kernel was measured."""
 
 LAYERS = ("hidden.weight", "hidden.bias", "first.weight", "first.bias", "last.weight", "last.bias")
+"""The weight tensors in the order of ``Layers`` in the C++ source."""
 
 DONE, NO_MEMORY = 0, 1
-"""What ``inrfit_gradients`` returns."""
+"""Return values of ``inrfit_gradients``. Any other value is a failed product."""
 
-ROUGHLY = 0.1
-"""Largest difference from the formula, relative: both round to bfloat16, which makes 0.01."""
+MAX_RELATIVE_ERROR = 0.1
+"""Largest accepted difference from the formula. Rounding to bfloat16 in both makes about 0.01."""
 
-Compiled = Callable[[Mapping[str, Tensor], Tensor, Tensor, Tensor], tuple[Tensor, dict[str, Tensor]]]
-"""Weights, coords (n, d), values (n, c) and loss_weights (n, 1) -> residuals (n, c) and the gradients of
+CompiledGradients = Callable[[Mapping[str, Tensor], Tensor, Tensor, Tensor], tuple[Tensor, dict[str, Tensor]]]
+"""Maps weights, coords (n, d), values (n, c) and loss weights (n, 1) to residuals (n, c) and the gradients of
 sum(loss_weights * residual^2)."""
 
-why_unusable: list[str] = []
-"""Why this process cannot have the kernel, once that is known."""
+failures: list[str] = []
+"""Why this process cannot use the kernel; empty as long as no attempt has failed."""
 
 
-class Unusable(Exception):
-    """The kernel cannot be made or does not do what it should on this machine."""
+class KernelUnavailable(Exception):
+    """The kernel cannot be compiled on this machine, or its results are wrong."""
 
 
-def compiler() -> list[str] | None:
-    """g++, if there is one, as a command: clang's OpenMP is not torch's."""
+def compiler_command() -> list[str] | None:
+    """The command that runs g++, if there is one. clang is not used, because its OpenMP runtime is not torch's."""
     command = shlex.split(os.environ.get("CXX") or "g++")
-    found = shutil.which(command[0])
-    return None if found is None or "clang" in os.path.basename(command[-1]) else [found, *command[1:]]
+    path = shutil.which(command[0])
+    return None if path is None or "clang" in os.path.basename(command[-1]) else [path, *command[1:]]
 
 
-def suits(spec: FieldSpec, precision: torch.dtype) -> bool:
-    """Whether there is a kernel for this kind of field, on this machine."""
-    made_for = spec.formula.kernel_coefficients() is not None and spec.depth > 1 and spec.width in WIDTHS
-    return made_for and precision == torch.bfloat16 and not why_unusable and capable() and compiler() is not None
+def is_supported(spec: FieldSpec, precision: torch.dtype) -> bool:
+    """Whether the kernel computes this kind of field, and can be compiled on this machine."""
+    suitable = spec.formula.kernel_coefficients() is not None and spec.depth > 1 and spec.width in WIDTHS
+    return (
+        suitable
+        and precision == torch.bfloat16
+        and not failures
+        and machine_is_supported()
+        and compiler_command() is not None
+    )
 
 
 @functools.cache
-def capable() -> bool:
-    """Whether system, processor and torch have what it takes."""
-    if not sys.platform.startswith("linux") or not capable_of_bf16(torch.device("cpu")):
+def machine_is_supported() -> bool:
+    """Whether operating system, processor and torch meet the requirements of the kernel."""
+    if not sys.platform.startswith("linux") or not has_fast_bf16(torch.device("cpu")):
         return False
     try:
-        return hasattr(ctypes.CDLL(str(TORCH)), BRGEMM)
+        return hasattr(ctypes.CDLL(str(TORCH_LIBRARY)), BRGEMM_SYMBOL)
     except OSError:
         return False
 
 
-def build(spec: FieldSpec) -> Compiled:
-    """The function for fields like ``spec``. Newly compiled code is tried beside the formula before it is kept.
+def build(spec: FieldSpec) -> CompiledGradients:
+    """The compiled function for fields like ``spec``. Newly compiled code is compared with the formula before it is
+    kept.
 
-    Raises ``Unusable``, and from then on no field suits."""
+    Raises ``KernelUnavailable``; ``is_supported`` is then false for all fields."""
     try:
-        command = compiler()
+        command = compiler_command()
         if command is None:
-            raise Unusable("no g++")
-        name = _name(*command)
+            raise KernelUnavailable("no g++")
+        name = _library_name(*command)
         library = code_cache.load(name)
         if library is not None:
-            return function_of(spec, library)
+            return bind(spec, library)
         with tempfile.TemporaryDirectory(prefix="inrfit") as folder:
-            objects, made = os.path.join(folder, "kernel.o"), os.path.join(folder, "kernel.so")
-            _output([*command, *COMPILE, str(SOURCE), "-o", objects])
-            # Without -fopenmp: it takes whatever OpenMP torch has brought, so that there is one set of threads.
-            _output([*command, "-shared", objects, "-o", made, str(TORCH)])
-            library = ctypes.CDLL(made)
-            _try(FieldSpec(spec.architecture, 2, 3, 64, 3, {}), library)
-            code_cache.keep(name, made)
-            return function_of(spec, library)
+            object_file, library_file = os.path.join(folder, "kernel.o"), os.path.join(folder, "kernel.so")
+            _run([*command, *COMPILER_FLAGS, str(SOURCE), "-o", object_file])
+            # Without -fopenmp the library uses the OpenMP runtime that torch has loaded: one set of threads.
+            _run([*command, "-shared", object_file, "-o", library_file, str(TORCH_LIBRARY)])
+            library = ctypes.CDLL(library_file)
+            _verify(FieldSpec(spec.architecture, 2, 3, 64, 3, {}), library)
+            code_cache.store(name, library_file)
+            return bind(spec, library)
     except (OSError, AttributeError) as error:
-        why_unusable.append(str(error))
-        raise Unusable(str(error)) from None
-    except Unusable as error:
-        why_unusable.append(str(error))
+        failures.append(str(error))
+        raise KernelUnavailable(str(error)) from None
+    except KernelUnavailable as error:
+        failures.append(str(error))
         raise
 
 
-def kept() -> bool:
-    """Whether it was compiled before, and kept where it can be loaded from (``code_cache``)."""
-    command = compiler()
-    if command is None or code_cache.folder() is None:
+def is_cached() -> bool:
+    """Whether the kernel was compiled before and can be loaded from the disk (``code_cache``)."""
+    command = compiler_command()
+    if command is None or code_cache.cache_folder() is None:
         return False
     try:
-        return code_cache.holds(_name(*command))
-    except Unusable:
+        return code_cache.contains(_library_name(*command))
+    except KernelUnavailable:
         return False
 
 
 @functools.cache
-def _name(*command: str) -> str:
-    """What the compiled file is called, after all that it is made of: on another processor it is another."""
-    macros = _output([*command, "-march=native", "-dM", "-E", "-x", "c++", os.devnull])
-    made_of = "\n".join([macros, *COMPILE, torch.__version__, SOURCE.read_text("utf-8")])
-    return f"kernel_{hashlib.sha256(made_of.encode()).hexdigest()[:16]}.so"
+def _library_name(*command: str) -> str:
+    """File name of the compiled library: a digest of source, flags, compiler, processor and torch's version."""
+    macros = _run([*command, "-march=native", "-dM", "-E", "-x", "c++", os.devnull])
+    text = "\n".join([macros, *COMPILER_FLAGS, torch.__version__, SOURCE.read_text("utf-8")])
+    return f"kernel_{hashlib.sha256(text.encode()).hexdigest()[:16]}.so"
 
 
-def _output(command: list[str]) -> str:
-    """What ``command`` prints. Raises ``Unusable``."""
-    plain = os.environ | {"LC_ALL": "C"}
+def _run(command: list[str]) -> str:
+    """Runs ``command`` and returns what it prints. Raises ``KernelUnavailable``."""
+    environment = os.environ | {"LC_ALL": "C"}
     try:
-        done = subprocess.run(
+        process = subprocess.run(
             command,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             encoding="utf-8",
             errors="replace",
-            env=plain,
-            timeout=MOST_SECONDS,
+            env=environment,
+            timeout=COMPILER_TIMEOUT,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise Unusable(str(error)) from None
-    if done.returncode:
-        raise Unusable(f"{os.path.basename(command[0])}: {(done.stderr.splitlines() or ['no word'])[0]}"[:200])
-    return done.stdout
+        raise KernelUnavailable(str(error)) from None
+    if process.returncode:
+        message = (process.stderr.splitlines() or ["no message"])[0]
+        raise KernelUnavailable(f"{os.path.basename(command[0])}: {message}"[:200])
+    return process.stdout
 
 
-def function_of(spec: FieldSpec, library: Any) -> Compiled:
+def bind(spec: FieldSpec, library: Any) -> CompiledGradients:
     """``inrfit_gradients`` of the loaded ``library`` as a function of tensors, for fields like ``spec``. Raises
-    ``Unusable`` where torch lacks the products."""
+    ``KernelUnavailable`` if torch lacks the block products."""
     if not library.inrfit_products(ctypes.c_int64(spec.width)):
-        raise Unusable("torch has no such products here")
+        raise KernelUnavailable("torch has no such products here")
     shapes = {name: spec.shapes[name] for name in LAYERS}
     sizes = [torch.Size(shape).numel() for shape in shapes.values()]
-    bends = spec.formula.kernel_coefficients()
-    assert bends is not None
-    work, whole = library.inrfit_gradients, ctypes.c_int64
-    sides = [whole(count) for count in (spec.inputs, spec.width, spec.depth - 1, spec.outputs)]
-    settled = [*sides, *(ctypes.c_float(bend) for bend in bends)]
+    coefficients = spec.formula.kernel_coefficients()
+    assert coefficients is not None
+    function, int64 = library.inrfit_gradients, ctypes.c_int64
+    dimensions = [int64(count) for count in (spec.inputs, spec.width, spec.depth - 1, spec.outputs)]
+    constants = [*dimensions, *(ctypes.c_float(coefficient) for coefficient in coefficients)]
 
     def gradients(
         weights: Mapping[str, Tensor], coords: Tensor, values: Tensor, loss_weights: Tensor
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        given = [tensor.float().contiguous() for tensor in (coords, values, loss_weights)]
+        inputs = [tensor.float().contiguous() for tensor in (coords, values, loss_weights)]
         layers = [weights[name].float().contiguous() for name in LAYERS]
-        residuals, found = torch.empty_like(given[1]), torch.empty(sum(sizes), dtype=torch.float32, device="cpu")
+        residuals, flat = torch.empty_like(inputs[1]), torch.empty(sum(sizes), dtype=torch.float32, device="cpu")
         addresses = (ctypes.c_void_p * len(layers))(*(layer.data_ptr() for layer in layers))
-        arrays = [ctypes.c_void_p(tensor.data_ptr()) for tensor in (*given, residuals, found)]
-        ended = work(whole(coords.shape[0]), *settled, addresses, *arrays, ctypes.c_int(torch.get_num_threads()))
-        if ended == NO_MEMORY:
+        arrays = [ctypes.c_void_p(tensor.data_ptr()) for tensor in (*inputs, residuals, flat)]
+        status = function(int64(coords.shape[0]), *constants, addresses, *arrays, ctypes.c_int(torch.get_num_threads()))
+        if status == NO_MEMORY:
             raise MemoryError
-        if ended != DONE:
+        if status != DONE:
             raise RuntimeError("a product of torch failed in the kernel (is mkldnn switched off?)")
-        parts = found.split(sizes)
+        parts = flat.split(sizes)
         return residuals, {n: part.view(shape) for (n, shape), part in zip(shapes.items(), parts, strict=True)}
 
     return gradients
 
 
-def _try(spec: FieldSpec, library: Any) -> None:
-    """The function's results beside the formula's, on points that do not fill a block. Raises ``Unusable``."""
+def _verify(spec: FieldSpec, library: Any) -> None:
+    """Compares the kernel with the formula, on points that do not fill a block. Raises ``KernelUnavailable``."""
     generator = torch.Generator().manual_seed(0)
     weights = spec.formula.initial(spec, generator, torch.zeros(spec.outputs))
     coords, values = (torch.rand(333, count, generator=generator) * 2 - 1 for count in (spec.inputs, spec.outputs))
     loss_weights = torch.rand(333, 1, generator=generator)
-    residuals, gradients = function_of(spec, library)(weights, coords, values, loss_weights)
-    expected, known = spec.formula.gradients(weights, coords, values, loss_weights, torch.bfloat16)
-    pairs = [(residuals, expected), *((gradients[name], known[name]) for name in LAYERS)]
-    worst = max(float((one - other).norm() / other.norm()) for one, other in pairs)
-    if not worst < ROUGHLY:
-        raise Unusable(f"off by {worst:.2g}")
+    residuals, gradients = bind(spec, library)(weights, coords, values, loss_weights)
+    expected_residuals, expected = spec.formula.gradients(weights, coords, values, loss_weights, torch.bfloat16)
+    pairs = [(residuals, expected_residuals), *((gradients[name], expected[name]) for name in LAYERS)]
+    error = max(float((result - reference).norm() / reference.norm()) for result, reference in pairs)
+    if not error < MAX_RELATIVE_ERROR:
+        raise KernelUnavailable(f"off by {error:.2g}")

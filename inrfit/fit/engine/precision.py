@@ -1,7 +1,8 @@
-"""Which arithmetic is fastest on this machine, by trying: at most a twentieth of a second, before the fit.
+"""Choice of the arithmetic of the hidden layers by a short measurement before the fit.
 
-float32 products; the same with ``torch.set_float32_matmul_precision("medium")``, which sends them to oneDNN: 1.9 times
-as fast on AVX512 processors of AMD at the same error, but rounded to bfloat16 on processors with AMX; and bfloat16.
+``fp32`` is float32. ``fp32-fast`` is the same with ``torch.set_float32_matmul_precision("medium")``, which lets torch
+compute the products by oneDNN: faster at the same error on some processors (AVX512 of AMD), but rounded to bfloat16 on
+processors with AMX. ``bf16`` is bfloat16.
 """
 
 from __future__ import annotations
@@ -15,65 +16,74 @@ import torch
 from ...runtime import limited_threads, matmul_precision
 
 PROBE_SECONDS = 0.05
-ROWS, CHECKED = {"cpu": 1024, "cuda": 65_536}, 16
-"""Rows of the product. A CUDA device makes one of 1,024 in less time than it takes to ask for it."""
+"""Maximum time for the measurement."""
+
+PROBE_ROWS = {"cpu": 1024, "cuda": 65_536}
+"""Rows of the measured products. Smaller ones take less time on a CUDA device than their launch."""
+
+CHECKED_ROWS = 16
+"""Rows of which the error is computed."""
 
 REPEATS = 4
-MOST_MACS = {"cpu": 1 << 26, "cuda": 1 << 32}
-"""Per product: wider fields are tried with fewer rows."""
+"""Maximum number of products per arithmetic. The fastest one counts."""
 
-SAFE_ERROR = 4.0
-"""``medium`` is admitted as float32 if its error is at most this many times that of float32."""
+MAX_PROBE_MACS = {"cpu": 1 << 26, "cuda": 1 << 32}
+"""Maximum multiply-accumulates per product. Wider fields are measured with fewer rows."""
 
-BF16_ERROR = 0.02
-"""Largest error of bfloat16 products, relative to the result: rounding alone gives 0.003."""
+MAX_ERROR_RATIO = 4.0
+"""Maximum error of ``fp32-fast``, relative to that of ``fp32``."""
 
-WORTH = 1.15
-"""A less exact arithmetic must be this much faster."""
+MAX_BF16_ERROR = 0.02
+"""Maximum error of bfloat16 products, relative to the result. Rounding alone makes 0.003."""
+
+MIN_SPEEDUP = 1.15
+"""Minimum factor by which a less exact arithmetic must be faster."""
 
 
 @dataclass(frozen=True)
-class Measured:
-    """One arithmetic: speed of a product in GFLOP/s, and root mean square error relative to the result."""
+class Measurement:
+    """Speed of a product in GFLOP/s, and its root mean square error relative to the result."""
 
     gflops: float
     error: float
 
 
-def probe(device: torch.device, width: int, seconds: float = PROBE_SECONDS) -> dict[str, Measured]:
-    """Speed and error of every arithmetic for (rows, width) x (width, width) products, as far as ``seconds`` last. On
-    the CPU by one thread: two that wait for each other on a busy machine would measure the other programs."""
+def probe(device: torch.device, width: int, seconds: float = PROBE_SECONDS) -> dict[str, Measurement]:
+    """Speed and error of the arithmetics, by name, for products (rows, width) x (width, width). Those that do not fit
+    into ``seconds`` are missing. The CPU is measured with one thread: threads that wait for each other on a busy
+    machine would measure the other programs."""
     begun = time.perf_counter()
     with limited_threads(1):
         return _probe(device, width, begun + 0.7 * seconds)
 
 
-def _probe(device: torch.device, width: int, until: float) -> dict[str, Measured]:
-    rows = max(CHECKED, min(ROWS[device.type], MOST_MACS[device.type] // width**2))
+def _probe(device: torch.device, width: int, deadline: float) -> dict[str, Measurement]:
+    rows = max(CHECKED_ROWS, min(PROBE_ROWS[device.type], MAX_PROBE_MACS[device.type] // width**2))
     left, right = (
         (torch.arange(count * width, dtype=torch.float64, device=device) * factor % 1 - 0.5).view(count, width)
         for count, factor in ((rows, 0.6180339887), (width, 0.7548776662))
     )
-    exact = left[:CHECKED] @ right
+    exact = left[:CHECKED_ROWS] @ right
     left, right = left.float(), right.float()
-    measured: dict[str, Measured] = {}
+    measurements: dict[str, Measurement] = {}
     for name in ("fp32", "bf16", "fp32-fast"):
-        if time.perf_counter() > until:
+        if time.perf_counter() > deadline:
             break
         dtype = torch.bfloat16 if name == "bf16" else torch.float32
         a, b = left.to(dtype), right.to(dtype)
         with matmul_precision("medium" if name == "fp32-fast" else "highest"):
-            error = float(((a @ b)[:CHECKED].double() - exact).square().mean().sqrt() / exact.square().mean().sqrt())
-            taken = _timed(a, b)
+            difference = (a @ b)[:CHECKED_ROWS].double() - exact
+            error = float(difference.square().mean().sqrt() / exact.square().mean().sqrt())
+            duration = _time_product(a, b)
             for _ in range(REPEATS - 1):
-                if time.perf_counter() < until:
-                    taken = min(taken, _timed(a, b))
-        measured[name] = Measured(2e-9 * rows * width * width / taken, error)
-    return measured
+                if time.perf_counter() < deadline:
+                    duration = min(duration, _time_product(a, b))
+        measurements[name] = Measurement(2e-9 * rows * width * width / duration, error)
+    return measurements
 
 
-def _timed(a: torch.Tensor, b: torch.Tensor) -> float:
-    """Seconds of one product."""
+def _time_product(a: torch.Tensor, b: torch.Tensor) -> float:
+    """Seconds that one product takes."""
     begun = time.perf_counter()
     a @ b
     if a.device.type == "cuda":
@@ -81,21 +91,23 @@ def _timed(a: torch.Tensor, b: torch.Tensor) -> float:
     return time.perf_counter() - begun
 
 
-def fastest(measured: Mapping[str, Measured], otherwise: str) -> str:
-    """The arithmetic to fit with: ``fp32``, ``medium`` or ``bf16``; ``otherwise`` if there was no time to find out."""
-    if not {"bf16", "fp32"} <= set(measured):
-        return otherwise
+def fastest(measurements: Mapping[str, Measurement], default: str) -> str:
+    """The fastest arithmetic of acceptable error: ``fp32``, ``fp32-fast`` or ``bf16``; ``default`` if the measurement
+    is incomplete."""
+    if not {"bf16", "fp32"} <= set(measurements):
+        return default
     best = "fp32"
-    allowed = {"fp32-fast": SAFE_ERROR * measured["fp32"].error, "bf16": BF16_ERROR}
-    for name, limit in allowed.items():
-        found = measured.get(name)
-        if found and found.error <= limit and found.gflops >= WORTH * measured[best].gflops:
+    limits = {"fp32-fast": MAX_ERROR_RATIO * measurements["fp32"].error, "bf16": MAX_BF16_ERROR}
+    for name, limit in limits.items():
+        measured = measurements.get(name)
+        if measured and measured.error <= limit and measured.gflops >= MIN_SPEEDUP * measurements[best].gflops:
             best = name
     return best
 
 
-def capable_of_bf16(device: torch.device) -> bool:
-    """Whether bfloat16 products are fast by what the processor says it can: no timing, the same on every run."""
+def has_fast_bf16(device: torch.device) -> bool:
+    """Whether the device has instructions for bfloat16 products. Nothing is timed, so the answer is the same on every
+    run."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")

@@ -1,9 +1,8 @@
-"""How one optimiser step is made on a device: gather, gradients (``backends.py``), update (``optimizer.py``).
+"""Optimiser steps on a device: take the samples, compute gradients (``backends.py``), update (``optimizer.py``).
 
-``plain`` is autograd, the reference; ``explicit`` the architecture's own backward pass; ``compiled`` the C++ kernel
-(``cpp_kernel.py``) or that pass through torch.compile, made in the background, with explicit steps until it is there;
-``graph`` the whole step as one CUDA graph. All make the same step to rounding. The loss is the weighted mean of the
-squared residuals (``normalized_weights``).
+The engines make the same step up to rounding. ``autograd`` is the reference. ``analytic`` uses the architecture's own
+backward pass. ``compiled`` uses the C++ kernel (``cpp_kernel.py``) or that backward pass through torch.compile; steps
+are analytic until the background compilation has finished. ``cuda-graph`` captures the whole step as one CUDA graph.
 """
 
 from __future__ import annotations
@@ -19,21 +18,23 @@ from ...errors import UsageError
 from ...fields.module import Field
 from ...samplers.loss_terms import LaplacianLoss
 from ...signal import Samples
-from .backends import CheckCancelled, backend_of, gradients_of
+from .backends import CheckCancelled, create_backend, uncompiled_gradients
 from .background_compile import ExtraGradient
 from .config import TrainingConfig
 from .cuda_graph import Captures, Throttle
 from .optimizer import Optimiser
 
-LARGEST_PIECE = {"cpu": 8192, "cuda": 262_144}
-"""Points differentiated at a time by a field of PIECE_WIDTH units, by narrower ones in proportion more, up to 8 times;
-a larger batch is accumulated, so memory does not grow with it."""
+CHUNK_POINTS = {"cpu": 8192, "cuda": 262_144}
+"""Number of points whose gradients are computed at a time, for a field of CHUNK_WIDTH units. Narrower fields have
+proportionally larger chunks, up to 8 times. The gradients of a larger batch are summed over its chunks, so that memory
+does not grow with the batch."""
 
-PIECE_WIDTH = 256
+CHUNK_WIDTH = 256
 
 
 def choose_device(name: str) -> torch.device:
-    """``auto`` is CUDA where there is one; MPS is not offered until its results are checked."""
+    """The device called ``name`` (auto, cpu, cuda or cuda:N); ``auto`` is CUDA if available. MPS is not supported
+    because its results have not been verified. Raises ``UsageError``."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -47,29 +48,30 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
-def _derivatives(loss_terms: Sequence[LaplacianLoss], indices: Tensor, residuals: Tensor) -> Tensor:
-    """Derivatives of all terms with respect to the residuals of a step."""
+def _loss_term_gradient(
+    loss_terms: Sequence[LaplacianLoss], indices: Int[Tensor, "n"], residuals: Float[Tensor, "n c"]
+) -> Float[Tensor, "n c"]:
+    """Gradient of all ``loss_terms`` with respect to the residuals of a step."""
     return torch.stack([term.gradient(indices, residuals) for term in loss_terms]).sum(0)
 
 
-def _constant(found: Tensor) -> ExtraGradient:
-    """Derivatives that are known already."""
-    return lambda residuals: found
+def _constant(gradient: Float[Tensor, "n c"]) -> ExtraGradient:
+    """A function that returns ``gradient`` for any residuals."""
+    return lambda residuals: gradient
 
 
 class Engine:
-    """Makes the optimiser steps of one field on one signal. It works in place on the weights of ``field`` and on the
-    tensors of ``optimiser``.
+    """Makes the optimiser steps of one field on one signal. It changes the weights of ``field`` in place.
 
-    ``patient``: the first step waits for compiled code. ``check_cancelled`` is called between the chunks of a long
-    step, and raises to end it."""
+    ``wait_for_compiler``: the first step waits for compiled code. ``check_cancelled`` is called between the chunks of a
+    step and raises an exception to end it."""
 
     def __init__(
         self,
         field: Field,
         samples: Samples,
         config: TrainingConfig,
-        patient: bool = False,
+        wait_for_compiler: bool = False,
         check_cancelled: CheckCancelled = lambda: None,
     ) -> None:
         self.field, self.samples, self.config, self.precision = field, samples, config, config.dtype
@@ -85,90 +87,99 @@ class Engine:
             second_beta=config.second_beta,
             epsilon=config.epsilon,
         )
-        usual = LARGEST_PIECE[device.type] * min(max(1, PIECE_WIDTH // field.spec.width), 8)
-        self.piece: int = architecture.TRAITS.gradient_chunk or usual
-        self.backend = backend_of(config.engine, field.spec, architecture, config.dtype, patient)
+        default_chunk = CHUNK_POINTS[device.type] * min(max(1, CHUNK_WIDTH // field.spec.width), 8)
+        self.chunk_size: int = architecture.TRAITS.gradient_chunk or default_chunk
+        self.backend = create_backend(config.engine, field.spec, architecture, config.dtype, wait_for_compiler)
         self.check_cancelled = check_cancelled
-        self.factor = torch.zeros((), device=device)
+        self.lr_factor = torch.zeros((), device=device)
         state = [*self.weights.values(), *self.optimiser.state().values()]
         self.captures = Captures(state, device) if config.engine == "cuda-graph" else None
         self.throttle = Throttle() if device.type == "cuda" else None
 
-    def use(self, precision: torch.dtype) -> None:
-        """From now on hidden layers in ``precision``."""
+    def set_precision(self, precision: torch.dtype) -> None:
+        """Computes hidden layers in ``precision`` from now on, without compiled code."""
         self.precision = precision
-        self._without_compiled_code()
+        self._drop_compiled_code()
 
-    def _without_compiled_code(self) -> None:
-        gradients = gradients_of(self.config.engine, self.field.formula, self.precision)
-        self.backend = self.backend.uncompiled(gradients)
+    def _drop_compiled_code(self) -> None:
+        gradients = uncompiled_gradients(self.config.engine, self.field.formula, self.precision)
+        self.backend = self.backend.without_compiled_code(gradients)
         if self.captures is not None:
             self.captures.clear()
 
     @torch.no_grad()
     def step(
         self,
-        indices: Int[Tensor, "b"],
-        weights: Float[Tensor, "b"] | None,
-        factor: float,
+        indices: Int[Tensor, "n"],
+        weights: Float[Tensor, "n"] | None,
+        lr_factor: float,
         loss_terms: Sequence[LaplacianLoss] = (),
-    ) -> Float[Tensor, "b c"]:
-        """One update at ``factor`` of the full rates; the residuals before it. With ``loss_terms`` steps are made
-        explicitly: what they need changes from selection to selection."""
-        self.factor.fill_(factor)
+    ) -> Float[Tensor, "n c"]:
+        """Makes one update at ``lr_factor`` of the peak learning rates; returns the residuals before it. Steps with
+        further ``loss_terms`` are analytic, because the data of the terms change with the selection."""
+        self.lr_factor.fill_(lr_factor)
         if self.captures is None or loss_terms:
-            residuals = self._whole(indices, weights, loss_terms)
+            residuals = self._step(indices, weights, loss_terms)
         else:
-            residuals = self.captures.step(self._whole, indices, weights)
+            residuals = self.captures.step(self._step, indices, weights)
         if self.throttle is not None:
-            self.throttle.passed()
+            self.throttle.record_step()
         return residuals
 
-    def _whole(self, indices: Tensor, weights: Tensor | None, loss_terms: Sequence[LaplacianLoss] = ()) -> Tensor:
-        """Gather, gradients, update; the residuals before it."""
+    def _step(
+        self,
+        indices: Int[Tensor, "n"],
+        weights: Float[Tensor, "n"] | None,
+        loss_terms: Sequence[LaplacianLoss] = (),
+    ) -> Float[Tensor, "n c"]:
+        """Computes gradients in chunks and makes the update; returns the residuals before it."""
         loss_weights = normalized_weights(indices, weights, self.samples.signal.channels)
-        extra = self._loss_term_gradient(loss_terms, indices) if loss_terms and indices.shape[0] > self.piece else None
+        several_chunks = indices.shape[0] > self.chunk_size
+        extra = self._extra_gradient(loss_terms, indices) if loss_terms and several_chunks else None
         total: dict[str, Tensor] = {}
         residuals = []
-        for start in range(0, indices.shape[0], self.piece):
-            if start and self.captures is None:  # a capture cannot be left in its middle
+        for start in range(0, indices.shape[0], self.chunk_size):
+            if start and self.captures is None:  # a capture cannot be interrupted
                 self.check_cancelled()
-            part = slice(start, start + self.piece)
+            part = slice(start, start + self.chunk_size)
             coords, values = self.samples.take(indices[part])
-            extra_gradient = None
+            extra_gradient: ExtraGradient | None = None
             if loss_terms:
-                extra_gradient = partial(_derivatives, loss_terms, indices) if extra is None else _constant(extra[part])
-            residual, found = self.backend.gradients(self.weights, coords, values, loss_weights[part], extra_gradient)
-            total = {name: total[name] + found[name] for name in found} if total else found
+                whole_step = partial(_loss_term_gradient, loss_terms, indices)
+                extra_gradient = whole_step if extra is None else _constant(extra[part])
+            residual, gradients = self.backend.gradients(
+                self.weights, coords, values, loss_weights[part], extra_gradient
+            )
+            total = {name: total[name] + gradients[name] for name in gradients} if total else gradients
             residuals.append(residual)
-        self.optimiser.step(total, self.factor)
+        self.optimiser.step(total, self.lr_factor)
         return residuals[0] if len(residuals) == 1 else torch.cat(residuals)
 
-    def _loss_term_gradient(self, loss_terms: Sequence[LaplacianLoss], indices: Tensor) -> Tensor:
-        """Derivatives of all terms in a step of several pieces: they need the residuals of all its points at once, for
-        which these are evaluated once more."""
+    def _extra_gradient(self, loss_terms: Sequence[LaplacianLoss], indices: Int[Tensor, "n"]) -> Float[Tensor, "n c"]:
+        """Gradient of all ``loss_terms`` with respect to the residuals of a step of several chunks. It depends on the
+        residuals of all points of the step, which are computed by an additional forward pass."""
         residuals = []
-        for part in indices.split(self.piece):
+        for part in indices.split(self.chunk_size):
             coords, values = self.samples.take(part)
             residuals.append(self.field(coords, self.precision) - values)
             self.check_cancelled()
-        return _derivatives(loss_terms, indices, torch.cat(residuals))
+        return _loss_term_gradient(loss_terms, indices, torch.cat(residuals))
 
-    def halve(self) -> None:
-        """Out of memory: from now on half as many points at a time."""
-        self.piece = max(1, self.piece // 2)
-        self._without_compiled_code()
+    def halve_chunk_size(self) -> None:
+        """Halves the memory that a step needs, after an allocation has failed."""
+        self.chunk_size = max(1, self.chunk_size // 2)
+        self._drop_compiled_code()
         if self.field.device.type == "cuda":
             torch.cuda.empty_cache()
 
     def close(self) -> None:
-        """Frees the captured steps, which refer to the engine: a folder of files must not pile up in memory."""
+        """Frees the captured steps, which refer to the engine and would keep its memory allocated."""
         if self.captures is not None:
             self.captures.clear()
 
     @torch.no_grad()
     def load(self, weights: Mapping[str, Tensor]) -> None:
-        """Take over ``weights`` and forget the moments."""
+        """Copies ``weights`` into the field and resets the optimiser."""
         for name, weight in weights.items():
             self.weights[name].copy_(weight)
         self.optimiser.reset()
@@ -179,9 +190,11 @@ class Engine:
         return {name: weight.clone() for name, weight in self.weights.items()}
 
 
-def normalized_weights(indices: Tensor, weights: Tensor | None, channels: int) -> Tensor:
-    """The factors (k, 1) of the squared residuals in the loss, which is their weighted mean over points and channels:
-    weight / (sum of weights * channels). Points of weight 0 pad a batch without changing anything."""
+def normalized_weights(
+    indices: Int[Tensor, "n"], weights: Float[Tensor, "n"] | None, channels: int
+) -> Float[Tensor, "n 1"]:
+    """The factor of every point's squared residuals in the loss, weight / (sum of weights * channels). The loss is the
+    weighted mean of the squared residuals over points and channels. Points of weight 0 pad a batch without effect."""
     if weights is None:
         count = indices.shape[0]
         return torch.full((count, 1), 1 / (count * channels), device=indices.device)

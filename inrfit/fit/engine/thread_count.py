@@ -1,9 +1,8 @@
-"""How many threads make the fastest steps here and now.
+"""Search for the fastest number of CPU threads during a fit.
 
-Two threads that wait for each other at every operation, on two cores of which another program has one, are up to
-four times as slow as one thread alone (a step of 14 ms on a quiet machine took 66 to 150 ms beside one busy program,
-and 28 ms by one thread). So while a fit lasts, a few steps are now and then made with half or twice the threads, and
-the faster count is kept.
+Threads that wait for each other at every operation on cores that other programs occupy can be several times as slow as
+one thread (docs/architecture.md). During a fit a few steps are therefore made now and then with half or twice the
+number of threads, and the faster number is kept.
 """
 
 from __future__ import annotations
@@ -13,66 +12,72 @@ from collections import deque
 
 import torch
 
-FIRST_TRIAL = 4
-"""Steps before the first trial, and after a change."""
+STEPS_BEFORE_TRIAL = 4
+"""Minimum number of steps before the first trial, and after a change."""
 
-TRIAL_EVERY = 2.0
-"""Seconds between trials."""
+SECONDS_BETWEEN_TRIALS = 2.0
+"""Time between two trials."""
 
 TRIAL_STEPS = 2
-FASTER = 0.9
-"""A trial must take at most this share of the present time."""
+"""Number of steps of a trial."""
+
+MAX_TRIAL_RATIO = 0.9
+"""A trial succeeds if its steps take less than this share of the present time."""
 
 
-class Threads:
-    """``begin`` before every step, ``ended`` with its seconds after it; ``restore`` at the end of the fit."""
+class ThreadCountTuner:
+    """Sets the number of threads before each step. Call ``before_step``, make the step, call ``after_step`` with its
+    duration; call ``restore`` at the end of the fit.
+
+    ``counts`` are the candidates, ``level`` is the index of the present one."""
 
     def __init__(self) -> None:
-        self.before = torch.get_num_threads()
-        self.counts = [self.before]
+        self.initial = torch.get_num_threads()
+        self.counts = [self.initial]
         while self.counts[-1] > 1:
             self.counts.append(self.counts[-1] // 2)
         self.level = 0
-        self.trial: int | None = None
-        self.tried: list[float] = []
-        self.recent: deque[float] = deque(maxlen=5)
-        self.since = 0.0
+        self.trial_level: int | None = None
+        self.trial_seconds: list[float] = []
+        self.recent_seconds: deque[float] = deque(maxlen=5)
+        self.seconds_since_trial = 0.0
         self.settled = False
         self.direction = 1
 
-    def begin(self) -> None:
-        """Sets the thread count for the next step."""
-        due = self.since >= TRIAL_EVERY or not self.settled
-        if self.trial is None and due and len(self.recent) >= FIRST_TRIAL:
-            self.trial = self._neighbour()
-            self.tried.clear()
-        wanted = self.counts[self.level if self.trial is None else self.trial]
-        if torch.get_num_threads() != wanted:
-            torch.set_num_threads(wanted)
+    def before_step(self) -> None:
+        """Sets the number of threads for the next step."""
+        due = self.seconds_since_trial >= SECONDS_BETWEEN_TRIALS or not self.settled
+        if self.trial_level is None and due and len(self.recent_seconds) >= STEPS_BEFORE_TRIAL:
+            self.trial_level = self._neighbour()
+            self.trial_seconds.clear()
+        count = self.counts[self.level if self.trial_level is None else self.trial_level]
+        if torch.get_num_threads() != count:
+            torch.set_num_threads(count)
 
     def _neighbour(self) -> int | None:
-        """The level to try next: fewer and more threads by turns."""
+        """The level to try next: alternately with fewer and with more threads."""
         for direction in (self.direction, -self.direction):
             if 0 <= self.level + direction < len(self.counts):
                 self.direction = -direction
                 return self.level + direction
         return None
 
-    def ended(self, seconds: float) -> None:
-        """A step took ``seconds``."""
-        if self.trial is None:
-            self.recent.append(seconds)
-            self.since += seconds
+    def after_step(self, seconds: float) -> None:
+        """Records that the step took ``seconds``, and keeps the number of threads of a successful trial."""
+        if self.trial_level is None:
+            self.recent_seconds.append(seconds)
+            self.seconds_since_trial += seconds
             return
-        self.tried.append(seconds)
-        if len(self.tried) < TRIAL_STEPS:
+        self.trial_seconds.append(seconds)
+        if len(self.trial_seconds) < TRIAL_STEPS:
             return
-        self.settled = statistics.mean(self.tried) >= FASTER * statistics.median(self.recent)
+        limit = MAX_TRIAL_RATIO * statistics.median(self.recent_seconds)
+        self.settled = statistics.mean(self.trial_seconds) >= limit
         if not self.settled:
-            self.level = self.trial
-            self.recent.clear()
-        self.trial, self.since = None, 0.0
+            self.level = self.trial_level
+            self.recent_seconds.clear()
+        self.trial_level, self.seconds_since_trial = None, 0.0
 
     def restore(self) -> None:
-        """As many threads as before."""
-        torch.set_num_threads(self.before)
+        """Sets the number of threads that was set before the fit."""
+        torch.set_num_threads(self.initial)

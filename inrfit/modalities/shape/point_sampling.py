@@ -42,23 +42,23 @@ class MeshSource:
         self._begin = 0
 
     @property
-    def wanted(self) -> int:
-        """Points of a budget that is not in seconds."""
+    def default_count(self) -> int:
+        """Number of points for a budget without a limit in seconds."""
         return self._pool or POINTS
 
-    def most(self, far_share: float) -> int:
-        """Most points of any budget."""
+    def max_count(self, far_share: float) -> int:
+        """Maximum number of points of any budget."""
         return self._pool or int(MOST_POINTS / (1 + far_share))
 
-    def draw(self, start: int, until: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[Any]]:
-        """The points (k, 3) from the ``start``-th on, at most CALL and up to ``until``, and their values (k, 1)."""
+    def draw(self, start: int, end: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[Any]]:
+        """The points (k, 3) from the ``start``-th on, at most CALL and before ``end``, and their values (k, 1)."""
         if not self._begin <= start < self._begin + len(self._section):
-            self._section, self._begin = spread(self._mesh, min(POINTS, until - start), self._generator), start
+            self._section, self._begin = spread(self._mesh, min(POINTS, end - start), self._generator), start
         within = start - self._begin
-        points = self._section[within : min(within + CALL, within + until - start)]
+        points = self._section[within : min(within + CALL, within + end - start)]
         return points, targets(self._mesh, self._meta, self._far, points.astype(np.float64))[:, None]
 
-    def far(self, count: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[Any]]:
+    def draw_far(self, count: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[Any]]:
         """Points (count, 3) far from the surface, and their values."""
         points, sides = free(self._far, count, self._generator)
         values = sides.astype(np.float32) if self._meta["target"] == "sdf" else (sides < 0).astype(np.uint8)

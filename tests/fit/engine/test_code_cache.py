@@ -27,7 +27,7 @@ def folder(tmp_path, monkeypatch):
     """A folder with the library in it, and the environment that names it."""
     place = tmp_path / "above" / "code"
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(place))
-    code_cache.keep(NAME, str(LIBRARY))
+    code_cache.store(NAME, str(LIBRARY))
     assert loaded()
     return place
 
@@ -35,12 +35,12 @@ def folder(tmp_path, monkeypatch):
 def loaded():
     """Whether the library is loaded; ``holds`` must say the same."""
     library = code_cache.load(NAME)
-    assert code_cache.holds(NAME) == (library is not None)
+    assert code_cache.contains(NAME) == (library is not None)
     return library is not None and hasattr(library, "PyInit_lapack_lite")
 
 
 def test_what_is_kept_is_there_whole_and_for_this_user_alone(folder):
-    assert sorted(os.listdir(folder)) == [NAME, NAME + code_cache.SUMS]
+    assert sorted(os.listdir(folder)) == [NAME, NAME + code_cache.CHECKSUM_SUFFIX]
     assert (folder / NAME).read_bytes() == LIBRARY.read_bytes()
     assert {path.stat().st_mode & 0o777 for path in folder.iterdir()} == {0o600}
     assert {path.stat().st_mode & 0o777 for path in (folder, folder.parent)} == {0o700}
@@ -57,7 +57,7 @@ def test_another_library_of_the_same_name_is_another(folder):
     before = code_cache.load(NAME)
     other = folder.parent / "other.so"
     other.write_bytes(LIBRARY.read_bytes() + b"more")
-    code_cache.keep(NAME, str(other))
+    code_cache.store(NAME, str(other))
     after = code_cache.load(NAME)
     assert after is not None
     assert len({ctypes.cast(library.PyInit_lapack_lite, ctypes.c_void_p).value for library in (before, after)}) == 2
@@ -141,16 +141,16 @@ DAMAGES = [
 @pytest.mark.parametrize("damage", [*DAMAGES, a_folder])
 def test_a_file_that_fails_a_check_is_not_loaded_and_is_replaced(folder, damage):
     open_before = len(os.listdir("/proc/self/fd"))
-    damage(folder / NAME, folder / (NAME + code_cache.SUMS))
+    damage(folder / NAME, folder / (NAME + code_cache.CHECKSUM_SUFFIX))
     assert code_cache.load(NAME) is None
     assert len(os.listdir("/proc/self/fd")) == open_before
-    code_cache.keep(NAME, str(LIBRARY))
+    code_cache.store(NAME, str(LIBRARY))
     assert loaded() == (damage is not a_folder)
     assert not [path for path in folder.iterdir() if path.name.startswith("tmp")]
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
-@pytest.mark.parametrize("suffix", ["", code_cache.SUMS])
+@pytest.mark.parametrize("suffix", ["", code_cache.CHECKSUM_SUFFIX])
 def test_a_file_of_another_user_is_not_loaded(folder, suffix):
     os.chown(folder / (NAME + suffix), 12345, -1)
     assert not loaded()
@@ -161,10 +161,10 @@ def test_nothing_is_loaded_or_kept_where_others_may_write(folder):
         before = place.stat().st_mode
         place.chmod(mode)
         (folder / NAME).unlink(missing_ok=True)
-        code_cache.keep(NAME, str(LIBRARY))
+        code_cache.store(NAME, str(LIBRARY))
         assert not (folder / NAME).exists()
         place.chmod(before)
-        code_cache.keep(NAME, str(LIBRARY))
+        code_cache.store(NAME, str(LIBRARY))
         assert loaded()
         place.chmod(mode)
         assert not loaded()
@@ -176,7 +176,7 @@ def test_nothing_is_loaded_or_kept_through_a_link_to_the_folder(folder, monkeypa
     link.symlink_to(folder)
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(link))
     assert not loaded()
-    code_cache.keep("other.so", str(LIBRARY))
+    code_cache.store("other.so", str(LIBRARY))
     assert not (folder / "other.so").exists()
 
 
@@ -185,26 +185,26 @@ def test_nothing_is_loaded_from_or_kept_in_a_relative_folder(folder, monkeypatch
     monkeypatch.chdir(folder if relative == "." else folder.parent)
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", relative)
     assert not loaded()
-    code_cache.keep("other.so", str(LIBRARY))
+    code_cache.store("other.so", str(LIBRARY))
     assert not list(folder.parent.rglob("other.so"))
 
 
 def test_nothing_is_kept_without_a_folder(monkeypatch):
     monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR", raising=False)
-    code_cache.keep(NAME, str(LIBRARY))
+    code_cache.store(NAME, str(LIBRARY))
     assert not loaded()
 
 
 def test_marks_of_what_torch_has_compiled_count_in_a_private_folder_alone(folder, monkeypatch):
     background_compile.Compilation("this kind", 4, lambda: print).wait()
-    assert background_compile.known("this kind")
-    assert not background_compile.known("another kind")
+    assert background_compile.is_compiled("this kind")
+    assert not background_compile.is_compiled("another kind")
     folder.chmod(0o770)
-    assert not background_compile.known("this kind")
+    assert not background_compile.is_compiled("this kind")
     folder.chmod(0o700)
     monkeypatch.chdir(folder)
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", ".")
-    assert not background_compile.known("this kind")
+    assert not background_compile.is_compiled("this kind")
 
 
 @pytest.mark.parametrize("mode", [0o777, 0o700])
@@ -215,9 +215,9 @@ def test_torch_is_given_a_private_folder_where_its_own_is_not(tmp_path, monkeypa
     usual.mkdir()
     usual.chmod(mode)
     for given in ("", str(usual)):
-        monkeypatch.setenv(code_cache.FOLDER, given)
-        code_cache.keep_torch_private()
-        used = Path(os.environ[code_cache.FOLDER])
+        monkeypatch.setenv(code_cache.FOLDER_VARIABLE, given)
+        code_cache.ensure_private_torch_cache()
+        used = Path(os.environ[code_cache.FOLDER_VARIABLE])
         assert (used == usual) == (mode == 0o700)
         assert used.stat().st_mode & 0o077 == 0
 
@@ -228,6 +228,6 @@ def test_torch_is_given_a_folder_where_the_user_has_no_name(tmp_path, monkeypatc
 
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     monkeypatch.setattr(getpass, "getuser", nobody)
-    monkeypatch.setenv(code_cache.FOLDER, "relative")
-    code_cache.keep_torch_private()
-    assert Path(os.environ[code_cache.FOLDER]).parent == tmp_path
+    monkeypatch.setenv(code_cache.FOLDER_VARIABLE, "relative")
+    code_cache.ensure_private_torch_cache()
+    assert Path(os.environ[code_cache.FOLDER_VARIABLE]).parent == tmp_path

@@ -15,7 +15,7 @@ from conftest import image_signal
 
 from inrfit.fields import FieldSpec
 from inrfit.fields.mlp.siren import Siren
-from inrfit.fit import recipe, running
+from inrfit.fit import context, recipe
 from inrfit.fit.budget import Budget
 from inrfit.fit.engine import background_compile, code_cache, cpp_kernel, precision
 from inrfit.fit.engine.backends import analytic_gradients
@@ -28,7 +28,8 @@ SPEC = FieldSpec("siren", 2, 3, 64, 3, {})
 FINER = {"first_omega": 20.0, "omega": 30.0}
 
 works = pytest.mark.skipif(
-    not cpp_kernel.capable() or cpp_kernel.compiler() is None, reason="no bfloat16 products, or no g++, on this machine"
+    not cpp_kernel.machine_is_supported() or cpp_kernel.compiler_command() is None,
+    reason="no bfloat16 products, or no g++, on this machine",
 )
 
 
@@ -95,26 +96,30 @@ def test_the_same_threads_give_the_same_gradients_and_others_nearly_so():
 
 
 def test_it_is_for_siren_and_finer_in_bfloat16_alone(monkeypatch):
-    monkeypatch.setattr(cpp_kernel, "capable", lambda: True)
-    monkeypatch.setattr(cpp_kernel, "compiler", lambda: ["g++"])
-    assert cpp_kernel.suits(SPEC, BFLOAT)
-    assert cpp_kernel.suits(FieldSpec("finer", 2, 3, 64, 3, {}), BFLOAT)
-    assert not cpp_kernel.suits(SPEC, torch.float32)
+    monkeypatch.setattr(cpp_kernel, "machine_is_supported", lambda: True)
+    monkeypatch.setattr(cpp_kernel, "compiler_command", lambda: ["g++"])
+    assert cpp_kernel.is_supported(SPEC, BFLOAT)
+    assert cpp_kernel.is_supported(FieldSpec("finer", 2, 3, 64, 3, {}), BFLOAT)
+    assert not cpp_kernel.is_supported(SPEC, torch.float32)
     for other in (FieldSpec("wire", 2, 3, 64, 3, {}), FieldSpec("siren", 2, 3, 72, 3, {})):
-        assert not cpp_kernel.suits(other, BFLOAT)
-    assert not cpp_kernel.suits(FieldSpec("siren", 2, 3, 64, 1, {}), BFLOAT)
-    for name, found in (("capable", lambda: False), ("compiler", lambda: None), ("why_unusable", ["it failed before"])):
+        assert not cpp_kernel.is_supported(other, BFLOAT)
+    assert not cpp_kernel.is_supported(FieldSpec("siren", 2, 3, 64, 1, {}), BFLOAT)
+    for name, found in (
+        ("machine_is_supported", lambda: False),
+        ("compiler_command", lambda: None),
+        ("failures", ["it failed before"]),
+    ):
         with monkeypatch.context() as patch:
             patch.setattr(cpp_kernel, name, found)
-            assert not cpp_kernel.suits(SPEC, BFLOAT)
-    assert cpp_kernel.suits(SPEC, BFLOAT)
+            assert not cpp_kernel.is_supported(SPEC, BFLOAT)
+    assert cpp_kernel.is_supported(SPEC, BFLOAT)
 
 
 def test_it_is_compiled_from_some_seconds_of_budget_and_used_at_once_when_kept(monkeypatch):
-    monkeypatch.setattr(cpp_kernel, "capable", lambda: True)
-    monkeypatch.setattr(cpp_kernel, "compiler", lambda: ["g++"])
+    monkeypatch.setattr(cpp_kernel, "machine_is_supported", lambda: True)
+    monkeypatch.setattr(cpp_kernel, "compiler_command", lambda: ["g++"])
     for kept, seconds, expected in ((False, 2, "analytic"), (False, 5, "compiled"), (True, 2, "compiled")):
-        monkeypatch.setattr(cpp_kernel, "kept", lambda: kept)  # noqa: B023
+        monkeypatch.setattr(cpp_kernel, "is_cached", lambda: kept)  # noqa: B023
         assert recipe.choose_engine(SPEC, CPU, Budget(seconds=seconds), BFLOAT, 4096).value == expected
     assert recipe.choose_engine(SPEC, CPU, Budget(steps=100), BFLOAT, 4096).value == "analytic"
 
@@ -128,10 +133,10 @@ def kept_in(folder):
 @works
 def test_what_is_kept_is_used_again(tmp_path, monkeypatch):
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "new"))
-    assert not cpp_kernel.kept()
+    assert not cpp_kernel.is_cached()
     cpp_kernel.build(SPEC)
     made = kept_in(tmp_path / "new")
-    assert cpp_kernel.kept()
+    assert cpp_kernel.is_cached()
     written = made.stat().st_mtime_ns
     cpp_kernel.build(SPEC)
     assert made.stat().st_mtime_ns == written
@@ -150,7 +155,7 @@ def test_what_is_damaged_is_not_loaded_but_made_again(tmp_path, damage):
     elif damage == "changed":
         made.write_bytes(bytes([*whole[:-1], whole[-1] ^ 1]))
     elif damage == "no sums":
-        made.with_name(made.name + code_cache.SUMS).unlink()
+        made.with_name(made.name + code_cache.CHECKSUM_SUFFIX).unlink()
     elif damage == "writable":
         made.chmod(0o666)
     else:
@@ -196,7 +201,7 @@ def test_where_nothing_can_be_kept_it_is_made_all_the_same(tmp_path, monkeypatch
             monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR")
         else:
             monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(folder))
-        assert not cpp_kernel.kept()
+        assert not cpp_kernel.is_cached()
         assert max(error(cpp_kernel.build(SPEC)(*given(SPEC)), given_exactly())) < 0.05
     assert os.listdir(tmp_path) == ["file"]
 
@@ -224,18 +229,18 @@ def broken_compiler(tmp_path, script):
 def test_a_compiler_that_fails_leaves_the_fit_with_analytic_steps(tmp_path, monkeypatch, script, reason):
     monkeypatch.setenv("CXX", broken_compiler(tmp_path, script))
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "code"))
-    monkeypatch.setattr(cpp_kernel, "capable", lambda: True)
+    monkeypatch.setattr(cpp_kernel, "machine_is_supported", lambda: True)
     monkeypatch.setattr(background_compile, "compilations", {})
-    monkeypatch.setattr(cpp_kernel, "why_unusable", [])
-    monkeypatch.setattr(precision, "capable_of_bf16", lambda device: True)
-    assert not cpp_kernel.kept()
-    with pytest.raises(cpp_kernel.Unusable, match=reason):
+    monkeypatch.setattr(cpp_kernel, "failures", [])
+    monkeypatch.setattr(precision, "has_fast_bf16", lambda device: True)
+    assert not cpp_kernel.is_cached()
+    with pytest.raises(cpp_kernel.KernelUnavailable, match=reason):
         cpp_kernel.build(SPEC)
-    assert not cpp_kernel.suits(SPEC, BFLOAT)
-    monkeypatch.setattr(cpp_kernel, "why_unusable", [])
-    chosen = recipe.choose(SPEC, CPU, recipe.Asked(batch=64, precision="bf16", engine="compiled")).config
+    assert not cpp_kernel.is_supported(SPEC, BFLOAT)
+    monkeypatch.setattr(cpp_kernel, "failures", [])
+    chosen = recipe.choose(SPEC, CPU, recipe.UserChoices(batch=64, precision="bf16", engine="compiled")).config
     made = fit(image_signal(), SPEC, Uniform(), chosen, Budget(steps=3), CPU)
-    assert made.used["engine"].startswith("analytic (Unusable")
+    assert made.final_settings["engine"].startswith("analytic (KernelUnavailable")
 
 
 @works
@@ -248,10 +253,10 @@ def test_a_kernel_that_computes_something_else_is_neither_used_nor_kept(tmp_path
         return residuals, gradients | {"first.bias": 2 * gradients["first.bias"]}
 
     monkeypatch.setattr(Siren, "gradients", another)
-    monkeypatch.setattr(cpp_kernel, "why_unusable", [])
-    with pytest.raises(cpp_kernel.Unusable, match="off by"):
+    monkeypatch.setattr(cpp_kernel, "failures", [])
+    with pytest.raises(cpp_kernel.KernelUnavailable, match="off by"):
         cpp_kernel.build(SPEC)
-    assert not cpp_kernel.kept()
+    assert not cpp_kernel.is_cached()
 
 
 def test_without_memory_or_products_it_says_so():
@@ -265,7 +270,7 @@ def test_without_memory_or_products_it_says_so():
             return answer
 
     answer = cpp_kernel.NO_MEMORY
-    function = cpp_kernel.function_of(SPEC, Poor)
+    function = cpp_kernel.bind(SPEC, Poor)
     with pytest.raises(MemoryError):
         function(*given(SPEC))
     answer = 2
@@ -279,8 +284,8 @@ def test_products_that_torch_has_not_here_are_noticed_in_time():
         def inrfit_products(width):
             return 0
 
-    with pytest.raises(cpp_kernel.Unusable, match="products"):
-        cpp_kernel.function_of(SPEC, Elsewhere)
+    with pytest.raises(cpp_kernel.KernelUnavailable, match="products"):
+        cpp_kernel.bind(SPEC, Elsewhere)
 
 
 @works
@@ -291,19 +296,19 @@ def test_a_product_that_fails_in_a_thread_is_an_error_and_no_crash():
 
 
 def test_batches_are_long_where_the_kernel_makes_steps_fast_and_there_are_enough_of_them(monkeypatch):
-    monkeypatch.setattr(cpp_kernel, "capable", lambda: True)
-    monkeypatch.setattr(cpp_kernel, "compiler", lambda: ["g++"])
-    monkeypatch.setattr(cpp_kernel, "kept", lambda: True)
+    monkeypatch.setattr(cpp_kernel, "machine_is_supported", lambda: True)
+    monkeypatch.setattr(cpp_kernel, "compiler_command", lambda: ["g++"])
+    monkeypatch.setattr(cpp_kernel, "is_cached", lambda: True)
 
     def batch(seconds, **more):
         return recipe.choose(
-            SPEC, CPU, recipe.Asked(precision="bf16", **more), budget=Budget(seconds=seconds)
+            SPEC, CPU, recipe.UserChoices(precision="bf16", **more), budget=Budget(seconds=seconds)
         ).config.batch
 
     assert (batch(3), batch(10)) == (4096, recipe.KERNEL_BATCH)
     assert batch(10, engine="analytic") == 4096
     assert batch(10, batch=512) == 512
-    monkeypatch.setattr(cpp_kernel, "compiler", lambda: None)
+    monkeypatch.setattr(cpp_kernel, "compiler_command", lambda: None)
     assert batch(10) == 4096
 
 
@@ -312,17 +317,17 @@ def test_a_fit_waits_for_the_kernel_but_not_too_long_and_not_against_its_user(mo
 
     def slow(spec):
         gone.wait(30)
-        raise cpp_kernel.Unusable("too late")
+        raise cpp_kernel.KernelUnavailable("too late")
 
-    monkeypatch.setattr(cpp_kernel, "capable", lambda: True)
-    monkeypatch.setattr(cpp_kernel, "compiler", lambda: ["g++"])
+    monkeypatch.setattr(cpp_kernel, "machine_is_supported", lambda: True)
+    monkeypatch.setattr(cpp_kernel, "compiler_command", lambda: ["g++"])
     monkeypatch.setattr(cpp_kernel, "build", slow)
     monkeypatch.setattr(background_compile, "compilations", {})
-    monkeypatch.setattr(running, "EXACT_FROM", math.inf)
-    chosen = recipe.choose(SPEC, CPU, recipe.Asked(batch=64, precision="bf16", engine="compiled")).config
+    monkeypatch.setattr(context, "FLOAT32_FINISH_DB", math.inf)
+    chosen = recipe.choose(SPEC, CPU, recipe.UserChoices(batch=64, precision="bf16", engine="compiled")).config
     stops = iter([False] * 3)
     with pytest.raises(KeyboardInterrupt):
-        fit(image_signal(), SPEC, Uniform(), chosen, Budget(seconds=1e4), CPU, stop=lambda: next(stops, True))
+        fit(image_signal(), SPEC, Uniform(), chosen, Budget(seconds=1e4), CPU, should_stop=lambda: next(stops, True))
     made = fit(image_signal(), SPEC, Uniform(), chosen, Budget(seconds=1.0), CPU)
-    assert made.used["engine"] == "analytic (still compiling)"
+    assert made.final_settings["engine"] == "analytic (still compiling)"
     gone.set()

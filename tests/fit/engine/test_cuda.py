@@ -31,7 +31,7 @@ QUICK = {"budget": "200it", "width": 64, "depth": 3}
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_every_sampler_fits_on_the_device(name, precision):
     signal, spec = image_signal(), FieldSpec("siren", 2, 3, 64, 3, {})
-    chosen = recipe.choose(spec, CUDA, recipe.Asked(batch=256, precision=precision)).config
+    chosen = recipe.choose(spec, CUDA, recipe.UserChoices(batch=256, precision=precision)).config
     assert fit(signal, spec, SAMPLERS[name](), chosen, Budget(steps=200), CUDA).quality > 20
 
 
@@ -71,19 +71,19 @@ def test_draws_are_on_the_device_and_follow_the_seed():
 def test_a_fit_that_goes_on_from_its_saved_state_gives_the_same_weights(arch, sampler):
     """The generator is the device's, the steps are captured anew, and what samplers remember is back on the device."""
     signal, spec = image_signal(), FieldSpec(arch, 2, 3, 32, 2, {})
-    config = recipe.choose(spec, CUDA, recipe.Asked(batch=256, precision="fp32")).config
+    config = recipe.choose(spec, CUDA, recipe.UserChoices(batch=256, precision="fp32")).config
     states = []
     saving = Checkpointer({"source": "made"}, config.json(), 0.0, states.append)
     whole = fit(signal, spec, SAMPLERS[sampler](), config, Budget(steps=60), CUDA, checkpointer=saving)
     for data in (states[0], states[len(states) // 2], states[-1]):
-        again = fit(signal, spec, SAMPLERS[sampler](), config, Budget(steps=60), CUDA, saved=loads(data))
+        again = fit(signal, spec, SAMPLERS[sampler](), config, Budget(steps=60), CUDA, saved_state=loads(data))
         for name, weight in whole.field.weights.items():
             assert torch.equal(again.field.weights[name], weight), name
 
 
 def test_a_recorder_counts_on_the_device():
     seen = Recorder(frames=3)
-    made = inrfit.encode(picture(), device="cuda", watch=seen, **QUICK)
+    made = inrfit.encode(picture(), device="cuda", on_step=seen, **QUICK)
     assert seen.counts.device.type == "cuda"
     assert int(seen.counts.sum()) == made.provenance["spent"]["points"]
     assert seen.map().startswith(b"\x89PNG")
@@ -94,7 +94,7 @@ def test_the_arithmetics_are_probed_on_the_device():
     found = precision.probe(CUDA, 256, seconds=5.0)
     assert found.keys() == {"fp32", "bf16", "fp32-fast"}
     assert found["fp32"].error < 1e-5
-    assert found["bf16"].error < precision.BF16_ERROR
+    assert found["bf16"].error < precision.MAX_BF16_ERROR
 
 
 def engine(kind, precision="bf16", batch=512, arch="siren"):
@@ -102,7 +102,7 @@ def engine(kind, precision="bf16", batch=512, arch="siren"):
     plain = FieldSpec(arch, 2, 3, 64, 4, {})
     spec = plain.formula.sized(plain, (64, 64), None)
     weights = spec.formula.initial(spec, torch.Generator().manual_seed(0), torch.zeros(3))
-    chosen = recipe.choose(spec, CUDA, recipe.Asked(batch=batch, precision=precision, engine=kind)).config
+    chosen = recipe.choose(spec, CUDA, recipe.UserChoices(batch=batch, precision=precision, engine=kind)).config
     return Engine(Field(spec, weights).to(CUDA), signal.on(CUDA), chosen)
 
 
@@ -134,8 +134,8 @@ def test_a_graph_is_captured_once_for_all_smaller_batches():
     for count in (512, 300, 1, 512):
         indices = torch.arange(count, device="cuda")
         torch.testing.assert_close(of.step(indices, None, 1.0), plain.step(indices, None, 1.0), rtol=0, atol=1e-3)
-        captured = captured or of.captures.made[0]
-        assert of.captures.made[0] is captured
+        captured = captured or of.captures.captures[0]
+        assert of.captures.captures[0] is captured
 
 
 def test_the_capture_leaves_weights_and_moments_as_they_were():
@@ -164,7 +164,7 @@ def test_all_captures_of_a_device_share_one_stream():
 def test_the_host_has_a_bounded_number_of_events_in_front_of_the_device():
     of = engine("cuda-graph")
     taught(of, 500)
-    assert len(of.throttle.queued) <= of.throttle.most
+    assert len(of.throttle.queued) <= of.throttle.max_queued
 
 
 def test_a_graph_goes_on_after_a_retreat_and_a_change_of_precision():
@@ -173,7 +173,7 @@ def test_a_graph_goes_on_after_a_retreat_and_a_change_of_precision():
     for e in (of, plain):
         taught(e, 5)
         e.load(start)
-        e.use(torch.float32)
+        e.set_precision(torch.float32)
     torch.testing.assert_close(taught(of, 5), taught(plain, 5), rtol=0, atol=1e-3)
 
 

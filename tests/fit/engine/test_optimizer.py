@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from inrfit.fit.engine.optimizer import Optimiser, orthogonal
+from inrfit.fit.engine.optimizer import Optimiser, orthogonalize
 
 
 def test_adam_equals_torchs():
@@ -24,7 +24,7 @@ def test_adam_equals_torchs():
 
 def test_muons_step_has_singular_values_near_one():
     matrices = torch.randn(3, 32, 32, generator=torch.Generator().manual_seed(0))
-    s = torch.linalg.svdvals(orthogonal(matrices))
+    s = torch.linalg.svdvals(orthogonalize(matrices))
     assert float(s[:, :-2].min()) > 0.3
     assert float(s.max()) < 1.3
 
@@ -32,14 +32,14 @@ def test_muons_step_has_singular_values_near_one():
 def test_muons_step_points_where_the_polar_factor_does():
     matrices = torch.randn(2, 48, 48, generator=torch.Generator().manual_seed(1))
     u, _, v = torch.linalg.svd(matrices)
-    polar, found = u @ v, orthogonal(matrices)
+    polar, found = u @ v, orthogonalize(matrices)
     assert float((polar * found).sum() / (polar.norm() * found.norm())) > 0.95
 
 
 def test_stacked_matrices_are_orthogonalised_one_by_one():
     matrices = torch.randn(3, 16, 16, generator=torch.Generator().manual_seed(2))
-    together = orthogonal(matrices)
-    alone = torch.cat([orthogonal(matrix[None]) for matrix in matrices])
+    together = orthogonalize(matrices)
+    alone = torch.cat([orthogonalize(matrix[None]) for matrix in matrices])
     torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-5)
 
 
@@ -57,7 +57,7 @@ def test_muons_update_is_the_orthogonal_one_at_its_rate():
     gradient = torch.randn(2, 8, 8, generator=generator)
     weights = {"m": torch.zeros(2, 8, 8)}
     Optimiser(weights, {"m": 3.0}, frozenset({"m"}), 9.0, 0.1).step({"m": gradient}, torch.tensor(0.5))
-    torch.testing.assert_close(weights["m"], -0.15 * orthogonal(gradient), rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(weights["m"], -0.15 * orthogonalize(gradient), rtol=1e-3, atol=1e-4)
 
 
 def test_muons_momentum_is_nesterovs():
@@ -69,7 +69,7 @@ def test_muons_momentum_is_nesterovs():
         optimiser.step({"m": first}, torch.tensor(0.0))
         optimiser.step({"m": second}, torch.tensor(1.0))
         mean = momentum * (1 - momentum) * first + (1 - momentum) * second
-        expected = -orthogonal((1 - momentum) * second + momentum * mean)
+        expected = -orthogonalize((1 - momentum) * second + momentum * mean)
         torch.testing.assert_close(weights["m"], expected, rtol=1e-3, atol=1e-4)
         moved[momentum] = weights["m"]
     assert float((moved[0.5] - moved[0.9]).abs().max()) > 0.01

@@ -19,14 +19,14 @@ from inrfit import runtime
 from inrfit.errors import UsageError
 from inrfit.fields import FIELDS, FieldSpec
 from inrfit.fields.module import Field
-from inrfit.fit import recipe, running
+from inrfit.fit import context, recipe
 from inrfit.fit.budget import Budget
 from inrfit.fit.engine import background_compile, cpp_kernel, cuda_graph, precision
 from inrfit.fit.engine.backends import analytic_gradients, autograd_gradients
 from inrfit.fit.engine.config import TrainingConfig
 from inrfit.fit.engine.cuda_graph import SECONDS_AHEAD, Capture, Throttle
 from inrfit.fit.engine.step import Engine
-from inrfit.fit.loop import MOST_HALVINGS, fit
+from inrfit.fit.loop import MAX_BATCH_HALVINGS, fit
 from inrfit.samplers import Full, Uniform
 
 CPU = torch.device("cpu")
@@ -35,12 +35,12 @@ TOLERANCE = {"fp32": 1e-3, "bf16": 0.03}
 """Largest difference of the residuals after 20 steps, in values from -1 to 1."""
 
 
-def engine(kind="autograd", arithmetic="fp32", depth=3, batch=BATCH, width=64, patient=False):
+def engine(kind="autograd", arithmetic="fp32", depth=3, batch=BATCH, width=64, wait_for_compiler=False):
     signal = image_signal()
     spec = FieldSpec("siren", 2, 3, width, depth, {})
     weights = spec.formula.initial(spec, torch.Generator().manual_seed(0), torch.zeros(3))
-    chosen = recipe.choose(spec, CPU, recipe.Asked(batch=batch, precision=arithmetic, engine=kind)).config
-    return Engine(Field(spec, weights), signal.on(CPU), chosen, patient)
+    chosen = recipe.choose(spec, CPU, recipe.UserChoices(batch=batch, precision=arithmetic, engine=kind)).config
+    return Engine(Field(spec, weights), signal.on(CPU), chosen, wait_for_compiler)
 
 
 def taught(of: Engine, steps=20, batch=BATCH):
@@ -91,17 +91,19 @@ def test_twenty_steps_equal_the_plain_engines(kind, arithmetic):
     torch.testing.assert_close(found, expected, rtol=0, atol=TOLERANCE[arithmetic])
 
 
-@pytest.mark.skipif(background_compile.compiler() is None, reason="no C++ compiler")
+@pytest.mark.skipif(background_compile.cpp_compiler() is None, reason="no C++ compiler")
 @pytest.mark.parametrize(("arithmetic", "width"), [("fp32", 64), ("bf16", 64), ("bf16", 72)])
 def test_twenty_compiled_steps_equal_the_plain_engines(arithmetic, width):
-    compiled = engine("compiled", arithmetic, width=width, patient=True)
+    compiled = engine("compiled", arithmetic, width=width, wait_for_compiler=True)
     backend = compiled.backend
     assert backend.describe().startswith("analytic (")
     expected = taught(engine("autograd", arithmetic, width=width))
     torch.testing.assert_close(taught(compiled), expected, rtol=0, atol=TOLERANCE[arithmetic])
     assert backend.describe() == "compiled"
-    assert backend.calls == 20
-    assert (backend.compilation.size is None) == (arithmetic == "bf16" and width == 64 and cpp_kernel.capable())
+    assert backend.compiled_calls == 20
+    assert (backend.compilation.n_points is None) == (
+        arithmetic == "bf16" and width == 64 and cpp_kernel.machine_is_supported()
+    )
     again = engine("compiled", arithmetic, width=width)
     taught(again, 1)
     assert again.backend.compilation is backend.compilation
@@ -112,7 +114,7 @@ def test_one_process_compiles_more_than_eight_kinds(monkeypatch):
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))  # no machine code: quick
     monkeypatch.setattr(background_compile, "compilations", {})
     for width in range(33, 43):
-        of = engine("compiled", width=width, patient=True)
+        of = engine("compiled", width=width, wait_for_compiler=True)
         taught(of, 1)
         assert of.backend.describe() == "compiled"
 
@@ -122,10 +124,10 @@ def test_a_compilation_that_fails_leaves_the_fit_with_analytic_steps(monkeypatch
         raise RuntimeError("no compiler\nat all")
 
     monkeypatch.setattr(torch, "compile", broken)
-    of = engine("compiled", width=24, patient=True)
+    of = engine("compiled", width=24, wait_for_compiler=True)
     torch.testing.assert_close(taught(of), taught(engine("analytic", width=24)))
     assert of.backend.describe() == "analytic (RuntimeError: no compiler)"
-    assert not background_compile.under_way()
+    assert not background_compile.is_compiling()
 
 
 def test_a_fit_in_steps_waits_for_what_an_earlier_fit_compiles(monkeypatch):
@@ -161,26 +163,30 @@ def test_a_script_that_ends_meanwhile_waits_for_its_compiler(tmp_path):
 
 @pytest.mark.parametrize("width", [256, 250])
 def test_without_a_compiler_nothing_is_compiled(monkeypatch, width):
-    monkeypatch.setattr(recipe, "compiler", lambda: None)
-    monkeypatch.setattr(cpp_kernel, "compiler", lambda: None)
+    monkeypatch.setattr(recipe, "cpp_compiler", lambda: None)
+    monkeypatch.setattr(cpp_kernel, "compiler_command", lambda: None)
     spec = FieldSpec("siren", 2, 3, width, 5, {})
     assert recipe.choose_engine(spec, CPU, Budget(seconds=600), torch.bfloat16, 4096).value == "analytic"
 
 
 def test_sounds_of_other_frequencies_share_what_was_compiled():
     first, second = (FieldSpec("siren", 1, 1, 256, 5, {"first_omega": omega}) for omega in (900.0, 4500.0))
-    assert background_compile.key(first, torch.bfloat16, 4096) == background_compile.key(second, torch.bfloat16, 4096)
+    assert background_compile.compilation_key(first, torch.bfloat16, 4096) == background_compile.compilation_key(
+        second, torch.bfloat16, 4096
+    )
     wider = FieldSpec("siren", 1, 1, 128, 5, {"first_omega": 900.0})
-    assert background_compile.key(first, torch.bfloat16, 4096) != background_compile.key(wider, torch.bfloat16, 4096)
+    assert background_compile.compilation_key(first, torch.bfloat16, 4096) != background_compile.compilation_key(
+        wider, torch.bfloat16, 4096
+    )
 
 
 def test_other_threads_than_it_was_compiled_for_do_not_use_it():
     made = background_compile.Compilation.__new__(background_compile.Compilation)
-    made.size, made.threads, made.ready = 96, torch.get_num_threads() + 1, autograd_gradients
-    assert not made.fits(96)
+    made.n_points, made.threads, made.function = 96, torch.get_num_threads() + 1, autograd_gradients
+    assert not made.supports(96)
     made.threads -= 1
-    assert made.fits(96)
-    assert not made.fits(95)
+    assert made.supports(96)
+    assert not made.supports(95)
 
 
 @pytest.mark.parametrize("kind", ["autograd", "analytic", "cuda-graph"])
@@ -189,7 +195,7 @@ def test_other_threads_than_it_was_compiled_for_do_not_use_it():
 def test_the_loss_is_the_weighted_mean_of_squared_residuals_over_points_and_channels(kind, weighted, piece):
     """Against the formula, differentiated: engines that agree with one another may all be wrong by a factor."""
     of, indices = engine(kind), torch.arange(70) * 3
-    of.piece = piece
+    of.chunk_size = piece
     weights = torch.linspace(0.1, 4.0, 70) if weighted else None
     leaves = {name: weight.clone().requires_grad_() for name, weight in of.weights.items()}
     coords, values = of.samples.take(indices)
@@ -218,26 +224,26 @@ def test_a_smaller_batch_does_not_capture_again_and_a_growing_one_seldom():
     of, plain = engine("cuda-graph"), engine()
     of.step(torch.arange(96), None, 1.0)
     plain.step(torch.arange(96), None, 1.0)
-    captured = of.captures.made[0]
+    captured = of.captures.captures[0]
     for count in (40, 96, 1):
         found, expected = (e.step(torch.arange(count), None, 1.0) for e in (of, plain))
         assert found.shape[0] == count
         torch.testing.assert_close(found, expected, rtol=0, atol=1e-3)  # the tolerance of docs/architecture.md
-    assert of.captures.made[0] is captured
+    assert of.captures.captures[0] is captured
     sizes = set()
     for count in range(100, 700, 25):
         of.step(torch.arange(count), None, 1.0)
-        sizes.add(of.captures.made[-1].size)
+        sizes.add(of.captures.captures[-1].size)
     assert sizes == {128, 256, 512, 1024}
 
 
 def test_much_smaller_batches_get_a_capture_of_their_own(monkeypatch):
-    monkeypatch.setattr(cuda_graph, "LITTLE", 64)
+    monkeypatch.setattr(cuda_graph, "SMALL_BATCH", 64)
     of = engine("cuda-graph")
     sizes = []
     for count in (700, 140, 700, 150, 139, 40, 700):
         of.step(torch.arange(count), None, 1.0)
-        sizes.append(sorted(made.size for made in of.captures.made))
+        sizes.append(sorted(made.size for made in of.captures.captures))
     assert sizes == [[700], [140, 700], [140, 700], [150, 700], [150, 700], [40, 700], [40, 700]]
 
 
@@ -259,7 +265,7 @@ def test_a_capture_replays_what_it_was_given():
 
 def test_a_large_batch_in_pieces_equals_the_same_in_one():
     whole, pieces = engine(width=32), engine(width=32)  # Muon's products in float32: bfloat16's roundings differ
-    pieces.piece = 100
+    pieces.chunk_size = 100
     one, many = (e.step(torch.arange(768), None, 1.0) for e in (whole, pieces))
     torch.testing.assert_close(many, one)
     for name, weight in whole.weights.items():
@@ -284,11 +290,11 @@ def full_at(steps, kind, monkeypatch):
 def test_out_of_memory_halves_the_batch_and_goes_on(monkeypatch, kind):
     signal, spec = image_signal(), FieldSpec("siren", 2, 3, 32, 2, {})
     tried = full_at({3, 4}, kind, monkeypatch)
-    chosen = recipe.choose(spec, CPU, recipe.Asked(batch=128, precision="fp32")).config
+    chosen = recipe.choose(spec, CPU, recipe.UserChoices(batch=128, precision="fp32")).config
     found = fit(signal, spec, Full(), chosen, Budget(steps=60), CPU)
     assert tried[:6] == [128, 128, 128, 64, 32, 32]
-    assert found.spent["steps"] == 60
-    assert found.used["batch"] == 32
+    assert found.usage["steps"] == 60
+    assert found.final_settings["batch"] == 32
     assert [note for note in found.notes if "out of memory" in note]
     assert found.quality > 12
 
@@ -301,12 +307,12 @@ def test_out_of_memory_is_final_after_four_halvings(monkeypatch):
             signal,
             spec,
             Uniform(),
-            recipe.choose(spec, CPU, recipe.Asked(batch=128, precision="fp32")).config,
+            recipe.choose(spec, CPU, recipe.UserChoices(batch=128, precision="fp32")).config,
             Budget(steps=60),
             CPU,
         )
     assert tried == [128, 64, 32, 16, 8]
-    assert len(tried) == MOST_HALVINGS + 1
+    assert len(tried) == MAX_BATCH_HALVINGS + 1
 
 
 def test_another_error_than_memory_is_not_swallowed(monkeypatch):
@@ -320,20 +326,20 @@ def test_another_error_than_memory_is_not_swallowed(monkeypatch):
             signal,
             spec,
             Uniform(),
-            recipe.choose(spec, CPU, recipe.Asked(batch=128, precision="fp32")).config,
+            recipe.choose(spec, CPU, recipe.UserChoices(batch=128, precision="fp32")).config,
             Budget(steps=5),
             CPU,
         )
 
 
 def test_a_very_good_fit_ends_in_float32(monkeypatch):
-    monkeypatch.setattr(running, "EXACT_FROM", 15.0)
+    monkeypatch.setattr(context, "FLOAT32_FINISH_DB", 15.0)
     signal, spec = image_signal(), FieldSpec("siren", 2, 3, 64, 2, {})
-    chosen = recipe.choose(spec, CPU, recipe.Asked(batch=128, precision="bf16")).config
+    chosen = recipe.choose(spec, CPU, recipe.UserChoices(batch=128, precision="bf16")).config
     found = fit(signal, spec, Uniform(), chosen, Budget(steps=400), CPU)
-    assert 360 <= found.used["exact_from_step"] <= 380
-    monkeypatch.setattr(running, "EXACT_FROM", 90.0)
-    assert fit(signal, spec, Uniform(), chosen, Budget(steps=100), CPU).used["exact_from_step"] is None
+    assert 360 <= found.final_settings["exact_from_step"] <= 380
+    monkeypatch.setattr(context, "FLOAT32_FINISH_DB", 90.0)
+    assert fit(signal, spec, Uniform(), chosen, Budget(steps=100), CPU).final_settings["exact_from_step"] is None
 
 
 def test_the_probe_measures_and_leaves_no_trace():
@@ -342,7 +348,7 @@ def test_the_probe_measures_and_leaves_no_trace():
     found = precision.probe(CPU, 64, seconds=5.0)
     assert found.keys() == {"bf16", "fp32", "fp32-fast"}
     assert found["fp32"].error < 1e-5
-    assert 1e-4 < found["bf16"].error < precision.BF16_ERROR
+    assert 1e-4 < found["bf16"].error < precision.MAX_BF16_ERROR
     assert torch.get_float32_matmul_precision() == "highest"
     assert torch.get_num_threads() == threads
 
@@ -350,7 +356,7 @@ def test_the_probe_measures_and_leaves_no_trace():
 def test_emulated_bfloat16_does_not_count_as_fast(monkeypatch):
     """What torch says of a CUDA device older than Ampere, which has no such products."""
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation)
-    assert not precision.capable_of_bf16(torch.device("cuda"))
+    assert not precision.has_fast_bf16(torch.device("cuda"))
 
 
 def test_the_switch_is_put_back_after_an_error():
@@ -361,7 +367,7 @@ def test_the_switch_is_put_back_after_an_error():
     assert torch.get_float32_matmul_precision() == "highest"
 
 
-M = precision.Measured
+M = precision.Measurement
 
 
 @pytest.mark.parametrize(
@@ -384,7 +390,7 @@ def test_a_budget_in_steps_never_probes(monkeypatch):
     monkeypatch.setattr(precision, "probe", lambda *args: pytest.fail("probed"))
     spec = FieldSpec("siren", 2, 3, 256, 5, {})
     first = recipe.choose(spec, CPU, budget=Budget(steps=100)).config
-    assert first.precision == ("bf16" if precision.capable_of_bf16(CPU) else "fp32")
+    assert first.precision == ("bf16" if precision.has_fast_bf16(CPU) else "fp32")
     assert first.engine == "analytic"
 
 
@@ -393,7 +399,7 @@ NOT_FOR_THE_KERNEL = FieldSpec("siren", 2, 3, 250, 5, {})
 
 def test_a_short_budget_does_not_compile_and_a_long_one_does_where_it_can(tmp_path, monkeypatch):
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))  # torch names its own, with what others left there
-    expected = "compiled" if background_compile.compiler() else "analytic"
+    expected = "compiled" if background_compile.cpp_compiler() else "analytic"
     for seconds, found in {5: "analytic", 20: "analytic", 60: expected}.items():
         chosen = recipe.choose_engine(NOT_FOR_THE_KERNEL, CPU, Budget(seconds=seconds), torch.bfloat16, 4096).value
         assert chosen == found
@@ -401,13 +407,13 @@ def test_a_short_budget_does_not_compile_and_a_long_one_does_where_it_can(tmp_pa
 
 def test_what_was_compiled_before_is_used_sooner(tmp_path, monkeypatch):
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
-    wanted = background_compile.key(NOT_FOR_THE_KERNEL, torch.bfloat16, 4096)
-    assert not background_compile.known(wanted)
+    wanted = background_compile.compilation_key(NOT_FOR_THE_KERNEL, torch.bfloat16, 4096)
+    assert not background_compile.is_compiled(wanted)
     background_compile.Compilation(
         wanted, 4096, lambda: analytic_gradients(NOT_FOR_THE_KERNEL.formula, torch.bfloat16)
     ).wait()
-    assert background_compile.known(wanted)
-    expected = "compiled" if background_compile.compiler() else "analytic"
+    assert background_compile.is_compiled(wanted)
+    expected = "compiled" if background_compile.cpp_compiler() else "analytic"
     budget = Budget(seconds=20)
     assert recipe.choose_engine(NOT_FOR_THE_KERNEL, CPU, budget, torch.bfloat16, 4096).value == expected
 
@@ -417,7 +423,7 @@ def test_points_sorted_anew_in_every_step_are_neither_compiled_nor_captured():
     assert recipe.choose(spec, CPU, budget=Budget(seconds=3600)).config.engine == "analytic"
     for engine in ("compiled", "cuda-graph"):
         with pytest.raises(UsageError, match="sorts its points"):
-            recipe.choose(spec, CPU, recipe.Asked(engine=engine))
+            recipe.choose(spec, CPU, recipe.UserChoices(engine=engine))
 
 
 def test_every_choice_has_a_reason():
@@ -425,18 +431,18 @@ def test_every_choice_has_a_reason():
     made = recipe.choose(spec, CPU, budget=Budget(seconds=60))
     chosen = {f.name for f in dataclasses.fields(TrainingConfig)} - {"probe"}
     assert chosen == {choice.name for choice in made.choices if choice.reason}
-    asked = recipe.choose(spec, CPU, recipe.Asked(batch=100, precision="fp32", lr=1e-3, engine="autograd"))
+    asked = recipe.choose(spec, CPU, recipe.UserChoices(batch=100, precision="fp32", lr=1e-3, engine="autograd"))
     assert {asked.reason(key) for key in ("batch", "precision", "adam_rate", "muon_rate", "engine")} == {"asked for"}
 
 
 @pytest.mark.parametrize(("steps", "factor"), [(1, 1.6), (360, 1.6), (1100, 1.0), (1500, 0.856), (1e9, 0.8)])
 def test_short_fits_get_larger_rates(steps, factor):
     made = recipe.choose(FieldSpec("siren", 2, 3, 64, 5, {}), CPU, budget=Budget(seconds=5)).config
-    assert made.boost(steps) == pytest.approx(factor, abs=0.01)
+    assert made.short_run_lr_factor(steps) == pytest.approx(factor, abs=0.01)
     asked = recipe.choose(
-        FieldSpec("siren", 2, 3, 64, 5, {}), CPU, recipe.Asked(lr=1e-3), budget=Budget(seconds=5)
+        FieldSpec("siren", 2, 3, 64, 5, {}), CPU, recipe.UserChoices(lr=1e-3), budget=Budget(seconds=5)
     ).config
-    assert asked.boost(steps) == 1.0
+    assert asked.short_run_lr_factor(steps) == 1.0
 
 
 class FakeEvent:
@@ -465,28 +471,28 @@ def test_the_host_runs_ahead_by_a_bounded_time(monkeypatch, step_seconds):
     FakeEvent.waited = 0
     for _ in range(5000):
         FakeEvent.now += step_seconds
-        throttle.passed()
-    ahead = throttle.every * step_seconds * throttle.most
+        throttle.record_step()
+    ahead = throttle.interval * step_seconds * throttle.max_queued
     assert SECONDS_AHEAD / 4 <= ahead <= max(2 * SECONDS_AHEAD, step_seconds)
     assert FakeEvent.waited
 
 
 def test_the_papers_regime_is_adam_at_a_constant_rate_one_step_a_selection():
     spec = FieldSpec("siren", 2, 3, 64, 5, {})
-    chosen = recipe.choose(spec, CPU, recipe.Asked(regime="paper"), budget=Budget(steps=50))
+    chosen = recipe.choose(spec, CPU, recipe.UserChoices(regime="paper"), budget=Budget(steps=50))
     made = chosen.config
     assert (made.batch, made.precision, made.adam_rate, made.muon_rate) == (None, "fp32", 1e-4, 0.0)
     assert chosen.reason("batch") == chosen.reason("precision") == "the papers'"
-    assert recipe.choose(spec, CPU, recipe.Asked(batch=64, regime="paper")).reason("batch") == "asked for"
+    assert recipe.choose(spec, CPU, recipe.UserChoices(batch=64, regime="paper")).reason("batch") == "asked for"
     seen = []
-    fit(image_signal(), spec, Full(), made, Budget(steps=3), CPU, watch=seen.append)
+    fit(image_signal(), spec, Full(), made, Budget(steps=3), CPU, on_step=seen.append)
     assert [moment.indices.shape[0] for moment in seen] == [image_signal().n] * 3
 
 
 def test_the_papers_epsilon_is_the_architectures():
     def epsilon(name):
         return recipe.choose(
-            FieldSpec(name, 2, 3, 64, 2, {}), CPU, recipe.Asked(regime="paper"), budget=Budget(steps=50)
+            FieldSpec(name, 2, 3, 64, 2, {}), CPU, recipe.UserChoices(regime="paper"), budget=Budget(steps=50)
         ).config.epsilon
 
     assert (epsilon("siren"), epsilon("grid")) == (1e-8, 1e-15)
@@ -494,9 +500,9 @@ def test_the_papers_epsilon_is_the_architectures():
 
 def test_the_papers_first_step_is_adams_whole_rate():
     spec = FieldSpec("siren", 2, 3, 64, 5, {})
-    made = recipe.choose(spec, CPU, recipe.Asked(regime="paper"), budget=Budget(steps=50)).config
+    made = recipe.choose(spec, CPU, recipe.UserChoices(regime="paper"), budget=Budget(steps=50)).config
     taught = []
-    fit(image_signal(), spec, Full(), made, Budget(steps=2), CPU, watch=lambda m: taught.append(m.weights()))
+    fit(image_signal(), spec, Full(), made, Budget(steps=2), CPU, on_step=lambda m: taught.append(m.weights()))
     moved = taught[1]["last.weight"] - taught[0]["last.weight"]
     assert 0.5e-4 < float(moved.abs().max()) < 1.5e-4
 
@@ -504,7 +510,7 @@ def test_the_papers_first_step_is_adams_whole_rate():
 @pytest.mark.parametrize(("name", "momentum"), [("siren", 0.9), ("finer", 0.95)])
 def test_the_optimiser_gets_the_recipes_momentum(name, momentum):
     spec = FieldSpec(name, 2, 3, 16, 2, {})
-    made = recipe.choose(spec, CPU, recipe.Asked(batch=64, precision="fp32")).config
+    made = recipe.choose(spec, CPU, recipe.UserChoices(batch=64, precision="fp32")).config
     signal = image_signal()
     weights = spec.formula.initial(spec, torch.Generator().manual_seed(0), torch.zeros(3))
     of = Engine(Field(spec, weights), signal.on(CPU), made)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from inrfit.fit.engine.thread_count import Threads
+from inrfit.fit.engine.thread_count import ThreadCountTuner
 
 
 @pytest.fixture
@@ -17,12 +17,12 @@ def eight():
     torch.set_num_threads(before)
 
 
-def after(threads: Threads, seconds, steps=200):
+def after(threads: ThreadCountTuner, seconds, steps=200):
     """The thread count in use after ``steps`` that take ``seconds[count]`` each."""
     for _ in range(steps):
-        threads.begin()
-        threads.ended(seconds[torch.get_num_threads()])
-    threads.begin()
+        threads.before_step()
+        threads.after_step(seconds[torch.get_num_threads()])
+    threads.before_step()
     return threads.counts[threads.level]
 
 
@@ -37,7 +37,7 @@ def after(threads: Threads, seconds, steps=200):
 )
 @pytest.mark.usefixtures("eight")
 def test_the_fastest_count_is_found(seconds, expected):
-    threads = Threads()
+    threads = ThreadCountTuner()
     assert after(threads, seconds) == expected
     threads.restore()
     assert torch.get_num_threads() == 8
@@ -45,22 +45,22 @@ def test_the_fastest_count_is_found(seconds, expected):
 
 @pytest.mark.usefixtures("eight")
 def test_all_threads_come_back_when_the_machine_is_quiet_again():
-    threads = Threads()
+    threads = ThreadCountTuner()
     assert after(threads, {8: 0.9, 4: 0.5, 2: 0.3, 1: 0.2}) == 1
     assert after(threads, {8: 0.1, 4: 0.2, 2: 0.4, 1: 0.8}) == 8
 
 
 @pytest.mark.usefixtures("eight")
 def test_trials_are_few():
-    threads = Threads()
+    threads = ThreadCountTuner()
     others = 0
     for _ in range(1000):
-        threads.begin()
+        threads.before_step()
         others += torch.get_num_threads() != 8
-        threads.ended(0.02 if torch.get_num_threads() == 8 else 0.04)
+        threads.after_step(0.02 if torch.get_num_threads() == 8 else 0.04)
     assert others <= 25
 
 
 def test_one_thread_is_left_alone():
-    threads = Threads()
+    threads = ThreadCountTuner()
     assert after(threads, {1: 0.1}) == 1

@@ -1,0 +1,68 @@
+"""What ``inrfit encode`` does besides the fit itself: overwriting outputs, saving and resuming fits."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ..config.settings import Settings
+from ..errors import RefusedInput
+from ..output_files import find_complete
+from ..resume import CheckpointPolicy, checkpoint_policy
+from .console import Console
+from .paths import Job
+
+if TYPE_CHECKING:
+    from ..artifact.artifact import Artifact
+    from ..config.plan import Plan
+
+
+@dataclass(frozen=True)
+class JobOptions:
+    """The options of encode that are not ``Settings``: they apply to every job."""
+
+    force: bool = False
+    dry_run: bool = False
+    explain: bool = False
+    checkpoint: str | None = None
+    resume: bool = False
+    initial_field: Artifact | None = None
+
+    def checkpointing(self, job: Job) -> CheckpointPolicy | None:
+        """How the state of the fit of ``job`` is saved and resumed; None if it is not. Raises ``UsageError``."""
+        return checkpoint_policy(job.output, self.checkpoint, self.resume)
+
+
+def load_initial_field(path: str | None, settings: Settings) -> Artifact | None:
+    """The field whose weights the fits start from (``--from``)."""
+    if path is None:
+        return None
+    from ..artifact.artifact import load
+
+    try:
+        return load(path, settings.limits)
+    except RefusedInput as error:
+        raise type(error)(f"--from {path}: {error}", error.reason) from None
+
+
+def is_complete(job: Job, planned: Plan, job_options: JobOptions, console: Console) -> bool:
+    """Whether the output is the complete field of this source and these settings, which is then reported and left as
+    it is. Raises ``OutputExists`` if it is another file."""
+    artifact = find_complete(planned, job.output, job_options.initial_field)
+    if artifact is None:
+        return False
+    checkpointing = job_options.checkpointing(job)
+    if checkpointing is not None:
+        checkpointing.remove_state_of(artifact)
+    console.log(f"inrfit: {job.name}: {job.output} is complete already")
+    record = {"ok": True, "source": job.source, "output": job.output, "complete": True, "quality": artifact.quality}
+    console.print_json(record)
+    return True
+
+
+def report_saved_state(job: Job, job_options: JobOptions, console: Console) -> None:
+    """After an interrupt, reports where the state of the fit was saved."""
+    checkpointing = job_options.checkpointing(job)
+    if checkpointing is not None and os.path.exists(checkpointing.path):
+        console.log(f"inrfit: {job.name}: interrupted; continue with --resume ({checkpointing.path})", level=-1)

@@ -1,0 +1,86 @@
+"""The file that a field is written to: what it holds already, and its name if the fit was interrupted."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from typing import TYPE_CHECKING
+
+from .errors import OutputExists, RefusedInput, printable
+from .fit.outcome import Outcome
+from .io import files
+from .io.limits import Limits
+from .resume import STARTED_FROM, CheckpointPolicy, initial_field_record
+
+if TYPE_CHECKING:
+    from .artifact.artifact import Artifact
+    from .config.plan import Plan
+
+FIELD_SUFFIX = ".safetensors"
+
+
+def find_complete(planned: Plan, output: str, initial_field: Artifact | None = None) -> Artifact | None:
+    """The complete field of ``planned``, started from ``initial_field``, if ``output`` holds it; None if there is no
+    such file. Raises ``OutputExists`` if the file is anything else."""
+    from .artifact.artifact import Artifact
+    from .config.identity import settings_digest, stored_digest
+
+    if not os.path.lexists(output):
+        return None
+    name = printable(output)
+    try:
+        artifact = Artifact.from_bytes(files.read(output, Limits()))
+    except RefusedInput as error:
+        raise OutputExists(f"{name}: exists and is not a field: {error}", "exists") from None
+    provenance = artifact.provenance
+    if provenance["source"]["sha256"] != planned.sha256:
+        raise OutputExists(f"{name}: is the field of another source (overwrite it with --force)", "other-source")
+    if stored_digest(provenance["settings"]) != settings_digest(planned):
+        raise OutputExists(
+            f"{name}: is a field of another budget or other settings (overwrite it with --force)", "other-settings"
+        )
+    if provenance["settings"].get(STARTED_FROM) != initial_field_record(initial_field).get(STARTED_FROM):
+        raise OutputExists(
+            f"{name}: is a field that started from other weights (overwrite it with --force)", "other-start"
+        )
+    if provenance["ended"] == Outcome.INTERRUPTED.slug:
+        raise OutputExists(f"{name}: is the field of an interrupted fit (overwrite it with --force)", "interrupted")
+    return artifact
+
+
+def save(artifact: Artifact, output: str, force: bool, checkpointing: CheckpointPolicy | None) -> str:
+    """Writes the field and returns the name written: ``output`` for a complete field, a name beside it for an
+    interrupted one. The saved state of the fit is deleted once the field is complete."""
+    name, replaces = _name_for(artifact, output)
+    artifact.save(name, force=replaces or (force and name == output))
+    if checkpointing is not None and name == output:
+        checkpointing.remove_state()
+    return name
+
+
+def _name_for(artifact: Artifact, output: str) -> tuple[str, bool]:
+    """The name to write, and whether an existing file of this name is replaced. An interrupted field replaces the one
+    that an earlier part of the same fit has left."""
+    if artifact.provenance["ended"] != Outcome.INTERRUPTED.slug:
+        return output, False
+    from .artifact.artifact import Artifact
+    from .config.identity import stored_digest
+
+    first_name = _beside(output, "interrupted")
+    with contextlib.suppress(RefusedInput):
+        earlier = Artifact.from_bytes(files.read(first_name, Limits())).provenance
+        same = all(earlier[key] == artifact.provenance[key] for key in ("source", "budget", "sampler"))
+        if same and stored_digest(earlier["settings"]) == stored_digest(artifact.provenance["settings"]):
+            return first_name, True
+    return free_name(output, "interrupted"), False
+
+
+def _beside(output: str, word: str) -> str:
+    """``photo.png.WORD.safetensors`` for ``photo.png.safetensors``."""
+    return f"{output.removesuffix(FIELD_SUFFIX)}.{word}{FIELD_SUFFIX}"
+
+
+def free_name(output: str, word: str) -> str:
+    """The first of ``photo.png.WORD.safetensors``, ``photo.png.WORD2.safetensors``, ... that does not exist."""
+    names = (_beside(output, f"{word}{number}") for number in ("", *range(2, 1000)))
+    return next(name for name in names if not os.path.lexists(name))

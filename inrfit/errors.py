@@ -1,25 +1,27 @@
-"""The exception tree; each class knows the exit code that the command ends with.
+"""The exceptions of inrfit, each with the exit code of the command.
 
-    InrfitError                  1  a fault of inrfit itself, when raised as such
-    ├── UsageError               2  wrong words on the command line or in a call
-    │   └── OutputExists         2  the output is there and ``force`` was not given
-    ├── RefusedInput             3  the input cannot be taken as it is
-    │   ├── UnreadableFile       3  missing, truncated, corrupt, hostile
+    InrfitError                  1  an internal error, when raised as such
+    ├── UsageError               2  invalid options or arguments
+    │   └── OutputExists         2  the output exists and ``force`` was not given
+    ├── RefusedInput             3  the input cannot be used
+    │   ├── UnreadableFile       3  missing, truncated, corrupt or malicious
     │   ├── UnsupportedInput     3  a kind of file, or a property of it, that is not supported
     │   └── OverLimit            3  larger than a limit that an option can raise
     ├── UnwritableOutput         4  the output cannot be written, or does not read back the same
-    ├── NotEnoughMemory          5  a legal input that does not fit
-    ├── Diverged                 6  the fit has nothing better than a constant to show
+    ├── NotEnoughMemory          5  a valid input that does not fit into memory
+    ├── Diverged                 6  the result of the fit is worse than a constant
     └── OutputClosed           141  stdout was closed by its reader
 
-Codes without an exception: 7 some of several sources, or runs of a comparison, failed; 130/143 interrupted.
+Exit codes without an exception: 7 if some of several sources, or some runs of a comparison, failed; 130 (SIGINT), 143
+(SIGTERM) or 129 (SIGHUP) if interrupted.
 """
 
 from __future__ import annotations
 
 
 class InrfitError(Exception):
-    """Anything inrfit says no to: one sentence for people, ``reason`` a stable slug for programs."""
+    """Base class of all errors that inrfit raises on purpose: the message is one sentence for people, ``reason`` a
+    stable identifier for programs."""
 
     exit_code = 1
 
@@ -29,61 +31,62 @@ class InrfitError(Exception):
 
 
 class UsageError(InrfitError):
-    """An option, argument or combination that has no meaning."""
+    """An invalid option or argument, or a combination of them that has no meaning."""
 
     exit_code = 2
 
 
 class OutputExists(UsageError):
-    """The output name is taken and overwriting was not asked for."""
+    """The output exists and overwriting was not requested."""
 
 
 class RefusedInput(InrfitError):
-    """The input is refused; nothing was written."""
+    """The input cannot be used. Nothing was written."""
 
     exit_code = 3
 
 
 class UnreadableFile(RefusedInput):
-    """The bytes are missing, cut short, damaged or lie about themselves."""
+    """The file is missing, truncated or damaged, or its header contradicts its content."""
 
 
 class UnsupportedInput(RefusedInput):
-    """An intact file, but of a kind that inrfit does not read yet."""
+    """A valid file of a kind that inrfit does not read."""
 
 
 class OverLimit(RefusedInput):
-    """A claimed or real size above a limit; the message names the option that raises it."""
+    """The size that a file has, or claims to have, exceeds a limit. The message names the option that raises the
+    limit."""
 
 
 class UnwritableOutput(InrfitError):
-    """The output could not be written completely, or did not read back as written."""
+    """The output could not be written completely, or reading it back gave other data."""
 
     exit_code = 4
 
 
 class NotEnoughMemory(InrfitError):
-    """A legal input that does not fit into memory."""
+    """A valid input that does not fit into memory."""
 
     exit_code = 5
 
 
 class Diverged(InrfitError):
-    """No weights better than a constant were found."""
+    """The fit found no weights better than a constant."""
 
     exit_code = 6
 
 
 class OutputClosed(InrfitError):
-    """Whoever read stdout has left; said to nobody."""
+    """stdout was closed by its reader. No message is printed."""
 
     exit_code = 141
 
 
 class InrfitWarning(UserWarning):
-    """Something the user should know that does not stop the command, which prints it as one line on stderr."""
+    """A warning for the user; the command prints it as one line on stderr and continues."""
 
 
 def printable(text: object) -> str:
-    """``text`` with control characters escaped, so that names out of files cannot drive a terminal."""
+    """``text`` with control characters escaped, so that names from files cannot send commands to a terminal."""
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(text))

@@ -1,6 +1,8 @@
-"""A signal: n samples of a function, taken by index, never held as coordinates.
+"""A signal: n samples of a function of the coordinates. Samples are taken by index; the coordinates of a raster are
+computed from the index and never stored.
 
-This module imports neither NumPy nor torch before an array or a tensor is needed: help and refusals are instant.
+This module imports neither NumPy nor torch before an array or a tensor is needed: help and error messages then need not
+wait for them.
 """
 
 from __future__ import annotations
@@ -19,14 +21,14 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 CHUNK = 32_768
-"""Points evaluated at a time wherever a whole signal is walked through: 32 MB for a width of 256."""
+"""Points evaluated at a time when a whole signal is evaluated: 32 MB for a width of 256."""
 
 
 @dataclass(frozen=True)
 class Grid:
-    """A regular raster. Coordinates are cell centres in [-1, 1] per axis, row-major, first axis first;
-    an axis of length 1 sits at 0. They are computed from integer positions in float64 and rounded once
-    to float32, so neighbours stay distinct up to 2^24 cells per axis."""
+    """A regular raster, in row-major order. Coordinates are the centres of the cells, in [-1, 1] per axis, first axis
+    first; an axis of length 1 has the coordinate 0. They are computed in float64 from integer positions and rounded
+    once to float32, so that neighbours are distinct up to 2^24 cells per axis."""
 
     shape: tuple[int, ...]
 
@@ -40,7 +42,7 @@ class Grid:
         import torch
 
         axes = []
-        rest = indices.double()  # whole numbers below 2^52: exact, and divided many at a time as integers are not
+        rest = indices.double()  # exact for integers below 2^52, and vectorised, which integer division is not
         for length in reversed(self.shape):
             upper = (rest / length).floor_()
             position = rest.sub_(upper, alpha=length)
@@ -51,10 +53,10 @@ class Grid:
 
 @dataclass(frozen=True)
 class Scale:
-    """How raw samples and field values relate: ``value = raw * factor + offset``.
+    """The relation between raw samples and the values of a field: ``value = raw * factor + offset``.
 
-    ``dtype`` is the NumPy type of the raw samples; ``low`` and ``high`` are their legal range (raw units),
-    ``step`` the quantum they are rounded to (0: not rounded)."""
+    ``dtype`` is the NumPy type of the raw samples, ``low`` and ``high`` are their valid range and ``step`` is the
+    multiple they are rounded to (0: not rounded), all in raw units."""
 
     dtype: str
     factor: float
@@ -64,11 +66,11 @@ class Scale:
     step: float
 
     def values(self, raw: Tensor) -> Tensor:
-        """Raw samples as float32 values."""
+        """The float32 values of raw samples."""
         return (raw.double() * self.factor + self.offset).float()
 
     def raw(self, values: Tensor) -> Tensor:
-        """Values as float64 raw samples, clamped and rounded to what the source could hold."""
+        """The raw samples of values, in float64, rounded and clamped to the valid range."""
         raw = (values.double() - self.offset) / self.factor
         if self.step:
             raw = (raw / self.step).round() * self.step
@@ -83,7 +85,7 @@ SCALE: Mapping[str, Schema] = {
     "high": number(),
     "step": number(0),
 }
-"""The schema of a ``Scale`` as JSON."""
+"""The JSON schema of a ``Scale``."""
 
 IDENTITY = Scale("float32", 1.0, 0.0, -3.4e38, 3.4e38, 0.0)
 
@@ -110,7 +112,8 @@ class PointSource(Protocol):
 
 @dataclass(frozen=True)
 class Surface:
-    """The surface that a signal of points describes: where values are ``level``. Inside is below or above it."""
+    """The surface that a signal of points describes: the points where the value is ``level``. Inside, values are below
+    ``level`` if ``inside_below``, else above it."""
 
     level: float
     inside_below: bool
@@ -118,15 +121,18 @@ class Surface:
 
 @dataclass(frozen=True)
 class Signal:
-    """The thing encoded.
+    """The data to encode: samples of a function at the points of a raster, or at points of their own.
 
-    ``samples`` (n, c) are the file's own numbers in the file's own type; ``points`` (n, d), float32, is None for
-    a grid signal. ``meta`` is JSON: all that is needed to write the file back. ``notes`` name what cannot be kept.
-    A signal without points of its own has ``point_source(generator)``, which draws them (``fit/point_pool.py``).
-    ``reference`` is what quality is measured against where the samples are not enough (the input mesh).
-    ``surface`` is what the points describe, if they describe one. ``modality`` is a name in ``modalities.MODALITIES``:
-    a modality's ``load`` leaves it empty and the plan enters it (``named``), so that no loader depends on the name
-    under which it is registered."""
+    - ``modality``: a name in ``modalities.MODALITIES``. A modality's ``load`` leaves it empty and the plan sets it
+      (``named``), so that a loader does not depend on the name under which it is registered.
+    - ``samples`` (n, c): the numbers of the file in the number type of the file; ``scale`` converts them to values.
+    - ``meta``: all that is needed to write the file back, as JSON.
+    - ``grid``: the raster; None if the samples have points of their own.
+    - ``points`` (n, d), float32: these points; None for a raster.
+    - ``notes``: what cannot be kept, for the user.
+    - ``point_source(generator)``: draws the points of a signal that has none of its own (``fit/point_pool.py``).
+    - ``reference``: what quality is measured against if the samples are not enough (the mesh of a shape).
+    - ``surface``: the surface that the points describe, if any."""
 
     modality: str
     samples: npt.NDArray[Any]
@@ -140,7 +146,7 @@ class Signal:
     surface: Surface | None = None
 
     def named(self, modality: str) -> Signal:
-        """The same as a signal of ``modality``."""
+        """A copy with the name of its modality."""
         return replace(self, modality=modality)
 
     @property
@@ -150,19 +156,19 @@ class Signal:
 
     @property
     def channels(self) -> int:
-        """Values per sample."""
+        """Number of values per sample."""
         return int(self.samples.shape[1])
 
     @property
     def dimensions(self) -> int:
-        """Coordinates per sample."""
+        """Number of coordinates per sample."""
         if self.grid is not None:
             return len(self.grid.shape)
         assert self.points is not None
         return int(self.points.shape[1])
 
     def on(self, device: torch.device) -> Samples:
-        """The same signal, ready to be taken from on ``device``: raw samples are copied there once."""
+        """The signal on ``device``: raw samples and points are copied there once."""
         import torch
 
         points = None if self.points is None else torch.from_numpy(self.points).to(device)
@@ -171,7 +177,7 @@ class Signal:
 
 @dataclass(frozen=True)
 class Samples:
-    """A signal on a device."""
+    """A signal with its raw samples (n, c) and points (n, d) on a device; points are None for a raster."""
 
     signal: Signal
     raw: Tensor

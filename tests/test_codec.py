@@ -1,4 +1,4 @@
-"""encode and decode from Python: round trips, the number is true, interrupts, limits."""
+"""encode and decode from Python: round trips, the reported quality, interrupts, limits."""
 
 from __future__ import annotations
 
@@ -21,27 +21,27 @@ from inrfit.modalities import MODALITIES
 QUICK = {"budget": "60it", "width": 32, "depth": 2, "device": "cpu"}
 
 
-def test_the_number_is_that_of_the_written_weights(png, tmp_path):
-    made = inrfit.encode(png, **QUICK)
-    made.save(tmp_path / "out.safetensors")
+def test_the_quality_is_that_of_the_written_weights(png, tmp_path):
+    artifact = inrfit.encode(png, **QUICK)
+    artifact.save(tmp_path / "out.safetensors")
     decoded = inrfit.load(tmp_path / "out.safetensors").decode()
     error = np.mean((decoded.astype(float) - picture()) ** 2)
-    assert made.quality["psnr"] == pytest.approx(10 * np.log10(255**2 / error), abs=1e-6)
+    assert artifact.quality["psnr"] == pytest.approx(10 * np.log10(255**2 / error), abs=1e-6)
 
 
-def test_an_array_is_a_picture_too():
+def test_an_array_is_encoded_as_a_picture():
     array = picture(channels=4)
     decoded = inrfit.encode(array, **QUICK).decode()
     assert decoded.shape == array.shape
     assert decoded.dtype == np.uint8
 
 
-def test_an_array_with_a_rate_is_a_sound():
+def test_an_array_with_a_rate_is_encoded_as_a_sound():
     time = np.arange(2000) / 8000
     sound = (8000 * np.sin(2 * np.pi * 440 * time)).astype(np.int16)
-    made = inrfit.encode(sound, rate=8000, **(QUICK | {"budget": "400it", "width": 64, "depth": 3}))
-    assert made.decode().shape == (2000, 1)
-    assert made.quality["snr"] > 3
+    artifact = inrfit.encode(sound, rate=8000, **(QUICK | {"budget": "400it", "width": 64, "depth": 3}))
+    assert artifact.decode().shape == (2000, 1)
+    assert artifact.quality["snr"] > 3
 
 
 @pytest.mark.parametrize("array", [np.zeros((4, 4)), np.zeros((4, 4, 5), np.uint8), np.zeros((0, 3), np.uint8)])
@@ -50,36 +50,36 @@ def test_other_arrays_are_refused(array):
         inrfit.encode(array, **QUICK)
 
 
-def test_a_whole_new_process_decodes_it(png, tmp_path):
-    made = inrfit.encode(png, **QUICK)
-    made.save(tmp_path / "out.safetensors")
+def test_a_new_process_decodes_the_file(png, tmp_path):
+    artifact = inrfit.encode(png, **QUICK)
+    artifact.save(tmp_path / "out.safetensors")
     script = "import inrfit, sys, numpy; numpy.save(sys.argv[2], inrfit.load(sys.argv[1]).decode())"
     subprocess.run([sys.executable, "-c", script, tmp_path / "out.safetensors", tmp_path / "x.npy"], check=True)
-    assert np.array_equal(np.load(tmp_path / "x.npy"), made.decode())
+    assert np.array_equal(np.load(tmp_path / "x.npy"), artifact.decode())
 
 
 def test_another_size_is_the_same_picture(png):
-    made = inrfit.encode(png, **(QUICK | {"budget": "300it"}))
-    large = made.decode(inrfit.Request(size=(64, 48)))
+    artifact = inrfit.encode(png, **(QUICK | {"budget": "300it"}))
+    large = artifact.decode(inrfit.Request(size=(64, 48)))
     assert large.shape == (48, 64, 3)
     halved = large.reshape(24, 2, 32, 2, 3).mean((1, 3))
-    assert np.abs(halved - made.decode()).mean() < 4
+    assert np.abs(halved - artifact.decode()).mean() < 4
 
 
-def test_the_provenance_says_what_was_done(png):
-    made = inrfit.encode(png, sampler="nint", options={"xi": 0.5}, seed=7, **QUICK)
-    found = made.provenance
-    assert found["source"]["name"] == "photo.png"
-    assert found["source"]["bytes"] == os.path.getsize(png)
-    assert found["sampler"] == {"name": "nint", "options": found["sampler"]["options"]}
-    assert found["sampler"]["options"]["xi"] == 0.5
-    assert found["settings"]["seed"] == 7
-    assert found["spent"]["steps"] == 60
-    assert sum(found["spent"]["origin"].values()) >= found["spent"]["points"]
-    assert str(png.parent) not in str(made.to_bytes())
+def test_the_provenance_records_source_sampler_and_budget(png):
+    artifact = inrfit.encode(png, sampler="nint", options={"xi": 0.5}, seed=7, **QUICK)
+    provenance = artifact.provenance
+    assert provenance["source"]["name"] == "photo.png"
+    assert provenance["source"]["bytes"] == os.path.getsize(png)
+    assert provenance["sampler"] == {"name": "nint", "options": provenance["sampler"]["options"]}
+    assert provenance["sampler"]["options"]["xi"] == 0.5
+    assert provenance["settings"]["seed"] == 7
+    assert provenance["spent"]["steps"] == 60
+    assert sum(provenance["spent"]["origin"].values()) >= provenance["spent"]["points"]
+    assert str(png.parent) not in str(artifact.to_bytes())
 
 
-def test_a_field_keeps_the_first_frequency_that_its_size_asked_for():
+def test_the_first_frequency_follows_from_the_size_of_the_picture():
     picture = np.random.default_rng(0).integers(0, 256, (150, 200), dtype=np.uint8)
     assert inrfit.encode(picture, **QUICK).spec.options == {"first_omega": 50.0}
     asked = inrfit.encode(picture, options={"first_omega": 12.0}, **QUICK)
@@ -87,7 +87,7 @@ def test_a_field_keeps_the_first_frequency_that_its_size_asked_for():
     assert inrfit.encode(picture, regime="paper", **QUICK).spec.options == {}
 
 
-def test_a_missed_target_is_said(png):
+def test_the_provenance_records_whether_the_target_was_reached(png):
     assert inrfit.encode(png, target="90dB", **QUICK).provenance["target_reached"] is False
     assert inrfit.encode(png, target=8.0, **QUICK).provenance["target_reached"] is True
 
@@ -98,7 +98,7 @@ def test_same_seed_same_file(png):
 
 
 def test_ctrl_c_returns_what_was_learned(png):
-    made = inrfit.encode(
+    artifact = inrfit.encode(
         png,
         budget="60s",
         width=32,
@@ -107,8 +107,8 @@ def test_ctrl_c_returns_what_was_learned(png):
         engine="analytic",
         on_report=lambda report: os.kill(os.getpid(), signal.SIGINT) if report.step > 20 else None,
     )
-    assert made.provenance["ended"] == "interrupted"
-    assert made.quality["estimate"] is True
+    assert artifact.provenance["ended"] == "interrupted"
+    assert artifact.quality["estimate"] is True
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
@@ -118,18 +118,18 @@ def test_stopped_before_the_first_step_nothing_is_returned(png):
 
 
 def test_works_outside_the_main_thread(png):
-    found = []
-    thread = threading.Thread(target=lambda: found.append(inrfit.encode(png, **QUICK)))
+    artifacts = []
+    thread = threading.Thread(target=lambda: artifacts.append(inrfit.encode(png, **QUICK)))
     thread.start()
     thread.join()
-    assert found[0].quality["psnr"] > 5
+    assert artifacts[0].quality["psnr"] > 5
 
 
-def test_a_one_colour_picture_is_perfect():
-    made = inrfit.encode(np.full((9, 9, 3), 40, np.uint8), **QUICK)
-    assert made.quality["psnr"] is None
-    assert made.quality["infinite"] == "psnr"
-    assert (made.decode() == 40).all()
+def test_a_one_colour_picture_decodes_exactly():
+    artifact = inrfit.encode(np.full((9, 9, 3), 40, np.uint8), **QUICK)
+    assert artifact.quality["psnr"] is None
+    assert artifact.quality["infinite"] == "psnr"
+    assert (artifact.decode() == 40).all()
 
 
 def test_long_signals_are_measured_by_a_sample(png, monkeypatch):
@@ -200,7 +200,7 @@ def test_importing_does_not_import_torch():
     subprocess.run([sys.executable, "-c", script], check=True)
 
 
-def test_the_threads_are_put_back(png):
+def test_the_number_of_threads_is_restored(png):
     import torch
 
     before = torch.get_num_threads()

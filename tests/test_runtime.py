@@ -1,4 +1,4 @@
-"""Folders that nobody else can put files into, and where the command line keeps compiled code."""
+"""Private folders, and where the command line keeps compiled code."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from inrfit import runtime
 
 @pytest.fixture
 def place(tmp_path):
-    """cache/inrfit/compiled, each for this user alone."""
+    """The folder cache/inrfit/compiled, private to this user."""
     folder = tmp_path / "cache" / "inrfit" / "compiled"
     assert runtime.private_folder(str(folder), own_levels=2, create=True)
     return folder
 
 
-def test_missing_folders_are_made_for_this_user_alone_and_only_when_asked(tmp_path):
+def test_missing_folders_are_created_for_this_user_alone_and_only_on_request(tmp_path):
     before, folder = os.umask(0), tmp_path / "a" / "b"
     try:
         assert not runtime.private_folder(str(folder))
@@ -32,7 +32,7 @@ def test_missing_folders_are_made_for_this_user_alone_and_only_when_asked(tmp_pa
 
 
 @pytest.mark.parametrize("path", ["", ".", "cache/inrfit/compiled", "./cache", "~/.cache"])
-def test_a_relative_folder_is_not_private_and_not_made(tmp_path, monkeypatch, path):
+def test_a_relative_folder_is_not_private_and_not_created(tmp_path, monkeypatch, path):
     monkeypatch.chdir(tmp_path)
     assert not runtime.private_folder(path, create=True)
     assert not os.listdir(tmp_path)
@@ -45,7 +45,7 @@ def test_others_may_write_neither_to_the_folder_nor_to_one_above_it(place, up, m
     assert not runtime.private_folder(str(place), own_levels=2)
 
 
-def test_a_sticky_folder_may_be_above_those_that_are_ours_and_not_among_them(place):
+def test_a_sticky_folder_may_be_above_our_own_folders_but_not_among_them(place):
     for folder, expected in ((place.parents[1], True), (place.parent, False), (place, False)):
         folder.chmod(0o1777)
         assert runtime.private_folder(str(place), own_levels=2) is expected
@@ -53,14 +53,14 @@ def test_a_sticky_folder_may_be_above_those_that_are_ours_and_not_among_them(pla
     assert runtime.private_folder(str(place), own_levels=2)
 
 
-def test_nothing_is_made_where_others_may_write(tmp_path):
+def test_nothing_is_created_where_others_may_write(tmp_path):
     tmp_path.chmod(0o777)
     assert not runtime.private_folder(str(tmp_path / "a" / "b"), create=True)
     assert not os.listdir(tmp_path)
 
 
 @pytest.mark.parametrize("up", [0, 1])
-def test_folders_that_are_ours_are_no_links(place, up):
+def test_our_own_folders_must_not_be_links(place, up):
     folder = [place, *place.parents][up]
     folder.rename(folder.with_name("moved"))
     folder.symlink_to("moved")
@@ -69,7 +69,7 @@ def test_folders_that_are_ours_are_no_links(place, up):
 
 
 @pytest.mark.parametrize("absolute", [False, True])
-def test_a_link_above_them_counts_as_where_it_leads(place, absolute):
+def test_a_link_above_them_counts_as_its_target(place, absolute):
     cache = place.parents[1]
     moved = cache.parent / "elsewhere" / "moved"
     moved.parent.mkdir(0o700)
@@ -80,7 +80,7 @@ def test_a_link_above_them_counts_as_where_it_leads(place, absolute):
     assert not runtime.private_folder(str(place), own_levels=2)
 
 
-def test_links_that_lead_nowhere_or_in_a_circle_are_refused(tmp_path):
+def test_dangling_and_cyclic_links_are_refused(tmp_path):
     (tmp_path / "nowhere").symlink_to("missing")
     (tmp_path / "circle").symlink_to("circle")
     for name in ("nowhere", "circle"):
@@ -88,7 +88,7 @@ def test_links_that_lead_nowhere_or_in_a_circle_are_refused(tmp_path):
     assert sorted(os.listdir(tmp_path)) == ["circle", "nowhere"]
 
 
-def test_a_file_in_the_way_is_no_folder(tmp_path):
+def test_a_file_in_place_of_a_folder_is_refused(tmp_path):
     (tmp_path / "file").write_text("")
     assert not runtime.private_folder(str(tmp_path / "file"), create=True)
     assert not runtime.private_folder(str(tmp_path / "file" / "code"), create=True)
@@ -102,7 +102,7 @@ def test_folders_of_another_user_are_refused(place, up):
 
 
 def kept_in(**environment):
-    """TORCHINDUCTOR_CACHE_DIR after ``keep_compiled_code``, from no environment but this."""
+    """TORCHINDUCTOR_CACHE_DIR after ``keep_compiled_code`` with only these environment variables."""
     code = "import os; from inrfit import runtime; runtime.keep_compiled_code();"
     code += "print(os.environ.get('TORCHINDUCTOR_CACHE_DIR'))"
     more = {"PYTHONPATH": os.path.dirname(os.path.dirname(runtime.__file__)), **environment}
@@ -118,7 +118,7 @@ def test_the_command_line_keeps_compiled_code_in_the_users_cache(tmp_path):
     assert kept_in(HOME=str(home), TORCHINDUCTOR_CACHE_DIR="/own") == "/own"
 
 
-def test_a_relative_folder_for_compiled_code_is_dropped(tmp_path, monkeypatch):
+def test_a_relative_folder_for_compiled_code_is_ignored(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "home").mkdir(0o700)
     usual = str(tmp_path / "home" / ".cache" / "inrfit" / "compiled")
@@ -131,7 +131,7 @@ def test_a_relative_folder_for_compiled_code_is_dropped(tmp_path, monkeypatch):
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become a user without a passwd entry")
 def test_without_a_home_folder_torch_keeps_its_default(tmp_path):
-    """``~`` is then a name in the folder at hand."""
+    """``~`` would then be a folder in the current one."""
     code = (
         "import os, sys; sys.path.insert(0, sys.argv[1]); from inrfit import runtime; os.setuid(54321);"
         "runtime.keep_compiled_code(); print(os.environ.get('TORCHINDUCTOR_CACHE_DIR'), os.path.expanduser('~'))"
@@ -143,7 +143,7 @@ def test_without_a_home_folder_torch_keeps_its_default(tmp_path):
     assert not os.listdir(tmp_path)
 
 
-def test_a_cache_that_others_may_write_to_is_left_alone(tmp_path):
+def test_a_cache_that_others_may_write_to_is_not_used(tmp_path):
     tmp_path.chmod(0o777)
     assert kept_in(XDG_CACHE_HOME=str(tmp_path)) == "None"
     assert not os.listdir(tmp_path)

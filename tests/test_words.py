@@ -1,4 +1,4 @@
-"""Budgets, targets, options and the schema: what is accepted, and what is said otherwise."""
+"""Budgets, targets, options and the JSON schema: what is accepted and what is refused."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ def test_a_target_alone_has_ten_minutes():
     assert budget.parse(["60s"], 35.0) == Budget(60.0, None, 35.0)
 
 
-def test_no_budget_is_forgotten():
+def test_a_zero_budget_is_refused_beside_a_valid_one():
     with pytest.raises(UsageError):
         budget.parse(["0it", "5it"])
 
 
 @pytest.mark.parametrize("text", ["60", "", "s", "-5s", "1e3s", "5x", "it", "0s", "0it", "60 s"])
-def test_other_words_are_refused(text):
+def test_other_budgets_are_refused(text):
     with pytest.raises(UsageError):
         budget.parse([text] if text else [" ", "s"])
 
@@ -70,8 +70,8 @@ def test_targets_are_read():
             budget.parse_target(text, unit)
 
 
-class Hand:
-    """A tracker moved by hand."""
+class ManualClock:
+    """A clock that the test sets."""
 
     time = 0.0
 
@@ -80,18 +80,18 @@ class Hand:
 
 
 def test_progress_is_the_larger_share():
-    hand = Hand()
-    tracker = BudgetTracker(Budget(10.0, 100), hand, 0.0)
-    hand.time, tracker.step = 5.0, 20
+    clock = ManualClock()
+    tracker = BudgetTracker(Budget(10.0, 100), clock, 0.0)
+    clock.time, tracker.step = 5.0, 20
     assert tracker.progress == 0.5
     tracker.step = 80
     assert tracker.progress == 0.8
 
 
 def test_a_step_that_would_end_too_late_is_not_started():
-    hand = Hand()
-    tracker = BudgetTracker(Budget(10.0), hand, 0.0)
-    hand.time = 9.0
+    clock = ManualClock()
+    tracker = BudgetTracker(Budget(10.0), clock, 0.0)
+    clock.time = 9.0
     tracker.count_step(1.5)
     assert not tracker.exhausted
     tracker.count_step(2.5)
@@ -99,36 +99,36 @@ def test_a_step_that_would_end_too_late_is_not_started():
 
 
 def test_without_a_target_there_is_one_cycle():
-    hand = Hand()
-    tracker = BudgetTracker(Budget(10.0), hand, 0.0)
-    hand.time = 7.0
+    clock = ManualClock()
+    tracker = BudgetTracker(Budget(10.0), clock, 0.0)
+    clock.time = 7.0
     assert (tracker.cycle, tracker.cycle_progress) == (0, pytest.approx(0.7))
 
 
 def test_with_a_target_each_cycle_is_twice_as_long_and_the_last_ends_with_the_budget():
-    hand = Hand()
-    tracker = BudgetTracker(Budget(126.0, None, 99.0), hand, 0.0)
+    clock = ManualClock()
+    tracker = BudgetTracker(Budget(126.0, None, 99.0), clock, 0.0)
     seen = []
     for second in range(63):
-        hand.time = 2.0 * second
+        clock.time = 2.0 * second
         seen.append(tracker.cycle)
     assert [seen.count(k) for k in range(6)] == [1, 2, 4, 8, 16, 32]
-    hand.time = 4.0
+    clock.time = 4.0
     assert tracker.cycle_progress == pytest.approx(0.5)
-    hand.time = 126.0
+    clock.time = 126.0
     assert (tracker.cycle, tracker.cycle_progress) == (5, 1.0)
 
 
-def test_after_the_target_a_tenth_is_left_and_progress_runs_to_the_end():
-    hand = Hand()
-    tracker = BudgetTracker(Budget(1000.0), hand, 0.0)
-    hand.time = 100.0
+def test_after_the_target_the_final_annealing_takes_a_tenth_and_progress_runs_to_1():
+    clock = ManualClock()
+    tracker = BudgetTracker(Budget(1000.0), clock, 0.0)
+    clock.time = 100.0
     tracker.finish_early()
     assert tracker.progress == pytest.approx(0.1)
-    hand.time = 105.0
+    clock.time = 105.0
     assert tracker.progress == pytest.approx(0.55)
     assert tracker.finish_progress == pytest.approx(0.5)
-    hand.time = 110.0
+    clock.time = 110.0
     assert tracker.exhausted
 
 
@@ -141,8 +141,8 @@ class Some:
 
 
 def test_options_are_converted_by_type():
-    made = options.build({"some": Some}, {"ratio": "0.5", "kind": "b", "count": "7", "on": "true"})
-    assert made["some"] == Some(0.5, "b", 7, True)
+    built = options.build({"some": Some}, {"ratio": "0.5", "kind": "b", "count": "7", "on": "true"})
+    assert built["some"] == Some(0.5, "b", 7, True)
 
 
 @pytest.mark.parametrize(

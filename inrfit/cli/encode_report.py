@@ -92,7 +92,7 @@ def show_recipe(planned: Plan, spec: FieldSpec, recipe: Recipe, console: Console
     why = "the best measured for siren (docs/samplers.md)"
     if spec.formula.TRAITS.shares_blocks:
         why = "keeps whole the blocks that share work (docs/architectures.md)"
-    why = why if planned.settings.sampler == "auto" else "asked for"
+    why = why if planned.settings.sampler == "auto" else "set by the user"
     told = reasons(
         recipe, spec, planned.signal, planned.settings.regime, planned.explicit_options, planned.spec.options
     )

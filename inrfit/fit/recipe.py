@@ -1,8 +1,8 @@
-"""The defaults: what is chosen for a signal, an architecture, a device and a budget, and why.
+"""The recipe of a fit: the values chosen for a signal, an architecture, a device and a budget, each with its reason.
 
-Constants say what chose them; the figures are in docs/benchmarks.md. Values that were set once and never varied:
-WARM_UP, LONGEST_WARM_UP, LAST_FACTOR and SHORT_FIT_BOUNDS (engine/config.py), FLOAT32_FINISH_SHARE and
-FLOAT32_FINISH_DB, and COMPILED_FROM, KNOWN_FROM and KERNEL_FROM, which follow from what compiling took on one machine.
+Constants name the benchmark that chose them; the figures are in docs/benchmarks.md. Some values were set once and never
+varied: WARM_UP, LONGEST_WARM_UP, LAST_FACTOR and SHORT_FIT_BOUNDS (engine/config.py), FLOAT32_FINISH_SHARE and
+FLOAT32_FINISH_DB. The minimum budgets for compiling follow from compile times on one machine.
 """
 
 from __future__ import annotations
@@ -20,50 +20,50 @@ from ..modalities import MODALITIES
 from ..signal import Signal
 from .budget import Budget
 from .engine import cpp_kernel
-from .engine import precision as arithmetics
+from .engine import precision as precisions
 from .engine.background_compile import compilation_key, cpp_compiler, is_compiled
 from .engine.config import TrainingConfig
 
 CUDA_BATCH = 16_896
-"""132 tiles of 128 points: one for every multiprocessor of an H100. Not measured yet."""
+"""Points per step on CUDA: 132 tiles of 128 points, one tile per multiprocessor of an H100. Not measured yet."""
 
-CUDA_MUON = 1.25
-"""Factor on Muon's rate for longer batches. Not measured yet, nor are SIREN's other rates on CUDA."""
+CUDA_MUON_FACTOR = 1.25
+"""Factor on Muon's learning rate for the longer batches on CUDA. Not measured yet, nor are SIREN's other rates
+there."""
 
-PAPERS = "the papers'"
-ASKED = "asked for"
+PAPER_REASON = "as in the papers"
+USER_REASON = "set by the user"
+ADAPT_THREADS_REASON = "half or twice the threads are tried now and then: on a busy machine fewer are faster"
 
 PAPER_SECOND_BETA = 0.999
-"""The papers use torch's own Adam."""
+"""Adam's second beta with ``--regime paper``: torch's default, which the papers use."""
 
-ADAPTED = "half or twice the threads are tried now and then: on a busy machine fewer are faster"
+COMPILE_MIN_SECONDS, COMPILED_MIN_SECONDS = 45.0, 12.0
+"""Minimum budgets (s) for which torch.compile pays off: if it has to compile, and if the code is on disk already."""
 
-COMPILED_FROM, KNOWN_FROM = 45.0, 12.0
-"""Minimum budgets (s) for which torch.compile pays off: when it compiles anew, and when it finds its code on disk."""
-
-KERNEL_FROM = 4.0
+KERNEL_COMPILE_MIN_SECONDS = 4.0
 """Minimum budget (s) for which compiling ``cpp_kernel.cpp`` pays off. Once compiled it is used for any budget."""
 
-KERNEL_BATCH, KERNEL_BATCH_FROM = 8192, 5.0
-"""Points of a step of the kernel, for budgets of at least 5 s; shorter ones would have too few steps."""
-KERNEL_BATCH_SOURCE = "best in seconds of 4,096 to 16,384 where steps are so fast (docs/benchmarks.md)"
+KERNEL_BATCH, KERNEL_BATCH_MIN_SECONDS = 8192, 5.0
+"""Points per step of the C++ kernel, and the minimum budget (s) for it: shorter fits would have too few steps."""
 
-NARROW = 48
-"""Layers of fewer units gain nothing from bfloat16: at 32 the slower sines cost what the products gain
+KERNEL_BATCH_REASON = "best of 4,096 to 16,384 points for steps of the C++ kernel (docs/benchmarks.md)"
+
+BF16_MIN_WIDTH = 48
+"""Minimum width for which bfloat16 products pay off: in narrower layers, the slower sines cost what the products gain
 (docs/benchmarks.md)."""
 
-COMPILED_POINTS = 8192
-"""Most points of a step that is compiled, for architectures that take longer batches apart themselves."""
+MAX_COMPILED_CHUNK = 8192
+"""Maximum points of a compiled step, for architectures that split longer batches themselves (``gradient_chunk``)."""
 
-FLOAT32_FINISH_SHARE = 0.1
-FLOAT32_FINISH_DB = 50.0
-"""From this quality (dB) the last FLOAT32_FINISH_SHARE of the budget is fitted in float32: bfloat16 hidden layers end
-near 60."""
+FLOAT32_FINISH_SHARE, FLOAT32_FINISH_DB = 0.1, 50.0
+"""The last FLOAT32_FINISH_SHARE of the budget is computed in float32 if the quality is above FLOAT32_FINISH_DB (dB):
+bfloat16 hidden layers would limit it to about 60 dB."""
 
 
 @dataclass(frozen=True)
 class Choice:
-    """The value of one field of ``TrainingConfig``, and why. Without a reason it is not shown."""
+    """The value chosen for one field of ``TrainingConfig``, and the reason. Without a reason it is not shown."""
 
     name: str
     value: Any
@@ -72,26 +72,26 @@ class Choice:
 
 @dataclass(frozen=True)
 class Recipe:
-    """What was chosen for a fit, value by value."""
+    """All choices for a fit."""
 
     choices: tuple[Choice, ...]
     probe: str = ""
-    """What was measured to choose the precision, in words."""
+    """The measurement that chose the precision, as text."""
 
     @property
     def config(self) -> TrainingConfig:
-        """The values alone."""
+        """The values without the reasons."""
         return TrainingConfig(**{choice.name: choice.value for choice in self.choices}, probe=self.probe)
 
     def reason(self, name: str) -> str:
-        """Why the field ``name`` of the configuration is what it is; empty if that is not shown."""
+        """The reason for the field ``name`` of the configuration; empty if it is not shown."""
         return next((choice.reason for choice in self.choices if choice.name == name), "")
 
 
 @dataclass(frozen=True)
 class UserChoices:
-    """What the user asks for: "auto" or None leaves a choice open. ``lr`` is a factor-free Adam rate, which Muon's
-    follows in proportion; ``regime`` is "inrfit" (this project's recipe) or "paper"."""
+    """The values set by the user; "auto" or None leaves a value to the recipe. ``lr`` is Adam's peak learning rate;
+    Muon's is scaled with it. ``regime`` is "inrfit" (the recipe of this project) or "paper"."""
 
     batch: str | int = "auto"
     precision: str = "auto"
@@ -102,150 +102,156 @@ class UserChoices:
 
 
 def choose(
-    spec: FieldSpec, device: torch.device, asked: UserChoices = UserChoices(), budget: Budget = Budget()
+    spec: FieldSpec, device: torch.device, user: UserChoices = UserChoices(), budget: Budget = Budget()
 ) -> Recipe:
-    """The recipe for a fit of ``spec`` within ``budget``. Raises ``UsageError`` for an engine that cannot be had."""
-    if device.type == "cuda" and asked.engine == "compiled":
+    """The recipe for a fit of ``spec`` within ``budget``. With a budget in seconds, choosing the precision may run a
+    probe of 50 ms. Raises ``UsageError`` for an engine that the device or the architecture does not support."""
+    traits, paper = spec.formula.TRAITS, user.regime == "paper"
+    if device.type == "cuda" and user.engine == "compiled":
         raise UsageError("--engine compiled: only on the CPU (on CUDA use cuda-graph)", "option")
-    if asked.engine in ("compiled", "cuda-graph") and not spec.formula.TRAITS.same_shapes:
-        raise UsageError(f"--engine {asked.engine}: {spec.architecture} sorts its points anew in every step", "option")
-    tuned, paper = spec.formula.TRAITS.hyperparameters, asked.regime == "paper"
-    precision, probe = choose_precision(spec, device, budget, asked)
+    if user.engine in ("compiled", "cuda-graph") and not traits.same_shapes:
+        raise UsageError(f"--engine {user.engine}: {spec.architecture} sorts its points anew in every step", "option")
+    precision, probe = choose_precision(spec, device, budget, user)
     dtype = torch.bfloat16 if precision.value == "bf16" else torch.float32
-    usual = None if paper else tuned.batch_size(spec.parameters)
-    planned = usual if asked.batch == "auto" else _points(asked.batch)
-    engine = given("engine", asked.engine) or choose_engine(spec, device, budget, dtype, planned)
-    batch = choose_batch(spec, device, budget, asked, dtype, engine.value)
-    adapt = Choice("adapt_threads", device.type != "cuda" and budget.seconds is not None, ADAPTED)
-    if asked.threads is not None:
-        adapt = Choice("adapt_threads", False, ASKED)
-    rates = _rates_of_the_papers(tuned, asked.lr) if paper else _rates(tuned, asked.lr, device.type == "cuda")
-    return Recipe((precision, engine, batch, adapt, *rates), probe)
+    default_batch = None if paper else traits.hyperparameters.batch_size(spec.parameters)
+    planned_batch = default_batch if user.batch == "auto" else _batch_size(user.batch)
+    engine = _user_choice("engine", user.engine) or choose_engine(spec, device, budget, dtype, planned_batch)
+    batch = choose_batch(spec, device, budget, user, dtype, engine.value)
+    adapt_threads = Choice("adapt_threads", device.type != "cuda" and budget.seconds is not None, ADAPT_THREADS_REASON)
+    if user.threads is not None:
+        adapt_threads = Choice("adapt_threads", False, USER_REASON)
+    rates = _paper_rates if paper else partial(_rates, cuda=device.type == "cuda")
+    return Recipe((precision, engine, batch, adapt_threads, *rates(traits.hyperparameters, user.lr)), probe)
 
 
-def given(name: str, value: Any) -> Choice | None:
-    """The user's own choice; None where it is left open."""
-    return None if value in ("auto", None) else Choice(name, value, ASKED)
+def _user_choice(name: str, value: Any) -> Choice | None:
+    """The choice of the user; None for "auto" or None."""
+    return None if value in ("auto", None) else Choice(name, value, USER_REASON)
 
 
-def _points(batch: str | int) -> int | None:
-    """The points of one step that ``--batch`` asks for; None for one step per selection."""
+def _batch_size(batch: str | int) -> int | None:
+    """The value of ``--batch`` as points per step; None for one step per selection."""
     return None if batch == "selection" else int(batch) or None
 
 
 def choose_batch(
-    spec: FieldSpec, device: torch.device, budget: Budget, asked: UserChoices, dtype: torch.dtype, engine: str
+    spec: FieldSpec, device: torch.device, budget: Budget, user: UserChoices, dtype: torch.dtype, engine: str
 ) -> Choice:
-    """Points of one step."""
+    """The number of points per step."""
     tuned = spec.formula.TRAITS.hyperparameters
-    if asked.batch != "auto":
-        return Choice("batch", _points(asked.batch), ASKED)
-    if asked.regime == "paper":
-        return Choice("batch", None, PAPERS)
+    if user.batch != "auto":
+        return Choice("batch", _batch_size(user.batch), USER_REASON)
+    if user.regime == "paper":
+        return Choice("batch", None, PAPER_REASON)
     if device.type == "cuda" and not spec.formula.TRAITS.shares_blocks:
         return Choice("batch", CUDA_BATCH, "not measured yet")
-    if engine == "compiled" and cpp_kernel.is_supported(spec, dtype) and (budget.seconds or 0.0) >= KERNEL_BATCH_FROM:
-        return Choice("batch", KERNEL_BATCH, KERNEL_BATCH_SOURCE)
+    with_kernel = engine == "compiled" and cpp_kernel.is_supported(spec, dtype)
+    if with_kernel and (budget.seconds or 0.0) >= KERNEL_BATCH_MIN_SECONDS:
+        return Choice("batch", KERNEL_BATCH, KERNEL_BATCH_REASON)
     return Choice("batch", tuned.batch_size(spec.parameters), tuned.batch_source)
 
 
-def _rates(tuned: Hyperparameters, rate: float | None, cuda: bool) -> tuple[Choice, ...]:
-    """What the optimiser is told; a ``rate`` that is asked for is not varied."""
-    scale = 1.0 if rate is None else rate / tuned.adam_rate
-    muon = scale * tuned.muon_rate * (CUDA_MUON if cuda else 1.0)
-    source = "the CPU's: not measured yet" if cuda else tuned.source
-    by_muon = "Muon on the hidden matrices, Adam on the rest (tests/bench/optimisers.py)"
+def _rates(tuned: Hyperparameters, lr: float | None, cuda: bool) -> tuple[Choice, ...]:
+    """The settings of the optimiser. Rates set by the user do not depend on the number of steps."""
+    scale = 1.0 if lr is None else lr / tuned.adam_rate
+    muon_rate = scale * tuned.muon_rate * (CUDA_MUON_FACTOR if cuda else 1.0)
+    adam_reason = "as on the CPU: not measured yet" if cuda else tuned.source
+    muon_reason = "Adam for all tensors: Muon was not worth its time for this architecture"
+    if muon_rate:
+        muon_reason = "Muon for the hidden matrices, Adam for the rest (tests/bench/optimisers.py)"
     boosted = tuned.short_run_boost and not cuda
-    follow = "rates follow the number of steps the budget has room for: short fits need larger ones"
-    unboosted = "not measured yet" if cuda else "the rates were found without"
-    unvaried = "a first choice that was not varied"
+    boost_reason = "not measured yet" if cuda else "the rates were measured without it"
+    if boosted:
+        boost_reason = "rates depend on the number of steps that the budget allows: short fits need larger rates"
+    if lr is not None:
+        adam_reason = muon_reason = boost_reason = USER_REASON
+    not_varied = "a first choice that was not varied"
     default = TrainingConfig(None, "fp32", 0.0, 0.0)
     return (
-        Choice("adam_rate", scale * tuned.adam_rate, ASKED if rate is not None else source),
-        Choice(
-            "muon_rate",
-            muon,
-            ASKED if rate is not None else by_muon if muon else "Adam everywhere: Muon was not worth its time here",
-        ),
-        Choice("momentum", tuned.muon_momentum, tuned.muon_momentum_source if muon else ""),
-        Choice("boosted", rate is None and boosted, ASKED if rate is not None else follow if boosted else unboosted),
-        Choice("warm_up", default.warm_up, unvaried),
-        Choice("second_beta", default.second_beta, unvaried),
+        Choice("adam_rate", scale * tuned.adam_rate, adam_reason),
+        Choice("muon_rate", muon_rate, muon_reason),
+        Choice("momentum", tuned.muon_momentum, tuned.muon_momentum_source if muon_rate else ""),
+        Choice("boosted", lr is None and boosted, boost_reason),
+        Choice("warm_up", default.warm_up, not_varied),
+        Choice("second_beta", default.second_beta, not_varied),
         Choice("epsilon", tuned.epsilon, tuned.epsilon_source),
-        Choice("annealed", True, "a fit cut by its budget is a finished fit"),
+        Choice("annealed", True, "the rates reach their end whenever the budget does"),
     )
 
 
-def _rates_of_the_papers(tuned: Hyperparameters, rate: float | None) -> tuple[Choice, ...]:
-    """Adam as torch has it, but for the architecture's own epsilon, at a constant rate."""
+def _paper_rates(tuned: Hyperparameters, lr: float | None) -> tuple[Choice, ...]:
+    """The settings of the optimiser in the papers: torch's Adam at a constant rate, with the epsilon of the
+    architecture."""
     return (
-        given("adam_rate", rate) or Choice("adam_rate", tuned.paper_rate, PAPERS),
-        Choice("muon_rate", 0.0, PAPERS),
-        Choice("warm_up", 0.0, PAPERS),
-        Choice("boosted", False, PAPERS),
-        Choice("annealed", False, PAPERS),
-        Choice("second_beta", PAPER_SECOND_BETA, PAPERS),
-        Choice("epsilon", tuned.epsilon, PAPERS),
+        _user_choice("adam_rate", lr) or Choice("adam_rate", tuned.paper_rate, PAPER_REASON),
+        Choice("muon_rate", 0.0, PAPER_REASON),
+        Choice("warm_up", 0.0, PAPER_REASON),
+        Choice("boosted", False, PAPER_REASON),
+        Choice("annealed", False, PAPER_REASON),
+        Choice("second_beta", PAPER_SECOND_BETA, PAPER_REASON),
+        Choice("epsilon", tuned.epsilon, PAPER_REASON),
     )
 
 
-def choose_precision(spec: FieldSpec, device: torch.device, budget: Budget, asked: UserChoices) -> tuple[Choice, str]:
-    """Arithmetic of the hidden layers, and what was measured to choose it."""
-    if (own := given("precision", asked.precision)) is not None:
+def choose_precision(spec: FieldSpec, device: torch.device, budget: Budget, user: UserChoices) -> tuple[Choice, str]:
+    """The arithmetic of the hidden layers, and the measurement that chose it as text, if there was one."""
+    if (own := _user_choice("precision", user.precision)) is not None:
         return own, ""
-    if asked.regime == "paper":
-        return Choice("precision", "fp32", PAPERS), ""
-    if spec.width < NARROW:
-        return Choice("precision", "fp32", f"layers of fewer than {NARROW} units gain nothing from less"), ""
-    capable = "bf16" if arithmetics.has_fast_bf16(device) and spec.width >= 64 else "fp32"
+    if user.regime == "paper":
+        return Choice("precision", "fp32", PAPER_REASON), ""
+    if spec.width < BF16_MIN_WIDTH:
+        return Choice("precision", "fp32", f"bf16 is not faster for fewer than {BF16_MIN_WIDTH} units per layer"), ""
+    default = "bf16" if precisions.has_fast_bf16(device) and spec.width >= 64 else "fp32"
     if budget.seconds is None:
-        why = "a budget in steps: by what the processor can, so that the same steps give the same field"
-        return Choice("precision", capable, why), ""
-    measured = arithmetics.probe(device, spec.width)
-    told = ", ".join(f"{name} {m.gflops:.0f} GFLOP/s (error {m.error:.0e})" for name, m in measured.items())
-    why = f"fastest of safe error: {told}" if len(measured) > 1 else "the machine is too busy to probe"
-    return Choice("precision", arithmetics.fastest(measured, capable), why), told
+        reason = "budget in steps: chosen by the processor type, so that the same steps give the same field"
+        return Choice("precision", default, reason), ""
+    measured = precisions.probe(device, spec.width)
+    speeds = ", ".join(f"{name} {m.gflops:.0f} GFLOP/s (error {m.error:.0e})" for name, m in measured.items())
+    reason = f"the fastest with a safe error: {speeds}" if len(measured) > 1 else "the machine is too busy to probe"
+    return Choice("precision", precisions.fastest(measured, default), reason), speeds
 
 
 def choose_engine(
     spec: FieldSpec, device: torch.device, budget: Budget, dtype: torch.dtype, batch: int | None
 ) -> Choice:
-    """How steps are made."""
-    name, why = _engine(spec, device, budget, dtype, batch)
-    return Choice("engine", name, why)
+    """How steps are computed: autograd, analytic, compiled or cuda-graph (``engine/step.py``)."""
+    return Choice("engine", *_engine_and_reason(spec, device, budget, dtype, batch))
 
 
-def _engine(
+def _engine_and_reason(
     spec: FieldSpec, device: torch.device, budget: Budget, dtype: torch.dtype, batch: int | None
 ) -> tuple[str, str]:
-    """How steps are made, and the reason."""
-    if not spec.formula.TRAITS.own_gradients:
-        return "autograd", "this architecture has no backward pass of its own"
-    if not spec.formula.TRAITS.same_shapes:
+    """The engine, and the reason for it."""
+    traits = spec.formula.TRAITS
+    if not traits.own_gradients:
+        return "autograd", "this architecture has no analytic backward pass"
+    if not traits.same_shapes:
+        return "analytic", "this architecture sorts its points anew in every step, which cannot be compiled"
+    if device.type == "cuda":
+        return "cuda-graph", "one launch per step"
+    if budget.seconds is None:
+        return "analytic", "budget in steps: nothing is compiled unless the user asks for it"
+    if cpp_kernel.is_supported(spec, dtype):
+        if budget.seconds >= KERNEL_COMPILE_MIN_SECONDS or cpp_kernel.is_cached():
+            return "compiled", "one C++ function that stays within the cache; g++ compiles it once, in a second"
+        return "analytic", f"compiling pays off from a budget of {KERNEL_COMPILE_MIN_SECONDS:.0f} s"
+    if cpp_compiler() is None:
+        return "analytic", "there is no C++ compiler"
+    on_disk = is_compiled(compilation_key(spec, dtype, batch or 0))
+    if budget.seconds < (COMPILED_MIN_SECONDS if on_disk else COMPILE_MIN_SECONDS):
+        first, later = f"{COMPILE_MIN_SECONDS:.0f} s", f"{COMPILED_MIN_SECONDS:.0f} s"
+        return "analytic", f"compiling pays off from a budget of {first}, compiled code from {later}"
+    if traits.gradient_chunk is not None and not 0 < (batch or 0) <= MAX_COMPILED_CHUNK:
         return (
             "analytic",
-            "what belongs together is found anew in every step: neither compiled nor captured",
+            f"a step of more than {MAX_COMPILED_CHUNK:,} points is split, and each part would be compiled",
         )
-    if device.type == "cuda":
-        return "cuda-graph", "one launch a step"
-    if budget.seconds is None:
-        return "analytic", "a budget in steps: nothing is compiled unless asked for"
-    if cpp_kernel.is_supported(spec, dtype):
-        if budget.seconds >= KERNEL_FROM or cpp_kernel.is_cached():
-            return "compiled", "one C++ function that stays within the cache; g++ takes a second for it the first time"
-        return "analytic", f"compiling repays itself from {KERNEL_FROM:.0f} s of budget, and once done at once"
-    if cpp_compiler() is None:
-        return "analytic", "there is no C++ compiler to compile with"
-    if budget.seconds < (KNOWN_FROM if is_compiled(compilation_key(spec, dtype, batch or 0)) else COMPILED_FROM):
-        return "analytic", f"compiling repays itself from {COMPILED_FROM:.0f} s of budget, {KNOWN_FROM:.0f} once done"
-    if spec.formula.TRAITS.gradient_chunk is not None and not 0 < (batch or 0) <= COMPILED_POINTS:
-        return "analytic", f"more than {COMPILED_POINTS:,} points are taught in parts, each of which would be compiled"
-    return "compiled", "1.3 times as fast once it is there, some seconds into the fit"
+    return "compiled", "1.3 times as fast once compiled, some seconds into the fit"
 
 
 def architecture_options(signal: Signal, formula: Architecture, regime: str = "inrfit") -> dict[str, float]:
-    """Options for the signal, in the architecture's units, where its own are not to stand; those of ``formula`` are
-    fixed already."""
+    """The architecture options that depend on the signal, such as the first frequency, by name and in the units of the
+    architecture. Options set in ``formula`` are taken into account."""
     modality = MODALITIES[signal.modality]
     stretch = modality.paper_omega / 30 if regime == "paper" else None  # INT's code stretches the coordinates
     first_omega = partial(modality.first_omega, signal)
@@ -257,27 +263,27 @@ def explain(
     spec: FieldSpec,
     signal: Signal,
     regime: str = "inrfit",
-    asked: Collection[str] = (),
-    planned: Collection[str] = (),
+    user_options: Collection[str] = (),
+    planned_options: Collection[str] = (),
 ) -> list[tuple[str, str, str]]:
-    """(setting, value, reason) of all that was chosen for a fit; ``asked`` are the user's own options, ``planned``
-    those that were there before the recipe: the user's, and what the field's size brought."""
-    rows = [(choice.name, _shown(choice), choice.reason) for choice in recipe.choices if choice.reason]
+    """(setting, value, reason) of everything chosen for a fit. ``user_options`` names the architecture options set by
+    the user, ``planned_options`` also those that follow from the size of the field."""
+    rows = [(choice.name, _format_value(choice), choice.reason) for choice in recipe.choices if choice.reason]
     for option, value in spec.json()["options"].items():
-        if option in asked:
-            reason = "asked for"
-        elif special := spec.formula.reason(option):
-            reason = special
-        elif option in planned:
-            reason = "follows from the signal's size and the number of weights"
+        if option in user_options:
+            reason = USER_REASON
+        elif own_reason := spec.formula.reason(option):
+            reason = own_reason
+        elif option in planned_options:
+            reason = "follows from the size of the signal and the number of weights"
         else:
-            reason = PAPERS if regime == "paper" else MODALITIES[signal.modality].omega_source
+            reason = PAPER_REASON if regime == "paper" else MODALITIES[signal.modality].omega_source
         rows.append((option, f"{value:g}" if isinstance(value, float) else str(value), reason))
     return rows
 
 
-def _shown(choice: Choice) -> str:
-    """The value for people."""
+def _format_value(choice: Choice) -> str:
+    """The value as text for people."""
     if choice.name == "batch":
         return "the selection" if choice.value is None else f"{choice.value:,} points"
     return f"{choice.value:g}" if isinstance(choice.value, float) else str(choice.value)

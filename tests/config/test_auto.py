@@ -292,11 +292,11 @@ def test_reasons_tell_what_was_asked_what_the_size_brought_and_what_the_signal()
         return {name: why for name, _, why in rows if "omega" in name}
 
     assert told("inrfit", {"omega"}, {"omega", "first_omega"}) == {
-        "omega": "asked for",
-        "first_omega": "follows from the signal's size and the number of weights",
+        "omega": "set by the user",
+        "first_omega": "follows from the size of the signal and the number of weights",
     }
     assert told("inrfit", (), ("omega",))["first_omega"] == MODALITIES["image"].omega_source
-    assert told("paper", (), ("omega",))["first_omega"] == "the papers'"
+    assert told("paper", (), ("omega",))["first_omega"] == "as in the papers"
 
 
 def test_the_plan_says_what_sizes_follow_from():

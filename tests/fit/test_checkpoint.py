@@ -1,4 +1,4 @@
-"""A fit that goes on from its saved state gives the weights of the undisturbed fit."""
+"""A fit that resumes from its saved state gives the same weights as one that was not interrupted."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from inrfit.samplers import SAMPLERS, USES_COORD_GRADIENTS
 
 CPU = torch.device("cpu")
 STEPS = 40
-OF = {"source": "a"}
+FIT = {"source": "a"}
 
 
 def sound_signal():
@@ -45,7 +45,8 @@ SIGNALS = {"image": image_signal, "audio": sound_signal, "shape": mesh_signal}
 
 @pytest.fixture(autouse=True)
 def beginning_with_the_mean(monkeypatch):
-    """After so few steps towards hard points alone a field may be worse than the mean, and would be refused."""
+    """Starts all fields as constants: after so few steps on hard points a field may be worse than the mean, which is
+    refused."""
     for known in FIELDS.values():
         drawn = known.initial
         monkeypatch.setattr(
@@ -60,7 +61,7 @@ class EveryStep:
 
     def __init__(self, config):
         self.files = []
-        self.inner = Checkpointer(OF, config.json(), 0.0, self.files.append)
+        self.inner = Checkpointer(FIT, config.json(), 0.0, self.files.append)
 
     due = staticmethod(lambda now: True)
 
@@ -73,12 +74,12 @@ def fitted(signal, arch, sampler, batch=64, budget=Budget(steps=STEPS), engine="
     spec = spec.formula.sized(spec, None if signal.grid is None else signal.grid.shape, None)
     config = recipe.choose(spec, CPU, recipe.UserChoices(batch=batch, precision="fp32", engine=engine)).config
     saving = None if "saved_state" in more else EveryStep(config)
-    found = fit(signal, spec, sampler, config, budget, CPU, 3, checkpointer=saving, **more)
-    return {name: weight.detach().clone() for name, weight in found.field.weights.items()}, saving, found
+    result = fit(signal, spec, sampler, config, budget, CPU, 3, checkpointer=saving, **more)
+    return {name: weight.detach().clone() for name, weight in result.field.weights.items()}, saving, result
 
 
 def resumed_everywhere(signal, arch, sampler, at=(1, 2, 7, 19, 20, 33, 39), **more):
-    """The undisturbed weights, and those of the fits that went on from the states after the steps ``at``."""
+    """Checks that fits resumed from the states after the steps ``at`` have the weights of the uninterrupted fit."""
     whole, saving, first = fitted(signal, arch, sampler, **more)
     assert len(saving.files) == STEPS
     for step in at:
@@ -90,13 +91,13 @@ def resumed_everywhere(signal, arch, sampler, at=(1, 2, 7, 19, 20, 33, 39), **mo
 
 @pytest.mark.parametrize("modality", SIGNALS)
 @pytest.mark.parametrize("name", SAMPLERS)
-def test_every_strategy_goes_on_as_if_undisturbed(name, modality):
+def test_every_sampler_resumes_with_the_same_weights(name, modality):
     resumed_everywhere(SIGNALS[modality](), "siren", SAMPLERS[name]())
 
 
 @pytest.mark.parametrize("modality", SIGNALS)
 @pytest.mark.parametrize("arch", FIELDS)
-def test_every_architecture_goes_on_as_if_undisturbed(arch, modality):
+def test_every_architecture_resumes_with_the_same_weights(arch, modality):
     if FIELDS[arch].TRAITS.raster_only and modality == "shape":
         pytest.skip("knows rasters alone")
     for name in ("full", "nint"):
@@ -107,26 +108,26 @@ def test_every_architecture_goes_on_as_if_undisturbed(arch, modality):
 
 
 @pytest.mark.parametrize("name", [name for name in SAMPLERS if name not in USES_COORD_GRADIENTS])
-def test_the_papers_regime_goes_on_too(name):
+def test_the_paper_regime_resumes_with_the_same_weights(name):
     resumed_everywhere(image_signal(), "siren", SAMPLERS[name](), batch="selection")
 
 
 @pytest.mark.parametrize("engine", ["autograd", "cuda-graph"])
-def test_every_engine_goes_on(engine):
+def test_every_engine_resumes_with_the_same_weights(engine):
     resumed_everywhere(image_signal(), "siren", SAMPLERS["stream"](), engine=engine)
 
 
-def test_a_target_and_its_annealing_cycles_go_on():
+def test_a_fit_with_a_target_resumes_its_annealing_cycles():
     budget = Budget(steps=STEPS, target=90.0)
     resumed_everywhere(image_signal(), "siren", SAMPLERS["uniform"](), budget=budget)
 
 
 def stopped(signal, sampler, batch, calls, steps=STEPS):
-    """The state of a fit that is stopped when ``stop`` has been asked so often; None if none was saved."""
+    """The state of a fit that is stopped after ``calls`` calls of ``should_stop``; None if none was saved."""
     spec = FieldSpec("siren", signal.dimensions, signal.channels, 12, 2, {})
     config = recipe.choose(spec, CPU, recipe.UserChoices(batch=batch, precision="fp32")).config
     asked, kept = iter(range(10**9)), []
-    saving = Checkpointer(OF, config.json(), None, kept.append)
+    saving = Checkpointer(FIT, config.json(), None, kept.append)
     fit(
         signal, spec, sampler, config, Budget(steps=steps), CPU, 3, checkpointer=saving,
         should_stop=lambda: next(asked) >= calls,
@@ -137,8 +138,8 @@ def stopped(signal, sampler, batch, calls, steps=STEPS):
 @pytest.mark.parametrize(
     ("name", "batch", "piece"), [("nint", 64, None), ("evos", "selection", 40), ("uniform", "selection", 10)]
 )
-def test_a_stopped_fit_saves_where_it_was_and_goes_on_as_if_undisturbed(monkeypatch, name, batch, piece):
-    """Also when it is stopped in the midst of a selection, or of a step after one: nothing of them may remain."""
+def test_a_stopped_fit_saves_its_state_and_resumes_with_the_same_weights(monkeypatch, name, batch, piece):
+    """Also if it is stopped within a selection or a step, which must be undone completely."""
     if piece is not None:  # of a step, between which it can be stopped
         monkeypatch.setitem(CHUNK_POINTS, "cpu", piece)
     signal, sampler = image_signal(), SAMPLERS[name](**({} if name == "uniform" else {"scoring": 1.0}))
@@ -154,16 +155,16 @@ def test_a_stopped_fit_saves_where_it_was_and_goes_on_as_if_undisturbed(monkeypa
     assert 1 < len(set(stopped_at)) < len(stopped_at)  # several of them within one step
 
 
-def test_nothing_is_saved_of_a_fit_stopped_before_its_first_step():
-    """The points of a shape, of which some were drawn then, would never become more."""
+def test_a_fit_stopped_before_its_first_step_saves_no_state():
+    """Otherwise the points of a shape drawn so far would be all that the resumed fit has."""
     data = trimesh.creation.icosphere(2).export(file_type="ply")
     signal = shape.load(data, "ball.ply", shape.Options(pool=200_000), Limits()).named("shape")
     for calls in range(4):
         assert stopped(signal, SAMPLERS["uniform"](), 64, calls) is None
 
 
-def test_how_long_steps_take_is_known_after_going_on():
-    """The learning rates of a fit in seconds depend on how many steps there will be."""
+def test_step_durations_are_restored():
+    """The learning rates of a fit in seconds depend on the expected number of steps."""
     first = BudgetTracker(Budget(seconds=10.0), lambda: 5.0, 0.0)
     for _ in range(9):
         first.count_step(0.1)
@@ -174,13 +175,13 @@ def test_how_long_steps_take_is_known_after_going_on():
     assert (then.seconds, then.step, then.step_deadline) == (first.seconds, first.step, first.step_deadline)
 
 
-def test_a_larger_budget_goes_on_from_there():
+def test_a_fit_resumes_with_a_larger_budget():
     signal = image_signal()
     _, saving, _ = fitted(signal, "siren", SAMPLERS["uniform"]())
-    _, _, found = fitted(
+    _, _, result = fitted(
         signal, "siren", SAMPLERS["uniform"](), saved_state=loads(saving.files[20]), budget=Budget(steps=3 * STEPS)
     )
-    assert found.usage["steps"] == 3 * STEPS
+    assert result.usage["steps"] == 3 * STEPS
 
 
 def a_state():
@@ -189,12 +190,12 @@ def a_state():
 
 def test_the_state_of_another_fit_is_refused_by_name():
     saved = loads(a_state())
-    checkpoint.require_same_fit(saved, OF)
+    checkpoint.require_same_fit(saved, FIT)
     with pytest.raises(UsageError, match="another source"):
         checkpoint.require_same_fit(saved, {"source": "b"})
 
 
-def test_a_cut_state_is_refused_at_every_length():
+def test_a_truncated_state_is_refused_at_every_length():
     data = a_state()
     for length in (*range(0, 200, 7), *range(200, len(data), 997)):
         with pytest.raises(RefusedInput):
@@ -216,7 +217,7 @@ def changed(data, change):
         lambda arrays, value: value.update(more=1),
     ],
 )
-def test_numbers_that_are_no_state_are_refused(change):
+def test_invalid_values_in_a_state_are_refused(change):
     with pytest.raises(UnreadableFile):
         loads(changed(a_state(), change))
 

@@ -1,4 +1,4 @@
-"""When a fit counts as diverged, or as learning nothing."""
+"""When a fit counts as diverged or stalled."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ def test_an_exploding_error_is_a_divergence_at_any_time():
     assert detector().diverged(math.nan, 0.1, 0.01)
 
 
-def test_an_error_worse_than_a_constant_is_one_once_the_rate_has_had_its_chance():
+def test_an_error_above_the_constant_is_a_divergence_after_5_percent_at_a_rate():
     assert not detector().diverged(1.06, CONSTANT, 0.04)
     assert detector().diverged(1.06, CONSTANT, 0.06)
     assert not detector().diverged(1.04, CONSTANT, 0.06)
 
 
-def test_a_rate_that_teaches_nothing_is_halved():
-    """An error that stays at the constant's after 15 % of the budget: the rate is too high to learn by."""
+def test_a_stalled_fit_is_rolled_back():
+    """The error stays at that of the constant after 15 % of the budget: the rate is too high."""
     of = detector()
     assert not of.diverged(0.99, CONSTANT, 0.16)  # still falling: there was none before
     assert of.diverged(0.99, CONSTANT, 0.17)
@@ -38,18 +38,18 @@ def test_a_rate_that_teaches_nothing_is_halved():
 
 
 @pytest.mark.parametrize(("error", "progress"), [(0.97, 0.5), (0.99, 0.14)])
-def test_a_fit_that_learns_or_has_just_begun_is_left_alone(error, progress):
+def test_a_fit_that_learns_or_has_just_started_is_not_rolled_back(error, progress):
     of = detector()
     assert not of.diverged(error, CONSTANT, progress)
     assert not of.diverged(error, CONSTANT, progress)
 
 
-def test_an_error_that_still_falls_is_left_alone():
+def test_a_falling_error_is_not_rolled_back():
     of = detector()
     assert not any(of.diverged(0.999 - step / 1000, CONSTANT, 0.5) for step in range(10))
 
 
-def test_a_signal_that_cannot_be_learned_has_its_rate_halved_four_times_and_no_more():
+def test_a_stalled_fit_is_rolled_back_four_times_at_most():
     of, halved = detector(), 0
     for step in range(200):
         if of.diverged(0.99, CONSTANT, 0.2 * step):
@@ -59,14 +59,14 @@ def test_a_signal_that_cannot_be_learned_has_its_rate_halved_four_times_and_no_m
     assert of.lr_scale == 1 / 16
 
 
-def test_each_rate_gets_its_own_time():
+def test_the_time_counts_from_the_last_rollback():
     of = detector()
     of.roll_back(0.5)
     assert not of.diverged(1.06, CONSTANT, 0.54)
     assert of.diverged(1.06, CONSTANT, 0.56)
 
 
-def test_its_state_is_plain_numbers():
+def test_the_state_is_json_and_is_restored():
     of = detector()
     of.diverged(0.99, CONSTANT, 0.3)
     assert DivergenceDetector.from_json(of.to_json()) == of

@@ -29,7 +29,7 @@ def test_the_estimate_on_all_samples_is_what_is_measured():
     assert estimated == pytest.approx(IMAGE.measure(field, signal, lambda share: None)["psnr"], abs=1e-6)
 
 
-def test_pieces_change_no_more_than_rounding_and_tell_their_share():
+def test_chunks_change_only_rounding_and_report_progress():
     signal, field = image_signal(), drawn()
     points, shares = evaluation_set(signal, 100, CPU), []
     whole = points.quality(field, 100)
@@ -38,7 +38,7 @@ def test_pieces_change_no_more_than_rounding_and_tell_their_share():
     assert torch.allclose(predict(field, points.coords, 7), predict(field, points.coords, 100), atol=1e-5)
 
 
-def test_a_fit_is_judged_by_the_probe_of_its_modality(monkeypatch):
+def test_a_fit_is_evaluated_at_the_probe_of_its_modality(monkeypatch):
     def probe(signal, count):
         return np.full((count, 2), 0.25, np.float32), np.full((count, 3), 0.5, np.float32)
 

@@ -1,4 +1,4 @@
-"""The loop: budgets by a fake tracker, determinism, best weights, divergence."""
+"""The training loop: budgets by a fake clock, determinism, best weights, divergence."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def run(signal, sampler=Uniform(), budget=Budget(steps=40), batch=128, seed=0, *
 
 
 class FakeClock:
-    """Every look at it costs ``tick`` seconds."""
+    """A clock that advances by ``tick`` seconds at each call."""
 
     def __init__(self, tick: float) -> None:
         self.time, self.tick = 0.0, tick
@@ -50,8 +50,8 @@ class FakeClock:
 
 def test_a_fit_learns_more_than_the_mean():
     signal = image_signal()
-    found = run(signal, budget=Budget(steps=200))
-    assert found.quality > 22
+    result = run(signal, budget=Budget(steps=200))
+    assert result.quality > 22
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
@@ -74,13 +74,13 @@ def test_a_budget_in_steps_is_kept_exactly():
 
 @pytest.mark.parametrize("seconds", [5.0, 30.0])
 def test_a_budget_in_seconds_is_kept(seconds):
-    found = run(image_signal(), budget=Budget(seconds=seconds), now=FakeClock(0.01))
-    assert 0.97 * seconds <= found.usage["fit_seconds"] <= seconds + max(0.5, 0.02 * seconds)
+    result = run(image_signal(), budget=Budget(seconds=seconds), now=FakeClock(0.01))
+    assert 0.97 * seconds <= result.usage["fit_seconds"] <= seconds + max(0.5, 0.02 * seconds)
 
 
 def test_the_first_limit_reached_ends_the_fit():
-    found = run(image_signal(), budget=Budget(seconds=1e6, steps=9), now=FakeClock(0.001))
-    assert found.usage["steps"] == 9
+    result = run(image_signal(), budget=Budget(seconds=1e6, steps=9), now=FakeClock(0.001))
+    assert result.usage["steps"] == 9
 
 
 def test_seconds_decide_nothing_under_a_budget_in_steps():
@@ -101,47 +101,47 @@ def test_a_met_target_ends_the_fit_within_a_tenth(monkeypatch):
         honest(self)
 
     monkeypatch.setattr(BudgetTracker, "finish_early", finish_early)
-    found = run(image_signal(), budget=Budget(steps=100_000, target=20.0))
-    assert found.outcome.slug == "target"
-    assert found.quality >= 20.0
-    assert met[0] < found.usage["steps"] <= 1.1 * met[0] + 1
+    result = run(image_signal(), budget=Budget(steps=100_000, target=20.0))
+    assert result.outcome.slug == "target"
+    assert result.quality >= 20.0
+    assert met[0] < result.usage["steps"] <= 1.1 * met[0] + 1
 
 
 def test_a_rate_that_is_too_high_is_halved_until_the_fit_learns():
     signal = image_signal()
     spec = spec_for(signal, 64, 4)
     chosen = recipe.choose(spec, CPU, recipe.UserChoices(batch=128, precision="fp32", lr=0.2)).config
-    found = fit(signal, spec, Uniform(), chosen, Budget(steps=600), CPU)
-    assert any("halved" in note for note in found.notes)
-    assert found.quality > 15
+    result = fit(signal, spec, Uniform(), chosen, Budget(steps=600), CPU)
+    assert any("halved" in note for note in result.notes)
+    assert result.quality > 15
 
 
-def test_origin_counts_the_points_that_were_taught():
-    found = run(image_signal(), Nint(), Budget(steps=37))
-    assert sum(found.usage["origin"].values()) == pytest.approx(found.usage["points"], abs=3)
+def test_origin_counts_the_points_trained_on():
+    result = run(image_signal(), Nint(), Budget(steps=37))
+    assert sum(result.usage["origin"].values()) == pytest.approx(result.usage["points"], abs=3)
 
 
-def test_a_large_one_colour_picture_is_perfect_too():
+def test_a_large_one_colour_picture_is_an_exact_fit():
     signal = image_signal(160, 160)
     flat = Signal("image", np.full_like(signal.samples, 9), signal.scale, signal.meta, signal.grid)
     assert run(flat, budget=Budget(steps=10**6)).outcome.slug == "perfect"
 
 
-def test_a_one_colour_picture_is_a_perfect_fit():
+def test_a_one_colour_picture_is_an_exact_fit():
     signal = image_signal()
     flat = Signal("image", np.full_like(signal.samples, 77), signal.scale, signal.meta, signal.grid)
-    found = run(flat)
-    assert found.outcome.slug == "perfect"
-    assert found.quality == math.inf
+    result = run(flat)
+    assert result.outcome.slug == "perfect"
+    assert result.quality == math.inf
 
 
-def test_one_pixel_is_a_perfect_fit():
+def test_one_pixel_is_an_exact_fit():
     signal = image_signal(1, 1)
     assert run(signal).quality == math.inf
 
 
 def test_never_worse_than_a_constant():
-    """Noise cannot be learned in two steps at an absurd rate: refused, not written."""
+    """Noise cannot be learned in two steps at an absurd rate: the fit raises ``Diverged``."""
     rng = np.random.default_rng(0)
     signal = image_signal()
     noise = Signal(
@@ -158,7 +158,7 @@ def test_never_worse_than_a_constant():
 
 
 def test_non_finite_weights_fall_back_to_the_last_good_ones(monkeypatch):
-    """A step that poisons the weights half way: the fit goes on from the best ones and ends finite."""
+    """One step sets weights to NaN: the fit continues from the best weights and ends with finite ones."""
     poisoned = []
 
     def step(self, indices, weights, honest=Loop.step):
@@ -170,30 +170,29 @@ def test_non_finite_weights_fall_back_to_the_last_good_ones(monkeypatch):
         return residuals
 
     monkeypatch.setattr(Loop, "step", step)
-    found = run(image_signal(), budget=Budget(steps=200))
+    result = run(image_signal(), budget=Budget(steps=200))
     assert poisoned
-    assert all(bool(weight.isfinite().all()) for weight in found.field.weights.values())
-    assert found.notes
-    assert found.quality > 15
+    assert all(bool(weight.isfinite().all()) for weight in result.field.weights.values())
+    assert result.notes
+    assert result.quality > 15
 
 
 def test_stopping_keeps_what_was_fitted():
     calls = iter(range(10**6))
-    found = run(image_signal(), budget=Budget(steps=10**6), should_stop=lambda: next(calls) > 150)
-    assert found.outcome.slug == "interrupted"
-    assert 100 <= found.usage["steps"] <= 151
+    result = run(image_signal(), budget=Budget(steps=10**6), should_stop=lambda: next(calls) > 150)
+    assert result.outcome.slug == "interrupted"
+    assert 100 <= result.usage["steps"] <= 151
 
 
-def test_the_returned_weights_are_those_that_were_judged_best():
-    """The quality told is that of the weights returned."""
+def test_the_returned_quality_is_that_of_the_returned_weights():
     signal = image_signal()
-    found = run(signal, budget=Budget(steps=120))
+    result = run(signal, budget=Budget(steps=120))
     from inrfit.modalities.image import image
 
     samples = signal.on(CPU)
     coords, values = samples.take(torch.arange(signal.n))
     with torch.no_grad():
-        assert image.estimate(found.field(coords), values, signal.scale) == pytest.approx(found.quality)
+        assert image.estimate(result.field(coords), values, signal.scale) == pytest.approx(result.quality)
 
 
 def test_progress_reports_come_with_a_quality():
@@ -204,21 +203,21 @@ def test_progress_reports_come_with_a_quality():
     assert "kpoints/s" in str(seen[-1])
 
 
-def test_full_with_batch_selection_teaches_every_point_in_every_step():
+def test_full_with_batch_selection_trains_on_every_point_in_every_step():
     signal = image_signal()
-    found = run(signal, Full(), Budget(steps=5), batch="selection")
-    assert found.usage["points"] == 5 * signal.n
+    result = run(signal, Full(), Budget(steps=5), batch="selection")
+    assert result.usage["points"] == 5 * signal.n
 
 
 @pytest.mark.parametrize("count", [1, 7, 100, 833, 999, 1000])
-def test_the_evaluated_subset_is_spread_and_distinct(count):
+def test_evaluation_points_are_spread_and_distinct(count):
     chosen = stratified(1000, count).tolist()
     assert len(set(chosen)) == count
     assert all(k * 1000 // count <= i < (k + 1) * 1000 // count for k, i in enumerate(chosen))
 
 
 def test_batches_join_selections_without_losing_or_padding_points():
-    """Every selected point is taught once, in batches of one size, whatever the selections' sizes."""
+    """Every selected point is used once, in batches of one size, for any size of the selections."""
     signal = image_signal()
     spec = spec_for(signal)
     chosen = recipe.choose(spec, CPU, recipe.UserChoices(batch=100, precision="fp32")).config
@@ -262,8 +261,8 @@ def test_points_without_weights_count_as_one_beside_weighted_ones():
     assert joined(bare, bare)[1] is None
 
 
-def test_rates_follow_the_steps_again_when_these_get_faster():
-    """The first steps are slow (code is loaded, or compiled beside them): no pace for a long fit."""
+def test_learning_rates_follow_the_number_of_steps_when_steps_get_faster():
+    """The first steps are slow, because code is loaded or compiled: they do not determine the rates of a long fit."""
     seconds = [0.0]
     tracker = BudgetTracker(Budget(seconds=100.0), lambda: seconds[0], 0.0)
     slow = LRSchedule(
@@ -273,13 +272,13 @@ def test_rates_follow_the_steps_again_when_these_get_faster():
     for step in range(200):
         tracker.count_step(1.0 if step < 10 else 0.02)
         seconds[0] += tracker.last_step_seconds
-        boosts.append(slow.short_run_factor(compiling=False))
+        boosts.append(slow.short_run_lr_factor(compiling=False))
     assert boosts[8] == 1.6
     assert boosts[-1] == 0.8
 
 
 @pytest.mark.parametrize(("error", "quality"), [(math.nan, math.nan), (math.nan, 30.0), (0.0, math.nan)])
-def test_a_fit_whose_error_or_quality_is_no_number_never_ends_as_a_success(monkeypatch, error, quality):
+def test_a_fit_with_a_nan_error_or_quality_fails(monkeypatch, error, quality):
     monkeypatch.setattr(FitEvaluator, "evaluate", lambda self, field, chunk_size: (error, quality))
     with pytest.raises(Diverged):
         run(image_signal(), budget=Budget(steps=5))

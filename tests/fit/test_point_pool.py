@@ -1,4 +1,4 @@
-"""A shape's points: how many before the first step, the rest during the fit, and what is told of their copies."""
+"""The points of a shape: how many are drawn before the first step, and how the rest is drawn during the fit."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ COST = 0.1
 TICK = 0.0005
 
 clocks: list[FakeClock] = []
-"""The last of them pays for drawing."""
+"""Drawing advances the last of these clocks."""
 
 
 @pytest.fixture(autouse=True)
@@ -58,7 +58,7 @@ def ball(pool=POINTS):
 
 
 class Drawn:
-    """The pool of a fit within ``budget``, and its tracker, after ``spent`` seconds."""
+    """The pool of a fit within ``budget``, started after ``spent`` seconds, with its tracker."""
 
     def __init__(self, budget, arch="siren", stop=lambda: False, pool=POINTS, grows=True, spent=0.0, device=CPU):
         self.now = FakeClock(TICK)
@@ -84,14 +84,14 @@ def drawn(seconds, **more):
     return Drawn(Budget(seconds=seconds) if seconds else Budget(steps=10), **more)
 
 
-def test_all_points_are_there_at_once_where_steps_are_counted():
+def test_a_budget_in_steps_draws_all_points_first():
     pool = drawn(None).pool
     assert pool.filled == pool.capacity == pool.signal().n == POINTS
     assert not pool.due()
 
 
 @pytest.mark.parametrize("seconds", [3, 5, 10, 15])
-def test_a_short_budget_has_the_points_of_a_second_early_or_none_late(seconds):
+def test_a_short_budget_draws_points_for_about_a_second(seconds):
     of = drawn(seconds, spent=0.9)
     assert of.tracker.seconds < max(MAX_SHARE * seconds, 0.9) + 0.6
     assert 0 < of.pool.filled < POINTS
@@ -100,7 +100,7 @@ def test_a_short_budget_has_the_points_of_a_second_early_or_none_late(seconds):
     assert of.tracker.progress <= LAST_GROWTH + 0.2
 
 
-def test_a_longer_budget_draws_the_rest_while_it_runs():
+def test_a_longer_budget_draws_the_rest_during_the_fit():
     of = drawn(60)
     pool, first = of.pool, of.pool.filled
     assert pool.seconds <= INITIAL_SECONDS + 0.2
@@ -113,7 +113,7 @@ def test_a_longer_budget_draws_the_rest_while_it_runs():
     assert pool.signal(first).n == first
 
 
-def test_drawing_and_looking_take_their_share_of_the_time_and_no_more():
+def test_drawing_and_scoring_points_keep_to_their_share_of_the_time():
     of, last = drawn(300, pool=0), 0.0
     pool = of.pool
     while not pool.complete:
@@ -121,9 +121,9 @@ def test_drawing_and_looking_take_their_share_of_the_time_and_no_more():
         if pool.due():
             last = of.tracker.seconds
             pool.grow()
-            begun = of.now()
+            started_at = of.now()
             of.now.time += 0.3  # finding the errors of the new points
-            pool.count_time_since(begun)
+            pool.count_time_since(started_at)
             assert pool.seconds < GROWING_SHARE * last + 0.45
     assert 0.8 * 300 * LONG_BUDGET_SHARE < pool.seconds < 300 * LONG_BUDGET_SHARE + 0.75
     assert last < 300 * 0.2
@@ -152,14 +152,14 @@ def test_points_that_take_longer_than_expected_are_not_all_drawn(slow, monkeypat
     assert pool.signal().n == len(np.unique(pool.signal().points, axis=0)) == pool.filled
 
 
-def test_on_a_device_the_points_are_drawn_too():
+def test_points_are_drawn_for_a_device():
     of = drawn(60, device=torch.device("meta"))
     first = of.pool.filled
     of.grown()
     assert of.pool.samples().raw.shape[0] == of.pool.filled > first
 
 
-def test_rows_that_are_not_drawn_yet_are_not_seen():
+def test_rows_that_are_not_drawn_yet_are_not_in_the_samples():
     pool = drawn(60).pool
     assert pool.all_rows().raw.shape[0] == pool.capacity > pool.samples().raw.shape[0] == pool.filled
     assert not pool.all_rows().points[pool.filled :].any()
@@ -172,7 +172,7 @@ def test_whole_selections_have_their_points_before_the_first_step():
     assert UNCERTAIN_SECONDS - 0.3 < pool.seconds < UNCERTAIN_SECONDS + 0.3
 
 
-def test_the_hash_grid_gets_its_points_and_the_far_ones_on_top():
+def test_the_hash_grid_gets_far_points_on_top_of_its_points():
     of = drawn(100, arch="grid")
     pool, first = of.pool, of.pool.drawn
     room = pool.capacity - pool.filled
@@ -192,12 +192,12 @@ def test_the_hash_grid_gets_its_points_and_the_far_ones_on_top():
         assert drawn(seconds, arch="grid").budget.seconds == most
 
 
-def test_a_fit_that_was_stopped_draws_no_further():
+def test_a_stopped_fit_draws_no_more_points():
     pool = drawn(60, stop=lambda: True).pool
     assert pool.filled == pool.capacity == CALL
 
 
-def test_a_pool_goes_on_where_it_was_saved():
+def test_a_restored_pool_continues_to_grow():
     of = drawn(60)
     signal, numbers = of.pool.signal(), of.pool.to_json()
     generator = torch.Generator().manual_seed(5)
@@ -211,49 +211,49 @@ def test_a_pool_goes_on_where_it_was_saved():
     assert np.array_equal(again.signal().points[: signal.n], signal.points)
 
 
-def test_a_fit_grows_its_points_and_learns_their_errors():
+def test_a_fit_adds_points_and_knows_their_errors():
     seen, maps = Recorder(), []
 
-    class Told(Stream):
+    class Recording(Stream):
         def select(self, learner, previous):
             maps.append((learner.generation, sum(len(rows) for rows, _ in learner.trained_batches)))
             return super().select(learner, previous)
 
     clocks.append(FakeClock(0.02))
-    found = run(ball(), Told(), Budget(seconds=60), now=clocks[-1], on_step=seen)
+    result = run(ball(), Recording(), Budget(seconds=60), now=clocks[-1], on_step=seen)
     generations = [generation for generation, _ in maps]
     assert generations[0] == 0
     assert generations[-1] > 10
     assert generations[2 * len(maps) // 3] == generations[-1]
-    assert sum(count for _, count in maps) > found.usage["points"] - 1000 + (generations[-1] - 1) * CALL
-    assert 0 < found.usage["points_seconds"] < 60 * LONG_BUDGET_SHARE + 1
-    assert sum(found.usage["origin"].values()) == pytest.approx(found.usage["points"], abs=5)
-    assert len(np.unique(found.signal.points, axis=0)) == found.signal.n
-    assert int(seen.counts.sum()) == found.usage["points"]
+    assert sum(count for _, count in maps) > result.usage["points"] - 1000 + (generations[-1] - 1) * CALL
+    assert 0 < result.usage["points_seconds"] < 60 * LONG_BUDGET_SHARE + 1
+    assert sum(result.usage["origin"].values()) == pytest.approx(result.usage["points"], abs=5)
+    assert len(np.unique(result.signal.points, axis=0)) == result.signal.n
+    assert int(seen.counts.sum()) == result.usage["points"]
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
-def test_every_strategy_takes_new_points(name):
+def test_every_sampler_uses_added_points(name):
     clocks.append(FakeClock(0.02))
-    found = run(ball(), SAMPLERS[name](), Budget(seconds=60), now=clocks[-1])
-    assert found.signal.n > 2000
-    assert len(np.unique(found.signal.points, axis=0)) == found.signal.n
-    assert found.quality > 0.3
+    result = run(ball(), SAMPLERS[name](), Budget(seconds=60), now=clocks[-1])
+    assert result.signal.n > 2000
+    assert len(np.unique(result.signal.points, axis=0)) == result.signal.n
+    assert result.quality > 0.3
 
 
 @pytest.mark.parametrize("name", ["egra", "expansive"])
-def test_edges_are_those_of_the_points_that_are_there(name):
+def test_edges_follow_the_points_drawn_so_far(name):
     seen = []
 
-    class Told(SAMPLERS[name]):
+    class Recording(SAMPLERS[name]):
         def select(self, learner, previous):
-            found = super().select(learner, previous)
-            marked = found.memory.get("edges", found.memory.get("anchors"))
-            rows = marked.nonzero().squeeze(1) if name == "egra" else marked
+            selection = super().select(learner, previous)
+            edges = selection.memory.get("edges", selection.memory.get("anchors"))
+            rows = edges.nonzero().squeeze(1) if name == "egra" else edges
             seen.append((learner.generation, float(learner.samples.take(rows)[1].abs().mean())))
-            return found
+            return selection
 
     clocks.append(FakeClock(0.1))
-    run(ball(), Told(), Budget(seconds=60), now=clocks[-1])
+    run(ball(), Recording(), Budget(seconds=60), now=clocks[-1])
     assert seen[-1][0] > seen[0][0]
     assert max(distance for _, distance in seen) < 0.2

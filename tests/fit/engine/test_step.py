@@ -432,7 +432,9 @@ def test_every_choice_has_a_reason():
     chosen = {f.name for f in dataclasses.fields(TrainingConfig)} - {"probe"}
     assert chosen == {choice.name for choice in made.choices if choice.reason}
     asked = recipe.choose(spec, CPU, recipe.UserChoices(batch=100, precision="fp32", lr=1e-3, engine="autograd"))
-    assert {asked.reason(key) for key in ("batch", "precision", "adam_rate", "muon_rate", "engine")} == {"asked for"}
+    assert {asked.reason(key) for key in ("batch", "precision", "adam_rate", "muon_rate", "engine")} == {
+        "set by the user"
+    }
 
 
 @pytest.mark.parametrize(("steps", "factor"), [(1, 1.6), (360, 1.6), (1100, 1.0), (1500, 0.856), (1e9, 0.8)])
@@ -482,8 +484,8 @@ def test_the_papers_regime_is_adam_at_a_constant_rate_one_step_a_selection():
     chosen = recipe.choose(spec, CPU, recipe.UserChoices(regime="paper"), budget=Budget(steps=50))
     made = chosen.config
     assert (made.batch, made.precision, made.adam_rate, made.muon_rate) == (None, "fp32", 1e-4, 0.0)
-    assert chosen.reason("batch") == chosen.reason("precision") == "the papers'"
-    assert recipe.choose(spec, CPU, recipe.UserChoices(batch=64, regime="paper")).reason("batch") == "asked for"
+    assert chosen.reason("batch") == chosen.reason("precision") == "as in the papers"
+    assert recipe.choose(spec, CPU, recipe.UserChoices(batch=64, regime="paper")).reason("batch") == "set by the user"
     seen = []
     fit(image_signal(), spec, Full(), made, Budget(steps=3), CPU, on_step=seen.append)
     assert [moment.indices.shape[0] for moment in seen] == [image_signal().n] * 3

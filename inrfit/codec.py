@@ -239,7 +239,7 @@ def build_artifact(
     interrupted = result.outcome is Outcome.INTERRUPTED
     field = stored.field(device)
     quality = measure(field, result.signal, planned.settings.verify, interrupted, should_stop, on_progress)
-    value = quality.get(planned.modality.quality)
+    value = quality.get(planned.modality.main_measure)
     if planned.budget.target is not None:
         provenance["target_reached"] = value is not None and value >= planned.budget.target
     provenance["spent"]["check_seconds"] = round(time.monotonic() - started_at, 3)

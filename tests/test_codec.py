@@ -210,4 +210,4 @@ def test_the_number_of_threads_is_restored(png):
 
 def test_names_and_suffixes_are_consistent():
     for modality in MODALITIES.values():
-        assert set(modality.writes) <= set(modality.suffixes)
+        assert set(modality.output_suffixes) <= set(modality.input_suffixes)

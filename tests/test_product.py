@@ -47,7 +47,7 @@ def beginning_with_the_mean(initial):
 
 
 def fitted(source, modality, arch, sampler):
-    options = {"pool": 1000} if modality == "shape" else {}
+    options = {"points": 1000} if modality == "shape" else {}
     return inrfit.encode(
         source, arch=arch, sampler=sampler, budget=f"{STEPS}it", width=12, depth=2, batch=64, options=options
     )

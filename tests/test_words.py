@@ -15,7 +15,8 @@ from inrfit.fit.budget import Budget
 from inrfit.fit.progress import BudgetTracker
 from inrfit.io import json_schema, options
 from inrfit.io.options import setting
-from inrfit.io.renamed import OLD_VALUES, with_new_values, with_old_values
+from inrfit.io.renamed import OLD_OPTIONS, OLD_VALUES, with_new_values, with_old_names, with_old_values
+from inrfit.modalities.shape.shape import Options
 
 
 @pytest.mark.parametrize(
@@ -187,6 +188,11 @@ def test_old_values_of_settings_are_accepted_with_a_notice_and_read_from_saved_f
                 assert getattr(Settings(**{name: old}), name) == new
             assert with_new_values({name: old, "seed": 1}) == {name: new, "seed": 1}
             assert with_old_values({name: new, "seed": 1}) == {name: old, "seed": 1}
+
+
+def test_the_hashes_of_saved_files_have_the_old_names_of_options():
+    assert with_old_names({"name": "shape", "points": 0}) == {"name": "shape", "pool": 0}
+    assert set(OLD_OPTIONS.values()) <= set(options.declared(Options))
 
 
 def test_an_old_name_beside_the_new_one_is_refused():

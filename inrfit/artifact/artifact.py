@@ -215,7 +215,7 @@ def _checked(header: Any) -> dict[str, Any]:
         "quality": mapping(scalar),
     }
     strict_json.refuse_unless(header, schema, "header", "schema")
-    strict_json.refuse_unless(header["signal"], MODALITIES[header["modality"]].meta, "header.signal", "schema")
+    strict_json.refuse_unless(header["signal"], MODALITIES[header["modality"]].meta_schema, "header.signal", "schema")
     return header
 
 

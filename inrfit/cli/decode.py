@@ -146,7 +146,7 @@ def run(model: str, options: DecodeOptions, console: Console, stop: StopRequest)
         console.warn(model, remark)
     data = modality.write(decoded, artifact.meta, suffix, options.request)
     files.write(target, data, options.force)
-    outcome = modality.outcome(decoded, artifact.meta, options.request)
+    outcome = modality.describe_decoded(decoded, artifact.meta, options.request)
     console.log(f"{model} -> {target}: {outcome}, {len(data):,} bytes")
     console.print_json({"ok": True, "source": model, "output": target, "bytes": len(data), "quality": artifact.quality})
 
@@ -160,8 +160,10 @@ def output_for(model: str, artifact: Artifact, options: DecodeOptions, console: 
     own_suffix, note = modality.suffix(artifact.meta)
     target = output_name(model, options.output, own_suffix)
     suffix = os.path.splitext(target)[1] or own_suffix
-    if suffix.lower() not in modality.writes:
-        raise UsageError(f"-o {target}: {artifact.modality}s are written as {' '.join(modality.writes)}", "suffix")
+    if suffix.lower() not in modality.output_suffixes:
+        raise UsageError(
+            f"-o {target}: {artifact.modality}s are written as {' '.join(modality.output_suffixes)}", "suffix"
+        )
     files.check_target(target, options.force)
     if note and suffix == own_suffix:
         console.log(f"inrfit: {model}: {note}")

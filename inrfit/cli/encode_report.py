@@ -68,7 +68,7 @@ def print_summary(
     )
     for note in provenance["notes"][source_notes:]:
         console.warn(job.name, note)
-    if (caution := modality.caution(artifact.quality)) is not None:
+    if (caution := modality.quality_warning(artifact.quality)) is not None:
         console.warn(job.name, caution)
     if provenance["target_reached"] is False:
         console.warn(job.name, "the target was not reached within the budget")
@@ -144,7 +144,7 @@ def plan_lines(job: Job, planned: Plan, memory: int, problem: str | None) -> lis
     return [
         f"{job.name} -> {job.output}",
         *([f"  would fail: {problem}"] if problem else []),
-        f"  kept: {planned.modality.describe(signal.meta)}",
+        f"  kept: {planned.modality.describe_source(signal.meta)}",
         *(f"  not kept: {note}" for note in signal.notes),
         f"  plan: {spec.architecture} {spec.depth}x{spec.width}, {spec.parameters:,} parameters "
         f"in {planned.store}, {planned.sampler}, batch {planned.settings.batch}, budget {planned.budget}",

@@ -71,7 +71,7 @@ def rows(artifact: Any, size: int) -> list[tuple[str, str]]:
     sampler = provenance["sampler"]
     budget = {key: value for key, value in provenance["budget"].items() if value is not None}
     return [
-        ("modality", f"{artifact.modality}: {modality.describe(artifact.meta)}"),
+        ("modality", f"{artifact.modality}: {modality.describe_source(artifact.meta)}"),
         ("architecture", f"{spec.architecture} {spec.depth}x{spec.width} {format_pairs(spec.options)}".rstrip()),
         ("parameters", f"{spec.parameters:,}"),
         ("MACs per sample", f"{spec.macs:,}"),
@@ -83,7 +83,7 @@ def rows(artifact: Any, size: int) -> list[tuple[str, str]]:
         ),
         ("source SHA-256", source["sha256"]),
         ("quality", format_quality(artifact.quality, modality.measures)),
-        *((key, format_number(artifact.quality[key])) for key in modality.details if key in artifact.quality),
+        *((key, format_number(artifact.quality[key])) for key in modality.extra_measures if key in artifact.quality),
         ("sampler", f"{sampler['name']} {format_pairs(sampler['options'])}".rstrip()),
         ("budget", f"{format_pairs(budget)}; ended: {provenance['ended']}"),
         ("spent", format_pairs({key: value for key, value in spent.items() if key != "origin"})),

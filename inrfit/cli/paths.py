@@ -64,7 +64,7 @@ def expand(source: str, console: Console) -> list[str]:
     if source == "-" or not os.path.isdir(source):
         return [source]
     MODALITIES.load_all()
-    suffixes = {suffix for modality in MODALITIES.values() for suffix in modality.suffixes}
+    suffixes = {suffix for modality in MODALITIES.values() for suffix in modality.input_suffixes}
     found, skipped = [], 0
     unreadable: list[OSError] = []
     for folder, folders, names in os.walk(source, onerror=unreadable.append):

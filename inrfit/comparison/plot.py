@@ -52,7 +52,7 @@ def _panel(panel: Axes, spec: ComparisonSpec, source: Source, results: Sequence[
             instants, mean, label=spec.method_name(method.architecture_label, method.sampler_label), linewidth=1.5
         )
         panel.fill_between(instants, low, high, color=line.get_color(), alpha=0.2, linewidth=0)
-    measure = source.kind.measures[source.kind.quality]
+    measure = source.kind.measures[source.kind.main_measure]
     panel.set_title(source.name.replace("$", r"\$"))
     panel.set_xlabel("seconds")
     panel.set_ylabel(f"{measure.label}, {measure.unit}" if measure.unit else measure.label)

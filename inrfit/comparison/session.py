@@ -24,7 +24,7 @@ from ..io import files
 from ..io.json_schema import finite
 from ..io.limits import Limits
 from ..io.options import checked
-from ..io.renamed import with_new_values, with_old_values
+from ..io.renamed import with_new_values, with_old_names, with_old_values
 from ..resume import CheckpointPolicy
 from ..runtime import limited_threads
 from .execution import ComparisonCallbacks, Recipes, RunContext, execute_run, prepare_run, warm_up
@@ -52,7 +52,8 @@ class Comparison:
     def key(self) -> str:
         """SHA-256 of all that must be the same for results to be comparable."""
         plan = self.spec.json()
-        plan["settings"] = with_old_values(plan["settings"])
+        old_options = with_old_names(plan["settings"]["options"])
+        plan["settings"] = with_old_values(plan["settings"]) | {"options": old_options}
         same = {"inrfit": __version__, "plan": plan, "machine": self.machine}
         return files.sha256(json.dumps(same, sort_keys=True, default=str).encode())
 
@@ -85,7 +86,7 @@ def prepare(
     given = dict(settings.options) | ({} if settings.ratio is None else {"ratio": settings.ratio})
     budget = settings.budget or ((PAPER_BUDGET,) if settings.regime == "paper" else ())
     entered = parse_methods(samplers, archs)
-    check_options(given, entered)
+    given = check_options(given, entered)
     spec = ComparisonSpec((), entered, seeds, replace(settings, options=given, ratio=None, budget=budget))
     spec.settings.parsed_budget()
     for method in entered:

@@ -211,11 +211,15 @@ def parse_methods(samplers: str, archs: str) -> tuple[Method, ...]:
     return tuple(found)
 
 
-def check_options(given: Mapping[str, Any], entered: tuple[Method, ...]) -> None:
-    """Raises ``UsageError`` for an option that no method and no modality knows."""
+def check_options(given: Mapping[str, Any], entered: tuple[Method, ...]) -> dict[str, Any]:
+    """``given`` under the present names of the options. Raises ``UsageError`` for an option that no method and no
+    modality has, and for a value that an option does not admit."""
     classes: dict[str, type[Any]] = {f"sampler {e.sampler}": SAMPLERS[e.sampler] for e in entered}
     classes |= {f"arch {e.arch}": FIELDS[e.arch] for e in entered}
-    options.build(classes | {name: modality.options for name, modality in MODALITIES.items()}, given)
+    classes |= {name: modality.options for name, modality in MODALITIES.items()}
+    present = options.with_present_names(classes.values(), given)
+    options.build(classes, present)
+    return present
 
 
 def _split_list(option: str, text: str) -> list[str]:

@@ -117,7 +117,7 @@ def parse_levels(text: str) -> tuple[str, ...]:
 
 def final_quality(result: Result, source: Source) -> float:
     """The measured quality of a finished run: inf when exact, nan when undefined."""
-    measure = source.kind.quality
+    measure = source.kind.main_measure
     value = result.quality.get(measure)
     if value is not None:
         return float(value)
@@ -174,7 +174,7 @@ def _table(spec: ComparisonSpec, source: Source, results: list[Result], levels: 
         ends = mean_std(r.trace[-1].quality for r in first if r.ok and r.trace).mean
         wanted = [ends] if ends is not None else []
     rows = tuple(_row(method, runs, first, source, wanted) for method, runs in by_method.items())
-    return SourceTable(source.name, source.modality, source.kind.quality, source.kind.unit, tuple(wanted), rows)
+    return SourceTable(source.name, source.modality, source.kind.main_measure, source.kind.unit, tuple(wanted), rows)
 
 
 def _of(method: Method, results: list[Result]) -> list[Result]:

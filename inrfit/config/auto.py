@@ -1,7 +1,7 @@
 """Which architecture ``--arch auto`` stands for, and the reasons for what was decided without torch.
 
-Architectures are chosen by the rules of the modality (``Modality.auto``), which are data and name the measurement
-behind them.
+Architectures are chosen by the rules of the modality (``Modality.architecture_rules``), which are data and name the
+measurement behind them.
 """
 
 from __future__ import annotations
@@ -32,12 +32,16 @@ def rule_inputs(settings: Settings, signal: Signal, budget: Budget) -> dict[str,
 
 def matching_rule(modality: Modality, found: Mapping[str, float]) -> ArchitectureRule:
     """The modality's first rule that holds."""
-    return next(r for r in modality.auto if all(low <= found[key] <= high for key, (low, high) in r.within.items()))
+    return next(
+        r
+        for r in modality.architecture_rules
+        if all(low <= found[key] <= high for key, (low, high) in r.within.items())
+    )
 
 
 def candidates(modality: Modality) -> list[str]:
     """All that ``auto`` can be for a modality, each once."""
-    return list(dict.fromkeys(rule.arch for rule in modality.auto))
+    return list(dict.fromkeys(rule.arch for rule in modality.architecture_rules))
 
 
 def choose_architecture(settings: Settings, signal: Signal, budget: Budget) -> tuple[str, str]:

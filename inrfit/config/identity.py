@@ -9,7 +9,7 @@ from typing import Any
 from .. import __version__
 from ..fields import FieldSpec
 from ..io import files, strict_json
-from ..io.renamed import with_old_values
+from ..io.renamed import with_old_names, with_old_values
 from .plan import Plan
 
 SETTINGS_DIGEST = "settings_sha256"
@@ -33,6 +33,7 @@ def settings_digest(planned: Plan) -> str:
     are interchangeable."""
     fit = _fit(planned, planned.spec)
     fit["settings"] = with_old_values(fit["settings"])
+    fit["modality"] = with_old_names(fit["modality"])
     asked = {**fit, "budget": asdict(planned.budget), "store": planned.store}
     return files.sha256(strict_json.dumps(asked).encode())
 

@@ -60,7 +60,7 @@ def identify(data: bytes, name: str, type: str | None = None) -> Modality:
             if modality.sniff(data):
                 return modality
         for modality in MODALITIES.values():
-            if suffix in modality.suffixes:
+            if suffix in modality.input_suffixes:
                 return modality
         MODALITIES.load_all()
     known = "; ".join(f"{m.name}: {', '.join(m.formats)}" for m in MODALITIES.values())

@@ -156,4 +156,4 @@ def estimate(field: Field, signal: Signal, count: int, on_progress: Callable[[fl
     """The main quality measure of the modality on about ``count`` fixed points, as JSON."""
     points = evaluation_set(signal, count, field.device)
     quality = points.quality(field, EVALUATION_CHUNK_SIZE, on_progress)
-    return {MODALITIES[signal.modality].quality: quality, "samples": int(points.coords.shape[0]), "estimate": True}
+    return {MODALITIES[signal.modality].main_measure: quality, "samples": int(points.coords.shape[0]), "estimate": True}

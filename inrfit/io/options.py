@@ -125,13 +125,15 @@ def checked(cls: type[Any], name: str, given: Any, said: str = FLAG) -> Any:
 def from_mapping(cls: type[T], given: Mapping[str, Any]) -> T:
     """An instance of the options dataclass ``cls`` from texts or values; raises ``UsageError``. Keys that it does not
     have are left out."""
-    given = _with_new_names(cls, given)
+    given = with_present_names([cls], given)
     return cls(**{name: checked(cls, name, given[name], PAIR) for name in declared(cls) if name in given})
 
 
-def _with_new_names(cls: type[Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    """``given`` with the old names of options of ``cls`` replaced by the present ones."""
-    present = {field.rules["old_name"]: name for name, field in declared(cls).items() if field.rules.get("old_name")}
+def with_present_names(classes: Iterable[type[Any]], given: Mapping[str, Any]) -> dict[str, Any]:
+    """``given`` with old names of options of ``classes`` replaced by the present ones, with a notice. Raises
+    ``UsageError`` for an option that is given under both names."""
+    fields = [item for cls in classes for item in declared(cls).items()]
+    present = {field.rules["old_name"]: name for name, field in fields if field.rules.get("old_name")}
     for old, new in present.items():
         if old in given and new in given:
             raise UsageError(f"-O {old} and -O {new} are one option under its old and its new name", "option")
@@ -141,8 +143,7 @@ def _with_new_names(cls: type[Any], given: Mapping[str, Any]) -> dict[str, Any]:
 def build(classes: Mapping[str, type[Any]], given: Mapping[str, Any]) -> dict[str, Any]:
     """One instance per class in ``classes`` (label -> dataclass), filled from ``given``; an unknown key names the
     valid ones of every class."""
-    for cls in classes.values():
-        given = _with_new_names(cls, given)
+    given = with_present_names(classes.values(), given)
     for key in given:
         if not any(key in declared(cls) for cls in classes.values()):
             valid = "; ".join(

@@ -15,6 +15,9 @@ OLD_VALUES: Mapping[str, Mapping[str, str]] = {
 }
 """Old values of settings and their new names, by setting. Saved files may hold the old ones."""
 
+OLD_OPTIONS: Mapping[str, str] = {"pool": "points"}
+"""Old names of the modalities' options, and their new names."""
+
 
 def renamed(old: str, new: str, what: str) -> str:
     """``new``, after a notice that ``what`` (such as "option" or "value of engine") is no longer called ``old``."""
@@ -32,6 +35,12 @@ def with_new_values(settings: Mapping[str, Any]) -> dict[str, Any]:
 def with_old_values(settings: Mapping[str, Any]) -> dict[str, Any]:
     """``settings`` with the old values. Hashes in saved files are computed from these, so that they stay valid."""
     return _replaced(settings, {name: {new: old for old, new in pairs.items()} for name, pairs in OLD_VALUES.items()})
+
+
+def with_old_names(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options of a modality under their old names. Hashes in saved files are computed from these."""
+    old_names = {new: old for old, new in OLD_OPTIONS.items()}
+    return {old_names.get(name, name): value for name, value in options.items()}
 
 
 def _replaced(settings: Mapping[str, Any], names: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:

@@ -1,8 +1,9 @@
-"""What a kind of file is to the rest of the program: one frozen description, made of facts and functions.
+"""The interface of a modality: everything the rest of the package needs to know about one kind of file.
 
-Everything that depends on a modality stands in its description, so that no other room has a table by modality.
-Functions are called with positional arguments. Readers of files are imported inside the functions that use them, and
-torch only where tensors are used, so that a bad file is refused at once.
+A modality is an instance of ``Modality``: constants and functions in one frozen dataclass. All facts that depend on the
+modality are there, and no other package has a table by the name of a modality. The functions are called with positional
+arguments. Import libraries that read files inside the functions that use them, and torch only where tensors are used,
+so that a bad file is refused at once.
 """
 
 from __future__ import annotations
@@ -28,20 +29,24 @@ OnProgress = Callable[[float], None]
 an exception to cancel the work, which must not be caught."""
 
 Meta = Mapping[str, Any]
-"""``Signal.meta``: JSON, all that is needed to write the source's kind of file."""
+"""``Signal.meta``: JSON values that describe the source. A decoded file is written from them and the field alone."""
 
 Quality = Mapping[str, Any]
-"""Quality measures by key, as ``Modality.measure`` gives them."""
+"""Results of ``Modality.measure`` by key."""
 
 Layout = Literal["raster", "timeline", "points"]
-"""How samples lie: rows and columns of a picture; one axis of time; points in space that describe a surface."""
+"""Arrangement of the samples: rows and columns of an image; one axis of time; points in space that describe a
+surface."""
 
 Probe = Callable[["Signal", int], "tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]"]
 
 
 @dataclass(frozen=True)
 class Request:
-    """The grid asked for, where it is not the source's own. At most one of ``size`` and ``scale``."""
+    """The output grid, where it differs from the source's own.
+
+    ``size``: (width, height) in pixels. ``scale``: factor on width and height; not together with ``size``. ``rate``:
+    sample rate in Hz. ``resolution``: cells per side of the cube from which a surface is extracted."""
 
     size: tuple[int, int] | None = None
     scale: float | None = None
@@ -51,7 +56,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Measure:
-    """How a quality measure is shown: its name, and its unit ("" if it has none)."""
+    """How a quality measure is printed: its name, and its unit ("" if it has none)."""
 
     label: str
     unit: str = ""
@@ -59,8 +64,9 @@ class Measure:
 
 @dataclass(frozen=True)
 class ArchitectureRule:
-    """``--arch auto`` stands for ``arch`` where every number named in ``within`` (``config.auto.rule_inputs``) lies in
-    its range, both ends included. ``why`` names the measurement behind it."""
+    """``--arch auto`` chooses ``arch`` if every number named in ``within`` lies in its range, both ends included. The
+    names are those of ``config.auto.rule_inputs``: samples, seconds, weights. ``why`` names the benchmark behind the
+    rule."""
 
     arch: str
     why: str
@@ -69,139 +75,174 @@ class ArchitectureRule:
 
 @dataclass(frozen=True)
 class ArrayInput:
-    """Arrays as a source: ``arguments`` are the arguments of ``codec.encode`` that come with such an array.
-    ``to_file(array, **arguments)`` gives the file it stands for, or raises ``UsageError``."""
+    """How NumPy arrays are encoded. ``arguments`` are the names of the arguments that ``inrfit.encode`` needs beside
+    the array, such as ``rate``; they tell the modalities' arrays apart. ``to_file(array, **arguments)`` returns the
+    bytes of a file with the same samples, which ``load`` reads. It raises ``UsageError`` for an array of the wrong
+    type or shape."""
 
     arguments: frozenset[str]
     to_file: Callable[..., bytes]
 
 
-def no_caution(quality: Quality) -> str | None:
-    """A modality without a caution about its quality."""
+def no_quality_warning(quality: Quality) -> str | None:
+    """Default of ``Modality.quality_warning``: None."""
     return None
 
 
 def always_writable(meta: Meta, suffix: str, request: Request) -> None:
-    """Files of every suffix that is written hold every grid."""
+    """A ``Modality.check_writable`` for modalities whose output formats can hold every grid."""
 
 
 @dataclass(frozen=True)
 class Modality:
-    """One kind of file. ``modalities.MODALITIES`` lists them by name."""
+    """One kind of file. ``modalities.MODALITIES`` lists the modalities by name.
+
+    Shapes in the descriptions: n samples, d coordinates and c values per sample. Coordinates lie in [-1, 1]."""
 
     name: str
-    """As in ``MODALITIES``, ``--type`` and the header of artifacts."""
+    """The name in ``MODALITIES``, for ``--type`` and in the header of artifacts."""
 
     signal_class: str
     """The class of signals whose measured constants the architectures use: image, audio or shape."""
 
     layout: Layout
-    """How samples lie, by which ``viz`` chooses a view."""
+    """Arrangement of the samples. ``viz`` chooses a view by it."""
 
     formats: tuple[str, ...]
-    """Names of the file formats that are read."""
+    """Names of the file formats that ``load`` reads."""
 
-    suffixes: tuple[str, ...]
-    """Suffixes of files that are taken for this modality where the content does not tell."""
+    input_suffixes: tuple[str, ...]
+    """Lower-case suffixes (".png") of source files. A file whose content no modality recognises is given to the one
+    that has its suffix, and folders are searched for them."""
 
-    writes: tuple[str, ...]
-    """Suffixes of the files that ``write`` makes."""
+    output_suffixes: tuple[str, ...]
+    """Lower-case suffixes of the files that ``write`` makes."""
 
     measures: Mapping[str, Measure]
-    """Quality measures by their key in ``measure``, in the order in which people are told them."""
+    """Quality measures by their key in ``measure``, in the order in which they are printed."""
 
-    quality: str
-    """Key of the main measure, the one that ``estimate`` gives."""
+    main_measure: str
+    """Key of the measure that ``estimate`` returns and targets refer to. Larger values are better."""
 
-    meta: Schema
-    """The schema of ``Signal.meta``, which is believed from a file only if it fits."""
+    meta_schema: Schema
+    """Schema of ``Signal.meta``. A header whose ``meta`` does not match it is refused, so ranges should be as narrow
+    as the functions here need them."""
 
     options: type[Any]
-    """Dataclass of the settings that ``load`` takes (``-O key=value``)."""
+    """Frozen dataclass of the options of ``load``. Each field is declared with ``io.options.setting`` and is an option
+    of the command line (``-O key=value``)."""
 
-    takes: frozenset[str]
-    """Fields of ``Request`` that ``decode`` understands; ``refuse`` says why another one is refused."""
+    request_fields: frozenset[str]
+    """Names of the fields of ``Request`` that ``decode`` supports."""
 
-    refuse: Callable[[str], str]
+    request_error: Callable[[str], str]
+    """``request_error(field)`` returns the message of the ``UsageError`` for a field of ``Request`` that is not among
+    ``request_fields``."""
 
     default_sampler: str
-    """What ``--sampler auto`` stands for: the best measured (docs/samplers.md)."""
+    """The sampler of ``--sampler auto``: the best one in the measurements (docs/samplers.md)."""
 
-    auto: tuple[ArchitectureRule, ...]
-    """What ``--arch auto`` stands for: the first rule that holds. The last one holds everywhere."""
+    architecture_rules: tuple[ArchitectureRule, ...]
+    """The architecture of ``--arch auto``: that of the first rule that applies. The last rule must always apply."""
 
     first_omega: Callable[[Signal], float]
-    """The frequency factor of a SIREN's first layer, in radians per unit of an axis from -1 to 1."""
+    """``first_omega(signal)`` returns the frequency factor of a SIREN's first layer, in radians per unit of an axis
+    from -1 to 1. Called once before a fit; must not import torch."""
 
     omega_source: str
-    """Where ``first_omega`` has it from, for ``--explain``."""
+    """The reason for the value of ``first_omega``, for ``--explain``."""
 
     sniff: Callable[[bytes], bool]
-    """Whether the content looks like this modality, of a format that is read or not."""
+    """``sniff(data)`` returns whether the content is of this modality, also for formats that ``load`` does not read
+    (which ``load`` then refuses by name). ``data`` is the whole file, possibly damaged or empty. Must not raise, must
+    be fast, and must not accept other modalities' files: the first modality that accepts a file gets it."""
 
     load: Callable[[bytes, str, Any, Limits], Signal]
-    """(data, name, options, limits): the file as a signal, still without the modality's name (``Signal.named``).
-    Raises a ``RefusedInput``; imports no torch."""
+    """``load(data, name, options, limits)`` reads a file: ``data`` is its whole content, ``name`` its name without
+    folders, ``options`` an instance of the class ``options``.
+
+    Returns a ``Signal``: ``samples`` (n, c) in the file's own type; ``scale``, which maps them to the float32 values
+    that the field is fitted to; ``meta``; and ``grid``, or ``points`` (n, d), or a ``point_source`` that draws points
+    later. ``notes`` lists what of the file cannot be restored, one sentence each. ``modality`` is left empty.
+
+    Must not import torch. Sizes that the file claims are checked with ``limits.require`` before memory is allocated.
+    Every failure must be a ``RefusedInput``: ``UnreadableFile`` for truncated or damaged data, ``UnsupportedInput`` for
+    intact files of an unsupported kind, ``OverLimit`` for a size above a limit. Exceptions of libraries are translated.
+    Raises ``UsageError`` for options that make no sense together."""
 
     estimate: Callable[[Tensor, Tensor, Scale], float]
-    """(predicted, values, scale): the main measure of predicted (k, c) against true values, both as the field gives
-    them."""
+    """``estimate(predicted, values, scale)`` returns the main measure on a subset of the samples: ``predicted`` and
+    ``values`` are float32 tensors (k, c) of field values, not raw samples, on the same device; ``scale`` is the
+    signal's. Called during a fit, so it must be fast. inf means a perfect fit."""
 
     suffix: Callable[[Meta], tuple[str, str | None]]
-    """Suffix of the decoded file, and a note where that is not the source's own format."""
+    """``suffix(meta)`` returns the suffix that decoded files have by default, and a note for the user where that format
+    differs from the source's, or None."""
 
     decode: Callable[[Field, Meta, Request, Limits, OnProgress], Any]
-    """The samples on the requested grid, in the source's sample type."""
+    """``decode(field, meta, request, limits, on_progress)`` evaluates the field on the requested grid, in chunks
+    (``field.on_grid``), and returns the decoded signal: an array in the source's sample type whose last axis are
+    channels, or an object of the modality's own such as a mesh. Without a request, the grid is the source's.
+
+    ``request`` has only fields that are among ``request_fields``. Raises ``UsageError`` for values out of range,
+    ``OverLimit`` if the result is larger than ``limits.max_output`` bytes (before it is allocated), and
+    ``UnreadableFile`` if the field's values are not finite or its channels do not match ``meta``."""
 
     write: Callable[[Any, Meta, str, Request], bytes]
-    """(decoded, meta, suffix, request): a file of the kind that the suffix names. Raises ``UsageError`` for a suffix
-    it cannot write."""
+    """``write(decoded, meta, suffix, request)`` returns the bytes of a file in the format of ``suffix``. ``decoded`` is
+    the result of ``decode`` for the same ``meta`` and ``request``. The same input gives the same bytes. Raises
+    ``UsageError`` for a suffix that is not among ``output_suffixes`` or a format that cannot hold ``decoded``."""
 
     check_writable: Callable[[Meta, str, Request], None]
-    """(meta, suffix, request): raises the ``UsageError`` of ``write`` for a grid that files of this suffix cannot hold,
-    before anything is decoded."""
+    """``check_writable(meta, suffix, request)`` is called before ``decode``, and raises the ``UsageError`` that
+    ``write`` would raise, so that the user does not wait for it. ``always_writable`` checks nothing."""
 
     measure: Callable[[Field, Signal, OnProgress], dict[str, Any]]
-    """Every measure of the whole signal: floats (inf: perfect; nan: undefined), ints and notes."""
+    """``measure(field, signal, on_progress)`` decodes the whole signal on its own grid and returns its quality by key:
+    the keys of ``measures`` that apply, ``extra_measures``, and others, which are saved too. Values are floats (inf for
+    a perfect fit, nan where the measure is undefined), ints or strings."""
 
-    describe: Callable[[Meta], str]
-    """One line for people about the source: size, rate, channels, units."""
+    describe_source: Callable[[Meta], str]
+    """``describe_source(meta)`` returns one line about the source: size, rate, channels, format."""
 
-    outcome: Callable[[Any, Meta, Request], str]
-    """(decoded, meta, request): the same of what was decoded."""
+    describe_decoded: Callable[[Any, Meta, Request], str]
+    """``describe_decoded(decoded, meta, request)`` returns the same about a decoded signal."""
 
     field_size: Callable[[Meta], tuple[int, int]]
-    """Coordinates and values per sample that ``meta`` implies."""
+    """``field_size(meta)`` returns (d, c): the coordinates and the values per sample. A header whose field has other
+    sizes is refused."""
 
     raster: Callable[[Meta], tuple[int, ...] | None]
-    """Cells per axis of the source's grid; None for a signal of points."""
+    """``raster(meta)`` returns the number of cells along each axis of the source's grid; None for a signal of
+    points."""
 
     probe: Probe | None = None
-    """(signal, count): coordinates (k, d) and values (k, c) at about ``count`` fixed points, on which quality is
-    estimated, for signals whose samples lie too unevenly for that. None: samples of the signal are used."""
+    """``probe(signal, count)`` returns coordinates (k, d) and values (k, c), float32, at about ``count`` points on
+    which ``estimate`` is computed; always the same points for the same arguments. For modalities whose samples are
+    drawn unevenly. None: evenly spread samples of the signal are used."""
 
-    arrays: ArrayInput | None = None
-    """How arrays are encoded, if they are."""
+    array_input: ArrayInput | None = None
+    """How NumPy arrays of this modality are encoded; None if they are not."""
 
     sample_rate: Callable[[Meta], float] | None = None
-    """Samples per second, for the layout timeline."""
+    """``sample_rate(meta)`` returns samples per second. Required for the layout ``timeline``."""
 
     paper_omega: float = 30.0
-    """First-layer frequency of the papers' code on axes from -1 to 1."""
+    """First-layer frequency factor of the papers' code on axes from -1 to 1, for ``--regime paper``."""
 
-    details: tuple[str, ...] = ()
-    """Measures that ``info`` lists by their key besides ``measures``."""
+    extra_measures: tuple[str, ...] = ()
+    """Keys of ``measure`` that ``info`` prints after ``measures``."""
 
-    caution: Callable[[Quality], str | None] = no_caution
-    """A warning that a quality deserves, or None."""
+    quality_warning: Callable[[Quality], str | None] = no_quality_warning
+    """``quality_warning(quality)`` returns a warning about a bad result of ``measure``, or None."""
 
     @property
     def unit(self) -> str:
         """Unit of the main measure."""
-        return self.measures[self.quality].unit
+        return self.measures[self.main_measure].unit
 
     def check_request(self, request: Request) -> None:
-        """Raises ``UsageError`` for a request that this modality does not take."""
-        for asked, value in asdict(request).items():
-            if value is not None and asked not in self.takes:
-                raise UsageError(self.refuse(asked), "request")
+        """Raises ``UsageError`` if ``request`` has a field that this modality does not support."""
+        for name, value in asdict(request).items():
+            if value is not None and name not in self.request_fields:
+                raise UsageError(self.request_error(name), "request")

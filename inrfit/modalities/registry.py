@@ -31,6 +31,6 @@ def file_of(array: npt.NDArray[Any], arguments: Mapping[str, Any]) -> bytes:
     """The file that ``array`` stands for, by the first modality whose arrays come with these ``arguments``.
     Raises ``UsageError``."""
     for modality in MODALITIES.values():
-        if modality.arrays is not None and modality.arrays.arguments == arguments.keys():
-            return modality.arrays.to_file(array, **arguments)
+        if modality.array_input is not None and modality.array_input.arguments == arguments.keys():
+            return modality.array_input.to_file(array, **arguments)
     raise UsageError(f"no kind of array comes with {' and '.join(arguments)}", "array")

@@ -159,7 +159,7 @@ class Recorder(StatefulCallback):
     def _quality(self, field: Field, judged: EvaluationSet) -> str:
         """Such as ``31.2 dB`` or ``iou 0.953``."""
         modality, quality = MODALITIES[self.view.signal.modality], judged.quality(field, EVALUATION_CHUNK_SIZE)
-        return f"{quality:.1f} {modality.unit}" if modality.unit else f"{modality.quality} {quality:.3f}"
+        return f"{quality:.1f} {modality.unit}" if modality.unit else f"{modality.main_measure} {quality:.3f}"
 
 
 def _since(before: Numbers, now: Numbers) -> Numbers:

@@ -48,7 +48,7 @@ def one(path: Path, method: Method, budget: str, seed: int, **more: Any) -> dict
     except InrfitError as error:
         return {"error": str(error)}
     spent, spec = artifact.provenance["spent"], artifact.spec
-    measure = MODALITIES[artifact.modality].quality
+    measure = MODALITIES[artifact.modality].main_measure
     return {
         "measure": measure,
         "quality": artifact.quality[measure],

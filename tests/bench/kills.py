@@ -48,7 +48,7 @@ def command(source: Path, output: Path, arch: str, sampler: str, steps: int) -> 
     words = ["encode", source, "-o", output, "--arch", arch, "--sampler", sampler, "--budget", f"{steps}it"]
     words += ["--seed", "5", "--threads", "1", "--batch", "2048", "--verify", "sample", "-q"]
     if source.suffix == ".obj":
-        words += ["-O", "pool=20000"]
+        words += ["-O", "points=20000"]
     return [sys.executable, "-m", "inrfit", *map(str, words)]
 
 

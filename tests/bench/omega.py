@@ -67,7 +67,7 @@ if __name__ == "__main__":
         for omega in given.omega or OMEGAS[modality.name]:
             content = halved(source) if given.between else source
             made = inrfit.encode(content, budget=f"{given.steps}it", options={"first_omega": omega})
-            row[f"{omega:g}"] = made.quality[modality.quality]
+            row[f"{omega:g}"] = made.quality[modality.main_measure]
             if given.between:
                 row[f"{omega:g}, between"] = between(source, made)
         rows.append(row)

@@ -455,7 +455,7 @@ def test_a_target_stops_a_shape(tmp_path, capsys):
 
     trimesh.creation.icosphere(2).export(tmp_path / "ball.ply")
     words = ["encode", str(tmp_path / "ball.ply"), "--target", "0.6", "--budget", "4000it", "--json", "-q"]
-    assert run([*words, "--width", "32", "--depth", "3", "--device", "cpu", "-O", "pool=20000"]) == 0
+    assert run([*words, "--width", "32", "--depth", "3", "--device", "cpu", "-O", "points=20000"]) == 0
     record = json.loads(capsys.readouterr().out)
     assert record["ended"] == "target"
     assert record["target_reached"] is True

@@ -14,7 +14,7 @@ from inrfit.comparison import execution, quality_trace, session
 from inrfit.comparison.spec import Method, Point, Result, RunKey, Source, parse_methods
 from inrfit.comparison.statistics import interpolate, mean_std, paired_difference, parse_levels, seconds_to, summarize
 from inrfit.config.settings import Settings
-from inrfit.errors import Diverged, RefusedInput, UnwritableOutput, UsageError
+from inrfit.errors import Diverged, InrfitWarning, RefusedInput, UnwritableOutput, UsageError
 from inrfit.fit.engine import cpp_kernel
 
 SMALL = Settings(width=16, depth=2, budget="24it", device="cpu")
@@ -110,7 +110,7 @@ def test_a_shape_has_the_same_points_for_all_runs_of_a_seed(tmp_path):
     import trimesh
 
     trimesh.creation.icosphere(1).export(tmp_path / "ball.ply")
-    settings = replace(SMALL, options={"pool": "3000"})
+    settings = replace(SMALL, options={"points": "3000"})
     spec = session.prepare([str(tmp_path / "ball.ply")], "uniform,full", seeds=2, settings=settings)
     (source,), (first, second) = spec.sources, spec.methods
     made = [
@@ -120,6 +120,16 @@ def test_a_shape_has_the_same_points_for_all_runs_of_a_seed(tmp_path):
     points = [of.signal.points.tolist() for of in made]
     assert points[0] == points[1] != points[2]
     assert all(of.signal.point_source is None for of in made)
+
+
+def test_the_old_name_of_an_option_stands_for_the_same_comparison(tmp_path):
+    import trimesh
+
+    trimesh.creation.icosphere(1).export(tmp_path / "ball.ply")
+    new, old = (replace(SMALL, options={name: "3000"}) for name in ("points", "pool"))
+    spec = session.prepare([str(tmp_path / "ball.ply")], "uniform", settings=new)
+    with pytest.warns(InrfitWarning, match="'pool' is now called 'points'"):
+        assert session.prepare([str(tmp_path / "ball.ply")], "uniform", settings=old) == spec
 
 
 def test_finished_runs_are_kept_failed_ones_made_again(two, tmp_path, monkeypatch):

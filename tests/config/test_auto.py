@@ -89,7 +89,7 @@ def test_every_rule_names_an_architecture_that_the_modality_has():
     known = auto.rule_inputs(Settings(), planned().signal, planned().budget)
     for modality in MODALITIES.values():
         assert modality.default_sampler in SAMPLERS
-        for one in modality.auto:
+        for one in modality.architecture_rules:
             assert one.arch in FIELDS
             assert not (FIELDS[one.arch].TRAITS.raster_only and modality.layout == "points")
             assert set(one.within) <= set(known)
@@ -98,7 +98,7 @@ def test_every_rule_names_an_architecture_that_the_modality_has():
 
 @pytest.mark.parametrize("modality", MODALITIES.values(), ids=list(MODALITIES))
 def test_auto_is_something_whatever_the_situation(modality):
-    last = modality.auto[-1]
+    last = modality.architecture_rules[-1]
     assert not last.within
     assert last.arch in candidates(modality)
 
@@ -109,7 +109,7 @@ def test_auto_takes_the_first_rule_that_holds():
         Rule("quick", "b", {"seconds": (0, 10), "samples": (100, 1e9)}),
         Rule("rest", "d"),
     )
-    modality = replace(IMAGE, auto=rules)
+    modality = replace(IMAGE, architecture_rules=rules)
 
     def found(**settings):
         one = planned(**settings)
@@ -125,7 +125,7 @@ def test_auto_takes_the_first_rule_that_holds():
 
 def test_auto_is_stored_as_what_it_was(monkeypatch):
     rules = (Rule("siren", "measured in no benchmark"),)
-    monkeypatch.setitem(MODALITIES, "image", replace(IMAGE, auto=rules))
+    monkeypatch.setitem(MODALITIES, "image", replace(IMAGE, architecture_rules=rules))
     made = planned(arch="auto", options={"omega": "20"})
     assert made.spec.architecture == "siren"
     assert made.spec.options == {"omega": 20.0}
@@ -142,7 +142,7 @@ def test_auto_refuses_options_that_what_it_chose_does_not_have(monkeypatch):
 
     monkeypatch.setitem(FIELDS, "other", Other)
     rules = (Rule("other", "x", {"seconds": (0, 1)}), Rule("siren", "y"))
-    monkeypatch.setitem(MODALITIES, "image", replace(IMAGE, auto=rules))
+    monkeypatch.setitem(MODALITIES, "image", replace(IMAGE, architecture_rules=rules))
     with pytest.raises(UsageError, match="unknown option -O magic"):
         planned(arch="auto", options={"magic": "2"})
     with pytest.raises(UsageError, match="unknown option -O tragic"):

@@ -102,7 +102,7 @@ def test_of_its_usual_size_and_of_any_other(name, modality, asked, sources, tmp_
     if name == "asmr" and modality == "shape":
         pytest.skip("knows rasters only")
     size = {} if "bytes" in asked or "params" in asked or name == "grid" else {"width": 16, "depth": 2}
-    drawn = {"options": {"pool": 1000}} if modality == "shape" else {}
+    drawn = {"options": {"points": 1000}} if modality == "shape" else {}
     first, second = both(sources[modality], name, **size, **drawn, **asked)
     assert_same_field(first, second)
     assert_same_after_saving(first, second, tmp_path)

@@ -37,7 +37,7 @@ def sound_signal():
 
 def mesh_signal():
     data = trimesh.creation.icosphere(2).export(file_type="ply")
-    return shape.load(data, "ball.ply", shape.Options(pool=1500), Limits()).named("shape")
+    return shape.load(data, "ball.ply", shape.Options(points=1500), Limits()).named("shape")
 
 
 SIGNALS = {"image": image_signal, "audio": sound_signal, "shape": mesh_signal}
@@ -158,7 +158,7 @@ def test_a_stopped_fit_saves_its_state_and_resumes_with_the_same_weights(monkeyp
 def test_a_fit_stopped_before_its_first_step_saves_no_state():
     """Otherwise the points of a shape drawn so far would be all that the resumed fit has."""
     data = trimesh.creation.icosphere(2).export(file_type="ply")
-    signal = shape.load(data, "ball.ply", shape.Options(pool=200_000), Limits()).named("shape")
+    signal = shape.load(data, "ball.ply", shape.Options(points=200_000), Limits()).named("shape")
     for calls in range(4):
         assert stopped(signal, SAMPLERS["uniform"](), 64, calls) is None
 

@@ -54,7 +54,7 @@ def small_calls(monkeypatch):
 
 
 def ball(pool=POINTS):
-    return shape.load(SPHERE, "ball.ply", shape.Options(pool=pool), Limits()).named("shape")
+    return shape.load(SPHERE, "ball.ply", shape.Options(points=pool), Limits()).named("shape")
 
 
 class Drawn:

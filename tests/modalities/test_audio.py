@@ -479,7 +479,7 @@ def test_the_first_frequency_follows_the_sound_and_its_duration():
 
 def test_describe_says_what_it_is():
     meta = load(file(sound(24800), "FLAC", rate=8000)).meta
-    assert audio.describe(meta) == "3.10 s, 8000 Hz, 1 channel, FLAC PCM_16"
+    assert audio.describe_source(meta) == "3.10 s, 8000 Hz, 1 channel, FLAC PCM_16"
 
 
 def test_a_sound_is_read_without_torch(tmp_path):
@@ -504,5 +504,5 @@ def test_meta_of_a_strange_scale_is_refused():
 def test_what_was_decoded_is_told_at_its_own_rate():
     meta = {"rate": 8000, "channels": 2, "frames": 8000}
     decoded = np.zeros((4000, 2), np.int16)
-    assert audio.outcome(decoded, meta, Request(rate=4000)) == "1.00 s, 4000 Hz, 2 channels"
-    assert audio.outcome(decoded[:, :1], meta, Request()) == "0.50 s, 8000 Hz, 1 channel"
+    assert audio.describe_decoded(decoded, meta, Request(rate=4000)) == "1.00 s, 4000 Hz, 2 channels"
+    assert audio.describe_decoded(decoded[:, :1], meta, Request()) == "0.50 s, 8000 Hz, 1 channel"

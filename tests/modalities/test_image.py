@@ -168,7 +168,7 @@ def test_signal_is_what_the_contract_says() -> None:
     assert (signal.scale.values(torch.tensor([0, 255])) == torch.tensor([-1.0, 1.0])).all()
     assert signal.notes == ()
     json_schema.check(json.loads(json.dumps(signal.meta)), image.META, "signal")
-    assert image.describe(signal.meta) == "7x5 RGB PNG"
+    assert image.describe_source(signal.meta) == "7x5 RGB PNG"
 
 
 @pytest.mark.parametrize(

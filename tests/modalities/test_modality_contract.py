@@ -101,7 +101,7 @@ def test_points_that_are_drawn_later_are_of_the_copy_as_well(monkeypatch):
     box = b"".join(b"v %d %d %d\n" % (x, y, z) for x in (0, 1) for y in (0, 1) for z in (0, 1))
     faces = ("1 2 4", "1 4 3", "5 8 6", "5 7 8", "1 6 2", "1 5 6", "3 4 8", "3 8 7", "1 3 7", "1 7 5", "2 6 8", "2 8 4")
     data = box + "".join(f"f {face}\n" for face in faces).encode()
-    signal = plan(data, "box.obj", Settings(options={"pool": "2000"})).signal
+    signal = plan(data, "box.obj", Settings(options={"points": "2000"})).signal
     drawn = draw_all_points(signal, torch.Generator().manual_seed(0))
     assert (signal.modality, drawn.modality) == ("solid", "solid")
 
@@ -142,6 +142,6 @@ def test_an_array_with_arguments_that_none_takes_is_refused():
 
 @pytest.mark.parametrize("modality", MODALITIES.values(), ids=list(MODALITIES))
 def test_the_main_measure_is_one_of_the_measures(modality):
-    assert modality.quality in modality.measures
-    assert modality.unit == modality.measures[modality.quality].unit
+    assert modality.main_measure in modality.measures
+    assert modality.unit == modality.measures[modality.main_measure].unit
     assert MODALITIES[modality.name] is modality

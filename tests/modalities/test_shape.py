@@ -336,7 +336,7 @@ def test_one_turned_triangle_is_turned_back_with_a_note() -> None:
 
 
 def test_same_seed_same_pool_and_another_seed_another() -> None:
-    signal = load(obj(TORUS), pool=2_000)
+    signal = load(obj(TORUS), points=2_000)
     first, again, other = drawn(signal, 1), drawn(signal, 1), drawn(signal, 2)
     assert first.points is not None
     assert np.array_equal(first.points, again.points)
@@ -346,7 +346,7 @@ def test_same_seed_same_pool_and_another_seed_another() -> None:
 
 def test_points_drawn_again_are_others() -> None:
     generator = torch.Generator().manual_seed(0)
-    signal = load(obj(TORUS), pool=2_000)
+    signal = load(obj(TORUS), points=2_000)
     first, second = (draw_all_points(signal, generator) for _ in range(2))
     assert not np.array_equal(first.points, second.points)
     assert first.n == second.n == 2_000
@@ -354,7 +354,7 @@ def test_points_drawn_again_are_others() -> None:
 
 
 def test_distance_is_negative_inside_and_right() -> None:
-    signal = drawn(load(obj(TORUS), pool=4_000))
+    signal = drawn(load(obj(TORUS), points=4_000))
     assert signal.points is not None
     assert np.abs(signal.points).max() <= 1
     points = signal.points * signal.meta["extent"] + signal.meta["centre"]
@@ -366,7 +366,7 @@ def test_distance_is_negative_inside_and_right() -> None:
 
 
 def test_occupancy_is_one_inside_and_zero_outside() -> None:
-    signal = drawn(load(obj(TORUS), pool=4_000, target="occupancy"))
+    signal = drawn(load(obj(TORUS), points=4_000, target="occupancy"))
     assert signal.points is not None
     points = signal.points * signal.meta["extent"] + signal.meta["centre"]
     ring = np.hypot(np.hypot(points[:, 0], points[:, 1]) - 2.0, points[:, 2])
@@ -377,7 +377,7 @@ def test_occupancy_is_one_inside_and_zero_outside() -> None:
 
 @pytest.mark.parametrize("target", ["sdf", "occupancy"])
 def test_estimate_is_the_iou_of_inside(target: str) -> None:
-    signal = drawn(load(obj(TORUS), pool=1_000, target=target))
+    signal = drawn(load(obj(TORUS), points=1_000, target=target))
     values = signal.scale.values(torch.from_numpy(signal.samples))
     assert shape.estimate(values, values, signal.scale) == 1.0
     inside = values < 0 if target == "sdf" else values > 0.5
@@ -500,7 +500,7 @@ def test_meta_is_strict_json_and_says_the_shape_in_one_line(target: str) -> None
     meta = load(obj(BOX), target=target).meta
     again = json.loads(json.dumps(meta))
     json_schema.check(again, shape.META, "meta")
-    assert shape.describe(again) == "8 vertices, 12 faces, OBJ, extent 2 x 1 x 4"
+    assert shape.describe_source(again) == "8 vertices, 12 faces, OBJ, extent 2 x 1 x 4"
     with pytest.raises(ValueError):
         json_schema.check(again | {"extent": 0.0}, shape.META, "meta")
 
@@ -518,7 +518,7 @@ def test_loading_a_mesh_imports_no_torch() -> None:
 def test_a_pool_that_takes_too_long_is_smaller_and_of_the_same_kind(monkeypatch) -> None:
     monkeypatch.setattr(point_sampling, "CALL", 1000)
     signal = shape.load(
-        trimesh.creation.icosphere(2).export(file_type="ply"), "x.ply", shape.Options(pool=8000), Limits()
+        trimesh.creation.icosphere(2).export(file_type="ply"), "x.ply", shape.Options(points=8000), Limits()
     )
     answers = iter([True, False])
     cut = draw_all_points(signal, torch.Generator().manual_seed(0), lambda: not next(answers))
@@ -531,7 +531,7 @@ def test_a_pool_that_takes_too_long_is_smaller_and_of_the_same_kind(monkeypatch)
 
 @pytest.mark.parametrize("target", ["sdf", "occupancy"])
 def test_values_known_without_asking_are_the_true_ones(target) -> None:
-    signal = load(obj(TORUS), pool=4_000, target=target)
+    signal = load(obj(TORUS), points=4_000, target=target)
     pool = draw_all_points(signal, torch.Generator().manual_seed(0), far_share=1.5)
     assert pool.n == 10_000
     search = trees(signal.reference)
@@ -547,20 +547,20 @@ def test_values_known_without_asking_are_the_true_ones(target) -> None:
 def test_what_was_decoded_is_told_as_a_mesh_of_its_own():
     corners = np.array([[0.0, 0, 0], [2, 0, 0], [0, 1, 0], [0, 0, 4]])
     made = Mesh(corners, np.array([[0, 2, 1], [0, 1, 3], [0, 3, 2], [1, 2, 3]]))
-    assert shape.outcome(made, {}, Request()) == "4 vertices, 4 faces, extent 2 x 1 x 4"
+    assert shape.describe_decoded(made, {}, Request()) == "4 vertices, 4 faces, extent 2 x 1 x 4"
 
 
-@pytest.mark.parametrize("pool", [1, 999])
-def test_too_few_points_are_refused(pool) -> None:
-    with pytest.raises(UsageError, match="pool"):
-        load(obj(BOX), pool=pool)
+@pytest.mark.parametrize("points", [1, 999])
+def test_too_few_points_are_refused(points) -> None:
+    with pytest.raises(UsageError, match="points"):
+        load(obj(BOX), points=points)
 
 
 def test_more_points_than_a_section_are_all_others(monkeypatch) -> None:
     monkeypatch.setattr(point_sampling, "POINTS", 1500)
     monkeypatch.setattr(point_sampling, "CALL", 400)
-    signal = drawn(load(obj(TORUS), pool=4_000))
+    signal = drawn(load(obj(TORUS), points=4_000))
     assert signal.n == len(np.unique(signal.points, axis=0)) == 4_000
     near = [float((np.abs(part) < 0.5).mean()) for part in (signal.samples[:1500], signal.samples[1500:])]
     assert near[0] == pytest.approx(near[1], abs=0.07)
-    assert drawn(load(obj(TORUS), pool=0)).n == 1500
+    assert drawn(load(obj(TORUS), points=0)).n == 1500

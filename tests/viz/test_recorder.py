@@ -190,7 +190,7 @@ def test_the_louder_taught_half_of_a_sound_has_the_higher_bars():
 def test_a_shape_is_drawn_from_three_sides(ball, target, monkeypatch):
     monkeypatch.setattr(evaluation, "measure", lambda *told: {"iou": 0.5, "samples": 1, "estimate": True})
     seen = Recorder(frames=2)
-    options = {"pool": 2000, "target": target}
+    options = {"points": 2000, "target": target}
     made = inrfit.encode(ball, on_step=seen, options=options, **(QUICK | {"budget": "200it", "batch": 1000}))
     assert len(seen.counts) == 2000
     assert opened(seen.map()).size == (3 * 360 + 4 * 12, 360 + 56)

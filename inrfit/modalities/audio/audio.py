@@ -273,12 +273,12 @@ def measure(field: Field, signal: Signal, on_progress: OnProgress) -> dict[str, 
     return found
 
 
-def describe(meta: Mapping[str, Any]) -> str:
+def describe_source(meta: Mapping[str, Any]) -> str:
     """Duration, rate, channels, coding."""
     return f"{_told(meta['frames'], meta['rate'], meta['channels'])}, {meta['format']} {meta['subtype']}"
 
 
-def outcome(decoded: Array, meta: Mapping[str, Any], request: Request) -> str:
+def describe_decoded(decoded: Array, meta: Mapping[str, Any], request: Request) -> str:
     """Duration, rate, channels."""
     return _told(decoded.shape[0], request.rate or meta["rate"], decoded.shape[1])
 

@@ -99,7 +99,7 @@ def suffix(meta: Mapping[str, Any]) -> tuple[str, str | None]:
     return ending, notes.get(ending)
 
 
-def describe(meta: Mapping[str, Any]) -> str:
+def describe_source(meta: Mapping[str, Any]) -> str:
     """Such as ``768x512 RGB PNG``."""
     kind = next(name for name in FORMATS if name.upper() == meta["format"])
     return f"{meta['width']}x{meta['height']} {meta['mode']} {kind}"
@@ -118,7 +118,7 @@ def first_omega(signal: Signal) -> float:
     return min(max(OMEGA_PER_PIXEL * shorter, LOWEST_OMEGA), HIGHEST_OMEGA)
 
 
-def outcome(decoded: Raster, meta: Mapping[str, Any], request: Request) -> str:
+def describe_decoded(decoded: Raster, meta: Mapping[str, Any], request: Request) -> str:
     """Such as ``1536x1024 RGB``."""
     return f"{decoded.shape[1]}x{decoded.shape[0]} {meta['mode']}"
 

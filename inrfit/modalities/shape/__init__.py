@@ -7,7 +7,7 @@ from ..modality import ArchitectureRule, Measure, Modality, Quality, always_writ
 from . import shape
 
 
-def _caution(quality: Quality) -> str | None:
+def _quality_warning(quality: Quality) -> str | None:
     """That there is no surface, or that the bounding box came out wrong, where it is so."""
     if quality.get("iou") == 0:
         return "the field has no surface, so that nothing can be decoded (give it a larger --budget)"
@@ -20,18 +20,18 @@ SHAPE = Modality(
     signal_class="shape",
     layout="points",
     formats=shape.FORMATS,
-    suffixes=shape.SUFFIXES,
-    writes=shape.WRITES,
+    input_suffixes=shape.SUFFIXES,
+    output_suffixes=shape.WRITES,
     measures={"iou": Measure("IoU"), "chamfer": Measure("Chamfer")},
-    quality="iou",
-    details=("bbox_error", "iou_resolution"),
-    caution=_caution,
-    meta=shape.META,
+    main_measure="iou",
+    extra_measures=("bbox_error", "iou_resolution"),
+    quality_warning=_quality_warning,
+    meta_schema=shape.META,
     options=shape.Options,
-    takes=frozenset({"resolution"}),
-    refuse=lambda asked: "a shape is decoded at a resolution; it has no size, rate or scale",
+    request_fields=frozenset({"resolution"}),
+    request_error=lambda field: "a shape is decoded at a resolution; it has no size, rate or scale",
     default_sampler="stream",
-    auto=(
+    architecture_rules=(
         ArchitectureRule("grid", "the best on meshes in 20 s (docs/architectures.md)", {"seconds": (0, 45)}),
         ArchitectureRule("siren", "ahead of grids on meshes after a minute (docs/architectures.md)"),
     ),
@@ -47,8 +47,8 @@ SHAPE = Modality(
     write=shape.write,
     check_writable=always_writable,
     measure=shape.measure,
-    describe=shape.describe,
-    outcome=shape.outcome,
+    describe_source=shape.describe_source,
+    describe_decoded=shape.describe_decoded,
     field_size=lambda meta: (3, 1),
     raster=lambda meta: None,
 )

@@ -68,8 +68,12 @@ class Options:
     """How a mesh becomes a function."""
 
     target: Literal["sdf", "occupancy"] = setting("sdf", "what the field gives: distance or inside")
-    pool: int = setting(
-        0, "points drawn near the surface and in its box (4 µs each); 0: as a budget repays", 0, 50_000_000
+    points: int = setting(
+        0,
+        "number of training points drawn near the surface and in the box (4 µs each); 0: chosen by the budget",
+        0,
+        50_000_000,
+        old_name="pool",
     )
 
 
@@ -82,8 +86,10 @@ def load(data: bytes, name: str, options: Options, limits: Limits) -> Signal:
     """The mesh as a signal without points: ``point_source`` draws them. ``reference`` is the mesh, normalised.
 
     Whatever a reader raises on damaged bytes becomes ``UnreadableFile`` here."""
-    if 0 < options.pool < point_sampling.FEWEST_POINTS:
-        raise UsageError(f"-O pool={options.pool}: at least {point_sampling.FEWEST_POINTS:,} points, or 0", "option")
+    if 0 < options.points < point_sampling.FEWEST_POINTS:
+        raise UsageError(
+            f"-O points={options.points}: at least {point_sampling.FEWEST_POINTS:,} points, or 0", "option"
+        )
     try:
         kind, raw = read_file(data, name, limits)
         placed = place(raw, PADDING)
@@ -101,7 +107,7 @@ def load(data: bytes, name: str, options: Options, limits: Limits) -> Signal:
         meta=meta,
         points=np.zeros((0, 3), np.float32),
         notes=placed.notes,
-        point_source=partial(point_sampling.MeshSource, placed.mesh, meta, options.pool),
+        point_source=partial(point_sampling.MeshSource, placed.mesh, meta, options.points),
         reference=placed.mesh,
         surface=_described(meta),
     )
@@ -247,14 +253,14 @@ def measure(field: Field, signal: Signal, on_progress: OnProgress) -> dict[str, 
     return found | {"chamfer": distance, "chamfer_points": CHAMFER_POINTS, "bbox_error": box}
 
 
-def describe(meta: Mapping[str, Any]) -> str:
+def describe_source(meta: Mapping[str, Any]) -> str:
     """For example "43,243 vertices, 86,482 faces, OBJ, extent 0.84 x 1 x 0.76"."""
     size = " x ".join(f"{length:.4g}" for length in meta["size"])
     edges = f", {meta['open_edges']:,} open edges" if meta["open_edges"] else ""
     return f"{meta['vertices']:,} vertices, {meta['faces']:,} faces, {meta['format']}, extent {size}{edges}"
 
 
-def outcome(decoded: Mesh, meta: Mapping[str, Any], request: Request) -> str:
+def describe_decoded(decoded: Mesh, meta: Mapping[str, Any], request: Request) -> str:
     """For example "30,412 vertices, 60,820 faces, extent 0.84 x 1 x 0.76"."""
     size = " x ".join(f"{length:.4g}" for length in np.ptp(decoded.vertices, axis=0))
     return f"{len(decoded.vertices):,} vertices, {len(decoded.faces):,} faces, extent {size}"

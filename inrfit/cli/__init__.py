@@ -16,6 +16,8 @@ from .info import info
 
 SETTINGS = {"help_option_names": ["-h", "--help"]}
 
+COMMANDS: dict[str, Callable[..., int]] = {"encode": encode, "decode": decode, "info": info, "compare": compare}
+
 app = typer.Typer(
     name="inrfit",
     cls=HelpGroup,
@@ -30,7 +32,6 @@ app = typer.Typer(
     epilog="Exit codes: 0 done, 1 bug, 2 wrong usage or output exists, 3 input refused, 4 cannot write, 5 out of "
     "memory, 6 diverged, 7 some sources or runs failed, 130/143 interrupted, 141 standard output closed.",
 )
-COMMANDS: dict[str, Callable[..., int]] = {"encode": encode, "decode": decode, "info": info, "compare": compare}
 for name, command in COMMANDS.items():
     app.command(name, cls=HelpCommand, context_settings=SETTINGS)(command)
 
@@ -46,12 +47,13 @@ def common(
 def run_command(arguments: list[str]) -> int:
     """Runs one command line and returns its exit code; without arguments prints the help page (2).
 
-    A command is called directly, not through the group: to parse the group's own options Typer imports Pydantic, which
-    takes longer than the help page."""
-    name = arguments[0] if arguments and arguments[0] in COMMANDS else None
-    command: Any = get_command(app)
-    if name is not None:
-        command, arguments = command.commands[name], arguments[1:]
-    words = arguments or ["--help"]
-    code = command.main(words, prog_name=" ".join(filter(None, ["inrfit", name])), standalone_mode=False)
+    A command is built and called alone, not through the group: to parse the group's own options Typer imports Pydantic,
+    which takes longer than the help page."""
+    program, application = "inrfit", app
+    if arguments and arguments[0] in COMMANDS:
+        name, *arguments = arguments
+        program, application = f"inrfit {name}", typer.Typer(add_completion=False, rich_markup_mode=None)
+        application.command(name, cls=HelpCommand, context_settings=SETTINGS)(COMMANDS[name])
+    command: Any = get_command(application)
+    code = command.main(arguments or ["--help"], prog_name=program, standalone_mode=False)
     return int(code or 0) if arguments else 2

@@ -10,7 +10,6 @@ import typer
 
 from ..errors import InrfitError, OutputClosed
 from ..fields import FIELDS
-from ..resume import CheckpointPolicy
 from ..runtime import StopRequest, stop_on_signals
 from . import shared_options as shared
 from .console import Console, FitProgress, format_quality, print_output
@@ -22,6 +21,10 @@ if TYPE_CHECKING:
     from ..comparison.session import Comparison
     from ..comparison.spec import ComparisonSpec, Result, RunKey
     from ..fit.events import ProgressReport
+    from ..resume import CheckpointPolicy
+
+
+NO_MATPLOTLIB = "matplotlib is not installed (pip install 'inrfit[plot]')"
 
 
 def compare(  # one option a line
@@ -115,7 +118,7 @@ def compare(  # one option a line
     """
     given = locals()
     from ..codec import translated_memory_errors
-    from ..comparison.session import open_comparison, prepare, run_checkpointing
+    from ..comparison.session import PLOT_FILE, open_comparison, prepare, run_checkpointing
     from ..comparison.statistics import parse_levels
     from ..runtime import keep_compiled_code, keep_freed_memory, sleep_idle_threads
 
@@ -132,6 +135,8 @@ def compare(  # one option a line
                 with stop.interrupting_reads():
                     paths = [path for source in sources for path in expand(source, console)]
                     comparison = open_comparison(output, prepare(paths, samplers, archs, seeds, settings), force)
+                if output is not None and not plot_available():
+                    console.log(f"inrfit: {PLOT_FILE} will not be written: {NO_MATPLOTLIB}")
                 run_all(comparison, output, levels, console, stop, checkpointing)
                 return finish(comparison, output, levels, console, stop)
         except KeyboardInterrupt:
@@ -145,9 +150,18 @@ def compare(  # one option a line
             return error.exit_code
 
 
+def plot_available() -> bool:
+    """Whether matplotlib can be imported."""
+    try:
+        import matplotlib.figure  # noqa: F401
+    except ImportError:
+        return False
+    return True
+
+
 def report_interrupt(console: Console, stop: StopRequest) -> int:
-    """Says that nothing ran; the exit code."""
-    code, message = stop.exit_code if stop() else 130, "interrupted before anything ran"
+    """Reports that no run was started; returns the exit code."""
+    code, message = stop.exit_code if stop() else 130, "interrupted before the first run"
     console.log(f"inrfit: {message}", level=-1)
     console.print_json(
         {"ok": False, "source": None, "error": {"code": code, "reason": "interrupted", "message": message}}
@@ -163,12 +177,12 @@ def run_all(
     stop: StopRequest,
     checkpointing: CheckpointPolicy | None,
 ) -> None:
-    """Makes the runs that are left, each written as soon as it has finished."""
+    """Executes the unfinished runs and saves the comparison after each."""
     from ..comparison.session import run_comparison, save
 
     if comparison.results:
         done = comparison.runs - comparison.unfinished
-        console.log(f"inrfit: {output}: {done} of {comparison.runs} runs are finished already")
+        console.log(f"inrfit: {output}: {done} of {comparison.runs} runs are already finished")
     reporter = ComparisonProgress(console, comparison.spec)
 
     def save_results() -> None:
@@ -182,26 +196,26 @@ def run_all(
 
 
 class ComparisonProgress:
-    """Shows where in the plan the comparison is, and how each run ended."""
+    """Shows the progress of the runs, and prints one line for each that ends."""
 
     def __init__(self, console: Console, spec: ComparisonSpec) -> None:
         self.console, self.spec = console, spec
         self.progress = FitProgress(console, "starting")
 
     def on_run_start(self, number: int, total: int, run_key: RunKey) -> None:
-        """Names the run that begins."""
+        """Shows the name of the run that starts."""
         self.progress.begin_part(f"run {number} of {total}: {self._name(run_key)}", number - 1, total)
 
     def on_fit_progress(self, report: ProgressReport) -> None:
-        """The run under way."""
+        """Shows the progress of the fit."""
         self.progress(report)
 
     def on_evaluation_progress(self, fraction: float) -> None:
-        """What follows a run."""
-        self.progress.update(fraction, "judging")
+        """Shows the progress of the evaluation after a fit."""
+        self.progress.update(fraction, "evaluating")
 
     def on_run_end(self, number: int, total: int, result: Result) -> None:
-        """A line for a run that is over."""
+        """Prints the result of a run, or its error."""
         name = f"run {number} of {total}: {self._name(result.run_key)}"
         if result.error is not None:
             self.console.log(f"inrfit: error: {name}: {result.error['message']}", level=-1)
@@ -219,7 +233,7 @@ class ComparisonProgress:
 def finish(
     comparison: Comparison, output: str | None, levels: tuple[str, ...], console: Console, stop: StopRequest
 ) -> int:
-    """Writes and prints what there is; the exit code."""
+    """Writes and prints the results so far; returns the exit code."""
     from ..comparison.session import record, save
     from ..comparison.statistics import summarize
     from .comparison_table import format_tables
@@ -235,7 +249,7 @@ def finish(
     elif results:
         print_output(format_tables(comparison.spec, summarize(comparison.spec, results, levels)))
     if stop() and comparison.unfinished:
-        kept = "; go on with the same command" if output is not None else ""
+        kept = "; continue with the same command" if output is not None else ""
         console.log(f"inrfit: interrupted: {comparison.unfinished} of {comparison.runs} runs are left{kept}", level=-1)
         return stop.exit_code
     if comparison.unfinished:
@@ -245,8 +259,9 @@ def finish(
 
 
 def write_plot(comparison: Comparison, output: str, console: Console) -> dict[str, Any]:
-    """Writes the picture beside the JSON, and returns what to add to the JSON object; without matplotlib says how to
-    get it. A failure is told, and is the ``error`` of the object, but costs nothing else."""
+    """Writes the plot beside comparison.json, if matplotlib is there; returns the entries for the JSON object.
+
+    A failure is reported and becomes the ``error`` of the object; the results are kept."""
     from ..codec import translated_memory_errors
     from ..comparison import plot
     from ..comparison.session import PLOT_FILE
@@ -258,8 +273,7 @@ def write_plot(comparison: Comparison, output: str, console: Console) -> dict[st
             data = plot.png(comparison.spec, comparison.ordered())
         files.write(path, data, force=True)
     except ImportError:
-        console.log(f"inrfit: no {PLOT_FILE}: matplotlib is not installed (pip install 'inrfit[plot]')")
-        return {"plot": None}
+        return {"plot": None}  # reported before the first run
     except InrfitError as error:
         console.log(f"inrfit: error: {error}", level=-1)
         failure = {"code": error.exit_code, "reason": error.reason, "message": str(error)}

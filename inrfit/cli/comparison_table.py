@@ -1,4 +1,4 @@
-"""A comparison's standings as text: aligned columns, in colour where stdout is a terminal."""
+"""The result of a comparison as text tables, in colour if stdout is a terminal."""
 
 from __future__ import annotations
 
@@ -21,18 +21,19 @@ from ..comparison.statistics import (
 from ..errors import printable
 
 FIRST_COST_COLUMN = "seconds"
-"""The first column that is not about quality: where a table too wide for the terminal is divided."""
+"""The first column that is not about quality. A table that is too wide for the terminal is split before it."""
 
 COLUMN_GAP = 2
 
 LEGEND = """\
-Mean ± standard deviation over the seeds. 100 %: measured on what would be written; shares of the budget before, and
-times (in seconds, by interpolation), from fixed points. vs: paired by seed, ± 95 % confidence interval.
+Mean ± standard deviation over the seeds. 100 %: quality of the file that would be written. Earlier shares of the
+budget, and the seconds to reach a quality (interpolated), are estimated on fixed points. vs: difference to the first
+method, paired by seed, ± 95 % confidence interval.
 """
 
 
 def format_tables(spec: ComparisonSpec, found: ComparisonSummary) -> str:
-    """All tables as one text for stdout."""
+    """All tables as one text."""
     parts = []
     for table in found.tables:
         rows = [_headings(spec, table), *(_cells(spec, table, row) for row in table.rows)]
@@ -50,7 +51,7 @@ def format_tables(spec: ComparisonSpec, found: ComparisonSummary) -> str:
 
 
 def _headings(spec: ComparisonSpec, table: SourceTable) -> list[str]:
-    """The first row."""
+    """The headings of the columns."""
     return [
         "sampler",
         *(["runs"] if _incomplete(spec, table) else []),
@@ -71,9 +72,9 @@ def _cells(spec: ComparisonSpec, table: SourceTable, row: MethodRow) -> list[str
     return [
         printable(spec.method_name(row.arch, row.sampler)),
         *([f"{row.finished} of {spec.seeds}"] if _incomplete(spec, table) else []),
-        *(_format_spread(found, table.unit) for found in row.qualities),
+        *(_format_spread(value, table.unit) for value in row.qualities),
         "" if row == table.rows[0] else _format_difference(row.difference, table.unit),
-        *(_format_time(found, row.finished) for found in row.seconds_to),
+        *(_format_time(value, row.finished) for value in row.seconds_to),
         _format_seconds(row.seconds.mean),
         f"{_format_seconds(row.sampler_seconds.mean)} ({row.sampler_share.mean or 0:.1%})" if row.finished else "-",
         _format_count(row.steps.mean),
@@ -106,38 +107,38 @@ def _format_quality(value: float, unit: str) -> str:
     return f"{value:.{_digits(unit)}f} {unit}".rstrip()
 
 
-def _format_spread(found: MeanStd, unit: str) -> str:
-    if found.mean is None:
+def _format_spread(value: MeanStd, unit: str) -> str:
+    if value.mean is None:
         return "-"
-    sd = "" if found.sd is None else f" ± {found.sd:.{_digits(unit)}f}"
-    return f"{found.mean:.{_digits(unit)}f}{sd}"
+    sd = "" if value.sd is None else f" ± {value.sd:.{_digits(unit)}f}"
+    return f"{value.mean:.{_digits(unit)}f}{sd}"
 
 
-def _format_difference(found: PairedDifference, unit: str) -> str:
-    if found.mean is None:
+def _format_difference(value: PairedDifference, unit: str) -> str:
+    if value.mean is None:
         return "-"
-    interval = "" if found.ci95 is None else f" ± {found.ci95:.{_digits(unit)}f}"
-    return f"{found.mean:+.{_digits(unit)}f}{interval}"
+    interval = "" if value.ci95 is None else f" ± {value.ci95:.{_digits(unit)}f}"
+    return f"{value.mean:+.{_digits(unit)}f}{interval}"
 
 
-def _format_time(found: MeanStd, runs: int) -> str:
-    """Seconds to a quality, and how many runs reached it where not all did."""
-    if found.mean is None:
+def _format_time(value: MeanStd, runs: int) -> str:
+    """Seconds to reach a quality, and the number of runs that did if not all."""
+    if value.mean is None:
         return "-"
-    sd = "" if found.sd is None else f" ± {_format_seconds(found.sd)}"
-    return f"{_format_seconds(found.mean)}{sd}" + (f" ({found.n} of {runs})" if found.n < runs else "")
+    sd = "" if value.sd is None else f" ± {_format_seconds(value.sd)}"
+    return f"{_format_seconds(value.mean)}{sd}" + (f" ({value.n} of {runs})" if value.n < runs else "")
 
 
 def _format_seconds(value: float | None) -> str:
     return "-" if value is None else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
 
 
-def _format_whole(found: MeanStd) -> str:
-    return "-" if found.mean is None else f"{found.mean:,.0f}"
+def _format_whole(value: MeanStd) -> str:
+    return "-" if value.mean is None else f"{value.mean:,.0f}"
 
 
 def _format_count(value: float | None) -> str:
-    """A number to three digits, in thousands or millions."""
+    """A number with three digits and the prefix k, M or G."""
     if value is None:
         return "-"
     for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
@@ -147,8 +148,8 @@ def _format_count(value: float | None) -> str:
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> str:
-    """Columns, the first to the left; on a terminal the headings and the first column stand out, and what is too wide
-    for it is divided in two."""
+    """The rows in aligned columns, the first one left-aligned. On a terminal the table has colours, and one that is too
+    wide is split in two."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     if sys.stdout is not None and sys.stdout.isatty() and os.environ.get("TERM", "") not in ("", "dumb"):
         if FIRST_COST_COLUMN in rows[0] and sum(widths) + COLUMN_GAP * len(widths) > shutil.get_terminal_size().columns:
@@ -163,7 +164,7 @@ def _aligned(rows: Sequence[Sequence[str]]) -> str:
 
 
 def _rich_table(rows: Sequence[Sequence[str]]) -> str:
-    """The same by rich."""
+    """The rows as a table in colour, by Rich."""
     from rich.console import Console
     from rich.table import Table as RichTable
     from rich.text import Text

@@ -1,4 +1,4 @@
-"""What people and programs see: messages, progress and JSON."""
+"""Output of the commands: messages and progress on stderr, JSON and tables on stdout."""
 
 from __future__ import annotations
 
@@ -24,32 +24,32 @@ SCHEMA = 1
 """Version of the JSON objects on stdout."""
 
 LINE_INTERVAL = 10.0
-"""Seconds between two progress lines where stderr is no terminal."""
+"""Seconds between two progress lines if stderr is not a terminal."""
 
 
 class Console:
-    """stderr for people, stdout for what was asked for. ``level``: -1 errors only, 0 normal, 1 more."""
+    """Prints messages up to ``level`` (-1 errors only, 0 normal, 1 verbose), and JSON objects if ``as_json``."""
 
     def __init__(self, level: int = 0, as_json: bool = False) -> None:
         self.level = level
         self.as_json = as_json
 
     def log(self, text: str, level: int = 0) -> None:
-        """One line on stderr, unless that is quieter than asked for."""
+        """Prints one line on stderr if ``level`` is not above that of the console."""
         if level <= self.level:
             print_error(text)
 
     def warn(self, source: str, text: str) -> None:
-        """One warning line."""
+        """Prints a warning."""
         self.log(f"inrfit: warning: {source}: {text}")
 
     def print_json(self, record: Mapping[str, Any]) -> None:
-        """One JSON object on stdout, if asked for."""
+        """Prints one JSON object on stdout, with ``--json``."""
         if self.as_json:
             print_output(json.dumps({"schema": SCHEMA} | finite(record), allow_nan=False) + "\n")
 
     def report_failure(self, source: str, error: InrfitError) -> None:
-        """One line on stderr, and the JSON object of a failure."""
+        """Prints an error on stderr, and with ``--json`` its object on stdout."""
         print_error(f"inrfit: error: {source}: {error}" if source else f"inrfit: error: {error}")
         if error.reason == "stdout":
             return
@@ -58,7 +58,7 @@ class Console:
 
 
 def print_error(text: str) -> None:
-    """One line on stderr, as far as there is one: a message must never decide the fate of the work."""
+    """Prints one line on stderr. Errors are ignored: a closed stderr must not end a fit."""
     with contextlib.suppress(OSError, ValueError, AttributeError):
         sys.stderr.write(printable(text) + "\n")
         sys.stderr.flush()
@@ -81,7 +81,7 @@ def one_line_warnings() -> Iterator[None]:
 
 
 def print_output(text: str) -> None:
-    """Text on stdout, written through at once; a full or closed stdout is an error like any other."""
+    """Prints on stdout and flushes. Raises ``OutputClosed`` or ``UnwritableOutput``."""
     if sys.stdout is None:
         raise OutputClosed("standard output was closed", "stdout")
     try:
@@ -94,7 +94,7 @@ def print_output(text: str) -> None:
 
 
 class FitProgress:
-    """Shows a fit: a bar on a terminal, elsewhere one plain line every ten seconds."""
+    """Shows the progress of a fit: a bar on a terminal, otherwise a line every LINE_INTERVAL seconds."""
 
     def __init__(self, console: Console, name: str, now: Callable[[], float] = time.monotonic) -> None:
         self.console = console
@@ -122,7 +122,7 @@ class FitProgress:
         self.bar.start()
 
     def begin_part(self, name: str, done: int, total: int) -> None:
-        """What follows is one fit of several: ``done`` of them are over."""
+        """Starts one fit of ``total``, of which ``done`` are finished."""
         self.name, self.done, self.total = printable(name), done, total
         if self.bar is not None and self.task is not None:
             self.bar.update(self.task, description=self.name, completed=done / total, status="starting")
@@ -135,7 +135,7 @@ class FitProgress:
             self.console.log(f"{self.name}: {report}")
 
     def update(self, fraction: float, label: str) -> None:
-        """Progress of something without a report: decoding, checking."""
+        """Shows the progress of other work than steps, such as decoding; ``fraction`` is from 0 to 1."""
         if self.bar is not None and self.task is not None:
             self.bar.update(self.task, completed=(self.done + fraction) / self.total, status=label)
         elif self.console.level >= 0 and self.now() - self.last_line >= LINE_INTERVAL:
@@ -143,7 +143,7 @@ class FitProgress:
             self.console.log(f"{self.name}: {label} {fraction:.0%}")
 
     def close(self) -> None:
-        """Takes the bar away."""
+        """Removes the bar."""
         if self.bar is not None:
             self.bar.stop()
             self.bar = None
@@ -155,7 +155,7 @@ def interactive() -> bool:
 
 
 def format_quality(quality: Mapping[str, Any], measures: Mapping[str, Measure]) -> str:
-    """The ``measures`` of a modality in one line: ``PSNR 37.21 dB, SSIM 0.9612``."""
+    """The measures of a modality in one line: ``PSNR 37.21 dB, SSIM 0.9612``."""
     words = []
     for key, measure in measures.items():
         if key in quality:
@@ -167,7 +167,7 @@ def format_quality(quality: Mapping[str, Any], measures: Mapping[str, Measure]) 
 
 
 def format_number(value: float | None, infinite: bool = False) -> str:
-    """Four significant digits; null is ``inf`` or ``undefined``."""
+    """A number with two decimals or four digits; None is ``inf`` if ``infinite``, otherwise ``undefined``."""
     if value is None or value != value:
         return "inf" if infinite else "undefined"
     return f"{value:.2f}" if abs(value) >= 10 else f"{value:.4g}"

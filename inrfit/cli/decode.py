@@ -1,4 +1,4 @@
-"""``inrfit decode``: fields back into files."""
+"""``inrfit decode``: turns fields back into files."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class DecodeOptions:
-    """What the command line says about every model."""
+    """The options of decode, which apply to every field."""
 
     output: str | None
     request: Request
@@ -101,16 +101,18 @@ def decode(  # one option a line
     console = Console(-1 if quiet else 0, as_json)
     request = Request(_size(size), scale, rate, resolution)
     if size is not None and scale is not None:
-        raise UsageError("--size and --scale exclude each other", "option")
+        raise UsageError("--size and --scale cannot be combined", "option")
     if output is not None and len(models) > 1 and not os.path.isdir(output):
-        raise UsageError(f"-o {output}: several models need an existing folder", "output")
+        raise UsageError(f"-o {output}: several fields need an existing folder", "output")
     limits = Limits(max_bytes=max_bytes, max_output=max_output)
+    if output == "-":
+        raise UsageError("-o -: a decoded file cannot be written to standard output; name a file", "output")
     refuse_duplicate_outputs(models, output)
     return run_all(models, DecodeOptions(output, request, device, threads, force, limits), console)
 
 
 def run_all(models: list[str], options: DecodeOptions, console: Console) -> int:
-    """Exit code of all models together; an interrupt leaves out those that follow."""
+    """Decodes the fields and returns the exit code of the command; an interrupt skips the remaining ones."""
     codes = []
     with stop_on_signals((signal.SIGINT, signal.SIGTERM, signal.SIGHUP)) as stop:
         for model in models:
@@ -130,7 +132,7 @@ def run_all(models: list[str], options: DecodeOptions, console: Console) -> int:
 
 
 def run(model: str, options: DecodeOptions, console: Console, stop: StopRequest) -> None:
-    """One model from its bytes to the decoded file."""
+    """Decodes one field."""
     from ..artifact.artifact import load
     from ..io import files
     from ..modalities import MODALITIES
@@ -152,7 +154,7 @@ def run(model: str, options: DecodeOptions, console: Console, stop: StopRequest)
 
 
 def output_for(model: str, artifact: Artifact, options: DecodeOptions, console: Console) -> tuple[str, str]:
-    """The file to write and its suffix; refused now if it could not be written."""
+    """The path of the output and its suffix. Raises if the file could not be written."""
     from ..io import files
     from ..modalities import MODALITIES
 
@@ -171,7 +173,7 @@ def output_for(model: str, artifact: Artifact, options: DecodeOptions, console: 
 
 
 def decoded_values(model: str, artifact: Artifact, options: DecodeOptions, console: Console, stop: StopRequest) -> Any:
-    """What the modality decodes the field to, with a progress bar meanwhile."""
+    """The decoded samples, computed with a progress bar."""
     from .. import codec
 
     progress = FitProgress(console, os.path.basename(model))
@@ -189,7 +191,7 @@ def decoded_values(model: str, artifact: Artifact, options: DecodeOptions, conso
 
 
 def refuse_duplicate_outputs(models: list[str], output: str | None) -> None:
-    """Two models whose decoded files would have one name, found before any is decoded."""
+    """Raises ``UsageError`` if two decoded files would have the same path."""
     seen: dict[str, str] = {}
     for model in models:
         if model == "-" and (output is None or os.path.isdir(output)):

@@ -1,4 +1,4 @@
-"""``inrfit encode``: files into fields."""
+"""``inrfit encode``: fits fields to files."""
 
 from __future__ import annotations
 
@@ -158,23 +158,26 @@ def encode(  # one option a line
     )
     jobs = [replace(job, pictures=pictures) for job, pictures in zip(jobs, shown, strict=True)]
     job_options = JobOptions(force, dry_run, explain, checkpoint, resume, load_initial_field(start, settings))
-    job_options.checkpointing(jobs[0])  # refuses what it cannot mean before anything is read
+    job_options.checkpointing(jobs[0])  # raises UsageError before anything is read
     codes = run_jobs(jobs, settings, job_options, console)
     return exit_code(codes, len(jobs), console)
 
 
-def exit_code(codes: list[int], of: int, console: Console) -> int:
-    """Of the command, from those of its jobs (an interrupted one is the last); says how many of several failed."""
-    if of == 1 or codes[-1] >= 128:
+def exit_code(codes: list[int], total: int, console: Console) -> int:
+    """The exit code of the command from those of its jobs, of which an interrupted one is the last; prints how many
+    failed."""
+    if total == 1 or codes[-1] >= 128:
         return codes[-1]
     failed = sum(code != 0 for code in codes)
     if failed:
-        console.log(f"inrfit: {failed} of {of} sources failed", level=-1)
+        console.log(f"inrfit: {failed} of {total} sources failed", level=-1)
     return 7 if failed else 0
 
 
 def run_jobs(jobs: list[Job], settings: Settings, job_options: JobOptions, console: Console) -> list[int]:
-    """Exit code of every job; an interrupt ends the list, and the jobs left get their JSON object all the same."""
+    """Runs the jobs and returns their exit codes. Sources that are missing come first, so that they are reported before
+    the first fit. An interrupt ends the list; each job that is left still gets its JSON object."""
+    jobs = sorted(jobs, key=lambda job: job.source == "-" or os.path.exists(job.source))
     codes = []
     with stop_on_signals((signal.SIGINT, signal.SIGTERM, signal.SIGHUP)) as stop:
         for position, job in enumerate(jobs):
@@ -201,9 +204,9 @@ def run_jobs(jobs: list[Job], settings: Settings, job_options: JobOptions, conso
 
 
 def report_interrupt(job: Job, console: Console, stop: StopRequest) -> int:
-    """Says that nothing was written for ``job``; its exit code."""
+    """Reports that nothing was written for ``job``; returns its exit code."""
     code = stop.exit_code if stop() else 130
-    message = "interrupted before anything was learned; no field written"
+    message = "interrupted before the first step; no field was written"
     console.log(f"inrfit: {job.name}: {message}", level=-1)
     error = {"code": code, "reason": "interrupted", "message": message}
     console.print_json({"ok": False, "source": job.source, "error": error})
@@ -211,7 +214,7 @@ def report_interrupt(job: Job, console: Console, stop: StopRequest) -> int:
 
 
 def run_job(job: Job, settings: Settings, job_options: JobOptions, console: Console, stop: StopRequest) -> int:
-    """One source from its bytes to the written field."""
+    """Encodes one source and returns its exit code."""
     started = time.monotonic()
     planned = plan_source(job, settings, job_options, console, stop, started)
     if job_options.dry_run:
@@ -224,7 +227,7 @@ def run_job(job: Job, settings: Settings, job_options: JobOptions, console: Cons
     path = save_field(artifact, job, job_options, console)
     now = time.monotonic()
     print_summary(job, path, artifact, len(planned.signal.notes), console, now - write_start, now - started)
-    replaces = job_options.resume or (job_options.force and not stop())  # an interrupted part has left its map
+    replaces = job_options.resume or (job_options.force and not stop())  # an interrupted fit may have written its map
     sampling_result = write_sampling_outputs(
         job.pictures, recorder, artifact, job.name, settings.threads, console, replaces, stop
     )
@@ -238,12 +241,12 @@ def run_job(job: Job, settings: Settings, job_options: JobOptions, console: Cons
 def plan_source(
     job: Job, settings: Settings, job_options: JobOptions, console: Console, stop: StopRequest, started: float
 ) -> Plan:
-    """Reads and plans one source; refuses first, before it is read, what could not be written."""
+    """Reads and plans one source. Outputs that could not be written are refused before the source is read."""
     from ..config.plan import plan
     from ..io import files
 
     if not job_options.dry_run:
-        # With --resume a complete field may be there, which is looked at once the source is known.
+        # With --resume the output may exist already; it is compared with the source once that is read.
         files.check_target(job.output, job_options.force or job_options.resume)
         job.pictures.check(job_options.force or job_options.resume)
         if (checkpointing := job_options.checkpointing(job)) is not None:
@@ -261,11 +264,11 @@ def plan_source(
 def fit_source(
     job: Job, planned: Plan, job_options: JobOptions, console: Console, stop: StopRequest
 ) -> tuple[Artifact, Recorder | None]:
-    """The measured field of what was planned, and what watched the fit for the pictures asked for."""
+    """Fits the plan; returns the field with its measured quality, and the recorder of the sampling outputs."""
     from .. import codec
     from ..io import files
 
-    # Room for the weights (fp32: a type may turn out too narrow) and the largest header, before the fit and not after.
+    # Check before the fit that there is room for float32 weights (a smaller type may overflow) and the largest header.
     checkpointing = job_options.checkpointing(job)
     files.check_target(job.output, job_options.force, 4 * planned.spec.parameters + (1 << 20))
     for path in (job.output, *job.pictures.paths, *([checkpointing.path] if checkpointing else [])):
@@ -292,9 +295,9 @@ def fit_source(
 
 
 def save_field(artifact: Artifact, job: Job, job_options: JobOptions, console: Console) -> str:
-    """Writes the artifact and returns the name written: that of the output for a complete field, another beside it for
-    what came of an interrupted fit. A field that cannot be written where it should be is written beside it, for it may
-    have taken an hour."""
+    """Writes the artifact and returns its path: the job's output, or another name beside it after an interrupted fit.
+    If the output cannot be written, the field is saved beside it before the error is raised, since the fit may have
+    taken hours."""
     try:
         return save(artifact, job.output, job_options.force, job_options.checkpointing(job))
     except (OutputExists, UnwritableOutput) as error:

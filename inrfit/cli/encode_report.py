@@ -1,4 +1,4 @@
-"""What ``inrfit encode`` says about a fit: the plan before it, the choices made for it, the summary after it."""
+"""What ``inrfit encode`` prints about a fit: the plan, the choices with their reasons, and the summary."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InrfitError, printable
+from ..fit.outcome import Outcome
 from .console import Console, format_quality, print_output
 from .paths import Job
 
@@ -17,9 +18,9 @@ if TYPE_CHECKING:
     from ..fit.recipe import Recipe
 
 
-def sizes(spec: FieldSpec, stored: int, source: int, samples: int) -> dict[str, Any]:
-    """What a field of ``stored`` bytes is and costs, beside its source's bytes, as JSON; bits per sample are null where
-    the samples are not drawn yet (a shape's)."""
+def field_sizes(spec: FieldSpec, stored: int, source: int, samples: int) -> dict[str, Any]:
+    """Sizes and costs of a field of ``stored`` bytes whose source has ``source`` bytes, for the JSON object. Bits per
+    sample are None if the number of samples is not known yet (shapes, whose points are drawn during the fit)."""
     return {
         "parameters": spec.parameters,
         "bits_per_sample": 8 * stored / samples if samples else None,
@@ -30,41 +31,46 @@ def sizes(spec: FieldSpec, stored: int, source: int, samples: int) -> dict[str, 
     }
 
 
-def format_sizes(found: Mapping[str, Any]) -> str:
-    """``sizes`` in one line."""
+def format_sizes(sizes: Mapping[str, Any]) -> str:
+    """The result of ``field_sizes`` in one line."""
     bits = ""
-    if found["bits_per_sample"] is not None:
-        own, theirs = found["bits_per_sample"], found["source_bits_per_sample"]
+    if sizes["bits_per_sample"] is not None:
+        own, theirs = sizes["bits_per_sample"], sizes["source_bits_per_sample"]
         bits = f", {own:.2f} bits per sample (source {theirs:.2f})"
     return (
-        f"{found['parameters']:,} parameters{bits}; {found['macs_per_sample']:,} MACs and "
-        f"{found['sines_per_sample']:,} sines per sample"
+        f"{sizes['parameters']:,} parameters{bits}; {sizes['macs_per_sample']:,} MACs and "
+        f"{sizes['sines_per_sample']:,} sines per sample"
     )
 
 
 def print_summary(
     job: Job, output: str, artifact: Artifact, source_notes: int, console: Console, writing: float, total: float
 ) -> None:
-    """The summary."""
+    """Prints the summary of a fit. ``writing`` and ``total`` are seconds. The first ``source_notes`` notes were printed
+    before the fit."""
     from ..modalities import MODALITIES
 
     modality = MODALITIES[artifact.modality]
     spent, provenance = artifact.provenance["spent"], artifact.provenance
     size = os.path.getsize(output)
-    kept = f"{size:,} bytes ({artifact.store}; the source has {provenance['source']['bytes']:,})"
-    console.log(f"{job.name} -> {output}: {format_quality(artifact.quality, modality.measures)}; {kept}")
-    console.log(f"  {format_sizes(sizes(artifact.spec, size, provenance['source']['bytes'], provenance['samples']))}")
-    since = "since it was resumed" if "resumed_at_step" in provenance["settings"] else "in all"
-    share = spent["sampler_seconds"] / max(spent["fit_seconds"], 1e-9)
-    parts = ", ".join(f"{name} {count:,}" for name, count in spent["origin"].items())
+    stored = f"{size:,} bytes in {artifact.store} (source: {provenance['source']['bytes']:,})"
+    console.log(f"{job.name} -> {output}: {format_quality(artifact.quality, modality.measures)}; {stored}")
     console.log(
-        f"  fit {spent['fit_seconds']:.1f} s ({provenance['ended']}; start-up {spent['startup_seconds']:.1f} s of it), "
-        f"{spent['steps']:,} steps, {spent['points']:,} points; sampler {provenance['sampler']['name']} {share:.1%} of "
-        f"the fit, {spent['scoring_passes']} scoring passes; points by {parts}"
+        f"  {format_sizes(field_sizes(artifact.spec, size, provenance['source']['bytes'], provenance['samples']))}"
+    )
+    since = "since it was resumed" if "resumed_at_step" in provenance["settings"] else "in total"
+    share = spent["sampler_seconds"] / max(spent["fit_seconds"], 1e-9)
+    console.log(
+        f"  fit: {spent['fit_seconds']:.1f} s (ended by {provenance['ended']}; starting torch "
+        f"{spent['startup_seconds']:.1f} s of it), {spent['steps']:,} steps on {spent['points']:,} samples"
     )
     console.log(
-        f"  outside the budget: read {spent['read_seconds']:.1f} s, check {spent['check_seconds']:.1f} s, "
-        f"write {writing:.1f} s; {total:.1f} s {since}"
+        f"  sampler {provenance['sampler']['name']}: {share:.1%} of the fit, {spent['scoring_passes']} scoring passes; "
+        f"samples chosen by {format_origins(spent['origin'])}"
+    )
+    console.log(
+        f"  outside the budget: reading {spent['read_seconds']:.1f} s, final check {spent['check_seconds']:.1f} s, "
+        f"writing {writing:.1f} s; {total:.1f} s {since}"
     )
     for note in provenance["notes"][source_notes:]:
         console.warn(job.name, note)
@@ -74,19 +80,26 @@ def print_summary(
         console.warn(job.name, "the target was not reached within the budget")
 
 
+def format_origins(origins: Mapping[str, int]) -> str:
+    """Numbers of training samples by the rule that chose them, in one line."""
+    return ", ".join(f"{'uniform' if name == 'chance' else name} {count:,}" for name, count in origins.items())
+
+
 def summary_record(job: Job, output: str, artifact: Artifact, writing: float, total: float) -> dict[str, Any]:
-    """The JSON object."""
+    """The JSON object of a fit."""
     provenance, size = artifact.provenance, os.path.getsize(output)
     record = {"ok": True, "source": job.source, "output": output, "bytes": size, "seconds": round(total, 3)}
     record |= {"store": artifact.store}
-    record |= sizes(artifact.spec, size, provenance["source"]["bytes"], provenance["samples"])
+    record |= field_sizes(artifact.spec, size, provenance["source"]["bytes"], provenance["samples"])
     record |= {"write_seconds": round(writing, 3), "quality": artifact.quality, "spent": provenance["spent"]}
     record |= {"ended": provenance["ended"], "target_reached": provenance["target_reached"]}
+    if provenance["ended"] == Outcome.INTERRUPTED.slug:
+        record |= {"interrupted": True}
     return record | {"provenance": dict(provenance)}
 
 
 def show_recipe(planned: Plan, spec: FieldSpec, recipe: Recipe, console: Console, explain: bool) -> None:
-    """With ``-v`` what was chosen, with ``--explain`` why as well."""
+    """Prints the choices made for the fit: with ``-v`` in one line, with ``--explain`` with their reasons."""
     from ..fit.recipe import explain as reasons
 
     why = "the best measured for siren (docs/samplers.md)"
@@ -105,7 +118,7 @@ def show_recipe(planned: Plan, spec: FieldSpec, recipe: Recipe, console: Console
 
 
 def show_plan(job: Job, planned: Plan, console: Console, force: bool, explain: bool) -> None:
-    """``--dry-run``: what was asked for, so on stdout."""
+    """Prints the plan of ``--dry-run`` on stdout."""
     from ..config.plan import check_memory
 
     spec, memory = planned.spec, check_memory(planned)
@@ -122,7 +135,7 @@ def show_plan(job: Job, planned: Plan, console: Console, force: bool, explain: b
 
 
 def output_problem(job: Job, force: bool) -> str | None:
-    """Why the outputs could not be written, if they could not."""
+    """Why the outputs could not be written; None if they could."""
     from ..io import files
 
     try:
@@ -134,12 +147,12 @@ def output_problem(job: Job, force: bool) -> str | None:
 
 
 def plan_sizes(planned: Plan) -> dict[str, Any]:
-    """``sizes`` of the planned field."""
-    return sizes(planned.spec, planned.stored_bytes, planned.bytes, planned.signal.n)
+    """The sizes of the planned field."""
+    return field_sizes(planned.spec, planned.stored_bytes, planned.bytes, planned.signal.n)
 
 
 def plan_lines(job: Job, planned: Plan, memory: int, problem: str | None) -> list[str]:
-    """The plan in words; ``memory`` in bytes."""
+    """The plan as lines of text; ``memory`` is in bytes."""
     signal, spec = planned.signal, planned.spec
     return [
         f"{job.name} -> {job.output}",
@@ -148,14 +161,14 @@ def plan_lines(job: Job, planned: Plan, memory: int, problem: str | None) -> lis
         *(f"  not kept: {note}" for note in signal.notes),
         f"  plan: {spec.architecture} {spec.depth}x{spec.width}, {spec.parameters:,} parameters "
         f"in {planned.store}, {planned.sampler}, batch {planned.settings.batch}, budget {planned.budget}",
-        f"  stored: at most about {planned.stored_bytes:,} bytes (the source has {planned.bytes:,}): "
+        f"  stored: at most about {planned.stored_bytes:,} bytes (source: {planned.bytes:,}): "
         f"{format_sizes(plan_sizes(planned))}",
         f"  memory: about {memory / 1e9:.1f} GB at most",
     ]
 
 
 def plan_record(job: Job, planned: Plan, spec: FieldSpec, memory: int, problem: str | None) -> dict[str, Any]:
-    """The JSON object of the plan; ``spec`` is the field's, with ``--explain`` as the recipe makes it."""
+    """The JSON object of the plan. With ``--explain``, ``spec`` is the one that the recipe has chosen."""
     return {
         "ok": True,
         "source": job.source,

@@ -1,15 +1,48 @@
-"""``inrfit info``: what a field is, without torch."""
+"""``inrfit info``: prints what a field holds, without importing torch."""
 
 from __future__ import annotations
 
-from typing import Any
+import shutil
+import textwrap
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
-from ..errors import InrfitError
+from ..errors import InrfitError, printable
+from ..fit.outcome import Outcome
 from ..io.limits import Limits
 from . import shared_options as shared
 from .console import Console, format_number, format_quality, print_output
-from .encode_report import sizes
+from .encode_report import field_sizes, format_origins
 from .shared_options import LIMITS
+
+if TYPE_CHECKING:
+    from ..artifact.artifact import Artifact
+
+MIN_VALUE_WIDTH = 40
+"""Characters of a value's line on the narrowest terminal."""
+
+TIMES = {
+    "startup_seconds": "starting torch",
+    "sampler_seconds": "sampler",
+    "evaluate_seconds": "evaluation",
+    "read_seconds": "reading",
+    "check_seconds": "final check",
+}
+"""Labels of the times that the table shows: the first three are part of the fit."""
+
+SETTINGS = {
+    "seed": "seed",
+    "batch": "batch",
+    "engine": "engine",
+    "precision": "precision",
+    "adam_rate": "Adam rate",
+    "muon_rate": "Muon rate",
+    "resumed_at_step": "resumed at step",
+    "started_from": "started from",
+}
+"""Labels of the settings that the table shows."""
+
+VERSIONS = ("inrfit", "torch", "numpy", "python", "platform")
 
 
 def info(
@@ -45,15 +78,15 @@ def info(
     return 7 if any(codes) else 0
 
 
-def record(model: str, artifact: Any, size: int) -> dict[str, Any]:
-    """Everything as JSON."""
+def record(model: str, artifact: Artifact, size: int) -> dict[str, Any]:
+    """The JSON object: everything that the file says."""
     source = artifact.provenance["source"]
     return {
         "ok": True,
         "source": model,
         "bytes": size,
         "store": artifact.store,
-        **sizes(artifact.spec, size, source["bytes"], artifact.provenance["samples"]),
+        **field_sizes(artifact.spec, size, source["bytes"], artifact.provenance["samples"]),
         "field": artifact.spec.json(),
         "modality": artifact.modality,
         "signal": dict(artifact.meta),
@@ -62,51 +95,70 @@ def record(model: str, artifact: Any, size: int) -> dict[str, Any]:
     }
 
 
-def rows(artifact: Any, size: int) -> list[tuple[str, str]]:
-    """Label and text, for people."""
+def rows(artifact: Artifact, size: int) -> list[tuple[str, str]]:
+    """Label and text, for people; ``--json`` prints everything."""
     from ..modalities import MODALITIES
 
     modality, provenance, spec = MODALITIES[artifact.modality], artifact.provenance, artifact.spec
     source, spent, samples = provenance["source"], provenance["spent"], provenance["samples"]
-    sampler = provenance["sampler"]
-    budget = {key: value for key, value in provenance["budget"].items() if value is not None}
+    sampler, settings = provenance["sampler"], provenance["settings"]
     return [
-        ("modality", f"{artifact.modality}: {modality.describe_source(artifact.meta)}"),
-        ("architecture", f"{spec.architecture} {spec.depth}x{spec.width} {format_pairs(spec.options)}".rstrip()),
-        ("parameters", f"{spec.parameters:,}"),
-        ("MACs per sample", f"{spec.macs:,}"),
-        ("sines per sample", f"{spec.sines:,}"),
-        (f"stored {artifact.store}", f"{size:,} bytes, {8 * size / samples:.2f} bits per sample"),
-        (
-            "source",
-            f"{source['name']}: {source['bytes']:,} bytes, {8 * source['bytes'] / samples:.2f} bits per sample",
-        ),
-        ("source SHA-256", source["sha256"]),
+        ("contents", f"{artifact.modality}: {modality.describe_source(artifact.meta)}"),
         ("quality", format_quality(artifact.quality, modality.measures)),
-        *((key, format_number(artifact.quality[key])) for key in modality.extra_measures if key in artifact.quality),
-        ("sampler", f"{sampler['name']} {format_pairs(sampler['options'])}".rstrip()),
-        ("budget", f"{format_pairs(budget)}; ended: {provenance['ended']}"),
-        ("spent", format_pairs({key: value for key, value in spent.items() if key != "origin"})),
-        ("selected", format_pairs(spent["origin"])),
-        ("settings", format_pairs(provenance["settings"])),
-        ("notes", "; ".join(provenance["notes"]) or "none"),
-        ("made", f"{provenance['created']} on {provenance['device']}, {provenance['threads']} threads"),
-        (
-            "versions",
-            format_pairs({key: provenance[key] for key in ("inrfit", "torch", "numpy", "python", "platform")}),
+        *(
+            (_plain(key), format_number(artifact.quality[key]))
+            for key in modality.extra_measures
+            if key in artifact.quality
         ),
+        ("file size", f"{size:,} bytes in {artifact.store}, {8 * size / samples:.2f} bits per sample"),
+        ("source", f"{source['name']}: {source['bytes']:,} bytes, {8 * source['bytes'] / samples:.2f} bits per sample"),
+        ("source SHA-256", source["sha256"]),
+        ("architecture", f"{spec.architecture} {spec.depth}x{spec.width} {_in_brackets(spec.options)}".rstrip()),
+        ("parameters", f"{spec.parameters:,}"),
+        ("cost", f"{spec.macs:,} MACs per sample, {spec.sines:,} sines per sample"),
+        ("sampler", f"{sampler['name']} {_in_brackets(sampler['options'])}".rstrip()),
+        ("samples chosen by", format_origins(spent["origin"])),
+        ("budget", _format_budget(provenance["budget"])),
+        ("ended", next(outcome.sentence for outcome in Outcome if outcome.slug == provenance["ended"])),
+        ("training", f"{spent['steps']:,} steps, {spent['points']:,} samples, {spent['fit_seconds']:.1f} s"),
+        ("time", ", ".join(f"{label} {spent[key]:.1f} s" for key, label in TIMES.items() if key in spent)),
+        (
+            "settings",
+            format_pairs({label: settings[key] for key, label in SETTINGS.items() if settings.get(key) is not None}),
+        ),
+        ("notes", "; ".join(provenance["notes"]) or "none"),
+        ("created", f"{provenance['created']} on {provenance['device']}, {provenance['threads']} threads"),
+        ("versions", format_pairs({key: provenance[key] for key in VERSIONS})),
     ]
 
 
-def format_pairs(values: Any) -> str:
+def format_pairs(values: Mapping[str, Any]) -> str:
     """``key value, key value``."""
-    return ", ".join(f"{key} {value:,}" if type(value) is int else f"{key} {value}" for key, value in values.items())
+    return ", ".join(
+        f"{_plain(key)} {value:,}" if type(value) is int else f"{_plain(key)} {value}" for key, value in values.items()
+    )
+
+
+def _in_brackets(options: Mapping[str, Any]) -> str:
+    """Options as they are written behind -O."""
+    return f"({', '.join(f'{key}={value}' for key, value in options.items())})" if options else ""
+
+
+def _plain(key: str) -> str:
+    return key.replace("_", " ")
+
+
+def _format_budget(budget: Mapping[str, Any]) -> str:
+    units = {"seconds": "{:g} s", "steps": "{:,} steps", "target": "target {:g}"}
+    return ", ".join(text.format(budget[key]) for key, text in units.items() if budget[key] is not None)
 
 
 def show(model: str, table: list[tuple[str, str]]) -> None:
-    """A table on stdout; plain text where stdout is no terminal."""
-    from ..errors import printable
-
-    width = max(len(label) for label, _ in table)
-    text = "\n".join(f"  {label:<{width}}  {printable(value)}" for label, value in table)
-    print_output(f"{printable(model)}\n{text}\n")
+    """Prints a table on stdout, wrapped to the width of the terminal."""
+    column = max(len(label) for label, _ in table) + 4
+    width = max(MIN_VALUE_WIDTH, shutil.get_terminal_size().columns - column)
+    lines = [printable(model)]
+    for label, value in table:
+        first, *others = textwrap.wrap(printable(value), width, break_long_words=False, break_on_hyphens=False) or [""]
+        lines += [f"  {label:<{column - 2}}{first}".rstrip(), *(" " * column + line for line in others)]
+    print_output("\n".join(lines) + "\n")

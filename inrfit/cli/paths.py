@@ -1,4 +1,4 @@
-"""Which sources, and where their fields go."""
+"""The source files of a command and the paths of their outputs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .sampling_outputs import SamplingOutputs
 
 @dataclass(frozen=True)
 class Job:
-    """One source and where its field goes."""
+    """One source and the path of its output."""
 
     source: str
     output: str
@@ -25,16 +25,18 @@ class Job:
 
     @property
     def name(self) -> str:
-        """The source for people."""
+        """The name of the source in messages."""
         return "standard input" if self.source == "-" else self.source
 
 
 def list_jobs(sources: Iterable[str], output: str | None, console: Console) -> list[Job]:
-    """Sources with their outputs, folders opened; refuses two sources with one output, before anything is done."""
+    """The sources, with folders expanded, and their outputs. Raises ``UsageError`` if two outputs are the same."""
     files = [file for source in sources for file in expand(source, console)]
     if not files:
         raise UsageError("no source files found", "no-sources")
     into_folder = output is not None and os.path.isdir(output)
+    if output == "-":
+        raise UsageError("-o -: a field cannot be written to standard output; name a file", "output")
     if output is not None and not into_folder and len(files) > 1:
         raise UsageError(f"-o {output}: several sources need an existing folder", "output")
     jobs = []
@@ -50,7 +52,7 @@ def list_jobs(sources: Iterable[str], output: str | None, console: Console) -> l
     sources_seen = {os.path.realpath(job.source): job for job in jobs if job.source != "-"}
     for job in jobs:
         if os.path.realpath(job.output) in sources_seen:
-            raise UsageError(f"{job.output} is a source: it would be replaced by its field", "same-output")
+            raise UsageError(f"{job.output} is a source and would be replaced by its field", "same-output")
         twin = seen.setdefault(os.path.realpath(job.output), job)
         if twin is not job:
             raise UsageError(f"{twin.name} and {job.name} have the same output {job.output}", "same-output")
@@ -58,7 +60,7 @@ def list_jobs(sources: Iterable[str], output: str | None, console: Console) -> l
 
 
 def expand(source: str, console: Console) -> list[str]:
-    """A file as itself; a folder as the files in and below it whose names look like a kind we read, sorted."""
+    """A file as it is; a folder as the sorted files in and below it that have a known suffix."""
     from ..modalities import MODALITIES
 
     if source == "-" or not os.path.isdir(source):
@@ -78,5 +80,5 @@ def expand(source: str, console: Console) -> list[str]:
     for error in unreadable:
         console.warn(source, f"{error.filename}: {error.strerror}")
     if skipped:
-        console.log(f"inrfit: {source}: {skipped} files of other kinds left out")
+        console.log(f"inrfit: {source}: {skipped} files of other types skipped")
     return found

@@ -55,7 +55,7 @@ def is_complete(job: Job, planned: Plan, job_options: JobOptions, console: Conso
     checkpointing = job_options.checkpointing(job)
     if checkpointing is not None:
         checkpointing.remove_state_of(artifact)
-    console.log(f"inrfit: {job.name}: {job.output} is complete already")
+    console.log(f"inrfit: {job.name}: {job.output} is already complete")
     record = {"ok": True, "source": job.source, "output": job.output, "complete": True, "quality": artifact.quality}
     console.print_json(record)
     return True

@@ -1,4 +1,4 @@
-"""``--sampling-map`` and ``--sampling-video`` of encode: where they go, when they are refused, how they are written."""
+"""The outputs of ``--sampling-map`` and ``--sampling-video``: their paths, checks and writing."""
 
 from __future__ import annotations
 
@@ -20,28 +20,29 @@ if TYPE_CHECKING:
     from ..viz.recorder import Recorder
 
 MAP_SUFFIX, VIDEO_SUFFIX = ".map.png", ".teaching.gif"
-"""What a source's name is given where the option names a folder."""
+"""Suffixes added to the name of the source if the option names a folder."""
 
 
 @dataclass(frozen=True)
 class SamplingOutputs:
-    """What shall be written about the fit of one source, and where."""
+    """Paths of the sampling outputs of one source; None for those that were not requested."""
 
     map: str | None = None
     video: str | None = None
 
     @property
     def paths(self) -> list[str]:
-        """What was asked for."""
+        """The requested paths."""
         return [path for path in (self.map, self.video) if path is not None]
 
     def check(self, force: bool) -> None:
-        """Raises now what writing would raise after the fit."""
+        """Raises before the fit what writing would raise after it."""
         for path in self.paths:
             files.check_target(path, force)
 
     def recorder(self, planned: Plan) -> Recorder | None:
-        """What must watch the fit. Raises ``UsageError`` for a kind of signal that cannot be shown."""
+        """The recorder that the fit must call; None if nothing was requested. Raises ``UsageError`` for a modality that
+        cannot be drawn."""
         if not self.paths:
             return None
         from ..viz.recorder import FRAMES, Recorder
@@ -54,8 +55,8 @@ class SamplingOutputs:
 def sampling_outputs_of(
     sources: Sequence[str], outputs: Sequence[str], map_path: str | None, video_path: str | None
 ) -> list[SamplingOutputs]:
-    """What is written about each source. Raises ``UsageError`` for a suffix that is not written, for one name and
-    several sources, and where two files would have one name."""
+    """The sampling outputs of each source. Raises ``UsageError`` for an unsupported suffix, for one path and several
+    sources, and if two files would have the same path."""
     maps = _output_paths("--sampling-map", map_path, sources, MAP_SUFFIX)
     videos = _output_paths("--sampling-video", video_path, sources, VIDEO_SUFFIX)
     outputs_per_source = [SamplingOutputs(*pair) for pair in zip(maps, videos, strict=True)]
@@ -69,13 +70,13 @@ def sampling_outputs_of(
     taken = {os.path.realpath(path) for path in (*outputs, *(source for source in sources if source != "-"))}
     for path in (path for pictures in outputs_per_source for path in pictures.paths):
         if os.path.realpath(path) in taken:
-            raise UsageError(f"{path} is a source or another output as well", "same-output")
+            raise UsageError(f"{path} is also a source or another output", "same-output")
         taken.add(os.path.realpath(path))
     return outputs_per_source
 
 
 def _output_paths(option: str, path: str | None, sources: Sequence[str], suffix: str) -> Sequence[str | None]:
-    """The path for each source: as given, or in the folder given."""
+    """The path for each source: ``path`` itself, or a name in the folder ``path``; None for no ``path``."""
     if path is None:
         return [None] * len(sources)
     if os.path.isdir(path):
@@ -96,15 +97,15 @@ def write_sampling_outputs(
     force: bool,
     stop: StopRequest,
 ) -> dict[str, Any]:
-    """Writes what was asked for, once the field is safe, and returns what to add to the JSON object.
+    """Writes the sampling outputs after the field is saved; returns the entries for the JSON object.
 
-    A failure is reported, and becomes the ``error`` of the object; the field and the other output are kept. After an
-    interrupt the map, which is cheap, is still written unless its file exists; the video is not."""
+    A failure is reported and becomes the ``error`` of the object; the field and the other output are kept. After an
+    interrupt the map is still written, unless its file exists, and the video is not."""
     record: dict[str, Any] = {}
     if recorder is None:
         return record
     if not recorder.steps:
-        console.warn(name, "nothing was taught, so there is nothing to show of it")
+        console.warn(name, "the fit made no step, so there is no sampling to show")
         return record
     if pictures.map is not None:
         description = f"{recorder.words()} over {recorder.steps:,} steps"
@@ -124,18 +125,18 @@ def _write_video(
     force: bool,
     stop: StopRequest,
 ) -> Mapping[str, Any]:
-    """Draws the video with a progress bar and writes it, unless interrupted; what to add to the JSON object."""
+    """Draws and writes the video with a progress bar, unless interrupted; returns the entries for the JSON object."""
     progress = FitProgress(console, os.path.basename(name))
 
-    def tick(share: float) -> None:
+    def on_progress(fraction: float) -> None:
         if stop():
             raise KeyboardInterrupt
-        progress.update(share, "drawing the video")
+        progress.update(fraction, "drawing the video")
 
     def make() -> bytes:
-        tick(0.0)
+        on_progress(0.0)
         with limited_threads(threads):
-            return recorder.video(artifact, Path(path).suffix, tick)
+            return recorder.video(artifact, Path(path).suffix, on_progress)
 
     try:
         description = f"{len(recorder.frames) + 1} frames"
@@ -150,7 +151,7 @@ def _write_video(
 def _write_output(
     key: str, path: str, make: Callable[[], bytes], force: bool, description: str, name: str, console: Console
 ) -> Mapping[str, Any]:
-    """Makes one file and says so, or says why not."""
+    """Makes and writes one file, and prints its path or the error; returns the entries for the JSON object."""
     from ..codec import translated_memory_errors
 
     started = time.monotonic()

@@ -59,6 +59,7 @@ def test_json_says_everything_on_success(png, capsys):
     assert record["schema"] == 1
     assert record["ok"] is True
     assert record["spent"]["steps"] == 40
+    assert "interrupted" not in record
     assert record["bytes"] == os.path.getsize(record["output"])
     assert {"scoring_passes", "sampler_seconds", "origin"} <= set(record["spent"])
 
@@ -141,6 +142,21 @@ def test_a_failed_source_does_not_stop_the_others(tmp_path, png, capsys):
     assert [record["ok"] for record in records] == [False, True]
 
 
+def test_a_missing_source_is_reported_before_the_first_fit(tmp_path, png, capsys):
+    assert encode(png, tmp_path / "missing.png", "--json") == 7
+    out, err = capsys.readouterr()
+    assert err.startswith(f"inrfit: error: {tmp_path / 'missing.png'}: no such file\n")
+    assert [json.loads(line)["ok"] for line in out.splitlines()] == [False, True]
+
+
+@pytest.mark.parametrize("command", ["encode", "decode"])
+def test_standard_output_is_refused_as_an_output(command, png, monkeypatch, capsys):
+    monkeypatch.chdir(png.parent)
+    assert run([command, str(png), "-o", "-"]) == 2
+    assert "cannot be written to standard output" in capsys.readouterr().err
+    assert os.listdir(png.parent) == [png.name]
+
+
 def test_a_folder_is_the_files_in_it(tmp_path, capsys):
     (tmp_path / "in" / "deep").mkdir(parents=True)
     for name in ("a.png", "deep/b.png"):
@@ -149,7 +165,7 @@ def test_a_folder_is_the_files_in_it(tmp_path, capsys):
     assert encode(tmp_path / "in") == 0
     assert (tmp_path / "in" / "a.png.safetensors").exists()
     assert (tmp_path / "in" / "deep" / "b.png.safetensors").exists()
-    assert "1 files of other kinds" in capsys.readouterr().err
+    assert "1 files of other types" in capsys.readouterr().err
     assert encode(tmp_path / "in", "--force") == 0
 
 
@@ -195,6 +211,8 @@ def test_info_prints_what_a_field_is(png, capsys):
         assert word in table
     assert run(["info", "--json", f"{png}.safetensors"]) == 0
     record = json.loads(capsys.readouterr().out)
+    assert {"fit_seconds", "startup_seconds", "origin"} <= set(record["provenance"]["spent"])
+    assert not any(key in table for key in ("_seconds", "_rate", "settings_sha256", "exact_from_step"))
     assert record["parameters"] == 24 * 2 + 24 + 24 * 24 + 24 + 3 * 24 + 3
     assert record["macs_per_sample"] == 24 * 2 + 24 * 24 + 3 * 24
 
@@ -548,9 +566,11 @@ def test_an_interrupted_fit_has_its_map_but_no_video(png, monkeypatch, capsys):
 
     monkeypatch.setattr(FitProgress, "__call__", interrupt)
     chart, video = png.parent / "map.png", png.parent / "teaching.gif"
-    words = ["--sampling-map", chart, "--sampling-video", video]
+    words = ["--sampling-map", chart, "--sampling-video", video, "--json"]
     assert encode(png, *words, quick=["--budget", "600s", "--width", "24", "--depth", "2", "--device", "cpu"]) == 130
-    assert "teaching.gif was not written" in capsys.readouterr().err
+    out, err = capsys.readouterr()
+    assert "teaching.gif was not written" in err
+    assert json.loads(out)["interrupted"] is True
     assert chart.exists()
     assert not video.exists()
     assert (png.parent / "photo.png.interrupted.safetensors").exists()

@@ -116,7 +116,7 @@ def test_a_complete_field_is_left_as_it_is_and_another_refused(png, capsys):
     assert encode(png, *STEPS, "--resume", "--json") == 0
     out, err = capsys.readouterr()
     assert json.loads(out.splitlines()[-1])["complete"] is True
-    assert "is complete already" in err
+    assert "is already complete" in err
     assert encode(png, "--budget", "61it", "--resume") == 2
     assert "is a field of another budget or other settings (overwrite it with --force)" in capsys.readouterr().err
     Image.fromarray(picture(20, 20, seed=4)).save(png)
@@ -140,7 +140,7 @@ def test_over_a_folder_what_is_complete_stays_and_what_is_not_is_finished(tmp_pa
     assert encode(folder, "--budget", f"{steps}it", "--resume") == 7  # 0 is of another budget
     err = capsys.readouterr().err
     assert "other settings" in err
-    assert "files of other kinds" not in err
+    assert "files of other types" not in err
     assert encode(folder, "--budget", f"{steps}it", "--resume", "--json") == 7
     records = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [record.get("complete", False) for record in records] == [False, True, True]

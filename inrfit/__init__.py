@@ -5,7 +5,7 @@
     artifact.save("photo.png.safetensors")
     pixels = inrfit.load("photo.png.safetensors").decode()
 
-Importing this does not import torch.
+Importing this package does not import torch.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""``inrfit`` and ``python -m inrfit``: runs a command and turns whatever happens into an exit code and one line."""
+"""The entry point of ``inrfit`` and ``python -m inrfit``: every failure becomes an exit code and one line on stderr."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ def main() -> None:
 
 
 def run(arguments: list[str]) -> int:
-    """One command line; the exit code."""
+    """Runs one command line and returns its exit code."""
     from .cli.console import one_line_warnings
 
     try:
         with one_line_warnings():
             return _run(arguments)
-    except KeyboardInterrupt:  # while modules were loaded
+    except KeyboardInterrupt:  # during imports
         sys.stderr.write("inrfit: error: interrupted\n")
         return 130
 

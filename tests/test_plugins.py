@@ -160,6 +160,8 @@ def test_finished_runs_are_not_made_again(comparison):
 
 
 def test_a_stopped_comparison_returns_what_it_has(picture):
-    done = inrfit.compare(picture / "photo.png", ["uniform"], seeds=1, budget="10it", width=16, stop=lambda: True)
+    done = inrfit.compare(
+        picture / "photo.png", ["uniform"], seeds=1, budget="10it", width=16, should_stop=lambda: True
+    )
     assert done.unfinished == 1
     assert done.ordered() == []

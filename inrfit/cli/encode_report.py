@@ -106,10 +106,10 @@ def show_recipe(planned: Plan, spec: FieldSpec, recipe: Recipe, console: Console
     if spec.formula.TRAITS.shares_blocks:
         why = "keeps whole the blocks that share work (docs/architectures.md)"
     why = why if planned.settings.sampler == "auto" else "set by the user"
-    told = reasons(
+    explained = reasons(
         recipe, spec, planned.signal, planned.settings.regime, planned.explicit_options, planned.spec.options
     )
-    rows = [*planned.choices, ("sampler", planned.sampler_name, why), *told]
+    rows = [*planned.choices, ("sampler", planned.sampler_name, why), *explained]
     if not explain:
         console.log("  " + ", ".join(f"{key} {value}" for key, value, _ in rows), level=1)
         return

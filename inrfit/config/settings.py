@@ -79,12 +79,10 @@ class Settings:
     depth: int | None = setting(
         None, "Number of hidden layers. Default: the architecture's own (siren: 5).", 1, MAX_DEPTH
     )
-    params: int | str | None = setting(
-        None, "Largest number of weights: 50000, 50k or 1M. It sets the width.", parse=parse_count
-    )
+    params: int | str | None = setting(None, "Largest number of weights, such as 50000, 50k or 1M.", parse=parse_count)
     bytes: int | str | None = setting(
         None,
-        "Largest size of the written file: 500kB or 2MB (1 kB is 1,000 bytes). It sets the width.",
+        "Largest size of the output file, such as 500kB or 2MB.",
         parse=parse_bytes,
     )
     store: str = setting(

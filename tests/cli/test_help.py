@@ -50,7 +50,7 @@ def test_brackets_are_printed_as_they_are(page, capsys):
 
 def test_the_first_screen_of_encode_is_enough_to_begin(page):
     screen = page("encode").splitlines()[:24]
-    for word in ("Usage:", "Examples:", "SOURCES...", "--output", "--force", "--budget", "--target", "--bytes"):
+    for word in ("Usage:", "Examples:", "--output", "--force", "--budget", "--target", "--bytes", "--params"):
         assert any(word in line for line in screen), word
 
 

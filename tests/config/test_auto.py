@@ -336,7 +336,7 @@ def test_the_plan_and_the_summary_say_what_is_stored(tmp_path, capsys):
     same = ("parameters", "macs_per_sample", "sines_per_sample")
     assert [plan_said[key] for key in same] == [said[key] for key in same]
     assert said["bits_per_sample"] == 8 * size / (24 * 32)
-    assert f"{size:,} bytes (fp16; the source has {source_size:,})" in err
+    assert f"{size:,} bytes in fp16 (source: {source_size:,})" in err
     assert f"{said['parameters']:,} parameters, {said['bits_per_sample']:.2f} bits per sample" in err
     assert "as many as --bytes has room for" in err
     assert run(["info", f"{source}.safetensors"]) == 0

@@ -1,4 +1,4 @@
-"""Generated inputs, and jaxtyping's shape checks for the tensor modules."""
+"""Generated inputs, marks by duration, and jaxtyping's shape checks for the tensor modules."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import importlib
 from dataclasses import asdict
 from functools import wraps
 from inspect import isclass
+from pathlib import Path
 from unittest.mock import patch
 
 import beartype  # noqa: F401 - lists the built-in types on import, before import_checked extends them
@@ -65,6 +66,46 @@ def import_checked() -> None:
 
 
 import_checked()
+
+
+NOT_QUICK = {
+    "cli/test_cli.py",
+    "cli/test_compare_command.py",
+    "cli/test_resume.py",
+    "comparison/test_comparison.py",
+    "config/test_auto.py",
+    "fields/test_architecture_contract.py",
+    "fit/engine/test_cpp_kernel.py",
+    "fit/engine/test_gpu_bench.py",
+    "fit/engine/test_step.py",
+    "fit/test_checkpoint.py",
+    "modalities/test_shape.py",
+    "test_codec.py",
+    "test_docs.py",
+    "test_docs_site.py",
+    "test_plugins.py",
+    "test_product.py",
+}
+"""Files that run whole commands, compile, or fit many fields. Tests in all other files are marked quick."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks the tests of quick files, unless a test is marked slow."""
+    tests = Path(__file__).parent
+    for item in items:
+        if item.path.relative_to(tests).as_posix() not in NOT_QUICK and not item.get_closest_marker("slow"):
+            item.add_marker(pytest.mark.quick)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Prints the seconds that quick, slow and all other tests took."""
+    seconds = {"quick": 0.0, "other": 0.0, "slow": 0.0}
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            if isinstance(report, pytest.TestReport):
+                mark = next((name for name in ("quick", "slow") if name in report.keywords), "other")
+                seconds[mark] += report.duration
+    terminalreporter.write_line("seconds: " + ", ".join(f"{name} {value:.0f}" for name, value in seconds.items()))
 
 
 @pytest.fixture(scope="session", autouse=True)

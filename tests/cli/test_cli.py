@@ -468,6 +468,7 @@ def test_source_is_the_path_on_success_and_on_failure(png, tmp_path, capsys):
     assert records[0]["provenance"]["source"]["name"] == "photo.png"
 
 
+@pytest.mark.slow
 def test_a_target_stops_a_shape(tmp_path, capsys):
     import trimesh
 

@@ -33,6 +33,7 @@ def small(tmp_path):
     return path
 
 
+@pytest.mark.slow
 def test_a_table_without_codes_in_a_pipe(small, capsys):
     assert compare(small, "--seeds", "2", "--to", "5dB,90dB") == 0
     out, err = capsys.readouterr()
@@ -148,6 +149,7 @@ def test_a_failed_run_is_recorded_and_ends_with_7(small, tmp_path, monkeypatch, 
     assert results[1]["error"]["reason"] == "diverged"
 
 
+@pytest.mark.slow
 def test_an_interrupt_keeps_the_finished_runs(small, tmp_path):
     script = (
         "import os, sys\nfrom inrfit.__main__ import run\nfrom inrfit.cli.compare import ComparisonProgress\n"

@@ -68,6 +68,7 @@ LONG = "4000it"
 """So many that a fit can be killed on the way."""
 
 
+@pytest.mark.slow
 def test_a_killed_fit_goes_on_and_gives_the_weights_of_the_undisturbed_one(png, capsys):
     killed(png, budget=LONG)
     assert not field(png).exists()
@@ -84,6 +85,7 @@ def test_a_killed_fit_goes_on_and_gives_the_weights_of_the_undisturbed_one(png, 
     assert weights(whole) == weights(field(png))
 
 
+@pytest.mark.slow
 def test_a_larger_budget_goes_on_from_where_the_fit_was(png, capsys):
     killed(png, budget=LONG)
     steps = steps_of(png)
@@ -237,6 +239,7 @@ def test_the_field_to_start_from_is_part_of_what_is_gone_on_with(png, tmp_path, 
     assert "is a field that started from other weights" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_map_goes_on_with_its_fit(png, tmp_path, capsys):
     seen = tmp_path / "map.png"
     seen.write_bytes(b"of the interrupted part")
@@ -342,6 +345,7 @@ def test_from_python_wrong_types_are_refused(wrong, tmp_path):
         inrfit.encode(picture(), **{"output": tmp_path / "field", "budget": "60it"} | wrong, **QUICK)
 
 
+@pytest.mark.slow
 def test_a_compared_run_under_way_is_saved_and_gone_on_with(png, tmp_path):
     """Weights are not in the record: the trace on the way and the result must be those of undisturbed runs."""
     words = ["compare", png, "--samplers", "uniform,int", "--seeds", "1", *SMALL[:8], "--device", "cpu"]
@@ -372,6 +376,7 @@ def test_a_compared_run_under_way_is_saved_and_gone_on_with(png, tmp_path):
     assert not (broken / "run.state").exists()
 
 
+@pytest.mark.slow
 def test_a_map_counts_what_was_taught_before_the_fit_was_killed(png):
     maps = [png.parent / "map.png", png.parent / "whole.png"]
     killed(png, "--sampling-map", str(maps[0]), budget=LONG)

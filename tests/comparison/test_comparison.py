@@ -466,6 +466,7 @@ def test_the_picture_is_a_png(two):
     assert plot.png(spec, results).startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     cpp_kernel.compiler_command() is None or not cpp_kernel.machine_is_supported(),
     reason="no g++, or no bfloat16 products",

@@ -142,6 +142,7 @@ def test_what_is_kept_is_used_again(tmp_path, monkeypatch):
     assert made.stat().st_mtime_ns == written
 
 
+@pytest.mark.slow
 @works
 @pytest.mark.parametrize("damage", ["cut", "changed", "no sums", "writable", "link"])
 def test_what_is_damaged_is_not_loaded_but_made_again(tmp_path, damage):

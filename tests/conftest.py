@@ -21,6 +21,7 @@ CHECKED = [
     "inrfit.fields.feature_grid",
     "inrfit.fields.module",
     "inrfit.fields.tiles",
+    "inrfit.samplers",
     "inrfit.samplers.learner",
     "inrfit.fit.engine.optimizer",
     "inrfit.fit.engine.step",

@@ -46,9 +46,9 @@ class SamplingOutputs:
         if not self.paths:
             return None
         from ..viz.recorder import FRAMES, Recorder
-        from ..viz.views import check
+        from ..viz.views import check_modality
 
-        check(planned.signal.modality)
+        check_modality(planned.signal.modality)
         return Recorder(FRAMES if self.video is not None else 0)
 
 
@@ -66,7 +66,7 @@ def sampling_outputs_of(
         if pictures.video is not None:
             from ..viz import video_file
 
-            video_file.check(Path(pictures.video).suffix)
+            video_file.check_suffix(Path(pictures.video).suffix)
     taken = {os.path.realpath(path) for path in (*outputs, *(source for source in sources if source != "-"))}
     for path in (path for pictures in outputs_per_source for path in pictures.paths):
         if os.path.realpath(path) in taken:
@@ -108,7 +108,7 @@ def write_sampling_outputs(
         console.warn(name, "the fit made no step, so there is no sampling to show")
         return record
     if pictures.map is not None:
-        description = f"{recorder.words()} over {recorder.steps:,} steps"
+        description = f"{recorder.caption()} over {recorder.steps:,} steps"
         record |= _write_output("sampling_map", pictures.map, recorder.map, force, description, name, console)
     if pictures.video is not None:
         record |= _write_video(pictures.video, recorder, artifact, name, threads, console, force, stop)

@@ -1,7 +1,8 @@
-"""Teaching strategies: one frozen dataclass of settings a published method, with one method, ``select``.
+"""Samplers: strategies that select the points to train on.
 
-A sampler keeps nothing itself: what it must remember travels in ``Selection.memory``. To add one: one file here, one
-line in ``SAMPLERS``, one row in docs/samplers.md (docs/extending.md).
+A sampler is a frozen dataclass of options with one method, ``select``. It has no state of its own: what it must
+remember is in ``Selection.memory``. A new sampler is one file here, one line in ``SAMPLERS`` and one row in
+docs/samplers.md; see docs/extending.md.
 """
 
 from __future__ import annotations
@@ -27,14 +28,14 @@ if TYPE_CHECKING:
 
 @runtime_checkable
 class Sampler(Protocol):
-    """A teaching strategy."""
+    """A strategy that selects the points to train on."""
 
     def select(self, learner: Learner, previous: Selection | None) -> Selection:
-        """The next points to teach; ``previous`` is None at the first call."""
+        """The next points to train on; ``previous`` is None at the first call."""
 
 
 def fault(name: str, entry: Any) -> str:
-    """What is wrong with a strategy from outside; "" if nothing is."""
+    """What makes ``entry``, an object of another package, unusable as a sampler; empty if nothing does."""
     if not (isinstance(entry, type) and is_dataclass(entry) and issubclass(entry, Sampler)):
         return "a sampler is a frozen dataclass with a method select"
     return ""
@@ -55,10 +56,10 @@ SAMPLERS: Registry[type[Sampler]] = Registry(
     },
     fault,
 )
-"""The built-in strategies by name; more come from the entry points of other packages (docs/extending.md)."""
+"""Built-in samplers by name; other packages add theirs through entry points (docs/extending.md)."""
 
 USES_COORD_GRADIENTS = frozenset({"soft-mining"})
-"""Those that need derivatives with respect to coordinates."""
+"""Names of the samplers that need derivatives with respect to coordinates."""
 
 __all__ = [
     "SAMPLERS",

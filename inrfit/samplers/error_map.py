@@ -1,9 +1,9 @@
-"""The error map: the last known error of every point, kept current by what is taught anyway.
+"""The error map: the last known error of every point, updated with the residuals of trained points.
 
-The papers score the whole signal before every selection, which costs more than the lesson itself (a third of the
-arithmetic of teaching all points). Here the residuals of the points just taught are written back, for nothing, and
-scoring passes are made only as far as ``learner.scoring_candidates`` grants. A point never seen counts as harder
-than any seen one, in random order, so that the first selections visit everything once.
+The papers score the whole signal before every selection. That costs a third of the arithmetic of training on all
+points, more than a step on a fifth of them. Here the residuals of trained points are written into the map at no cost,
+and scoring passes are made only as far as ``Learner.scoring_candidates`` allows. A point without a known error counts
+as harder than any other, in random order, so that the first selections visit every point once.
 """
 
 from __future__ import annotations
@@ -12,64 +12,74 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from jaxtyping import Float, Int
     from torch import Tensor
 
     from .learner import Learner
     from .selection import Selection
 
-UNSEEN = 1e6
-"""Errors from here on stand for points not seen yet; values live in [-1, 1]."""
+UNKNOWN_ERROR = 1e6
+"""Entries of the map from this value on mark points without a known error; true errors are far smaller, because values
+lie in [-1, 1]."""
 
-LONGEST_SORT = 1 << 20
-"""Above this many points the hardest are looked for in a random pool of half this size."""
+MAX_TOPK_POINTS = 1 << 20
+"""In a signal of more points than this the largest errors are looked for among random candidates, half as many."""
 
 
-def magnitude(residuals: Tensor) -> Tensor:
-    """The L1 norm over channels of residuals (k, c)."""
+def l1_error(residuals: Float[Tensor, "k c"]) -> Float[Tensor, "k"]:
+    """L1 norm over the channels."""
     return residuals.abs().sum(-1).float()
 
 
-def current(learner: Learner, previous: Selection | None, measure: Callable[[Tensor], Tensor] = magnitude) -> Tensor:
-    """A new map (n,) of the errors (INT and NINT code: absolute, summed over channels): the previous one, longer where
-    samples have been added, updated with what was taught since."""
+def current_errors(
+    learner: Learner, previous: Selection | None, measure: Callable[[Tensor], Tensor] = l1_error
+) -> Float[Tensor, "n"]:
+    """A new map: that of ``previous``, extended where samples have been added, with the errors of the points trained
+    since. ``measure`` turns residuals (k, c) into errors (k,); the default is that of the code of INT and NINT."""
     import torch
 
     known = torch.zeros(0, device=learner.device) if previous is None else previous.memory["errors"]
-    unseen = UNSEEN * (1 + learner.uniform(learner.n - known.shape[0]))
-    errors = torch.cat([known, unseen])
+    unknown = UNKNOWN_ERROR * (1 + learner.uniform(learner.n - known.shape[0]))
+    errors = torch.cat([known, unknown])
     for indices, residuals in learner.trained_batches:
         errors[indices] = measure(residuals)
     return errors
 
 
-def rescore(learner: Learner, errors: Tensor, share: float) -> None:
-    """One scoring pass over as many random points as are affordable, written into the map; none if too few."""
-    pool = learner.scoring_candidates(cost=1.0, share=share)
-    if pool is not None:
-        errors[pool] = magnitude(learner.residuals(pool))
+def rescore(learner: Learner, errors: Float[Tensor, "n"], share: float) -> None:
+    """Scores random points and writes their errors into ``errors`` in place; does nothing if too few points are
+    affordable within ``share`` of the arithmetic."""
+    candidates = learner.scoring_candidates(cost=1.0, share=share)
+    if candidates is not None:
+        errors[candidates] = l1_error(learner.residuals(candidates))
 
 
-def note(learner: Learner) -> str:
-    """What the user should know about a long signal; nothing about a short one."""
-    if learner.n <= LONGEST_SORT:
+def unknown_count(errors: Float[Tensor, "n"], indices: Int[Tensor, "k"]) -> int:
+    """How many of the points have no known error."""
+    return int((errors[indices] >= UNKNOWN_ERROR).sum())
+
+
+def long_signal_note(learner: Learner) -> str:
+    """A note for the user on how a long signal is searched; empty for a short one."""
+    if learner.n <= MAX_TOPK_POINTS:
         return ""
-    return f"the largest errors are looked for in random pools of {LONGEST_SORT // 2:,} of the {learner.n:,} points"
+    return f"the largest errors are looked for among {MAX_TOPK_POINTS // 2:,} random points of the {learner.n:,}"
 
 
-def candidates(learner: Learner, count: int) -> Tensor:
-    """Where the ``count`` best points are looked for: everywhere; in a long signal, in a random pool."""
+def topk_candidates(learner: Learner, count: int) -> Int[Tensor, "m"]:
+    """Points among which the ``count`` best are looked for: all points, or random ones of a long signal."""
     import torch
 
-    if learner.n <= LONGEST_SORT:
+    if learner.n <= MAX_TOPK_POINTS:
         return torch.arange(learner.n, device=learner.device)
-    return learner.draw(max(LONGEST_SORT // 2, min(2 * count, learner.n)))
+    return learner.draw(max(MAX_TOPK_POINTS // 2, min(2 * count, learner.n)))
 
 
-def hardest(learner: Learner, errors: Tensor, count: int) -> Tensor:
-    """Indices of the ``count`` largest errors; in a long signal, of a random pool of it."""
+def largest_errors(learner: Learner, errors: Float[Tensor, "n"], count: int) -> Int[Tensor, "k"]:
+    """Indices of the ``count`` largest errors, in no order; in a long signal, of those of random candidates."""
     import torch
 
-    if errors.shape[0] <= LONGEST_SORT:
+    if errors.shape[0] <= MAX_TOPK_POINTS:
         return torch.topk(errors, count, sorted=False).indices
-    pool = candidates(learner, count)
-    return pool[torch.topk(errors[pool], count, sorted=False).indices]
+    candidates = topk_candidates(learner, count)
+    return candidates[torch.topk(errors[candidates], count, sorted=False).indices]

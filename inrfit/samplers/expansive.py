@@ -1,4 +1,4 @@
-"""Expansive supervision (Zhang et al., arXiv:2409.08056), as the authors of EVOS ported it."""
+"""Expansive supervision (Zhang et al., ICME 2025, arXiv:2409.08056), as ported to images by the authors of EVOS."""
 
 from __future__ import annotations
 
@@ -6,68 +6,78 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from ..io.options import setting
-from .edge_map import anchors, current
-from .selection import Selection, chosen_from
-from .uniform import deal
+from .edge_map import find_anchors, is_current
+from .selection import Selection, ratio_base
+from .uniform import next_shuffled
 
 if TYPE_CHECKING:
+    from jaxtyping import Float, Int
     from torch import Tensor
 
     from .learner import Learner
 
-ANCHORED = 0.5
-"""Share of a selection that may be anchors."""
+ANCHOR_SHARE = 0.5
+"""Largest share of anchors in a selection."""
 
-POOL = 1 << 22
-"""Anchors of a longer signal are looked for among this many random points."""
+MAX_ANCHOR_CANDIDATES = 1 << 22
+"""In a signal of more points than this, anchors are looked for among this many random points."""
 
 
 @dataclass(frozen=True)
 class Expansive:
-    """The same anchors in every selection, half of it, and a uniform draw from the rest.
+    """Selects the same anchors every time, up to half of a selection, and uniformly sampled points for the rest.
 
-    Anchors lie on the strongest edges (``edges.py``): of a picture Canny's, thresholds A/2 and t A with A by Otsu and t
-    such that they cover 0.5 * ratio of it, widened by 2x2, then dropped at random to half a selection. Where there are
-    fewer, chance fills up. Cost: 3 F a point taught (F: a forward pass); the map is made once.
+    Source: "Expansive Supervision for Neural Radiance Fields" (Zhang et al., ICME 2025, arXiv:2409.08056), as ported to
+    images in the code of EVOS (arXiv:2412.10153). Anchors lie on the strongest edges. In an image these are the edges
+    of Canny with the thresholds A / 2 and t A, where A is Otsu's threshold and t is such that they cover 0.5 * ratio of
+    the image; they are widened to 2 x 2 pixels and then thinned at random to half a selection. If there are fewer,
+    uniform sampling fills the selection. Cost: 3 F per trained point (F: one forward pass of a point); the edge map is
+    computed once.
 
-    ``weighting=nerf`` is the loss of the authors' own NeRF code, MSE(anchors) + c MSE(rest) with c falling from 3 to 1
-    over the fit; the port teaches with the plain mean, which is the default (``none``).
+    ``weighting=nerf`` is the loss of the authors' own NeRF code, MSE(anchors) + c * MSE(others), where c falls from 3
+    to 1 over the fit. The port uses the plain mean, which is the default (``none``).
 
-    Departures from the port: t is solved for, not sought in at most 100 Cannys; the uniform part is dealt from a
-    shuffled deck; c follows the share of the budget; sounds and shapes have anchors too."""
+    Departures from the port:
+
+    - t is solved for; the port searches it with up to 100 runs of Canny.
+    - The uniform part consists of consecutive slices of a shuffle, so that points are visited equally often.
+    - c follows the share of the budget spent, not the number of steps.
+    - Sounds and shapes have anchors too (``edge_map.py``)."""
 
     ratio: float = setting(0.2, "share of the points in one selection", 1e-6, 1.0)
-    weighting: Literal["none", "nerf"] = setting("none", "plain mean, or anchors and rest weighed as for NeRFs")
+    weighting: Literal["none", "nerf"] = setting("none", "plain mean, or anchors and others weighted as for NeRFs")
 
     def select(self, learner: Learner, previous: Selection | None) -> Selection:
-        """All anchors, and the next of the others."""
+        """All anchors, and the next slice of the other points."""
         import torch
 
-        count = max(1, int(self.ratio * chosen_from(learner)))
+        count = max(1, int(self.ratio * ratio_base(learner)))
         memory = None if previous is None else previous.memory
-        kept = memory["anchors"] if memory is not None and current(learner, memory) else self._anchors(learner, count)
-        anchored = kept.shape[0]
-        rest, deck = deal(learner, memory, count - anchored, kept)
+        anchors = (
+            memory["anchors"] if memory is not None and is_current(learner, memory) else self._anchors(learner, count)
+        )
+        anchor_count = anchors.shape[0]
+        others, shuffle = next_shuffled(learner, memory, count - anchor_count, anchors)
         return Selection(
-            torch.cat([kept, rest]),
-            weights=self._weights(learner, anchored, count),
-            memory={"anchors": kept, "generation": torch.tensor(learner.generation), **deck},
-            origin={"edge": anchored, "chance": count - anchored},
+            torch.cat([anchors, others]),
+            weights=self._weights(learner, anchor_count, count),
+            memory={"anchors": anchors, "generation": torch.tensor(learner.generation), **shuffle},
+            origin={"edge": anchor_count, "chance": count - anchor_count},
         )
 
-    def _anchors(self, learner: Learner, count: int) -> Tensor:
+    def _anchors(self, learner: Learner, count: int) -> Int[Tensor, "a"]:
         """Random points of the strongest edges, at most half of ``count``."""
-        found = anchors(learner, ANCHORED * self.ratio)
-        pool = learner.draw(min(learner.n, POOL))
-        return pool[found.at(pool)][: int(ANCHORED * count)]
+        edges = find_anchors(learner, ANCHOR_SHARE * self.ratio)
+        candidates = learner.draw(min(learner.n, MAX_ANCHOR_CANDIDATES))
+        return candidates[edges.contains(candidates)][: int(ANCHOR_SHARE * count)]
 
-    def _weights(self, learner: Learner, anchored: int, count: int) -> Tensor | None:
-        """Per point, such that the weighted mean is in proportion to MSE(anchors) + c MSE(rest)."""
+    def _weights(self, learner: Learner, anchor_count: int, count: int) -> Float[Tensor, "k"] | None:
+        """Weights per point whose weighted mean of errors is proportional to MSE(anchors) + c * MSE(others)."""
         import torch
 
         if self.weighting == "none":
             return None
         weights = torch.ones(count, device=learner.device)
-        if 0 < anchored < count:
-            weights[anchored:] = (3.0 - 2.0 * learner.progress) * anchored / (count - anchored)
+        if 0 < anchor_count < count:
+            weights[anchor_count:] = (3.0 - 2.0 * learner.progress) * anchor_count / (count - anchor_count)
         return weights

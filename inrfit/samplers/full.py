@@ -1,4 +1,4 @@
-"""Every point, every time."""
+"""All points in every selection."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Full:
-    """The whole signal. With ``--batch selection`` that is the textbook full-batch fit."""
+    """Selects the whole signal. With ``--batch selection`` this is full-batch training.
+
+    Cost: 3 F per trained point (F: one forward pass of a point)."""
 
     def select(self, learner: Learner, previous: Selection | None) -> Selection:
         """All points."""

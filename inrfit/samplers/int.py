@@ -1,4 +1,4 @@
-"""INT: nonparametric teaching (Zhang et al., ICML 2024, arXiv:2405.10531): teach the points of largest error."""
+"""INT: implicit neural teaching (Zhang et al., ICML 2024, arXiv:2405.10531): the points of largest error."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from ..io.options import setting
 from . import error_map
-from .selection import Selection, chosen_from
+from .selection import Selection, ratio_base
 
 if TYPE_CHECKING:
     from .learner import Learner
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 Schedule = Literal["constant", "linear", "step", "cosine", "reverse-cosine", "progressive"]
 Refresh = Literal["dense", "dense2", "incremental", "reverse-incremental", "decremental"]
 
-REFRESH: dict[str, tuple[tuple[float, int], ...]] = {
+REFRESH_INTERVALS: dict[str, tuple[tuple[float, int], ...]] = {
     "dense": ((1.0, 0),),
     "dense2": ((1.0, 2),),
     "incremental": ((0.25, 0), (0.40, 10), (0.55, 20), (0.70, 30), (0.85, 40), (1.0, 50)),
@@ -26,62 +26,71 @@ REFRESH: dict[str, tuple[tuple[float, int], ...]] = {
     ),
     "decremental": ((0.15, 40), (0.30, 30), (0.45, 20), (0.60, 10), (1.0, 0)),
 }
-"""Steps between two looks, up to a share of the budget; 0 looks whenever a selection is used up. The authors' rules:
-INT code; ``decremental`` NINT code, whose ``dense2`` looks every 5 steps, against its name."""
+"""Refresh rule -> (share of the budget up to which it holds, steps between two selections). 0 steps means that a new
+selection is made whenever the last one is used up. The rules are those of the released code of INT; ``decremental`` is
+of the code of NINT. ``dense2`` of the code of NINT selects every 5 steps, in spite of its name."""
 
-REVERSE_END = 0.2
+REVERSE_COSINE_END = 0.2
+"""Ratio at which the schedule ``reverse-cosine`` ends."""
 
 
 @dataclass(frozen=True)
 class Int:
-    """The ``ratio`` hardest points by absolute error, taught until the next look.
+    """Selects the ``ratio`` of the points with the largest absolute error and keeps them until the next refresh.
 
-    As in the authors' code: no random part, errors are L1 over channels, the ratio may grow with the share of the
-    budget spent. ``progressive`` is the setting of the authors' scripts: ratio in ten steps, incremental refresh.
-    The cost in forward passes F over all points is F a look and 3 ratio F a selection taught once.
-    Departures: ratio and refresh follow the share of the budget, not a number of steps; a selection is taught in
-    batches; errors come from the map in ``errors.py``, re-scored as far as the bound ``scoring`` allows
-    (``-O scoring=1`` lifts it; with ``--batch selection`` that is the authors' regime)."""
+    Source: "Nonparametric Teaching of Implicit Neural Representations" (Zhang et al., ICML 2024, arXiv:2405.10531),
+    which calls the selection of examples that speeds up learning *teaching*. As in the authors' code there is no random
+    part, the error is the L1 norm over channels, and the ratio may grow during the fit. ``schedule=progressive`` is the
+    setting of the authors' scripts: the ratio grows in ten steps, the refresh is incremental. Cost, in forward passes F
+    over all points: F per refresh, and 3 ratio F per selection trained on once.
+
+    Departures from the authors' code:
+
+    - Ratio and refresh follow the share of the budget spent, not the number of steps.
+    - A selection is trained on in batches; ``--batch selection`` makes one step of it.
+    - Errors come from the map in ``error_map.py`` and are rescored only as far as ``scoring`` allows. ``scoring=1``
+      scores every point at every refresh, as the authors do."""
 
     ratio: float = setting(0.2, "share of the points in one selection, at the start", 1e-6, 1.0)
     schedule: Schedule = setting("constant", "how the ratio grows to 1 over the budget, or falls to 0.2")
-    refresh: Refresh = setting("dense", "look anew after every pass, every 2 steps, ever less or ever more often")
+    refresh: Refresh = setting(
+        "dense", "when points are selected anew: after every pass, every 2 steps, ever less or ever more often"
+    )
     scoring: float = setting(0.04, "largest share of the arithmetic spent on scoring; 1 lifts the bound", 0.0, 1.0)
 
     def select(self, learner: Learner, previous: Selection | None) -> Selection:
-        """The hardest points, or the previous selection when no look is due."""
+        """The points of largest error, or the previous selection if no refresh is due."""
         import torch
 
-        known = error_map.current(learner, previous)
+        errors = error_map.current_errors(learner, previous)
         if previous is not None:
-            since = learner.step - int(previous.memory["step"])
-            if since < self._interval(learner.progress):
-                return (
-                    replace(previous, memory={**previous.memory, "errors": known})
-                    if learner.trained_batches
-                    else previous
-                )
-        error_map.rescore(learner, known, self.scoring)
-        count = max(1, int(current_ratio(self.schedule, self.ratio, learner.progress) * chosen_from(learner)))
-        indices = error_map.hardest(learner, known, count)
-        unseen = int((known[indices] >= error_map.UNSEEN).sum())
-        memory = {"errors": known, "step": torch.tensor(learner.step)}
-        origin = {"error": count - unseen, "chance": unseen}
-        return Selection(indices, memory=memory, origin=origin, note=error_map.note(learner))
+            steps = learner.step - int(previous.memory["step"])
+            if steps < self._interval(learner.progress):
+                if not learner.trained_batches:
+                    return previous
+                return replace(previous, memory={**previous.memory, "errors": errors})
+        error_map.rescore(learner, errors, self.scoring)
+        count = max(1, int(scheduled_ratio(self.schedule, self.ratio, learner.progress) * ratio_base(learner)))
+        indices = error_map.largest_errors(learner, errors, count)
+        unknown = error_map.unknown_count(errors, indices)
+        memory = {"errors": errors, "step": torch.tensor(learner.step)}
+        origin = {"error": count - unknown, "chance": unknown}
+        return Selection(indices, memory=memory, origin=origin, note=error_map.long_signal_note(learner))
 
     def _interval(self, progress: float) -> int:
-        """Steps between two looks."""
-        return interval("incremental" if self.schedule == "progressive" else self.refresh, progress)
+        """Steps between two refreshes."""
+        return refresh_interval("incremental" if self.schedule == "progressive" else self.refresh, progress)
 
 
-def interval(refresh: str, progress: float) -> int:
-    """Steps between two looks at ``progress``, by the table."""
-    return next((steps for until, steps in REFRESH[refresh] if progress < until), REFRESH[refresh][-1][1])
+def refresh_interval(refresh: str, progress: float) -> int:
+    """Steps between two refreshes at the share ``progress`` of the budget, by REFRESH_INTERVALS."""
+    rule = REFRESH_INTERVALS[refresh]
+    return next((steps for end, steps in rule if progress < end), rule[-1][1])
 
 
-def current_ratio(schedule: Schedule, start: float, progress: float) -> float:
-    """The ratio at ``progress``; ``step`` has ten stages, so its last is below 1 (0.92 from 0.2), as in the code;
-    ``reverse-cosine`` falls to 0.2, and leaves a smaller start as it is."""
+def scheduled_ratio(schedule: Schedule, start: float, progress: float) -> float:
+    """The ratio at the share ``progress`` of the budget. ``step`` has ten stages, as in the authors' code, so that its
+    last one is below 1 (0.92 from 0.2). ``reverse-cosine`` falls to 0.2; a smaller start stays constant."""
     if schedule == "linear":
         return start + progress * (1 - start)
     if schedule in ("step", "progressive"):
@@ -89,6 +98,6 @@ def current_ratio(schedule: Schedule, start: float, progress: float) -> float:
     if schedule == "cosine":
         return 1 - (1 - start) * (1 + math.cos(math.pi * progress)) / 2
     if schedule == "reverse-cosine":
-        end = min(start, REVERSE_END)
+        end = min(start, REVERSE_COSINE_END)
         return end + (start - end) * (1 + math.cos(math.pi * progress)) / 2
     return start

@@ -1,4 +1,4 @@
-"""Loss terms that a selection may ask for besides the squared error: frozen data in, derivatives out."""
+"""Loss terms that a selection may add to the squared error, with their derivatives."""
 
 from __future__ import annotations
 
@@ -6,66 +6,69 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from jaxtyping import Float, Int
     from torch import Tensor
 
 LUMA = (0.299, 0.587, 0.114)
-"""Grey of the first three channels (ITU-R BT.601); of fewer channels the first is the grey."""
+"""Weights of red, green and blue in grey (ITU-R BT.601). With fewer than three channels, the first one is grey."""
 
 GREY_LEVELS = 127.5
-"""Grey levels of an 8-bit picture in one unit of a field's values."""
+"""Grey levels of an 8-bit image per unit of a field's values."""
 
-FARTHEST = 4.0
-"""Residuals lie between -2 and 2 while field and picture are in range."""
+MAX_GREY_RESIDUAL = 4.0
+"""Grey residuals are clamped to plus or minus this; they lie in [-2, 2] while field and image are in range."""
 
 
 @dataclass(frozen=True)
 class LaplacianLoss:
-    """``coefficient`` times the mean over the taught pixels of the squared Laplacian (four neighbours, zeros around the
-    picture) of the grey residuals, in squared grey levels: EVOS's cross-frequency supervision. The Laplacian is linear,
-    so that of prediction minus picture is that of the residuals. ``residuals`` (h, w), grey, in units of the field's
-    values, are the last known ones; a step puts those of its own points in before it looks at their neighbours."""
+    """The cross-frequency supervision of EVOS (arXiv:2412.10153): ``coefficient`` times the mean, over the trained
+    pixels, of the squared difference of the grey Laplacians of prediction and image, in squared grey levels.
+
+    The Laplacian takes the four neighbours, and zeros outside the image. It is linear, so that the difference is the
+    Laplacian of the residuals."""
 
     coefficient: float
-    residuals: Tensor
+    residuals: Float[Tensor, "h w"]
+    """Last known grey residuals of all pixels, in units of the field's values. Before a step looks at the neighbours of
+    its points, it writes the residuals of its own points into a copy."""
 
-    def gradient(self, indices: Tensor, residuals: Tensor) -> Tensor:
-        """Derivatives (k, c) of this term with respect to ``residuals`` (k, c) at the flat ``indices`` (k,), which are
-        all the points of a step."""
+    def gradient(self, indices: Int[Tensor, "k"], residuals: Float[Tensor, "k c"]) -> Float[Tensor, "k c"]:
+        """Derivatives of this term with respect to ``residuals`` at the flat ``indices``, all points of a step."""
         import torch
 
-        mix = grey_mix(residuals)
-        curved = laplacian_at(self.with_residuals(indices, residuals).residuals, indices)
-        scratch = torch.zeros_like(self.residuals)
-        scratch.view(-1)[indices] = curved
-        adjoint = laplacian_at(scratch, indices)  # the Laplacian is its own adjoint
-        return (2 * self.coefficient * GREY_LEVELS**2 / indices.shape[0]) * adjoint[:, None] * mix
+        laplacian = laplacian_at(self.with_residuals(indices, residuals).residuals, indices)
+        scattered = torch.zeros_like(self.residuals)
+        scattered.view(-1)[indices] = laplacian
+        adjoint = laplacian_at(scattered, indices)  # the Laplacian is its own adjoint
+        return (2 * self.coefficient * GREY_LEVELS**2 / indices.shape[0]) * adjoint[:, None] * grey_weights(residuals)
 
-    def with_residuals(self, indices: Tensor, residuals: Tensor) -> LaplacianLoss:
-        """The term for the next step, once ``residuals`` (k, c) at ``indices`` (k,) are known."""
-        known = self.residuals.clone()
-        known.view(-1)[indices] = grey_of(residuals)
-        return LaplacianLoss(self.coefficient, known)
+    def with_residuals(self, indices: Int[Tensor, "k"], residuals: Float[Tensor, "k c"]) -> LaplacianLoss:
+        """The term for the next step, given the ``residuals`` at the flat ``indices``."""
+        updated = self.residuals.clone()
+        updated.view(-1)[indices] = grey_residuals(residuals)
+        return LaplacianLoss(self.coefficient, updated)
 
 
-def grey_mix(like: Tensor) -> Tensor:
-    """Weights (c,) of the channels of ``like`` (k, c) in grey."""
+def grey_weights(residuals: Float[Tensor, "k c"]) -> Float[Tensor, "c"]:
+    """Weights of the channels of ``residuals`` in grey."""
     import torch
 
-    channels = like.shape[-1]
+    channels = residuals.shape[-1]
     weights = (*LUMA, *(0.0,) * (channels - 3)) if channels >= 3 else (1.0, *(0.0,) * (channels - 1))
-    return torch.tensor(weights, device=like.device)
+    return torch.tensor(weights, device=residuals.device)
 
 
-def grey_of(residuals: Tensor) -> Tensor:
-    """The grey (k,) of ``residuals`` (k, c); of a fit gone astray at most FARTHEST, undefined ones 0."""
-    grey: Tensor = (residuals.float() @ grey_mix(residuals)).nan_to_num(0.0).clamp(-FARTHEST, FARTHEST)
-    return grey
+def grey_residuals(residuals: Float[Tensor, "k c"]) -> Float[Tensor, "k"]:
+    """Grey of the residuals, clamped to plus or minus MAX_GREY_RESIDUAL, with 0 for NaN: a fit that diverged leaves no
+    lasting trace in the map."""
+    grey: Tensor = residuals.float() @ grey_weights(residuals)
+    return grey.nan_to_num(0.0).clamp(-MAX_GREY_RESIDUAL, MAX_GREY_RESIDUAL)
 
 
-def laplacian_at(raster: Tensor, indices: Tensor) -> Tensor:
-    """Sum of the four neighbours less four times the pixel, zeros outside, of ``raster`` (h, w) at flat ``indices``."""
-    height, width = raster.shape
-    flat = raster.reshape(-1)
+def laplacian_at(image: Float[Tensor, "h w"], indices: Int[Tensor, "k"]) -> Float[Tensor, "k"]:
+    """Laplacian at the flat ``indices``: the sum of the four neighbours minus four times the pixel, zeros outside."""
+    height, width = image.shape
+    flat = image.reshape(-1)
     row, column = indices // width, indices % width
     total = -4 * flat[indices]
     for step, inside in ((-width, row > 0), (width, row < height - 1), (-1, column > 0), (1, column < width - 1)):

@@ -1,4 +1,4 @@
-"""NINT: NTK-guided implicit neural teaching (Zhang et al., CVPR 2026): teach what moves the field the most."""
+"""NINT: NTK-guided implicit neural teaching (Zhang et al., CVPR 2026, arXiv:2511.15487)."""
 
 from __future__ import annotations
 
@@ -9,35 +9,48 @@ from typing import TYPE_CHECKING, Literal
 
 from ..io.options import setting
 from . import error_map
-from .selection import Selection, chosen_from
-from .uniform import deal
+from .selection import Selection, ratio_base
+from .uniform import next_shuffled
 
 if TYPE_CHECKING:
+    from jaxtyping import Float, Int
     from torch import Tensor
 
     from .learner import Learner
 
 NTK_COST = 6.0
-"""One NTK-scored point in forward passes: residual 1, vjp 3 (a forward and a backward), jvp 2."""
+"""Cost of scoring one point by the NTK, in forward passes: residual 1, vjp 3 (a forward and a backward), jvp 2."""
+
+MIN_NTK_SHARE = 1e-3
+"""Below this share of a selection the NTK is not evaluated again."""
 
 
 @dataclass(frozen=True)
 class Nint:
-    """A mixture of three parts: a share ``xi`` by chance, a share (1 - xi) exp(-decay * progress / alpha) with the
-    largest NTK score ||K(x_i, .) g||, K = J J^T, g = residuals, and the rest with the largest error.
+    """Mixes three parts: a share ``xi`` of uniformly sampled points, a share (1 - xi) exp(-decay * progress / alpha) of
+    points with the largest NTK score, and for the rest the points of largest error.
 
-    The paper counts t in steps; here progress is the share of the budget spent, so the NTK leads in the first tenths
-    of any budget and is scored once every ``alpha`` of it. NTK scores are made on a random pool as large as the bound
-    ``scoring`` allows; errors come from the map in ``errors.py``.
+    Source: "NTK-Guided Implicit Neural Teaching" (Zhang et al., CVPR 2026, arXiv:2511.15487; Algorithm 1 and its hybrid
+    sampling). The score of point x_i is ||K(x_i, .) g||, where K = J J^T is the neural tangent kernel and g are the
+    residuals. Cost, in forward passes of a point: 6 per point scored by the NTK, 1 per point scored by its error, and 3
+    per trained point.
 
-    ``schedule=released`` does what the authors' code does, call for call: a full scoring of the errors at every
-    selection; the NTK part floor-divided, exp(floor(-c/10)) at the calls c = 1, 10, 20 ... and the same until the next
-    of them, so that it starts at 11 % of the selection and not at 30 %; the NTK evaluated at those calls while its
-    share is at least 1e-3 (six times), its sorted list reused in between. ``--batch selection`` then gives the authors'
-    step."""
+    Departures from the paper:
+
+    - Time is the share of the budget spent, not the number of steps. The NTK part fades during the first tenths of any
+      budget, and the NTK is evaluated once every share ``alpha`` of the budget.
+    - The NTK is evaluated on random candidates, as many as ``scoring`` allows, and its points are taken from the best
+      quarter of them.
+    - Errors come from the map in ``error_map.py``.
+
+    ``schedule=released`` follows the authors' code call by call. It scores the errors of all points at every selection.
+    The share of the NTK part is (1 - xi) exp(floor(-c / 10)) at the calls c = 1, 10, 20, ..., and constant in between;
+    because of the floor it starts at 11 % of the selection, not at 30 %. The NTK is evaluated at those calls while its
+    share is at least 1e-3 (six times), and its sorted list is reused in between. With ``--batch selection`` this is the
+    authors' step."""
 
     ratio: float = setting(0.2, "share of the points in one selection", 1e-6, 1.0)
-    xi: float = setting(0.7, "share of a selection drawn by chance", 0.0, 1.0)
+    xi: float = setting(0.7, "share of a selection that is sampled uniformly", 0.0, 1.0)
     decay: float = setting(1.0, "decay of the NTK part (lambda of the paper)", 0.0, 1e3)
     alpha: float = setting(0.1, "share of the budget between two NTK scorings, and unit of the decay", 1e-3, 1.0)
     schedule: Literal["paper", "released"] = setting(
@@ -47,79 +60,85 @@ class Nint:
 
     def select(self, learner: Learner, previous: Selection | None) -> Selection:
         """The next mixture."""
-        count = max(1, int(self.ratio * chosen_from(learner)))
-        known = error_map.current(learner, previous)
+        count = max(1, int(self.ratio * ratio_base(learner)))
+        errors = error_map.current_errors(learner, previous)
         if self.schedule == "released":
-            return self._released(learner, previous, known, count)
+            return self._released(learner, previous, errors, count)
         share = (1 - self.xi) * math.exp(-self.decay * learner.progress / self.alpha)
         stage = int(learner.progress / self.alpha)
-        ntk, scored = self._ranked(learner, previous, known, stage, share)
-        wanted = min(int(count * share), ntk.shape[0])
-        hard = int(count * (1 - self.xi)) - wanted
-        memory = {"errors": known, "ntk": ntk, "scored": scored}
-        return mixture(learner, previous, known, ntk[:wanted], hard, count, memory)
+        ranking, scored_stage = self._ntk_ranking(learner, previous, errors, stage, share)
+        ntk_count = min(int(count * share), ranking.shape[0])
+        error_count = int(count * (1 - self.xi)) - ntk_count
+        memory = {"errors": errors, "ntk": ranking, "scored": scored_stage}
+        return mixture(learner, previous, errors, ranking[:ntk_count], error_count, count, memory)
 
-    def _ranked(
-        self, learner: Learner, previous: Selection | None, known: Tensor, stage: int, share: float
-    ) -> tuple[Tensor, Tensor]:
-        """The quarter of the last pool with the largest NTK scores, best first, and the stage it was scored in."""
+    def _ntk_ranking(
+        self, learner: Learner, previous: Selection | None, errors: Float[Tensor, "n"], stage: int, share: float
+    ) -> tuple[Int[Tensor, "m"], Int[Tensor, ""]]:
+        """The quarter of the last candidates with the largest NTK scores, best first, and the stage of the fit in which
+        they were scored. New candidates are scored once a stage; their errors are written into ``errors`` in place."""
         import torch
 
         due = previous is None or stage > int(previous.memory["scored"])
-        pool = learner.scoring_candidates(NTK_COST, self.scoring) if due and share >= 1e-3 else None
-        if pool is not None:
-            scores, residuals = learner.ntk_scores(pool)
-            known[pool] = error_map.magnitude(residuals)
-            best = torch.topk(scores, max(1, pool.shape[0] // 4)).indices
-            return pool[best], torch.tensor(stage)
+        affordable = due and share >= MIN_NTK_SHARE
+        candidates = learner.scoring_candidates(NTK_COST, self.scoring) if affordable else None
+        if candidates is not None:
+            scores, residuals = learner.ntk_scores(candidates)
+            errors[candidates] = error_map.l1_error(residuals)
+            best = torch.topk(scores, max(1, candidates.shape[0] // 4)).indices
+            return candidates[best], torch.tensor(stage)
         if previous is None:
-            return known.new_empty(0, dtype=torch.int64), torch.tensor(-1)
+            return errors.new_empty(0, dtype=torch.int64), torch.tensor(-1)
         return previous.memory["ntk"], previous.memory["scored"]
 
-    def _released(self, learner: Learner, previous: Selection | None, known: Tensor, count: int) -> Selection:
-        """Sampler and schedule of the released code (its defaults: interval dense, decay 1, period 10)."""
+    def _released(
+        self, learner: Learner, previous: Selection | None, errors: Float[Tensor, "n"], count: int
+    ) -> Selection:
+        """The mixture of the released code (its defaults: interval dense, decay 1, period 10)."""
         import torch
 
         calls = 1 if previous is None else int(previous.memory["calls"]) + 1
-        refreshed = max(1, calls // 10 * 10)  # between two refreshes the share stays
+        refreshed = max(1, calls // 10 * 10)  # the share is constant between two refreshes
         share = (1 - self.xi) * math.exp(math.floor(-refreshed / 10))
-        if share >= 1e-3 and refreshed == calls:
+        if share >= MIN_NTK_SHARE and refreshed == calls:
             scores, residuals = learner.ntk_scores(None)
-            ntk = scores.argsort(descending=True)[: int(count * (1 - self.xi)) + 1]
+            ranking = scores.argsort(descending=True)[: int(count * (1 - self.xi)) + 1]
         else:
             residuals = learner.residuals(None)
-            ntk = previous.memory["ntk"] if previous is not None else known.new_empty(0, dtype=torch.int64)
-        known.copy_(error_map.magnitude(residuals))
-        wanted, hard = int(count * share), int(count * (1 - self.xi - share))
-        memory = {"errors": known, "ntk": ntk, "calls": torch.tensor(calls)}
-        return mixture(learner, previous, known, ntk[:wanted], hard, count, memory)
+            ranking = previous.memory["ntk"] if previous is not None else errors.new_empty(0, dtype=torch.int64)
+        errors.copy_(error_map.l1_error(residuals))
+        ntk_count, error_count = int(count * share), int(count * (1 - self.xi - share))
+        memory = {"errors": errors, "ntk": ranking, "calls": torch.tensor(calls)}
+        return mixture(learner, previous, errors, ranking[:ntk_count], error_count, count, memory)
 
 
 def mixture(
     learner: Learner,
     previous: Selection | None,
-    known: Tensor,
-    ntk: Tensor,
-    hard: int,
+    errors: Float[Tensor, "n"],
+    ntk: Int[Tensor, "k1"],
+    error_count: int,
     count: int,
     memory: Mapping[str, Tensor],
 ) -> Selection:
-    """``ntk``, then the ``hard`` largest errors among the others, then chance among what is left: no overlap."""
+    """``count`` distinct points: ``ntk``, then the ``error_count`` largest errors among the others, then uniformly
+    sampled points among what is left."""
     import torch
 
-    masked = known
+    masked = errors
     if ntk.shape[0]:
-        masked = known.clone()
+        masked = errors.clone()
         masked[ntk] = -1.0
-    hard = min(hard, learner.n - ntk.shape[0])
-    by_error = error_map.hardest(learner, masked, hard) if hard else ntk[:0]
-    taken = torch.cat([ntk, by_error])
-    by_chance, deck = deal(learner, None if previous is None else previous.memory, count - taken.shape[0], taken)
-    unseen = int((known[by_error] >= error_map.UNSEEN).sum())
+    error_count = min(error_count, learner.n - ntk.shape[0])
+    hardest = error_map.largest_errors(learner, masked, error_count) if error_count else ntk[:0]
+    taken = torch.cat([ntk, hardest])
+    shuffle_memory = None if previous is None else previous.memory
+    uniform, shuffle = next_shuffled(learner, shuffle_memory, count - taken.shape[0], taken)
+    unknown = error_map.unknown_count(errors, hardest)
     origin = {
         "ntk": int(ntk.shape[0]),
-        "error": int(by_error.shape[0]) - unseen,
-        "chance": int(by_chance.shape[0]) + unseen,
+        "error": int(hardest.shape[0]) - unknown,
+        "chance": int(uniform.shape[0]) + unknown,
     }
-    found = torch.cat([taken, by_chance])
-    return Selection(found, memory={**memory, **deck}, origin=origin, note=error_map.note(learner))
+    note = error_map.long_signal_note(learner)
+    return Selection(torch.cat([taken, uniform]), memory={**memory, **shuffle}, origin=origin, note=note)

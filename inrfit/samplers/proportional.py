@@ -1,4 +1,4 @@
-"""stream: batches drawn in proportion to an error map that only the points just taught keep current."""
+"""The sampler ``stream``: points sampled in proportion to an error map that only trained points update."""
 
 from __future__ import annotations
 
@@ -8,90 +8,95 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..io.options import setting
-from .error_map import magnitude
-from .selection import Selection, chosen_from
+from .error_map import l1_error
+from .selection import Selection, ratio_base
 
 if TYPE_CHECKING:
+    from jaxtyping import Float, Int
     from torch import Tensor
 
     from .learner import Learner
 
-MOST_CELLS = 1 << 22
-"""Longer signals are mapped in cells of several samples, a quarter as many at most."""
+MAX_ERROR_CELLS = 1 << 22
+"""A signal of more samples than this has an error map of cells, at most a quarter as many, that each stand for a block
+of samples."""
 
-MOST_BATCHES = 64
-"""Longest selection, so that the map of a long signal is read often enough."""
+MAX_BATCHES = 64
+"""Most batches in a selection, so that the map of a long signal is read often enough."""
 
-LARGEST = 100.0
-"""Errors of a fit that went astray count as this: one of them must not outweigh all others for good."""
+MAX_ERROR = 100.0
+"""Larger errors, those of a fit that diverged, count as this, so that one of them cannot outweigh all others."""
 
-RENEWED = 0.5
-"""Weight of a cell's newest mean error, where a cell is more than one sample."""
+CELL_UPDATE_RATE = 0.5
+"""Weight of the newest mean error of a cell of several samples, against the entry of the map."""
 
 
 @dataclass(frozen=True)
 class Stream:
-    """Every batch is a systematic draw with odds p_i = (1 - hard) + hard * e_i^power / mean(e^power), ``limit`` at the
-    most, from the last known errors e (L1 over channels); points are weighted by p_i^-temper.
+    """Draws every batch systematically, with the relative density
+    p_i = (1 - hard) + hard * e_i^power / mean(e^power), at most ``limit``, where e_i is the last known error (L1 over
+    channels); the loss weight of a point is p_i^-temper.
 
-    This project's own. The errors of taught points are written back, none are scored for it: a selection costs no
-    forward pass, only a walk over the map. ``temper`` 0 teaches hard points more (soft mining's alpha; Kheradmand et
-    al., CVPR 2024), 1 weights them back to the plain mean (Katharopoulos and Fleuret 2018, arXiv:1803.00942). The map
-    is walked in blocks of neighbours, one point of each stretch of it goes to each batch: a batch covers the signal
-    evenly, which alone lowers the noise of a step (docs/samplers.md). A point not seen yet counts as hard as the first
-    ones seen. A signal of more than MOST_CELLS samples is mapped in cells, whose samples are drawn by chance."""
+    This sampler is of this project; no paper describes it. The errors of trained points are written into the map and no
+    point is scored for it: a selection costs no forward pass, only one pass over the map. With ``temper=0`` hard points
+    weigh more in the loss than under uniform sampling, as with alpha = 0 in soft mining (Kheradmand et al., CVPR 2024,
+    arXiv:2312.00075); ``temper=1`` restores the plain mean (importance sampling; Katharopoulos and Fleuret, 2018,
+    arXiv:1803.00942). The map is ordered by blocks of neighbours, and each batch gets one point of each stretch of that
+    order, so that a batch covers the signal evenly and its gradient has less noise (docs/samplers.md). A point without
+    a known error counts as hard as the mean of the first ones seen. In a signal of more than MAX_ERROR_CELLS samples
+    the points of a cell are sampled uniformly."""
 
     ratio: float = setting(0.1, "share of the points in one selection (of several batches)", 1e-6, 1.0)
-    hard: float = setting(0.9, "share drawn in proportion to the error", 0.0, 1.0)
-    power: float = setting(1.5, "of the error, that the odds are in proportion to", 0.1, 4.0)
-    temper: float = setting(0.25, "how far the drawn are weighted back: 0 not at all, 1 to the plain mean", 0.0, 1.0)
-    limit: float = setting(10.0, "highest probability, in means", 1.0, 1e6)
+    hard: float = setting(0.9, "share sampled in proportion to the error", 0.0, 1.0)
+    power: float = setting(1.5, "exponent of the error in the sampling density", 0.1, 4.0)
+    temper: float = setting(0.25, "how far points are weighted back: 0 not at all, 1 to the plain mean", 0.0, 1.0)
+    limit: float = setting(10.0, "highest sampling density, in means", 1.0, 1e6)
 
     def select(self, learner: Learner, previous: Selection | None) -> Selection:
-        """The next batches, dealt."""
+        """The points of the next batches, in the order of the batches."""
         batch = learner.batch or 0
         side = cell_side(learner)
-        memory = self._walked(learner, previous, side)
+        memory = self._memory(learner, previous, side)
         if learner.trained_batches:
-            memory["errors"] = updated(learner, memory, side, self.power)
-        places = memory["order"].shape[0]
-        count = max(1, int(self.ratio * (places if batch else chosen_from(learner))))
+            memory["errors"] = updated_errors(learner, memory, side, self.power)
+        cell_count = memory["order"].shape[0]
+        count = max(1, int(self.ratio * (cell_count if batch else ratio_base(learner))))
         if batch:
-            count = batch * min(max(1, count // batch), MOST_BATCHES)
-        count = min(count, places)
-        odds = self.odds(memory, count)
-        picked = drawn(learner, odds, count)
-        chosen = memory["order"][picked].long()
+            count = batch * min(max(1, count // batch), MAX_BATCHES)
+        count = min(count, cell_count)
+        density = self.density(memory, count)
+        positions = systematic_sample(learner, density, count)
+        indices = memory["order"][positions].long()
         if side > 1:
-            chosen = within(learner, chosen, side)
-        weights = odds[picked].pow(-self.temper) if self.temper and "errors" in memory else None
+            indices = sample_in_cells(learner, indices, side)
+        weights = density[positions].pow(-self.temper) if self.temper and "errors" in memory else None
         several = 0 < batch < count
         if several:
-            order = dealt(learner, count, batch)
-            chosen, weights = chosen[order], None if weights is None else weights[order]
+            order = batch_order(learner, count, batch)
+            indices, weights = indices[order], None if weights is None else weights[order]
         by_error = round(self.hard * count) if "errors" in memory else 0
         origin = {"error": by_error, "chance": count - by_error}
-        note = f"{learner.n:,} points are mapped in blocks of {side} a side" if side > 1 else ""
-        return Selection(chosen, weights, memory, origin, keep_order=several, note=note)
+        note = f"the error map of {learner.n:,} points has blocks of {side} points a side" if side > 1 else ""
+        return Selection(indices, weights, memory, origin, keep_order=several, note=note)
 
-    def _walked(self, learner: Learner, previous: Selection | None, side: int) -> dict[str, Tensor]:
-        """What was remembered. Where samples have been added the walk is longer, and the new ones count as the mean;
-        where the cells have become larger the map begins anew."""
+    def _memory(self, learner: Learner, previous: Selection | None, side: int) -> dict[str, Tensor]:
+        """The memory of ``previous``, or a new one. If samples have been added, the order is computed anew and the new
+        samples count as the mean; if the cells have become larger, the map starts anew."""
         import torch
 
         if previous is None:
-            return walk(learner, side)
-        known, places = dict(previous.memory), math.prod(-(-length // side) for length in shape_of(learner))
-        if known["order"].shape[0] == places:
-            return known
-        longer = walk(learner, side)
-        if "errors" in known and side == 1:
-            errors = known["errors"]
-            longer["errors"] = torch.cat([errors, errors.mean().expand(places - errors.shape[0])])
-        return longer
+            return cell_order(learner, side)
+        memory, cell_count = dict(previous.memory), math.prod(cells_per_axis(learner, side))
+        if memory["order"].shape[0] == cell_count:
+            return memory
+        extended = cell_order(learner, side)
+        if "errors" in memory and side == 1:
+            errors = memory["errors"]
+            extended["errors"] = torch.cat([errors, errors.mean().expand(cell_count - errors.shape[0])])
+        return extended
 
-    def odds(self, memory: Mapping[str, Tensor], count: int) -> Tensor:
-        """How likely each place of the walk is drawn, about 1 on average."""
+    def density(self, memory: Mapping[str, Tensor], count: int) -> Float[Tensor, "m"]:
+        """Sampling density of each entry of the map relative to uniform sampling: about 1 on average."""
         import torch
 
         errors = memory.get("errors")
@@ -104,123 +109,132 @@ class Stream:
 
 def cell_side(learner: Learner) -> int:
     """Samples along each axis of a cell of the map."""
-    side, most = 1, MOST_CELLS
-    while math.prod(-(-length // side) for length in shape_of(learner)) > most:
-        side, most = 2 * side, MOST_CELLS // 4
+    side, most = 1, MAX_ERROR_CELLS
+    while math.prod(cells_per_axis(learner, side)) > most:
+        side, most = 2 * side, MAX_ERROR_CELLS // 4
     return side
 
 
-def shape_of(learner: Learner) -> tuple[int, ...]:
-    """The raster; points in no order are one long line."""
+def signal_shape(learner: Learner) -> tuple[int, ...]:
+    """Shape of the raster; the points of a shape, which have no order, count as one row."""
     grid = learner.samples.signal.grid
     return (learner.n,) if grid is None else grid.shape
 
 
-def walk(learner: Learner, side: int) -> dict[str, Tensor]:
-    """``order`` (m,): the cells, block of neighbours after block; ``rank`` (m,): where each comes in it."""
+def cells_per_axis(learner: Learner, side: int) -> tuple[int, ...]:
+    """Number of cells of ``side`` samples along each axis."""
+    return tuple(-(-length // side) for length in signal_shape(learner))
+
+
+def cell_order(learner: Learner, side: int) -> dict[str, Tensor]:
+    """``order`` (m,): flat indices of the cells, one block of neighbours after the other; ``rank`` (m,): position of
+    each cell in ``order``. Both are int32."""
     import torch
 
-    shape = tuple(-(-length // side) for length in shape_of(learner))
-    places = math.prod(shape)
-    stretch = places / max(1, min(learner.batch or places, places))  # of the walk, one point a batch
-    order = torch.arange(places, dtype=torch.int32, device=learner.device).view(shape)
+    shape = cells_per_axis(learner, side)
+    cell_count = math.prod(shape)
+    stretch = cell_count / max(1, min(learner.batch or cell_count, cell_count))  # each gives one point to each batch
+    order = torch.arange(cell_count, dtype=torch.int32, device=learner.device).view(shape)
     if len(shape) > 1 and stretch > 1:
-        order = blockwise(order, max(1, round(stretch ** (1 / len(shape)))))
+        order = block_by_block(order, max(1, round(stretch ** (1 / len(shape)))))
     order = order.reshape(-1)
     rank = torch.empty_like(order)
-    rank[order.long()] = torch.arange(places, dtype=torch.int32, device=learner.device)
+    rank[order.long()] = torch.arange(cell_count, dtype=torch.int32, device=learner.device)
     return {"order": order, "rank": rank}
 
 
-def blockwise(raster: Tensor, block: int) -> Tensor:
-    """The entries of ``raster`` (all at least 0) in blocks of ``block`` along each axis, flat."""
+def block_by_block(raster: Int[Tensor, "..."], side: int) -> Int[Tensor, "m"]:
+    """The entries of ``raster`` (all at least 0) in blocks of ``side`` entries along each axis, one block after the
+    other."""
     import torch
 
-    padding = [(0, -length % block) for length in reversed(raster.shape)]
-    padded = torch.nn.functional.pad(raster, [side for pair in padding for side in pair], value=-1)
-    split = padded.view([part for length in padded.shape for part in (length // block, block)])
+    padding = [(0, -length % side) for length in reversed(raster.shape)]
+    padded = torch.nn.functional.pad(raster, [width for pair in padding for width in pair], value=-1)
+    split = padded.view([part for length in padded.shape for part in (length // side, side)])
     axes = range(raster.dim())
     flat = split.permute([2 * axis for axis in axes] + [2 * axis + 1 for axis in axes]).reshape(-1)
     return flat[flat >= 0]
 
 
-def updated(learner: Learner, memory: Mapping[str, Tensor], side: int, power: float) -> Tensor:
-    """The map (m,) of errors^power, in the order of the walk, with what was taught since the last selection; places
-    not seen yet count as the mean of the first ones seen."""
+def updated_errors(learner: Learner, memory: Mapping[str, Tensor], side: int, power: float) -> Float[Tensor, "m"]:
+    """A new map of errors^power, in the order of ``cell_order``, with the points trained since the last selection.
+    In the first map, cells that have not been trained get the mean of those that have."""
     import torch
 
     errors = memory.get("errors")
-    taught = [
-        (indices, magnitude(residuals).nan_to_num(0.0).clamp_max(LARGEST).pow(power))
+    trained = [
+        (indices, l1_error(residuals).nan_to_num(0.0).clamp_max(MAX_ERROR).pow(power))
         for indices, residuals in learner.trained_batches
     ]
     if errors is None:
-        mean = torch.cat([error for _, error in taught]).mean()
+        mean = torch.cat([error for _, error in trained]).mean()
         errors = mean.expand(memory["order"].shape[0])
     if side == 1:
         errors = errors.clone()
-        for indices, error in taught:
+        for indices, error in trained:
             errors[memory["rank"][indices].long()] = error
     if side > 1:
-        found = torch.cat([error for _, error in taught])
-        places = memory["rank"][cells_of(learner, torch.cat([indices for indices, _ in taught]), side)].long()
-        total = torch.zeros_like(errors).index_add_(0, places, found)
-        counts = torch.zeros_like(errors).index_add_(0, places, torch.ones_like(found))
-        errors = torch.where(counts > 0, errors.lerp(total / counts.clamp_min(1), RENEWED), errors)
+        new_errors = torch.cat([error for _, error in trained])
+        cells = cell_indices(learner, torch.cat([indices for indices, _ in trained]), side)
+        positions = memory["rank"][cells].long()
+        total = torch.zeros_like(errors).index_add_(0, positions, new_errors)
+        counts = torch.zeros_like(errors).index_add_(0, positions, torch.ones_like(new_errors))
+        errors = torch.where(counts > 0, errors.lerp(total / counts.clamp_min(1), CELL_UPDATE_RATE), errors)
     return errors
 
 
-def drawn(learner: Learner, odds: Tensor, count: int) -> Tensor:
-    """``count`` distinct places (rising) by a systematic draw: one step of equal length after another along the summed
-    odds, from a random start. Where a place is longer than a step, others are drawn by chance for it."""
+def systematic_sample(learner: Learner, density: Float[Tensor, "m"], count: int) -> Int[Tensor, "k"]:
+    """``count`` distinct positions, in rising order, by systematic sampling: equal steps along the cumulative density
+    from a random start. A position that is longer than a step is taken once, and uniformly sampled positions take the
+    places of its other hits."""
     import torch
 
-    steps = odds.cumsum(0)  # summed in double, kept in float: a walk of 2^18 steps is exact to a thirtieth of one
+    steps = density.cumsum(0)  # float32, accumulated in float64: 2^18 steps are exact to a thirtieth of a step
     steps.mul_(count / steps[-1]).add_(learner.uniform(1)).floor_()
     hit = steps > 0
     torch.gt(steps[1:], steps[:-1], out=hit[1:])
-    picked = hit.nonzero().squeeze(1)[:count]
-    missing = count - picked.shape[0]
+    positions = hit.nonzero().squeeze(1)[:count]
+    missing = count - positions.shape[0]
     if missing:
-        left = (learner.uniform(4 * missing + 64) * hit.shape[0]).long().unique()
-        left = left[~hit[left]]
-        if left.shape[0] < missing:
-            left = (~hit).nonzero().squeeze(1)
-        more = left[learner.permutation(left.shape[0])[:missing]]
-        picked = torch.cat([picked, more]).sort().values
-    return picked
+        free = (learner.uniform(4 * missing + 64) * hit.shape[0]).long().unique()
+        free = free[~hit[free]]
+        if free.shape[0] < missing:
+            free = (~hit).nonzero().squeeze(1)
+        more = free[learner.permutation(free.shape[0])[:missing]]
+        positions = torch.cat([positions, more]).sort().values
+    return positions
 
 
-def dealt(learner: Learner, count: int, batch: int) -> Tensor:
-    """The order of ``count`` sorted points in which batch after batch gets one of each stretch of neighbours."""
+def batch_order(learner: Learner, count: int, batch: int) -> Int[Tensor, "k"]:
+    """A permutation of ``count`` sorted points after which every slice of ``batch`` points holds one point of each
+    stretch of neighbours."""
     import torch
 
     batches = count // batch
     turn = (learner.uniform(batch) * batches).long()[:, None] + torch.arange(batches, device=learner.device)
-    places = torch.arange(batch, device=learner.device)[:, None] * batches + turn % batches
-    return places.mT.reshape(-1)
+    positions = torch.arange(batch, device=learner.device)[:, None] * batches + turn % batches
+    return positions.mT.reshape(-1)
 
 
-def cells_of(learner: Learner, indices: Tensor, side: int) -> Tensor:
-    """The flat cells that the samples at the flat ``indices`` lie in."""
-    shape = shape_of(learner)
-    found = indices * 0
+def cell_indices(learner: Learner, indices: Int[Tensor, "k"], side: int) -> Int[Tensor, "k"]:
+    """Flat indices of the cells that hold the samples at the flat ``indices``."""
+    cells = indices * 0
     stride, rest = 1, indices
-    for length in reversed(shape):
-        found += rest % length // side * stride
+    for length in reversed(signal_shape(learner)):
+        cells += rest % length // side * stride
         stride, rest = stride * -(-length // side), rest // length
-    return found
+    return cells
 
 
-def within(learner: Learner, cells: Tensor, side: int) -> Tensor:
-    """A random sample of each of the flat ``cells``."""
-    shape = shape_of(learner)
-    found = cells * 0
+def sample_in_cells(learner: Learner, cells: Int[Tensor, "k"], side: int) -> Int[Tensor, "k"]:
+    """Flat index of one uniformly sampled point of each of the flat ``cells``."""
+    indices = cells * 0
     stride, rest = 1, cells
-    for length in reversed(shape):
+    for length in reversed(signal_shape(learner)):
         across = -(-length // side)
         begin = rest % across * side
         room = (length - begin).clamp(max=side)
-        found += (begin + (learner.uniform(cells.shape[0]) * room).long().minimum(room - 1)) * stride
+        offset = (learner.uniform(cells.shape[0]) * room).long().minimum(room - 1)
+        indices += (begin + offset) * stride
         stride, rest = stride * length, rest // across
-    return found
+    return indices

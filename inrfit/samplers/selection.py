@@ -7,28 +7,30 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from jaxtyping import Float, Int
     from torch import Tensor
 
     from .learner import Learner
     from .loss_terms import LaplacianLoss
 
-LONGEST_CHOICE = 1 << 20
+MAX_RATIO_BASE = 1 << 20
+"""Largest number of points of which ``ratio`` is a share. The signals of the papers are smaller; of a longer signal a
+fifth would take most of the budget to train on, and there would be no second selection."""
 
 
-def chosen_from(learner: Learner) -> int:
-    """How many points a selection's ratio is a share of: all, but at most LONGEST_CHOICE. The papers' signals are
-    smaller; in a longer one a selection of a fifth would be taught for most of the budget before the next look."""
-    return min(learner.n, LONGEST_CHOICE)
+def ratio_base(learner: Learner) -> int:
+    """Number of points of which a sampler's ``ratio`` is a share: all points, but at most MAX_RATIO_BASE."""
+    return min(learner.n, MAX_RATIO_BASE)
 
 
 @dataclass(frozen=True)
 class Selection:
     """The points to train on next, and what the sampler must remember about them."""
 
-    indices: Tensor | None
-    """Flat indices (k,), distinct; None selects every point."""
-    weights: Tensor | None = None
-    """Weights (k,) of the points' squared errors in the loss; None weights all points equally."""
+    indices: Int[Tensor, "k"] | None
+    """Distinct flat indices; None selects every point."""
+    weights: Float[Tensor, "k"] | None = None
+    """Weights of the points' squared errors in the loss; None weights all points equally."""
     memory: Mapping[str, Tensor] = field(default_factory=dict)
     """State of the sampler, passed back to it in ``previous`` at the next call; never changed in place."""
     origin: Mapping[str, int] = field(default_factory=dict)

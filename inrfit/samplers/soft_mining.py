@@ -8,55 +8,67 @@ from typing import TYPE_CHECKING
 
 from ..io.options import setting
 from . import error_map
-from .edge_map import edges
-from .selection import Selection, chosen_from
+from .edge_map import find_edges
+from .selection import Selection, ratio_base
 
 if TYPE_CHECKING:
+    from jaxtyping import Bool, Float, Int
     from torch import Tensor
 
     from ..signal import Grid
     from .learner import Learner
 
-MOST_WALKERS = 1 << 16
-"""Every walker costs two forward passes a selection; more of them would make one look last seconds."""
+MAX_WALKERS = 1 << 16
+"""Each walker costs two forward passes per selection; with more of them a single move would take seconds."""
 
-RAYS = 4096
-"""The authors' batch: their drift is ``a`` times the gradient of the mean loss of so many rays."""
+AUTHORS_BATCH = 4096
+"""Batch size of the authors, whose drift is ``a`` times the gradient of the mean loss of a batch."""
 
-REDRAWN = 0.1
-"""Share of the walkers re-drawn for their low error, and share re-drawn by chance."""
+RESAMPLED_SHARE = 0.1
+"""Share of the walkers moved to edges for their low error, and share moved to uniformly sampled positions."""
 
-RISE = 5.0
-"""The exponent of the correction is min(RISE * progress, alpha): step / 1000 in a fit of 5000 steps."""
+WARM_UP_SLOPE = 5.0
+"""The exponent of the weights is min(WARM_UP_SLOPE * progress, alpha): step / 1000 in a fit of 5,000 steps."""
 
-SMALLEST_ERROR = 2.0**-10
-"""Errors below count as this (the authors: the float16 epsilon)."""
+MIN_ERROR = 2.0**-10
+"""Smaller errors count as this (the epsilon of float16, as in the authors' code)."""
 
-LOWEST_CORRECTION = 0.2
+MIN_WEIGHT = 0.2
+"""Lower clamp of the weights."""
+
+WALKED, TO_EDGE, UNIFORM = 0, 1, 2
+"""How a walker came to its position: by its own step, moved to an edge, or moved to a uniformly sampled position."""
 
 
 @dataclass(frozen=True)
 class SoftMining:
-    """Walkers with positions p in [0, 1]^d, taught with the weight e^-q, e the L1 error of the walker.
+    """Selects the points under walkers with positions p in [0, 1]^d, with the loss weight e^-q, where e is the L1 error
+    of the point.
 
-    At each selection p += drift * grad log e(p) + b * noise (Langevin Monte Carlo, eq. 7 of the paper); walkers out of
-    bounds or among the 10 % of lowest error are re-drawn from the edges, another 10 % uniformly; q rises from 0 to
-    ``alpha`` (1 undoes the bias of where the walkers are, 0 leaves it), weights are clamped to [0.2, mean + deviation].
-    ``--batch selection`` takes the paper's one step a move. Cost: 2 F a walker and move, 3 F a walker taught (F: a
-    forward pass), so 2/5 of the arithmetic goes into the moves, against none in the paper, which gets the gradient
-    from the lesson's own backward pass; with ``scoring`` below that a selection is taught more than once.
+    Source: "Accelerating Neural Field Training via Soft Mining" (Kheradmand et al., CVPR 2024, arXiv:2312.00075). At
+    each selection the walkers move by Langevin Monte Carlo (eq. 7), p += drift * grad log e(p) + b * noise. Walkers
+    out of bounds, and the 10 % of lowest error, move to random edges; another 10 % move to uniformly sampled positions.
+    The exponent q rises from 0 to ``alpha``: 1 corrects the bias of where the walkers are, 0 leaves it. Weights are
+    clamped to [0.2, mean + standard deviation]. ``--batch selection`` makes one step per move, as the paper does.
 
-    Departures from the authors' code and from its port in EVOS. The gradient is that of log e for each walker alone, in
-    the units of p: there it is divided by the correction twice, taken by pixels (the port: in [-1, 1]) and added to
-    positions in [0, 1], and carries 1 / batch, so that it vanishes in a large one. Undivided, a = 20 throws every
-    walker off the picture; hence drift = a / 4096, their batch, whatever ours is. Cells are found by the signal's own
-    shape (the port: H * y + x). Walkers on one cell: all but one are re-drawn uniformly, for a selection holds a point
-    once. The edges are ``edges.py``'s, drawn evenly (there: by Sobel strength). Batches divide by the sum of their
-    weights.
+    Cost, in forward passes of a point: 2 per walker and move, 3 per trained walker. Moves take 2/5 of the arithmetic;
+    in the paper they are free, because the gradient comes from the backward pass of the training step. With a smaller
+    ``scoring`` a selection is trained on more than once.
 
-    The points of a shape are a fixed set with nowhere between them to move to: there each walker is offered another
-    point, drawn by chance, and takes it with probability e(new) / e(old) (independent Metropolis: the law that walkers
-    tend to is the same, in proportion to e), at the same cost."""
+    Departures from the authors' code and from its port in the code of EVOS (arXiv:2412.10153):
+
+    - The gradient is that of log e of each walker alone, in the units of p. The authors divide it by the weights twice
+      and take it in pixels (the port: in [-1, 1]), although positions are in [0, 1]. Theirs also has a factor
+      1 / batch, so that it vanishes in a large batch. Undivided, a = 20 moves every walker off the image; hence the
+      drift is a / 4096, where 4096 is their batch, for any batch size.
+    - The port computes the cell of a position as H * y + x; here it follows the shape of the signal.
+    - Of several walkers in one cell all but one move to uniformly sampled positions, because a selection holds each
+      point once.
+    - Edges are those of ``edge_map.py``, sampled uniformly; theirs are sampled by their Sobel norm.
+    - Batches divide by the sum of their weights.
+    - The points of a shape are a fixed set with no positions in between. There each walker is offered a uniformly
+      sampled point, and takes it with probability e(new) / e(old). This is independent Metropolis sampling; its
+      stationary distribution, proportional to e, and its cost are the same."""
 
     ratio: float = setting(0.2, "share of the points in one selection", 1e-6, 1.0)
     alpha: float = setting(0.6, "exponent of the correction: 0 mines hard, 1 is unbiased", 0.0, 1.0)
@@ -65,105 +77,110 @@ class SoftMining:
     scoring: float = setting(0.5, "largest share of the arithmetic spent on moves", 0.01, 1.0)
 
     def select(self, learner: Learner, previous: Selection | None) -> Selection:
-        """The walkers after their next move, or where they were while a move is not affordable."""
-        taught = 3.0 * learner.points_trained
-        if previous is not None and learner.scoring_cost.forwards * (1 - self.scoring) > self.scoring * taught:
+        """The walkers after their next move; the previous selection if a move is not affordable yet."""
+        trained = 3.0 * learner.points_trained  # in forward passes, as the cost of scoring
+        if previous is not None and learner.scoring_cost.forwards * (1 - self.scoring) > self.scoring * trained:
             return previous
-        count = min(max(1, int(self.ratio * chosen_from(learner))), MOST_WALKERS)
+        count = min(max(1, int(self.ratio * ratio_base(learner))), MAX_WALKERS)
         memory = None if previous is None else previous.memory
         grid = learner.samples.signal.grid
         if grid is None:
-            return self._by_offers(learner, memory, count)
-        return self._by_walks(learner, memory, count, grid)
+            return self._on_points(learner, memory, count)
+        return self._on_raster(learner, memory, count, grid)
 
-    def _by_walks(self, learner: Learner, memory: Mapping[str, Tensor] | None, count: int, grid: Grid) -> Selection:
-        """On a raster: the Langevin walk."""
-        known = edges(learner, memory)
+    def _on_raster(self, learner: Learner, memory: Mapping[str, Tensor] | None, count: int, grid: Grid) -> Selection:
+        """A move on a raster, by Langevin Monte Carlo."""
+        edges = find_edges(learner, memory)
         if memory is None:
             indices, origin = learner.draw(count), {"walk": 0, "edge": 0, "chance": count}
-            places = _places(grid, indices)
+            positions = _positions(grid, indices)
         else:
-            places, fate = self._moved(learner, memory, known.draw(learner, count), grid)
-            indices = _cells(grid, places)
-            double = _repeated(indices)
-            indices[double] = learner.draw(int(double.sum()), indices[~double])
-            places[double] = _places(grid, indices[double])
-            fate[double] = 2
-            origin = {name: int((fate == k).sum()) for k, name in enumerate(("walk", "edge", "chance"))}
+            positions, moves = self._langevin_step(learner, memory, edges.sample(learner, count), grid)
+            indices = _cell_indices(grid, positions)
+            repeated = _is_repeated(indices)
+            indices[repeated] = learner.draw(int(repeated.sum()), indices[~repeated])
+            positions[repeated] = _positions(grid, indices[repeated])
+            moves[repeated] = UNIFORM
+            origin = {
+                name: int((moves == move).sum())
+                for name, move in (("walk", WALKED), ("edge", TO_EDGE), ("chance", UNIFORM))
+            }
         residuals, gradients = learner.coord_gradients(indices)
-        error = error_map.magnitude(residuals)
-        steepness = 2 * gradients / error.clamp_min(SMALLEST_ERROR)[:, None]  # dx = 2 dp
-        kept = {"edges": known.marked, "places": places, "errors": error, "steepness": steepness}
-        return Selection(indices, self._weights(learner, error), kept, origin)
+        error = error_map.l1_error(residuals)
+        log_gradient = 2 * gradients / error.clamp_min(MIN_ERROR)[:, None]  # coordinates are 2 p - 1
+        memory = {"edges": edges.mask, "places": positions, "errors": error, "steepness": log_gradient}
+        return Selection(indices, self._weights(learner, error), memory, origin)
 
-    def _moved(
-        self, learner: Learner, memory: Mapping[str, Tensor], on_edges: Tensor, grid: Grid
-    ) -> tuple[Tensor, Tensor]:
-        """Positions (k, d) after a move, and what became of each walker: 0 walked, 1 put on an edge, 2 anywhere."""
+    def _langevin_step(
+        self, learner: Learner, memory: Mapping[str, Tensor], edge_indices: Int[Tensor, "k"], grid: Grid
+    ) -> tuple[Float[Tensor, "k d"], Int[Tensor, "k"]]:
+        """Positions of the walkers after a move, and how each came there (WALKED, TO_EDGE or UNIFORM)."""
         import torch
 
-        places, error = memory["places"], memory["errors"]
-        count = places.shape[0]
-        noise = torch.randn(places.shape, generator=learner.generator, device=learner.device)
-        places = places + self.a / RAYS * memory["steepness"] + self.b * noise
-        fate = ((places < 0) | (places > 1)).any(1).long()
-        fate[torch.topk(error, int(REDRAWN * count), largest=False, sorted=False).indices] = 1
-        fate[count - int(REDRAWN * count) :] = 2  # not [-n:], which is everything when n is 0
-        places[fate == 1] = _places(grid, on_edges[fate == 1])
-        anywhere = learner.uniform(places.numel()).view(places.shape)
-        return torch.where((fate == 2)[:, None], anywhere, places), fate
+        positions, error = memory["places"], memory["errors"]
+        count = positions.shape[0]
+        noise = torch.randn(positions.shape, generator=learner.generator, device=learner.device)
+        positions = positions + self.a / AUTHORS_BATCH * memory["steepness"] + self.b * noise
+        moves = ((positions < 0) | (positions > 1)).any(1).long() * TO_EDGE
+        moves[torch.topk(error, int(RESAMPLED_SHARE * count), largest=False, sorted=False).indices] = TO_EDGE
+        moves[count - int(RESAMPLED_SHARE * count) :] = UNIFORM  # not [-m:], which is everything if m is 0
+        positions[moves == TO_EDGE] = _positions(grid, edge_indices[moves == TO_EDGE])
+        uniform = learner.uniform(positions.numel()).view(positions.shape)
+        return torch.where((moves == UNIFORM)[:, None], uniform, positions), moves
 
-    def _by_offers(self, learner: Learner, memory: Mapping[str, Tensor] | None, count: int) -> Selection:
-        """On a set of points: independent Metropolis."""
+    def _on_points(self, learner: Learner, memory: Mapping[str, Tensor] | None, count: int) -> Selection:
+        """A move on a set of points, by independent Metropolis sampling."""
         import torch
 
         if memory is None:
             indices = learner.draw(count)
-            error = error_map.magnitude(learner.residuals(indices))
+            error = error_map.l1_error(learner.residuals(indices))
             origin = {"chance": count}
         else:
             walkers = memory["walkers"]
             if walkers.shape[0] < count:  # points were added
                 walkers = torch.cat([walkers, learner.draw(count - walkers.shape[0], walkers)])
-            offered = learner.draw(count, walkers)
-            both = torch.cat([walkers, offered])
-            scored = error_map.magnitude(learner.residuals(both))
-            own = scored[:count]
-            new = torch.cat([scored[count:], own.new_zeros(count - offered.shape[0])])  # 0: no offer was left
-            taken = (learner.uniform(count) * own < new).nonzero().squeeze(1)
-            indices, error = both[:count].clone(), own.clone()
-            indices[taken], error[taken] = offered[taken], new[taken]
+            offers = learner.draw(count, walkers)
+            both = torch.cat([walkers, offers])
+            errors = error_map.l1_error(learner.residuals(both))
+            old = errors[:count]
+            new = torch.cat(
+                [errors[count:], old.new_zeros(count - offers.shape[0])]
+            )  # 0 if there was no point to offer
+            accepted = (learner.uniform(count) * old < new).nonzero().squeeze(1)
+            indices, error = both[:count].clone(), old.clone()
+            indices[accepted], error[accepted] = offers[accepted], new[accepted]
             origin = {"walk": count}
         return Selection(indices, self._weights(learner, error), {"walkers": indices}, origin)
 
-    def _weights(self, learner: Learner, error: Tensor) -> Tensor:
-        """The correction for where the walkers are, once."""
-        exponent = min(RISE * learner.progress, self.alpha)
-        correction = error.clamp_min(SMALLEST_ERROR).pow(-exponent)
-        highest = correction.mean() + correction.std(correction=0)
-        return correction.clamp_min(LOWEST_CORRECTION).minimum(highest.clamp_min(LOWEST_CORRECTION))
+    def _weights(self, learner: Learner, error: Float[Tensor, "k"]) -> Float[Tensor, "k"]:
+        """Loss weights e^-q, clamped, which correct for the distribution of the walkers."""
+        exponent = min(WARM_UP_SLOPE * learner.progress, self.alpha)
+        weights = error.clamp_min(MIN_ERROR).pow(-exponent)
+        highest = weights.mean() + weights.std(correction=0)
+        return weights.clamp_min(MIN_WEIGHT).minimum(highest.clamp_min(MIN_WEIGHT))
 
 
-def _places(grid: Grid, indices: Tensor) -> Tensor:
-    """Positions (k, d) in [0, 1] of cells."""
+def _positions(grid: Grid, indices: Int[Tensor, "k"]) -> Float[Tensor, "k d"]:
+    """Positions in [0, 1] of the cells at the flat ``indices``."""
     return (grid.coords(indices) + 1) / 2
 
 
-def _cells(grid: Grid, places: Tensor) -> Tensor:
-    """The cells (k,) that hold ``places`` (k, d)."""
+def _cell_indices(grid: Grid, positions: Float[Tensor, "k d"]) -> Int[Tensor, "k"]:
+    """Flat indices of the cells that hold ``positions``."""
     import torch
 
-    flat = torch.zeros(places.shape[0], dtype=torch.int64, device=places.device)
+    flat = torch.zeros(positions.shape[0], dtype=torch.int64, device=positions.device)
     for axis, length in enumerate(grid.shape):
-        flat = flat * length + (places[:, axis].double() * length).long().clamp(0, length - 1)
+        flat = flat * length + (positions[:, axis].double() * length).long().clamp(0, length - 1)
     return flat
 
 
-def _repeated(indices: Tensor) -> Tensor:
-    """Which of ``indices`` (k,) have come up before."""
+def _is_repeated(indices: Int[Tensor, "k"]) -> Bool[Tensor, "k"]:
+    """Which of ``indices`` have occurred earlier in the list."""
     import torch
 
     ordered, order = torch.sort(indices, stable=True)
-    again = torch.zeros_like(indices, dtype=torch.bool)
-    again[order[1:]] = ordered[1:] == ordered[:-1]
-    return again
+    repeated = torch.zeros_like(indices, dtype=torch.bool)
+    repeated[order[1:]] = ordered[1:] == ordered[:-1]
+    return repeated

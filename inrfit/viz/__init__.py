@@ -1,1 +1,1 @@
-"""A fit made visible: recorder.py watches it, views.py says how each kind of signal is shown."""
+"""Pictures of a fit: ``recorder.py`` counts how often each sample is trained, ``views.py`` draws each signal."""

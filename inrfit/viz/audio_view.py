@@ -1,4 +1,4 @@
-"""Sounds: the counts over time, under the wave."""
+"""The view of sounds: visits over time, below the waveform."""
 
 from __future__ import annotations
 
@@ -16,78 +16,78 @@ from ..fields.module import Field
 from ..modalities import MODALITIES
 from ..signal import Grid, Signal
 from . import drawing
-from .drawing import Numbers
-from .heatmap import PANEL, hottest
+from .drawing import Floats
+from .heatmap import PANEL_SIDE, colour_limit
 
 if TYPE_CHECKING:
     from PIL import Image
 
 
 @dataclass(frozen=True)
-class Sound:
-    """A sound: one counter a sample, or a stretch of samples."""
+class AudioView:
+    """A sound with one bin per sample, or per stretch of samples if there would be more than ``max_bins``."""
 
     signal: Signal
-    most: int
+    max_bins: int
 
     @property
     def block(self) -> int:
-        """Samples per cell."""
-        return ceil(self.signal.n / self.most)
+        """Samples per bin."""
+        return ceil(self.signal.n / self.max_bins)
 
     @property
-    def cells(self) -> int:
+    def bins(self) -> int:
         return ceil(self.signal.n / self.block)
 
     @property
     def seconds(self) -> float:
-        """Duration."""
+        """Duration of the sound."""
         sample_rate = MODALITIES[self.signal.modality].sample_rate
         assert sample_rate is not None
         return self.signal.n / sample_rate(self.signal.meta)
 
-    def cell(self, indices: Tensor) -> Tensor:
+    def bin_of(self, indices: Tensor) -> Tensor:
         return indices // self.block
 
-    def times(self, counts: Tensor) -> Tensor:
-        rest = self.signal.n - self.block * torch.arange(self.cells, device=counts.device)
+    def visits(self, counts: Tensor) -> Tensor:
+        rest = self.signal.n - self.block * torch.arange(self.bins, device=counts.device)
         return counts / rest.clamp(max=self.block)
 
-    def thumbnail(self, times: Tensor) -> Tensor:
-        return adaptive_avg_pool1d(times[None], PANEL)[0]
+    def thumbnail(self, visits: Tensor) -> Tensor:
+        return adaptive_avg_pool1d(visits[None], PANEL_SIDE)[0]
 
-    def shown(self, thumbnail: Numbers) -> Numbers:
+    def panel_values(self, thumbnail: Floats) -> Floats:
         return thumbnail
 
-    def map(self, times: Numbers, words: str) -> Image.Image:
-        image, pen = drawing.canvas(960, 520)
+    def draw_map(self, visits: Floats, caption: str) -> Image.Image:
+        image, pen = drawing.new_canvas(960, 520)
         upper, lower = (64, 34, 940, 214), (64, 280, 940, 470)
-        drawing.axes(pen, upper, "amplitude, as a share of the peak, over seconds", self.seconds, (-1, 1))
-        drawing.wave(pen, upper, self._wave, drawing.INK)
-        columns = adaptive_avg_pool1d(torch.from_numpy(times)[None], lower[2] - lower[0] + 1)[0].numpy()
-        height = hottest(columns)
-        drawing.axes(pen, lower, f"{words}, over seconds", self.seconds, (0, height))
-        drawing.bars(pen, lower, columns, height)
+        drawing.draw_axes(pen, upper, "amplitude, as a share of the peak, over seconds", self.seconds, (-1, 1))
+        drawing.draw_wave(pen, upper, self._wave, drawing.INK)
+        columns = adaptive_avg_pool1d(torch.from_numpy(visits)[None], lower[2] - lower[0] + 1)[0].numpy()
+        limit = colour_limit(columns)
+        drawing.draw_axes(pen, lower, f"{caption}, over seconds", self.seconds, (0, limit))
+        drawing.draw_bars(pen, lower, columns, limit)
         return image
 
     @cached_property
-    def _wave(self) -> Numbers:
-        """All channels' mean, as a share of the peak."""
-        mean: Numbers = self.signal.samples.mean(1, dtype=np.float64) * self.signal.scale.factor
+    def _wave(self) -> Floats:
+        """Mean over the channels, as a share of the peak."""
+        mean: Floats = self.signal.samples.mean(1, dtype=np.float64) * self.signal.scale.factor
         return mean
 
-    def reconstruction(self, field: Field) -> Image.Image:
-        image, pen = drawing.canvas(PANEL, 280)
-        box = (44, 30, PANEL - 12, 250)
-        drawing.axes(pen, box, "amplitude over seconds; pale: the source", self.seconds, (-1, 1))
-        drawing.wave(pen, box, self._wave, drawing.PALE)
-        grid = Grid((min(self.signal.n, 64 * PANEL),))
-        drawing.wave(pen, box, field.on_grid(grid, 0, grid.n).nan_to_num().mean(1).numpy(), (249, 140, 10))
+    def draw_reconstruction(self, field: Field) -> Image.Image:
+        image, pen = drawing.new_canvas(PANEL_SIDE, 280)
+        box = (44, 30, PANEL_SIDE - 12, 250)
+        drawing.draw_axes(pen, box, "amplitude over seconds; pale: the source", self.seconds, (-1, 1))
+        drawing.draw_wave(pen, box, self._wave, drawing.PALE)
+        grid = Grid((min(self.signal.n, 64 * PANEL_SIDE),))
+        drawing.draw_wave(pen, box, field.on_grid(grid, 0, grid.n).nan_to_num().mean(1).numpy(), (249, 140, 10))
         return image
 
-    def taught(self, shown: Numbers, top: float) -> Image.Image:
-        image, pen = drawing.canvas(PANEL, 280)
-        box = (44, 30, PANEL - 12, 250)
-        drawing.axes(pen, box, "times taught over seconds", self.seconds, (0, top))
-        drawing.bars(pen, box, shown, top)
+    def draw_visits(self, values: Floats, limit: float) -> Image.Image:
+        image, pen = drawing.new_canvas(PANEL_SIDE, 280)
+        box = (44, 30, PANEL_SIDE - 12, 250)
+        drawing.draw_axes(pen, box, "times trained over seconds", self.seconds, (0, limit))
+        drawing.draw_bars(pen, box, values, limit)
         return image

@@ -1,4 +1,4 @@
-"""From counts to what a heat map shows: how much is smoothed, and what the hottest colour stands for."""
+"""How visits become a heat map: the width of the smoothing, and the value of the brightest colour."""
 
 from __future__ import annotations
 
@@ -8,34 +8,35 @@ import numpy as np
 import torch
 from torch.nn.functional import avg_pool2d
 
-from .drawing import Numbers
+from .drawing import Floats
 
-PANEL, SMALLEST = 384, 240
-"""Longest side of a video's panel, and the side from which on small pictures are not enlarged, pixels."""
+PANEL_SIDE, MIN_PANEL_SIDE = 384, 240
+"""Longest side of a panel of a video, and the side up to which small images are enlarged, in pixels."""
 
-HOTTEST = 0.995
-"""The hottest colour is for this quantile of the counts, so that a few outliers do not darken the rest, or for twice
-the mean, so that an even teaching is of a middling colour and not of chance's contrasts."""
+COLOUR_QUANTILE = 0.995
+"""The brightest colour stands for this quantile of the visits, so that a few outliers do not darken the rest, or for
+twice their mean if that is more, so that uniform sampling gives a medium colour without the contrast of its noise."""
 
-STEADY = 24
-"""Teachings that a dot of a heat map should rest on: where they are fewer, a larger window is smoothed over, for
-what single samples show then is chance."""
-
-
-def hottest(times: Numbers) -> float:
-    """What the hottest colour stands for."""
-    return max(float(np.quantile(times, HOTTEST)), 2 * float(times.mean())) or 1.0
+VISITS_PER_WINDOW = 24
+"""Fewest visits, on average, that a dot of a heat map is computed from; with fewer visits per dot it is smoothed over
+a larger window, because the counts of single samples are noise."""
 
 
-def window(teachings: float, side: int) -> int:
-    """Width, odd, of the square of dots with STEADY teachings, where a dot has ``teachings``; bounded by the picture's
-    shorter ``side``."""
-    wanted = ceil(sqrt(STEADY / max(teachings, 1e-9)))
-    return min(wanted, max(1, side // 8)) // 2 * 2 + 1
+def colour_limit(visits: Floats) -> float:
+    """The number of visits that the brightest colour stands for."""
+    return max(float(np.quantile(visits, COLOUR_QUANTILE)), 2 * float(visits.mean())) or 1.0
 
 
-def smoothed(values: Numbers, width: int) -> Numbers:
-    """Means of (..., h, w) over windows of ``width`` x ``width``, cut off at the edges; twice, or the windows show."""
+def smoothing_width(visits_per_dot: float, side: int) -> int:
+    """Odd width of a square of dots that has VISITS_PER_WINDOW visits; at most about an eighth of ``side``, the shorter
+    side of the image."""
+    width = ceil(sqrt(VISITS_PER_WINDOW / max(visits_per_dot, 1e-9)))
+    return min(width, max(1, side // 8)) // 2 * 2 + 1
+
+
+def smooth(values: Floats, width: int) -> Floats:
+    """Means of ``values`` (..., h, w) over windows of ``width`` x ``width`` dots, clipped at the edges of the image.
+    They are taken twice, because after one pass the windows are visible."""
     if width == 1:
         return values
     image, half = torch.from_numpy(values.astype(np.float32))[None], width // 2

@@ -1,4 +1,4 @@
-"""Images: the counts over the image, pixel by pixel."""
+"""The view of images: visits per pixel, over the image."""
 
 from __future__ import annotations
 
@@ -15,106 +15,109 @@ from torch.nn.functional import adaptive_avg_pool2d
 from ..fields.module import Field
 from ..signal import Grid, Signal
 from . import drawing
-from .drawing import Numbers, Raster
-from .heatmap import PANEL, SMALLEST, hottest, smoothed, window
+from .drawing import Floats, Pixels
+from .heatmap import MIN_PANEL_SIDE, PANEL_SIDE, colour_limit, smooth, smoothing_width
 
 if TYPE_CHECKING:
     from PIL import Image
 
 
 @dataclass(frozen=True)
-class Picture:
-    """An image: one counter a pixel, or a square of pixels."""
+class ImageView:
+    """An image with one bin per pixel, or per square of pixels if there would be more than ``max_bins``."""
 
     signal: Signal
-    most: int
+    max_bins: int
 
     @cached_property
     def block(self) -> int:
-        """Pixels per side of a cell."""
+        """Side of a bin in pixels."""
         (height, width), side = self.size, 1
-        while ceil(height / side) * ceil(width / side) > self.most:
+        while ceil(height / side) * ceil(width / side) > self.max_bins:
             side += 1
         return side
 
     @property
     def size(self) -> tuple[int, int]:
-        """Height and width, pixels."""
+        """Height and width in pixels."""
         assert self.signal.grid is not None
         height, width = self.signal.grid.shape
         return height, width
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Rows and columns of cells."""
+        """Rows and columns of bins."""
         return ceil(self.size[0] / self.block), ceil(self.size[1] / self.block)
 
     @property
-    def cells(self) -> int:
+    def bins(self) -> int:
         return self.shape[0] * self.shape[1]
 
-    def cell(self, indices: Tensor) -> Tensor:
+    def bin_of(self, indices: Tensor) -> Tensor:
         if self.block == 1:
             return indices
         width = self.size[1]
         return indices // width // self.block * self.shape[1] + indices % width // self.block
 
-    def times(self, counts: Tensor) -> Tensor:
-        times = counts.reshape(self.shape).float()
+    def visits(self, counts: Tensor) -> Tensor:
+        visits = counts.reshape(self.shape).float()
         if self.block == 1:
-            return times
+            return visits
         rows, columns = (
-            (length - self.block * torch.arange(cells, device=counts.device)).clamp(max=self.block)
-            for cells, length in zip(self.shape, self.size, strict=True)
+            (length - self.block * torch.arange(bins, device=counts.device)).clamp(max=self.block)
+            for bins, length in zip(self.shape, self.size, strict=True)
         )
-        return times.div_(rows[:, None]).div_(columns)
+        return visits.div_(rows[:, None]).div_(columns)
 
     @property
     def panel(self) -> tuple[int, int]:
-        """Height and width of what a frame shows, before a small picture is enlarged."""
-        shrunk = min(1.0, PANEL / max(self.size))
+        """Height and width of a panel of a video, before a small image is enlarged."""
+        shrunk = min(1.0, PANEL_SIDE / max(self.size))
         return max(1, round(self.size[0] * shrunk)), max(1, round(self.size[1] * shrunk))
 
-    def thumbnail(self, times: Tensor) -> Tensor:
-        return adaptive_avg_pool2d(times[None], self.panel)[0]
+    def thumbnail(self, visits: Tensor) -> Tensor:
+        return adaptive_avg_pool2d(visits[None], self.panel)[0]
 
-    def shown(self, thumbnail: Numbers) -> Numbers:
-        each = self.size[0] * self.size[1] / thumbnail.size
-        return smoothed(thumbnail, window(float(thumbnail.mean()) * each, min(thumbnail.shape)))
+    def panel_values(self, thumbnail: Floats) -> Floats:
+        pixels_per_dot = self.size[0] * self.size[1] / thumbnail.size
+        return smooth(thumbnail, smoothing_width(float(thumbnail.mean()) * pixels_per_dot, min(thumbnail.shape)))
 
-    def map(self, times: Numbers, words: str) -> Image.Image:
+    def draw_map(self, visits: Floats, caption: str) -> Image.Image:
         from PIL import Image
 
-        width = window(float(times.mean()) * self.block**2, min(times.shape))
-        shown = smoothed(times, width)
-        top = hottest(shown)
-        image = Image.fromarray(drawing.glowing(self._grey(self.shape), drawing.heat(shown / top)))
+        width = smoothing_width(float(visits.mean()) * self.block**2, min(visits.shape))
+        values = smooth(visits, width)
+        limit = colour_limit(values)
+        image = Image.fromarray(drawing.screen_over_grey(self._grey(self.shape), drawing.heat_colours(values / limit)))
         side = width * self.block
-        drawing.corner_key(image, top, [words, *([f"smoothed over {side}x{side} pixels"] if side > 1 else [])])
+        drawing.draw_corner_legend(
+            image, limit, [caption, *([f"smoothed over {side}x{side} pixels"] if side > 1 else [])]
+        )
         return image
 
-    def _grey(self, size: tuple[int, int]) -> Raster:
-        """The source in ``size`` rows and columns of its own pixels, without colour and alpha."""
-        picked = [np.arange(few) * many // few for few, many in zip(size, self.size, strict=True)]
-        pixels = self.signal.samples.reshape(*self.size, -1)[np.ix_(*picked)]
-        grey: Raster = _colours(pixels).mean(-1).astype(np.uint8)
+    def _grey(self, size: tuple[int, int]) -> Pixels:
+        """The source in grey, subsampled to ``size`` (rows, columns), without alpha."""
+        indices = [np.arange(few) * many // few for few, many in zip(size, self.size, strict=True)]
+        pixels = self.signal.samples.reshape(*self.size, -1)[np.ix_(*indices)]
+        grey: Pixels = _colours(pixels).mean(-1).astype(np.uint8)
         return grey
 
-    def reconstruction(self, field: Field) -> Image.Image:
+    def draw_reconstruction(self, field: Field) -> Image.Image:
         grid = Grid(self.panel)
         raw = self.signal.scale.raw(field.on_grid(grid, 0, grid.n).nan_to_num())
         return self._enlarged(_colours(raw.byte().numpy().reshape(*self.panel, -1)))
 
-    def taught(self, shown: Numbers, top: float) -> Image.Image:
-        return self._enlarged(drawing.glowing(self._grey(self.panel), drawing.heat(shown / top)))
+    def draw_visits(self, values: Floats, limit: float) -> Image.Image:
+        return self._enlarged(drawing.screen_over_grey(self._grey(self.panel), drawing.heat_colours(values / limit)))
 
-    def _enlarged(self, pixels: Raster) -> Image.Image:
+    def _enlarged(self, pixels: Pixels) -> Image.Image:
+        """A panel of an image, enlarged by a whole factor if it is small."""
         from PIL import Image
 
-        factor = max(1, SMALLEST // max(self.panel))
+        factor = max(1, MIN_PANEL_SIDE // max(self.panel))
         return Image.fromarray(np.ascontiguousarray(pixels.repeat(factor, 0).repeat(factor, 1)))
 
 
-def _colours(pixels: Raster) -> Raster:
-    """(h, w, 3) of a picture with 1 to 4 channels; alpha is left out."""
+def _colours(pixels: Pixels) -> Pixels:
+    """Colours (h, w, 3) of an image with 1 to 4 channels, without alpha."""
     return pixels[..., :3] if pixels.shape[-1] >= 3 else np.repeat(pixels[..., :1], 3, -1)

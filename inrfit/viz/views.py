@@ -1,6 +1,6 @@
-"""How a signal's samples are counted and shown: a picture over itself, a sound over time, a shape from three sides.
+"""Views: how the visits of samples are counted and drawn, over an image, over time, or from three sides of a shape.
 
-To show samples that lie in another way: one file here, one line in ``VIEWS``.
+A view for another layout of samples is one file here and one line in ``VIEWS``.
 """
 
 from __future__ import annotations
@@ -14,68 +14,68 @@ from ..fields.module import Field
 from ..modalities import MODALITIES
 from ..modalities.modality import Layout
 from ..signal import Signal
-from .audio_view import Sound
-from .drawing import Numbers
-from .image_view import Picture
-from .shape_view import Shape
+from .audio_view import AudioView
+from .drawing import Floats
+from .image_view import ImageView
+from .shape_view import ShapeView
 
 if TYPE_CHECKING:
     from PIL import Image
 
-CELLS = 1 << 22
-"""Most counters; a longer signal is counted in cells of several samples."""
+MAX_BINS = 1 << 22
+"""Most bins; in a longer signal several samples share a bin."""
 
 
 class View(Protocol):
-    """What a kind of signal offers to be watched. ``times`` are float32: how often each sample (of a cell, on average)
-    was taught."""
+    """Counts and draws how often the samples of a signal were trained. ``visits`` (float32) is the number of times a
+    sample was trained, as a mean over the samples of a bin."""
 
     @property
     def signal(self) -> Signal:
-        """What is watched."""
+        """The signal of the fit."""
 
     @property
-    def cells(self) -> int:
-        """Number of counters."""
+    def bins(self) -> int:
+        """Number of bins, each with one counter."""
 
-    def cell(self, indices: Tensor) -> Tensor:
-        """The counters of the samples ``indices`` (k,); not more than there are indices."""
+    def bin_of(self, indices: Tensor) -> Tensor:
+        """Bins of the samples at ``indices`` (k,); samples without a bin are left out."""
 
-    def times(self, counts: Tensor) -> Tensor:
-        """Counts (cells,) per sample, in the view's own shape."""
+    def visits(self, counts: Tensor) -> Tensor:
+        """Visits per sample, in the shape of the view, from ``counts`` (bins,)."""
 
-    def thumbnail(self, times: Tensor) -> Tensor:
-        """``times`` at the size of a video's panel: little to compute and to keep."""
+    def thumbnail(self, visits: Tensor) -> Tensor:
+        """``visits`` reduced to the size of a panel of a video."""
 
-    def shown(self, thumbnail: Numbers) -> Numbers:
-        """The numbers that a panel shows of a thumbnail."""
+    def panel_values(self, thumbnail: Floats) -> Floats:
+        """The values that ``draw_visits`` shows for a thumbnail."""
 
-    def map(self, times: Numbers, words: str) -> Image.Image:
-        """All that was taught, as a still picture; ``words`` say what the colours are."""
+    def draw_map(self, visits: Floats, caption: str) -> Image.Image:
+        """A still image of all visits; ``caption`` explains the colours."""
 
-    def reconstruction(self, field: Field) -> Image.Image:
-        """A panel: what the field is now."""
+    def draw_reconstruction(self, field: Field) -> Image.Image:
+        """A panel with the output of ``field``."""
 
-    def taught(self, shown: Numbers, top: float) -> Image.Image:
-        """A panel of the same size: what was taught; ``top`` is the hottest."""
+    def draw_visits(self, values: Floats, limit: float) -> Image.Image:
+        """A panel of the same size with ``values``; the brightest colour stands for ``limit``."""
 
 
-VIEWS: dict[Layout, type[Picture] | type[Sound] | type[Shape]] = {
-    "raster": Picture,
-    "timeline": Sound,
-    "points": Shape,
+VIEWS: dict[Layout, type[ImageView] | type[AudioView] | type[ShapeView]] = {
+    "raster": ImageView,
+    "timeline": AudioView,
+    "points": ShapeView,
 }
-"""By how a modality's samples lie (``Modality.layout``)."""
+"""Views by the layout of samples (``Modality.layout``)."""
 
 
-def view_of(signal: Signal, most: int = CELLS) -> View:
-    """How ``signal`` is watched, with at most ``most`` counters. Raises ``UsageError`` for a kind that is not."""
-    check(signal.modality)
-    return VIEWS[MODALITIES[signal.modality].layout](signal, most)
+def view_of(signal: Signal, max_bins: int = MAX_BINS) -> View:
+    """The view of ``signal``, with at most ``max_bins`` bins. Raises ``UsageError`` if its modality has none."""
+    check_modality(signal.modality)
+    return VIEWS[MODALITIES[signal.modality].layout](signal, max_bins)
 
 
-def check(modality: str) -> None:
-    """Raises ``UsageError`` for a kind of signal that cannot be watched."""
+def check_modality(modality: str) -> None:
+    """Raises ``UsageError`` if signals of ``modality`` have no view."""
     if MODALITIES[modality].layout not in VIEWS:
-        shown = ", ".join(name for name, known in MODALITIES.items() if known.layout in VIEWS)
-        raise UsageError(f"the teaching is shown of: {shown}; this is: {modality}", "modality")
+        drawable = ", ".join(name for name, entry in MODALITIES.items() if entry.layout in VIEWS)
+        raise UsageError(f"sampling cannot be drawn for the modality {modality}; choose from: {drawable}", "modality")

@@ -506,7 +506,7 @@ def test_a_map_and_a_video_come_with_the_field(png, capsys):
     out, err = capsys.readouterr()
     record = json.loads(out)
     assert (record["sampling_map"], record["sampling_video"]) == (str(chart), str(video))
-    assert "times taught, mean" in err
+    assert "times trained, mean" in err
     with Image.open(chart) as drawn, Image.open(video) as shown:
         assert drawn.size == (32, 24)
         assert shown.n_frames == 6

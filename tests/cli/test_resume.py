@@ -245,7 +245,7 @@ def test_a_map_goes_on_with_its_fit(png, tmp_path, capsys):
     seen.write_bytes(b"of the interrupted part")
     killed(png, "--sampling-map", tmp_path / "map2.png", budget=LONG)
     assert encode(png, "--budget", LONG, "--resume", "--sampling-video", tmp_path / "x.gif") == 2
-    assert "begun without a video" in capsys.readouterr().err
+    assert "started without a video" in capsys.readouterr().err
     assert encode(png, "--budget", LONG, "--resume", "--sampling-map", seen) == 0
     assert seen.read_bytes()[:4] == b"\x89PNG"
     killed(png, "--force", budget=LONG)

@@ -34,7 +34,7 @@ def shape_signal(values):
 
 def marked(signal):
     of = learner(signal)
-    return edge_map.edges(of, None).at(torch.arange(signal.n))
+    return edge_map.find_edges(of, None).contains(torch.arange(signal.n))
 
 
 def test_an_upright_line_of_a_wide_picture_is_found_where_it_is():
@@ -58,7 +58,7 @@ def test_the_thresholds_are_those_of_the_code_on_upright_edges(step):
 def test_every_size_and_number_of_channels_has_a_map(channels, size):
     signal = image_signal(*size, channels)
     assert marked(signal).shape == (signal.n,)
-    assert edge_map.anchors(learner(signal), 0.1).at(torch.arange(signal.n)).shape == (signal.n,)
+    assert edge_map.find_anchors(learner(signal), 0.1).contains(torch.arange(signal.n)).shape == (signal.n,)
 
 
 def test_a_single_row_has_edges():
@@ -79,7 +79,7 @@ def test_a_single_row_has_edges():
 )
 def test_what_is_constant_has_no_edges(signal):
     assert not marked(signal).any()
-    assert not edge_map.anchors(learner(signal), 0.3).marked.any()
+    assert not edge_map.find_anchors(learner(signal), 0.3).mask.any()
 
 
 def test_alpha_makes_no_edge():
@@ -109,31 +109,31 @@ def test_anchors_cover_the_share_asked_for(share):
     for k in range(196):
         row, column = 6 * (k // 14), 6 * (k % 14)
         picture[row + 1 : row + 4, column + 1 : column + 4] = 50 + k
-    found = edge_map.anchors(learner(picture_signal(picture)), share).marked.view(84, 84)
+    found = edge_map.find_anchors(learner(picture_signal(picture)), share).mask.view(84, 84)
     assert share <= float(found.float().mean()) <= 3 * share
     assert found[-6:].any()
     assert not found[:6].any()
 
 
 def test_a_cell_stands_for_all_its_samples(monkeypatch):
-    monkeypatch.setattr(edge_map, "MOST_CELLS", 100)
+    monkeypatch.setattr(edge_map, "MAX_MAP_CELLS", 100)
     picture = np.zeros((31, 47, 3), np.uint8)
     picture[:, 24:] = 255
     signal = picture_signal(picture)
     of = learner(signal)
-    found = edge_map.edges(of, None)
-    assert found.marked.shape[0] <= 100
-    assert found.marked.any()
-    everywhere = found.at(torch.arange(signal.n))
+    found = edge_map.find_edges(of, None)
+    assert found.mask.shape[0] <= 100
+    assert found.mask.any()
+    everywhere = found.contains(torch.arange(signal.n))
     assert found.count() == int(everywhere.sum())
-    blocks = edge_map.grey(of, found.raster)
+    blocks = edge_map.grey_image(of, found.grid)
     assert blocks[0, 0] == 0
     assert blocks[-1, -1] == pytest.approx(1.0)
-    assert everywhere[found.draw(of, 500)].all()
+    assert everywhere[found.sample(of, 500)].all()
 
 
 def test_a_long_sound_has_its_jump_in_a_cell(monkeypatch):
-    monkeypatch.setattr(edge_map, "MOST_CELLS", 50)
+    monkeypatch.setattr(edge_map, "MAX_MAP_CELLS", 50)
     samples = np.zeros(1003)
     samples[700:] = 9000
     found = marked(sound_signal(samples))
@@ -145,13 +145,13 @@ def test_a_long_sound_has_its_jump_in_a_cell(monkeypatch):
 @pytest.mark.parametrize("shift", [0, 6, 9, 40])
 def test_moved_edges_are_counted_as_they_are_found(shift):
     signal = image_signal(20, 33)
-    found = edge_map.edges(learner(signal), None)
-    assert found.count(shift) == int(found.at(torch.arange(signal.n), shift).sum())
+    found = edge_map.find_edges(learner(signal), None)
+    assert found.count(shift) == int(found.contains(torch.arange(signal.n), shift).sum())
 
 
 def test_moved_edges_do_not_come_back_in_the_next_row():
-    raster = edge_map.Raster(3, 10)
+    raster = edge_map.CellGrid(3, 10)
     marks = torch.zeros(30, dtype=torch.bool)
     marks[8] = marks[11] = marks[29] = True
-    found = edge_map.Edges(raster, marks).at(torch.arange(30), 6)
+    found = edge_map.EdgeMap(raster, marks).contains(torch.arange(30), 6)
     assert found.nonzero().flatten().tolist() == [17]

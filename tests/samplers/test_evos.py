@@ -19,7 +19,7 @@ from inrfit.fit.engine.backends import analytic_gradients, autograd_gradients
 from inrfit.fit.engine.step import Engine
 from inrfit.fit.loop import fit
 from inrfit.samplers import Evos
-from inrfit.samplers.evos import NO_RASTER, crossed, curvature
+from inrfit.samplers.evos import NO_LAPLACIAN_NOTE, crossover_positions, laplacian_error
 from inrfit.samplers.loss_terms import GREY_LEVELS, LUMA, LaplacianLoss
 from inrfit.signal import Grid
 
@@ -36,7 +36,7 @@ def test_curvature_is_the_difference_of_the_laplacians_of_non_square_pictures():
     generator = torch.Generator().manual_seed(0)
     shown, true = torch.rand(5, 9, generator=generator), torch.rand(5, 9, generator=generator)
     expected = ((curved(shown) - curved(true)) * GREY_LEVELS).square().reshape(-1)
-    torch.testing.assert_close(curvature(shown - true, torch.arange(45)), expected, rtol=1e-4, atol=1e-2)
+    torch.testing.assert_close(laplacian_error(shown - true, torch.arange(45)), expected, rtol=1e-4, atol=1e-2)
 
 
 @pytest.mark.parametrize("channels", [1, 3, 4])
@@ -93,7 +93,7 @@ def test_a_step_with_the_term_lowers_the_laplacian_more():
 def test_crossover_keeps_what_both_parents_have_and_shares_the_open_places():
     error = torch.tensor([9.0, 8, 7, 6, 0, 0, 0, 0])
     bent = torch.tensor([9.0, 0, 0, 0, 8, 7, 6, 0])
-    found = set(crossed(error, bent, 4).tolist())  # both: 0; means 3.75: half each of three places, rounded
+    found = set(crossover_positions(error, bent, 4).tolist())  # both: 0; means 3.75: half each of three places, rounded
     assert 0 in found
     assert len(found) == 4
     assert {1, 2} <= found
@@ -102,7 +102,7 @@ def test_crossover_keeps_what_both_parents_have_and_shares_the_open_places():
 
 def test_a_parent_without_a_place_gives_nothing():
     error, bent = torch.arange(10.0), torch.zeros(10)
-    assert set(crossed(error, bent, 3).tolist()) == {9, 8, 7}
+    assert set(crossover_positions(error, bent, 3).tolist()) == {9, 8, 7}
 
 
 def test_survivors_stay_between_fitness_steps_and_the_mutation_does_not():
@@ -138,7 +138,7 @@ def test_signals_without_a_raster_are_selected_by_error_and_that_is_said():
     spec = FieldSpec("siren", 1, 3, 16, 2, {})
     made = recipe.choose(spec, CPU, recipe.UserChoices(batch=0, precision="fp32", regime="paper")).config
     fitted = fit(line, spec, Evos(), made, Budget(steps=5), CPU)
-    assert fitted.notes == (NO_RASTER,)
+    assert fitted.notes == (NO_LAPLACIAN_NOTE,)
     assert not fit(line, spec, Evos(coefficient=0.0), made, Budget(steps=5), CPU).notes
 
 

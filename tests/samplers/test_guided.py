@@ -9,7 +9,8 @@ from test_edge_map import shape_signal, sound_signal
 from test_samplers import learner, selections
 
 from inrfit.samplers import Egra, Expansive, SoftMining
-from inrfit.samplers.egra import among_first
+from inrfit.samplers.edge_map import find_edges
+from inrfit.samplers.egra import sample_wallenius
 
 GUIDED = [Egra, Expansive, SoftMining]
 SIGNALS = {
@@ -38,23 +39,22 @@ def test_egra_draws_as_a_weighted_draw_without_replacement():
     of = learner(image_signal())
     weights = torch.cat([torch.full((30,), 4.0), torch.ones(70)])
     slow = [int((torch.multinomial(weights, 40, generator=of.generator) < 30).sum()) for _ in range(400)]
-    fast = [among_first(of, 40, 30, 70, 4.0) for _ in range(400)]
+    fast = [sample_wallenius(of, 40, 30, 70, 4.0) for _ in range(400)]
     assert sum(fast) / 400 == pytest.approx(sum(slow) / 400, abs=0.6)
     assert torch.tensor(fast).double().std() == pytest.approx(float(torch.tensor(slow).double().std()), rel=0.2)
 
 
 def test_egra_has_no_limit_of_points():
     """torch.multinomial ends at 2^24 of them."""
-    drawn = among_first(learner(image_signal()), 10_000, 1 << 28, 1 << 29, 1.39)
+    drawn = sample_wallenius(learner(image_signal()), 10_000, 1 << 28, 1 << 29, 1.39)
     assert drawn / 10_000 == pytest.approx(1.39 / 3.39, abs=0.03)
 
 
 def test_egra_favours_edges_by_the_published_odds():
     of = learner(image_signal(80, 60))
     hits = sum(s.origin["edge"] for s in selections(Egra(0.05), of, rounds=60)) / (60 * 240)
-    from inrfit.samplers.edge_map import edges
 
-    share = sum(edges(of, None).count(shift) for shift in (6, 7, 8, 9)) / 4 / of.n
+    share = sum(find_edges(of, None).count(shift) for shift in (6, 7, 8, 9)) / 4 / of.n
     assert hits == pytest.approx(1.39 * share / (1.39 * share + 1 - share), abs=0.02)
 
 

@@ -95,7 +95,7 @@ def test_nothing_is_ever_scored_and_the_map_holds_what_was_taught():
 
 @pytest.mark.parametrize("shape", [(37, 50), (1, 1850), (1850,)])
 def test_long_signals_are_mapped_in_cells(shape, monkeypatch):
-    monkeypatch.setattr(proportional, "MOST_CELLS", 200)
+    monkeypatch.setattr(proportional, "MAX_ERROR_CELLS", 200)
     signal = dataclasses.replace(image_signal(1, math.prod(shape)), grid=Grid(shape))
     of = learner(signal)
     of.batch = 16
@@ -108,14 +108,14 @@ def test_long_signals_are_mapped_in_cells(shape, monkeypatch):
     assert f"blocks of {side}" in previous.note
     cells = previous.memory["order"].long()
     assert cells.shape[0] <= 200
-    assert torch.equal(proportional.cells_of(of, proportional.within(of, cells, side), side), cells)
+    assert torch.equal(proportional.cell_indices(of, proportional.sample_in_cells(of, cells, side), side), cells)
 
 
 def test_errors_too_large_for_one_step_are_drawn_once_and_others_by_chance():
     of = learner(image_signal())
     odds = torch.full((of.n,), 1e-3)
     odds[:5] = 1000.0
-    found = proportional.drawn(of, odds, 100)
+    found = proportional.systematic_sample(of, odds, 100)
     assert found.shape[0] == 100
     assert found.unique().shape[0] == 100
     assert set(range(5)) <= set(found.tolist())
@@ -150,7 +150,7 @@ def test_no_point_is_left_out_for_good(size, batch):
 
 
 def test_long_signals_are_steered_as_strongly_as_short_ones(monkeypatch):
-    monkeypatch.setattr(proportional, "MOST_CELLS", 4000)
+    monkeypatch.setattr(proportional, "MAX_ERROR_CELLS", 4000)
     of = learner(image_signal(120, 160))
     of.batch = 16
     sampler = Stream()

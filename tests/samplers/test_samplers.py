@@ -90,12 +90,12 @@ def test_settings_are_frozen(name):
 def test_long_signals_are_chosen_from_by_other_ways_with_the_same_promises(name, monkeypatch):
     monkeypatch.setattr(uniform, "MAX_SHUFFLED_POINTS", 1000)
     monkeypatch.setattr(egra, "MAX_SHUFFLED_POINTS", 1000)
-    monkeypatch.setattr(edge_map, "MOST_CELLS", 1000)
-    monkeypatch.setattr(error_map, "LONGEST_SORT", 1000)
-    monkeypatch.setattr(selection_module, "LONGEST_CHOICE", 2000)
+    monkeypatch.setattr(edge_map, "MAX_MAP_CELLS", 1000)
+    monkeypatch.setattr(error_map, "MAX_TOPK_POINTS", 1000)
+    monkeypatch.setattr(selection_module, "MAX_RATIO_BASE", 2000)
     signal = image_signal(60, 80)
     for selection in selections(SAMPLERS[name](), learner(signal), rounds=8):
-        assert name not in ("int", "nint", "evos") or "random pools" in selection.note
+        assert name not in ("int", "nint", "evos") or "random points" in selection.note
         found = selection.indices.tolist()
         assert len(found) == 400
         assert len(set(found)) == 400

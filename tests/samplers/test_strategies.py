@@ -10,7 +10,7 @@ from conftest import image_signal
 from test_samplers import learner, selections
 
 from inrfit.samplers import Int, Nint, Uniform
-from inrfit.samplers.int import current_ratio, interval
+from inrfit.samplers.int import refresh_interval, scheduled_ratio
 
 
 def test_uniform_teaches_every_point_once_an_epoch():
@@ -59,21 +59,21 @@ def test_int_incremental_reuses_its_selection_ever_longer():
     ],
 )
 def test_the_ratio_grows_as_the_code_of_int_does(schedule, expected):
-    assert [current_ratio(schedule, 0.2, p) for p in (0, 0.5, 1.0)] == pytest.approx(expected)
+    assert [scheduled_ratio(schedule, 0.2, p) for p in (0.0, 0.5, 1.0)] == pytest.approx(expected)
     if schedule in ("step", "progressive"):
-        assert current_ratio(schedule, 0.2, 0.999) == pytest.approx(0.92)
+        assert scheduled_ratio(schedule, 0.2, 0.999) == pytest.approx(0.92)
 
 
 @pytest.mark.parametrize(
     ("schedule", "mean"), [("constant", 0.2), ("linear", 0.6), ("step", 0.56), ("cosine", 0.6), ("progressive", 0.56)]
 )
 def test_the_mean_ratio_of_a_fit_is_that_of_the_code_of_int(schedule, mean):
-    assert sum(current_ratio(schedule, 0.2, s / 5000) for s in range(5000)) / 5000 == pytest.approx(mean, abs=1e-3)
+    assert sum(scheduled_ratio(schedule, 0.2, s / 5000) for s in range(5000)) / 5000 == pytest.approx(mean, abs=1e-3)
 
 
 def test_reverse_cosine_falls_to_a_fifth():
-    assert [current_ratio("reverse-cosine", 0.8, p) for p in (0, 0.5, 1.0)] == pytest.approx([0.8, 0.5, 0.2])
-    assert current_ratio("reverse-cosine", 0.1, 0.7) == pytest.approx(0.1)
+    assert [scheduled_ratio("reverse-cosine", 0.8, p) for p in (0.0, 0.5, 1.0)] == pytest.approx([0.8, 0.5, 0.2])
+    assert scheduled_ratio("reverse-cosine", 0.1, 0.7) == pytest.approx(0.1)
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_reverse_cosine_falls_to_a_fifth():
 )
 def test_a_refresh_rule_looks_as_often_as_the_authors(refresh, looks):
     """Their rule: a look when step % interval == 0, in 5000 steps."""
-    assert sum(s % max(1, interval(refresh, s / 5000)) == 0 for s in range(5000)) == looks
+    assert sum(s % max(1, refresh_interval(refresh, s / 5000)) == 0 for s in range(5000)) == looks
 
 
 @pytest.mark.parametrize("refresh", ["dense2", "incremental", "reverse-incremental", "decremental"])
@@ -95,7 +95,7 @@ def test_int_teaches_the_same_points_until_the_next_look(refresh):
         if found is not previous:
             looks.append(step)
         previous = found
-    assert looks == list(range(0, 60, interval(refresh, 0.3)))
+    assert looks == list(range(0, 60, refresh_interval(refresh, 0.3)))
 
 
 def test_nint_mixes_its_three_parts_as_the_paper_says():

@@ -21,8 +21,8 @@ from inrfit.modalities import MODALITIES
 from inrfit.modalities.image import IMAGE
 from inrfit.signal import IDENTITY, Grid, Signal
 from inrfit.viz import recorder, video_file
-from inrfit.viz.drawing import heat, tick
-from inrfit.viz.heatmap import smoothed, window
+from inrfit.viz.drawing import axis_step, heat_colours
+from inrfit.viz.heatmap import smooth, smoothing_width
 from inrfit.viz.recorder import Recorder
 from inrfit.viz.views import view_of
 
@@ -107,31 +107,31 @@ def test_a_large_map_has_its_key_in_the_corner():
 
 def test_long_signals_are_counted_in_a_bounded_number_of_cells():
     signal = image_signal(24, 32)
-    seen = recorded(signal, range(24 * 32), [0, 33], cells=50)
+    seen = recorded(signal, range(24 * 32), [0, 33], max_bins=50)
     assert len(seen.counts) == 48  # of 4 x 4 pixels
     assert seen.counts.tolist() == [18] + [16] * 47
-    assert seen.view.times(seen.counts).ravel()[:2].tolist() == [18 / 16, 1.0]
+    assert seen.view.visits(seen.counts).ravel()[:2].tolist() == [18 / 16, 1.0]
     assert opened(seen.map()).size == (8, 6)
 
 
 def test_cells_at_the_edge_are_counted_by_their_own_size():
     signal = image_signal(5, 7)
-    seen = recorded(signal, range(35), cells=6)
+    seen = recorded(signal, range(35), max_bins=6)
     assert len(seen.counts) <= 6
-    assert torch.equal(seen.view.times(seen.counts), torch.ones(2, 3))
+    assert torch.equal(seen.view.visits(seen.counts), torch.ones(2, 3))
 
 
 def test_a_long_sound_is_counted_in_stretches():
     signal = Signal("audio", np.zeros((10, 1), np.float32), IDENTITY, {"rate": 5}, Grid((10,)))
-    seen = recorded(signal, range(10), [9], cells=4)
+    seen = recorded(signal, range(10), [9], max_bins=4)
     assert seen.counts.tolist() == [3, 3, 3, 2]
-    assert seen.view.times(seen.counts).tolist() == [1, 1, 1, 2]
+    assert seen.view.visits(seen.counts).tolist() == [1, 1, 1, 2]
 
 
 def test_of_a_large_pool_the_first_points_stand_for_all():
     points = np.zeros((10, 3), np.float32)
     signal = Signal("shape", np.zeros((10, 1), np.float32), IDENTITY, {}, points=points)
-    assert recorded(signal, [0, 3, 4, 9], cells=4).counts.tolist() == [1, 0, 0, 1]
+    assert recorded(signal, [0, 3, 4, 9], max_bins=4).counts.tolist() == [1, 0, 0, 1]
 
 
 def test_the_video_shows_field_and_selections_side_by_side():
@@ -151,11 +151,11 @@ def test_the_video_shows_field_and_selections_side_by_side():
 def test_frames_are_spread_evenly_over_the_progress():
     seen = recorded(image_signal(), *[[0]] * 100, frames=10)
     assert [frame.step for frame in seen.frames] == [1, 10, 20, 30, 40, 50, 60, 70, 80, 90]
-    assert [frame.times.sum() for frame in seen.frames][-1] == 90
+    assert [frame.visits.sum() for frame in seen.frames][-1] == 90
 
 
 def test_of_a_large_field_fewer_frames_are_kept(monkeypatch):
-    monkeypatch.setattr(recorder, "KEPT_BYTES", 3 * 12)
+    monkeypatch.setattr(recorder, "MAX_FRAME_BYTES", 3 * 12)
     assert len(recorded(image_signal(), *[[0]] * 100, frames=10).frames) == 3
 
 
@@ -203,7 +203,7 @@ def test_the_sides_of_a_shape_are_not_mirrored():
     """One point far out on every axis lies where the sides' names say."""
     points = np.array([[0.9, 0.7, 0.5]] * 2000, np.float32)
     signal = Signal("shape", np.zeros((2000, 1), np.float32), IDENTITY, {}, points=points)
-    front, side, top = view_of(signal)._piled(np.ones(2000), 20)
+    front, side, top = view_of(signal)._projected_sums(np.ones(2000), 20)
     assert [tuple(np.argwhere(view)[0]) for view in (front, side, top)] == [(3, 19), (3, 5), (15, 19)]
 
 
@@ -212,9 +212,9 @@ def test_an_mp4_shows_every_frame():
     import av
 
     frames = [Image.new("RGB", (65, 48), (40 * number, 90, 0)) for number in range(5)]
-    with av.open(io.BytesIO(video_file.encoded(frames, ".mp4"))) as found:
+    with av.open(io.BytesIO(video_file.encode_video(frames, ".mp4"))) as found:
         shown = [frame.to_ndarray(format="rgb24") for frame in found.decode(video=0)]
-    assert len(shown) == 4 + video_file.HELD
+    assert len(shown) == 4 + video_file.LAST_FRAME_REPEATS
     assert shown[0].shape == (48, 64, 3)
     assert abs(int(shown[3][20, 20, 0]) - 120) < 12
 
@@ -222,19 +222,19 @@ def test_an_mp4_shows_every_frame():
 def test_an_mp4_without_its_library_is_refused_with_the_cure(monkeypatch):
     monkeypatch.setattr(video_file, "find_spec", lambda name: None)
     with pytest.raises(UsageError, match=r"pip install 'inrfit\[video\]'"):
-        video_file.check(".mp4")
+        video_file.check_suffix(".mp4")
 
 
 def test_nothing_taught_is_nothing_to_show():
     seen = Recorder()
     inrfit.encode(np.full((4, 4, 3), 7, np.uint8), on_step=seen, **QUICK)
-    with pytest.raises(UsageError, match="nothing was taught"):
+    with pytest.raises(UsageError, match="has made no step"):
         seen.map()
 
 
 def test_a_kind_that_is_not_shown_is_refused(monkeypatch):
     monkeypatch.setitem(MODALITIES, "scent", replace(IMAGE, name="scent", layout="cloud"))
-    with pytest.raises(UsageError, match="this is: scent"):
+    with pytest.raises(UsageError, match="modality scent"):
         view_of(Signal("scent", np.zeros((1, 1)), IDENTITY, {}, Grid((1,))))
 
 
@@ -246,16 +246,16 @@ def test_the_sampling_outputs_of_several_sources_are_named_after_them(tmp_path):
 
 
 def test_colours_rise_in_lightness():
-    light = heat(np.linspace(0, 1, 50)) @ np.array([0.2126, 0.7152, 0.0722])
+    light = heat_colours(np.linspace(0, 1, 50)) @ np.array([0.2126, 0.7152, 0.0722])
     assert (np.diff(light) > 0).all()
 
 
 @pytest.mark.parametrize(("span", "most", "step"), [(6.8, 14, 0.5), (1.0, 10, 0.1), (3600, 5, 1000), (0.02, 4, 0.005)])
 def test_ticks_are_round(span, most, step):
-    assert tick(span, most) == pytest.approx(step)
+    assert axis_step(span, most) == pytest.approx(step)
 
 
 def test_smoothing_keeps_a_constant_and_stops_where_counts_suffice():
-    assert window(30, 500) == 1
-    assert window(0.5, 500) == 7
-    assert np.allclose(smoothed(np.full((9, 11), 3.0), 5), 3.0)
+    assert smoothing_width(30, 500) == 1
+    assert smoothing_width(0.5, 500) == 7
+    assert np.allclose(smooth(np.full((9, 11), 3.0), 5), 3.0)

@@ -341,8 +341,7 @@ def test_the_plan_and_the_summary_say_what_is_stored(tmp_path, capsys):
     assert "as many as --bytes has room for" in err
     assert run(["info", f"{source}.safetensors"]) == 0
     shown = capsys.readouterr().out
-    assert "stored fp16" in shown
-    assert f"{size:,} bytes" in shown
+    assert f"{size:,} bytes in fp16" in shown
     assert run(["info", f"{source}.safetensors", "--json"]) == 0
     known = json.loads(capsys.readouterr().out)
     assert {key: known[key] for key in same} == {key: said[key] for key in same}

@@ -17,12 +17,15 @@ import pytest
 from jaxtyping import Bool, Float, Int, jaxtyped
 
 CHECKED = [
+    "inrfit.fields.architecture",
     "inrfit.fields.asmr",
     "inrfit.fields.feature_grid",
+    "inrfit.fields.mlp",
     "inrfit.fields.module",
     "inrfit.fields.tiles",
     "inrfit.samplers",
     "inrfit.samplers.learner",
+    "inrfit.fit.engine.cuda_graph",
     "inrfit.fit.engine.optimizer",
     "inrfit.fit.engine.step",
 ]

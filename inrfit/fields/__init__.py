@@ -1,7 +1,7 @@
-"""Architectures: one frozen dataclass of options each, which knows its shapes, its cost and its formula.
+"""Architectures: frozen dataclasses of options with the shapes, the cost and the formula of a field.
 
-Read ``architecture.py`` first. Nothing here imports torch before a tensor is asked for, so that `info` and refusals are
-instant; only ``module.py``, which is not imported here, is made of torch.
+Read ``architecture.py`` first. Importing this package does not import torch, so that ``inrfit info`` and error messages
+are fast. Only ``module.py`` needs torch; it is not imported here.
 """
 
 from .architecture import Architecture, OptionContext, Traits

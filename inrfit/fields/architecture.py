@@ -1,7 +1,9 @@
-"""What an architecture is: its methods, and a description of what is special about it.
+"""The protocol of an architecture, and the description of its properties.
 
-A method that not every architecture needs has a default here, a function that a class assigns to the method's name:
-``gradients = architecture.autograd_gradients``. Nothing here imports torch before a tensor is asked for.
+Methods that not every architecture needs have default implementations here, which a class assigns to the method's name:
+``gradients = architecture.autograd_gradients``. Importing this module does not import torch.
+
+Shapes: n points, d input dimensions, c output channels.
 """
 
 from __future__ import annotations
@@ -10,160 +12,169 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
-from ..signal import CHUNK
+from ..signal import CHUNK, Grid
 from .hyperparameters import Hyperparameters
 
 if TYPE_CHECKING:
     import torch
+    from jaxtyping import Float
     from torch import Tensor
 
-    from ..signal import Grid
     from .spec import FieldSpec
 
-Shares = Mapping[str, Mapping[str, float]]
-"""Option -> class of signals -> value, as a share of the frequency that a SIREN's first layer would start with."""
+FrequencyShares = Mapping[str, Mapping[str, float]]
+"""Values of options, by option and class of signals, as a share of the initial frequency of a SIREN's first layer."""
 
 
 @dataclass(frozen=True)
 class Traits:
-    """The constant facts about an architecture: everything that the rest of the package has to know about it."""
+    """Constant properties of an architecture. The rest of the package knows an architecture by these only."""
 
     width: int
-    """Usual units per layer."""
+    """Default number of units per layer."""
     depth: int
-    """Usual number of hidden layers."""
+    """Default number of hidden layers."""
     hyperparameters: Hyperparameters
-    """What the optimiser needs."""
+    """Defaults for the optimiser."""
     raster_only: bool = False
-    """The field is defined on the cells of one raster only (``raster``): no shapes, no derivatives by coordinates."""
+    """The field is defined on the cells of one raster only (``raster``). It cannot represent shapes and has no
+    derivatives with respect to coordinates."""
     own_gradients: bool = True
-    """``gradients`` is written out. Otherwise it is ``autograd_gradients``, and nothing is compiled."""
+    """``gradients`` is an analytic backward pass. Otherwise it is ``autograd_gradients``, and nothing is compiled."""
     same_shapes: bool = True
-    """Steps of one batch size work on tensors of the same shapes, so that they can be compiled or captured."""
+    """The shapes of all tensors of a step depend on the batch size only, so that a step can be compiled or captured."""
     gradient_chunk: int | None = None
-    """Points that ``gradients`` is given at a time; None: as many as the engine usually does."""
+    """Maximum number of points per call of ``gradients``; None: the engine's default."""
     decode_chunk: int | None = None
-    """Cells that ``on_grid`` is best asked for at a time; None: signal.CHUNK."""
+    """Preferred number of cells per call of ``on_grid``; None: ``signal.CHUNK``."""
     shares_blocks: bool = False
-    """The cells of a block of the raster (``block``) share work: batches are made of whole blocks where possible."""
+    """The cells of a block of the raster (``block``) share work, so batches consist of whole blocks where possible."""
     single_point_cost: float = 1.0
-    """Cost of a point that is taught alone, in points of a whole block."""
+    """Cost of training one isolated point, relative to a point in a whole block."""
     default_sampler: str | None = None
-    """What ``--sampler auto`` stands for; None: the modality's."""
+    """The sampler that ``--sampler auto`` chooses; None: that of the modality."""
     initialization_options: frozenset[str] = frozenset()
-    """Options that only the first weights depend on: fields that differ in nothing else share compiled code."""
-    frequency_scaling: Shares = field(default_factory=dict)
-    """The options that follow the frequencies of a signal. Classes of signals that are not named keep the default."""
+    """Options that only the initial weights depend on. Fields that differ in nothing else share compiled code."""
+    frequency_scaling: FrequencyShares = field(default_factory=dict)
+    """The options that follow the frequencies of a signal. Classes of signals that are not listed keep the default."""
     paper_options: Mapping[str, float] = field(default_factory=dict)
-    """The paper's values where the defaults depart from them."""
+    """The paper's values of options whose defaults are different."""
     unreliable_on: frozenset[str] = frozenset()
-    """Classes of signals that it learnt little of (docs/architectures.md)."""
+    """Classes of signals that the architecture fits badly (docs/architectures.md)."""
 
 
 @dataclass(frozen=True)
 class OptionContext:
-    """What the options of a field follow besides its size."""
+    """The facts about signal and regime that options depend on."""
 
     signal_class: str
-    """Kind of function that the signal is, as ``Traits`` names it."""
+    """Class of the signal, a key of ``Traits.frequency_scaling`` (image, audio, shape)."""
     samples: int
-    """Length of the signal."""
+    """Number of samples of the signal."""
     first_omega: Callable[[], float]
-    """Frequency that a SIREN's first layer would start with, in radians per unit of an axis from -1 to 1. It may read
-    the whole signal, so that it is called only if needed."""
+    """Returns the initial frequency of a SIREN's first layer, in radians per unit of an axis from -1 to 1. It may read
+    the whole signal and is called only if needed."""
     paper_frequency_scale: float | None = None
-    """With ``--regime paper``: the factor on frequencies that the papers' coordinates amount to; else None."""
+    """With ``--regime paper`` the factor on frequencies that corresponds to the papers' coordinates; otherwise None."""
 
 
-@runtime_checkable  # for the tests, which check the types of arguments (beartype); nothing here asks by isinstance
+@runtime_checkable  # for the type checks in tests (beartype); the package does not use isinstance with it
 class Architecture(Protocol):
-    """An architecture: a frozen dataclass of options. ``spec`` gives the sizes, ``self`` the options."""
+    """An architecture: a frozen dataclass of options. ``spec`` holds the sizes, ``self`` the options.
+
+    ``weights`` are tensors by the names of ``shapes``."""
 
     TRAITS: ClassVar[Traits]
     __dataclass_fields__: ClassVar[dict[str, Any]]
 
     def sized(self, spec: FieldSpec, shape: tuple[int, ...] | None, parameters: int | None) -> FieldSpec:
-        """``spec`` made to measure for a signal on a grid of ``shape`` (None: points), with options that follow from
-        it; with at most ``parameters`` weights, if told, and as few less as the architecture can. Raises ``UsageError``
-        where that is too few. No torch."""
+        """``spec`` with sizes and options for a signal on a grid of ``shape`` (None: points). With ``parameters``, the
+        largest field that has at most so many weights. Raises ``UsageError`` if there is none. Needs no torch."""
 
     def shapes(self, spec: FieldSpec) -> dict[str, tuple[int, ...]]:
-        """Name and shape of every weight tensor, in the order they are stored."""
+        """Name and shape of every weight tensor, in the order in which they are stored."""
 
     def macs(self, spec: FieldSpec) -> int:
-        """Multiply-accumulates per sample of one forward pass; of what is shared on a grid, a sample's part."""
+        """Multiply-accumulates of a forward pass per sample. Work that samples of a grid share is divided by their
+        number."""
 
     def sines(self, spec: FieldSpec) -> int:
-        """Sines, cosines and exponentials per sample of one forward pass, counted likewise."""
+        """Sines, cosines and exponentials of a forward pass per sample, counted likewise."""
 
-    def initial(self, spec: FieldSpec, generator: torch.Generator, mean: Tensor) -> dict[str, Tensor]:
-        """Fresh float32 weights on the CPU, drawn from ``generator`` alone, for values around ``mean`` (c,)."""
+    def initial(self, spec: FieldSpec, generator: torch.Generator, mean: Float[Tensor, " c"]) -> dict[str, Tensor]:
+        """Initial weights in float32 on the CPU, drawn from ``generator``, for values around ``mean``."""
 
-    def constant(self, weights: Mapping[str, Tensor], value: Tensor) -> dict[str, Tensor]:
-        """Weights of the field that is ``value`` (c,) everywhere."""
+    def constant(self, weights: Mapping[str, Tensor], value: Float[Tensor, " c"]) -> dict[str, Tensor]:
+        """Weights of a field that has the same ``value`` everywhere."""
 
-    def forward(self, weights: Mapping[str, Tensor], coords: Tensor, precision: torch.dtype) -> Tensor:
-        """Values (n, c), float32, at ``coords`` (n, d); hidden layers in ``precision``."""
+    def forward(
+        self, weights: Mapping[str, Tensor], coords: Float[Tensor, "n d"], precision: torch.dtype
+    ) -> Float[Tensor, "n c"]:
+        """Values at ``coords`` in float32. Hidden layers are computed in ``precision``."""
 
     def rates(self) -> dict[str, float]:
-        """Factor on the learning rate per weight tensor (a folded frequency makes the tensor that much larger)."""
+        """Factors on the learning rate by weight tensor. A tensor that includes a frequency factor needs a rate that is
+        larger by this factor."""
 
     def muon_tensors(self) -> frozenset[str]:
-        """Names of the stacked hidden matrices (l, out, in): the ones Muon is made for."""
+        """Names of the stacked hidden matrices (l, out, in), which Muon can update."""
 
     def gradients(
         self,
         weights: Mapping[str, Tensor],
-        coords: Tensor,
-        values: Tensor,
-        loss_weights: Tensor,
+        coords: Float[Tensor, "n d"],
+        values: Float[Tensor, "n c"],
+        loss_weights: Float[Tensor, "n 1"],
         precision: torch.dtype,
         extra_gradient: Callable[[Tensor], Tensor] | None = None,
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Residuals (n, c) and the gradients, float32, of sum(loss_weights * residual^2) with respect to ``weights``.
-        ``loss_weights`` is (n, 1). ``extra_gradient`` maps the residuals to the gradient of further loss terms with
-        respect to them. Default: ``autograd_gradients``."""
+    ) -> tuple[Float[Tensor, "n c"], dict[str, Tensor]]:
+        """Residuals, and the gradients in float32 of sum(loss_weights * residual^2) with respect to ``weights``.
+        ``extra_gradient`` maps the residuals (n, c) to the gradient (n, c) of further loss terms with respect to them.
+        Default: ``autograd_gradients``."""
 
-    def on_grid(self, weights: Mapping[str, Tensor], grid: Grid, start: int, stop: int) -> Tensor:
-        """Values (stop - start, c), float32, on the weights' device, of the cells start..stop (flat, row-major) of
-        ``grid``, in memory that the length of the piece bounds; equal to ``forward`` there to rounding. Default:
+    def on_grid(self, weights: Mapping[str, Tensor], grid: Grid, start: int, stop: int) -> Float[Tensor, "n c"]:
+        """Values in float32 of the cells start..stop (flat, row-major) of ``grid``, on the device of the weights. They
+        equal those of ``forward`` up to rounding. The memory used is proportional to stop - start. Default:
         ``forward_in_chunks``."""
 
     def fp32_tensors(self) -> frozenset[str]:
-        """Names of the tensors that are always stored in float32. A phase in a sine is one: rounded, it is off by its
-        size, and it may be thousands of radians. Default: ``no_fp32_tensors``."""
+        """Names of the tensors that are always stored in float32, such as those that produce the phase of a sine:
+        a phase may be thousands of radians, and rounding errors are proportional to it. Default:
+        ``no_fp32_tensors``."""
 
     def raster(self) -> tuple[int, ...] | None:
-        """Cells per axis of the only raster that the field knows. Default: ``no_raster``."""
+        """Cells per axis of the only raster on which the field is defined; None: it is defined everywhere. Default:
+        ``no_raster``."""
 
     def block(self) -> tuple[int, ...] | None:
-        """Sides of the blocks of the raster whose cells share work. Default: ``no_blocks``."""
+        """Cells per axis of the blocks of the raster that share work. Default: ``no_blocks``."""
 
     def notes(self) -> tuple[str, ...]:
-        """What the user has to know of the options that were chosen for the signal. Default: ``no_notes``."""
+        """Remarks for the user about options that were chosen for the signal. Default: ``no_notes``."""
 
     def options_for(self, context: OptionContext) -> dict[str, float]:
-        """Options that the signal or the regime decides, by name; ``self`` has those that are fixed already. Default:
-        ``frequency_options``."""
+        """Options that depend on the signal or the regime, by name. ``self`` has the options that the user has set.
+        Default: ``frequency_options``."""
 
     def reason(self, option: str) -> str:
-        """Why an option that nobody asked for is what it is, where that is special. Default: ``no_reason``."""
+        """Why ``option`` has its default value, for ``--explain``; "" if there is nothing to explain. Default:
+        ``no_reason``."""
 
     def kernel_coefficients(self) -> tuple[float, float] | None:
-        """a of the first and of the hidden layers, if this is a perceptron without encoding whose activations are
-        sin(u + a u |u|): the C++ kernel has those. Default: ``no_kernel``."""
+        """The coefficients a of the first and of the hidden layers, if the field is a perceptron without encoding whose
+        activations are sin(u + a u |u|), which the C++ kernel computes. Default: ``no_kernel``."""
 
 
 def autograd_gradients(
     net: Architecture,
     weights: Mapping[str, Tensor],
-    coords: Tensor,
-    values: Tensor,
-    loss_weights: Tensor,
+    coords: Float[Tensor, "n d"],
+    values: Float[Tensor, "n c"],
+    loss_weights: Float[Tensor, "n 1"],
     precision: torch.dtype,
     extra_gradient: Callable[[Tensor], Tensor] | None = None,
-) -> tuple[Tensor, dict[str, Tensor]]:
-    """``gradients`` by differentiating ``forward``."""
+) -> tuple[Float[Tensor, "n c"], dict[str, Tensor]]:
+    """Default of ``gradients``: differentiates ``forward`` by autograd."""
     import torch
 
     with torch.enable_grad():
@@ -172,16 +183,18 @@ def autograd_gradients(
         loss = (loss_weights * residuals.square()).sum()
         if extra_gradient is not None:
             loss = loss + (extra_gradient(residuals.detach()) * residuals).sum()
-        found = torch.autograd.grad(loss, list(leaves.values()), materialize_grads=True)
-    return residuals.detach(), dict(zip(leaves, found, strict=True))
+        gradients = torch.autograd.grad(loss, list(leaves.values()), materialize_grads=True)
+    return residuals.detach(), dict(zip(leaves, gradients, strict=True))
 
 
-def forward_in_chunks(net: Architecture, weights: Mapping[str, Tensor], grid: Grid, start: int, stop: int) -> Tensor:
-    """``on_grid`` by evaluating ``forward`` at the cells' centres, in chunks."""
+def forward_in_chunks(
+    net: Architecture, weights: Mapping[str, Tensor], grid: Grid, start: int, stop: int
+) -> Float[Tensor, "n c"]:
+    """Default of ``on_grid``: evaluates ``forward`` at the centres of the cells, in chunks."""
     import torch
 
     device = next(iter(weights.values())).device
-    # A quarter of a chunk is what a CPU's caches hold; a CUDA device wants long ones.
+    # The activations of a quarter of a chunk fit into the caches of a CPU. A CUDA device needs large chunks.
     step = CHUNK if device.type == "cuda" else CHUNK // 4
     starts = range(start, max(stop, start + 1), step)
     cells = (torch.arange(begin, min(begin + step, stop), device=device) for begin in starts)
@@ -189,44 +202,45 @@ def forward_in_chunks(net: Architecture, weights: Mapping[str, Tensor], grid: Gr
 
 
 def no_fp32_tensors(net: object) -> frozenset[str]:
-    """No tensor is delicate."""
+    """Default of ``fp32_tensors``: all tensors may be rounded."""
     return frozenset()
 
 
 def no_raster(net: object) -> tuple[int, ...] | None:
-    """The field is defined everywhere."""
+    """Default of ``raster``: the field is defined everywhere."""
     return None
 
 
 def no_blocks(net: object) -> tuple[int, ...] | None:
-    """Every point is computed by itself."""
+    """Default of ``block``: points share no work."""
     return None
 
 
 def no_notes(net: object) -> tuple[str, ...]:
-    """Nothing to say."""
+    """Default of ``notes``: no remarks."""
     return ()
 
 
 def no_reason(net: object, option: str) -> str:
-    """No option is special."""
+    """Default of ``reason``: no explanation."""
     return ""
 
 
 def no_kernel(net: object) -> tuple[float, float] | None:
-    """The C++ kernel does not know the activation."""
+    """Default of ``kernel_coefficients``: the C++ kernel does not compute this architecture."""
     return None
 
 
 def frequency_options(net: Architecture, context: OptionContext) -> dict[str, float]:
-    """``options_for``: the options that follow frequencies, and with ``--regime paper`` the paper's values."""
+    """Default of ``options_for``: the options that follow the frequencies of the signal; with ``--regime paper`` the
+    paper's values."""
     traits = net.TRAITS
-    stretch = context.paper_frequency_scale
-    if stretch is not None:
+    scale = context.paper_frequency_scale
+    if scale is not None:
         own = asdict(net)
-        stretched = {name: own[name] * stretch for name in traits.frequency_scaling if stretch != 1}
-        return {**traits.paper_options, **stretched}
+        scaled = {name: own[name] * scale for name in traits.frequency_scaling if scale != 1}
+        return {**traits.paper_options, **scaled}
     kind = context.signal_class
-    shares = {name: each[kind] for name, each in traits.frequency_scaling.items() if kind in each}
+    shares = {name: by_class[kind] for name, by_class in traits.frequency_scaling.items() if kind in by_class}
     omega = context.first_omega() if shares else 0.0
     return {name: share * omega for name, share in shares.items()}

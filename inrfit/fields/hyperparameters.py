@@ -1,57 +1,61 @@
-"""What an architecture wants of the optimiser, each value with the measurement that chose it."""
+"""Hyperparameters of an architecture, with the measurements that chose their values."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 MUON_MOMENTUM = 0.95
-"""Of Muon: Jordan's."""
+"""Momentum of Muon by Jordan et al. 2024."""
 
 BATCH = 4096
-"""Best in seconds of 2,048, 4,096 and 8,192 where steps are explicit (docs/benchmarks.md)."""
+"""Default number of points per step: the best of 2,048, 4,096 and 8,192 at equal time with analytic steps
+(docs/benchmarks.md)."""
 
-MOST_POINTS = 1 << 18
-"""Longest batch that is chosen."""
+MAX_BATCH = 1 << 18
+"""Largest batch that is chosen by default."""
 
 PAPER_RATE = 1e-4
-"""Adam's constant rate in the released code of NINT and EVOS (no Muon, no warm-up, no annealing)."""
+"""Constant learning rate of Adam in the released code of NINT and EVOS (no Muon, no warm-up, no decay)."""
 
-SWEPT = "half and twice the rates are not better by 0.4 dB (tests/bench/rates.py)"
+SWEPT_RATES = "half and twice the rates are not better by 0.4 dB (tests/bench/rates.py)"
 
 
 @dataclass(frozen=True)
 class Hyperparameters:
-    """Rates are those of the architecture's paper: ``Architecture.rates`` turns them into those of the stored, folded
-    tensors. A field that ends in ``source`` says which measurement chose the value."""
+    """Defaults of the optimiser for one architecture.
+
+    Learning rates are in the parametrisation of the architecture's paper; ``Architecture.rates`` are the factors for
+    the stored tensors. Fields that end in ``source`` name the measurement that chose a value, for ``--explain``."""
 
     adam_rate: float
-    """Peak rate of Adam."""
+    """Peak learning rate of Adam."""
     muon_rate: float
-    """Peak rate of Muon; 0: Adam updates every tensor."""
+    """Peak learning rate of Muon; 0: Adam updates all tensors."""
     source: str = "safe within a factor of four (tests/bench/recipe.py)"
-    """Of the two rates."""
+    """The measurement that chose the two rates."""
     muon_momentum: float = MUON_MOMENTUM
-    """Of Muon."""
+    """Momentum of Muon."""
     muon_momentum_source: str = "Jordan's, not varied for this architecture"
     batch: int = BATCH
-    """Points of one optimiser step on the CPU."""
+    """Points per step on the CPU."""
     batch_source: str = "SIREN's, not varied for this architecture"
     weights_per_point: int = 0
-    """An update walks over all weights: the batch has at least one point for so many of them; 0: no such bound."""
+    """If not 0, a batch has at least one point per so many weights, because an update reads and writes all weights."""
     short_run_boost: bool = True
-    """Whether the rates are larger in fits of few steps (TrainingConfig.boost)."""
+    """Whether the learning rates depend on the number of steps (``TrainingConfig.short_run_lr_factor``)."""
     paper_rate: float = PAPER_RATE
-    """Adam's constant rate with ``--regime paper``."""
+    """Constant learning rate of Adam with ``--regime paper``."""
     epsilon: float = 1e-8
-    """The least that Adam divides by."""
+    """Adam's constant in the denominator."""
     epsilon_source: str = "a first choice that was not varied"
     point_drawing_seconds: float = 1.0
-    """Seconds spent on drawing the points of a shape, at most, in a short budget."""
+    """Maximum time in seconds for sampling the points of a shape, in a short budget."""
     free_space_share: float = 0.0
-    """Points far from a shape's surface that are drawn besides, as a share of the usual ones. As many again cost a
-    SIREN 0.003 IoU in 300 steps."""
+    """Number of additional points far from a shape's surface, relative to the number of points near it. Useful for
+    fields that may place surface anywhere; a SIREN loses quality by them."""
 
     def batch_size(self, parameters: int) -> int:
-        """Points a step for a field of so many weights: a power of two, so that fields of about one size share code."""
-        longer = parameters // self.weights_per_point if self.weights_per_point else 0
-        return max(self.batch, min(1 << longer.bit_length() >> 1, MOST_POINTS))
+        """Points per step for a field with ``parameters`` weights. Above the default it is a power of two, so that
+        fields of similar size share compiled code."""
+        minimum = parameters // self.weights_per_point if self.weights_per_point else 0
+        return max(self.batch, min(1 << minimum.bit_length() >> 1, MAX_BATCH))

@@ -1,4 +1,4 @@
-"""The field as a module: an architecture with its weights."""
+"""A field as a ``torch.nn.Module``: an architecture with its weights."""
 
 from __future__ import annotations
 
@@ -13,11 +13,13 @@ from .spec import FieldSpec
 
 
 class Field(nn.Module):
-    """coords (n, d) -> values (n, c). One class for every architecture: what differs is ``formula``, a pure function of
-    (weights, coords), so that many fields can be stacked."""
+    """A field, which maps coords (n, d) to values (n, c). Coordinates are in [-1, 1] along every axis.
+
+    There is one class for all architectures. ``formula`` is the architecture, whose methods are pure functions of
+    weights and coordinates."""
 
     def __init__(self, spec: FieldSpec, weights: Mapping[str, Tensor]) -> None:
-        """``weights`` must have exactly the names and shapes of ``spec.shapes``."""
+        """``weights`` must have the names and shapes of ``spec.shapes``."""
         super().__init__()
         shapes = spec.shapes
         assert {name: tuple(w.shape) for name, w in weights.items()} == shapes
@@ -28,24 +30,24 @@ class Field(nn.Module):
 
     @property
     def weights(self) -> dict[str, Tensor]:
-        """The parameters by the names of ``spec.shapes``."""
+        """The parameters, by the names of ``spec.shapes``."""
         return {name: getattr(self, name.replace(".", "_")) for name in self.spec.shapes}
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """The device of the weights."""
         return next(self.parameters()).device
 
     @property
-    def stretch(self) -> int:
-        """Cells that ``on_grid`` is best asked for at a time."""
+    def decode_chunk(self) -> int:
+        """Preferred number of cells per call of ``on_grid``."""
         return self.formula.TRAITS.decode_chunk or CHUNK
 
     def forward(self, coords: Float[Tensor, "n d"], precision: torch.dtype = torch.float32) -> Float[Tensor, "n c"]:
-        """Values at ``coords``; ``precision`` is that of the hidden layers (the decoder's is float32)."""
+        """Values at ``coords`` in float32. Hidden layers are computed in ``precision``; decoders use float32."""
         return self.formula.forward(self.weights, coords, precision)
 
     @torch.no_grad()
     def on_grid(self, grid: Grid, start: int, stop: int) -> Float[Tensor, "n c"]:
-        """Values of the cells start..stop (flat, row-major) of ``grid``, on the CPU, float32."""
+        """Values in float32 of the cells start..stop (flat, row-major) of ``grid``, on the CPU."""
         return self.formula.on_grid(self.weights, grid, start, stop).cpu()

@@ -1,4 +1,4 @@
-"""The architectures by name. To add one: one class in a file of its own, one line here (docs/extending.md)."""
+"""The architectures by name. A new one needs a class in a file of its own and one line here (docs/extending.md)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .tiles.tiles import Tiles
 
 
 def fault(name: str, entry: Any) -> str:
-    """What is wrong with an architecture from outside; "" if nothing is."""
+    """What an architecture of another package lacks; "" if it is valid."""
     if not (isinstance(entry, type) and is_dataclass(entry) and isinstance(vars(entry).get("TRAITS"), Traits)):
         return "an architecture is a frozen dataclass with a constant TRAITS"
     missing = [method for method in vars(Architecture) if not method.startswith("_") and method not in dir(entry)]

@@ -1,4 +1,4 @@
-"""How large a field may be: searches over the sizes of an architecture, without torch."""
+"""Limits on the size of a field, and searches for the largest size within a number of weights. Needs no torch."""
 
 from __future__ import annotations
 
@@ -14,23 +14,24 @@ if TYPE_CHECKING:
 MAX_WIDTH, MAX_DEPTH, MAX_PARAMETERS = 8192, 64, 100_000_000
 
 
-def widest(spec: FieldSpec, parameters: int, most: int | None = None) -> FieldSpec:
-    """``spec`` of the largest width, up to MAX_WIDTH and ``most``, that has at most ``parameters`` weights, at the
-    depth it has."""
-    limit = MAX_WIDTH if most is None else min(most, MAX_WIDTH)
-    found = largest(limit, lambda width: replace(spec, width=width).parameters <= parameters)
-    if not found:
+def widest(spec: FieldSpec, parameters: int, max_width: int | None = None) -> FieldSpec:
+    """``spec`` with the largest width for which it has at most ``parameters`` weights. The depth stays the same, and
+    the width is at most ``max_width`` and MAX_WIDTH. Raises ``UsageError`` if width 1 has too many weights."""
+    limit = MAX_WIDTH if max_width is None else min(max_width, MAX_WIDTH)
+    width = largest(limit, lambda candidate: replace(spec, width=candidate).parameters <= parameters)
+    if not width:
         least = replace(spec, width=1).parameters
         raise UsageError(f"{spec.architecture} of depth {spec.depth} has at least {least:,} parameters", "option")
-    return replace(spec, width=found)
+    return replace(spec, width=width)
 
 
-def largest(most: int, fits: Callable[[int], bool]) -> int:
-    """The largest number from 1 to ``most`` that ``fits``, as every smaller one does; 0 if none."""
+def largest(limit: int, fits: Callable[[int], bool]) -> int:
+    """The largest number from 1 to ``limit`` for which ``fits`` is true; 0 if there is none. ``fits`` must be true for
+    all smaller numbers too."""
     low, high = 0, 1
-    while high <= most and fits(high):
+    while high <= limit and fits(high):
         low, high = high, 2 * high
-    high = min(high, most + 1)
+    high = min(high, limit + 1)
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (middle, high) if fits(middle) else (low, middle)

@@ -1,4 +1,4 @@
-"""What determines a field but its weights."""
+"""The specification of a field: everything but its weights."""
 
 from __future__ import annotations
 
@@ -15,8 +15,10 @@ from .registry import FIELDS
 
 @dataclass(frozen=True)
 class FieldSpec:
-    """Everything that determines a field but its weights: JSON, and checked without torch. ``architecture`` is a name
-    in ``FIELDS``."""
+    """Everything that determines a field except its weights, as JSON values. Needs no torch.
+
+    ``architecture`` is a name in ``FIELDS``, ``inputs`` the number of dimensions, ``outputs`` the number of channels,
+    ``width`` the units per layer and ``depth`` the number of hidden layers."""
 
     architecture: str
     inputs: int
@@ -27,7 +29,7 @@ class FieldSpec:
 
     @cached_property
     def formula(self) -> Architecture:
-        """The architecture with these options; raises ``UsageError`` for an option it does not have."""
+        """The architecture with these options. Raises ``UsageError`` for an invalid value."""
         return from_mapping(FIELDS[self.architecture], self.options)
 
     @property
@@ -56,16 +58,15 @@ class FieldSpec:
         return self.formula.sines(self)
 
     def resampling(self, shape: tuple[int, ...]) -> str:
-        """What a decode on a grid of ``shape`` means, if the field knows only another raster; else empty."""
+        """A remark that decoding on a grid of ``shape`` resamples the only raster of the field; "" if it does not."""
         raster = self.formula.raster()
         if raster is None or raster == shape:
             return ""
         own, other = ("x".join(map(str, sides)) for sides in (raster, shape))
         return (
-            f"{self.architecture} knows no place between the cells of its raster: decoded at {own} and resampled to "
-            f"{other}"
+            f"{self.architecture} is defined on the cells of its raster only: decoded at {own} and resampled to {other}"
         )
 
     def json(self) -> dict[str, Any]:
-        """As plain JSON values."""
+        """The specification as JSON values."""
         return asdict(self)

@@ -213,7 +213,7 @@ def test_finer_is_taught_with_the_authors_gradients(depth):
 def test_finers_growing_frequency_counts_as_a_constant():
     """d sin(omega (|z| + 1) z) / dz = omega (|z| + 1) cos(...), as in the authors' code."""
     finer = FIELDS["finer"]()
-    phase = torch.linspace(-40, 40, 9).requires_grad_()
+    phase = torch.linspace(-40, 40, 9)[:, None].requires_grad_()
     (slope,) = torch.autograd.grad(finer.activate(phase, False, False).sum(), phase)
     z = phase.detach().double() / 30
     expected = (z.abs() + 1) * torch.cos(30 * (z.abs() + 1) * z)

@@ -1,1 +1,1 @@
-"""Multilayer perceptrons: mlp.py, what they share; one file an activation."""
+"""Multilayer perceptrons: ``mlp.py`` is what they share, the other files are one activation each."""

@@ -1,4 +1,4 @@
-"""FINER (Liu et al., CVPR 2024, arXiv:2312.02434): sines whose frequency grows with their argument."""
+"""FINER (Liu et al., CVPR 2024, arXiv:2312.02434): a perceptron with sines whose frequency grows with the argument."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from .fast_sine import cosine_, sine
 
 if TYPE_CHECKING:
     import torch
+    from jaxtyping import Float
     from torch import Tensor
 
     from ..spec import FieldSpec
@@ -23,13 +24,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Finer:
-    """A SIREN with sin(omega (|z| + 1) z) for sin(omega z), z = W x + b.
+    """A SIREN with the activation sin(omega (|z| + 1) z) instead of sin(omega z), z = W x + b.
 
-    Omega is folded into W and b as in SIREN: u = omega z gives sin(u + u |u| / omega). As in the authors' code the
-    factor |z| + 1 counts as a constant when gradients with respect to weights are taken; otherwise it was much the
-    same: 43.4 for 43.3 dB (first experiments, one seed, a crop of kodim05). Gradients with respect to coordinates are
-    those of the decoded function (``forward``). Biases of the first layer from a wide range put its units where their
-    frequency is high (the paper's k)."""
+    Omega is included in W and b as in SIREN: with u = omega z the activation is sin(u + u |u| / omega). As in the
+    authors' code, the factor |z| + 1 is a constant for the gradients with respect to weights; differentiating it has
+    little effect on the quality. Gradients with respect to coordinates are those of the decoded function (``forward``).
+    A wide range ``first_bias`` (the paper's k) of the first layer's biases shifts units to where their frequency is
+    high."""
 
     TRAITS: ClassVar[Traits] = Traits(
         width=256,
@@ -52,8 +53,8 @@ class Finer:
     on_grid, raster, block = architecture.forward_in_chunks, architecture.no_raster, architecture.no_blocks
     notes, options_for, reason = architecture.no_notes, architecture.frequency_options, architecture.no_reason
 
-    def initial(self, spec: FieldSpec, generator: torch.Generator, mean: Tensor) -> dict[str, Tensor]:
-        """SIREN's ranges, but for the first biases: U(+-k), times omega."""
+    def initial(self, spec: FieldSpec, generator: torch.Generator, mean: Float[Tensor, " c"]) -> dict[str, Tensor]:
+        """SIREN's ranges; the biases of the first layer have the range U(+-first_bias) times omega."""
         width = spec.width
         bounds = {
             "first.weight": self.first_omega / spec.inputs,
@@ -64,30 +65,35 @@ class Finer:
         }
         return mlp.draw(self.shapes(spec), bounds, generator, mean)
 
-    def forward(self, weights: Mapping[str, Tensor], coords: Tensor, precision: torch.dtype) -> Tensor:
-        """Values at ``coords``. Where these are differentiated (backward or forward mode) so is the factor |z| + 1, in
-        all gradients of that pass; without this, slopes were up to 38 % off."""
+    def forward(
+        self, weights: Mapping[str, Tensor], coords: Float[Tensor, "n d"], precision: torch.dtype
+    ) -> Float[Tensor, "n c"]:
+        """Values at ``coords``. If ``coords`` are differentiated (backward or forward mode), the factor |z| + 1 is
+        differentiated too, in all gradients of that pass: otherwise slopes would be wrong."""
         from torch.autograd import forward_ad
 
         differentiated = coords.requires_grad or forward_ad.unpack_dual(coords).tangent is not None
-        return mlp.forward(self, weights, coords, precision, self.differentiable if differentiated else None)
+        return mlp.forward(self, weights, coords, precision, self.activate_differentiably if differentiated else None)
 
-    def activate(self, phase: Tensor, first: bool, inplace: bool) -> Tensor:
-        """sin(u + u |u| / omega), whose factor |u| / omega + 1 has no derivative."""
-        return self._bent(phase, phase.detach().abs(), first)
+    def activate(self, phase: Float[Tensor, "n w"], first: bool, inplace: bool) -> Float[Tensor, "n w"]:
+        """sin(u + u |u| / omega), with the factor |u| / omega + 1 as a constant."""
+        return self._sine(phase, phase.detach().abs(), first)
 
-    def differentiable(self, phase: Tensor, first: bool, inplace: bool) -> Tensor:
-        """The same numbers, with the derivative that they have."""
-        return self._bent(phase, phase.abs(), first)
+    def activate_differentiably(self, phase: Float[Tensor, "n w"], first: bool, inplace: bool) -> Float[Tensor, "n w"]:
+        """sin(u + u |u| / omega), with its exact derivative."""
+        return self._sine(phase, phase.abs(), first)
 
-    def _bent(self, phase: Tensor, size: Tensor, first: bool) -> Tensor:
+    def _sine(self, phase: Float[Tensor, "n w"], size: Float[Tensor, "n w"], first: bool) -> Float[Tensor, "n w"]:
+        """sin(u + u size / omega)."""
         import torch
 
         omega = self.first_omega if first else self.omega
         return sine(torch.addcmul(phase, phase, size, value=1 / omega), inplace=True)
 
-    def activate_backward(self, phase: Tensor, activation: Tensor, grad: Tensor, first: bool) -> Tensor:
-        """Times cos(u + u |u| / omega) (1 + |u| / omega)."""
+    def activate_backward(
+        self, phase: Float[Tensor, "n w"], activation: Float[Tensor, "n w"], grad: Float[Tensor, "n w"], first: bool
+    ) -> Float[Tensor, "n w"]:
+        """grad cos(u + u |u| / omega) (1 + |u| / omega)."""
         import torch
 
         omega = self.first_omega if first else self.omega
@@ -96,9 +102,9 @@ class Finer:
         return size.add_(1).mul_(cosine).mul_(grad)
 
     def kernel_coefficients(self) -> tuple[float, float]:
-        """1 / omega."""
+        """1 / omega of the layer."""
         return 1 / self.first_omega, 1 / self.omega
 
     def rates(self) -> dict[str, float]:
-        """Folded tensors move omega times as fast."""
+        """Tensors that include omega have omega times the rate."""
         return mlp.layer_rates(self.first_omega, self.omega)

@@ -1,4 +1,4 @@
-"""Gaussian activations (Ramasinghe and Lucey, ECCV 2022, arXiv:2111.15135), as WIRE and FINER compare with them."""
+"""Perceptron with Gaussian activations (Ramasinghe and Lucey, ECCV 2022, arXiv:2111.15135)."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, ClassVar
 from ...io.options import setting
 from .. import architecture
 from ..architecture import Traits
-from ..hyperparameters import SWEPT, Hyperparameters
+from ..hyperparameters import SWEPT_RATES, Hyperparameters
 from . import mlp
 
 if TYPE_CHECKING:
     import torch
+    from jaxtyping import Float
     from torch import Tensor
 
     from ..spec import FieldSpec
@@ -20,12 +21,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Gauss:
-    """A multilayer perceptron with exp(-(s z)^2), z = W x + b. The scale s is folded into W and b, as omega is in
-    SIREN: the activation is exp(-u^2).
+    """A multilayer perceptron with the activation exp(-(s z)^2), z = W x + b, as in the comparisons of WIRE and FINER.
 
-    The papers' scale of 30 makes a deep field begin as noise: of the hidden layers' scales 2 to 30 at depths 3 to 5
-    the best was 5 at depth 5, 36.4 dB; 30 gave 13.0 there and 23.2 at depth 3 (first experiments, 500 steps, one seed,
-    a crop of kodim05; docs/architectures.md)."""
+    The scale s is included in W and b, as omega is in SIREN: the activation is exp(-u^2). With the papers' scale of 30
+    in the hidden layers, the initial field of a deep network is noise. The default was chosen together with the depth
+    (docs/architectures.md)."""
 
     TRAITS: ClassVar[Traits] = Traits(
         width=256,
@@ -34,7 +34,7 @@ class Gauss:
         frequency_scaling={"first_scale": {"audio": 1.0, "shape": 1 / 4}},
         paper_options={"scale": 30.0},
         unreliable_on=frozenset({"audio"}),
-        hyperparameters=Hyperparameters(adam_rate=1.5e-3, muon_rate=7.5e-3, source=SWEPT, paper_rate=5e-3),
+        hyperparameters=Hyperparameters(adam_rate=1.5e-3, muon_rate=7.5e-3, source=SWEPT_RATES, paper_rate=5e-3),
     )
 
     scale: float = setting(5.0, "scale of the hidden layers", 1e-3, 1e4)
@@ -48,20 +48,22 @@ class Gauss:
     notes, options_for, reason = architecture.no_notes, architecture.frequency_options, architecture.no_reason
     kernel_coefficients = architecture.no_kernel
 
-    def initial(self, spec: FieldSpec, generator: torch.Generator, mean: Tensor) -> dict[str, Tensor]:
-        """PyTorch's ranges, as in the codes of WIRE and FINER, times the scales."""
+    def initial(self, spec: FieldSpec, generator: torch.Generator, mean: Float[Tensor, " c"]) -> dict[str, Tensor]:
+        """PyTorch's ranges, as in the code of WIRE and FINER, times the scales."""
         bounds = mlp.pytorch_bounds(spec.inputs, spec.width, self.first_scale, self.scale)
         return mlp.draw(self.shapes(spec), bounds, generator, mean)
 
-    def activate(self, phase: Tensor, first: bool, inplace: bool) -> Tensor:
-        """exp(-u^2), never less than a number that is next to nothing."""
+    def activate(self, phase: Float[Tensor, "n w"], first: bool, inplace: bool) -> Float[Tensor, "n w"]:
+        """exp(-u^2), with the exponent clamped to MIN_EXPONENT."""
         square = phase.square_() if inplace else phase.square()
-        return square.neg_().clamp_(min=mlp.LEAST_EXPONENT).exp_()
+        return square.neg_().clamp_(min=mlp.MIN_EXPONENT).exp_()
 
-    def activate_backward(self, phase: Tensor, activation: Tensor, grad: Tensor, first: bool) -> Tensor:
-        """Times -2 u exp(-u^2)."""
+    def activate_backward(
+        self, phase: Float[Tensor, "n w"], activation: Float[Tensor, "n w"], grad: Float[Tensor, "n w"], first: bool
+    ) -> Float[Tensor, "n w"]:
+        """-2 u exp(-u^2) grad."""
         return phase.mul_(activation).mul_(-2).mul_(grad)
 
     def rates(self) -> dict[str, float]:
-        """Folded tensors move as many times as fast."""
+        """Tensors that include a scale have a rate that is larger by this factor."""
         return mlp.layer_rates(self.first_scale, self.scale)

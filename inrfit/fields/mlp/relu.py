@@ -1,4 +1,4 @@
-"""ReLU perceptrons: of the bare coordinates, of their positional encoding, and of random Fourier features."""
+"""ReLU perceptrons: of the coordinates, of their positional encoding, and of random Fourier features."""
 
 from __future__ import annotations
 
@@ -10,50 +10,59 @@ from typing import TYPE_CHECKING, ClassVar
 from ...io.options import setting
 from .. import architecture
 from ..architecture import Traits
-from ..hyperparameters import SWEPT, Hyperparameters
+from ..hyperparameters import SWEPT_RATES, Hyperparameters
 from . import mlp
 
 if TYPE_CHECKING:
     import torch
+    from jaxtyping import Float
     from torch import Tensor
 
     from ..spec import FieldSpec
 
 
-def _activate(net: object, phase: Tensor, first: bool, inplace: bool) -> Tensor:
-    """max(u, 0); the phase is not needed for the gradient."""
+def _activate(net: object, phase: Float[Tensor, "n w"], first: bool, inplace: bool) -> Float[Tensor, "n w"]:
+    """max(u, 0). It always overwrites the phase, which the gradient does not need."""
     return phase.relu_()
 
 
-def _activate_backward(net: object, phase: Tensor, activation: Tensor, grad: Tensor, first: bool) -> Tensor:
-    """Where the unit is on."""
+def _activate_backward(
+    net: object,
+    phase: Float[Tensor, "n w"],
+    activation: Float[Tensor, "n w"],
+    grad: Float[Tensor, "n w"],
+    first: bool,
+) -> Float[Tensor, "n w"]:
+    """grad where the activation is positive, otherwise 0."""
     import torch
 
-    found: Tensor = torch.ops.aten.threshold_backward(grad, activation.to(grad.dtype), 0)
-    return found
+    grad_phase: Tensor = torch.ops.aten.threshold_backward(grad, activation.to(grad.dtype), 0)
+    return grad_phase
 
 
-def _initial(net: mlp.Encoding, spec: FieldSpec, generator: torch.Generator, mean: Tensor) -> dict[str, Tensor]:
-    """PyTorch's ranges, as in the released codes."""
+def _initial(
+    net: mlp.Encoding, spec: FieldSpec, generator: torch.Generator, mean: Float[Tensor, " c"]
+) -> dict[str, Tensor]:
+    """PyTorch's ranges, as in the released code of the papers."""
     bounds = mlp.pytorch_bounds(net.encoding_size(spec.inputs), spec.width)
     return mlp.draw(mlp.shapes(net, spec), bounds, generator, mean)
 
 
 def _rates(net: object) -> dict[str, float]:
-    """Nothing is folded."""
+    """All tensors have the same rates."""
     return mlp.layer_rates(1.0, 1.0)
 
 
 @dataclass(frozen=True)
 class Mlp:
-    """x_{i+1} = max(W_i x_i + b_i, 0); value = W x + b. Known to learn coarse structure only (Tancik et al. 2020): the
-    measure of what the others gain."""
+    """x_{i+1} = max(W_i x_i + b_i, 0); value = W x + b. It fits coarse structure only (Tancik et al., NeurIPS 2020,
+    arXiv:2006.10739) and serves as a baseline."""
 
     TRAITS: ClassVar[Traits] = Traits(
         width=256,
         depth=5,
         unreliable_on=frozenset({"audio"}),
-        hyperparameters=Hyperparameters(adam_rate=5e-3, muon_rate=5e-2, source=SWEPT, paper_rate=1e-3),
+        hyperparameters=Hyperparameters(adam_rate=5e-3, muon_rate=5e-2, source=SWEPT_RATES, paper_rate=1e-3),
     )
 
     encoding_size, encode = mlp.no_encoding_size, mlp.no_encoding
@@ -67,20 +76,20 @@ class Mlp:
     kernel_coefficients = architecture.no_kernel
 
     def sines(self, spec: FieldSpec) -> int:
-        """None."""
+        """No sines."""
         return 0
 
 
 @dataclass(frozen=True)
 class PeMlp:
-    """A ReLU perceptron of x, sin(2^k f x), cos(2^k f x), k = 0 ... ``frequencies`` - 1 (NeRF: Mildenhall et al., ECCV
-    2020, arXiv:2003.08934, equation 4). The lowest frequency f is 1, as in FINER's code, for NeRF's pi."""
+    """A ReLU perceptron of x, sin(2^k f x) and cos(2^k f x) for k = 0 ... ``frequencies`` - 1 (NeRF: Mildenhall et al.,
+    ECCV 2020, arXiv:2003.08934, equation 4). The lowest frequency f is 1, as in FINER's code, instead of NeRF's pi."""
 
     TRAITS: ClassVar[Traits] = Traits(
         width=256,
         depth=5,
         frequency_scaling={"lowest": {"audio": 1 / 150, "shape": 1 / 60}},
-        hyperparameters=Hyperparameters(adam_rate=4e-3, muon_rate=4e-2, source=SWEPT, paper_rate=1e-3),
+        hyperparameters=Hyperparameters(adam_rate=4e-3, muon_rate=4e-2, source=SWEPT_RATES, paper_rate=1e-3),
     )
 
     frequencies: int = setting(10, "frequencies of the encoding, each twice the one before", 1, 24)
@@ -96,11 +105,13 @@ class PeMlp:
     kernel_coefficients = architecture.no_kernel
 
     def encoding_size(self, inputs: int) -> int:
-        """The coordinates, a sine and a cosine of each per frequency."""
+        """The coordinates, and one sine and one cosine per coordinate and frequency."""
         return inputs * (1 + 2 * self.frequencies)
 
-    def encode(self, weights: Mapping[str, Tensor], coords: Tensor, precision: torch.dtype) -> Tensor:
-        """Coordinates, then all sines, then all cosines, in the order of the frequencies; rounded after the sines."""
+    def encode(
+        self, weights: Mapping[str, Tensor], coords: Float[Tensor, "n d"], precision: torch.dtype
+    ) -> Float[Tensor, "n e"]:
+        """Coordinates, then all sines, then all cosines, by frequency. Phases are computed in float32."""
         import torch
 
         octaves = torch.arange(self.frequencies, device=coords.device).exp2() * self.lowest
@@ -108,23 +119,24 @@ class PeMlp:
         return torch.cat([coords, phase.sin(), phase.cos()], 1).to(precision)
 
     def sines(self, spec: FieldSpec) -> int:
-        """Those of the encoding."""
+        """Sines and cosines of the encoding."""
         return 2 * self.frequencies * spec.inputs
 
 
 @dataclass(frozen=True)
 class Ffn:
-    """A ReLU perceptron of sin(2 pi B x), cos(2 pi B x), the entries of B from N(0, sigma^2) (random Fourier features:
-    Tancik et al., NeurIPS 2020, arXiv:2006.10739, equation 5).
+    """A ReLU perceptron of sin(2 pi B x) and cos(2 pi B x), where the entries of B are from N(0, sigma^2) (random
+    Fourier features: Tancik et al., NeurIPS 2020, arXiv:2006.10739, equation 5).
 
-    B is drawn once and never taught; it is stored, 2 pi folded into it, and counted, for a decoder needs it."""
+    B is drawn once and not trained. 2 pi B is stored with the weights and counted as weights, because decoding needs
+    it."""
 
     TRAITS: ClassVar[Traits] = Traits(
         width=256,
         depth=5,
         initialization_options=frozenset({"sigma"}),
         frequency_scaling={"sigma": {"audio": 1 / 3, "shape": 1 / 30}},
-        hyperparameters=Hyperparameters(adam_rate=3e-3, muon_rate=3e-2, source=SWEPT, paper_rate=1e-3),
+        hyperparameters=Hyperparameters(adam_rate=3e-3, muon_rate=3e-2, source=SWEPT_RATES, paper_rate=1e-3),
     )
 
     features: int = setting(128, "random frequencies (a sine and a cosine each)", 1, 8192)
@@ -139,35 +151,37 @@ class Ffn:
     kernel_coefficients = architecture.no_kernel
 
     def encoding_size(self, inputs: int) -> int:
-        """A sine and a cosine per feature."""
+        """One sine and one cosine per feature."""
         return 2 * self.features
 
     def fp32_tensors(self) -> frozenset[str]:
-        """The frequencies, which make phases."""
+        """The frequencies, whose rounding errors become phase errors."""
         return frozenset({"features"})
 
     def shapes(self, spec: FieldSpec) -> dict[str, tuple[int, ...]]:
-        """The layers', behind the frequencies."""
+        """The frequencies, then the layers of a perceptron."""
         return {"features": (self.features, spec.inputs)} | mlp.shapes(self, spec)
 
-    def initial(self, spec: FieldSpec, generator: torch.Generator, mean: Tensor) -> dict[str, Tensor]:
-        """Frequencies from the normal distribution; PyTorch's ranges for the layers."""
+    def initial(self, spec: FieldSpec, generator: torch.Generator, mean: Float[Tensor, " c"]) -> dict[str, Tensor]:
+        """Normally distributed frequencies, and PyTorch's ranges for the layers."""
         import torch
 
         drawn = torch.randn((self.features, spec.inputs), generator=generator) * (2 * math.pi * self.sigma)
         return {"features": drawn} | _initial(self, spec, generator, mean)
 
-    def encode(self, weights: Mapping[str, Tensor], coords: Tensor, precision: torch.dtype) -> Tensor:
-        """All sines, then all cosines; rounded only then."""
+    def encode(
+        self, weights: Mapping[str, Tensor], coords: Float[Tensor, "n d"], precision: torch.dtype
+    ) -> Float[Tensor, "n e"]:
+        """All sines, then all cosines. Phases are computed in float32."""
         import torch
 
         phase = coords @ weights["features"].detach().mT
         return torch.cat([phase.sin(), phase.cos()], 1).to(precision)
 
     def sines(self, spec: FieldSpec) -> int:
-        """Those of the encoding."""
+        """Sines and cosines of the encoding."""
         return 2 * self.features
 
     def rates(self) -> dict[str, float]:
-        """The frequencies stay what they are."""
+        """The frequencies are not trained."""
         return {"features": 0.0} | _rates(self)

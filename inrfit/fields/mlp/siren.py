@@ -15,6 +15,7 @@ from .fast_sine import cosine_, sine
 
 if TYPE_CHECKING:
     import torch
+    from jaxtyping import Float
     from torch import Tensor
 
     from ..spec import FieldSpec
@@ -24,10 +25,10 @@ if TYPE_CHECKING:
 class Siren:
     """x_0 = coords; x_{i+1} = sin(W_i x_i + b_i); value = W x + b.
 
-    The paper writes sin(omega (W x + b)). Here omega is folded into W and b, when they are drawn and ever after: one
-    multiplication fewer per activation, and a decoder needs no omega. The learning rate of a folded tensor is omega
-    times that of the paper's, which is the same optimisation. ``first_omega`` sets the band of the first layer:
-    the highest frequency it starts with, in radians per unit of a coordinate axis that runs from -1 to 1."""
+    The paper's activation is sin(omega (W x + b)). Here omega is included in W and b from the initialization on, which
+    saves one multiplication per activation, and decoding needs no omega. The learning rates of these tensors are
+    multiplied by omega, so that the optimisation is the same. ``first_omega`` is the highest initial frequency of the
+    first layer, in radians per unit of an axis from -1 to 1."""
 
     TRAITS: ClassVar[Traits] = Traits(
         width=256,
@@ -56,9 +57,10 @@ class Siren:
     on_grid, raster, block = architecture.forward_in_chunks, architecture.no_raster, architecture.no_blocks
     notes, options_for, reason = architecture.no_notes, architecture.frequency_options, architecture.no_reason
 
-    def initial(self, spec: FieldSpec, generator: torch.Generator, mean: Tensor) -> dict[str, Tensor]:
-        """The paper's ranges times omega: first layer U(+-omega_0/d), hidden U(+-sqrt(6/h)), last U(+-sqrt(6/h)/omega);
-        biases PyTorch's default U(+-1/sqrt(fan in)), likewise times omega; the last bias starts at the mean value."""
+    def initial(self, spec: FieldSpec, generator: torch.Generator, mean: Float[Tensor, " c"]) -> dict[str, Tensor]:
+        """The paper's ranges times omega: U(+-first_omega/d) in the first layer, U(+-sqrt(6/w)) in the hidden layers,
+        U(+-sqrt(6/w)/omega) in the last. Biases have PyTorch's range U(+-1/sqrt(fan in)) times omega; the last bias is
+        ``mean``."""
         width = spec.width
         bounds = {
             "first.weight": self.first_omega / spec.inputs,
@@ -69,18 +71,20 @@ class Siren:
         }
         return mlp.draw(self.shapes(spec), bounds, generator, mean)
 
-    def activate(self, phase: Tensor, first: bool, inplace: bool) -> Tensor:
-        """Its sine."""
+    def activate(self, phase: Float[Tensor, "n w"], first: bool, inplace: bool) -> Float[Tensor, "n w"]:
+        """sin(u)."""
         return sine(phase, inplace)
 
-    def activate_backward(self, phase: Tensor, activation: Tensor, grad: Tensor, first: bool) -> Tensor:
-        """Times its cosine."""
+    def activate_backward(
+        self, phase: Float[Tensor, "n w"], activation: Float[Tensor, "n w"], grad: Float[Tensor, "n w"], first: bool
+    ) -> Float[Tensor, "n w"]:
+        """grad cos(u)."""
         return cosine_(phase).mul_(grad)
 
     def kernel_coefficients(self) -> tuple[float, float]:
-        """A plain sine."""
+        """sin(u) has coefficient 0."""
         return 0.0, 0.0
 
     def rates(self) -> dict[str, float]:
-        """Folded tensors move omega times as fast."""
+        """Tensors that include omega have omega times the rate."""
         return mlp.layer_rates(self.first_omega, self.omega) | {"first.bias": self.omega}

@@ -130,7 +130,7 @@ def decode(field: Field, meta: Mapping[str, Any], request: Request, limits: Limi
     limits.require("max_output", width * height * channels, "decoded bytes")
     scale, grid = Scale(**meta["scale"]), Grid((height, width))
     flat = np.empty((grid.n, channels), np.uint8)
-    step = field.stretch // width * width or field.stretch
+    step = field.decode_chunk // width * width or field.decode_chunk
     broken = 0
     for start in range(0, grid.n, step):
         stop = min(start + step, grid.n)

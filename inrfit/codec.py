@@ -28,6 +28,7 @@ from .errors import NotEnoughMemory, UsageError
 from .fit.outcome import Outcome
 from .io import files
 from .io.limits import Limits
+from .io.renamed import renamed_arguments
 from .modalities import Request, file_of
 from .resume import CheckpointPolicy, checkpoint_policy, initial_field_record, initial_weights, prepare_start
 from .runtime import current_device, limited_threads, matmul_precision, out_of_memory, stop_on_signals
@@ -45,6 +46,7 @@ OnProgress = Callable[[float], None]
 """Called during long work with the fraction done, 0 to 1."""
 
 
+@renamed_arguments(progress="on_report", watch="on_step", stop="should_stop", start="initial_field")
 def encode(
     source: str | os.PathLike[str] | npt.NDArray[Any],
     *,
@@ -257,6 +259,7 @@ def _without_excess_notes(artifact: Artifact, max_bytes: int) -> Artifact:
     return artifact
 
 
+@renamed_arguments(tick="on_progress")
 def decode(
     artifact: Artifact,
     request: Request = Request(),

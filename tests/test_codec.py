@@ -14,7 +14,7 @@ from conftest import picture
 
 import inrfit
 from inrfit.config import plan
-from inrfit.errors import NotEnoughMemory, RefusedInput, UsageError
+from inrfit.errors import InrfitWarning, NotEnoughMemory, RefusedInput, UsageError
 from inrfit.fit import evaluation
 from inrfit.modalities import MODALITIES
 
@@ -211,3 +211,12 @@ def test_the_number_of_threads_is_restored(png):
 def test_names_and_suffixes_are_consistent():
     for modality in MODALITIES.values():
         assert set(modality.output_suffixes) <= set(modality.input_suffixes)
+
+
+def test_old_argument_names_are_accepted_with_a_notice(png):
+    events = []
+    with pytest.warns(InrfitWarning, match="argument of encode 'watch' is now called 'on_step'"):
+        inrfit.encode(png, watch=events.append, **QUICK)
+    assert events
+    with pytest.raises(UsageError, match="watch and on_step"):
+        inrfit.encode(png, watch=events.append, on_step=events.append, **QUICK)

@@ -53,32 +53,29 @@ def compare(
     ``unfinished`` the number of runs that failed (``Result.error`` says why) or were not made. Raises an
     ``InrfitError`` for what makes no run possible."""
     paths = [sources] if isinstance(sources, str | os.PathLike) else list(sources)
-    made = Settings(**settings)
-    methods = [",".join(_written(method, registry) for method in given) for given, registry in _lists(samplers, archs)]
+    checked_settings = Settings(**settings)
+    sampler_list, arch_list = _as_list(samplers, SAMPLERS), _as_list(archs, FIELDS)
     folder = None if output is None else os.fspath(output)
     checkpointing = run_checkpointing(folder, checkpoint)
     with translated_memory_errors():
-        spec = prepare([os.fspath(path) for path in paths], methods[0], methods[1], seeds, made)
+        spec = prepare([os.fspath(path) for path in paths], sampler_list, arch_list, seeds, checked_settings)
         comparison = open_comparison(folder, spec, force)
 
-        def keep() -> None:
+        def save_results() -> None:
             if folder is not None:
                 save(comparison, folder)
 
-        with nullcontext(should_stop) if should_stop is not None else stop_on_signals() as ending:
-            run_comparison(comparison, ending, _Callbacks(on_report, on_run_end), keep, checkpointing)
+        with nullcontext(should_stop) if should_stop is not None else stop_on_signals() as stop:
+            run_comparison(comparison, stop, _Callbacks(on_report, on_run_end), save_results, checkpointing)
     return comparison
 
 
-def _lists(
-    samplers: Sequence[str | Sampler], archs: Sequence[str | Architecture]
-) -> list[tuple[Sequence[Any], Registry[Any]]]:
-    """What is given as samplers and as architectures, each as a sequence, with its registry."""
-    both: list[tuple[Any, Registry[Any]]] = [(samplers, SAMPLERS), (archs, FIELDS)]
-    return [([given] if isinstance(given, str) else given, registry) for given, registry in both]
+def _as_list(methods: str | Sequence[Any], registry: Registry[Any]) -> str:
+    """Samplers or architectures as they are listed on the command line."""
+    return ",".join(_as_text(method, registry) for method in ([methods] if isinstance(methods, str) else methods))
 
 
-def _written(method: Any, registry: Registry[Any]) -> str:
+def _as_text(method: Any, registry: Registry[Any]) -> str:
     """A sampler or an architecture as it is written on the command line: name:option=value."""
     if isinstance(method, str):
         return method

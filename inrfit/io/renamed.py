@@ -1,12 +1,16 @@
-"""Old names of options and of their values: accepted for one release, with a notice."""
+"""Old names of options, their values and arguments: accepted for one release, with a notice."""
 
 from __future__ import annotations
 
+import functools
 import warnings
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, ParamSpec, TypeVar
 
-from ..errors import InrfitWarning
+from ..errors import InrfitWarning, UsageError
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 OLD_VALUES: Mapping[str, Mapping[str, str]] = {
     "engine": {"plain": "autograd", "explicit": "analytic", "graph": "cuda-graph"},
@@ -48,3 +52,23 @@ def _replaced(settings: Mapping[str, Any], names: Mapping[str, Mapping[str, str]
         name: names[name].get(value, value) if name in names and isinstance(value, str) else value
         for name, value in settings.items()
     }
+
+
+def renamed_arguments(**old_to_new: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """A decorator: the function also accepts keyword arguments under their old names."""
+
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        @functools.wraps(function)
+        def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
+            given: dict[str, Any] = dict(kwargs)
+            for old, new in old_to_new.items():
+                if old in given and new in given:
+                    raise UsageError(f"{old} and {new} are one argument under its old and its new name", "option")
+                if old in given:
+                    given[renamed(old, new, f"argument of {function.__name__}")] = given.pop(old)
+            result: R = function(*args, **given)
+            return result
+
+        return wrapper
+
+    return decorate

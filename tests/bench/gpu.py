@@ -1,12 +1,15 @@
-"""Everything about one CUDA device in one command: its tests, graph against autograd steps, seconds to 30, 35, 40 dB,
-the share of its matrix rate, batch, Muon's rate, architectures, strategies, decoding, memory, going on from a saved
-state. Progress on stderr, one table on stdout. Without a device it says which rows it leaves out.
+"""All tests and benchmarks of one CUDA device in one command.
 
-Measurements run in a process of their own, group by group: one that fails, hangs or breaks the device costs its own
-rows, and the rest goes on in a new process. Nothing starts that is past ``--minutes``.
+It measures the CUDA tests, CUDA-graph steps against autograd steps, the time to 30, 35 and 40 dB, the share of the
+matrix rate, batch sizes, Muon's rate, architectures, samplers, decoding, memory and resumed fits. Progress goes
+to stderr, one table to stdout. Rows that cannot be measured are in the table with the reason.
 
-Needs torch, numpy and jaxtyping; the tests need pytest and beartype, 01.png pillow, the command's exit code typer, rich
-and safetensors: what is missing costs its rows. On a machine without a network bring the pure Python ones along:
+Measurements run in a separate process, group by group. If a group fails, hangs or breaks the device, only its rows are
+missing, and the next group runs in a new process. No group starts after ``--minutes``.
+
+Required are torch, numpy and jaxtyping. The tests need pytest and beartype, the picture 01.png needs pillow, and the
+exit code of the command needs typer, rich and safetensors; without these their rows are missing. For a machine without
+a network the pure Python packages can be brought along:
 
 pip install --target brought jaxtyping beartype pytest     (elsewhere; --no-deps where numpy is there)
 PYTHONPATH=brought python tests/bench/gpu.py --all --picture 01.png --output cuda.md
@@ -40,16 +43,16 @@ if TYPE_CHECKING:
 HARD = ("torch", "numpy", "jaxtyping")
 SOFT = ("pytest", "beartype", "PIL", "typer", "rich", "safetensors", "skimage", "soundfile", "trimesh", "igl")
 LEAST = 10.0
-"""Seconds that must be left for a group to begin."""
+"""Minimum remaining time in seconds for a group to start."""
 
 Message = dict[str, Any]
 
 
 class Worker:
-    """A process that measures the groups it is told of, and says row by row what it finds."""
+    """A process that measures groups by name and reports their rows one by one."""
 
     def __init__(self, words: list[str]) -> None:
-        """``words``: where it measures, as on the command line."""
+        """``words`` are the command-line options for device, picture and sizes."""
         command = [sys.executable, __file__, "--worker", *words]
         path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
         self.process = subprocess.Popen(
@@ -60,17 +63,17 @@ class Worker:
             env={**os.environ, "PYTHONPATH": path},
             start_new_session=True,  # so that the processes it starts end with it
         )
-        self.told: queue.Queue[Message | None] = queue.Queue()
+        self.messages: queue.Queue[Message | None] = queue.Queue()
         threading.Thread(target=self._listen, daemon=True).start()
 
     def _listen(self) -> None:
         assert self.process.stdout is not None
         for line in self.process.stdout:
-            self.told.put(json.loads(line))
-        self.told.put(None)
+            self.messages.put(json.loads(line))
+        self.messages.put(None)
 
     def measure(self, name: str, seconds: float) -> Iterator[Message]:
-        """What it says of the group ``name``, the last message being its end, or why there will be none."""
+        """The messages about the group ``name``. The last one says that the group has ended, or why it was stopped."""
         until = time.monotonic() + seconds
         assert self.process.stdin is not None
         with contextlib.suppress(OSError):
@@ -78,7 +81,7 @@ class Worker:
             self.process.stdin.flush()
         while True:
             try:
-                message = self.told.get(timeout=max(0.0, until - time.monotonic()))
+                message = self.messages.get(timeout=max(0.0, until - time.monotonic()))
             except queue.Empty:
                 self.end()
                 yield {"end": f"stopped after {seconds:.0f} s"}
@@ -92,19 +95,20 @@ class Worker:
                 return
 
     def end(self) -> None:
-        """Ends the process and those it has started."""
+        """Ends the process and its child processes."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.communicate()
 
     @property
     def alive(self) -> bool:
-        """Whether it can be asked for more."""
+        """Whether the process is still running."""
         return self.process.poll() is None
 
 
 def serve(place: Place) -> None:
-    """The worker: names of groups on stdin, messages on stdout; whatever else is printed goes to stderr."""
+    """The worker process: reads names of groups from stdin and writes messages to stdout. All other output goes to
+    stderr."""
     import torch
     from gpu_fits import freed
     from gpu_groups import GROUPS
@@ -134,7 +138,7 @@ def serve(place: Place) -> None:
 
 
 def left_out(names: list[str], why: str) -> list[Message]:
-    """Rows that say what was not measured."""
+    """Rows with the reason why they were not measured."""
     from gpu_groups import GROUPS
 
     return [
@@ -145,7 +149,7 @@ def left_out(names: list[str], why: str) -> list[Message]:
 
 
 def measured(names: list[str], words: list[str], deadline: float) -> list[Message]:
-    """The rows of all groups, also of those that could not be measured."""
+    """The rows of all groups, including those that could not be measured."""
     from gpu_groups import GROUPS
 
     rows: list[Message] = []
@@ -166,7 +170,7 @@ def measured(names: list[str], words: list[str], deadline: float) -> list[Messag
 
 
 def rows_of(worker: Worker, name: str, seconds: float) -> list[Message]:
-    """The rows of one group, and why those that are missing are."""
+    """The rows of one group, and the reasons for missing ones."""
     from gpu_groups import GROUPS
 
     group, begun, why = GROUPS[name], time.monotonic(), ""
@@ -186,7 +190,7 @@ def rows_of(worker: Worker, name: str, seconds: float) -> list[Message]:
 
 
 def head(place: Place, lacking: list[str]) -> list[str]:
-    """What the figures are of."""
+    """Description of device, versions and picture."""
     import torch
     from gpu_rows import picture_name
 
@@ -204,19 +208,19 @@ def head(place: Place, lacking: list[str]) -> list[str]:
 
 
 def written(lines: list[str], rows: list[Message], output: str | None) -> None:
-    """The table on stdout, and in a file where one is asked for."""
+    """Writes the table to stdout, and to the file ``output`` if given."""
     order = ("what", "asked", "measured", "unit")
-    made = io.StringIO()
-    with contextlib.redirect_stdout(made):
+    buffer = io.StringIO()
+    with contextlib.redirect_stdout(buffer):
         print("\n".join(lines) + "\n")
         table([{column: row.get(column, "") for column in order} for row in rows])
-    print(made.getvalue(), end="")
+    print(buffer.getvalue(), end="")
     if output is not None:
-        Path(output).write_text(made.getvalue(), "utf-8")
+        Path(output).write_text(buffer.getvalue(), "utf-8")
 
 
 def main() -> None:
-    """The command."""
+    """Runs the command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--all", action="store_true", help="every group, in the order of gpu_groups.py")
     parser.add_argument("--only", action="append", default=[], metavar="GROUP", help="only this group (repeatable)")
@@ -226,28 +230,28 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=8.0, help="after which nothing goes on")
     parser.add_argument("--output", metavar="FILE", help="also write the table there")
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
-    given = parser.parse_args()
+    options = parser.parse_args()
     lacking = [name for name in (*HARD, *SOFT) if importlib.util.find_spec(name) is None]
     if hard := [name for name in HARD if name in lacking]:
         parser.exit(2, f"gpu.py: cannot do without {', '.join(hard)} (python tests/bench/gpu.py --help says how)\n")
-    deadline = time.monotonic() + 60 * given.minutes
+    deadline = time.monotonic() + 60 * options.minutes
     sys.path.insert(0, str(ROOT))
     import torch
     from gpu_groups import GROUPS
     from gpu_rows import PICTURE, Place
 
     there = torch.cuda.is_available()
-    device = ("cuda:0" if there else "cpu") if given.device in ("auto", "cuda") else given.device
-    place = Place(torch.device(device), given.quick, Path(given.picture or PICTURE))
-    if given.worker:
+    device = ("cuda:0" if there else "cpu") if options.device in ("auto", "cuda") else options.device
+    place = Place(torch.device(device), options.quick, Path(options.picture or PICTURE))
+    if options.worker:
         return serve(place)
-    names = given.only or (list(GROUPS) if given.all else [])
+    names = options.only or (list(GROUPS) if options.all else [])
     if not names or not set(names) <= set(GROUPS):
         parser.error("--all or --only " + ", ".join(GROUPS))
     out = [name for name in names if GROUPS[name].device_only and not place.cuda and not place.quick]
     words = ["--device", device, "--picture", str(place.source), *["--quick"] * place.quick]
     rows = measured([name for name in names if name not in out], words, deadline)
-    written(head(place, lacking), rows + left_out(out, "no CUDA device"), given.output)
+    written(head(place, lacking), rows + left_out(out, "no CUDA device"), options.output)
     return None
 
 

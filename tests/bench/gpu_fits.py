@@ -1,5 +1,5 @@
-"""Measurements of ``gpu.py`` that are whole fits: seconds to a quality, batch, Muon's rate, architectures, strategies,
-memory, going on from a saved state."""
+"""Measurements of ``gpu.py`` that are complete fits: time to a quality, batch sizes, Muon's rate, architectures,
+samplers, memory, resumed fits."""
 
 from __future__ import annotations
 
@@ -34,18 +34,18 @@ from inrfit.signal import Signal
 BUDGETS = (0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.0, 10.0)
 TARGETS = (30.0, 35.0, 40.0)
 KEPT = 3.0
-"""The budget (s) of which is told how well it is kept."""
+"""The budget in seconds whose actual duration is reported."""
 
 MUON = (0.7, 1.0, 1.25, 1.75)
-"""Times Muon's rate on the CPU."""
+"""Factors on Muon's rate, relative to the CPU's."""
 
 QUICK = Budget(steps=12)
-"""In place of seconds, where it only matters that the code runs."""
+"""Budget in steps for ``--quick``, which only shows that the code runs."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Ask:
-    """A fit that is asked for."""
+    """The settings of a fit."""
 
     arch: str = "siren"
     sampler: str = "auto"
@@ -53,12 +53,12 @@ class Ask:
     batch: int | str = "auto"
     precision: str = "auto"
     muon: float | None = None
-    """Times Muon's rate on the CPU."""
+    """Factors on Muon's rate, relative to the CPU's."""
     width: int | None = None
 
 
 def one_fit(place: Place, signal: Signal, ask: Ask, **more: Any) -> FitResult:
-    """The fit of ``ask``, with a device that has started already; ``more`` as ``fit`` takes it."""
+    """Makes the fit ``ask`` on an initialised device; ``more`` are further arguments of ``fit``."""
     spec, traits = field_spec(place, signal, ask.arch, ask.width), FIELDS[ask.arch].TRAITS
     usual = traits.default_sampler or MODALITIES["image"].default_sampler
     sampler = SAMPLERS[usual if ask.sampler == "auto" else ask.sampler]()
@@ -72,8 +72,8 @@ def one_fit(place: Place, signal: Signal, ask: Ask, **more: Any) -> FitResult:
 
 
 def psnr(place: Place, signal: Signal, ask: Ask) -> tuple[float, dict[str, Any]]:
-    """PSNR (dB) of the whole picture (a million of its pixels), off the clock, and how the budget was spent; nothing
-    learned is -inf."""
+    """PSNR (dB) of the picture (at most a million pixels), measured after the fit, and how the budget was spent. The
+    PSNR of a fit that failed is -inf."""
     try:
         made = one_fit(place, signal, ask)
     except Diverged:
@@ -84,23 +84,23 @@ def psnr(place: Place, signal: Signal, ask: Ask) -> tuple[float, dict[str, Any]]
 
 
 def in_seconds(place: Place, seconds: float) -> Budget:
-    """So many seconds, or a few steps."""
+    """A budget in seconds, or a few steps with ``--quick``."""
     return QUICK if place.quick else Budget(seconds=seconds)
 
 
 @functools.cache
 def warmed(place: Place) -> None:
-    """A first fit, so that none that is measured pays for loading code."""
+    """Makes a fit that is not measured, so that the measured ones need not load code."""
     psnr(place, made_picture(24, 32), Ask(budget=in_seconds(place, 1.0)))
 
 
 def decibels(what: str, found: float) -> Row:
-    """A quality; that of a field that learned nothing is said in words."""
-    return Row(what, found, "dB") if found > -math.inf else Row(what, "nothing learned")
+    """A row with a quality, or with a remark for a fit that failed."""
+    return Row(what, found, "dB") if found > -math.inf else Row(what, "no better than a constant")
 
 
 def quality(place: Place) -> Iterator[Row]:
-    """The smallest budget whose finished fit reaches each target: budget after budget until all are reached."""
+    """The smallest budget that reaches each target, found by increasing the budget until all are reached."""
     warmed(place)
     signal, found = picture(place), dict[float, float]()
     for budget in (0.5, KEPT) if place.quick else BUDGETS:
@@ -119,7 +119,7 @@ def quality(place: Place) -> Iterator[Row]:
 
 
 def batches(place: Place) -> Iterator[Row]:
-    """What a fit of 10 s gains by longer steps."""
+    """Quality after 10 s by batch size."""
     warmed(place)
     signal = picture(place)
     for batch in (32, 64) if place.quick else BATCHES:
@@ -130,7 +130,7 @@ def batches(place: Place) -> Iterator[Row]:
 
 
 def muon(place: Place) -> Iterator[Row]:
-    """Muon's rate beside the CPU's."""
+    """Quality by Muon's rate, relative to the CPU's."""
     warmed(place)
     signal = picture(place)
     for factor in MUON:
@@ -139,7 +139,7 @@ def muon(place: Place) -> Iterator[Row]:
 
 
 def architectures(place: Place) -> Iterator[Row]:
-    """Every architecture, as it is fitted by default."""
+    """Quality and speed of every architecture with its default settings."""
     warmed(place)
     signal = picture(place)
     for arch in FIELDS:
@@ -150,7 +150,7 @@ def architectures(place: Place) -> Iterator[Row]:
 
 
 def strategies(place: Place) -> Iterator[Row]:
-    """How much of a fit each strategy takes for itself: selections wait for the device."""
+    """The share of a fit that each sampler takes. Selections wait for the device."""
     warmed(place)
     signal = picture(place)
     for sampler in SAMPLERS:
@@ -162,7 +162,7 @@ def strategies(place: Place) -> Iterator[Row]:
 
 @contextlib.contextmanager
 def limited(place: Place, bytes_more: int) -> Iterator[None]:
-    """Inside, torch may take so many bytes more of the device than it holds now."""
+    """Limits the memory of the device that torch may allocate beyond what it holds now, in bytes."""
     if not place.cuda:
         raise RuntimeError("no limit can be set to the CPU's memory")
     freed(place)
@@ -178,14 +178,14 @@ def limited(place: Place, bytes_more: int) -> Iterator[None]:
 
 
 def freed(place: Place) -> None:
-    """Gives unused memory back to the device."""
+    """Returns unused memory to the device."""
     gc.collect()
     if place.cuda:
         torch.cuda.empty_cache()
 
 
 def taken_by(place: Place, signal: Signal, ask: Ask) -> int:
-    """Bytes that a fit reserves on the device at most (0: unknown)."""
+    """Maximum number of bytes that a fit reserves on the device (0: unknown)."""
     freed(place)
     if not place.cuda:
         one_fit(place, signal, ask)
@@ -197,7 +197,7 @@ def taken_by(place: Place, signal: Signal, ask: Ask) -> int:
 
 
 def memory(place: Place) -> Iterator[Row]:
-    """A batch that does not fit is halved; where nothing fits the fit ends with exit code 5."""
+    """A batch that does not fit into the memory is halved. If nothing fits, the fit ends with exit code 5."""
     signal = made_picture(24, 32) if place.quick else made_picture(512, 512)
     batch, budget = (256, 40) if place.quick else (131_072, 40)
     ask = Ask(sampler="full", batch=batch, precision="fp32", budget=Budget(steps=budget))
@@ -219,7 +219,7 @@ def memory(place: Place) -> Iterator[Row]:
 
 
 def command_code(place: Place) -> Row:
-    """The same of the command itself."""
+    """The same for the command line."""
     what = "memory: exit code of the command"
     if not place.cuda:
         return Row(what, "not measured: needs a CUDA device")
@@ -238,7 +238,7 @@ def command_code(place: Place) -> Row:
 
 
 def resumed(place: Place) -> Iterator[Row]:
-    """A fit that goes on from the state in its middle, beside the undisturbed one."""
+    """A resumed fit compared with an uninterrupted one."""
     if missing("safetensors"):
         raise RuntimeError("states are written by safetensors")
     signal, steps = (made_picture(24, 32), 20) if place.quick else (made_picture(64, 64), 60)

@@ -1,6 +1,6 @@
-"""The groups of ``gpu.py`` in the order they are measured, with the rows that each promises and what is asked of them.
+"""The groups of ``gpu.py`` in the order of measurement, with their rows and the required values.
 
-The order is that of importance: what no time is left for is left out. ``seconds`` is when a group is stopped."""
+The most important groups come first, because groups for which no time is left are omitted."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from inrfit.fields import FIELDS
 
 @dataclass(frozen=True)
 class Group:
-    """Rows that are measured together."""
+    """Rows that are measured together, in at most ``seconds``."""
 
     run: Callable[[Place], Iterator[Row]]
     about: str
     seconds: float
     promised: Mapping[str, str] = field(default_factory=dict)
-    """Rows that the table always has, measured or not -> what is asked."""
+    """Required values by row. The table has these rows even if they could not be measured."""
     device_only: bool = True
-    """Whether it has nothing to say of a machine without a device."""
+    """Whether the group needs a CUDA device."""
 
 
 LOOSER = {("wire", "bf16"): 0.2}
@@ -48,7 +48,7 @@ GROUPS: dict[str, Group] = {
         {
             "start: context of the device": "",
             "start: first step, with its capture": "",
-            "start: first step in float32, captured anew": "",
+            "start: first step in float32, captured again": "",
         },
     ),
     "tests": Group(

@@ -1,4 +1,4 @@
-"""Measurements of ``gpu.py`` that need no whole fit: start, arithmetic, steps, decoding; and what all of them share.
+"""Measurements of ``gpu.py`` that need no complete fit (start, arithmetic, steps, decoding), and shared functions.
 
 Each is a function of a place (a device, and whether sizes are tiny) that yields rows; on the CPU the same code runs.
 """
@@ -33,22 +33,22 @@ from inrfit.signal import Grid, Signal
 
 BATCHES = (4_224, 8_448, 16_896, 33_792, 67_584, 135_168)
 TOLERANCE = {"fp32": 1e-3, "bf16": 0.03}
-"""Largest difference of the residuals after 20 steps, as in tests/fit/engine."""
+"""Maximum difference of the residuals after 20 steps, as in tests/fit/engine."""
 
 FACTOR = 0.1
-"""Share of the full rates of those steps: at full ones some architectures magnify the last bit within 20 steps, on the
-CPU too."""
+"""Learning rates of these steps, as a share of the peak rates. At peak rates some architectures magnify rounding errors
+within 20 steps, on the CPU too."""
 
 PICTURE = SHARED / "data" / "images" / "div2k" / "train" / "01.png"
 TEST_SECONDS = 110
-"""Most seconds for all CUDA tests; those that have ended by then count."""
+"""Maximum time for all CUDA tests. Those that have ended by then are counted."""
 
 CUDA_TESTS = ROOT / "tests" / "fit" / "engine" / "test_cuda.py"
 
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table. ``measured`` is a number or a word."""
+    """One row of the table. ``measured`` is a number or a remark."""
 
     what: str
     measured: float | str
@@ -57,7 +57,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Place:
-    """Where and of what it is measured; ``quick``: sizes that only show that the code runs."""
+    """Device and data of the measurements. ``quick`` selects small sizes, which only show that the code runs."""
 
     device: torch.device
     quick: bool = False
@@ -65,22 +65,22 @@ class Place:
 
     @property
     def cuda(self) -> bool:
-        """Whether there is a queue between host and device."""
+        """Whether the device works asynchronously."""
         return self.device.type == "cuda"
 
     def wait(self) -> None:
-        """Until everything queued is done."""
+        """Waits until all queued work is done."""
         if self.cuda:
             torch.cuda.synchronize(self.device)
 
 
 def missing(*modules: str) -> list[str]:
-    """Those of ``modules`` that cannot be imported here."""
+    """The names in ``modules`` that cannot be imported."""
     return [name for name in modules if importlib.util.find_spec(name) is None]
 
 
 def made_picture(height: int, width: int) -> Signal:
-    """Waves of several lengths, an edge and noise."""
+    """A generated picture of waves of several lengths, an edge and noise."""
     y, x = np.mgrid[0:height, 0:width] / height
     noise = np.random.default_rng(0).standard_normal((height, width, 3))
     waves = [np.sin(k * (3 * x + 2 * y)) + np.cos(k * (x - 4 * y)) for k in (1, 5, 17)]
@@ -91,12 +91,12 @@ def made_picture(height: int, width: int) -> Signal:
 
 
 def picture_name(place: Place) -> str:
-    """What whole fits are of."""
+    """Name of the picture for complete fits."""
     if place.quick:
-        return "made, 32x24"
+        return "generated, 32x24"
     if place.source.exists() and not missing("PIL"):
         return place.source.name
-    return f"made, 512x512 ({place.source.name} or pillow is missing)"
+    return f"generated, 512x512 ({place.source.name} or pillow is missing)"
 
 
 def picture(place: Place) -> Signal:
@@ -113,7 +113,7 @@ def picture(place: Place) -> Signal:
 def field_spec(
     place: Place, signal: Signal, arch: str, width: int | None = None, depth: int | None = None
 ) -> FieldSpec:
-    """A field of ``arch`` for ``signal`` as a fit would choose it, but for ``width`` and ``depth``."""
+    """The default field of ``arch`` for ``signal``, with another ``width`` and ``depth`` if given."""
     traits = FIELDS[arch].TRAITS
     width, depth = (16, 2) if place.quick else (width or traits.width, depth or traits.depth)
     spec = FieldSpec(arch, signal.dimensions, signal.channels, width, depth, {})
@@ -122,8 +122,8 @@ def field_spec(
     return dataclasses.replace(spec, options={**recipe.architecture_options(signal, spec.formula), **spec.options})
 
 
-def made_engine(place: Place, signal: Signal, spec: FieldSpec, kind: str, precision: str, batch: int) -> Engine:
-    """An engine at its first step."""
+def new_engine(place: Place, signal: Signal, spec: FieldSpec, kind: str, precision: str, batch: int) -> Engine:
+    """A new engine."""
     weights = spec.formula.initial(spec, torch.Generator().manual_seed(0), torch.zeros(spec.outputs))
     asked = recipe.UserChoices(batch=batch, precision=precision, engine=kind)
     chosen = recipe.choose(spec, place.device, asked).config
@@ -131,7 +131,7 @@ def made_engine(place: Place, signal: Signal, spec: FieldSpec, kind: str, precis
 
 
 def seconds(place: Place, work: Callable[[], Any], repeats: int = 20) -> float:
-    """Median seconds of one call, by the device's own clock; steps are queued, so that the host may run ahead."""
+    """Median seconds of one call by the clock of the device. Calls are queued, so that the host may run ahead."""
     repeats = 2 if place.quick else repeats
     for _ in range(2 if place.quick else 5):
         work()
@@ -147,7 +147,7 @@ def seconds(place: Place, work: Callable[[], Any], repeats: int = 20) -> float:
 
 
 def timed(place: Place, work: Callable[[], Any]) -> float:
-    """Seconds of one call by the host's clock, until the device has done it."""
+    """Seconds of one call by the clock of the host, including the work of the device."""
     place.wait()
     begun = time.perf_counter()
     work()
@@ -156,7 +156,7 @@ def timed(place: Place, work: Callable[[], Any]) -> float:
 
 
 def start(place: Place) -> Iterator[Row]:
-    """What a process pays once. The first group, so that nothing has touched the device yet."""
+    """One-time costs of a process. This is the first group, so that the device has not been used before."""
     begun = time.perf_counter()
     square = torch.zeros(256, 256, device=place.device)
     place.wait()
@@ -164,35 +164,35 @@ def start(place: Place) -> Iterator[Row]:
     yield Row("start: first product", timed(place, lambda: square @ square), "s")
     signal = made_picture(24, 32) if place.quick else made_picture(512, 512)
     spec, batch = field_spec(place, signal, "siren"), 64 if place.quick else recipe.CUDA_BATCH
-    of = made_engine(place, signal, spec, "cuda-graph", "bf16", batch)
+    of = new_engine(place, signal, spec, "cuda-graph", "bf16", batch)
     indices = torch.randperm(signal.n, device=place.device)[:batch]
     for what in ("first step, with its capture", "second step"):
         yield Row(f"start: {what}", timed(place, lambda: of.step(indices, None, 1e-3)), "s")
     of.set_precision(torch.float32)
-    yield Row("start: first step in float32, captured anew", timed(place, lambda: of.step(indices, None, 1e-3)), "s")
+    yield Row("start: first step in float32, captured again", timed(place, lambda: of.step(indices, None, 1e-3)), "s")
 
 
 def tests(place: Place) -> Iterator[Row]:
-    """Every CUDA test, in a process of its own; without a device they count as skipped."""
+    """All CUDA tests, in a separate process. Without a device they are skipped."""
     if lacking := missing("pytest", "beartype"):
         raise RuntimeError(f"the tests need {' and '.join(lacking)}")
     command = [sys.executable, "-m", "pytest", "-vv", "--tb=line", str(CUDA_TESTS)]
     quiet = {**os.environ, "COLUMNS": "200"}
     late = ""
     try:
-        told = subprocess.run(command, cwd=ROOT, capture_output=True, env=quiet, timeout=TEST_SECONDS).stdout
+        output = subprocess.run(command, cwd=ROOT, capture_output=True, env=quiet, timeout=TEST_SECONDS).stdout
     except subprocess.TimeoutExpired as error:
-        told, late = error.stdout or b"", f"stopped after {TEST_SECONDS} s"
-    yield from test_rows(told.decode("utf-8", "replace"))
+        output, late = error.stdout or b"", f"stopped after {TEST_SECONDS} s"
+    yield from test_rows(output.decode("utf-8", "replace"))
     if late:
         raise RuntimeError(late)
 
 
-def test_rows(told: str) -> Iterator[Row]:
-    """Counts, and the names of those that failed, of what ``pytest -vv`` printed."""
-    ended = re.findall(r"::(\S+(?: \S+)*?) (PASSED|FAILED|ERROR|SKIPPED)", told)
+def test_rows(output: str) -> Iterator[Row]:
+    """Numbers of tests by result and names of failed ones, from the output of ``pytest -vv``."""
+    ended = re.findall(r"::(\S+(?: \S+)*?) (PASSED|FAILED|ERROR|SKIPPED)", output)
     if not ended:
-        raise RuntimeError(f"pytest: {(told.strip().splitlines() or ['no word'])[-1]}")
+        raise RuntimeError(f"pytest: {(output.strip().splitlines() or ['no output'])[-1]}")
     for word in ("PASSED", "FAILED", "ERROR", "SKIPPED"):
         yield Row(f"CUDA tests: {word.lower()}", float(sum(found == word for _, found in ended)), "tests")
     for name, word in ended:
@@ -201,20 +201,24 @@ def test_rows(told: str) -> Iterator[Row]:
 
 
 def graphs(place: Place) -> Iterator[Row]:
-    """Residuals after 20 steps beside autograd's, captured where the architecture allows it."""
+    """Residuals after 20 steps compared with autograd's; steps are captured if the architecture allows it."""
     signal, batch = (made_picture(24, 32), 64) if place.quick else (made_picture(64, 64), 512)
     for arch, known in FIELDS.items():
         spec = field_spec(place, signal, arch, 64, 4)
         kind = "cuda-graph" if known.TRAITS.same_shapes else "analytic"
         for precision in TOLERANCE:
-            found, expected = (taught(place, signal, spec, each, precision, batch) for each in (kind, "autograd"))
+            found, expected = (
+                residuals_after_steps(place, signal, spec, each, precision, batch) for each in (kind, "autograd")
+            )
             difference = float((found - expected).abs().max())
             yield Row(f"{kind} - autograd, {arch}, {precision}: largest residual", difference, "of -1 to 1")
 
 
-def taught(place: Place, signal: Signal, spec: FieldSpec, kind: str, precision: str, batch: int) -> torch.Tensor:
-    """Residuals at the last of 20 steps."""
-    of = made_engine(place, signal, spec, kind, precision, batch)
+def residuals_after_steps(
+    place: Place, signal: Signal, spec: FieldSpec, kind: str, precision: str, batch: int
+) -> torch.Tensor:
+    """Residuals of the last of 20 steps."""
+    of = new_engine(place, signal, spec, kind, precision, batch)
     generator = torch.Generator().manual_seed(1)
     for _ in range(3 if place.quick else 20):
         found = of.step(torch.randperm(signal.n, generator=generator)[:batch].to(place.device), None, FACTOR)
@@ -223,7 +227,7 @@ def taught(place: Place, signal: Signal, spec: FieldSpec, kind: str, precision: 
 
 
 def rates(place: Place) -> Iterator[Row]:
-    """Arithmetic of the device: products, sines, stacks of small networks."""
+    """Speed of products, sines and stacks of small networks."""
     side, rows = (64, 256) if place.quick else (8192, 262_144)
     for name in ("fp32", "tf32", "bf16"):
         dtype = torch.bfloat16 if name == "bf16" else torch.float32
@@ -245,14 +249,14 @@ def rates(place: Place) -> Iterator[Row]:
 
 
 def steps(place: Place) -> Iterator[Row]:
-    """Steps of every engine and batch, and their share of the device's matrix rate."""
+    """Steps by engine and batch size, and their share of the device's matrix rate."""
     signal = made_picture(24, 32) if place.quick else made_picture(512, 512)
     spec, usual = field_spec(place, signal, "siren"), 64 if place.quick else recipe.CUDA_BATCH
     kinds = [(kind, precision, usual) for kind in ("autograd", "analytic", "cuda-graph") for precision in TOLERANCE]
     kinds += [("cuda-graph", "bf16", batch) for batch in ((32,) if place.quick else BATCHES) if batch != usual]
     found = {}
     for kind, precision, batch in kinds:
-        of = made_engine(place, signal, spec, kind, precision, batch)
+        of = new_engine(place, signal, spec, kind, precision, batch)
         indices = torch.randperm(signal.n, device=place.device)[:batch]
         found[kind, precision, batch] = seconds(place, lambda: of.step(indices, None, 1e-3), 100)  # noqa: B023
         yield Row(f"step: {kind}, {precision}, {batch:,} points", 1e3 * found[kind, precision, batch], "ms")
@@ -268,7 +272,7 @@ def steps(place: Place) -> Iterator[Row]:
 
 
 def ahead(of: Engine, indices: torch.Tensor) -> Row:
-    """How far the host runs in front of the device, once it knows how long a step takes."""
+    """Queued work in seconds, once the throttle has measured the duration of a step."""
     what = "step: host in front of the device"
     if of.throttle is None:
         return Row(what, "not measured: the CPU has no queue")
@@ -280,7 +284,7 @@ def ahead(of: Engine, indices: torch.Tensor) -> Row:
 
 
 def decoding(place: Place) -> Iterator[Row]:
-    """Whole pictures from the weights, and how far they are from the CPU's."""
+    """Decoding of complete pictures, and their difference from those of the CPU."""
     from decode import artifact
 
     for width, height in ((24, 16), (32, 32)) if place.quick else ((768, 512), (4096, 4096)):

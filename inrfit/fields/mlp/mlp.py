@@ -221,14 +221,14 @@ def gradients(
     grad = 2 * loss_weights * residuals
     if extra_gradient is not None:
         grad += extra_gradient(residuals)
-    found = {"last.weight": grad.mT @ last, "last.bias": grad.sum(0)}
+    by_tensor = {"last.weight": grad.mT @ last, "last.bias": grad.sum(0)}
     grad = (grad @ weights["last.weight"]).to(activations[-1].dtype)
     grad, hidden = _backward_hidden(net, matrices, phases, activations, grad)
     grad = net.activate_backward(first_phase, first_activation, grad, True).to(encoded.dtype)
-    found |= {"first.weight": outer(grad, encoded), "first.bias": grad.sum(0).float()}
-    found |= hidden
-    fixed = {name: torch.zeros_like(weight) for name, weight in weights.items() if name not in found}
-    return residuals, found | fixed
+    by_tensor |= {"first.weight": outer(grad, encoded), "first.bias": grad.sum(0).float()}
+    by_tensor |= hidden
+    fixed = {name: torch.zeros_like(weight) for name, weight in weights.items() if name not in by_tensor}
+    return residuals, by_tensor | fixed
 
 
 def _backward_hidden(

@@ -69,7 +69,7 @@ def test_draws_are_on_the_device_and_follow_the_seed():
 
 @pytest.mark.parametrize(("arch", "sampler"), [("siren", "stream"), ("siren", "evos"), ("finer", "nint")])
 def test_a_fit_that_goes_on_from_its_saved_state_gives_the_same_weights(arch, sampler):
-    """The generator is the device's, the steps are captured anew, and what samplers remember is back on the device."""
+    """The generator is the device's, steps are captured again, and the memory of samplers is back on the device."""
     signal, spec = image_signal(), FieldSpec(arch, 2, 3, 32, 2, {})
     config = recipe.choose(spec, CUDA, recipe.UserChoices(batch=256, precision="fp32")).config
     states = []

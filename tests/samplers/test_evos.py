@@ -133,7 +133,7 @@ def test_seventy_two_fitness_steps_in_the_papers_regime():
     assert 66 <= passes <= 72  # 72 where the counter is not reset; intervals of 100 to 50 counted down make 69
 
 
-def test_signals_without_a_raster_are_selected_by_error_and_that_is_said():
+def test_signals_without_a_raster_are_selected_by_error_with_a_note():
     line = dataclasses.replace(image_signal(1, 50), grid=Grid((50,)))
     spec = FieldSpec("siren", 1, 3, 16, 2, {})
     made = recipe.choose(spec, CPU, recipe.UserChoices(batch=0, precision="fp32", regime="paper")).config
@@ -161,7 +161,7 @@ def test_the_term_does_not_depend_on_the_pieces_of_a_step():
     torch.testing.assert_close(found[1], found[0], rtol=1e-3, atol=1e-4)
 
 
-def test_a_fit_that_went_astray_leaves_no_trace_in_the_map():
+def test_a_fit_that_diverged_leaves_no_trace_in_the_map():
     of, sampler = learner(image_signal()), Evos()
     first = sampler.select(of, None)
     of.trained_batches.append((first.indices, torch.full((first.indices.shape[0], 3), math.nan)))

@@ -25,7 +25,7 @@ SIGNALS = {
 @pytest.mark.parametrize("ratio", [0.2, 1.0])
 @pytest.mark.parametrize("name", SIGNALS)
 @pytest.mark.parametrize("kind", GUIDED)
-def test_every_modality_is_taught(kind, name, ratio):
+def test_every_modality_is_selected_from(kind, name, ratio):
     signal = SIGNALS[name]
     for selection in selections(kind(ratio=ratio), learner(signal), rounds=8):
         found = selection.indices.tolist()
@@ -58,7 +58,7 @@ def test_egra_favours_edges_by_the_published_odds():
     assert hits == pytest.approx(1.39 * share / (1.39 * share + 1 - share), abs=0.02)
 
 
-def test_expansive_keeps_its_anchors_and_teaches_the_others_in_turn():
+def test_expansive_keeps_its_anchors_and_selects_the_others_in_turn():
     of = learner(image_signal(40, 30))
     first, *later = list(selections(Expansive(0.2), of, rounds=8))
     anchored = first.origin["edge"]
@@ -136,7 +136,7 @@ def test_soft_mining_puts_walkers_into_the_cells_they_stand_in():
     assert torch.equal(found.indices, rows * 47 + columns)
 
 
-def test_soft_mining_re_draws_no_walker_by_chance_when_a_tenth_is_none():
+def test_soft_mining_moves_no_walker_uniformly_when_a_tenth_is_none():
     """The last 0 of a few walkers are none of them: [-0:] would be all."""
     of = learner(image_signal(20, 20))
     sampler = SoftMining(ratio=9 / 400, a=0.0, b=0.0)
@@ -162,7 +162,7 @@ def test_soft_mining_gathers_where_the_error_is():
     assert sum(hits[20:]) / 40 == pytest.approx(float(error.square().mean() / error.mean()), rel=0.1)
 
 
-def test_soft_mining_teaches_again_what_it_cannot_afford_to_move():
+def test_soft_mining_selects_again_what_it_cannot_afford_to_move():
     of = learner(image_signal())
     sampler = SoftMining(scoring=0.2)
     first = sampler.select(of, None)

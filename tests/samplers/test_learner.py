@@ -93,7 +93,7 @@ def test_scoring_counts_its_cost():
     assert of.scoring_cost == ScoringCost(40.0, 2, 15)
 
 
-def test_a_pool_keeps_scoring_within_its_share():
+def test_candidates_keep_scoring_within_its_share():
     of = learner(160, 160)
     of.points_trained = 1_000_000
     pool = of.scoring_candidates(6.0, 0.04)
@@ -104,7 +104,7 @@ def test_a_pool_keeps_scoring_within_its_share():
     assert of.scoring_candidates(6.0, 0.04) is None
 
 
-def test_the_first_pass_may_run_into_debt_for_the_smallest_pool():
+def test_the_first_pass_may_run_into_debt_for_the_fewest_points():
     of = learner(200, 200)
     pool = of.scoring_candidates(1.0, 0.04)
     assert pool is not None

@@ -77,7 +77,7 @@ def test_every_batch_covers_the_picture_evenly():
         assert blocks.unique().shape[0] >= 62  # 64 but where the random start splits a block
 
 
-def test_nothing_is_ever_scored_and_the_map_holds_what_was_taught():
+def test_nothing_is_ever_scored_and_the_map_holds_the_errors_of_trained_points():
     of, sampler = learner(image_signal()), Stream(ratio=0.25, power=2.0)
     first = sampler.select(of, None)
     residuals = torch.rand(first.indices.shape[0], 3)
@@ -111,7 +111,7 @@ def test_long_signals_are_mapped_in_cells(shape, monkeypatch):
     assert torch.equal(proportional.cell_indices(of, proportional.sample_in_cells(of, cells, side), side), cells)
 
 
-def test_errors_too_large_for_one_step_are_drawn_once_and_others_by_chance():
+def test_errors_too_large_for_one_step_are_drawn_once_and_others_uniformly():
     of = learner(image_signal())
     odds = torch.full((of.n,), 1e-3)
     odds[:5] = 1000.0
@@ -121,7 +121,7 @@ def test_errors_too_large_for_one_step_are_drawn_once_and_others_by_chance():
     assert set(range(5)) <= set(found.tolist())
 
 
-def test_hard_points_are_taught_more_in_a_whole_fit():
+def test_hard_points_are_trained_more_in_a_whole_fit():
     signal = image_signal(48, 64)
     spec = FieldSpec("siren", 2, 3, 16, 2, {})
     times = torch.zeros(signal.n)
@@ -160,7 +160,7 @@ def test_long_signals_are_steered_as_strongly_as_short_ones(monkeypatch):
     assert first.indices.shape[0] == 16 * (places // 10 // 16)
 
 
-def test_a_fit_that_went_astray_leaves_no_trace_in_the_map():
+def test_a_fit_that_diverged_leaves_no_trace_in_the_map():
     of = learner(image_signal())
     of.batch = 64
     sampler, previous = Stream(), None

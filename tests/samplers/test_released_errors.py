@@ -72,7 +72,7 @@ def test_a_reused_selection_is_judged_by_fresh_predictions(refresh):
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
-def test_the_quality_told_is_that_of_the_weights_returned(name):
+def test_the_reported_quality_is_that_of_the_weights_returned(name):
     """The released loops measure predictions made before the update, on scoring steps only."""
     signal = image_signal()
     spec = FieldSpec("siren", 2, 3, 16, 2, {})

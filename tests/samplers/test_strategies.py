@@ -13,7 +13,7 @@ from inrfit.samplers import Int, Nint, Uniform
 from inrfit.samplers.int import refresh_interval, scheduled_ratio
 
 
-def test_uniform_teaches_every_point_once_an_epoch():
+def test_uniform_selects_every_point_once_an_epoch():
     of = learner(image_signal(10, 10))
     epoch = torch.cat([s.indices for _, s in zip(range(5), selections(Uniform(0.2), of), strict=False)])
     assert sorted(epoch.tolist()) == list(range(100))
@@ -86,7 +86,7 @@ def test_a_refresh_rule_looks_as_often_as_the_authors(refresh, looks):
 
 
 @pytest.mark.parametrize("refresh", ["dense2", "incremental", "reverse-incremental", "decremental"])
-def test_int_teaches_the_same_points_until_the_next_look(refresh):
+def test_int_selects_the_same_points_until_the_next_refresh(refresh):
     of = learner(image_signal())
     looks, previous = [], None
     for step in range(60):

@@ -1,4 +1,4 @@
-"""What a recorder counts is what was taught, and what it draws says so."""
+"""A recorder counts the trained points and draws the counts."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def ball(tmp_path):
     return tmp_path / "ball.ply"
 
 
-def test_the_counts_are_exactly_what_was_taught():
+def test_the_counts_are_exactly_the_trained_points():
     taught = []
     seen = Recorder()
 
@@ -80,11 +80,11 @@ def test_watching_changes_nothing():
     assert all(np.array_equal(plain.weights[name], watched.weights[name]) for name in plain.weights)
 
 
-def test_a_point_taught_twice_in_one_step_counts_twice():
+def test_a_point_trained_twice_in_one_step_counts_twice():
     assert recorded(image_signal(), [5, 5, 7]).counts[[5, 6, 7]].tolist() == [2, 0, 1]
 
 
-def test_the_map_is_as_large_as_the_image_and_brighter_where_more_was_taught():
+def test_the_map_is_as_large_as_the_image_and_brighter_where_more_was_trained():
     left = [row * 32 + column for row in range(24) for column in range(16)]
     seen = recorded(image_signal(), *[left] * 30, list(range(24 * 32)))
     found = np.asarray(opened(seen.map()).convert("L")).astype(float)
@@ -105,7 +105,7 @@ def test_a_large_map_has_its_key_in_the_corner():
     assert np.ptp(found[:12, -140:].sum(-1)) < 100
 
 
-def test_long_signals_are_counted_in_a_bounded_number_of_cells():
+def test_long_signals_are_counted_in_a_bounded_number_of_bins():
     signal = image_signal(24, 32)
     seen = recorded(signal, range(24 * 32), [0, 33], max_bins=50)
     assert len(seen.counts) == 48  # of 4 x 4 pixels
@@ -114,7 +114,7 @@ def test_long_signals_are_counted_in_a_bounded_number_of_cells():
     assert opened(seen.map()).size == (8, 6)
 
 
-def test_cells_at_the_edge_are_counted_by_their_own_size():
+def test_bins_at_the_edge_are_counted_by_their_own_size():
     signal = image_signal(5, 7)
     seen = recorded(signal, range(35), max_bins=6)
     assert len(seen.counts) <= 6
@@ -128,7 +128,7 @@ def test_a_long_sound_is_counted_in_stretches():
     assert seen.view.visits(seen.counts).tolist() == [1, 1, 1, 2]
 
 
-def test_of_a_large_pool_the_first_points_stand_for_all():
+def test_of_many_points_the_first_ones_stand_for_all():
     points = np.zeros((10, 3), np.float32)
     signal = Signal("shape", np.zeros((10, 1), np.float32), IDENTITY, {}, points=points)
     assert recorded(signal, [0, 3, 4, 9], max_bins=4).counts.tolist() == [1, 0, 0, 1]
@@ -159,7 +159,7 @@ def test_of_a_large_field_fewer_frames_are_kept(monkeypatch):
     assert len(recorded(image_signal(), *[[0]] * 100, frames=10).frames) == 3
 
 
-def test_a_tick_that_raises_ends_the_drawing():
+def test_a_progress_callback_that_raises_ends_the_drawing():
     seen = Recorder(frames=4)
     made = inrfit.encode(picture(), on_step=seen, **QUICK)
 
@@ -179,7 +179,7 @@ def test_a_sound_is_drawn_over_time():
     assert video.size == (2 * 384 + 8, 28 + 280)
 
 
-def test_the_louder_taught_half_of_a_sound_has_the_higher_bars():
+def test_the_more_often_trained_half_of_a_sound_has_the_higher_bars():
     signal = Signal("audio", sound()[:, None], IDENTITY, {"rate": 1000}, Grid((3000,)))
     seen = recorded(signal, *[range(1500)] * 9, range(3000))
     coloured = np.asarray(opened(seen.map())).astype(int)[281:470, 66:938].max(-1) > 60
@@ -225,7 +225,7 @@ def test_an_mp4_without_its_library_is_refused_with_the_cure(monkeypatch):
         video_file.check_suffix(".mp4")
 
 
-def test_nothing_taught_is_nothing_to_show():
+def test_a_fit_without_a_step_has_nothing_to_draw():
     seen = Recorder()
     inrfit.encode(np.full((4, 4, 3), 7, np.uint8), on_step=seen, **QUICK)
     with pytest.raises(UsageError, match="has made no step"):
@@ -251,7 +251,7 @@ def test_colours_rise_in_lightness():
 
 
 @pytest.mark.parametrize(("span", "most", "step"), [(6.8, 14, 0.5), (1.0, 10, 0.1), (3600, 5, 1000), (0.02, 4, 0.005)])
-def test_ticks_are_round(span, most, step):
+def test_axis_steps_are_round(span, most, step):
     assert axis_step(span, most) == pytest.approx(step)
 
 

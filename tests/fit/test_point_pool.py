@@ -49,7 +49,7 @@ def small_calls(monkeypatch):
 
     freely = point_sampling.MeshSource.draw
     clocks[:] = [FakeClock(TICK)]
-    monkeypatch.setattr(point_sampling, "CALL", CALL)
+    monkeypatch.setattr(point_sampling, "QUERY_POINTS", CALL)
     monkeypatch.setattr(point_sampling.MeshSource, "draw", draw)
 
 

@@ -22,7 +22,7 @@ from inrfit.io.limits import Limits
 from inrfit.io.options import from_mapping
 from inrfit.modalities import Request
 from inrfit.modalities.shape import point_sampling, shape
-from inrfit.modalities.shape.mesh import Mesh, chamfer, encoded, trees
+from inrfit.modalities.shape.mesh import Mesh, chamfer, mesh_bytes, mesh_queries
 from inrfit.signal import Grid, Signal
 
 BOX = trimesh.creation.box((2.0, 1.0, 4.0))
@@ -65,14 +65,14 @@ class Perfect:
     """A field that gives exactly the values that the signal asks for, plus ``error``."""
 
     def __init__(self, signal: Signal, error: float = 0.0) -> None:
-        self.meta, self.trees, self.error = signal.meta, trees(signal.reference), error
+        self.meta, self.queries, self.error = signal.meta, mesh_queries(signal.reference), error
 
     def on_grid(self, grid: Grid, start: int, stop: int) -> torch.Tensor:
         points = grid.coords(torch.arange(start, stop)).double().numpy()
         if self.meta["target"] == "sdf":
-            values = (self.trees.signed_distance(points) / self.meta["band"]).clip(-1, 1)
+            values = (self.queries.signed_distance(points) / self.meta["band"]).clip(-1, 1)
         else:
-            values = (self.trees.winding(points) > 0.5).astype(float)
+            values = (self.queries.winding(points) > 0.5).astype(float)
         return torch.from_numpy(values + self.error).float()[:, None]
 
 
@@ -320,7 +320,7 @@ def test_open_mesh_counts_its_open_edges() -> None:
 def test_a_mesh_wound_inside_out_is_turned_round_with_a_note() -> None:
     signal = load(obj(BOX, turned=True))
     assert "triangles wound inside out: turned round" in signal.notes
-    assert trees(signal.reference).winding(np.zeros((1, 3)))[0] == pytest.approx(1, abs=0.01)
+    assert mesh_queries(signal.reference).winding(np.zeros((1, 3)))[0] == pytest.approx(1, abs=0.01)
 
 
 def test_one_turned_triangle_is_turned_back_with_a_note() -> None:
@@ -329,7 +329,7 @@ def test_one_turned_triangle_is_turned_back_with_a_note() -> None:
     signal = load(obj(trimesh.Trimesh(BOX.vertices, faces, process=False)))
     assert any("opposite winding" in note for note in signal.notes)
     assert signal.meta["open_edges"] == 0
-    assert trees(signal.reference).winding(np.zeros((1, 3)))[0] == pytest.approx(1, abs=0.01)
+    assert mesh_queries(signal.reference).winding(np.zeros((1, 3)))[0] == pytest.approx(1, abs=0.01)
 
 
 # The pool
@@ -445,13 +445,13 @@ def test_written_mesh_reads_back_the_same(suffix: str) -> None:
 
 def test_a_shape_far_from_the_origin_keeps_its_detail_in_ply() -> None:
     mesh = Mesh(np.asarray(BOX.vertices) + 1e7 + 0.123, np.asarray(BOX.faces, np.int64))
-    again = trimesh.load_mesh(io.BytesIO(encoded(mesh, ".ply")), file_type="ply", process=False)
+    again = trimesh.load_mesh(io.BytesIO(mesh_bytes(mesh, ".ply")), file_type="ply", process=False)
     assert np.array_equal(again.vertices, mesh.vertices)
 
 
 def test_other_suffixes_are_a_usage_error_that_lists_those_written() -> None:
     with pytest.raises(UsageError, match=r"\.ply, \.obj, \.stl"):
-        encoded(Mesh(np.asarray(BOX.vertices), np.asarray(BOX.faces, np.int64)), ".glb")
+        mesh_bytes(Mesh(np.asarray(BOX.vertices), np.asarray(BOX.faces, np.int64)), ".glb")
 
 
 def test_suffix_is_the_sources_own_where_it_can_be_written() -> None:
@@ -516,7 +516,7 @@ def test_loading_a_mesh_imports_no_torch() -> None:
 
 
 def test_a_pool_that_takes_too_long_is_smaller_and_of_the_same_kind(monkeypatch) -> None:
-    monkeypatch.setattr(point_sampling, "CALL", 1000)
+    monkeypatch.setattr(point_sampling, "QUERY_POINTS", 1000)
     signal = shape.load(
         trimesh.creation.icosphere(2).export(file_type="ply"), "x.ply", shape.Options(points=8000), Limits()
     )
@@ -534,14 +534,14 @@ def test_values_known_without_asking_are_the_true_ones(target) -> None:
     signal = load(obj(TORUS), points=4_000, target=target)
     pool = draw_all_points(signal, torch.Generator().manual_seed(0), far_share=1.5)
     assert pool.n == 10_000
-    search = trees(signal.reference)
+    search = mesh_queries(signal.reference)
     exact = pool.points.astype(np.float64)
     if target == "sdf":
         expected = (search.signed_distance(exact) / signal.meta["band"]).clip(-1, 1)
     else:
         expected = search.winding(exact) > 0.5
     assert np.abs(pool.samples[:, 0] - expected).max() < 1e-5
-    assert (point_sampling.far_cells(signal.reference, 0.05) != 0).mean() > 0.3
+    assert (point_sampling.coarse_cell_signs(signal.reference, 0.05) != 0).mean() > 0.3
 
 
 def test_what_was_decoded_is_told_as_a_mesh_of_its_own():
@@ -557,8 +557,8 @@ def test_too_few_points_are_refused(points) -> None:
 
 
 def test_more_points_than_a_section_are_all_others(monkeypatch) -> None:
-    monkeypatch.setattr(point_sampling, "POINTS", 1500)
-    monkeypatch.setattr(point_sampling, "CALL", 400)
+    monkeypatch.setattr(point_sampling, "SECTION_POINTS", 1500)
+    monkeypatch.setattr(point_sampling, "QUERY_POINTS", 400)
     signal = drawn(load(obj(TORUS), points=4_000))
     assert signal.n == len(np.unique(signal.points, axis=0)) == 4_000
     near = [float((np.abs(part) < 0.5).mean()) for part in (signal.samples[:1500], signal.samples[1500:])]

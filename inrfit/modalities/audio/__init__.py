@@ -22,7 +22,7 @@ AUDIO = Modality(
     meta_schema=audio.META,
     options=audio.Options,
     request_fields=frozenset({"rate"}),
-    request_error=lambda field: "sound takes a rate in Hz, not a scale, size or resolution",
+    request_error=lambda field: f"--{field} is not supported for sounds (use --rate)",
     default_sampler="stream",
     architecture_rules=(
         ArchitectureRule("grid", "the best at equal bytes and seconds on sounds (docs/architectures.md)"),

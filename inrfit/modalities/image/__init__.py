@@ -6,13 +6,6 @@ from ..modality import ArchitectureRule, ArrayInput, Measure, Modality
 from . import image
 from .pillow_reader import MODES
 
-
-def _refusal(asked: str) -> str:
-    """Why a picture is not decoded by the field ``asked`` of a request."""
-    others = {"rate": "sounds", "resolution": "shapes"}.get(asked, "other files")
-    return f"--{asked} is for {others}, this is a picture"
-
-
 IMAGE = Modality(
     name="image",
     signal_class="image",
@@ -29,7 +22,7 @@ IMAGE = Modality(
     meta_schema=image.META,
     options=image.Options,
     request_fields=frozenset({"size", "scale"}),
-    request_error=_refusal,
+    request_error=lambda field: f"--{field} is not supported for images (use --size or --scale)",
     default_sampler="stream",
     architecture_rules=(
         ArchitectureRule("grid", "the best at equal bytes and seconds on photographs (docs/architectures.md)"),

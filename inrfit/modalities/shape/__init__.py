@@ -1,27 +1,33 @@
-"""Meshes: shape.py; mesh_formats.py, reading (obj_stl_off.py, trimesh_readers.py); mesh.py, geometry;
-point_sampling.py, the points that are taught."""
+"""The modality ``shape``.
+
+- shape.py: the functions of the modality.
+- mesh_formats.py: reading files, by obj_stl_off.py and trimesh_readers.py.
+- mesh.py: repair, normalisation, distance queries and writing of meshes.
+- point_sampling.py: the training points.
+"""
 
 from __future__ import annotations
 
 from ..modality import ArchitectureRule, Measure, Modality, Quality, always_writable
 from . import shape
+from .mesh_formats import FORMATS
 
 
 def _quality_warning(quality: Quality) -> str | None:
-    """That there is no surface, or that the bounding box came out wrong, where it is so."""
+    """A warning about a field without a surface, or about a wrong bounding box."""
     if quality.get("iou") == 0:
-        return "the field has no surface, so that nothing can be decoded (give it a larger --budget)"
+        return "the field has no surface, so nothing can be decoded (try a larger --budget)"
     error = quality.get("bbox_error") or 0
-    return f"the decoded box is off by {error:.1%} of the longest side" if error > 0.01 else None
+    return f"the decoded bounding box is off by {error:.1%} of the longest side" if error > 0.01 else None
 
 
 SHAPE = Modality(
     name="shape",
     signal_class="shape",
     layout="points",
-    formats=shape.FORMATS,
-    input_suffixes=shape.SUFFIXES,
-    output_suffixes=shape.WRITES,
+    formats=FORMATS,
+    input_suffixes=shape.INPUT_SUFFIXES,
+    output_suffixes=shape.OUTPUT_SUFFIXES,
     measures={"iou": Measure("IoU"), "chamfer": Measure("Chamfer")},
     main_measure="iou",
     extra_measures=("bbox_error", "iou_resolution"),
@@ -29,14 +35,14 @@ SHAPE = Modality(
     meta_schema=shape.META,
     options=shape.Options,
     request_fields=frozenset({"resolution"}),
-    request_error=lambda field: "a shape is decoded at a resolution; it has no size, rate or scale",
+    request_error=lambda field: f"--{field} is not supported for shapes (use --resolution)",
     default_sampler="stream",
     architecture_rules=(
         ArchitectureRule("grid", "the best on meshes in 20 s (docs/architectures.md)", {"seconds": (0, 45)}),
         ArchitectureRule("siren", "ahead of grids on meshes after a minute (docs/architectures.md)"),
     ),
     first_omega=shape.first_omega,
-    omega_source="sharp enough for a surface (first experiments on two meshes)",
+    omega_source="best of 30, 60 and 90 on meshes (docs/benchmarks.md)",
     paper_omega=15.0,  # INT's code: 30 on axes from -0.5 to 0.5
     sniff=shape.sniff,
     load=shape.load,

@@ -1,4 +1,4 @@
-"""Triangle meshes: made sound, placed in the box [-1, 1]^3, asked for distances, compared and written."""
+"""Triangle meshes: repair, normalisation to the box [-1, 1]^3, distance queries, comparison and writing."""
 
 from __future__ import annotations
 
@@ -11,16 +11,17 @@ import numpy as np
 import numpy.typing as npt
 
 from ...errors import RefusedInput, UnreadableFile, UsageError
-from .raw_mesh import Raw
+from .raw_mesh import RawMesh
 
-CALL = 65_536
-"""Points per call into C++: 0.1 to 0.5 s, after which Python sees signals again."""
+QUERY_POINTS = 65_536
+"""Points per call into C++. A call takes less than a second, and Python handles Ctrl-C between calls."""
 
-INSIDE = 0.5
-"""A point is inside where the winding number is above this: the rule that also decides for open surfaces."""
+INSIDE_WINDING = 0.5
+"""A point is inside if its winding number is above this. The rule also applies to open surfaces."""
 
-_SURELY_INSIDE = 0.55
-"""What a probe needs: the approximate winding number errs by up to 0.003, and a flat sheet reaches 0.5."""
+_CERTAINLY_INSIDE = 0.55
+"""Winding number that shows that a mesh has an inside. It is above 0.5, which a flat sheet reaches, by more than the
+error of the approximate winding number (0.003)."""
 
 Array = npt.NDArray[np.float64]
 
@@ -44,8 +45,10 @@ class Mesh:
 
 
 @dataclass(frozen=True)
-class Placed:
-    """A mesh in the box: ``source = centre + extent * vertices``; open edges have one triangle."""
+class NormalizedMesh:
+    """A mesh in the box [-1, 1]^3. In the source's units its vertices are ``centre + extent * mesh.vertices``. ``size``
+    (3,) are the side lengths of the source's bounding box. ``open_edges`` counts the edges that belong to one triangle
+    only. ``notes`` lists repairs."""
 
     mesh: Mesh
     centre: Array
@@ -55,40 +58,43 @@ class Placed:
     notes: tuple[str, ...]
 
 
-def place(raw: Raw, padding: float) -> Placed:
-    """The mesh made sound, largest half extent 1 / (1 + padding). Raises a ``RefusedInput``."""
-    vertices, faces = _checked(raw)
+def normalize(raw: RawMesh, padding: float) -> NormalizedMesh:
+    """``raw``, checked and repaired, in the box: centred, with a largest half extent of 1 / (1 + padding), vertices
+    merged and triangles facing outward. Raises ``UnreadableFile`` for damaged meshes and ``RefusedInput`` for a surface
+    without an inside."""
+    vertices, faces = _check_and_compact(raw)
     low, high = vertices.min(0), vertices.max(0)
     centre, half = low / 2 + high / 2, high / 2 - low / 2
     largest = float(half.max())
     if not 1e-290 < largest < 1e290:
         raise UnreadableFile(f"the mesh has no usable size (half extent {largest:g})", "extent")
     vertices = (vertices - centre) / largest / (1 + padding)
-    vertices, faces = _merged(vertices, faces)
+    vertices, faces = _merge_vertices(vertices, faces)
     if not len(faces):
-        raise UnreadableFile("every triangle is a point or a line", "extent")
-    faces, turned, open_edges = _consistent(faces)
-    mesh, flipped, mixed = _outward(Mesh(vertices, faces), open_edges)
+        raise UnreadableFile("all triangles have zero area", "extent")
+    faces, flipped_some, open_edges = _orient_consistently(faces)
+    mesh, flipped_all, mixed = _orient_outward(Mesh(vertices, faces), open_edges)
     notes = list(raw.notes)
-    if turned:
+    if flipped_some:
         notes.append("neighbouring triangles with opposite winding: turned to agree")
-    if flipped:
+    if flipped_all:
         notes.append("triangles wound inside out: turned round")
     if mixed:
         notes.append("some parts are wound inside out: they do not count as inside")
     if open_edges:
         notes.append(f"surface is open: {open_edges:,} open edges; inside decided by winding number")
-    return Placed(mesh, centre, 2 * half, largest * (1 + padding), open_edges, tuple(notes))
+    return NormalizedMesh(mesh, centre, 2 * half, largest * (1 + padding), open_edges, tuple(notes))
 
 
-def _checked(raw: Raw) -> tuple[Array, npt.NDArray[np.int64]]:
-    """Vertices and faces that refer to each other rightly; vertices without a face are dropped."""
+def _check_and_compact(raw: RawMesh) -> tuple[Array, npt.NDArray[np.int64]]:
+    """Vertices (v, 3) and faces (f, 3) without unused vertices. Raises ``UnreadableFile`` for indices out of range and
+    coordinates that are not finite."""
     if not len(raw.faces):
         raise UnreadableFile("the file has no triangles", "no-faces")
     low, high = int(raw.faces.min()), int(raw.faces.max())
     if low < 0 or high >= len(raw.vertices):
-        wrong = low if low < 0 else high
-        raise UnreadableFile(f"a face refers to vertex {wrong:,} of {len(raw.vertices):,}", "index")
+        index = low if low < 0 else high
+        raise UnreadableFile(f"a face refers to vertex {index:,} of {len(raw.vertices):,}", "index")
     if not np.isfinite(raw.vertices).all():
         raise UnreadableFile("a coordinate is not a finite number", "nonfinite")
     used = np.zeros(len(raw.vertices), bool)
@@ -96,126 +102,132 @@ def _checked(raw: Raw) -> tuple[Array, npt.NDArray[np.int64]]:
     return raw.vertices[used], (np.cumsum(used) - 1)[raw.faces]
 
 
-def _merged(vertices: Array, faces: npt.NDArray[np.int64]) -> tuple[Array, npt.NDArray[np.int64]]:
-    """Vertices at the same place made one (seams of textures, corners of STL), collapsed faces dropped."""
+def _merge_vertices(vertices: Array, faces: npt.NDArray[np.int64]) -> tuple[Array, npt.NDArray[np.int64]]:
+    """Vertices and faces with equal vertices merged (seams of textures, corners of STL) and degenerate faces
+    removed."""
     order = np.lexsort(vertices.T)
     ordered = vertices[order]
-    first = np.concatenate([[True], (ordered[1:] != ordered[:-1]).any(1)])
-    number = np.empty(len(order), np.int64)
-    number[order] = np.cumsum(first) - 1
-    faces = number[faces]
-    whole = (faces[:, 0] != faces[:, 1]) & (faces[:, 1] != faces[:, 2]) & (faces[:, 2] != faces[:, 0])
-    return np.ascontiguousarray(ordered[first]), np.ascontiguousarray(faces[whole])
+    is_first = np.concatenate([[True], (ordered[1:] != ordered[:-1]).any(1)])
+    new_index = np.empty(len(order), np.int64)
+    new_index[order] = np.cumsum(is_first) - 1
+    faces = new_index[faces]
+    valid = (faces[:, 0] != faces[:, 1]) & (faces[:, 1] != faces[:, 2]) & (faces[:, 2] != faces[:, 0])
+    return np.ascontiguousarray(ordered[is_first]), np.ascontiguousarray(faces[valid])
 
 
-def _consistent(faces: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], bool, int]:
-    """Faces whose neighbours agree in winding, whether some had to be turned, and the count of open edges."""
+def _orient_consistently(faces: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], bool, int]:
+    """Faces such that neighbours agree in winding, whether some were flipped, and the number of open edges."""
     count = int(faces.max()) + 1
     starts, ends = faces.reshape(-1), np.roll(faces, -1, axis=1).reshape(-1)
     keys = np.minimum(starts, ends) * count + np.maximum(starts, ends)
-    unique, position, uses = np.unique(keys, return_inverse=True, return_counts=True)
-    sense = np.bincount(position, np.where(starts < ends, 1.0, -1.0), minlength=len(unique))
-    if not ((uses == 2) & (sense != 0)).any():
+    unique, edge, uses = np.unique(keys, return_inverse=True, return_counts=True)
+    # Two neighbours with the same winding traverse their common edge in opposite directions.
+    direction_sum = np.bincount(edge, np.where(starts < ends, 1.0, -1.0), minlength=len(unique))
+    if not ((uses == 2) & (direction_sum != 0)).any():
         return faces, False, int((uses == 1).sum())
     import igl
 
-    turned = igl.bfs_orient(faces)[0]
-    return np.ascontiguousarray(turned, np.int64), True, int((uses == 1).sum())
+    oriented = igl.bfs_orient(faces)[0]
+    return np.ascontiguousarray(oriented, np.int64), True, int((uses == 1).sum())
 
 
-def _outward(mesh: Mesh, open_edges: int) -> tuple[Mesh, bool, bool]:
-    """The mesh with a positive winding number inside, whether it was turned, and whether parts disagree.
+def _orient_outward(mesh: Mesh, open_edges: int) -> tuple[Mesh, bool, bool]:
+    """The mesh with positive winding numbers inside, whether it was flipped, and whether some parts face the other way.
 
-    Probed on a 32^3 grid and close to both sides of 4,096 triangles, so that a thin plate is found. Raises
-    ``RefusedInput`` when no probe is inside: one triangle, a flat sheet."""
+    Winding numbers are computed on a 32^3 grid and close to both sides of up to about 4,096 triangles, so that thin
+    plates are found. Raises ``RefusedInput`` if none of these points is inside, as for one triangle or a flat sheet."""
     axis = (2 * np.arange(32) + 1) / 32 - 1
     grid = np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), -1).reshape(-1, 3)
     corners = mesh.corners[:: max(1, len(mesh.faces) // 4096)]
     normal = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
     length = np.linalg.norm(normal, axis=1, keepdims=True)
     middle, step = corners.mean(1), 1e-4 * normal / np.where(length > 0, length, 1)
-    winding = trees(mesh).winding(np.concatenate([grid, middle - step, middle + step]))
-    inside, outside = int((winding > _SURELY_INSIDE).sum()), int((winding < -_SURELY_INSIDE).sum())
-    if not inside and not outside:
+    winding = mesh_queries(mesh).winding(np.concatenate([grid, middle - step, middle + step]))
+    positive, negative = int((winding > _CERTAINLY_INSIDE).sum()), int((winding < -_CERTAINLY_INSIDE).sum())
+    if not positive and not negative:
         open_text = f" ({open_edges:,} open edges)" if open_edges else ""
-        raise RefusedInput(f"nothing is inside this surface{open_text}: a shape needs a volume", "no-inside")
-    if outside <= inside:
-        return mesh, False, outside > 0
-    return Mesh(mesh.vertices, np.ascontiguousarray(mesh.faces[:, ::-1])), True, inside > 0
+        raise RefusedInput(f"the surface has no inside{open_text}: a shape must enclose a volume", "no-inside")
+    if negative <= positive:
+        return mesh, False, negative > 0
+    return Mesh(mesh.vertices, np.ascontiguousarray(mesh.faces[:, ::-1])), True, positive > 0
 
 
 @dataclass(frozen=True, eq=False)
-class Trees:
-    """Search structures over one mesh; queries go in calls of ``CALL`` points."""
+class MeshQueries:
+    """Queries of one mesh, with search structures built beforehand. Points are passed in chunks of QUERY_POINTS."""
 
     mesh: Mesh
     boxes: Any
     multipoles: Any
 
     def winding(self, points: Array) -> Array:
-        """Winding numbers (n,), to about 0.003 (Barill et al., Fast Winding Numbers, SIGGRAPH 2018)."""
-        return _in_calls(self.multipoles.winding_number, points)
+        """Approximate winding numbers (n,) at ``points`` (n, 3), with errors up to about 0.003 (Barill et al., Fast
+        Winding Numbers for Soups and Clouds, SIGGRAPH 2018)."""
+        return _in_chunks(self.multipoles.winding_number, points)
 
     def distance(self, points: Array) -> Array:
-        """Unsigned distances (n,) to the nearest triangle, exact."""
+        """Unsigned distances (n,) from ``points`` (n, 3) to the nearest triangle, exact."""
         vertices, faces = self.mesh.vertices, self.mesh.faces
-        return np.sqrt(_in_calls(lambda p: self.boxes.squared_distance(vertices, faces, p)[0], points))
+        return np.sqrt(_in_chunks(lambda p: self.boxes.squared_distance(vertices, faces, p)[0], points))
 
     def signed_distance(self, points: Array) -> Array:
-        """Distances (n,), negative inside. Costs 5 to 8 µs a point on 86,000 faces with two threads."""
-        return np.where(self.winding(points) > INSIDE, -1.0, 1.0) * self.distance(points)
+        """Signed distances (n,) at ``points`` (n, 3), negative inside. Costs several µs per point."""
+        return np.where(self.winding(points) > INSIDE_WINDING, -1.0, 1.0) * self.distance(points)
 
 
 @lru_cache(maxsize=2)
-def trees(mesh: Mesh) -> Trees:
-    """The search structures of ``mesh``, built once (0.2 s for 86,000 faces)."""
+def mesh_queries(mesh: Mesh) -> MeshQueries:
+    """The queries of ``mesh``. Search structures are built in the first call (some 0.1 s for a large mesh)."""
     import igl
 
     boxes, multipoles = igl.AABB(), igl.FastWindingNumberBVH()
     boxes.init(mesh.vertices, mesh.faces)
     multipoles.init(mesh.vertices, mesh.faces)
-    return Trees(mesh, boxes, multipoles)
+    return MeshQueries(mesh, boxes, multipoles)
 
 
-def _in_calls(query: Callable[[Array], Array], points: Array) -> Array:
+def _in_chunks(query: Callable[[Array], Array], points: Array) -> Array:
+    """The results (n,) of ``query`` for ``points`` (n, 3), QUERY_POINTS at a time."""
     points = np.ascontiguousarray(points, np.float64)
-    return np.concatenate([query(points[at : at + CALL]) for at in range(0, max(len(points), 1), CALL)])
+    starts = range(0, max(len(points), 1), QUERY_POINTS)
+    return np.concatenate([query(points[start : start + QUERY_POINTS]) for start in starts])
 
 
-def on_surface(mesh: Mesh, draws: Array) -> Array:
-    """Points (n, 3) spread by area over the triangles, from uniform numbers in [0, 1): ``draws`` (n, 3)."""
+def sample_surface(mesh: Mesh, draws: Array) -> Array:
+    """Points (n, 3) that are uniform on the surface by area, from ``draws`` (n, 3): uniform numbers in [0, 1)."""
     corners = mesh.corners
     areas = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1)
-    shares = np.cumsum(areas)
-    chosen = corners[np.searchsorted(shares, draws[:, 0] * shares[-1], side="right").clip(max=len(areas) - 1)]
+    cumulative = np.cumsum(areas)
+    chosen = corners[np.searchsorted(cumulative, draws[:, 0] * cumulative[-1], side="right").clip(max=len(areas) - 1)]
     root, along = np.sqrt(draws[:, 1:2]), draws[:, 2:3]
     points: Array = (1 - root) * chosen[:, 0] + root * (1 - along) * chosen[:, 1] + root * along * chosen[:, 2]
     return points
 
 
 def chamfer(a: Mesh, b: Mesh, points: int) -> float:
-    """The mean of two mean distances, in the meshes' units: from ``points`` samples, spread by area over each
-    surface (fixed seed), to the nearest point of the other surface (unsquared, exact point-to-triangle)."""
+    """Chamfer distance of two meshes, in their units: the mean of the two directed mean distances. Each is measured
+    from ``points`` uniform samples of one surface (fixed seed) to the other surface, exact and not squared."""
     draws = np.random.default_rng(0).random((2, points, 3))
-    there = trees(b).distance(on_surface(a, draws[0])).mean()
-    back = trees(a).distance(on_surface(b, draws[1])).mean()
-    return float((there + back) / 2)
+    a_to_b = mesh_queries(b).distance(sample_surface(a, draws[0])).mean()
+    b_to_a = mesh_queries(a).distance(sample_surface(b, draws[1])).mean()
+    return float((a_to_b + b_to_a) / 2)
 
 
-def encoded(mesh: Mesh, suffix: str) -> bytes:
-    """The mesh as the bytes of a .ply (binary), .obj (text) or .stl (binary) file. Raises ``UsageError``."""
+def mesh_bytes(mesh: Mesh, suffix: str) -> bytes:
+    """The bytes of ``mesh`` as a .ply (binary), .obj (text) or .stl (binary) file. Raises ``UsageError`` for another
+    suffix, and for coordinates that .stl cannot hold."""
     writers = {".ply": _as_ply, ".obj": _as_obj, ".stl": _as_stl}
     if suffix.lower() not in writers:
-        given = suffix or "a name without suffix"
-        raise UsageError(f"a shape is written as {', '.join(writers)}, not {given}", "suffix")
+        shown = suffix or "a file without a suffix"
+        raise UsageError(f"a shape is written as {', '.join(writers)}, not as {shown}", "suffix")
     return writers[suffix.lower()](mesh)
 
 
 def _as_ply(mesh: Mesh) -> bytes:
-    """float32, or float64 where the shape lies so far from the origin that float32 would show."""
+    """Binary PLY in float32, or in float64 if the mesh is so far from the origin that float32 would be too coarse."""
     low, high = mesh.bounds
-    far = np.abs([low, high]).max() > 1e3 * (high - low).max() or np.abs([low, high]).max() > 1e37
-    kind, name = ("<f8", "double") if far else ("<f4", "float")
+    needs_double = np.abs([low, high]).max() > 1e3 * (high - low).max() or np.abs([low, high]).max() > 1e37
+    dtype, name = ("<f8", "double") if needs_double else ("<f4", "float")
     header = (
         "ply\nformat binary_little_endian 1.0\n"
         f"element vertex {len(mesh.vertices)}\nproperty {name} x\nproperty {name} y\nproperty {name} z\n"
@@ -223,19 +235,21 @@ def _as_ply(mesh: Mesh) -> bytes:
     )
     rows = np.empty(len(mesh.faces), np.dtype([("count", "u1"), ("corners", "<i4", 3)]))
     rows["count"], rows["corners"] = 3, mesh.faces
-    return header.encode() + mesh.vertices.astype(kind).tobytes() + rows.tobytes()
+    return header.encode() + mesh.vertices.astype(dtype).tobytes() + rows.tobytes()
 
 
 def _as_obj(mesh: Mesh) -> bytes:
+    """Text of ``v`` and ``f`` lines."""
     lines = ["v {:.9g} {:.9g} {:.9g}\n".format(*vertex) for vertex in mesh.vertices.tolist()]
     lines += ["f {} {} {}\n".format(*face) for face in (mesh.faces + 1).tolist()]
     return "".join(lines).encode()
 
 
 def _as_stl(mesh: Mesh) -> bytes:
+    """Binary STL in float32."""
     corners = mesh.corners
     if np.abs(corners).max() > np.finfo(np.float32).max:
-        raise UsageError("these coordinates exceed what .stl can hold: write .ply or .obj", "suffix")
+        raise UsageError("the coordinates are too large for .stl; write .ply or .obj instead", "suffix")
     normal = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
     length = np.linalg.norm(normal, axis=1, keepdims=True)
     record = np.dtype([("normal", "<f4", 3), ("corners", "<f4", (3, 3)), ("attribute", "<u2")])

@@ -1,6 +1,7 @@
-"""Mesh files: which format the bytes are, and their arrays by the reader of that format, which may refuse.
+"""Mesh files: recognising the format and calling its reader.
 
-Only the bytes handed in are read: no material, texture or buffer beside them, no archive, no network.
+Only the bytes that are passed in are read. Materials, textures and buffers in other files, archives and the network are
+never accessed.
 """
 
 from __future__ import annotations
@@ -11,15 +12,15 @@ from collections.abc import Callable, Mapping
 from ...errors import UnreadableFile, UnsupportedInput
 from ...io.limits import Limits
 from .obj_stl_off import read_obj, read_off, read_stl, stl_size
-from .raw_mesh import Raw
+from .raw_mesh import RawMesh
 from .trimesh_readers import read_glb, read_ply
 
-READ = ("PLY", "OBJ", "STL", "OFF", "GLB")
-_NAMES = "mesh formats read: ply, obj, stl, off, glb"
+FORMATS = ("PLY", "OBJ", "STL", "OFF", "GLB")
+_SUPPORTED = "supported mesh formats: ply, obj, stl, off, glb"
 _OFF = re.compile(rb"\s*(?:ST)?C?N?OFF\b")
 _OBJ = (re.compile(rb"^[ \t]*v[ \t]+[-+.\dnNiI]", re.M), re.compile(rb"^[ \t]*f[ \t]+[-\d]", re.M))
 
-_READERS: Mapping[str, Callable[[bytes, Limits], Raw]] = {
+_READERS: Mapping[str, Callable[[bytes, Limits], RawMesh]] = {
     "PLY": read_ply,
     "OBJ": read_obj,
     "STL": read_stl,
@@ -29,7 +30,7 @@ _READERS: Mapping[str, Callable[[bytes, Limits], Raw]] = {
 
 
 def signature(data: bytes) -> str | None:
-    """The mesh format that the content shows; None when it shows none that is read here."""
+    """The supported format that the content has; None if it has none."""
     head = data[:4096]
     if head[:4] == b"glTF":
         return "GLB"
@@ -44,26 +45,27 @@ def signature(data: bytes) -> str | None:
     return "OBJ" if b"\0" not in head and all(pattern.search(data) for pattern in _OBJ) else None
 
 
-def foreign(data: bytes) -> str | None:
-    """The name of a mesh format that the content shows but that is not read."""
+def unsupported_format(data: bytes) -> str | None:
+    """The name of the unsupported mesh format that the content has; None if it has none."""
     head = data[:65536].lstrip()
     if head[:1] == b"{" and b'"asset"' in data:
         return "glTF (JSON)"
     return "COLLADA" if b"<COLLADA" in head[:2000] else None
 
 
-def read(data: bytes, name: str, limits: Limits) -> tuple[str, Raw]:
-    """The format, by content or else by the suffix of ``name``, and the arrays. Raises a ``RefusedInput``."""
+def read(data: bytes, name: str, limits: Limits) -> tuple[str, RawMesh]:
+    """The format, recognised by the content or else by the suffix of ``name``, and the mesh. Raises a ``RefusedInput``,
+    or, for damaged data, any exception of a reader."""
     if not data:
         raise UnreadableFile("the file is empty", "empty")
     suffix = name.rpartition(".")[2].upper() if "." in name else ""
     kind = signature(data)
     if kind is None:
-        other = foreign(data)
-        if other or suffix not in READ:
-            raise UnsupportedInput(f"{other or 'this content'} is not read as a mesh ({_NAMES})", "format")
+        other = unsupported_format(data)
+        if other or suffix not in FORMATS:
+            raise UnsupportedInput(f"{other or 'this content'} is not a supported mesh format ({_SUPPORTED})", "format")
         kind = suffix
     raw = _READERS[kind](data, limits)
-    if suffix in READ and suffix != kind:
-        return kind, Raw(raw.vertices, raw.faces, (f"the content is {kind}, not {suffix}", *raw.notes))
+    if suffix in FORMATS and suffix != kind:
+        return kind, RawMesh(raw.vertices, raw.faces, (f"the content is {kind}, not {suffix}", *raw.notes))
     return kind, raw

@@ -1,7 +1,7 @@
-"""Readers of OBJ, STL and OFF.
+"""Readers of OBJ, STL and OFF files.
 
-They are read here, because trimesh reads over what must be refused (counts that lie, indices of 0, lists cut short) and
-misreads relative indices of later objects.
+trimesh is not used here, because it accepts damaged files that must be refused (wrong counts, indices of 0, truncated
+lists) and misreads the relative indices of later objects.
 """
 
 from __future__ import annotations
@@ -14,13 +14,14 @@ import numpy as np
 
 from ...errors import UnreadableFile
 from ...io.limits import Limits
-from .raw_mesh import Raw, triangles
+from .raw_mesh import RawMesh, triangulate
 
-_NOT_KEPT = {b"vt": "texture coordinates", b"vn": "normals", b"usemtl": "materials"}
+_DISCARDED_KEYS = {b"vt": "texture coordinates", b"vn": "normals", b"usemtl": "materials"}
 
 
-def read_obj(data: bytes, limits: Limits) -> Raw:
-    """Wavefront OBJ: ``v`` and ``f`` lines of every object; negative indices count back from their line."""
+def read_obj(data: bytes, limits: Limits) -> RawMesh:
+    """Reads Wavefront OBJ: the ``v`` and ``f`` lines of all objects. Negative indices count backwards from the vertices
+    before their line."""
     limits.require("max_faces", len(re.findall(rb"^[ \t]*f[ \t]", data, re.M)), "faces")
     vertices: list[list[float]] = []
     polygons: list[list[int]] = []
@@ -38,9 +39,9 @@ def read_obj(data: bytes, limits: Limits) -> Raw:
             polygons.append(corners)
         else:
             keys.add(words[0])
-    faces, notes = triangles(polygons)
-    lost = ", ".join(what for key, what in _NOT_KEPT.items() if key in keys)
-    return Raw(
+    faces, notes = triangulate(polygons)
+    lost = ", ".join(what for key, what in _DISCARDED_KEYS.items() if key in keys)
+    return RawMesh(
         np.array(vertices, np.float64).reshape(len(vertices), 3),
         faces - 1,
         ((f"{lost} not kept",) if lost else ()) + notes,
@@ -48,62 +49,64 @@ def read_obj(data: bytes, limits: Limits) -> Raw:
 
 
 def stl_size(data: bytes) -> int:
-    """Bytes that a binary STL must have for the count in its header."""
+    """Size in bytes of a binary STL with the triangle count of this header. ``data`` has at least 84 bytes."""
     return 84 + 50 * int(struct.unpack_from("<I", data, 80)[0])
 
 
-def read_stl(data: bytes, limits: Limits) -> Raw:
-    """STL, binary or text; normals and attribute bytes are not read."""
+def read_stl(data: bytes, limits: Limits) -> RawMesh:
+    """Reads STL, binary or text. Normals and attribute bytes are not used."""
     text = data.lstrip()[:5].lower() == b"solid"
     if text and not (len(data) >= 84 and len(data) == stl_size(data)):
         return _stl_text(data, limits)
     if len(data) < 84:
-        raise UnreadableFile(f"the file ends early: an STL has 84 bytes at least, found {len(data)}", "truncated")
+        raise UnreadableFile(
+            f"the file ends early: an STL file has at least 84 bytes, this one has {len(data)}", "truncated"
+        )
     size = stl_size(data)
-    claimed, found = (size - 84) // 50, (len(data) - 84) // 50
-    if found != claimed:
-        raise UnreadableFile(f"the header says {claimed:,} triangles, the file has {found:,}", "truncated")
+    claimed, present = (size - 84) // 50, (len(data) - 84) // 50
+    if present != claimed:
+        raise UnreadableFile(f"the header says {claimed:,} triangles, the file has {present:,}", "truncated")
     limits.require("max_faces", claimed, "faces")
     record = np.dtype([("normal", "<f4", 3), ("corners", "<f4", (3, 3)), ("attribute", "<u2")])
-    blob = np.frombuffer(data, record, count=claimed, offset=84)
+    records = np.frombuffer(data, record, count=claimed, offset=84)
     extra = len(data) - size
-    return Raw(
-        blob["corners"].reshape(-1, 3).astype(np.float64),
+    return RawMesh(
+        records["corners"].reshape(-1, 3).astype(np.float64),
         np.arange(3 * claimed).reshape(-1, 3),
         ((f"{extra} bytes after the last triangle not read",) if extra else ())
-        + (("attribute bytes (colours) not kept",) if blob["attribute"].any() else ()),
+        + (("attribute bytes (colours) not kept",) if records["attribute"].any() else ()),
     )
 
 
-def _stl_text(data: bytes, limits: Limits) -> Raw:
-    """All solids of a text STL; refused unless every facet is complete and every solid ended."""
+def _stl_text(data: bytes, limits: Limits) -> RawMesh:
+    """Reads all solids of a text STL. Raises ``UnreadableFile`` unless all facets and solids are complete."""
     text = data.lower()
     words = text.split()
     facets = words.count(b"endfacet")
     limits.require("max_faces", facets, "faces")
     corners = re.findall(rb"\bvertex\s+(\S+)\s+(\S+)\s+(\S+)", text)
-    begun = words.count(b"facet")
-    opened, ended = (len(re.findall(rb"^\s*" + key + rb"\b", text, re.M)) for key in (b"solid", b"endsolid"))
-    if len(corners) != 3 * facets or begun != facets or opened != ended:
+    started = words.count(b"facet")
+    solids, solid_ends = (len(re.findall(rb"^\s*" + key + rb"\b", text, re.M)) for key in (b"solid", b"endsolid"))
+    if len(corners) != 3 * facets or started != facets or solids != solid_ends:
         raise UnreadableFile(
-            f"the text breaks off: {begun:,} facets begun, {facets:,} ended with {len(corners):,} corners, "
-            f"{opened} solids begun, {ended} ended",
+            f"the file ends early: {started:,} facets started and {facets:,} ended, with {len(corners):,} corners; "
+            f"{solids} solids started and {solid_ends} ended",
             "truncated",
         )
     vertices = np.array([float(word) for word in chain.from_iterable(corners)], np.float64)
-    notes = (f"{opened} objects joined",) if opened > 1 else ()
-    return Raw(vertices.reshape(-1, 3), np.arange(3 * facets).reshape(-1, 3), notes)
+    notes = (f"{solids} objects joined",) if solids > 1 else ()
+    return RawMesh(vertices.reshape(-1, 3), np.arange(3 * facets).reshape(-1, 3), notes)
 
 
-def read_off(data: bytes, limits: Limits) -> Raw:
-    """Object File Format, text; colours, normals and edges are not read."""
+def read_off(data: bytes, limits: Limits) -> RawMesh:
+    """Reads OFF (Object File Format), text. Colours, normals and edges are not used."""
     lines = [words for line in data.splitlines() if (words := line.partition(b"#")[0].split())]
-    first = lines[0][0]
+    keyword = lines[0][0]
     lines[0] = lines[0][1:]
     if not lines[0]:
         del lines[0]
     if b"\0" in data or not lines or (lines[0] and lines[0][0].upper() == b"BINARY"):
-        raise UnreadableFile("no counts after OFF (binary OFF is not read)", "header")
+        raise UnreadableFile("there are no counts after OFF (binary OFF is not supported)", "header")
     corners, polygons = int(lines[0][0]), int(lines[0][1])
     limits.require("max_faces", polygons, "faces")
     if corners < 0 or polygons < 0 or corners + polygons > len(lines) - 1:
@@ -112,12 +115,12 @@ def read_off(data: bytes, limits: Limits) -> Raw:
             "truncated",
         )
     vertices = [[float(word) for word in words[:3]] for words in lines[1 : 1 + corners]]
-    found = []
+    face_list = []
     for words in lines[1 + corners : 1 + corners + polygons]:
         count = int(words[0])
         if not 0 <= count < len(words):
             raise UnreadableFile(f"a face of {count} corners has only {len(words) - 1} numbers", "truncated")
-        found.append([int(word) for word in words[1 : 1 + count]])
-    faces, notes = triangles(found)
-    lost = () if first == b"OFF" else ("colours and normals not kept",)
-    return Raw(np.array(vertices, np.float64).reshape(corners, 3), faces, lost + notes)
+        face_list.append([int(word) for word in words[1 : 1 + count]])
+    faces, notes = triangulate(face_list)
+    lost = () if keyword == b"OFF" else ("colours and normals not kept",)
+    return RawMesh(np.array(vertices, np.float64).reshape(corners, 3), faces, lost + notes)

@@ -1,4 +1,4 @@
-"""What a reader of mesh files returns."""
+"""The result of the readers of mesh files."""
 
 from __future__ import annotations
 
@@ -12,16 +12,17 @@ Faces = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Raw:
-    """What a file says: vertices (v, 3), faces (f, 3), and what was left out or changed."""
+class RawMesh:
+    """The content of a mesh file, unchecked: vertices (v, 3), and faces (f, 3) of indices from 0. ``notes`` lists what
+    was left out or changed."""
 
     vertices: Vertices
     faces: Faces
     notes: tuple[str, ...] = ()
 
 
-def triangles(polygons: list[list[int]]) -> tuple[Faces, tuple[str, ...]]:
-    """Polygons as fans of triangles, and a note on what that changed."""
+def triangulate(polygons: list[list[int]]) -> tuple[Faces, tuple[str, ...]]:
+    """Faces (f, 3) that divide each polygon into a fan of triangles, and notes about what that changed."""
     notes: list[str] = []
     if any(len(p) != 3 for p in polygons):
         larger, smaller = (sum(len(p) > 3 for p in polygons), sum(len(p) < 3 for p in polygons))

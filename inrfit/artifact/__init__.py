@@ -1,1 +1,2 @@
-"""The saved file: artifact.py; container.py, its bytes distrusted; weight_dtypes.py; provenance.py."""
+"""The saved file: artifact.py (the artifact), container.py (parsing untrusted bytes), weight_dtypes.py (number types of
+weights), file_size.py (its size before the fit), provenance.py (how it was made)."""

@@ -1,7 +1,7 @@
 """The saved file: weights and one JSON header, as safetensors. docs/artifact.md is the specification.
 
-A file is believed only when every byte of it is accounted for: sizes and shapes are computed from the checked
-header in Python integers before anything is allocated. torch is imported by ``field`` alone.
+A file is accepted only if every byte of it is accounted for. Sizes and shapes are computed from the validated header
+in Python integers before anything is allocated. Only ``Artifact.field`` and ``Artifact.decode`` import torch.
 """
 
 from __future__ import annotations
@@ -39,10 +39,13 @@ if TYPE_CHECKING:
     from ..modalities import OnProgress
 
 VERSION = 2
-"""1 had siren alone, and float32 weights alone."""
+"""Version of the header that is written. Version 1 had the architecture siren with float32 weights only."""
 
 LIMITS = Limits()
+"""Size limits where a caller gives none."""
+
 MAX_OUTPUTS = 65_535
+"""Largest number of channels of a field."""
 
 _SPEC: Mapping[str, Any] = {
     "inputs": integer(1, 4),
@@ -55,30 +58,48 @@ _SPEC: Mapping[str, Any] = {
 
 @dataclass(frozen=True, eq=False)
 class Artifact:
-    """A field as a file.
+    """A fitted field with all that is needed to write it to a file and to decode it.
 
-    ``weights`` are float32, by the names of ``spec.shapes``, and but for ``spec.fp32_tensors`` rounded to ``store``
-    (fp32, fp16, bf16) when they are written; ``meta`` is all that is needed to write the source's kind of file;
-    ``quality`` was measured on the weights as stored, null where undefined."""
+    ``inrfit.encode`` returns one; ``inrfit.load`` reads one from a file. docs/artifact.md specifies the file format."""
 
     spec: FieldSpec
+    """Architecture, sizes and options of the network."""
+
     weights: Mapping[str, npt.NDArray[np.float32]]
+    """Weights as float32 arrays, by the names and with the shapes of ``spec.shapes``."""
+
     modality: str
+    """Kind of the source: a name in ``modalities.MODALITIES``, such as "image", "audio" or "shape"."""
+
     meta: Mapping[str, Any]
+    """What is needed to write the source's kind of file: for an image its height, width and mode, for example. JSON
+    values; docs/artifact.md lists them for each modality."""
+
     provenance: Mapping[str, Any]
+    """How the field was made: versions, device, source, sampler, settings, budget, times in seconds and notes. JSON
+    values with the schema ``provenance.PROVENANCE``."""
+
     quality: Mapping[str, Any]
+    """Quality of the decoded signal, measured on the weights as they are stored: for example "psnr" (dB) and "ssim" of
+    an image, "snr" (dB) of a sound, "iou" (0 to 1) of a shape. A value is None where it is infinite or undefined; the
+    key "infinite" lists the names of the infinite ones, separated by spaces."""
+
     store: str = "fp32"
+    """Number type of the stored weights: "fp32", "fp16" or "bf16". Weights are rounded to it when the file is written,
+    except for ``spec.fp32_tensors``."""
 
     @staticmethod
     def from_bytes(data: bytes, limits: Limits = LIMITS) -> Artifact:
-        """The artifact in ``data``; raises a ``RefusedInput`` that names what is wrong. Imports no torch."""
+        """Reads the artifact in ``data``, the bytes of a file. Does not import torch.
+
+        Raises a ``RefusedInput`` that says what is wrong with the file, or that it exceeds ``limits``."""
         limits.require("max_bytes", len(data), "size in bytes")
         parsed = container.parse(data)
-        header = _checked(parsed.inrfit)
+        header = _validate(parsed.inrfit)
         spec = _spec(header["field"], header["modality"], header["signal"])
         store = container.match_tensors(parsed, spec.shapes, spec.fp32_tensors)
         if header["version"] == 1 and (spec.architecture, store) != ("siren", "fp32"):
-            raise UnreadableFile(f"{spec.architecture} in {store}: version 1 has siren in fp32 alone", "version")
+            raise UnreadableFile(f"{spec.architecture} in {store}: format version 1 has only siren in fp32", "version")
         return Artifact(
             spec,
             _weights(data, spec, store),
@@ -90,9 +111,14 @@ class Artifact:
         )
 
     def to_bytes(self) -> bytes:
-        """As a file: the same bytes for the same artifact. Raises ``InrfitError`` if it would not load."""
+        """The bytes of the artifact's file; equal artifacts give equal bytes.
+
+        Raises an ``InrfitError`` if the file could not be loaded again."""
         if self.store not in weight_dtypes.STORES:
-            raise InrfitError(f"{self.store}: weights are stored as {', '.join(weight_dtypes.STORES)}", "artifact")
+            raise InrfitError(
+                f"{self.store}: unknown number type for weights; choose from {', '.join(weight_dtypes.STORES)}",
+                "artifact",
+            )
         if weight_dtypes.fitting_store(self.weights, self.store, self.spec.fp32_tensors) != self.store:
             raise InrfitError(f"a weight is beyond the range of {self.store}", "artifact")
         try:
@@ -100,7 +126,7 @@ class Artifact:
                 self.weights, self.store, self.spec.fp32_tensors, {container.KEY: strict_json.dumps(self.header())}
             )
             parsed = container.parse(data)
-            _checked(parsed.inrfit)
+            _validate(parsed.inrfit)
             spec = _spec(parsed.inrfit["field"], self.modality, self.meta)
             container.match_tensors(parsed, spec.shapes, spec.fp32_tensors)
         except (RefusedInput, ValueError, TypeError) as error:
@@ -108,8 +134,8 @@ class Artifact:
         return data
 
     def header(self) -> dict[str, Any]:
-        """The inrfit header, as JSON values."""
-        # All options are written, so that a later change of a default changes no field that exists.
+        """The header that is stored with the weights, as JSON values."""
+        # All options are written, so that a later change of a default does not change existing fields.
         spec = replace(self.spec, options=asdict(self.spec.formula))
         return {
             "version": VERSION,
@@ -121,8 +147,10 @@ class Artifact:
         }
 
     def save(self, path: str | os.PathLike[str], force: bool = False) -> None:
-        """Writes the file, complete or not at all, and only if it loads again; raises ``OutputExists``
-        (without ``force``) or ``UnwritableOutput``."""
+        """Writes the artifact to ``path``, completely or not at all, after checking that it can be loaded again.
+
+        Raises ``OutputExists`` if the file exists and ``force`` is false, ``UnwritableOutput`` if it cannot be
+        written."""
 
         def check(written: bytes) -> None:
             try:
@@ -133,7 +161,9 @@ class Artifact:
         files.write(path, self.to_bytes(), force, check)
 
     def field(self, device: str | torch.device = "cpu") -> Field:
-        """The field itself, a ``torch.nn.Module``, with its own copy of the weights."""
+        """The field as a ``torch.nn.Module`` on ``device``, with its own copy of the weights.
+
+        It maps coordinates (n, d) in [-1, 1] to values (n, c), both float32."""
         import torch
 
         from ..fields.module import Field
@@ -148,64 +178,76 @@ class Artifact:
         limits: Limits = LIMITS,
         on_progress: OnProgress = lambda fraction: None,
     ) -> Any:
-        """The samples, in the source's sample type, on its grid unless ``request`` asks for another."""
-        modality, wanted = MODALITIES[self.modality], Request() if request is None else request
-        modality.check_request(wanted)
-        return modality.decode(self.field(device), self.meta, wanted, limits, on_progress)
+        """Decodes the signal: an image as (h, w, c), a sound as (n, c), in the sample type of the source, or a shape as
+        a ``Mesh`` in the units of the source.
+
+        ``request`` chooses another size, scale, sample rate (Hz) or grid resolution than that of the source.
+        ``on_progress`` is called with the fraction done, 0 to 1. Raises ``UsageError`` for a request that does not
+        apply to the modality, and ``OverLimit`` for a result larger than ``limits.max_output`` bytes."""
+        modality, request = MODALITIES[self.modality], Request() if request is None else request
+        modality.check_request(request)
+        return modality.decode(self.field(device), self.meta, request, limits, on_progress)
 
     def with_quality(self, quality: Mapping[str, Any]) -> Artifact:
-        """The same with ``quality``, as JSON can say it."""
+        """A copy of this artifact with ``quality``, converted by ``json_quality``."""
         return replace(self, quality=json_quality(quality))
 
     @property
     def stored_bytes(self) -> int:
-        """Size of the file."""
+        """Size of the file in bytes."""
         return len(self.to_bytes())
 
     @property
     def bits_per_sample(self) -> float:
-        """Size of the file in bits, per sample (pixel, frame, point) of the source."""
+        """Size of the file in bits per sample of the source (a pixel, an audio frame or a point)."""
         return 8 * self.stored_bytes / int(self.provenance["samples"])
 
 
 def load(path: str | os.PathLike[str] | int, limits: Limits = LIMITS) -> Artifact:
-    """The artifact in a file, or from standard input for "-"; raises a ``RefusedInput``."""
+    """Reads an artifact from a file, or from standard input if ``path`` is "-". Does not import torch.
+
+    Raises a ``RefusedInput`` that says what is wrong with the file, or that it exceeds ``limits``."""
     return Artifact.from_bytes(files.read(path, limits), limits)
 
 
 def json_quality(quality: Mapping[str, Any]) -> dict[str, Any]:
-    """``quality`` without what JSON lacks: infinity and NaN become null; the names of the infinite ones are listed in
-    ``infinite`` (a text, by spaces), so that nothing else is taken for perfect."""
-    made: dict[str, Any] = {}
+    """``quality`` as JSON values: infinity and NaN become None.
+
+    The names of the values that were infinite, which means a perfect reconstruction, are listed in the key
+    ``infinite``, separated by spaces."""
+    values: dict[str, Any] = {}
     infinite = []
-    for name, given in quality.items():
-        value = given.item() if isinstance(given, np.generic) else given
-        made[name] = None if isinstance(value, float) and not math.isfinite(value) else value
+    for name, measured in quality.items():
+        value = measured.item() if isinstance(measured, np.generic) else measured
+        values[name] = None if isinstance(value, float) and not math.isfinite(value) else value
         if value == math.inf:
             infinite.append(name)
     if infinite:
-        made["infinite"] = " ".join(infinite)
-    return made
+        values["infinite"] = " ".join(infinite)
+    return values
 
 
 def _sanitize_provenance(provenance: Mapping[str, Any]) -> dict[str, Any]:
-    """``provenance`` with a name and notes that no terminal and no other JSON reader chokes on (file names
-    need not be Unicode), short enough for the schema: a long remark must not cost a finished fit."""
-    made = dict(provenance)
-    if isinstance(source := made.get("source"), Mapping):
-        made["source"] = {**source, "name": printable(os.path.basename(str(source.get("name"))))[:1000]}
-    if isinstance(notes := made.get("notes"), list | tuple):
-        made["notes"] = [printable(note)[:1000] for note in notes[:100]]
-    return made
+    """``provenance`` with the source's name and the notes made printable and cut to the lengths of the schema.
+
+    File names need not be valid Unicode, and a long note must not make a finished fit unwritable."""
+    sanitized = dict(provenance)
+    if isinstance(source := sanitized.get("source"), Mapping):
+        sanitized["source"] = {**source, "name": printable(os.path.basename(str(source.get("name"))))[:1000]}
+    if isinstance(notes := sanitized.get("notes"), list | tuple):
+        sanitized["notes"] = [printable(note)[:1000] for note in notes[:100]]
+    return sanitized
 
 
-def _checked(header: Any) -> dict[str, Any]:
-    """The header, after its version and the shape of it are as they must be."""
+def _validate(header: Any) -> dict[str, Any]:
+    """Validates the version and the schema of ``header`` and returns it."""
     if type(header) is not dict:
         raise UnreadableFile("the header 'inrfit' is not a JSON object", "schema")
     version = header.get("version")
     if type(version) is int and version > VERSION:
-        raise UnsupportedInput(f"format version {version}: needs a newer inrfit (this one reads {VERSION})", "version")
+        raise UnsupportedInput(
+            f"format version {version}: needs a newer inrfit (this one reads up to {VERSION})", "version"
+        )
     schema = {
         "version": integer(1, VERSION),
         "field": {"architecture": registered(FIELDS), **_SPEC},
@@ -219,22 +261,23 @@ def _checked(header: Any) -> dict[str, Any]:
     return header
 
 
-def _spec(given: Mapping[str, Any], modality: str, meta: Mapping[str, Any]) -> FieldSpec:
-    """The field that the checked header describes, if it can be one and fits the signal."""
-    known = FIELDS[given["architecture"]]
-    spec = FieldSpec(**given)
+def _spec(field: Mapping[str, Any], modality: str, meta: Mapping[str, Any]) -> FieldSpec:
+    """The ``FieldSpec`` in the validated header. Raises ``UnreadableFile`` if it is inconsistent or does not match the
+    signal."""
+    architecture = FIELDS[field["architecture"]]
+    spec = FieldSpec(**field)
     try:
         options, parameters = asdict(spec.formula), spec.parameters
     except UsageError as error:
         raise UnreadableFile(f"header.field.options: {str(error).removeprefix('-O ')}", "field") from None
-    for name in given["options"]:
+    for name in field["options"]:
         if name not in options:
-            raise UnreadableFile(f"header.field.options: {known.__name__} has no option {name[:40]!r}", "field")
+            raise UnreadableFile(f"header.field.options: {architecture.__name__} has no option {name[:40]!r}", "field")
     for name, value in options.items():
-        if name not in given["options"]:
+        if name not in field["options"]:
             raise UnreadableFile(f"header.field.options lacks {name!r}", "field")
-        written = type(given["options"][name])
-        if written is not type(value) and not (written is int and type(value) is float):
+        stored = type(field["options"][name])
+        if stored is not type(value) and not (stored is int and type(value) is float):
             raise UnreadableFile(f"header.field.options.{name} has the wrong type", "field")
     if parameters > MAX_PARAMETERS:
         raise UnreadableFile(f"{parameters:,} weights, at most {MAX_PARAMETERS:,} are read", "field")
@@ -251,18 +294,21 @@ def _spec(given: Mapping[str, Any], modality: str, meta: Mapping[str, Any]) -> F
 
 
 def _weights(data: bytes, spec: FieldSpec, store: str) -> dict[str, npt.NDArray[np.float32]]:
-    """The tensors of a container that was checked, as float32, all finite, in the order of ``spec.shapes``."""
+    """The tensors of a validated file as float32, in the order of ``spec.shapes``. Raises ``UnreadableFile`` if a value
+    is not finite."""
     import safetensors
 
     deserialize: Any = safetensors.deserialize
     try:
-        found = {name: tensor["data"] for name, tensor in deserialize(data)}
-    except safetensors.SafetensorError as error:  # stricter than our own check: believed
+        tensors = {name: tensor["data"] for name, tensor in deserialize(data)}
+    except safetensors.SafetensorError as error:  # the library is stricter than the checks above
         raise UnreadableFile(f"damaged: {error}", "safetensors") from None
-    kinds = weight_dtypes.tensor_stores(spec.shapes, store, spec.fp32_tensors)
-    weights = {name: weight_dtypes.unpack(found.pop(name), shape, kinds[name]) for name, shape in spec.shapes.items()}
+    stores = weight_dtypes.tensor_stores(spec.shapes, store, spec.fp32_tensors)
+    weights = {
+        name: weight_dtypes.unpack(tensors.pop(name), shape, stores[name]) for name, shape in spec.shapes.items()
+    }
     for name, weight in weights.items():
-        broken = weight.size - int(np.isfinite(weight).sum())
-        if broken:
-            raise UnreadableFile(f"tensor {name!r} has {broken:,} values that are not finite", "nonfinite")
+        not_finite = weight.size - int(np.isfinite(weight).sum())
+        if not_finite:
+            raise UnreadableFile(f"tensor {name!r} has {not_finite:,} values that are not finite", "nonfinite")
     return weights

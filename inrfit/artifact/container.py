@@ -1,6 +1,7 @@
-"""The outside of an artifact, distrusted: bytes -> JSON header and table of tensors, before any library.
+"""Parses the container of an untrusted artifact: its JSON header and its table of tensors.
 
-Nothing is allocated by what the bytes claim. docs/artifact.md is the specification.
+This runs before any other library sees the bytes, and allocates nothing on the strength of a size that they claim.
+docs/artifact.md is the specification.
 """
 
 from __future__ import annotations
@@ -18,8 +19,13 @@ from ..io.tensors import STATE
 from .weight_dtypes import STORES, tensor_stores
 
 KEY = "inrfit"
+"""Key of inrfit's header in the metadata of a safetensors file."""
+
 MAX_HEADER = 1 << 20
+"""Largest header that is read, in bytes."""
+
 MAX_TENSORS = 1000
+"""Largest number of tensors that is read."""
 
 _SIGNATURES: Signatures = {
     "a Git LFS pointer: fetch the file itself with git lfs pull": rb"version https://git-lfs",
@@ -56,7 +62,7 @@ _TENSOR = {
 
 @dataclass(frozen=True)
 class Tensor:
-    """One row of the table: where a tensor says it lies, in bytes from the end of the header."""
+    """One row of the table of tensors; ``start`` and ``stop`` are byte offsets from the end of the header."""
 
     dtype: str
     shape: tuple[int, ...]
@@ -66,7 +72,8 @@ class Tensor:
 
 @dataclass(frozen=True)
 class ParsedContainer:
-    """What the bytes say before it is known what they should say: ``inrfit`` is any JSON."""
+    """The content of a container before it is validated against a field: ``inrfit`` is inrfit's header, any JSON value;
+    ``data_bytes`` is the number of bytes after the safetensors header."""
 
     inrfit: Any
     tensors: Mapping[str, Tensor]
@@ -74,7 +81,7 @@ class ParsedContainer:
 
 
 def parse(data: bytes) -> ParsedContainer:
-    """Takes the container apart. Raises ``UnreadableFile`` or ``UnsupportedInput`` saying what is wrong."""
+    """Parses the bytes of a file. Raises ``UnreadableFile`` or ``UnsupportedInput`` with what is wrong."""
     length = _header_length(data)
     header = loads(data[8 : 8 + length], "the header")
     if len(header) > MAX_TENSORS + 1:
@@ -82,7 +89,9 @@ def parse(data: bytes) -> ParsedContainer:
     metadata = header.pop("__metadata__", None)
     if metadata is None or (type(metadata) is dict and KEY not in metadata):
         if STATE in (metadata or {}):
-            raise UnsupportedInput("the state of a fit, which encode --resume goes on from, and no field", "metadata")
+            raise UnsupportedInput(
+                "the saved state of a fit, not a field; continue it with encode --resume", "metadata"
+            )
         raise UnsupportedInput(f"a safetensors file of another program: no {KEY!r} in its metadata", "metadata")
     if type(metadata) is not dict or type(metadata[KEY]) is not str:
         raise UnreadableFile(f"the metadata must be an object with one string {KEY!r}", "metadata")
@@ -98,7 +107,7 @@ def parse(data: bytes) -> ParsedContainer:
 
 
 def _header_length(data: bytes) -> int:
-    """Length of the JSON header, checked against the file, its first character too."""
+    """Length of the JSON header in bytes, validated against the size of the file and the header's first character."""
     if not data:
         raise UnreadableFile("is empty", "empty")
     length = int.from_bytes(data[:8], "little")
@@ -120,7 +129,7 @@ def _header_length(data: bytes) -> int:
 
 
 def looks_like(data: bytes) -> str | None:
-    """What kind of file begins like this, in words; None if unknown."""
+    """A description of the kind of file that begins like ``data``; None if unknown."""
     if (kind := kind_of(data, _SIGNATURES)) is not None:
         return kind
     start = data[:64].lstrip().lower()
@@ -132,32 +141,35 @@ def looks_like(data: bytes) -> str | None:
 
 
 def match_tensors(parsed: ParsedContainer, shapes: Mapping[str, tuple[int, ...]], keep_fp32: Set[str]) -> str:
-    """How the weights are stored (fp32, fp16 or bf16). Raises ``UnreadableFile`` unless the table is exactly
-    ``shapes``, all in that one type but for the ``keep_fp32`` in fp32, and fills the file."""
+    """The number type of the stored weights (a key of STORES).
+
+    Raises ``UnreadableFile`` unless the table has exactly the tensors in ``shapes``, those named in ``keep_fp32`` in
+    fp32 and all others in one type, and they fill the file without gaps."""
     for name in parsed.tensors:
         if name not in shapes:
             raise UnreadableFile(f"unexpected tensor {name[:80]!r}", "tensors")
     for name in shapes:
         if name not in parsed.tensors:
             raise UnreadableFile(f"the tensor {name!r} is missing", "tensors")
-    found = _store(parsed, keep_fp32)
-    sizes = {name: STORES[kind].size for name, kind in tensor_stores(shapes, found, keep_fp32).items()}
+    store = _store(parsed, keep_fp32)
+    sizes = {name: STORES[kind].size for name, kind in tensor_stores(shapes, store, keep_fp32).items()}
     for name, shape in shapes.items():
-        tensor, taken = parsed.tensors[name], sizes[name] * math.prod(shape)
+        tensor, size = parsed.tensors[name], sizes[name] * math.prod(shape)
         if tensor.shape != shape:
             raise UnreadableFile(f"tensor {name!r} has the shape {tensor.shape}, it must be {shape}", "shape")
-        if tensor.stop - tensor.start != taken:
+        if tensor.stop - tensor.start != size:
             raise UnreadableFile(
                 f"tensor {name!r} lies at {tensor.start:,}..{tensor.stop:,}, but {shape} in {tensor.dtype} takes "
-                f"{taken:,} bytes",
+                f"{size:,} bytes",
                 "offsets",
             )
     _check_layout(parsed)
-    return found
+    return store
 
 
 def _store(parsed: ParsedContainer, keep_fp32: Set[str]) -> str:
-    """How the tensors are stored that are not ``keep_fp32``; raises ``UnreadableFile`` for another type, or two."""
+    """The number type of the tensors that are not in ``keep_fp32``. Raises ``UnreadableFile`` if they have several, or
+    one that is not supported."""
     stores = {store.dtype: name for name, store in STORES.items()}
     first = next((tensor.dtype for name, tensor in parsed.tensors.items() if name not in keep_fp32), "F32")
     for name, tensor in parsed.tensors.items():
@@ -171,15 +183,16 @@ def _store(parsed: ParsedContainer, keep_fp32: Set[str]) -> str:
 
 
 def _check_layout(parsed: ParsedContainer) -> None:
-    """Raises ``UnreadableFile`` unless the tensors lie in the file without a gap, an overlap or anything behind."""
+    """Raises ``UnreadableFile`` if there are gaps or overlaps between the tensors, or bytes after the last one."""
     end = 0
     for name, tensor in sorted(parsed.tensors.items(), key=lambda item: item[1].start):
         if tensor.start != end:
-            what = "a hole before" if tensor.start > end else "an overlap at"
+            what = "a gap before" if tensor.start > end else "an overlap at"
             raise UnreadableFile(f"{what} tensor {name!r} (starts at {tensor.start:,}, not {end:,})", "offsets")
         end = tensor.stop
     if parsed.data_bytes < end:
-        found = f"the weights take {end:,} bytes, {parsed.data_bytes:,} are there"
-        raise UnreadableFile(f"ends early: {found}", "truncated")
+        raise UnreadableFile(
+            f"ends early: the weights take {end:,} bytes, {parsed.data_bytes:,} are there", "truncated"
+        )
     if parsed.data_bytes > end:
         raise UnreadableFile(f"{parsed.data_bytes - end:,} bytes follow the last tensor", "trailing")

@@ -1,4 +1,4 @@
-"""Where an artifact comes from: the part of the header that decoding does not need."""
+"""The provenance of an artifact: the part of its header that decoding does not need."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import torch
 
 COUNT = integer(0, 2**63 - 1)
+"""Schema of a count."""
 
 PROVENANCE: Mapping[str, Any] = {
     "inrfit": text(100),
@@ -39,13 +40,13 @@ PROVENANCE: Mapping[str, Any] = {
         "steps": optional(COUNT),
         "target": optional(number()),
     },
-    # Open: what is counted and timed grows with the engine, and decoding needs none of it.
+    # Keys are open: engines add counts and times, and decoding needs none of them.
     "spent": mapping(either(mapping(COUNT), number(0))),
     "ended": one_of("budget", "target", "steps", "perfect", "interrupted"),
     "target_reached": optional(one_of(True, False)),
     "notes": items(text(), 0, 100),
 }
-"""The schema of what ``describe`` returns. A new key here is a new ``artifact.VERSION``."""
+"""Schema of what ``describe`` returns. A new key here requires a new ``artifact.VERSION``."""
 
 
 def describe(
@@ -60,8 +61,9 @@ def describe(
     ended: str,
     notes: Sequence[str],
 ) -> dict[str, Any]:
-    """What is given, with the versions and the machine that the fit was made by, as JSON that PROVENANCE takes;
-    whether a target was reached is not known yet."""
+    """The provenance of a fit, as JSON values with the schema PROVENANCE: the arguments, versions, machine and time.
+
+    ``target_reached`` is None; it is set once the stored weights are measured."""
     return {
         "inrfit": __version__,
         **machine(device),
@@ -79,7 +81,7 @@ def describe(
 
 
 def machine(device: torch.device) -> dict[str, Any]:
-    """Versions, platform, device and CPU threads: what the seconds of a fit depend on."""
+    """Versions, platform, device and CPU threads: what the speed of a fit depends on."""
     import numpy
     import torch
 
@@ -94,7 +96,7 @@ def machine(device: torch.device) -> dict[str, Any]:
 
 
 def processor() -> str:
-    """The CPU's model, as Linux or else Python names it."""
+    """Model name of the CPU, from /proc/cpuinfo or else from ``platform``."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text(errors="replace").splitlines() if info.exists() else []
     models = {line.partition(":")[2].strip() for line in lines if line.startswith("model name")}
@@ -102,14 +104,14 @@ def processor() -> str:
 
 
 def device_name(device: torch.device) -> str:
-    """``cpu`` or the CUDA device's own name."""
+    """``cpu``, or ``cuda`` with the name of the GPU."""
     import torch
 
     return f"cuda ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else "cpu"
 
 
 def rounded(value: Any) -> Any:
-    """Seconds to the millisecond; everything else as it is."""
+    """A float is rounded to three decimals (milliseconds); other values are returned unchanged."""
     if isinstance(value, Mapping):
         return dict(value)
     return round(value, 3) if isinstance(value, float) else value

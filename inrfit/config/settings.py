@@ -1,4 +1,4 @@
-"""Everything that can be asked of an encode, checked as far as it can be without a file."""
+"""The settings of an encode, validated as far as possible without the source."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ def _modalities() -> Registry[Modality]:
     return MODALITIES
 
 
-def parse_count(given: int | str, unit: str = "", examples: str = "50k or 1M") -> int:
-    """50000, 50k or 1.5M as a whole number, behind which ``unit`` may stand. Raises ``ValueError``."""
-    unit = f"(?:{unit})?" if unit else ""
-    match = re.fullmatch(rf"([0-9]{{1,18}}(?:\.[0-9]{{1,9}})?) ?([kKMG]?){unit}", str(given))
+def parse_count(text: int | str, unit: str = "", examples: str = "50k or 1M") -> int:
+    """Parses 50000, 50k or 1.5M, with ``unit`` as an optional suffix. Raises ``ValueError`` unless it is at least 1."""
+    suffix = f"(?:{unit})?" if unit else ""
+    match = re.fullmatch(rf"([0-9]{{1,18}}(?:\.[0-9]{{1,9}})?) ?([kKMG]?){suffix}", str(text))
     if match is None:
         raise ValueError(f"write a whole number, as in {examples}")
     value = round(float(match[1]) * {"": 1, "k": 1e3, "K": 1e3, "M": 1e6, "G": 1e9}[match[2]])
@@ -48,18 +48,60 @@ def parse_count(given: int | str, unit: str = "", examples: str = "50k or 1M") -
     return value
 
 
-def parse_bytes(given: int | str) -> int:
-    """500kB or 2MB (thousands) as a number of bytes. Raises ``ValueError``."""
-    return parse_count(given, "B", "500kB or 2MB")
+def parse_bytes(text: int | str) -> int:
+    """Parses a size such as 500kB or 2MB (1 kB is 1,000 bytes). Raises ``ValueError``."""
+    return parse_count(text, "B", "500kB or 2MB")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Everything that can be asked of an encode; the command's options are these, word for word.
+    """The settings of an encode: the keyword arguments of ``inrfit.encode`` and the options of ``inrfit encode``.
 
-    Values are converted to their fields' types; counts stay as they were written (``count`` reads them). ``sampler``,
-    ``arch`` and ``type`` may be given as a sampler, an architecture and a ``Modality``: name and options, those that
-    differ from their defaults, take the place of the object."""
+    Values may be texts as on the command line; they are validated and converted to the types of their fields. Raises
+    ``UsageError``.
+
+    Field:
+
+    - ``sampler``: "auto" (default; the architecture's or else the modality's), a name in ``samplers.SAMPLERS``, or a
+      sampler object, which stands for its name and the options that differ from their defaults.
+    - ``arch``: architecture of the network, a name in ``fields.FIELDS`` (default "siren"), "auto", or an object.
+    - ``width``: units per hidden layer, 1 to 8192. Default: the architecture's own. At most one of ``width``,
+      ``params`` and ``bytes`` may be given.
+    - ``depth``: number of hidden layers, 1 to 64. Default: the architecture's own.
+    - ``params``: largest number of weights, as a number or a text such as "50k". It determines the width.
+    - ``bytes``: largest size of the artifact's file in bytes, as a number or a text such as "500kB". It determines the
+      width.
+    - ``store``: number type of the stored weights: "fp32", "fp16", "bf16" or "auto" (default; "fp16" with ``bytes``,
+      else "fp32").
+    - ``options``: options of the sampler, architecture and modality by name. Default: none.
+
+    Training:
+
+    - ``budget``: limits of the fit, of which the first reached ends it: a ``Budget``, or one or several texts such as
+      "60s", "5m" or "2000it" (steps). Default: 60 s, or 10 minutes if only a target is given.
+    - ``target``: quality at which the fit ends, in the unit of the modality: 35 or "35dB" (PSNR of an image, SNR of a
+      sound), 0.98 (IoU of a shape). Default: none.
+    - ``ratio``: share of the samples that the sampler selects at a time, 1e-6 to 1. Default: the sampler's own.
+    - ``batch``: samples per optimiser step, 1 to 2^24; "selection" for one step per selection; "auto" (default).
+    - ``lr``: peak learning rate of Adam, 1e-8 to 10; that of Muon is scaled with it. Default: chosen by the recipe.
+    - ``regime``: training recipe: "inrfit" (default), or "paper" for the regime of the published methods.
+    - ``seed``: seed of all random numbers, 0 (default) to 2^63 - 2.
+
+    Computation:
+
+    - ``device``: "auto" (default), "cpu", "cuda" or "cuda:N".
+    - ``precision``: arithmetic of the hidden layers during the fit: "auto" (default) or one of PRECISIONS.
+    - ``engine``: how optimiser steps are computed: "auto" (default) or one of ENGINES.
+    - ``threads``: number of CPU threads, 1 to 1024. Default: as PyTorch has it.
+
+    Source and result:
+
+    - ``type``: modality of the source: a name in ``modalities.MODALITIES`` or a ``Modality``. Default: recognised by
+      content, else by suffix.
+    - ``verify``: samples on which the quality is measured in the end: "full", or "sample" for one million. Default:
+      "full" up to 16 million samples.
+    - ``limits``: upper bounds on what is read, in bytes, pixels, samples, channels and triangles.
+    """
 
     sampler: str = setting(
         "auto",
@@ -159,30 +201,32 @@ class Settings:
         self._name_objects()
         for field in fields(self):
             value = checked(Settings, field.name, getattr(self, field.name))
-            object.__setattr__(self, field.name, value)  # frozen: once, before anybody has it
+            object.__setattr__(self, field.name, value)  # the dataclass is frozen
         sizes = [name for name in ("width", "params", "bytes") if getattr(self, name) is not None]
         if len(sizes) > 1:
-            raise UsageError(f"--{sizes[0]} and --{sizes[1]} exclude each other: each says how large", "option")
+            raise UsageError(f"--{sizes[0]} and --{sizes[1]} cannot be combined: both set the size", "option")
         if self.ratio is not None and "ratio" in self.options:
-            raise UsageError("--ratio and -O ratio exclude each other", "option")
+            raise UsageError("--ratio and -O ratio cannot be combined: they are the same option", "option")
 
     def _name_objects(self) -> None:
-        """Puts name and options in the place of a sampler, architecture or modality that was given as an object."""
+        """Replaces a sampler, architecture or modality that was given as an object by its name and options."""
         named: list[tuple[str, Registry[Any]]] = [("sampler", SAMPLERS), ("arch", FIELDS)]
         for name, registry in named:
             if isinstance(given := getattr(self, name), str):
                 continue
             object.__setattr__(self, name, registered_name(given, registry))
-            own = changed_options(given)
-            if twice := sorted(own.keys() & self.options.keys()):
+            changed = changed_options(given)
+            if twice := sorted(changed.keys() & self.options.keys()):
                 raise UsageError(f"{', '.join(twice)}: given in {given!r} and as an option", "option")
-            object.__setattr__(self, "options", {**self.options, **own})
-        kind: Any = self.type
-        if isinstance(kind, Modality):
-            object.__setattr__(self, "type", _modalities().add(kind.name, kind))
+            object.__setattr__(self, "options", {**self.options, **changed})
+        modality: Any = self.type
+        if isinstance(modality, Modality):
+            object.__setattr__(self, "type", _modalities().add(modality.name, modality))
 
     def parsed_budget(self, unit: str = "dB") -> Budget:
-        """Budget and target together; ``unit`` is that of the modality's quality."""
+        """``budget`` and ``target`` as one ``Budget``. ``unit`` is the unit of the modality's quality ("dB" or "").
+
+        Raises ``UsageError``."""
         target = None if self.target is None else budgets.parse_target(self.target, unit)
         if isinstance(self.budget, Budget):
             return self.budget if target is None else replace(self.budget, target=target)

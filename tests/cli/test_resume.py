@@ -224,7 +224,7 @@ def test_a_state_whose_content_changed_is_refused(png, capsys):
         assert encode(png, "--budget", "100000it", "--resume") == 3
         assert "photo.png.safetensors.state: is damaged" in capsys.readouterr().err
     assert run(["info", str(state(png))]) == 3
-    assert "the state of a fit, which encode --resume goes on from" in capsys.readouterr().err
+    assert "the saved state of a fit, not a field" in capsys.readouterr().err
 
 
 def test_the_field_to_start_from_is_part_of_what_is_gone_on_with(png, tmp_path, capsys):

@@ -133,13 +133,13 @@ def picture(height: int = 24, width: int = 32, channels: int = 3, seed: int = 0)
 
 def image_signal(height: int = 24, width: int = 32, channels: int = 3, seed: int = 0):
     """The picture as a signal."""
-    from inrfit.modalities.image.image import BYTES
+    from inrfit.modalities.image.image import UINT8_SCALE
     from inrfit.signal import Grid, Signal
 
     mode = ["L", "LA", "RGB", "RGBA"][channels - 1]
-    meta = {"format": "PNG", "mode": mode, "width": width, "height": height, "scale": asdict(BYTES)}
+    meta = {"format": "PNG", "mode": mode, "width": width, "height": height, "scale": asdict(UINT8_SCALE)}
     samples = picture(height, width, channels, seed).reshape(-1, channels)
-    return Signal("image", samples, BYTES, meta, Grid((height, width)))
+    return Signal("image", samples, UINT8_SCALE, meta, Grid((height, width)))
 
 
 @pytest.fixture

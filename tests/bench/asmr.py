@@ -30,7 +30,7 @@ from inrfit.fit import recipe
 from inrfit.fit.batching import points_of_blocks, shuffled_blocks
 from inrfit.fit.budget import Budget
 from inrfit.fit.engine.step import Engine
-from inrfit.modalities.image.image import BYTES
+from inrfit.modalities.image.image import UINT8_SCALE
 from inrfit.runtime import keep_freed_memory, sleep_idle_threads
 from inrfit.samplers.learner import Learner
 from inrfit.signal import Grid, Signal
@@ -53,7 +53,7 @@ def made(name: str, compiled: bool) -> tuple[Field, Engine, Learner]:
     """A fresh field on a made picture, with the engine that a fit of a minute gets."""
     device = torch.device("cpu")
     pixels = np.random.default_rng(0).integers(0, 256, (GRID.n, 3), dtype=np.uint8)
-    signal = Signal("image", pixels, BYTES, {}, GRID)
+    signal = Signal("image", pixels, UINT8_SCALE, {}, GRID)
     spec = FieldSpec(name, 2, 3, WIDTH, DEPTH, {})
     spec = spec.formula.sized(spec, GRID.shape, None)
     weights = spec.formula.initial(spec, torch.Generator().manual_seed(0), torch.zeros(3))

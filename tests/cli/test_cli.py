@@ -242,8 +242,8 @@ def test_what_a_kind_of_file_cannot_hold_is_refused_before_anything_is_decoded(t
     for model, words, reason in [
         ("a.wav", ["x.ogg", "--rate", "200001"], "1 channels at 200001 Hz cannot be written as .ogg VORBIS"),
         ("a.wav", ["x.flac", "--rate", "700000"], "flac does not support this sample rate"),
-        ("a.png", ["x.jpg"], "JPEG cannot hold the alpha channel"),
-        ("a.png", ["x.webp", "--size", "16384x1"], "WEBP holds at most 16,383 pixels a side"),
+        ("a.png", ["x.jpg"], "JPEG cannot hold an alpha channel"),
+        ("a.png", ["x.webp", "--size", "16384x1"], "WEBP holds at most 16,383 pixels per side"),
     ]:
         capsys.readouterr()
         assert run(["decode", str(tmp_path / f"{model}.safetensors"), "-o", str(tmp_path / words[0]), *words[1:]]) == 2

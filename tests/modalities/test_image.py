@@ -127,11 +127,11 @@ class Known:
     def on_grid(self, grid: Grid, start: int, stop: int) -> torch.Tensor:
         self.asked.append((start, stop))
         flat = torch.from_numpy(np.broadcast_to(self.array, (*grid.shape, self.array.shape[-1])).copy())
-        return image.BYTES.values(flat.reshape(grid.n, -1)[start:stop])
+        return image.UINT8_SCALE.values(flat.reshape(grid.n, -1)[start:stop])
 
 
 def meta(width: int, height: int, mode: str = "RGB", kind: str = "PNG") -> dict[str, Any]:
-    return {"format": kind, "mode": mode, "width": width, "height": height, "scale": asdict(image.BYTES)}
+    return {"format": kind, "mode": mode, "width": width, "height": height, "scale": asdict(image.UINT8_SCALE)}
 
 
 def decode(field: Any, of: dict[str, Any], request: Request | None = None, **limits: int) -> np.ndarray:
@@ -182,7 +182,7 @@ def test_meta_schema_refuses_what_no_file_gives(key: str, value: Any) -> None:
 
 def test_meta_schema_refuses_a_scale_that_divides_by_zero() -> None:
     with pytest.raises(ValueError, match="factor"):
-        json_schema.check({**meta(7, 5), "scale": {**asdict(image.BYTES), "factor": 0.0}}, image.META, "signal")
+        json_schema.check({**meta(7, 5), "scale": {**asdict(image.UINT8_SCALE), "factor": 0.0}}, image.META, "signal")
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
@@ -395,7 +395,7 @@ def test_notes_carry_no_text_of_the_file() -> None:
 )
 def test_pictures_not_read_are_named_with_those_that_are(data: bytes, kind: str) -> None:
     assert image.sniff(data)
-    with pytest.raises(UnsupportedInput, match=rf"^{kind} is not supported \(reads PNG, JPEG, WebP, TIFF, BMP\)$"):
+    with pytest.raises(UnsupportedInput, match=rf"^{kind} is not supported \(supported: PNG, JPEG, WebP, TIFF, BMP\)$"):
         load(data)
 
 
@@ -404,7 +404,7 @@ def test_pictures_not_read_are_named_with_those_that_are(data: bytes, kind: str)
 )
 def test_what_is_no_picture_is_not_taken_for_one(data: bytes) -> None:
     assert not image.sniff(data)
-    with pytest.raises(UnsupportedInput, match="not a known kind of picture"):
+    with pytest.raises(UnsupportedInput, match="not a known image format"):
         load(data)
 
 
@@ -771,7 +771,7 @@ def test_suffix_is_that_of_the_source(kind: str, suffix: str, noted: bool) -> No
 
 
 def test_every_suffix_that_is_offered_can_be_written_and_read() -> None:
-    for suffix in image.WRITES:
+    for suffix in image.SUFFIXES:
         assert load(image.write(pixels(), meta(7, 5), suffix, Request())).n == 35
 
 
@@ -803,9 +803,9 @@ def test_jpeg_is_also_measured_as_the_file_that_is_written() -> None:
 
 
 def test_estimate_is_the_psnr_of_what_would_be_written() -> None:
-    values = image.BYTES.values(torch.tensor([[0, 10], [20, 255]]))
-    assert image.estimate(values + 0.3 * 2 / 255, values, image.BYTES) == math.inf
-    assert image.estimate(values.clone().fill_(0), values, image.BYTES) == pytest.approx(
+    values = image.UINT8_SCALE.values(torch.tensor([[0, 10], [20, 255]]))
+    assert image.estimate(values + 0.3 * 2 / 255, values, image.UINT8_SCALE) == math.inf
+    assert image.estimate(values.clone().fill_(0), values, image.UINT8_SCALE) == pytest.approx(
         10 * math.log10(255**2 / np.mean((np.array([0, 10, 20, 255]) - 128) ** 2))
     )
 

@@ -10,15 +10,15 @@ import torch
 from conftest import image_signal
 from test_samplers import learner
 
-from inrfit.modalities.image.image import BYTES
+from inrfit.modalities.image.image import UINT8_SCALE
 from inrfit.samplers import edge_map
 from inrfit.signal import IDENTITY, Grid, Scale, Signal
 
 
 def picture_signal(picture):
     height, width, channels = picture.shape
-    meta = {"format": "PNG", "mode": "L", "width": width, "height": height, "scale": asdict(BYTES)}
-    return Signal("image", picture.reshape(-1, channels), BYTES, meta, Grid((height, width)))
+    meta = {"format": "PNG", "mode": "L", "width": width, "height": height, "scale": asdict(UINT8_SCALE)}
+    return Signal("image", picture.reshape(-1, channels), UINT8_SCALE, meta, Grid((height, width)))
 
 
 def sound_signal(samples):

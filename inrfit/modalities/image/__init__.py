@@ -1,18 +1,23 @@
-"""Pictures: image.py; reading them: formats.py, pillow_reader.py, png_check.py."""
+"""The modality ``image``.
+
+- image.py: the functions of the modality.
+- formats.py: reading files, by pillow_reader.py; png_check.py validates PNG files first.
+"""
 
 from __future__ import annotations
 
 from ..modality import ArchitectureRule, ArrayInput, Measure, Modality
 from . import image
-from .pillow_reader import MODES
+from .formats import FORMATS
+from .pillow_reader import CHANNELS_BY_MODE
 
 IMAGE = Modality(
     name="image",
     signal_class="image",
     layout="raster",
-    formats=image.FORMATS,
-    input_suffixes=image.WRITES,
-    output_suffixes=image.WRITES,
+    formats=FORMATS,
+    input_suffixes=image.SUFFIXES,
+    output_suffixes=image.SUFFIXES,
     measures={
         "psnr": Measure("PSNR", "dB"),
         "ssim": Measure("SSIM"),
@@ -28,7 +33,7 @@ IMAGE = Modality(
         ArchitectureRule("grid", "the best at equal bytes and seconds on photographs (docs/architectures.md)"),
     ),
     first_omega=image.first_omega,
-    omega_source="a third of the shorter side, 30 to 90: higher ones learn pictures faster (tests/bench/omega.py)",
+    omega_source="a third of the shorter side, from 30 to 90 (tests/bench/omega.py)",
     sniff=image.sniff,
     load=image.load,
     estimate=image.estimate,
@@ -39,7 +44,7 @@ IMAGE = Modality(
     measure=image.measure,
     describe_source=image.describe_source,
     describe_decoded=image.describe_decoded,
-    field_size=lambda meta: (2, MODES[meta["mode"]]),
+    field_size=lambda meta: (2, CHANNELS_BY_MODE[meta["mode"]]),
     raster=lambda meta: (meta["height"], meta["width"]),
     array_input=ArrayInput(frozenset(), image.from_array),
 )

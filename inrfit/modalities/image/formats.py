@@ -1,4 +1,4 @@
-"""Picture files as 8-bit rasters: what is read, what is refused, what is named because it cannot be kept."""
+"""Reading image files as 8-bit rasters, with notes on what cannot be kept and refusals of what is not supported."""
 
 from __future__ import annotations
 
@@ -13,7 +13,17 @@ from ...errors import UnreadableFile, UnsupportedInput
 from ...io.limits import Limits
 from ...io.signatures import Signatures, kind_of
 from . import png_check
-from .pillow_reader import Raster, eight, opened, raster_of, reading, require_bytes, require_size, upright, wide
+from .pillow_reader import (
+    Raster,
+    apply_orientation,
+    open_image,
+    raster_of,
+    read_16_bit,
+    reading,
+    require_bytes,
+    require_size,
+    to_8_bit,
+)
 
 FORMATS = ("PNG", "JPEG", "WebP", "TIFF", "BMP")
 
@@ -50,7 +60,7 @@ _SIGNATURES: Signatures = {
     "WMF": rb"\xd7\xcd\xc6\x9a",
 }
 
-_METADATA = {
+_METADATA_NAMES = {
     "exif": "EXIF",
     "icc_profile": "ICC profile",
     "xmp": "XMP",
@@ -59,9 +69,9 @@ _METADATA = {
     "photoshop": "Photoshop data",
     "flashpix": "FlashPix data",
 }
-"""Pillow's ``info`` keys, and what the loss of each is called."""
+"""Names in notes of the metadata under Pillow's ``info`` keys."""
 
-_TIFF_METADATA = {
+_TIFF_METADATA_NAMES = {
     **dict.fromkeys((282, 283), "resolution"),
     **dict.fromkeys((269, 270, 271, 272, 285, 305, 306, 315, 316, 33432), "text"),
     **dict.fromkeys((34665, 34853), "EXIF"),
@@ -73,76 +83,79 @@ _TIFF_METADATA = {
     34377: "Photoshop data",
     34675: "ICC profile",
 }
-_TIFF_LAYOUT = {*range(254, 267), 273, 274, *range(277, 282), 284, 292, 293, 296, 297, 317, *range(320, 326)}
-_TIFF_LAYOUT |= {332, 338, 339, 347, *range(512, 522), *range(529, 533)}
-_PAGES = 1000
-_RUN_LENGTH_PIXELS = 4_000_000
+_TIFF_LAYOUT_TAGS = {*range(254, 267), 273, 274, *range(277, 282), 284, 292, 293, 296, 297, 317, *range(320, 326)}
+_TIFF_LAYOUT_TAGS |= {332, 338, 339, 347, *range(512, 522), *range(529, 533)}
+_MAX_PAGES = 1000
+"""Pages of a TIFF file that are counted at most."""
+
+_MAX_RUN_LENGTH_PIXELS = 4_000_000
+"""Largest run-length encoded BMP, which Pillow decodes pixel by pixel in Python."""
 
 
 def read(data: bytes, limits: Limits) -> tuple[str, Raster, list[str]]:
-    """Format, upright pixels (h, w, c) and what cannot be kept. Raises ``RefusedInput``."""
-    found = kind(data)
-    if found not in FORMATS:
-        what = f"{found} is not supported" if found else "not a known kind of picture"
-        raise UnsupportedInput(f"{what} (reads {', '.join(FORMATS)})", "format")
+    """The name of the format, the pixels (h, w, c) in upright orientation, and notes. Raises ``RefusedInput``."""
+    format_name = signature(data)
+    if format_name not in FORMATS:
+        problem = f"{format_name} is not supported" if format_name else "not a known image format"
+        raise UnsupportedInput(f"{problem} (supported: {', '.join(FORMATS)})", "format")
     notes: list[str] = []
-    with reading(limits) as warned:
-        raster = _READERS[found](data, limits, notes)
-    if warned:
+    with reading(limits) as caught_warnings:
+        raster = _READERS[format_name](data, limits, notes)
+    if caught_warnings:
         notes.append("damaged metadata ignored")
-    return found, raster, list(dict.fromkeys(notes))
+    return format_name, raster, list(dict.fromkeys(notes))
 
 
-def kind(data: bytes) -> str | None:
-    """Name of the format, by signature."""
+def signature(data: bytes) -> str | None:
+    """The name of the image format that the content has, supported or not; None for anything else."""
     return kind_of(data, _SIGNATURES) or ("TGA" if data[-18:].startswith(b"TRUEVISION-XFILE.") else None)
 
 
-def _lossy(data: bytes) -> bool:
-    """Whether the first picture of a WebP file is a lossy one."""
-    at = 12
-    while at + 24 <= len(data):
-        kind, size = struct.unpack_from("<4sI", data, at)
+def _is_lossy_webp(data: bytes) -> bool:
+    """Whether the first image of a WebP file is compressed with loss."""
+    position = 12
+    while position + 24 <= len(data):
+        kind, size = struct.unpack_from("<4sI", data, position)
         if kind in (b"VP8 ", b"VP8L"):
             return bool(kind == b"VP8 ")
-        at += 24 if kind == b"ANMF" else 8 + size + size % 2
+        position += 24 if kind == b"ANMF" else 8 + size + size % 2
     return False
 
 
-def _plain(kind: str) -> Callable[[bytes, Limits, list[str]], Raster]:
-    """Reader of JPEG, WebP and BMP."""
+def _pillow_reader(format_name: str) -> Callable[[bytes, Limits, list[str]], Raster]:
+    """A reader of ``format_name``: JPEG, WebP or BMP."""
 
     def read(data: bytes, limits: Limits, notes: list[str]) -> Raster:
-        _precheck(data, kind, limits, notes)
-        picture = opened(data, kind.upper(), limits)
-        if kind == "JPEG":  # at least a bit per 64 pixels; what is missing would come out grey, without an error
-            require_bytes(picture.width * picture.height // 512, data)
-        frames = getattr(picture, "n_frames", 1)
+        _check_before_opening(data, format_name, limits, notes)
+        image = open_image(data, format_name.upper(), limits)
+        if format_name == "JPEG":  # at least a bit per 64 pixels; missing parts would be grey, without an error
+            require_bytes(image.width * image.height // 512, data)
+        frames = getattr(image, "n_frames", 1)
         if frames > 1:
             notes.append(f"1 of {frames} pictures in the file used")
-        raster = upright(raster_of(picture, notes), picture, notes)
-        notes.extend(f"{_METADATA[key]} not kept" for key in picture.info if key in _METADATA)
+        raster = apply_orientation(raster_of(image, notes), image, notes)
+        notes.extend(f"{_METADATA_NAMES[key]} not kept" for key in image.info if key in _METADATA_NAMES)
         return raster
 
     return read
 
 
-def _precheck(data: bytes, kind: str, limits: Limits, notes: list[str]) -> None:
-    """What Pillow does not look at, or only after it has taken the memory."""
-    if kind == "WebP":
+def _check_before_opening(data: bytes, format_name: str, limits: Limits, notes: list[str]) -> None:
+    """Checks of WebP and BMP that Pillow does not make, or only after it has allocated the memory."""
+    if format_name == "WebP":
         claimed = struct.unpack_from("<I", data, 4)[0] + 8
         if claimed > len(data):
             raise UnreadableFile(f"the file ends early: {claimed:,} bytes claimed, {len(data):,} found", "truncated")
         if data[12:16] == b"VP8X" and len(data) >= 30:
             width, height = (int.from_bytes(data[at : at + 3], "little") + 1 for at in (24, 27))
             require_size(width, height, limits)
-        if _lossy(data):
+        if _is_lossy_webp(data):
             notes.append("lossy WebP written back as lossless WebP")
-    elif kind == "BMP" and data[14] >= 40 and len(data) >= 34:
+    elif format_name == "BMP" and data[14] >= 40 and len(data) >= 34:
         width, height, _, bits, packing = struct.unpack_from("<iiHHI", data, 18)
         require_size(width, abs(height), limits)  # a negative height counts rows from the top
-        if packing in (1, 2) and abs(width * height) > _RUN_LENGTH_PIXELS:  # decoded pixel by pixel in Python
-            raise UnsupportedInput(f"run-length BMP above {_RUN_LENGTH_PIXELS:,} pixels", "variant")
+        if packing in (1, 2) and abs(width * height) > _MAX_RUN_LENGTH_PIXELS:
+            raise UnsupportedInput(f"run-length BMP above {_MAX_RUN_LENGTH_PIXELS:,} pixels: not supported", "variant")
         if packing in (0, 3):
             require_bytes(width * abs(height) * bits // 8, data)
         if bits == 16:
@@ -152,90 +165,91 @@ def _precheck(data: bytes, kind: str, limits: Limits, notes: list[str]) -> None:
 
 
 def _tiff(data: bytes, limits: Limits, notes: list[str]) -> Raster:
-    """Reader of TIFF; Pillow turns it upright itself."""
-    picture: Any = opened(data, "TIFF", limits)
-    tags = dict(picture.tag_v2)
+    """Reads TIFF. Pillow applies the orientation itself."""
+    image: Any = open_image(data, "TIFF", limits)
+    tags = dict(image.tag_v2)
     if 50706 in tags or data[8:10] == b"CR" or int(tags.get(254, 0)) & 1:
         raise UnsupportedInput("camera raw, or a TIFF that starts with a preview: not supported", "raw")
-    if any(form != 1 for form in tags.get(339, ())) and picture.mode != "I":
+    if any(form != 1 for form in tags.get(339, ())) and image.mode != "I":
         raise UnsupportedInput("floating-point or signed samples: not supported yet (8 and 16 bits are)", "samples")
     depth, planes, extra = max(tags.get(258, (1,))), tags.get(284, 1), tags.get(338, ())
     if depth > 8 and planes == 2:
         raise UnsupportedInput("more than 8 bits in separate planes: not supported yet", "samples")
-    if picture.info.get("compression") == "raw":
-        require_bytes(picture.width * picture.height * min(tags.get(258, (1,))) // 8, data)
+    if image.info.get("compression") == "raw":
+        require_bytes(image.width * image.height * min(tags.get(258, (1,))) // 8, data)
     if tags.get(262) == 6:
         notes.append("YCbCr converted to RGB")
     if depth > 8:
         notes.append(f"{depth}-bit samples reduced to 8 bits")
-    elif depth in (2, 4) and picture.mode == "L":
+    elif depth in (2, 4) and image.mode == "L":
         notes.append(f"{depth}-bit grey written back as 8-bit")
-    if 1 in extra and picture.mode == "RGBA":
+    if 1 in extra and image.mode == "RGBA":
         notes.append("premultiplied alpha divided out")
     if any(kind not in (1, 2, 999) for kind in extra):
         notes.append("extra channels not kept")
-    if picture.info.get("compression") in ("jpeg", "tiff_jpeg", "webp"):
+    if image.info.get("compression") in ("jpeg", "tiff_jpeg", "webp"):
         notes.append("lossy compression written back as lossless")
-    if depth > 8 and picture.mode in ("I;16", "I;16B", "RGB", "RGBA") and 1 not in extra:
-        high, low = wide(data, "TIFF", limits)
-        raster = ~eight(high, low) if tags.get(262) == 0 else eight(high, low)  # 0: white is zero
-    elif picture.mode == "I":
-        raster = _sixteen_in_thirty_two(picture)
+    if depth > 8 and image.mode in ("I;16", "I;16B", "RGB", "RGBA") and 1 not in extra:
+        high, low = read_16_bit(data, "TIFF", limits)
+        raster = ~to_8_bit(high, low) if tags.get(262) == 0 else to_8_bit(high, low)  # 0: white is zero
+    elif image.mode == "I":
+        raster = _from_32_bit(image)
     else:
-        raster = raster_of(picture, notes)
+        raster = raster_of(image, notes)
     pages = _pages(data, limits)
     if pages > 1:
-        notes.append(f"1 of {pages if pages < _PAGES else f'{_PAGES} or more'} pages used")
-    names = (_TIFF_METADATA.get(tag, "private tags") for tag in tags if tag not in _TIFF_LAYOUT)
+        notes.append(f"1 of {pages if pages < _MAX_PAGES else f'{_MAX_PAGES} or more'} pages used")
+    names = (_TIFF_METADATA_NAMES.get(tag, "private tags") for tag in tags if tag not in _TIFF_LAYOUT_TAGS)
     notes.extend(f"{what} not kept" for what in names)
     return raster
 
 
-def _sixteen_in_thirty_two(picture: Any) -> Raster:
-    """32-bit whole numbers that are 16-bit samples; wider ones have no scale we could know, and are refused."""
-    picture.load()
-    values = np.asarray(picture, np.int64)
+def _from_32_bit(image: Any) -> Raster:
+    """8-bit samples of 32-bit integers that hold 16-bit samples. Larger values are refused, because their range is
+    unknown."""
+    image.load()
+    values = np.asarray(image, np.int64)
     if values.min() < 0 or values.max() > 65_535:
         raise UnsupportedInput("32-bit samples: not supported yet (8 and 16 bits are)", "samples")
     return ((values + 128) // 257).astype(np.uint8)[..., None]
 
 
 def _pages(data: bytes, limits: Limits) -> int:
-    """Pages that can be reached, counted up to ``_PAGES``."""
-    picture = opened(data, "TIFF", limits)
-    with suppress(Exception):  # whatever is wrong with later pages, they are not used
-        for page in range(1, _PAGES):
-            picture.seek(page)
-    return picture.tell() + 1
+    """Number of readable pages, counted up to ``_MAX_PAGES``."""
+    image = open_image(data, "TIFF", limits)
+    with suppress(Exception):  # damage to later pages does not matter
+        for page in range(1, _MAX_PAGES):
+            image.seek(page)
+    return image.tell() + 1
 
 
 def _png(data: bytes, limits: Limits, notes: list[str]) -> Raster:
-    """Reader of PNG: the decoder is given what was found sound."""
-    header = png_check.header(data)
+    """Reads PNG after validating it."""
+    header = png_check.read_header(data)
     require_size(header.width, header.height, limits)
-    found = png_check.sound(data, header)
+    png = png_check.validate(data, header)
     if header.depth == 16:
         notes.append("16-bit samples reduced to 8 bits")
-        high, low = wide(found.clean, "PNG", limits)
-        raster, exact = eight(high, low), high.astype(np.uint16) << 8 | low if found.clear else high
+        high, low = read_16_bit(png.data, "PNG", limits)
+        raster, exact = to_8_bit(high, low), high.astype(np.uint16) << 8 | low if png.transparent_colour else high
     else:
-        raster = exact = raster_of(opened(found.clean, "PNG", limits), notes)
+        raster = exact = raster_of(open_image(png.data, "PNG", limits), notes)
         if header.depth in (2, 4) and header.colour == 0:
             notes.append(f"{header.depth}-bit grey written back as 8-bit")
-    if found.clear:
-        top = (1 << header.depth) - 1
-        key = np.frombuffer(found.clear, ">u2") & top
-        opaque = (exact != key * max(255 // top, 1)).any(axis=2, keepdims=True)
+    if png.transparent_colour:
+        max_value = (1 << header.depth) - 1
+        key = np.frombuffer(png.transparent_colour, ">u2") & max_value
+        opaque = (exact != key * max(255 // max_value, 1)).any(axis=2, keepdims=True)
         raster = np.concatenate([raster, opaque * np.uint8(255)], axis=2)
         notes.append("transparent colour turned into an alpha channel")
-    notes.extend(found.notes)
-    return upright(raster, opened(found.clean, "PNG", limits), notes) if found.oriented else raster
+    notes.extend(png.notes)
+    return apply_orientation(raster, open_image(png.data, "PNG", limits), notes) if png.has_orientation else raster
 
 
 _READERS: dict[str, Callable[[bytes, Limits, list[str]], Raster]] = {
     "PNG": _png,
-    "JPEG": _plain("JPEG"),
-    "WebP": _plain("WebP"),
+    "JPEG": _pillow_reader("JPEG"),
+    "WebP": _pillow_reader("WebP"),
     "TIFF": _tiff,
-    "BMP": _plain("BMP"),
+    "BMP": _pillow_reader("BMP"),
 }

@@ -1,4 +1,4 @@
-"""Images: 8-bit grey, grey + alpha, RGB and RGBA are kept exactly; anything else is named in the notes."""
+"""Images: 8-bit grey, grey + alpha, RGB and RGBA are read exactly. Notes list what is converted or not kept."""
 
 from __future__ import annotations
 
@@ -18,25 +18,24 @@ from ...signal import SCALE, Grid, Scale, Signal
 from ..metrics import decibels, psnr, ssim
 from ..modality import OnProgress, Request
 from . import formats
-from .pillow_reader import LONGEST, MODES, Raster
+from .pillow_reader import CHANNELS_BY_MODE, MAX_SIDE, Raster
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from ...fields.module import Field
 
-FORMATS: tuple[str, ...] = formats.FORMATS
-WRITES: tuple[str, ...] = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp")
-BYTES = Scale("uint8", 2 / 255, -1.0, 0, 255, 1.0)
+SUFFIXES: tuple[str, ...] = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp")
+UINT8_SCALE = Scale("uint8", 2 / 255, -1.0, 0, 255, 1.0)
 
 OMEGA_PER_PIXEL, LOWEST_OMEGA, HIGHEST_OMEGA = 1 / 3, 30.0, 90.0
-"""The rule of ``first_omega``."""
+"""Constants of ``first_omega``, chosen by tests/bench/omega.py (docs/benchmarks.md)."""
 
 META: Schema = {
-    "format": one_of(*(name.upper() for name in FORMATS)),
-    "mode": one_of(*MODES),
-    "width": integer(1, LONGEST),
-    "height": integer(1, LONGEST),
+    "format": one_of(*(name.upper() for name in formats.FORMATS)),
+    "mode": one_of(*CHANNELS_BY_MODE),
+    "width": integer(1, MAX_SIDE),
+    "height": integer(1, MAX_SIDE),
     "scale": {
         **SCALE,
         "dtype": one_of("uint8"),
@@ -54,43 +53,46 @@ class Options:
 
 
 def sniff(data: bytes) -> bool:
-    """Whether the content is a picture of a format known by its signature, read or not."""
-    return formats.kind(data) is not None
+    """Whether the content has the signature of an image format, supported or not."""
+    return formats.signature(data) is not None
 
 
 def load(data: bytes, name: str, options: Options, limits: Limits) -> Signal:
-    """The picture as a signal of its own samples, turned as its EXIF orientation says."""
-    kind, raster, notes = formats.read(data, limits)
+    """The image as a signal, with its EXIF orientation applied. Raises a ``RefusedInput``."""
+    format_name, raster, notes = formats.read(data, limits)
     height, width, channels = raster.shape
     meta = {
-        "format": kind.upper(),
-        "mode": list(MODES)[channels - 1],
+        "format": format_name.upper(),
+        "mode": list(CHANNELS_BY_MODE)[channels - 1],
         "width": width,
         "height": height,
-        "scale": asdict(BYTES),
+        "scale": asdict(UINT8_SCALE),
     }
     samples = np.require(raster, requirements=["C", "W"]).reshape(-1, channels)
-    return Signal("", samples, BYTES, meta, Grid((height, width)), notes=tuple(notes))
+    return Signal("", samples, UINT8_SCALE, meta, Grid((height, width)), notes=tuple(notes))
 
 
 def from_array(array: npt.NDArray[Any]) -> bytes:
-    """A picture (h, w) or (h, w, 1..4), uint8, as the PNG it would be. Raises ``UsageError`` for any other array."""
+    """The bytes of a PNG file with the samples of ``array``: uint8, (h, w) or (h, w, c) with 1 to 4 channels. Raises
+    ``UsageError`` for any other array."""
     if array.dtype != np.uint8 or array.ndim not in (2, 3) or 0 in array.shape:
-        raise UsageError("an image must be uint8, (h, w) or (h, w, c); a sound needs rate=", "array")
-    if array.ndim == 3 and array.shape[2] not in MODES.values():
+        raise UsageError(
+            "the array of an image must be uint8, (h, w) or (h, w, c); for a sound, pass its rate as well", "array"
+        )
+    if array.ndim == 3 and array.shape[2] not in CHANNELS_BY_MODE.values():
         raise UsageError(f"an image has 1 to 4 channels, not {array.shape[2]}", "array")
-    picture = array[..., None] if array.ndim == 2 else array
-    return write(np.ascontiguousarray(picture), {}, ".png", Request())
+    pixels = array[..., None] if array.ndim == 2 else array
+    return write(np.ascontiguousarray(pixels), {}, ".png", Request())
 
 
 def estimate(predicted: Tensor, values: Tensor, scale: Scale) -> float:
-    """PSNR in dB of the samples as they would be written, clamped and rounded; inf when all are equal."""
+    """PSNR in dB over all channels, of samples clamped and rounded as in a file; inf if they are equal."""
     noise = (scale.raw(predicted) - scale.raw(values)).square().mean().item()
     return decibels((scale.high - scale.low) ** 2, noise)
 
 
 def suffix(meta: Mapping[str, Any]) -> tuple[str, str | None]:
-    """Suffix of the source's own format, and how it is written where that matters."""
+    """Suffix of the source's own format, and how JPEG and WebP are written."""
     ending = {"PNG": ".png", "JPEG": ".jpg", "WEBP": ".webp", "TIFF": ".tif", "BMP": ".bmp"}[meta["format"]]
     notes = {
         ".jpg": "JPEG is written at quality 95 without chroma subsampling",
@@ -100,73 +102,72 @@ def suffix(meta: Mapping[str, Any]) -> tuple[str, str | None]:
 
 
 def describe_source(meta: Mapping[str, Any]) -> str:
-    """Such as ``768x512 RGB PNG``."""
-    kind = next(name for name in FORMATS if name.upper() == meta["format"])
-    return f"{meta['width']}x{meta['height']} {meta['mode']} {kind}"
+    """Such as "768x512 RGB PNG"."""
+    format_name = next(name for name in formats.FORMATS if name.upper() == meta["format"])
+    return f"{meta['width']}x{meta['height']} {meta['mode']} {format_name}"
 
 
 def first_omega(signal: Signal) -> float:
-    """Frequency factor of the first layer: a third of the shorter side in pixels, from 30 to 90; the hidden layers
-    keep 30.
+    """Frequency factor of a SIREN's first layer: a third of the shorter side in pixels, from 30 to 90.
 
-    PSNR after 400 steps at 30, 45, 60, 90: 34.2, 35.1, 35.7, 36.2 dB on 01.png, 24.8, 25.8, 26.3, 26.7 on kodim05;
-    after 1,200 at 30, 60, 90, 120: 37.7, 39.2, 39.8, 39.9 on 01.png. The bound is what happens between the pixels, of a
-    picture with half as many a side decoded at full size: taught 256 a side 33.5 dB at 30, 33.9 at 60 and 90, 33.5 at
-    180; 128 a side 33.4 at 30, 33.3 at 60, 33.1 at 90; 64 a side 31.2, 30.5, 29.0 (tests/bench/omega.py)."""
+    Higher frequencies fit the pixels of a photograph faster, but lose quality between the pixels, when a small image is
+    decoded at a larger size. That sets the upper bound (tests/bench/omega.py, docs/benchmarks.md)."""
     assert signal.grid is not None
     shorter = min((side for side in signal.grid.shape if side > 1), default=1)
     return min(max(OMEGA_PER_PIXEL * shorter, LOWEST_OMEGA), HIGHEST_OMEGA)
 
 
 def describe_decoded(decoded: Raster, meta: Mapping[str, Any], request: Request) -> str:
-    """Such as ``1536x1024 RGB``."""
+    """Such as "1536x1024 RGB"."""
     return f"{decoded.shape[1]}x{decoded.shape[0]} {meta['mode']}"
 
 
 def decode(field: Field, meta: Mapping[str, Any], request: Request, limits: Limits, on_progress: OnProgress) -> Raster:
-    """The picture (h, w, c), uint8. Raises ``UnreadableFile`` when the field gives NaN or infinity."""
+    """The image (h, w, c), uint8. Raises ``UsageError`` for a size out of range, ``OverLimit``, and ``UnreadableFile``
+    for a field with other channels or with values that are not finite."""
     width, height = _size(meta, request)
-    channels = MODES[meta["mode"]]
+    channels = CHANNELS_BY_MODE[meta["mode"]]
     limits.require("max_output", width * height * channels, "decoded bytes")
     scale, grid = Scale(**meta["scale"]), Grid((height, width))
     flat = np.empty((grid.n, channels), np.uint8)
     step = field.decode_chunk // width * width or field.decode_chunk
-    broken = 0
+    nonfinite = 0
     for start in range(0, grid.n, step):
         stop = min(start + step, grid.n)
         values = field.on_grid(grid, start, stop)
         if values.shape[1] != channels:
             raise UnreadableFile(
-                f"the model gives {values.shape[1]} channels, its header says {meta['mode']}", "channels"
+                f"the field has {values.shape[1]} channels, its header says {meta['mode']}", "channels"
             )
-        broken += int((~values.isfinite()).any(dim=1).sum())
+        nonfinite += int((~values.isfinite()).any(dim=1).sum())
         flat[start:stop] = scale.raw(values.nan_to_num()).byte().numpy()
         on_progress(stop / grid.n)
-    if broken:
-        raise UnreadableFile(f"the model gives non-finite values at {broken:,} points", "nonfinite")
+    if nonfinite:
+        raise UnreadableFile(f"the field has non-finite values at {nonfinite:,} points", "nonfinite")
     return flat.reshape(height, width, channels)
 
 
 def _size(meta: Mapping[str, Any], request: Request) -> tuple[int, int]:
-    """Width and height asked for."""
+    """Width and height in pixels of the requested grid. Raises ``UsageError`` if they are out of range."""
     width, height = request.size or (meta["width"], meta["height"])
     if request.scale is not None:
-        if not 0 < request.scale <= LONGEST:
-            raise UsageError(f"--scale {request.scale:g}: want a number above 0, at most {LONGEST:,}", "request")
+        if not 0 < request.scale <= MAX_SIDE:
+            raise UsageError(f"--scale {request.scale:g}: must be above 0 and at most {MAX_SIDE:,}", "request")
         width, height = max(1, round(width * request.scale)), max(1, round(height * request.scale))
-    if not (1 <= width <= LONGEST and 1 <= height <= LONGEST):
-        raise UsageError(f"{width}x{height}: a side has 1 to {LONGEST:,} pixels", "request")
+    if not (1 <= width <= MAX_SIDE and 1 <= height <= MAX_SIDE):
+        raise UsageError(f"{width}x{height}: each side must have 1 to {MAX_SIDE:,} pixels", "request")
     return width, height
 
 
 def check_writable(meta: Mapping[str, Any], suffix: str, request: Request) -> None:
-    """Raises ``UsageError`` where files of this suffix have no alpha channel or not as many pixels a side."""
-    _written_as(suffix, MODES[meta["mode"]], max(_size(meta, request)))
+    """Raises ``UsageError`` if files of this suffix cannot hold the alpha channel or the size of the image."""
+    _writer_options(suffix, CHANNELS_BY_MODE[meta["mode"]], max(_size(meta, request)))
 
 
-def _written_as(suffix: str, channels: int, longer: int) -> tuple[str, dict[str, Any]]:
-    """Pillow's name of the format and its settings, for so many channels and pixels on the longer side."""
-    settings: dict[str, tuple[str, int, dict[str, Any]]] = {
+def _writer_options(suffix: str, channels: int, longer_side: int) -> tuple[str, dict[str, Any]]:
+    """Pillow's name of the format of ``suffix``, and the options for saving. Raises ``UsageError`` if the format cannot
+    hold so many channels or pixels."""
+    writers: dict[str, tuple[str, int, dict[str, Any]]] = {
         ".png": ("PNG", 2**31 - 1, {}),
         ".jpg": ("JPEG", 65_500, {"quality": 95, "subsampling": 0}),
         ".webp": ("WEBP", 16_383, {"lossless": True, "exact": True}),
@@ -174,31 +175,32 @@ def _written_as(suffix: str, channels: int, longer: int) -> tuple[str, dict[str,
         ".bmp": ("BMP", 2**31 - 1, {}),
     }
     ending = {".jpeg": ".jpg", ".tiff": ".tif"}.get(suffix.lower(), suffix.lower())
-    if ending not in settings:
-        raise UsageError(f"{suffix!r}: pictures are written as {' '.join(WRITES)}", "suffix")
-    kind, longest, how = settings[ending]
-    if kind == "JPEG" and channels in (2, 4):
-        raise UsageError("JPEG cannot hold the alpha channel; .png .webp .tif .bmp can", "suffix")
-    if longer > longest:
-        raise UsageError(f"{kind} holds at most {longest:,} pixels a side; .png .tif .bmp hold more", "suffix")
-    return kind, how
+    if ending not in writers:
+        raise UsageError(f"{suffix!r}: images are written as {' '.join(SUFFIXES)}", "suffix")
+    format_name, max_side, save_options = writers[ending]
+    if format_name == "JPEG" and channels in (2, 4):
+        raise UsageError("JPEG cannot hold an alpha channel; use .png, .webp, .tif or .bmp", "suffix")
+    if longer_side > max_side:
+        raise UsageError(f"{format_name} holds at most {max_side:,} pixels per side; use .png, .tif or .bmp", "suffix")
+    return format_name, save_options
 
 
 def write(decoded: Raster, meta: Mapping[str, Any], suffix: str, request: Request) -> bytes:
-    """``decoded`` as a file, lossless but for JPEG. Raises ``UsageError`` for what a format cannot hold."""
+    """The bytes of ``decoded`` (h, w, c) as an image file, lossless except for JPEG. Raises ``UsageError`` for an image
+    that the format cannot hold."""
     from PIL import Image
 
     channels = decoded.shape[2]
-    kind, how = _written_as(suffix, channels, max(decoded.shape[:2]))
-    if kind == "BMP" and channels in (2, 4):
+    format_name, save_options = _writer_options(suffix, channels, max(decoded.shape[:2]))
+    if format_name == "BMP" and channels in (2, 4):
         return _bmp_with_alpha(decoded)
     file = BytesIO()
-    Image.fromarray(decoded[..., 0] if channels == 1 else decoded).save(file, kind, **how)
+    Image.fromarray(decoded[..., 0] if channels == 1 else decoded).save(file, format_name, **save_options)
     return file.getvalue()
 
 
 def _bmp_with_alpha(decoded: Raster) -> bytes:
-    """A version 4 BMP with an alpha mask: Pillow writes version 3, where readers ignore the fourth byte."""
+    """A BMP file of version 4 with an alpha mask. Pillow writes version 3, in which readers ignore the fourth byte."""
     height, width = decoded.shape[:2]
     order = [0, 0, 0, 1] if decoded.shape[2] == 2 else [2, 1, 0, 3]
     pixels = decoded[::-1, :, order].tobytes()
@@ -209,12 +211,12 @@ def _bmp_with_alpha(decoded: Raster) -> bytes:
 
 
 def measure(field: Field, signal: Signal, on_progress: OnProgress) -> dict[str, Any]:
-    """``psnr`` (dB, all channels) and ``ssim`` of the whole picture; for JPEG also ``psnr_in_file``,
-    of the file as it is written."""
+    """``psnr`` (dB, over all channels) and ``ssim`` of the whole image. For JPEG sources also ``psnr_in_file``, after
+    writing and reading a JPEG file."""
     decoded = decode(field, signal.meta, Request(), Limits(max_output=signal.samples.size), on_progress)
     source = signal.samples.reshape(decoded.shape)
-    found: dict[str, Any] = {"psnr": psnr(decoded, source, 255), "ssim": ssim(decoded, source, on_progress)}
+    quality: dict[str, Any] = {"psnr": psnr(decoded, source, 255), "ssim": ssim(decoded, source, on_progress)}
     if signal.meta["format"] == "JPEG":
-        again = load(write(decoded, signal.meta, ".jpg", Request()), "", Options(), Limits(max_pixels=signal.n))
-        found["psnr_in_file"] = psnr(again.samples, signal.samples, 255)
-    return found
+        reread = load(write(decoded, signal.meta, ".jpg", Request()), "", Options(), Limits(max_pixels=signal.n))
+        quality["psnr_in_file"] = psnr(reread.samples, signal.samples, 255)
+    return quality

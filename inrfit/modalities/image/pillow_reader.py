@@ -1,7 +1,7 @@
-"""Reading through Pillow, which decodes but is not trusted.
+"""Decoding with Pillow.
 
-Sizes are checked before pixels are decoded, every exception is translated in one place, and 16-bit colour,
-which Pillow cuts to its high byte, is decoded twice and rounded.
+Sizes are checked before pixels are decoded, and exceptions are translated in one place. Pillow truncates 16-bit colour
+to the high byte, so such images are decoded twice and rounded.
 """
 
 from __future__ import annotations
@@ -29,27 +29,29 @@ if TYPE_CHECKING:
 
 Raster = npt.NDArray[np.uint8]
 
-MODES = {"L": 1, "LA": 2, "RGB": 3, "RGBA": 4}
-LONGEST = 1 << 24
-"""Pixels per side: beyond it float32 coordinates of neighbours coincide."""
+CHANNELS_BY_MODE = {"L": 1, "LA": 2, "RGB": 3, "RGBA": 4}
+MAX_SIDE = 1 << 24
+"""Maximum pixels per side. Beyond it, neighbouring pixels would have equal float32 coordinates."""
 
 _LOCK = threading.Lock()
 
 
 @contextmanager
 def reading(limits: Limits) -> Iterator[list[warnings.WarningMessage]]:
-    """Around every call into Pillow that reads: one place that translates exceptions and collects warnings.
+    """Context for reading with Pillow: yields the list of warnings that it gives, and raises its exceptions as a
+    ``RefusedInput``.
 
-    Warnings, the bomb limit and log handlers belong to the process, so they are put back and only one thread
-    is in here at a time. The bomb limit is raised to ours, never lifted: other threads stay protected."""
+    Warnings, log handlers and Pillow's limit on pixels are global to the process, so they are restored at the end, and
+    one thread at a time is in the context. The limit is raised to ``limits.max_pixels`` and never removed, so that
+    other threads stay protected."""
     from PIL import Image
 
-    logger, silent = logging.getLogger("PIL"), logging.NullHandler()
+    logger, null_handler = logging.getLogger("PIL"), logging.NullHandler()
     with _LOCK, warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
-        before = Image.MAX_IMAGE_PIXELS
-        Image.MAX_IMAGE_PIXELS = None if before is None else max(before, limits.max_pixels)
-        logger.addHandler(silent)
+        original_limit = Image.MAX_IMAGE_PIXELS
+        Image.MAX_IMAGE_PIXELS = None if original_limit is None else max(original_limit, limits.max_pixels)
+        logger.addHandler(null_handler)
         try:
             yield warned
         except RefusedInput:
@@ -57,21 +59,21 @@ def reading(limits: Limits) -> Iterator[list[warnings.WarningMessage]]:
         except Exception as error:
             raise _refusal(error, limits) from error
         finally:
-            logger.removeHandler(silent)
-            Image.MAX_IMAGE_PIXELS = before
+            logger.removeHandler(null_handler)
+            Image.MAX_IMAGE_PIXELS = original_limit
 
 
 def _refusal(error: Exception, limits: Limits) -> RefusedInput:
-    """What an exception of a decoder means to the user."""
+    """The ``RefusedInput`` for an exception of a decoder."""
     from PIL import Image, UnidentifiedImageError
 
     text = printable(error)[:200]
     if isinstance(error, Image.DecompressionBombError):
         return OverLimit(f"{text} (raise --max-pixels, {limits.max_pixels:,})", "limit.max_pixels")
     if isinstance(error, MemoryError):
-        return OverLimit("decoding needs more memory than there is", "memory")
+        return OverLimit("not enough memory to decode the image", "memory")
     if isinstance(error, UnidentifiedImageError):
-        return UnreadableFile("damaged, or of a variant that is not supported", "corrupt")
+        return UnreadableFile("damaged, or an unsupported variant of the format", "corrupt")
     if "truncated" in text.lower() or "not enough" in text:
         return UnreadableFile(f"the file ends early ({text})", "truncated")
     if "upported" in text or "not configured" in text:
@@ -80,38 +82,39 @@ def _refusal(error: Exception, limits: Limits) -> RefusedInput:
 
 
 def require_size(width: int, height: int, limits: Limits) -> None:
-    """Raises unless a picture of this size may be decoded."""
+    """Raises a ``RefusedInput`` unless an image of this size may be decoded."""
     if width < 1 or height < 1:
-        raise UnreadableFile(f"the picture has no pixels: {width} x {height}", "empty")
+        raise UnreadableFile(f"the image has no pixels: {width} x {height}", "empty")
     limits.require("max_pixels", width * height, f"{width} x {height} pixels")
-    if max(width, height) > LONGEST:
-        raise UnsupportedInput(f"{width} x {height}: a side has at most {LONGEST:,} pixels", "side")
+    if max(width, height) > MAX_SIDE:
+        raise UnsupportedInput(f"{width} x {height} pixels: at most {MAX_SIDE:,} per side are supported", "side")
 
 
-def require_bytes(needed: int, data: bytes) -> None:
-    """Raises when pixels that take ``needed`` bytes at least cannot be in there: before memory is taken."""
-    if needed > len(data):
+def require_bytes(min_bytes: int, data: bytes) -> None:
+    """Raises ``UnreadableFile`` if pixels that take at least ``min_bytes`` cannot be in ``data``."""
+    if min_bytes > len(data):
         raise UnreadableFile(
-            f"the file ends early: its pixels take {needed:,} bytes or more, the file has {len(data):,}",
+            f"the file ends early: its pixels take at least {min_bytes:,} bytes, the file has {len(data):,}",
             "truncated",
         )
 
 
-def opened(data: bytes, kind: str, limits: Limits) -> ImageFile:
-    """The file opened by Pillow, its claimed size checked, nothing decoded."""
+def open_image(data: bytes, format_name: str, limits: Limits) -> ImageFile:
+    """``data`` opened by Pillow as a file of this format, with its claimed size checked. Nothing is decoded yet."""
     from PIL import Image
 
-    picture = Image.open(BytesIO(data), formats=(kind,))
-    require_size(*picture.size, limits)
-    return picture
+    image = Image.open(BytesIO(data), formats=(format_name,))
+    require_size(*image.size, limits)
+    return image
 
 
-def raster_of(picture: Any, notes: list[str]) -> Raster:
-    """Pixels as (h, w, c), taken in strips; Pillow's other modes are converted and named."""
-    mode = picture.mode
-    palette = "RGBA" if "transparency" in picture.info else "RGB"
+def raster_of(image: Any, notes: list[str]) -> Raster:
+    """The pixels of an open image (h, w, c), uint8, copied in strips. Modes without a counterpart are converted, with
+    an entry in ``notes``. Raises ``UnsupportedInput`` for samples of more than 8 bits."""
+    mode = image.mode
+    palette = "RGBA" if "transparency" in image.info else "RGB"
     target, note = {
-        **{kept: (kept, None) for kept in MODES},
+        **{kept: (kept, None) for kept in CHANNELS_BY_MODE},
         "1": ("L", "1-bit picture written back as 8-bit grey"),
         "P": (palette, f"palette expanded to {palette}"),
         "PA": ("RGBA", "palette expanded to RGBA"),
@@ -121,109 +124,111 @@ def raster_of(picture: Any, notes: list[str]) -> Raster:
         "LAB": ("RGB", "Lab converted to sRGB"),
     }.get(mode, (None, None))
     if target is None:
-        known = {"F": "floating-point samples", "I": "32-bit or signed samples"}
-        raise UnsupportedInput(f"{known.get(mode, mode)}: not supported yet (8 and 16 bits are)", "samples")
-    _decode(picture)
+        names = {"F": "floating-point samples", "I": "32-bit or signed samples"}
+        raise UnsupportedInput(f"{names.get(mode, mode)}: not supported yet (8 and 16 bits are)", "samples")
+    _decode(image)
     if note:
         notes.append(note)
-        picture = _srgb(picture) if mode == "LAB" else picture.convert(target)
-    width, height = picture.size
-    raster = np.empty((height, width, MODES[target]), np.uint8)
+        image = _srgb(image) if mode == "LAB" else image.convert(target)
+    width, height = image.size
+    raster = np.empty((height, width, CHANNELS_BY_MODE[target]), np.uint8)
     rows = max(1, (1 << 20) // width)
     for top in range(0, height, rows):
-        strip = np.asarray(picture.crop((0, top, width, min(top + rows, height))))
-        raster[top : top + rows] = strip.reshape(-1, width, MODES[target])
+        strip = np.asarray(image.crop((0, top, width, min(top + rows, height))))
+        raster[top : top + rows] = strip.reshape(-1, width, CHANNELS_BY_MODE[target])
     return raster
 
 
-def _srgb(picture: Any) -> Any:
-    """A Lab picture (D50) in sRGB."""
+def _srgb(image: Any) -> Any:
+    """A Lab image (D50) converted to sRGB."""
     from PIL import ImageCms
 
     profiles = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
-    return ImageCms.profileToProfile(picture, *profiles, outputMode="RGB")
+    return ImageCms.profileToProfile(image, *profiles, outputMode="RGB")
 
 
-def _decode(picture: ImageFile) -> None:
-    """Loads the pixels. libtiff goes on with wrong ones after some errors (fax data), so each counts."""
-    if picture.format == "TIFF":
+def _decode(image: ImageFile) -> None:
+    """Decodes the pixels. Every error of libtiff is raised, because it continues with wrong pixels after some."""
+    if image.format == "TIFF":
         with _libtiff_errors_raised():
-            picture.load()
+            image.load()
     else:
-        picture.load()
+        image.load()
 
 
 @contextmanager
 def _libtiff_errors_raised() -> Iterator[None]:
-    """Raises the first thing that libtiff writes to standard error; what other threads write is passed on."""
+    """Context that raises the first message that libtiff writes to stderr as an ``OSError``. Other output, such as
+    that of other threads, is passed on."""
     try:
-        terminal = os.dup(2)
-    except OSError:  # standard error is closed
+        stderr = os.dup(2)
+    except OSError:  # stderr is closed
         yield
         return
-    with tempfile.TemporaryFile() as caught:
-        os.dup2(caught.fileno(), 2)
+    with tempfile.TemporaryFile() as captured:
+        os.dup2(captured.fileno(), 2)
         try:
             yield
         finally:
-            os.dup2(terminal, 2)
-            os.close(terminal)
-            caught.seek(0)
-            lines = caught.readlines()
-            found = [line for line in lines if re.fullmatch(rb"[\w.]+: [^\x1b]+\.\n", line)]
-            os.write(2, b"".join(line for line in lines if line not in found))
-            if found:
-                raise OSError(found[0].decode("utf-8", "replace").strip())
+            os.dup2(stderr, 2)
+            os.close(stderr)
+            captured.seek(0)
+            lines = captured.readlines()
+            errors = [line for line in lines if re.fullmatch(rb"[\w.]+: [^\x1b]+\.\n", line)]
+            os.write(2, b"".join(line for line in lines if line not in errors))
+            if errors:
+                raise OSError(errors[0].decode("utf-8", "replace").strip())
 
 
-def wide(data: bytes, kind: str, limits: Limits) -> tuple[Raster, Raster]:
-    """High and low bytes of 16-bit samples, (h, w, c) each. Pillow has no 16-bit colour, but unpacks either
-    byte: the low ones are had by decoding once more in the other byte order."""
-    first = opened(data, kind, limits)
+def read_16_bit(data: bytes, format_name: str, limits: Limits) -> tuple[Raster, Raster]:
+    """High and low bytes of 16-bit samples, (h, w, c) each. Pillow keeps only the high byte of 16-bit colour. The low
+    byte comes from decoding a second time in the opposite byte order."""
+    first = open_image(data, format_name, limits)
     if first.mode.startswith("I;16"):
         _decode(first)
         samples = np.asarray(first)[..., None]
         if getattr(first, "tag_v2", {}).get(258) == (12,):
             samples = samples << 4 | samples >> 8
         return (samples >> 8).astype(np.uint8), (samples & 255).astype(np.uint8)
-    if first.tile[0].args == "LA;16B":  # grey + alpha: its four bytes are unpacked as if they were RGBA
+    if first.tile[0].args == "LA;16B":  # grey + alpha: the four bytes are unpacked as RGBA
         first.tile = [tile._replace(args="RGBA") for tile in first.tile]
-        four = raster_of(first, [])
-        return four[..., ::2], four[..., 1::2]
-    second = opened(data, kind, limits)
-    second.tile = [tile._replace(args=_swapped(tile.args)) for tile in second.tile]
+        interleaved = raster_of(first, [])
+        return interleaved[..., ::2], interleaved[..., 1::2]
+    second = open_image(data, format_name, limits)
+    second.tile = [tile._replace(args=_with_opposite_byte_order(tile.args)) for tile in second.tile]
     return raster_of(first, []), raster_of(second, [])
 
 
-def _swapped(args: Any) -> Any:
-    """A tile's arguments with its raw mode in the other byte order."""
+def _with_opposite_byte_order(args: Any) -> Any:
+    """The arguments of a Pillow tile with its raw mode in the opposite byte order."""
     if not isinstance(args, str):
-        return (_swapped(args[0]), *args[1:])
+        return (_with_opposite_byte_order(args[0]), *args[1:])
     native = {"little": "L", "big": "B"}[sys.byteorder]
     order = args[-1] if args[-1] != "N" else native
     return args[:-1] + {"L": "B", "B": "L"}[order]
 
 
-def eight(high: Raster, low: Raster) -> Raster:
-    """round(v / 257) of 16-bit samples v = 256 high + low = 257 high + (low - high)."""
+def to_8_bit(high: Raster, low: Raster) -> Raster:
+    """16-bit samples v = 256 high + low rounded to 8 bits: round(v / 257), where v = 257 high + (low - high)."""
     out = high.copy()
-    for row, above, below in zip(out, high, low, strict=True):
-        difference = below.astype(np.int16) - above
+    for row, high_row, low_row in zip(out, high, low, strict=True):
+        difference = low_row.astype(np.int16) - high_row
         row += difference > 128
         row -= difference < -128
     return out
 
 
-def upright(raster: Raster, picture: Any, notes: list[str]) -> Raster:
-    """``raster`` turned as the EXIF (or XMP) orientation of ``picture`` says; a broken block is ignored."""
+def apply_orientation(raster: Raster, image: Any, notes: list[str]) -> Raster:
+    """``raster`` rotated and flipped by the EXIF (or XMP) orientation of ``image``. Damaged EXIF is ignored, with an
+    entry in ``notes``."""
     try:
-        orientation = picture.getexif().get(0x0112, 1)
-    except Exception:  # any: the block is the file author's
+        orientation = image.getexif().get(0x0112, 1)
+    except Exception:  # depends on the damage
         notes.append("damaged EXIF ignored")
         return raster
     if orientation not in range(2, 9):
         return raster
-    turned = raster.transpose(1, 0, 2) if orientation > 4 else raster
+    transposed = raster.transpose(1, 0, 2) if orientation > 4 else raster
     flips = {2: (1,), 3: (0, 1), 4: (0,), 5: (), 6: (1,), 7: (0, 1), 8: (0,)}[int(orientation)]
     notes.append("EXIF orientation applied to the pixels")
-    return np.flip(turned, flips)
+    return np.flip(transposed, flips)

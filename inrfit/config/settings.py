@@ -60,7 +60,7 @@ class Settings:
     Values may be texts as on the command line; they are validated and converted to the types of their fields. Raises
     ``UsageError``.
 
-    Field:
+    Network:
 
     - ``sampler``: "auto" (default; the architecture's or else the modality's), a name in ``samplers.SAMPLERS``, or a
       sampler object, which stands for its name and the options that differ from their defaults.

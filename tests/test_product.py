@@ -65,9 +65,8 @@ def decoded(artifact, modality):
 def test_with_every_strategy(modality, arch, sources):
     for sampler in SAMPLERS:
         if FIELDS[arch].TRAITS.raster_only and (modality == "shape" or sampler in USES_COORD_GRADIENTS):
-            reason = (
-                "knows nothing; choose a sampler from full" if sampler in USES_COORD_GRADIENTS else "choose from siren"
-            )
+            moves = sampler in USES_COORD_GRADIENTS
+            reason = "cells only; choose a sampler from full" if moves else "choose from siren"
             with pytest.raises(UsageError, match=f"raster.*{reason}"):
                 fitted(sources[modality], modality, arch, sampler)
             continue

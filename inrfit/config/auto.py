@@ -1,4 +1,4 @@
-"""Which architecture ``--arch auto`` stands for, and the reasons for what was decided without torch.
+"""Chooses the architecture for ``--arch auto`` and explains the choices that are made without torch.
 
 Architectures are chosen by the rules of the modality (``Modality.architecture_rules``), which are data and name the
 measurement behind them.
@@ -20,7 +20,8 @@ from .sizing import store
 
 
 def rule_inputs(settings: Settings, signal: Signal, budget: Budget) -> dict[str, float]:
-    """What rules go by: samples, seconds of budget, weights asked for (about); infinite where nothing limits them."""
+    """The numbers that rules test: samples, seconds of the budget and the approximate number of weights; infinite where
+    there is no limit."""
     weights = math.inf
     if settings.params is not None:
         weights = count("params", settings.params)
@@ -30,46 +31,45 @@ def rule_inputs(settings: Settings, signal: Signal, budget: Budget) -> dict[str,
     return {"samples": signal.n, "seconds": seconds, "weights": weights}
 
 
-def matching_rule(modality: Modality, found: Mapping[str, float]) -> ArchitectureRule:
-    """The modality's first rule that holds."""
+def matching_rule(modality: Modality, inputs: Mapping[str, float]) -> ArchitectureRule:
+    """The first rule of the modality that applies to ``inputs``."""
     return next(
-        r
-        for r in modality.architecture_rules
-        if all(low <= found[key] <= high for key, (low, high) in r.within.items())
+        rule
+        for rule in modality.architecture_rules
+        if all(low <= inputs[key] <= high for key, (low, high) in rule.within.items())
     )
 
 
 def candidates(modality: Modality) -> list[str]:
-    """All that ``auto`` can be for a modality, each once."""
+    """Names of the architectures that ``auto`` may choose for a modality."""
     return list(dict.fromkeys(rule.arch for rule in modality.architecture_rules))
 
 
 def choose_architecture(settings: Settings, signal: Signal, budget: Budget) -> tuple[str, str]:
-    """Its name, and why."""
+    """Name of the architecture, and the reason for it."""
     if settings.arch != "auto":
-        return settings.arch, "as --arch says"
-    found = matching_rule(MODALITIES[signal.modality], rule_inputs(settings, signal, budget))
-    return found.arch, f"auto: {found.why}"
+        return settings.arch, "set by --arch"
+    rule = matching_rule(MODALITIES[signal.modality], rule_inputs(settings, signal, budget))
+    return rule.arch, f"auto: {rule.why}"
 
 
-def explain_choices(settings: Settings, spec: FieldSpec, why: str) -> tuple[tuple[str, str, str], ...]:
-    """(what, value, why) of what was decided here; ``why`` is that of the architecture."""
+def explain_choices(settings: Settings, spec: FieldSpec, arch_reason: str) -> tuple[tuple[str, str, str], ...]:
+    """(name, value, reason) of each choice made without torch; ``arch_reason`` is that of the architecture."""
     if settings.params is not None or settings.bytes is not None:
-        size = f"as many as --{'params' if settings.bytes is None else 'bytes'} has room for"
+        size_reason = f"the most that --{'params' if settings.bytes is None else 'bytes'} allows"
     else:
         given = [f"--{name}" for name in ("width", "depth") if getattr(settings, name) is not None]
-        says = f"as {' and '.join(given)} {'say' if given[1:] else 'says'}"
-        size = says if given else "the architecture's usual size"
+        size_reason = f"set by {' and '.join(given)}" if given else "default of the architecture"
         if spec.width != (settings.width or spec.formula.TRAITS.width):
-            size += "; narrower, to leave weights for the rest of the field"
+            size_reason += "; narrower, to leave weights for the rest of the field"
     if settings.store != "auto":
-        stored = "as --store says"
+        store_reason = "set by --store"
     elif settings.bytes is not None:
-        stored = "twice as many weights as fp32 in as many bytes (docs/architectures.md)"
+        store_reason = "twice as many weights as fp32 in the same number of bytes (docs/architectures.md)"
     else:
-        stored = "as they were fitted"
+        store_reason = "the type of the weights during the fit"
     return (
-        ("architecture", f"{spec.architecture} {spec.depth}x{spec.width}", why),
-        ("parameters", f"{spec.parameters:,}", size),
-        ("store", store(settings), stored),
+        ("architecture", f"{spec.architecture} {spec.depth}x{spec.width}", arch_reason),
+        ("parameters", f"{spec.parameters:,}", size_reason),
+        ("store", store(settings), store_reason),
     )

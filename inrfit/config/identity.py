@@ -1,4 +1,4 @@
-"""What makes two fits the same fit: source, field, sampler and settings, as JSON. No torch."""
+"""The identity of a fit: source, field, sampler and settings, as JSON values. Does not import torch."""
 
 from __future__ import annotations
 
@@ -19,23 +19,24 @@ _OLD_SETTINGS_DIGEST = "asked_sha256"
 """Key of the digest in files of unreleased versions; still read."""
 
 TRAINING = ("batch", "lr", "precision", "engine", "regime", "seed")
-"""Settings of the training; those that say how large, which sampler and so on are in the plan in the form that they
-come to."""
+"""Settings that are part of the identity as they are. The others enter it through the plan, which holds what they were
+resolved to: sizes, sampler, options."""
 
 
 def identity(planned: Plan, spec: FieldSpec) -> dict[str, Any]:
-    """What the state of a fit is a state of. The budget is not part of it: a fit may go on with a larger one."""
+    """What must be equal for a saved state to be resumed. The budget is not part of it, so that a fit can be continued
+    with a larger one."""
     return {"inrfit version": __version__, "source": planned.sha256, **_fit(planned, spec)}
 
 
 def settings_digest(planned: Plan) -> str:
-    """SHA-256 of all that was asked for, the budget included: two complete fields of one source with the same digest
-    are interchangeable."""
+    """SHA-256 of all settings, including the budget. Two completed fits of one source with equal digests are
+    interchangeable."""
     fit = _fit(planned, planned.spec)
     fit["settings"] = with_old_values(fit["settings"])
     fit["modality"] = with_old_names(fit["modality"])
-    asked = {**fit, "budget": asdict(planned.budget), "store": planned.store}
-    return files.sha256(strict_json.dumps(asked).encode())
+    settings = {**fit, "budget": asdict(planned.budget), "store": planned.store}
+    return files.sha256(strict_json.dumps(settings).encode())
 
 
 def stored_digest(settings: Mapping[str, Any]) -> Any:
@@ -44,19 +45,19 @@ def stored_digest(settings: Mapping[str, Any]) -> Any:
 
 
 def _fit(planned: Plan, spec: FieldSpec) -> dict[str, Any]:
-    """What is fitted, by what, and how it is taught."""
+    """Modality, architecture, sampler and training settings, each with its options."""
     settings = asdict(planned.settings)
     return {
-        "modality": {"name": planned.signal.modality, **flat(asdict(planned.modality_options))},
-        "architecture": flat(asdict(spec)),
-        "sampler": {"name": planned.sampler_name, **flat(asdict(planned.sampler))},  # type: ignore[call-overload]
+        "modality": {"name": planned.signal.modality, **_flatten(asdict(planned.modality_options))},
+        "architecture": _flatten(asdict(spec)),
+        "sampler": {"name": planned.sampler_name, **_flatten(asdict(planned.sampler))},  # type: ignore[call-overload]
         "settings": {name: settings[name] for name in TRAINING},
     }
 
 
-def flat(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The values by name, those of inner mappings by their own names."""
-    found: dict[str, Any] = {}
+def _flatten(values: Mapping[str, Any]) -> dict[str, Any]:
+    """``values`` with the entries of nested mappings moved to the top level, under their own names."""
+    flattened: dict[str, Any] = {}
     for name, value in values.items():
-        found |= flat(value) if isinstance(value, Mapping) else {name: value}
-    return found
+        flattened |= _flatten(value) if isinstance(value, Mapping) else {name: value}
+    return flattened

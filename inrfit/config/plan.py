@@ -1,4 +1,4 @@
-"""What is asked for, and what will be done about it: everything up to the point where torch is needed."""
+"""The plan of a fit: everything that is decided before torch is imported."""
 
 from __future__ import annotations
 
@@ -23,35 +23,65 @@ from .settings import Settings
 
 @dataclass(frozen=True)
 class Plan:
-    """What will be done with one source, before anything costly is done. ``stored_bytes`` is about the file's size, on
-    the safe side; ``sampler_name`` is the sampler's name; ``explicit_options`` names the options that the user gave,
-    ``choices`` holds (what, value, why)."""
+    """What will be fitted to one source, and how. ``plan`` makes one; it is cheap and does not import torch."""
 
     name: str
+    """Name of the source file, without its folder."""
+
     bytes: int
+    """Size of the source file in bytes."""
+
     sha256: str
+    """SHA-256 of the source file, as 64 hexadecimal digits."""
+
     signal: Signal
+    """The signal that was loaded from the source."""
+
     spec: FieldSpec
+    """Architecture, sizes and options of the network, as far as they are known without torch."""
+
     sampler_name: str
+    """Name of the sampler in ``samplers.SAMPLERS``."""
+
     sampler: Sampler
+    """The sampler with its options."""
+
     modality_options: Any
+    """Options of the modality: an instance of ``Modality.options``."""
+
     settings: Settings
+    """The settings from which the plan was made; "auto" is not resolved in them."""
+
     budget: Budget
+    """Limits of the fit, with the defaults resolved."""
+
     store: str
+    """Number type of the stored weights: "fp32", "fp16" or "bf16"."""
+
     stored_bytes: int
+    """Upper bound on the size of the artifact's file in bytes."""
+
     explicit_options: frozenset[str]
+    """Names of the architecture's options that the user set."""
+
     choices: tuple[tuple[str, str, str], ...]
+    """(name, value, reason) of each choice, for ``encode --explain``."""
+
     read_seconds: float
+    """Time that reading and planning took, in seconds."""
+
     loaded_at: float
+    """Time at which the signal was in memory (``time.monotonic``). The budget starts then."""
 
     @property
     def modality(self) -> Modality:
-        """What the signal was loaded as."""
+        """The modality of the signal."""
         return MODALITIES[self.signal.modality]
 
 
 def identify(data: bytes, name: str, type: str | None = None) -> Modality:
-    """The modality of ``data``: as told, else by content, else by the name's suffix. Raises ``UnsupportedInput``."""
+    """The modality of ``data``: the one called ``type`` if given, else recognised by content, else by the suffix of
+    ``name``. Raises ``UnsupportedInput``."""
     if type is not None:
         return MODALITIES[type]
     suffix = os.path.splitext(name)[1].lower()
@@ -63,65 +93,69 @@ def identify(data: bytes, name: str, type: str | None = None) -> Modality:
             if suffix in modality.input_suffixes:
                 return modality
         MODALITIES.load_all()
-    known = "; ".join(f"{m.name}: {', '.join(m.formats)}" for m in MODALITIES.values())
-    raise UnsupportedInput(f"not a kind of file inrfit reads ({known})", "format")
+    readable = "; ".join(f"{m.name}: {', '.join(m.formats)}" for m in MODALITIES.values())
+    raise UnsupportedInput(f"not a kind of file inrfit reads ({readable})", "format")
 
 
-def plan(data: bytes, name: str, settings: Settings, begun: float | None = None) -> Plan:
-    """Loads ``data`` and decides how to fit it. No torch: a refusal is instant."""
-    begun = time.monotonic() if begun is None else begun
+def plan(data: bytes, name: str, settings: Settings, started: float | None = None) -> Plan:
+    """Loads the bytes of a file and decides how to fit it, without importing torch.
+
+    ``started`` is when reading began (``time.monotonic``); None: now. Raises an ``InrfitError`` if the file cannot be
+    read or the settings do not suit it."""
+    started = time.monotonic() if started is None else started
     modality = identify(data, name, settings.type)
-    modal = _build_options(settings, modality, choose_sampler(settings, modality))[modality.name]
-    signal = modality.load(data, name, modal, settings.limits).named(modality.name)
+    modality_options = _build_options(settings, modality, choose_sampler(settings, modality))[modality.name]
+    signal = modality.load(data, name, modality_options, settings.limits).named(modality.name)
     source = {"name": name, "bytes": len(data), "sha256": files.sha256(data)}
-    return _plan_signal(settings, signal, source, begun)
+    return _plan_signal(settings, signal, source, started)
 
 
 def replan(planned: Plan, settings: Settings) -> Plan:
-    """Another plan for the signal already loaded: as ``plan``, with a clock that starts now."""
+    """A plan with other settings for the signal of ``planned``, which is not loaded again. Its budget starts now."""
     source = {"name": planned.name, "bytes": planned.bytes, "sha256": planned.sha256}
-    made = _plan_signal(settings, planned.signal, source, time.monotonic())
-    return replace(made, read_seconds=planned.read_seconds)
+    return replace(_plan_signal(settings, planned.signal, source, time.monotonic()), read_seconds=planned.read_seconds)
 
 
-def _plan_signal(settings: Settings, signal: Signal, source: Mapping[str, Any], begun: float) -> Plan:
-    """The plan for a signal that is loaded."""
+def _plan_signal(settings: Settings, signal: Signal, source: Mapping[str, Any], started: float) -> Plan:
+    """The plan for a loaded signal; ``source`` holds the file's name, bytes and sha256."""
     modality = MODALITIES[signal.modality]
     budget = settings.parsed_budget(modality.unit)
-    arch, why = auto.choose_architecture(settings, signal, budget)
-    chosen = replace(settings, arch=arch)
-    sampler_name = choose_sampler(chosen, modality)
-    built = _build_options(chosen, modality, sampler_name)
-    sampler, architecture = built[f"sampler {sampler_name}"], built[f"arch {arch}"]
-    known = {
+    arch, arch_reason = auto.choose_architecture(settings, signal, budget)
+    resolved = replace(settings, arch=arch)
+    sampler_name = choose_sampler(resolved, modality)
+    instances = _build_options(resolved, modality, sampler_name)
+    sampler, architecture = instances[f"sampler {sampler_name}"], instances[f"arch {arch}"]
+    provenance = {
         "source": source,
         "samples": signal.n,
         "sampler": {"name": sampler_name, "options": asdict(sampler)},
         "budget": asdict(budget),
         "notes": list(signal.notes),
     }
-    spec, store = _spec(chosen, architecture, signal, known), sizing.store(settings)
+    spec, store = _spec(resolved, architecture, signal, provenance), sizing.store(settings)
     return Plan(
         **source,
         signal=signal,
         spec=spec,
         sampler_name=sampler_name,
         sampler=sampler,
-        modality_options=built[modality.name],
+        modality_options=instances[modality.name],
         settings=settings,
         budget=budget,
         store=store,
-        stored_bytes=max_file_bytes(spec, store, signal.modality, signal.meta, known),
+        stored_bytes=max_file_bytes(spec, store, signal.modality, signal.meta, provenance),
         explicit_options=frozenset(_explicit_options(settings, architecture)),
-        choices=auto.explain_choices(settings, spec, why),
-        read_seconds=time.monotonic() - begun,
+        choices=auto.explain_choices(settings, spec, arch_reason),
+        read_seconds=time.monotonic() - started,
         loaded_at=time.monotonic(),
     )
 
 
 def choose_sampler(settings: Settings, modality: Modality) -> str:
-    """The name of the sampler: the one asked for, or what the architecture or else the modality has for ``auto``.
-    Raises ``UsageError`` where the architecture cannot be taught by it, or ``--ratio`` means nothing to it."""
+    """The name of the sampler. "auto" is resolved to the default of the architecture or else of the modality.
+
+    Raises ``UsageError`` if the sampler does not work with the architecture, or has no option ``ratio`` but one is
+    set."""
     traits = None if settings.arch == "auto" else FIELDS[settings.arch].TRAITS
     default = (traits and traits.default_sampler) or modality.default_sampler
     sampler_name = default if settings.sampler == "auto" else settings.sampler
@@ -129,23 +163,23 @@ def choose_sampler(settings: Settings, modality: Modality) -> str:
     usable = [name for name in SAMPLERS if not (raster and name in USES_COORD_GRADIENTS)]
     if sampler_name not in usable:
         raise UsageError(
-            f"--sampler {sampler_name} moves points between the cells of the raster, of which --arch {settings.arch} "
-            f"knows nothing; choose a sampler from {', '.join(usable)}, or another architecture",
+            f"--sampler {sampler_name} moves points off the cells of the raster, and --arch {settings.arch} is defined "
+            f"on these cells only; choose a sampler from {', '.join(usable)}, or another architecture",
             "option",
         )
     with_ratio = [name for name in usable if "ratio" in options.declared(SAMPLERS[name])]
     if settings.ratio is not None and sampler_name not in with_ratio:
-        words = f"--ratio has no meaning with --sampler {sampler_name}"
+        message = f"--ratio has no effect with --sampler {sampler_name}"
         if settings.sampler == "auto":
-            words += f", which auto stands for with --arch {settings.arch}; choose a sampler from "
-            words += ", ".join(with_ratio)
-        raise UsageError(words, "option")
+            message += f", which auto chooses for --arch {settings.arch}; choose a sampler from "
+            message += ", ".join(with_ratio)
+        raise UsageError(message, "option")
     return sampler_name
 
 
 def _build_options(settings: Settings, modality: Modality, sampler_name: str) -> dict[str, Any]:
-    """The sampler ("sampler NAME"), the architecture ("arch NAME"; of ``auto`` all that it can be) and the modality's
-    options (by its name), filled from ``-O`` and ``--ratio``."""
+    """Instances of the sampler (key "sampler NAME"), the architecture ("arch NAME"; all candidates if it is "auto") and
+    the options of the modality (its name), with the values of ``-O`` and ``--ratio``."""
     architectures = [settings.arch] if settings.arch != "auto" else auto.candidates(modality)
     classes = {
         f"sampler {sampler_name}": SAMPLERS[sampler_name],
@@ -156,15 +190,16 @@ def _build_options(settings: Settings, modality: Modality, sampler_name: str) ->
     return options.build(classes, {**settings.options, **ratio})
 
 
-def _spec(settings: Settings, architecture: Architecture, signal: Signal, known: Mapping[str, Any]) -> FieldSpec:
-    """The field's sizes, and the options of the architecture that were asked for or follow from the signal's size;
-    ``known`` is what its provenance will say, as far as that is known."""
-    traits, own = architecture.TRAITS, asdict(architecture)
+def _spec(settings: Settings, architecture: Architecture, signal: Signal, provenance: Mapping[str, Any]) -> FieldSpec:
+    """The sizes of the field and the options of the architecture that are set or follow from the signal's size.
+
+    ``provenance`` holds what is known before the fit; its length counts against ``--bytes``."""
+    traits, option_values = architecture.TRAITS, asdict(architecture)
     if traits.raster_only and signal.grid is None:
-        others = ", ".join(name for name, kind in FIELDS.items() if not kind.TRAITS.raster_only)
+        others = ", ".join(name for name, other in FIELDS.items() if not other.TRAITS.raster_only)
         raise UsageError(
-            f"--arch {settings.arch} knows the cells of a raster, and a signal of kind {signal.modality} has none; "
-            f"choose from {others}",
+            f"--arch {settings.arch} is defined on the cells of a raster only, and a source of type {signal.modality} "
+            f"has none; choose from {others}",
             "option",
         )
     spec = FieldSpec(
@@ -173,27 +208,28 @@ def _spec(settings: Settings, architecture: Architecture, signal: Signal, known:
         signal.channels,
         settings.width or traits.width,
         settings.depth or traits.depth,
-        {key: own[key] for key in _explicit_options(settings, architecture)},
+        {key: option_values[key] for key in _explicit_options(settings, architecture)},
     )
-    spec = sizing.sized(spec, settings, signal, known)
+    spec = sizing.sized(spec, settings, signal, provenance)
     if spec.parameters > MAX_PARAMETERS:
         raise UsageError(f"{spec.parameters:,} parameters: at most {MAX_PARAMETERS:,} are supported", "option")
     return spec
 
 
 def _explicit_options(settings: Settings, architecture: Architecture) -> list[str]:
-    """The architecture's options that the user gave."""
+    """Names of the architecture's options that the user set."""
     return sorted({f.name for f in fields(architecture)} & set(settings.options))
 
 
 def check_memory(planned: Plan) -> int:
-    """Bytes the fit is estimated to need at most; raises ``NotEnoughMemory`` if the machine has less in all.
+    """Upper estimate of the memory that the fit needs, in bytes. Raises ``NotEnoughMemory`` if the machine has less.
 
-    Raw samples (twice: the file's bytes and the array), float32 points and error map, and the activations of the
-    largest piece differentiated at a time (a perceptron's, which is more than the others need); 600 MB for torch."""
+    It counts the raw samples twice (the bytes of the file, and the array), float32 points and error map, the
+    activations of the largest chunk of points in a backward pass (those of a perceptron, which exceed those of other
+    architectures), and 600 MB for torch."""
     signal, spec = planned.signal, planned.spec
-    piece = 32_768
-    activations = piece * spec.width * (spec.depth * 4 + 4) * 4
+    chunk = 32_768
+    activations = chunk * spec.width * (spec.depth * 4 + 4) * 4
     estimate = 600_000_000 + planned.bytes + 2 * signal.samples.nbytes + 24 * signal.n + activations
     estimate += 12 * spec.parameters * 4
     total = physical_memory()

@@ -68,9 +68,9 @@ class Settings:
     - ``width``: units per hidden layer, 1 to 8192. Default: the architecture's own. At most one of ``width``,
       ``params`` and ``bytes`` may be given.
     - ``depth``: number of hidden layers, 1 to 64. Default: the architecture's own.
-    - ``params``: largest number of weights, as a number or a text such as "50k". It determines the width.
-    - ``bytes``: largest size of the artifact's file in bytes, as a number or a text such as "500kB". It determines the
-      width.
+    - ``params``: largest number of weights, as a number or a text such as "50k"; it determines the sizes.
+    - ``bytes``: largest size of the artifact's file in bytes, as a number or a text such as "500kB"; it determines the
+      sizes.
     - ``store``: number type of the stored weights: "fp32", "fp16", "bf16" or "auto" (default; "fp16" with ``bytes``,
       else "fp32").
     - ``options``: options of the sampler, architecture and modality by name. Default: none.
@@ -234,20 +234,22 @@ class Settings:
 
 
 def registered_name(instance: Any, registry: Registry[Any]) -> str:
-    """The name of a sampler's or architecture's class in ``registry``, which it enters for the rest of the process, in
-    lower case, if it is new. Raises ``UsageError``."""
-    kind = type(instance)
-    return next((name for name, entry in registry.items() if entry is kind), None) or registry.add(
-        kind.__name__.lower(), kind
+    """The name in ``registry`` of the class of ``instance``, a sampler or an architecture.
+
+    A class that is not registered yet is added under its name in lower case, for the rest of the process. Raises
+    ``UsageError`` if that name is taken."""
+    cls = type(instance)
+    return next((name for name, entry in registry.items() if entry is cls), None) or registry.add(
+        cls.__name__.lower(), cls
     )
 
 
 def changed_options(instance: Any) -> dict[str, Any]:
-    """The options of an instance that differ from its class's defaults."""
+    """The options of ``instance`` that differ from the defaults of its class."""
     return {name: value for name, value in vars(instance).items() if value != getattr(type(instance)(), name)}
 
 
-def count(option: str, given: int | str) -> int:
-    """What was written for ``params`` or ``bytes`` as a number. Raises ``UsageError``."""
-    with refusing(f"--{option} {given}"):
-        return parse_bytes(given) if option == "bytes" else parse_count(given)
+def count(option: str, value: int | str) -> int:
+    """The ``value`` of the setting "params" or "bytes" as a number. Raises ``UsageError``."""
+    with refusing(f"--{option} {value}"):
+        return parse_bytes(value) if option == "bytes" else parse_count(value)

@@ -1,7 +1,7 @@
-"""How large a field becomes for the parameters or the bytes of file that were asked for, without torch.
+"""The size of a field for a number of parameters or bytes, without torch.
 
-The sizes of an architecture are its own affair (``Architecture.sized``): here a file's bytes become a number of weights
-and nothing more.
+This module converts the bytes of a file to a number of weights. How an architecture spends them is decided by
+``Architecture.sized``.
 """
 
 from __future__ import annotations
@@ -17,43 +17,47 @@ from ..signal import Signal
 from .settings import Settings, count
 
 Shape = tuple[int, ...] | None
-"""Of the signal's grid, if it has one."""
+"""Shape of the signal's grid; None if it has none."""
 
 
 def store(settings: Settings) -> str:
-    """How the weights are stored."""
+    """The number type of the stored weights, with "auto" resolved."""
     if settings.store != "auto":
         return settings.store
     return "fp32" if settings.bytes is None else "fp16"
 
 
-def sized(spec: FieldSpec, settings: Settings, signal: Signal, known: Mapping[str, Any]) -> FieldSpec:
-    """``spec`` as large as was asked for. Raises ``UsageError``, for ``--bytes`` one that names the least."""
+def sized(spec: FieldSpec, settings: Settings, signal: Signal, provenance: Mapping[str, Any]) -> FieldSpec:
+    """``spec`` with the sizes that the settings ``params`` or ``bytes`` allow. ``provenance`` holds what is known
+    before the fit. Raises ``UsageError`` if even the smallest field is too large."""
     shape = None if signal.grid is None else signal.grid.shape
     if settings.bytes is None:
         return spec.formula.sized(spec, shape, None if settings.params is None else count("params", settings.params))
     limit, kind = count("bytes", settings.bytes), store(settings)
-    header = (signal.modality, signal.meta, known)
-    least = smallest_field(spec, shape)
-    if (needed := max_file_bytes(least, kind, *header)) > limit:
+    header = (signal.modality, signal.meta, provenance)
+    largest = smallest_field(spec, shape)
+    if (needed := max_file_bytes(largest, kind, *header)) > limit:
         raise UsageError(
-            f"--bytes {settings.bytes}: the smallest {spec.architecture} for this file ({least.parameters:,} "
+            f"--bytes {settings.bytes}: the smallest {spec.architecture} for this file ({largest.parameters:,} "
             f"parameters) takes up to {needed:,} bytes with its header",
             "option",
         )
-    low, high = least.parameters, (limit - max_header_bytes(least, kind, *header)) // weight_dtypes.STORES[kind].size
+    low, high = (
+        largest.parameters,
+        (limit - max_header_bytes(largest, kind, *header)) // weight_dtypes.STORES[kind].size,
+    )
     while high > low:
         middle = (low + high + 1) // 2
-        found = spec.formula.sized(spec, shape, middle)
-        if max_file_bytes(found, kind, *header) > limit:
+        candidate = spec.formula.sized(spec, shape, middle)
+        if max_file_bytes(candidate, kind, *header) > limit:
             high = middle - 1
         else:
-            least, low = found, middle
-    return least
+            largest, low = candidate, middle
+    return largest
 
 
 def smallest_field(spec: FieldSpec, shape: Shape) -> FieldSpec:
-    """The smallest field that ``spec`` can be sized to; raises its ``UsageError`` if there is none."""
+    """The smallest field that ``spec`` can be sized to. Raises the architecture's ``UsageError`` if there is none."""
     low, high = 0, 1
     while _try_sized(spec, shape, high) is None and high < MAX_PARAMETERS:
         low, high = high, 2 * high
@@ -64,6 +68,7 @@ def smallest_field(spec: FieldSpec, shape: Shape) -> FieldSpec:
 
 
 def _try_sized(spec: FieldSpec, shape: Shape, parameters: int) -> FieldSpec | None:
+    """``spec`` sized to ``parameters`` weights; None if the architecture refuses."""
     try:
         return spec.formula.sized(spec, shape, parameters)
     except UsageError:

@@ -169,7 +169,7 @@ def test_bytes_buy_twice_the_weights_by_storing_halves():
     assert half.spec.parameters == pytest.approx(2 * whole.spec.parameters, rel=0.03)
     for made in (half, whole):
         assert made.stored_bytes <= 100_000
-    assert "as many as --bytes has room for" in half.choices[1]
+    assert "the most that --bytes allows" in half.choices[1]
 
 
 @pytest.mark.parametrize("store", ["fp32", "fp16"])
@@ -304,12 +304,12 @@ def test_the_plan_says_what_sizes_follow_from():
         made = planned(**settings)
         return made.spec.width, {what: why for what, _, why in made.choices}["parameters"]
 
-    assert told(arch="siren") == (256, "the architecture's usual size")
-    assert told(arch="siren", width=16, depth=3) == (16, "as --width and --depth say")
-    assert told(arch="grid", width=128) == (128, "as --width says")
+    assert told(arch="siren") == (256, "default of the architecture")
+    assert told(arch="siren", width=16, depth=3) == (16, "set by --width and --depth")
+    assert told(arch="grid", width=128) == (128, "set by --width")
     width, why = told(arch="grid", depth=3)
     assert width < 64
-    assert why == "as --depth says; narrower, to leave weights for the rest of the field"
+    assert why == "set by --depth; narrower, to leave weights for the rest of the field"
 
 
 def test_a_wider_field_is_expected_to_take_more_memory():
@@ -338,7 +338,7 @@ def test_the_plan_and_the_summary_say_what_is_stored(tmp_path, capsys):
     assert said["bits_per_sample"] == 8 * size / (24 * 32)
     assert f"{size:,} bytes in fp16 (source: {source_size:,})" in err
     assert f"{said['parameters']:,} parameters, {said['bits_per_sample']:.2f} bits per sample" in err
-    assert "as many as --bytes has room for" in err
+    assert "the most that --bytes allows" in err
     assert run(["info", f"{source}.safetensors"]) == 0
     shown = capsys.readouterr().out
     assert f"{size:,} bytes in fp16" in shown

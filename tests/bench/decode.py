@@ -40,7 +40,7 @@ def artifact(width: int, height: int) -> Artifact:
 
     spec = FieldSpec("siren", 2, 3, 256, 5, {"omega": 30.0, "first_omega": 30.0})
     weights = spec.formula.initial(spec, torch.Generator().manual_seed(0), torch.zeros(3))
-    meta = {"format": "PNG", "mode": "RGB", "width": width, "height": height, "scale": asdict(image.BYTES)}
+    meta = {"format": "PNG", "mode": "RGB", "width": width, "height": height, "scale": asdict(image.UINT8_SCALE)}
     provenance = {
         **dict.fromkeys(("inrfit", "torch", "numpy", "python", "platform", "device"), "benchmark"),
         "threads": torch.get_num_threads(),

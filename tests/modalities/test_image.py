@@ -118,7 +118,7 @@ def tiff(array: np.ndarray, *tags: tuple[int, int], order: str = "<") -> bytes:
 class Known:
     """A field that gives a given picture, or a given value everywhere."""
 
-    stretch = 32_768
+    decode_chunk = 32_768
 
     def __init__(self, array: np.ndarray) -> None:
         self.array = array
@@ -617,7 +617,7 @@ def test_reading_imports_no_torch_and_starts_or_opens_nothing() -> None:
 
 def test_decoded_picture_is_the_field_clamped_and_rounded() -> None:
     class Field:
-        stretch = 32_768
+        decode_chunk = 32_768
 
         def on_grid(self, grid: Grid, start: int, stop: int) -> torch.Tensor:
             return torch.tensor([[-7.0], [-1.0], [0.001], [1.0], [9e30]])[start:stop]
@@ -690,7 +690,7 @@ def test_output_limit_is_checked_before_the_field_is_asked() -> None:
 
 def test_non_finite_values_are_counted_and_refused() -> None:
     class Field:
-        stretch = 32_768
+        decode_chunk = 32_768
 
         def on_grid(self, grid: Grid, start: int, stop: int) -> torch.Tensor:
             values = torch.zeros(stop - start, 3)

@@ -86,7 +86,13 @@ def made_picture(height: int, width: int) -> Signal:
     waves = [np.sin(k * (3 * x + 2 * y)) + np.cos(k * (x - 4 * y)) for k in (1, 5, 17)]
     plane = 128 + 25 * waves[0] + 15 * waves[1] + 8 * waves[2] + 40 * (x > 0.5)
     samples = np.clip(plane[..., None] + 3 * noise, 0, 255).astype(np.uint8).reshape(-1, 3)
-    meta = {"format": "PNG", "mode": "RGB", "width": width, "height": height, "scale": dataclasses.asdict(image.UINT8_SCALE)}
+    meta = {
+        "format": "PNG",
+        "mode": "RGB",
+        "width": width,
+        "height": height,
+        "scale": dataclasses.asdict(image.UINT8_SCALE),
+    }
     return Signal("image", samples, image.UINT8_SCALE, meta, Grid((height, width)))
 
 

@@ -365,7 +365,7 @@ def test_an_ogg_file_that_could_not_be_written_back_is_refused():
     assert load(ogg_of(200_000)).meta["rate"] == 200_000
     for rate in (200_001, 2**31 - 1):
         with pytest.raises(
-            UnsupportedInput, match=f"1 channels at {rate} Hz, of which at most 255 channels and 200000"
+            UnsupportedInput, match=rf"1 channels at {rate} Hz is not supported \(at most 255 channels and 200000 Hz\)"
         ):
             load(ogg_of(rate))
 
@@ -409,7 +409,7 @@ def test_ogg_beyond_its_limits_is_refused_before_libsndfile_would_crash(codec, r
     words = [codec, str(rate), str(channels), str(request_.rate or 0)]
     done = subprocess.run([sys.executable, "-c", REFUSED_TWICE, *words], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("Ogg holds 255 channels and 200000 Hz at most; choose .wav (-o)") == 2
+    assert done.stdout.count("Ogg holds at most 255 channels and 200000 Hz; choose .wav (-o)") == 2
 
 
 @pytest.mark.parametrize(("suffix", "request_"), [(".flac", Request(rate=700_000)), (".flac", Request(rate=65_537))])
@@ -421,7 +421,7 @@ def test_what_libsndfile_refuses_is_refused_before_a_sound_is_decoded(suffix, re
 
 
 @pytest.mark.parametrize(("kind", "subtype"), [*LOSSLESS, ("OGG", "VORBIS"), ("OGG", "OPUS"), ("WAV", "GSM610")])
-@pytest.mark.parametrize("suffix", writing.WRITES)
+@pytest.mark.parametrize("suffix", writing.OUTPUT_SUFFIXES)
 def test_what_can_be_written_passes_the_check(kind, subtype, suffix):
     writing.check_writable(load(file(sound(400), kind, subtype)).meta, suffix, Request())
 
@@ -440,7 +440,7 @@ def test_weights_that_give_nan_or_other_channels_are_refused():
     with pytest.raises(UnreadableFile) as caught:
         audio.decode(broken, signal.meta, Request(), Limits(), lambda share: None)
     assert caught.value.reason == "nonfinite"
-    with pytest.raises(UnreadableFile, match="1 channels for 2"):
+    with pytest.raises(UnreadableFile, match="has 1 channels, its header says 2"):
         audio.decode(Perfect(signal), {**signal.meta, "channels": 2}, Request(), Limits(), lambda share: None)
 
 

@@ -1,17 +1,24 @@
-"""Sounds: audio.py; writing.py; containers.py, what the file says; sample_formats.py, how samples are stored."""
+"""The modality ``audio``.
+
+- audio.py: the functions of the modality.
+- containers.py: checks of file headers.
+- sample_formats.py: number types and subtypes of samples.
+- writing.py: writing files.
+"""
 
 from __future__ import annotations
 
 from ..modality import ArchitectureRule, ArrayInput, Measure, Modality
 from . import audio, writing
+from .containers import FORMATS
 
 AUDIO = Modality(
     name="audio",
     signal_class="audio",
     layout="timeline",
-    formats=audio.FORMATS,
-    input_suffixes=audio.SUFFIXES,
-    output_suffixes=writing.WRITES,
+    formats=FORMATS,
+    input_suffixes=audio.INPUT_SUFFIXES,
+    output_suffixes=writing.OUTPUT_SUFFIXES,
     measures={
         "psnr": Measure("PSNR", "dB"),
         "snr": Measure("SNR", "dB"),
@@ -28,7 +35,7 @@ AUDIO = Modality(
         ArchitectureRule("grid", "the best at equal bytes and seconds on sounds (docs/architectures.md)"),
     ),
     first_omega=audio.first_omega,
-    omega_source="from the spectrum: the frequency below which 95 % of the power lies (tests/bench/omega.py)",
+    omega_source="from the frequency below which 95 % of the energy lies (tests/bench/omega.py)",
     paper_omega=150.0,  # INT's code: 30 on an axis from -5 to 5
     sniff=audio.sniff,
     load=audio.load,

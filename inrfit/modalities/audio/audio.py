@@ -1,7 +1,7 @@
-"""Sound: WAV, FLAC, Ogg and MP3 files as functions of time, and back.
+"""Sounds: WAV, FLAC, Ogg and MP3 files as functions of time, and back.
 
-Raw samples are the file's own numbers (``sample_formats`` says in which type). All channels are one signal over
-time, scaled by their common peak.
+Raw samples are in the number types of ``sample_formats``. All channels form one signal over time, scaled by their
+common peak.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from ...signal import CHUNK, SCALE, Grid, Scale, Signal
 from .. import metrics
 from ..modality import OnProgress, Request
 from . import containers, sample_formats
-from .sample_formats import BLOCK, Array
+from .sample_formats import FRAMES_PER_BLOCK, Array
 from .writing import check_rate, suffix, write
 
 if TYPE_CHECKING:
@@ -29,16 +29,18 @@ if TYPE_CHECKING:
 
     from ...fields.module import Field
 
-FORMATS: tuple[str, ...] = containers.READ
-SUFFIXES: tuple[str, ...] = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3")
+INPUT_SUFFIXES: tuple[str, ...] = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3")
 LOWEST_OMEGA, HIGHEST_OMEGA = 500.0, 4500.0
-SHARE, QUANTILE = 0.2, 0.95
-"""The rule of ``first_omega``."""
+OMEGA_SHARE, ENERGY_QUANTILE = 0.2, 0.95
+"""Constants of ``first_omega``, chosen by tests/bench/omega.py (docs/benchmarks.md)."""
 
 META: json_schema.Schema = {
     "format": json_schema.one_of("WAV", "WAVEX", "FLAC", "OGG", "MP3"),
     "subtype": json_schema.one_of(
-        *sample_formats.PCM, *sample_formats.FLOATS, *sample_formats.MPEG, *sample_formats.PHONE
+        *sample_formats.PCM_BITS,
+        *sample_formats.FLOAT_DTYPES,
+        *sample_formats.MPEG_SUBTYPES,
+        *sample_formats.TELEPHONE_SUBTYPES,
     ),
     "endian": json_schema.one_of("FILE", "LITTLE", "BIG"),
     "rate": json_schema.integer(1, 2**31 - 1),
@@ -54,40 +56,41 @@ META: json_schema.Schema = {
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """Sound has no settings."""
+    """Sounds have no options."""
 
 
 def sniff(data: bytes) -> bool:
-    """Whether the content is sound by its signature, of a format read here or not."""
+    """Whether the content has the signature of a sound format, supported or not."""
     return containers.signature(data) is not None
 
 
 def load(data: bytes, name: str, options: Options, limits: Limits) -> Signal:
-    """The sound as a signal over its frames. Every fault of the bytes is a ``RefusedInput``."""
+    """The sound as a signal over time. Raises a ``RefusedInput``."""
     try:
         return _load(data, limits)
     except InrfitError:
         raise
     except Exception as error:
-        why = printable(getattr(error, "error_string", None) or error or type(error).__name__)
-        raise UnreadableFile(f"damaged or cut short: {why}", "decode") from error
+        cause = printable(getattr(error, "error_string", None) or error or type(error).__name__)
+        raise UnreadableFile(f"damaged or cut short: {cause}", "decode") from error
 
 
 def _load(data: bytes, limits: Limits) -> Signal:
+    """``load`` without the translation of exceptions."""
     import soundfile
 
-    container = containers.examine(data)
-    with containers.quiet(container.kind), soundfile.SoundFile(io.BytesIO(container.data)) as file:
-        claimed = _claim(file, container)
-        _require_ogg_source(container.kind, file.samplerate, file.channels)
+    container = containers.check(data)
+    with containers.suppressed_stderr(container.kind), soundfile.SoundFile(io.BytesIO(container.data)) as file:
+        claimed = _claimed_frames(file, container)
+        _require_writable_ogg(container.kind, file.samplerate, file.channels)
         limits.require("max_channels", file.channels, "channels")
         limits.require("max_samples", claimed, "samples per channel")
         scale = sample_formats.raw_scale(file.subtype)
         samples = _read(file, scale.dtype)
-        if len(samples) != claimed and not container.loose:
-            raise UnreadableFile(f"header says {claimed:,} samples, found {len(samples):,}", "truncated")
-        if file.subtype in sample_formats.BLOCKS:
-            samples = samples[: _without_padding(container.frames, claimed)]
+        if len(samples) != claimed and not container.length_is_estimate:
+            raise UnreadableFile(f"the header says {claimed:,} samples, the file has {len(samples):,}", "truncated")
+        if file.subtype in sample_formats.BLOCK_SUBTYPES:
+            samples = samples[: _length_without_padding(container.frames, claimed)]
         meta: dict[str, Any] = {
             "format": file.format,
             "subtype": file.subtype,
@@ -97,7 +100,7 @@ def _load(data: bytes, limits: Limits) -> Signal:
         }
         notes = (*container.notes, *_notes(meta, list(file.copy_metadata())))
     if not len(samples):
-        raise UnreadableFile("there are no samples in it", "empty")
+        raise UnreadableFile("the file has no samples", "empty")
     if container.md5 and sample_formats.md5(samples, meta["subtype"]) != container.md5:
         raise UnreadableFile("damaged: the samples do not match the file's own checksum", "checksum")
     scale = dataclasses.replace(scale, factor=1 / _peak(samples))
@@ -105,66 +108,69 @@ def _load(data: bytes, limits: Limits) -> Signal:
     return Signal("", samples, scale, meta, Grid((len(samples),)), notes=notes)
 
 
-def _claim(file: Any, container: containers.Container) -> int:
-    """Frames that the decoder announces, once kind, codec and the container's own count agree with it."""
-    kinds = ("WAV", "WAVEX") if container.kind == "WAV" else (container.kind,)
-    codecs = (
-        sample_formats.MPEG
+def _claimed_frames(file: Any, container: containers.Container) -> int:
+    """The number of frames by the decoder. Raises a ``RefusedInput`` if the format is not supported or the container
+    has another number."""
+    formats = ("WAV", "WAVEX") if container.kind == "WAV" else (container.kind,)
+    subtypes = (
+        sample_formats.MPEG_SUBTYPES
         if container.kind == "MP3"
-        else (*sample_formats.PCM, *sample_formats.FLOATS, *sample_formats.PHONE)
+        else (*sample_formats.PCM_BITS, *sample_formats.FLOAT_DTYPES, *sample_formats.TELEPHONE_SUBTYPES)
     )
-    if file.format not in kinds or file.subtype not in codecs:
-        raise UnsupportedInput(f"{file.format} {file.subtype} sound is not read", "format")
-    claimed, told = int(file.frames), container.frames
-    if told is not None and told != claimed and file.subtype not in sample_formats.BLOCKS:
-        raise UnreadableFile(f"header says {told:,} samples, the decoder {claimed:,}", "header")
+    if file.format not in formats or file.subtype not in subtypes:
+        raise UnsupportedInput(f"{file.format} {file.subtype} sound is not supported", "format")
+    claimed, in_header = int(file.frames), container.frames
+    if in_header is not None and in_header != claimed and file.subtype not in sample_formats.BLOCK_SUBTYPES:
+        raise UnreadableFile(f"damaged: header says {in_header:,} samples, the decoder {claimed:,}", "header")
     return claimed
 
 
-def _require_ogg_source(kind: str, rate: int, channels: int) -> None:
-    """Raises ``UnsupportedInput`` for an Ogg file that can be read and not be written: ``measure`` writes one after the
-    fit, and ``decode`` would have to."""
-    if kind == "OGG" and sample_formats.beyond_ogg(rate, channels):
-        most = f"at most {sample_formats.OGG_CHANNELS} channels and {sample_formats.OGG_RATE} Hz are written"
-        what = f"an Ogg file of {channels} channels at {rate} Hz, of which {most}"
-        raise UnsupportedInput(f"{what}: convert it to WAV first", "ogg.range")
+def _require_writable_ogg(kind: str, rate: int, channels: int) -> None:
+    """Raises ``UnsupportedInput`` for an Ogg file that can be read but not written, because ``measure`` and ``decode``
+    write files of the source's format."""
+    if kind == "OGG" and sample_formats.exceeds_ogg_limits(rate, channels):
+        limit = f"at most {sample_formats.MAX_OGG_CHANNELS} channels and {sample_formats.MAX_OGG_RATE} Hz"
+        raise UnsupportedInput(
+            f"Ogg with {channels} channels at {rate} Hz is not supported ({limit}): convert it to WAV first",
+            "ogg.range",
+        )
 
 
-def _without_padding(told: int | None, decoded: int) -> int:
-    """The sound's own length where its codec decodes to whole blocks and the header tells it credibly."""
-    return told if told and decoded - BLOCK < told <= decoded else decoded
+def _length_without_padding(in_header: int | None, decoded: int) -> int:
+    """The number of frames without the padding of the last block: that of the header if it is plausible."""
+    return in_header if in_header and decoded - FRAMES_PER_BLOCK < in_header <= decoded else decoded
 
 
 def _read(file: Any, dtype: str) -> Array:
-    """All frames (n, c), read in blocks; refuses the first sample that is not finite."""
+    """All frames (n, c), read in blocks. Raises ``UnreadableFile`` at the first sample that is not finite."""
     blocks: list[Array] = []
     total = 0
     while True:
-        block = file.read(BLOCK, dtype=dtype, always_2d=True)
+        block = file.read(FRAMES_PER_BLOCK, dtype=dtype, always_2d=True)
         if dtype.startswith("float") and not np.isfinite(block).all():
             index, channel = np.argwhere(~np.isfinite(block))[0]
-            what = f"is {block[index, channel]} (counted from 0)"
-            raise UnreadableFile(f"sample {total + index} of channel {channel} {what}", "nonfinite")
+            place = f"sample {total + index} of channel {channel} (counted from 0)"
+            raise UnreadableFile(f"{place} is {block[index, channel]}", "nonfinite")
         total += len(block)
         blocks.append(block)
-        if len(block) < BLOCK:
+        if len(block) < FRAMES_PER_BLOCK:
             return np.ascontiguousarray(np.concatenate(blocks))
 
 
 def _peak(samples: Array) -> float:
-    """The largest magnitude, so that raw / peak is in [-1, 1]; 1 for silence, and 1e-300 for less than that:
+    """The largest magnitude, so that raw / peak is in [-1, 1]. 1 for silence, and at least 1e-300 otherwise, because
     the reciprocal of a denormal double is infinite."""
     peak = max(float(samples.max()), -float(samples.min()))
     return max(peak, 1e-300) if peak else 1.0
 
 
 def _notes(meta: Mapping[str, Any], tags: list[str]) -> list[str]:
-    """What will not come back."""
+    """Notes on what a decoded file will not have."""
     subtype, notes = meta["subtype"], []
     if subtype in ("PCM_24", "PCM_32", "DOUBLE"):
-        fine = "samples of 24 bits and more are fitted in float32 arithmetic"
-        notes.append(f"{fine}: precision beyond 24 bits cannot be kept")
-    if subtype in sample_formats.LOSSY:
+        arithmetic = "samples of 24 bits and more are fitted in float32 arithmetic"
+        notes.append(f"{arithmetic}: precision beyond 24 bits cannot be kept")
+    if subtype in sample_formats.LOSSY_SUBTYPES:
         notes.append(f"{subtype} is lossy: its decoded samples are fitted, and writing it loses again")
     if meta["endian"] == "BIG" and meta["format"] == "WAVEX":
         notes.append("written back as a big-endian WAV without the extensible header")
@@ -174,24 +180,27 @@ def _notes(meta: Mapping[str, Any], tags: list[str]) -> list[str]:
 
 
 def from_array(array: Array, rate: int) -> bytes:
-    """A sound (n,) or (n, c), int16 or float, at ``rate`` Hz, as the WAV it would be; else ``UsageError``."""
+    """The bytes of a WAV file with the samples of ``array``: int16 or float, (n,) or (n, c), at ``rate`` Hz. Raises
+    ``UsageError`` for any other array."""
     import soundfile
 
     subtypes = {"int16": "PCM_16", "float32": "FLOAT", "float64": "DOUBLE"}
     if array.dtype.name not in subtypes or array.ndim not in (1, 2) or not array.size or rate < 1:
-        raise UsageError("a sound must be int16 or float, (n,) or (n, c), with a rate in Hz", "array")
+        raise UsageError(
+            "the array of a sound must be int16 or float, (n,) or (n, c), with a rate in Hz of at least 1", "array"
+        )
     buffer = io.BytesIO()
     soundfile.write(buffer, array, rate, subtype=subtypes[array.dtype.name], format="WAV")
     return buffer.getvalue()
 
 
 def first_omega(signal: Signal) -> float:
-    """The first layer's frequency factor, in radians per unit of a time axis from -1 to 1.
+    """Frequency factor of a SIREN's first layer, in radians per unit of a time axis from -1 to 1.
 
-    SHARE pi f T, where 95 % of the energy lies below f (Hz) and T is the duration (s): a tone of f Hz has pi f T, and
-    the hidden layers multiply frequencies. Measured by tests/bench/omega.py and by hand (docs/benchmarks.md): on
-    speech, a cello and an orchestra the SNR still rises at 5,500; on a trumpet it falls from 16.8 dB at 3,500 to 4.5 at
-    6,000, and at 9,000 the cello is lost. Hence the upper bound; the lower one was tried on a single short tone."""
+    It is OMEGA_SHARE * pi f T, from LOWEST_OMEGA to HIGHEST_OMEGA, where f (Hz) is the frequency below which
+    ENERGY_QUANTILE of the energy lies and T is the duration (s). A tone of f Hz has pi f T; less is enough, because the
+    hidden layers multiply frequencies. Above the upper bound some sounds are no longer fitted (tests/bench/omega.py,
+    docs/benchmarks.md)."""
     window = min(signal.n, 32_768)
     power = np.zeros(window // 2 + 1)
     for start in np.linspace(0, signal.n - window, min(64, -(-signal.n // window))).astype(int):
@@ -201,24 +210,23 @@ def first_omega(signal: Signal) -> float:
     total = np.cumsum(power[1:])
     if not len(total) or not total[-1] > 0:
         return LOWEST_OMEGA
-    cycles = (1 + int(np.searchsorted(total, QUANTILE * total[-1]))) / window
-    omega = SHARE * math.pi * cycles * signal.n
+    cycles = (1 + int(np.searchsorted(total, ENERGY_QUANTILE * total[-1]))) / window
+    omega = OMEGA_SHARE * math.pi * cycles * signal.n
     return min(max(omega, LOWEST_OMEGA), HIGHEST_OMEGA)
 
 
 def estimate(predicted: Tensor, values: Tensor, scale: Scale) -> float:
-    """SNR in dB of all channels pooled, both sides clamped and rounded as the file would hold them. inf when
-    equal, silence included, so that a perfect fit of silence ranks first (``measure`` calls it nan:
-    undefined)."""
+    """SNR in dB over all channels, of samples clamped and rounded as in a file. inf if they are equal, also for
+    silence, for which ``measure`` returns nan."""
     truth = scale.raw(values) * scale.factor
     noise = (scale.raw(predicted) * scale.factor - truth).square().mean().item()
     return metrics.decibels(truth.square().mean().item(), noise) if noise else math.inf
 
 
 def decode(field: Field, meta: Mapping[str, Any], request: Request, limits: Limits, on_progress: OnProgress) -> Array:
-    """Raw samples (n, c) in the source's type; another rate asks the field at the centres of that many cells
-    over the same duration. Raises ``UsageError``, ``OverLimit``, ``UnreadableFile`` (weights that give
-    NaN)."""
+    """Raw samples (n, c) in the source's number type. For another rate, the field is evaluated at the centres of
+    correspondingly more or fewer cells over the same duration. Raises ``UsageError``, ``OverLimit``, and
+    ``UnreadableFile`` for a field with other channels or with values that are not finite."""
     check_rate(request)
     frames = meta["frames"]
     if request.rate is not None:
@@ -229,7 +237,7 @@ def decode(field: Field, meta: Mapping[str, Any], request: Request, limits: Limi
 
 
 def _samples(field: Field, meta: Mapping[str, Any], frames: int, on_progress: OnProgress) -> Array:
-    """``frames`` raw samples, in chunks."""
+    """``frames`` raw samples (frames, c), evaluated in chunks."""
     import torch
 
     scale, grid = Scale(**meta["scale"]), Grid((frames,))
@@ -238,50 +246,53 @@ def _samples(field: Field, meta: Mapping[str, Any], frames: int, on_progress: On
         stop = min(start + 4 * CHUNK, frames)
         values = field.on_grid(grid, start, stop)
         if values.shape[1] != meta["channels"]:
-            raise UnreadableFile(f"a field of {values.shape[1]} channels for {meta['channels']}", "channels")
+            raise UnreadableFile(
+                f"the field has {values.shape[1]} channels, its header says {meta['channels']}", "channels"
+            )
         if not bool(torch.isfinite(values).all()):
-            raise UnreadableFile("the weights give values that are not finite", "nonfinite")
+            raise UnreadableFile("the field has values that are not finite", "nonfinite")
         decoded[start:stop] = scale.raw(values).numpy()
         on_progress(stop / frames)
     return decoded
 
 
 def measure(field: Field, signal: Signal, on_progress: OnProgress) -> dict[str, Any]:
-    """The whole sound's "snr", "si_snr" and "psnr" in dB. The peak of psnr is the full scale of the sample
-    type: 2^15 for int16, 2^31 for int32, 1 for floats. "snr_in_file" for lossy codings: after writing and
-    reading back."""
+    """``snr``, ``si_snr`` and ``psnr`` of the whole sound, in dB. The peak of ``psnr`` is the full scale of the number
+    type: 2^15 for int16, 2^31 for int32, 1 for floats. For lossy sources also ``snr_in_file``, after writing and
+    reading a file of the same format."""
     import soundfile
 
     meta, source = signal.meta, signal.samples
     decoded = _samples(field, meta, signal.n, on_progress)
     peak = 1.0 if source.dtype.kind == "f" else 2.0 ** (8 * source.itemsize - 1)
-    mine, true = decoded, source
-    if source.dtype == np.float64:  # whose squares could overflow
+    estimate, reference = decoded, source
+    if source.dtype == np.float64:  # the squares could overflow
         factor = signal.scale.factor
-        mine, true, peak = decoded * factor, source * factor, peak * factor
-    found = {
-        "snr": metrics.snr(mine, true),
-        "si_snr": metrics.si_snr(mine, true),
-        "psnr": metrics.psnr(mine, true, peak),
+        estimate, reference, peak = decoded * factor, source * factor, peak * factor
+    quality = {
+        "snr": metrics.snr(estimate, reference),
+        "si_snr": metrics.si_snr(estimate, reference),
+        "psnr": metrics.psnr(estimate, reference, peak),
     }
-    if meta["subtype"] in sample_formats.LOSSY:
+    if meta["subtype"] in sample_formats.LOSSY_SUBTYPES:
         data = write(decoded, meta, suffix(meta)[0], Request())
         with soundfile.SoundFile(io.BytesIO(data)) as file:
-            heard = _read(file, meta["scale"]["dtype"])
-        both = min(len(heard), signal.n)
-        found["snr_in_file"] = metrics.snr(heard[:both], source[:both])
-    return found
+            reread = _read(file, meta["scale"]["dtype"])
+        length = min(len(reread), signal.n)
+        quality["snr_in_file"] = metrics.snr(reread[:length], source[:length])
+    return quality
 
 
 def describe_source(meta: Mapping[str, Any]) -> str:
-    """Duration, rate, channels, coding."""
-    return f"{_told(meta['frames'], meta['rate'], meta['channels'])}, {meta['format']} {meta['subtype']}"
+    """Such as "3.10 s, 8000 Hz, 1 channel, FLAC PCM_16"."""
+    return f"{_format_shape(meta['frames'], meta['rate'], meta['channels'])}, {meta['format']} {meta['subtype']}"
 
 
 def describe_decoded(decoded: Array, meta: Mapping[str, Any], request: Request) -> str:
-    """Duration, rate, channels."""
-    return _told(decoded.shape[0], request.rate or meta["rate"], decoded.shape[1])
+    """Such as "3.10 s, 8000 Hz, 1 channel"."""
+    return _format_shape(decoded.shape[0], request.rate or meta["rate"], decoded.shape[1])
 
 
-def _told(frames: int, rate: int, channels: int) -> str:
+def _format_shape(frames: int, rate: int, channels: int) -> str:
+    """Duration, rate and number of channels, for people."""
     return f"{frames / rate:.2f} s, {rate} Hz, {'1 channel' if channels == 1 else f'{channels} channels'}"

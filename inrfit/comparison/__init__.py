@@ -1,1 +1,2 @@
-"""Samplers and architectures side by side: spec.py, what; session.py, the runs; statistics.py, what they show."""
+"""Comparisons of samplers and architectures at equal budgets: compare.py (the Python function), spec.py (what is
+compared), session.py (all runs), execution.py (one run), quality_trace.py, statistics.py and plot.py (the results)."""

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ..fit.events import ProgressReport
 
 DEFAULT_SAMPLERS = ("uniform", "int", "nint", "evos", "stream")
+"""Samplers that are compared unless others are given."""
 
 
 def compare(
@@ -36,22 +37,22 @@ def compare(
     should_stop: Callable[[], bool] | None = None,
     **settings: Any,
 ) -> Comparison:
-    """Fits every source with every combination of sampler and architecture, at equal budgets and from equal weights.
+    """Fits every source with every combination of sampler and architecture, with equal budgets and initial weights.
 
     ``sources`` are paths. A method is a name, with options if it has its own ("nint:xi=0.5", "siren:width=128"), or an
     instance (``Nint(xi=0.5)``); the first combination is the one that the others are compared with. Each is fitted
-    ``seeds`` times. ``settings`` are the fields of ``Settings`` for all runs, such as ``budget="60s"``; the clock of a
-    run starts with its fit, and evaluation is outside of it.
+    ``seeds`` times. ``settings`` are the fields of ``Settings`` for all runs, such as ``budget="60s"``; the budget
+    of a run starts with its fit and does not include evaluation.
 
-    ``output`` is a folder for comparison.json, written after every run: a later call with the same arguments makes only
-    the missing runs, unless ``force``. With ``checkpoint`` ("30s") the run under way is saved there as well.
-    ``on_report`` is called about ten times a second with a ``ProgressReport`` of the run under way, ``on_run_end``
-    with the run's number, the number of runs and its ``Result``. Ctrl-C, or ``should_stop`` returning True, ends the
-    comparison.
+    ``output`` is a folder for comparison.json, written after every run. A later call with the same arguments executes
+    only the missing runs, unless ``force`` is set. With ``checkpoint`` ("30s") the state of the current run is saved
+    there, too. ``on_report`` is called about ten times a second with a ``ProgressReport`` of the current run, and
+    ``on_run_end`` with the run's number, the number of runs and its ``Result``. Ctrl-C, or ``should_stop`` returning
+    True, ends the comparison.
 
     Returns a ``Comparison``: ``summary()`` has one table per source, ``results`` all runs with their traces,
-    ``unfinished`` the number of runs that failed (``Result.error`` says why) or were not made. Raises an
-    ``InrfitError`` for what makes no run possible."""
+    ``unfinished`` the number of runs that failed (``Result.error`` says why) or have not been executed. Raises an
+    ``InrfitError`` if no run can be executed."""
     paths = [sources] if isinstance(sources, str | os.PathLike) else list(sources)
     checked_settings = Settings(**settings)
     sampler_list, arch_list = _as_list(samplers, SAMPLERS), _as_list(archs, FIELDS)
@@ -94,17 +95,17 @@ class _Callbacks:
         self.report, self.run_end = on_report, on_run_end
 
     def on_run_start(self, number: int, total: int, run_key: RunKey) -> None:
-        """Nothing."""
+        """Does nothing."""
 
     def on_fit_progress(self, report: ProgressReport) -> None:
-        """The run under way."""
+        """Passes the report on."""
         if self.report is not None:
             self.report(report)
 
     def on_evaluation_progress(self, fraction: float) -> None:
-        """Nothing."""
+        """Does nothing."""
 
     def on_run_end(self, number: int, total: int, result: Result) -> None:
-        """A run is over."""
+        """Passes the result on."""
         if self.run_end is not None:
             self.run_end(number, total, result)

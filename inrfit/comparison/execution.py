@@ -1,4 +1,4 @@
-"""One run of a comparison: what it shares with the others, and how it is made."""
+"""One run of a comparison: its context, its execution, and the warm-up before the first run."""
 
 from __future__ import annotations
 
@@ -27,31 +27,32 @@ if TYPE_CHECKING:
     from ..signal import Signal
 
 Recipes = dict[str, dict[str, dict[str, str]]]
-"""Precision and engine by source and architecture."""
+"""Settings ``precision`` and ``engine``, by source and architecture."""
 
 WARM_UP_STEPS, WARM_UP_SIDE = 4, 48
-"""Steps and pixels a side of the fit that every method makes first, so that no first run pays for loading code."""
+"""Number of steps, and height and width in pixels, of the fit of each method that loads all code before the first
+run."""
 
 
 class ComparisonCallbacks(Protocol):
-    """Who is told how a comparison goes."""
+    """Callbacks of a running comparison."""
 
     def on_run_start(self, number: int, total: int, run_key: RunKey) -> None:
-        """Run ``number`` (from 1) begins."""
+        """Called before run ``number`` (from 1) of ``total``."""
 
     def on_fit_progress(self, report: ProgressReport) -> None:
-        """About ten times a second in a run."""
+        """Called about ten times a second during a fit."""
 
     def on_evaluation_progress(self, fraction: float) -> None:
-        """So much of the judging is done that follows a run, off its clock."""
+        """Called during the evaluation after a fit, which does not count as time of the run, with the fraction done."""
 
     def on_run_end(self, number: int, total: int, result: Result) -> None:
-        """A run has finished or failed."""
+        """Called after a run has finished or failed."""
 
 
 @dataclass(frozen=True)
 class RunContext:
-    """What the runs of one source and seed share: the loaded file, the signal with its points drawn, its judges."""
+    """What all runs with one source and seed share: the loaded file, the signal with its points, the evaluation set."""
 
     source: Source
     seed: int
@@ -64,8 +65,10 @@ class RunContext:
 def prepare_run(
     spec: ComparisonSpec, source: Source, method: Method, seed: int, stop: Callable[[], bool], loaded: Plan | None
 ) -> RunContext:
-    """Loads ``source`` unless it is ``loaded``; draws the points of a signal that has none (a shape) from the seed, for
-    all methods the same and on nobody's clock. Raises ``KeyboardInterrupt`` when stopped meanwhile."""
+    """Prepares all runs of ``source`` with ``seed``, outside their budgets.
+
+    Loads the source unless its plan is given as ``loaded``. The training points of a shape are drawn from the seed, so
+    that all methods have the same. Raises ``KeyboardInterrupt`` if ``stop`` returns True meanwhile."""
     import torch
 
     from ..fit.engine.step import choose_device
@@ -76,8 +79,7 @@ def prepare_run(
     settings = spec.settings_for(method, source.modality, seed)
     planned = loaded or _load(source, settings)
     device = choose_device(settings.device)
-    signal = planned.signal
-    signal = draw_all_points(signal, torch.Generator().manual_seed(seed), stop)
+    signal = draw_all_points(planned.signal, torch.Generator().manual_seed(seed), stop)
     if stop():
         raise KeyboardInterrupt
     return RunContext(source, seed, planned, signal, evaluation_set(signal, EVALUATION_POINTS, device), device)
@@ -93,21 +95,21 @@ def execute_run(
     recipes: Recipes,
     checkpointing: CheckpointPolicy | None = None,
 ) -> Result:
-    """One fit, on a clock that starts with it, as ``encode`` would make it; then, off the clock, its trace.
+    """Fits a method to a source as ``encode`` does, with a budget that starts with the fit; then evaluates its trace.
 
-    ``recipes``: what was chosen so far, by source and architecture; the choice for this one is added.
-    ``checkpointing``: how the state of the fit is kept, from which it goes on."""
+    ``recipes`` holds the choices for all sources and architectures; one that is missing is added. ``checkpointing``
+    says how the state of the fit is saved and resumed."""
     from .quality_trace import QualityTracer
 
-    asked = spec.settings_for(method, context.source.modality, run_key.seed)
-    planned = replace(replan(context.planned, asked), signal=context.signal)
-    chosen = _recipe(recipes, run_key.arch, context, planned)
-    settings = replace(asked, precision=chosen["precision"], engine=chosen["engine"])
+    settings = spec.settings_for(method, context.source.modality, run_key.seed)
+    planned = replace(replan(context.planned, settings), signal=context.signal)
+    recipe = _recipe(recipes, run_key.arch, context, planned)
+    settings = replace(settings, precision=recipe["precision"], engine=recipe["engine"])
     started = time.monotonic()
     tracer = QualityTracer(started)
-    ready = replace(planned, settings=settings, loaded_at=started)
+    planned = replace(planned, settings=settings, loaded_at=started)
     artifact = codec.execute_plan(
-        ready,
+        planned,
         callbacks.on_fit_progress,
         stop,
         callbacks.on_evaluation_progress,
@@ -115,17 +117,25 @@ def execute_run(
         checkpointing=checkpointing,
     )
     trace = tracer.trace(artifact, context.evaluation_set, stop, callbacks.on_evaluation_progress)
-    made = artifact.provenance
-    notes = tuple(note for note in made["notes"] if note not in planned.signal.notes)
+    provenance = artifact.provenance
+    notes = tuple(note for note in provenance["notes"] if note not in planned.signal.notes)
     field_spec = artifact.spec
     size = {"parameters": field_spec.parameters, "bytes": artifact.stored_bytes, "store": artifact.store}
     size |= {"macs_per_sample": field_spec.macs, "sines_per_sample": field_spec.sines}
-    return Result(run_key, trace, artifact.quality, made["spent"], made["settings"], made["ended"], notes, size)
+    return Result(
+        run_key,
+        trace,
+        artifact.quality,
+        provenance["spent"],
+        provenance["settings"],
+        provenance["ended"],
+        notes,
+        size,
+    )
 
 
 def warm_up(spec: ComparisonSpec) -> None:
-    """A few steps of every method on a small picture of noise: what torch loads and sets up at first use is on no
-    run's clock."""
+    """Fits each method to a small noise image for a few steps, so that code loaded at first use is not timed."""
     import numpy as np
 
     from ..fit.engine import cpp_kernel
@@ -136,10 +146,10 @@ def warm_up(spec: ComparisonSpec) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (WARM_UP_SIDE, WARM_UP_SIDE, 3), np.uint8)
     data = file_of(pixels, {})
     for method in spec.methods:
-        asked = spec.settings_for(method, None)
-        names = {f.name for f in fields(FIELDS[method.arch])}
-        kept = {name: value for name, value in asked.options.items() if name not in names}  # others suit no noise
-        settings = replace(asked, engine="auto", type=None, budget=f"{WARM_UP_STEPS}it", options=kept)
+        run_settings = spec.settings_for(method, None)
+        dropped = {f.name for f in fields(FIELDS[method.arch])}  # options of the architecture may not suit this image
+        kept = {name: value for name, value in run_settings.options.items() if name not in dropped}
+        settings = replace(run_settings, engine="auto", type=None, budget=f"{WARM_UP_STEPS}it", options=kept)
         settings = replace(settings, params=None, bytes=None)
         planned = plan(data, "warm-up", settings)
         device = choose_device(settings.device)
@@ -147,32 +157,37 @@ def warm_up(spec: ComparisonSpec) -> None:
             field_spec, how = codec.choose_recipe(planned, device)
             with matmul_precision(how.config.matmul_precision), current_device(device):
                 fit(planned.signal, field_spec, planned.sampler, how.config, planned.budget, device)
-                if cpp_kernel.is_supported(field_spec, how.config.dtype) and asked.engine in ("auto", "compiled"):
+                if cpp_kernel.is_supported(field_spec, how.config.dtype) and run_settings.engine in (
+                    "auto",
+                    "compiled",
+                ):
                     with contextlib.suppress(cpp_kernel.KernelUnavailable):
                         cpp_kernel.build(field_spec)
 
 
 def _recipe(recipes: Recipes, arch: str, context: RunContext, planned: Plan) -> dict[str, str]:
-    """Precision and engine of all runs on this source with this architecture: chosen by the first. What torch.compile
-    makes in the background is kept, so later runs would gain by it: only on request. The kernel is there already."""
+    """Precision and engine of all runs with this source and architecture, chosen by the first.
+
+    torch.compile is used only on request: it compiles in the background during the first run, and later runs would have
+    the advantage of its cache. The C++ kernel may be used, because ``warm_up`` has built it."""
     from ..fit.engine import cpp_kernel
 
-    known = recipes.setdefault(context.source.name, {})
+    by_arch = recipes.setdefault(context.source.name, {})
     settings = planned.settings
-    if arch not in known:
+    if arch not in by_arch:
         with limited_threads(settings.threads):
             field_spec, how = codec.choose_recipe(planned, context.device)
         config = how.config
-        ready = cpp_kernel.is_supported(field_spec, config.dtype) and cpp_kernel.is_cached()
-        slow = settings.engine == "auto" and config.engine == "compiled" and not ready
-        engine = "analytic" if slow else config.engine
-        known[arch] = {"precision": config.precision, "engine": engine}
-    return known[arch]
+        has_kernel = cpp_kernel.is_supported(field_spec, config.dtype) and cpp_kernel.is_cached()
+        uses_torch_compile = config.engine == "compiled" and not has_kernel
+        engine = "analytic" if settings.engine == "auto" and uses_torch_compile else config.engine
+        by_arch[arch] = {"precision": config.precision, "engine": engine}
+    return by_arch[arch]
 
 
 def _load(source: Source, settings: Settings) -> Plan:
-    """The file as it was when the comparison was prepared."""
+    """Loads the source again. Raises ``UnreadableFile`` if it changed after the comparison was prepared."""
     planned = plan(files.read(source.path, settings.limits), os.path.basename(source.path), settings)
     if planned.sha256 != source.sha256:
-        raise UnreadableFile("has changed since the comparison began", "changed")
+        raise UnreadableFile("has changed since the comparison was started", "changed")
     return planned

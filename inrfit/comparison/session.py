@@ -1,4 +1,4 @@
-"""Samplers, and architectures, side by side: the same signals, initial weights and clock, one run after the other.
+"""A comparison from its preparation to its record: all methods with the same signals, initial weights and budget.
 
 ``prepare`` reads and checks all inputs, ``open_comparison`` loads the runs that an earlier call finished,
 ``run_comparison`` executes the remaining ones with one signal in memory at a time, and ``record`` returns the whole
@@ -32,70 +32,80 @@ from .spec import PAPER_BUDGET, ComparisonSpec, Result, RunKey, Source, check_op
 from .statistics import ComparisonSummary, summarize
 
 RECORD_VERSION = 1
-"""Version of comparison.json."""
+"""Version of the format of comparison.json."""
 
 RESULTS_FILE, PLOT_FILE, STATE_FILE = "comparison.json", "comparison.png", "run.state"
-"""What a comparison's folder holds."""
+"""Files in the folder of a comparison."""
 
 
 @dataclass
 class Comparison:
-    """A spec under way on this machine. ``recipes`` is what was chosen for a source and an architecture (precision
-    and engine), once, so that all their runs have the same."""
+    """A comparison on this machine, and the results so far."""
 
     spec: ComparisonSpec
+    """What is compared."""
+
     machine: Mapping[str, Any]
+    """What the speed of the fits depends on: processor, device, CPU threads and versions."""
+
     recipes: Recipes = field(default_factory=dict)
+    """Precision and engine for each source and architecture. They are chosen once, so that all runs use the same."""
+
     results: dict[RunKey, Result] = field(default_factory=dict)
+    """The runs that finished or failed."""
 
     @property
     def key(self) -> str:
-        """SHA-256 of all that must be the same for results to be comparable."""
+        """SHA-256 of everything that must be equal for results to be comparable: version, spec and machine."""
         plan = self.spec.json()
         old_options = with_old_names(plan["settings"]["options"])
         plan["settings"] = with_old_values(plan["settings"]) | {"options": old_options}
-        same = {"inrfit": __version__, "plan": plan, "machine": self.machine}
-        return files.sha256(json.dumps(same, sort_keys=True, default=str).encode())
+        content = {"inrfit": __version__, "plan": plan, "machine": self.machine}
+        return files.sha256(json.dumps(content, sort_keys=True, default=str).encode())
 
     @property
     def runs(self) -> int:
-        """Of the whole plan."""
+        """Number of runs of the whole comparison."""
         return sum(1 for _ in self.spec.runs())
 
     @property
     def unfinished(self) -> int:
-        """Runs that failed or were not made."""
+        """Number of runs that failed or have not been executed."""
         return self.runs - sum(result.ok for result in self.results.values())
 
     def ordered(self) -> list[Result]:
-        """The results in the order of the plan."""
+        """The results in the order of the runs."""
         return [self.results[run_key] for run_key, _, _ in self.spec.runs() if run_key in self.results]
 
     def summary(self, levels: Sequence[str] = ()) -> ComparisonSummary:
-        """One table per source, and one over all of them; ``levels`` are qualities, such as "30dB", the time to which
-        is reported."""
+        """One table per source and, for each modality with several sources, the differences over all of them.
+
+        ``levels`` are qualities such as "30dB"; the time to reach each is reported. Default: the mean final quality of
+        the first method."""
         return summarize(self.spec, self.ordered(), levels)
 
 
 def prepare(
     paths: Sequence[str], samplers: str, archs: str = "siren", seeds: int = 3, settings: Settings = Settings()
 ) -> ComparisonSpec:
-    """The spec of ``samplers`` (uniform,nint:xi=0.5) on the files ``paths``, each loaded once to see that it can be.
-    No torch. Raises an ``InrfitError`` for whatever would not work."""
+    """Validates a comparison and returns its spec. Does not import torch.
+
+    ``paths`` are files; each is loaded once to check that it can be. ``samplers`` and ``archs`` are lists as on the
+    command line: ``uniform,nint:xi=0.5``. Raises an ``InrfitError`` if any run could not be executed."""
     checked(ComparisonSpec, "seeds", seeds)
-    given = dict(settings.options) | ({} if settings.ratio is None else {"ratio": settings.ratio})
+    common_options = dict(settings.options) | ({} if settings.ratio is None else {"ratio": settings.ratio})
     budget = settings.budget or ((PAPER_BUDGET,) if settings.regime == "paper" else ())
-    entered = parse_methods(samplers, archs)
-    given = check_options(given, entered)
-    spec = ComparisonSpec((), entered, seeds, replace(settings, options=given, ratio=None, budget=budget))
-    spec.settings.parsed_budget()
-    for method in entered:
+    methods = parse_methods(samplers, archs)
+    common_options = check_options(common_options, methods)
+    spec = ComparisonSpec((), methods, seeds, replace(settings, options=common_options, ratio=None, budget=budget))
+    spec.settings.parsed_budget()  # raises UsageError
+    for method in methods:
         spec.build_sampler(method)
     return replace(spec, sources=tuple(_load_source(spec, path, name) for path, name in _named_sources(paths)))
 
 
 def machine_of(spec: ComparisonSpec) -> dict[str, Any]:
-    """What the seconds depend on: processor, device, threads, versions."""
+    """What the speed of the fits depends on: processor, device, CPU threads and versions."""
     from ..artifact.provenance import machine, processor
     from ..fit.engine.step import choose_device
 
@@ -104,10 +114,10 @@ def machine_of(spec: ComparisonSpec) -> dict[str, Any]:
 
 
 def open_comparison(folder: str | None, spec: ComparisonSpec, force: bool = False) -> Comparison:
-    """The comparison that ``folder`` holds the beginning of, or a new one; the folder is made if its parent is there.
+    """The comparison with the results that ``folder`` holds, or a new one. The folder is created if its parent exists.
 
-    Raises ``UsageError`` when it holds another comparison and not ``force``, ``UnwritableOutput`` when one of its files
-    cannot be written there."""
+    Without ``force``, raises ``UsageError`` if the folder holds another comparison. Raises ``UnwritableOutput`` if one
+    of the files cannot be written."""
     comparison = Comparison(spec, machine_of(spec))
     if folder is None:
         return comparison
@@ -120,35 +130,36 @@ def open_comparison(folder: str | None, spec: ComparisonSpec, force: bool = Fals
         CheckpointPolicy(os.path.join(folder, STATE_FILE)).remove_state()
     if force or not os.path.lexists(path):
         return comparison
-    found = _read_record(path, spec.settings.limits)
+    earlier = _read_record(path, spec.settings.limits)
     try:
-        results = [Result.from_json(record) for record in found["results"]]
-        same = found["key"] == comparison.key
+        results = [Result.from_json(record) for record in earlier["results"]]
+        same = earlier["key"] == comparison.key
         recipes = {
             source: {arch: with_new_values(chosen) for arch, chosen in by_arch.items()}
-            for source, by_arch in found["recipes"].items()
+            for source, by_arch in earlier["recipes"].items()
         }
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise _not_a_comparison(path) from error
     if not same:
         now = {"inrfit": __version__, **spec.json(), "machine": comparison.machine}
-        then = {"inrfit": found.get("inrfit"), **found.get("plan", {}), "machine": found.get("machine")}
+        then = {"inrfit": earlier.get("inrfit"), **earlier.get("plan", {}), "machine": earlier.get("machine")}
         if isinstance(then.get("settings"), dict):
             then["settings"] = with_new_values(then["settings"])
         changed = ", ".join(key for key in now if json.loads(json.dumps(now[key])) != then.get(key))
         raise UsageError(
-            f"{printable(path)}: holds another comparison, of other {changed} (begin anew with --force)", "other-plan"
+            f"{printable(path)}: is a comparison with other {changed} (overwrite it with --force)", "other-plan"
         )
     return replace(comparison, recipes=recipes, results={result.run_key: result for result in results})
 
 
 def run_checkpointing(folder: str | None, checkpoint: str | None) -> CheckpointPolicy | None:
-    """How the state of the run under way is kept, and gone on from, in the folder of a comparison. Raises
-    ``UsageError``."""
+    """Saves the state of the current run in ``folder`` every ``checkpoint`` (such as "30s") and resumes it from there.
+
+    None if there is no ``checkpoint``. Raises ``UsageError``."""
     if checkpoint is None:
         return None
     if folder is None:
-        raise UsageError("--checkpoint needs -o FOLDER, where the state of the run under way is kept", "output")
+        raise UsageError("--checkpoint needs -o FOLDER, in which the state of the current run is saved", "output")
     return CheckpointPolicy(
         os.path.join(folder, STATE_FILE),
         parse_seconds(checkpoint, "--checkpoint"),
@@ -161,26 +172,27 @@ def run_comparison(
     comparison: Comparison,
     stop: Callable[[], bool],
     callbacks: ComparisonCallbacks,
-    keep: Callable[[], None],
+    save_results: Callable[[], None],
     checkpointing: CheckpointPolicy | None = None,
 ) -> None:
-    """The runs that have not finished, in order; ``keep`` is called after each. A run that fails is recorded, and the
-    others go on; one that ``stop`` falls into is dropped, but for its state. Raises ``UsageError`` for what no run
-    could do."""
+    """Executes the runs that have not finished, in order, and calls ``save_results`` after each.
+
+    A run that fails is recorded, and the next one starts. When ``stop`` returns True, the current run is discarded,
+    except for its checkpoint, and the function returns. Raises ``UsageError`` for settings that no run accepts."""
     spec = comparison.spec
     runs = list(spec.runs())
-    left = [(k, *run_key) for k, run_key in enumerate(runs, 1) if not _is_finished(comparison, run_key[0])]
-    if not left or stop():
+    pending = [(number, *run) for number, run in enumerate(runs, 1) if not _is_finished(comparison, run[0])]
+    if not pending or stop():
         return
     warm_up(spec)
     context: RunContext | None = None
-    for number, run_key, source, method in left:
+    for number, run_key, source, method in pending:
         callbacks.on_run_start(number, len(runs), run_key)
         try:
             with translated_memory_errors():
                 if context is None or (context.source, context.seed) != (source, run_key.seed):
                     loaded = context.planned if context is not None and context.source == source else None
-                    context = None  # before the next one is loaded: one signal at a time
+                    context = None  # frees its signal before the next one is loaded
                     context = prepare_run(spec, source, method, run_key.seed, stop, loaded)
                 result = execute_run(spec, context, run_key, method, stop, callbacks, comparison.recipes, checkpointing)
         except UsageError:
@@ -193,91 +205,96 @@ def run_comparison(
         if stop():
             return
         comparison.results[run_key] = result
-        keep()
+        save_results()
         if checkpointing is not None:
             checkpointing.remove_state()
         callbacks.on_run_end(number, len(runs), result)
 
 
 def record(comparison: Comparison, levels: Sequence[str] = ()) -> dict[str, Any]:
-    """Everything, as JSON: the plan, the machine, the results and what they say together."""
-    spec = comparison.spec
-    results = comparison.ordered()
+    """The comparison as JSON values: spec, machine, results and summary."""
     return {
         "inrfit": __version__,
         "key": comparison.key,
-        "plan": spec.json(),
+        "plan": comparison.spec.json(),
         "machine": comparison.machine,
         "recipes": comparison.recipes,
         "unfinished": comparison.unfinished,
         "standings": asdict(comparison.summary(levels)),
-        "results": [result.json() for result in results],
+        "results": [result.json() for result in comparison.ordered()],
     }
 
 
 def save(comparison: Comparison, folder: str, levels: Sequence[str] = ()) -> None:
-    """Writes the record into ``folder``, complete or not at all."""
+    """Writes comparison.json into ``folder``, completely or not at all."""
     text = json.dumps({"schema": RECORD_VERSION} | finite(record(comparison, levels)), allow_nan=False, indent=1)
     files.write(os.path.join(folder, RESULTS_FILE), text.encode(), force=True)
 
 
 def _read_record(path: str, limits: Limits) -> dict[str, Any]:
-    """The record that an earlier call left. Raises ``UsageError`` for anything else."""
+    """The record in the file ``path``. Raises ``UsageError`` if it is something else or has another version."""
     try:
-        found: dict[str, Any] = json.loads(files.read(path, limits))
-        schema = found["schema"]
+        record: dict[str, Any] = json.loads(files.read(path, limits))
+        version = record["schema"]
     except (ValueError, KeyError, TypeError, InrfitError) as error:
         raise _not_a_comparison(path) from error
-    if schema != RECORD_VERSION:
+    if version != RECORD_VERSION:
         raise UsageError(
-            f"{printable(path)}: is a comparison of schema {printable(schema)}, and this inrfit goes on with schema "
-            f"{RECORD_VERSION} only (begin anew with --force)",
+            f"{printable(path)}: is a comparison in format {printable(version)}, and this inrfit continues only format "
+            f"{RECORD_VERSION} (overwrite it with --force)",
             "other-schema",
         )
-    return found
+    return record
 
 
 def _not_a_comparison(path: str) -> UsageError:
-    return UsageError(f"{printable(path)}: is no comparison (begin anew with --force)", "other-plan")
+    """The error for a file that is not a comparison's record."""
+    return UsageError(f"{printable(path)}: is not a comparison (overwrite it with --force)", "other-plan")
 
 
 def _is_finished(comparison: Comparison, run_key: RunKey) -> bool:
+    """Whether the run has a result that is not a failure."""
     return run_key in comparison.results and comparison.results[run_key].ok
 
 
 def _load_source(spec: ComparisonSpec, path: str, name: str) -> Source:
-    """Reads and loads a file, to see whether every method can be fitted to it; an error names it."""
+    """Loads a file and checks that every method can be fitted to it. Errors name the file."""
     settings = spec.settings
     try:
         data = files.read(path, settings.limits)
-        kind = identify(data, os.path.basename(path), settings.type)
+        modality = identify(data, os.path.basename(path), settings.type)
         planned = None
         for method in spec.methods:
-            of_it = spec.settings_for(method, kind.name)
-            planned = plan(data, os.path.basename(path), of_it) if planned is None else replan(planned, of_it)
+            run_settings = spec.settings_for(method, modality.name)
+            if planned is None:
+                planned = plan(data, os.path.basename(path), run_settings)
+            else:
+                planned = replan(planned, run_settings)
     except InrfitError as error:
         raise type(error)(f"{printable(path)}: {error}", error.reason) from error
-    return Source(name, path, files.sha256(data), len(data), kind.name)
+    return Source(name, path, files.sha256(data), len(data), modality.name)
 
 
 def _named_sources(paths: Sequence[str]) -> list[tuple[str, str]]:
-    """Every path with its name: that of the file, or, where several have the same, the path."""
+    """Each path with its name in the comparison: the name of the file, or the path if file names are not unique.
+
+    Raises ``UsageError`` for pipes, which cannot be read more than once, and for repeated sources."""
     for path in paths:
         if path == "-" or Path(path).is_fifo():
-            raise UsageError(f"{printable(path)}: is read more than once, so it must be a file", "source")
+            raise UsageError(f"{printable(path)}: must be a file, because it is read more than once", "source")
     if len({os.path.realpath(path) for path in paths}) < len(paths):
         raise UsageError("a source is given twice", "source")
-    bases = [os.path.basename(path) for path in paths]
-    unique = len(set(bases)) == len(bases)
-    return [(path, printable(base if unique else path)) for path, base in zip(paths, bases, strict=True)]
+    names = [os.path.basename(path) for path in paths]
+    unique = len(set(names)) == len(names)
+    return [(path, printable(name if unique else path)) for path, name in zip(paths, names, strict=True)]
 
 
 def _make_folder(folder: str) -> None:
-    """Makes the folder unless it is there."""
+    """Creates the folder unless it exists. Raises ``UnwritableOutput``."""
     if os.path.isdir(folder):
         return
     try:
         os.mkdir(folder)
     except (OSError, ValueError) as error:
-        words = getattr(error, "strerror", None) or str(error)
-        raise UnwritableOutput(f"{printable(folder)}: {words[:1].lower() + words[1:]}", "folder") from error
+        reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
+        raise UnwritableOutput(f"{printable(folder)}: {reason[:1].lower() + reason[1:]}", "folder") from error

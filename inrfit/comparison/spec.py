@@ -1,4 +1,4 @@
-"""What is compared (sources, methods, seeds), in which order, and what came of each run. No torch."""
+"""What is compared (sources, methods, seeds), the order of the runs, and their results. Does not import torch."""
 
 from __future__ import annotations
 
@@ -15,20 +15,22 @@ from ..modalities import MODALITIES, Modality
 from ..samplers import SAMPLERS
 
 PAPER_BUDGET = "5000it"
-"""Iterations of the papers' image experiments."""
+"""Default budget of the regime "paper": the iterations of the papers' image experiments."""
 
 SIZE_OPTIONS = ("width", "depth")
-"""What may be written behind an architecture besides its options."""
+"""Settings that may follow the name of an architecture, besides its options."""
 
 MAX_SEEDS = 1000
+"""Largest number of seeds."""
 
 PAPER_SETTINGS: dict[str, dict[str, Any]] = {"nint": {"schedule": "released"}}
-"""What ``regime`` "paper" sets besides ``scoring``, whose bound it lifts for every sampler that has one."""
+"""Sampler options that the regime "paper" sets, besides ``scoring=1.0`` for every sampler that has this option."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """A file to be fitted; ``name`` is how the comparison shows it, and unlike every other."""
+    """A file to be fitted. ``name`` is unique in the comparison and is used in its output; ``bytes`` is the size of the
+    file."""
 
     name: str
     path: str
@@ -38,14 +40,14 @@ class Source:
 
     @property
     def kind(self) -> Modality:
-        """What it is loaded as."""
+        """The ``Modality`` called ``modality``."""
         return MODALITIES[self.modality]
 
 
 @dataclass(frozen=True)
 class Method:
-    """An architecture taught by a sampler; ``own`` are the settings written behind the sampler's name, ``built`` those
-    behind the architecture's, SIZE_OPTIONS among them."""
+    """An architecture fitted with a sampler. The options are (name, text) pairs in the order in which they were given;
+    those of the architecture may include SIZE_OPTIONS."""
 
     arch: str
     sampler: str
@@ -54,18 +56,18 @@ class Method:
 
     @property
     def sampler_label(self) -> str:
-        """The sampler as it was written: ``nint:xi=0.5``."""
+        """The sampler as it was given: ``nint:xi=0.5``."""
         return ":".join([self.sampler, *(f"{key}={value}" for key, value in self.sampler_options)])
 
     @property
     def architecture_label(self) -> str:
-        """The architecture as it was written: ``siren:width=128``."""
+        """The architecture as it was given: ``siren:width=128``."""
         return ":".join([self.arch, *(f"{key}={value}" for key, value in self.architecture_options)])
 
 
 @dataclass(frozen=True)
 class RunKey:
-    """One run: its source's name, its architecture and its sampler as they were written, and its seed."""
+    """Identifies a run: the name of its source, its architecture and sampler as they were given, and its seed."""
 
     source: str
     arch: str
@@ -75,8 +77,11 @@ class RunKey:
 
 @dataclass(frozen=True)
 class Point:
-    """A fit on its way: seconds on its clock, share of the budget, steps, points taught, and the quality (in the
-    modality's unit; inf when every judged sample is exact) estimated from fixed points."""
+    """A point of a run's trace.
+
+    ``seconds`` and ``share`` are the time and the share of the budget used so far, ``step`` the number of steps and
+    ``points`` that of training points. ``quality`` is estimated on the evaluation set, in the unit of the modality; it
+    is inf if every sample of the set is exact."""
 
     seconds: float
     share: float
@@ -87,9 +92,10 @@ class Point:
 
 @dataclass(frozen=True)
 class Result:
-    """What came of a run: ``quality`` of what would be written, the trace on the way there, how the budget was spent,
-    ``size`` of the field (parameters, bytes, store, macs_per_sample, sines_per_sample); or ``error`` (code, reason,
-    message) alone."""
+    """The result of a run; of a failed one only ``run_key`` and ``error`` (code, reason, message) are set.
+
+    ``quality``, ``spent``, ``settings`` and ``ended`` are those of the artifact and its provenance; ``notes`` leaves
+    out those about the source. ``size`` has parameters, bytes, store, macs_per_sample and sines_per_sample."""
 
     run_key: RunKey
     trace: tuple[Point, ...] = ()
@@ -107,7 +113,7 @@ class Result:
         return self.error is None
 
     def json(self) -> dict[str, Any]:
-        """As plain JSON values; the quality of an exact fit is null."""
+        """The result as JSON values; an infinite quality in the trace becomes None."""
         if self.error is not None:
             return {"ok": False, **asdict(self.run_key), "error": dict(self.error)}
         trace = [asdict(p) | {"quality": p.quality if math.isfinite(p.quality) else None} for p in self.trace]
@@ -121,7 +127,7 @@ class Result:
 
     @staticmethod
     def from_json(record: Mapping[str, Any]) -> Result:
-        """The inverse of ``json``; raises KeyError or TypeError for anything else."""
+        """The inverse of ``json``. Raises ``KeyError`` or ``TypeError`` if ``record`` is something else."""
         run_key = RunKey(*(record[f.name] for f in fields(RunKey)))
         if not record["ok"]:
             return Result(run_key, error=record["error"])
@@ -132,7 +138,7 @@ class Result:
 
 @dataclass(frozen=True)
 class ComparisonSpec:
-    """Everything that is compared; ``settings`` hold for all, as far as they know the options in it."""
+    """What is compared. ``settings`` apply to all runs; each run uses those of their options that it has."""
 
     sources: tuple[Source, ...]
     methods: tuple[Method, ...]
@@ -140,37 +146,38 @@ class ComparisonSpec:
     settings: Settings = Settings()
 
     def runs(self) -> Iterator[tuple[RunKey, Source, Method]]:
-        """The runs in their order: every method in turn on a source, then the next source, then the next seed; so
-        that a machine that slows down slows all of them."""
+        """The runs in order: seed by seed, source by source, one method after the other.
+
+        Methods alternate so that a machine that becomes slower affects all of them."""
         for seed in range(self.seeds):
             for source in self.sources:
                 for method in self.methods:
                     yield RunKey(source.name, method.architecture_label, method.sampler_label, seed), source, method
 
     def method_name(self, arch: str, sampler: str) -> str:
-        """A method for people: the architecture is named where there are several."""
+        """Name of a method in output: with the architecture if several are compared."""
         return f"{arch} {sampler}" if self.has_several_architectures else sampler
 
     @property
     def has_several_architectures(self) -> bool:
-        """Whether architectures, or sizes of one, are compared."""
+        """Whether several architectures, or several variants of one, are compared."""
         return len({method.architecture_label for method in self.methods}) > 1
 
     def settings_for(self, method: Method, modality: str | None, seed: int = 0) -> Settings:
-        """The settings of one run: the regime's, then the common ones it knows, then the method's own; those of a
-        ``modality`` among them unless it is None."""
+        """The settings of one run: those of the regime, overridden by the common options that the method has, then by
+        its own. Options of ``modality`` are included unless it is None."""
         classes: list[type[Any]] = [SAMPLERS[method.sampler], FIELDS[method.arch]]
         classes += [] if modality is None else [MODALITIES[modality].options]
-        known = {key for kind in classes for key in options.declared(kind)}
-        common = {key: value for key, value in self.settings.options.items() if key in known}
+        declared = {key for cls in classes for key in options.declared(cls)}
+        common = {key: value for key, value in self.settings.options.items() if key in declared}
         regime = _paper_options(method.sampler) if self.settings.regime == "paper" else {}
         sizes: dict[str, Any] = {key: text for key, text in method.architecture_options if key in SIZE_OPTIONS}
-        built = {key: text for key, text in method.architecture_options if key not in SIZE_OPTIONS}
-        chosen = {**regime, **common, **dict(method.sampler_options), **built}
-        return replace(self.settings, sampler=method.sampler, arch=method.arch, options=chosen, seed=seed, **sizes)
+        arch_options = {key: text for key, text in method.architecture_options if key not in SIZE_OPTIONS}
+        run_options = {**regime, **common, **dict(method.sampler_options), **arch_options}
+        return replace(self.settings, sampler=method.sampler, arch=method.arch, options=run_options, seed=seed, **sizes)
 
     def json(self) -> dict[str, Any]:
-        """All that the results depend on, but for the machine."""
+        """All that the results depend on, except for the machine, as JSON values."""
         settings = {
             f.name: getattr(self.settings, f.name)
             for f in fields(Settings)
@@ -179,8 +186,12 @@ class ComparisonSpec:
         return {
             "sources": [{key: value for key, value in asdict(s).items() if key != "path"} for s in self.sources],
             "entrants": [
-                {"arch": e.architecture_label, "sampler": e.sampler_label, "settings": asdict(self.build_sampler(e))}
-                for e in self.methods
+                {
+                    "arch": method.architecture_label,
+                    "sampler": method.sampler_label,
+                    "settings": asdict(self.build_sampler(method)),
+                }
+                for method in self.methods
             ],
             "seeds": self.seeds,
             "budget": asdict(self.settings.parsed_budget()),
@@ -188,59 +199,59 @@ class ComparisonSpec:
         }
 
     def build_sampler(self, method: Method) -> Any:
-        """The sampler; raises ``UsageError`` where its settings, or the architecture's, make no sense."""
-        given = self.settings_for(method, None).options
-        options.from_mapping(FIELDS[method.arch], given)
-        return options.from_mapping(SAMPLERS[method.sampler], given)
+        """The sampler with its options. Raises ``UsageError`` if they or those of the architecture are invalid."""
+        run_options = self.settings_for(method, None).options
+        options.from_mapping(FIELDS[method.arch], run_options)
+        return options.from_mapping(SAMPLERS[method.sampler], run_options)
 
 
 def parse_methods(samplers: str, archs: str) -> tuple[Method, ...]:
-    """Every architecture in ``archs`` (siren,siren:width=128) with every sampler in ``samplers``
-    (uniform,nint:xi=0.5:alpha=0.2). Raises ``UsageError``."""
-    found = []
-    for written in _split_list("archs", archs):
-        arch, built = _parse_named("archs", written, FIELDS)
+    """Every combination of an architecture in ``archs`` (such as "siren,siren:width=128") and a sampler in ``samplers``
+    ("uniform,nint:xi=0.5:alpha=0.2"). Raises ``UsageError``."""
+    methods = []
+    for arch_text in _split_list("archs", archs):
+        arch, arch_options = _parse_named("archs", arch_text, FIELDS)
         for key in SIZE_OPTIONS:
-            if key in built:
-                options.checked(Settings, key, built[key], "--archs {}={}")
-        options.build({f"arch {arch}": FIELDS[arch]}, {k: v for k, v in built.items() if k not in SIZE_OPTIONS})
-        for text in _split_list("samplers", samplers):
-            sampler, own = _parse_named("samplers", text, SAMPLERS)
-            options.build({f"sampler {sampler}": SAMPLERS[sampler]}, own)
-            found.append(Method(arch, sampler, tuple(own.items()), tuple(built.items())))
-    return tuple(found)
+            if key in arch_options:
+                options.checked(Settings, key, arch_options[key], "--archs {}={}")
+        options.build({f"arch {arch}": FIELDS[arch]}, {k: v for k, v in arch_options.items() if k not in SIZE_OPTIONS})
+        for sampler_text in _split_list("samplers", samplers):
+            sampler, sampler_options = _parse_named("samplers", sampler_text, SAMPLERS)
+            options.build({f"sampler {sampler}": SAMPLERS[sampler]}, sampler_options)
+            methods.append(Method(arch, sampler, tuple(sampler_options.items()), tuple(arch_options.items())))
+    return tuple(methods)
 
 
-def check_options(given: Mapping[str, Any], entered: tuple[Method, ...]) -> dict[str, Any]:
-    """``given`` under the present names of the options. Raises ``UsageError`` for an option that no method and no
-    modality has, and for a value that an option does not admit."""
-    classes: dict[str, type[Any]] = {f"sampler {e.sampler}": SAMPLERS[e.sampler] for e in entered}
-    classes |= {f"arch {e.arch}": FIELDS[e.arch] for e in entered}
+def check_options(common_options: Mapping[str, Any], methods: tuple[Method, ...]) -> dict[str, Any]:
+    """Common options with old names replaced by present ones. Raises ``UsageError`` for an option that no method and no
+    modality has, and for an invalid value."""
+    classes: dict[str, type[Any]] = {f"sampler {method.sampler}": SAMPLERS[method.sampler] for method in methods}
+    classes |= {f"arch {method.arch}": FIELDS[method.arch] for method in methods}
     classes |= {name: modality.options for name, modality in MODALITIES.items()}
-    present = options.with_present_names(classes.values(), given)
+    present = options.with_present_names(classes.values(), common_options)
     options.build(classes, present)
     return present
 
 
 def _split_list(option: str, text: str) -> list[str]:
-    """The words between commas, each once."""
+    """The names separated by commas. Raises ``UsageError`` if one is empty or repeated."""
     words = [word.strip() for word in text.split(",")]
     if not all(words):
         raise UsageError(f"--{option} {text!r}: write names with commas between them", "option")
     if len(set(words)) < len(words):
-        raise UsageError(f"--{option} {text}: names something twice", "option")
+        raise UsageError(f"--{option} {text}: contains a name twice", "option")
     return words
 
 
-def _parse_named(option: str, written: str, registry: Mapping[str, Any]) -> tuple[str, dict[str, str]]:
-    """``nint:xi=0.5`` as a name in ``registry`` and the settings behind it."""
-    name, *pairs = written.split(":")
+def _parse_named(option: str, text: str, registry: Mapping[str, Any]) -> tuple[str, dict[str, str]]:
+    """Parses ``nint:xi=0.5`` to a name in ``registry`` and its options. Raises ``UsageError``."""
+    name, *pairs = text.split(":")
     with options.refusing(f"--{option} {name}"):
         options.choose(name, registry)
     return name, options.parse_pairs(pairs)
 
 
 def _paper_options(sampler: str) -> dict[str, Any]:
-    """A sampler's settings in its own paper, where its defaults are others."""
-    lifted = {"scoring": 1.0} if "scoring" in options.declared(SAMPLERS[sampler]) else {}
-    return lifted | PAPER_SETTINGS.get(sampler, {})
+    """The options of a sampler as in its paper, where its defaults differ."""
+    all_scored = {"scoring": 1.0} if "scoring" in options.declared(SAMPLERS[sampler]) else {}
+    return all_scored | PAPER_SETTINGS.get(sampler, {})

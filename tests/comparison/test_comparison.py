@@ -170,15 +170,15 @@ def test_another_plan_in_the_folder_is_refused(two, tmp_path):
     folder = str(tmp_path / "out")
     ran(session.prepare(two[:1], "uniform", seeds=1, settings=SMALL), folder=folder)
     other = session.prepare(two[:1], "uniform", seeds=1, settings=replace(SMALL, width=17))
-    with pytest.raises(UsageError, match="of other settings"):
+    with pytest.raises(UsageError, match="with other settings"):
         session.open_comparison(folder, other)
     assert session.open_comparison(folder, other, force=True).results == {}
     kept = tmp_path / "out" / session.RESULTS_FILE
     kept.write_text(json.dumps(json.loads(kept.read_text()) | {"schema": 2}))
-    with pytest.raises(UsageError, match="of schema 2, and this inrfit goes on with schema 1 only"):
+    with pytest.raises(UsageError, match="in format 2, and this inrfit continues only format 1"):
         session.open_comparison(folder, other)
     kept.write_text("{}")
-    with pytest.raises(UsageError, match="is no comparison"):
+    with pytest.raises(UsageError, match="is not a comparison"):
         session.open_comparison(folder, other)
     with pytest.raises(UnwritableOutput):
         session.open_comparison(str(tmp_path / "no" / "such"), other)
@@ -197,7 +197,7 @@ def test_a_comparison_with_the_old_values_of_settings_goes_on(two, tmp_path):
     assert session.open_comparison(folder, spec).recipes == {
         "photo0.png": {"siren": {"precision": "fp32-fast", "engine": "analytic"}}
     }
-    with pytest.raises(UsageError, match="of other seeds "):
+    with pytest.raises(UsageError, match="with other seeds "):
         session.open_comparison(folder, replace(spec, seeds=2))
 
 
@@ -209,7 +209,7 @@ def test_another_computer_does_not_go_on(two, tmp_path, monkeypatch):
     ran(spec, folder=folder)
     assert len(session.open_comparison(folder, spec).results) == 1
     monkeypatch.setattr(provenance, "processor", lambda: "another model")
-    with pytest.raises(UsageError, match="of other machine"):
+    with pytest.raises(UsageError, match="with other machine"):
         session.open_comparison(folder, spec)
 
 

@@ -142,7 +142,7 @@ class ComparisonSpec:
 
     sources: tuple[Source, ...]
     methods: tuple[Method, ...]
-    seeds: int = options.setting(3, "Runs of each, with seeds 0, 1, 2 ...", 1, MAX_SEEDS)
+    seeds: int = options.setting(3, "Runs of each method on each source, with seeds 0, 1, 2, ...", 1, MAX_SEEDS)
     settings: Settings = Settings()
 
     def runs(self) -> Iterator[tuple[RunKey, Source, Method]]:

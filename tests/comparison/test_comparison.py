@@ -1,4 +1,4 @@
-"""Comparisons: the same start for every method, kept and resumed runs, and figures that can be checked by hand."""
+"""Comparisons: the same start for every method, saved and resumed runs, and statistics that can be checked by hand."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from inrfit.fit.engine import cpp_kernel
 SMALL = Settings(width=16, depth=2, budget="24it", device="cpu")
 
 
-class Silent:
-    """A callbacks that remembers which runs began."""
+class RecordingCallbacks:
+    """Callbacks that record which runs started."""
 
     def __init__(self):
-        self.begun = []
+        self.started = []
 
     def on_run_start(self, number, total, run_key):
-        self.begun.append(run_key)
+        self.started.append(run_key)
 
     def on_fit_progress(self, report):
         pass
 
-    def on_evaluation_progress(self, share):
+    def on_evaluation_progress(self, fraction):
         pass
 
     def on_run_end(self, number, total, result):
@@ -49,43 +49,43 @@ def two(tmp_path):
     return paths
 
 
-def ran(spec, stop=lambda: False, folder=None):
-    """A comparison carried out, and the runs that began."""
-    comparison, callbacks = session.open_comparison(folder, spec), Silent()
+def run_all(spec, stop=lambda: False, folder=None):
+    """Executes a comparison; returns it and the keys of the runs that started."""
+    comparison, callbacks = session.open_comparison(folder, spec), RecordingCallbacks()
     keep = (lambda: session.save(comparison, folder)) if folder else (lambda: None)
     session.run_comparison(comparison, stop, callbacks, keep)
-    return comparison, callbacks.begun
+    return comparison, callbacks.started
 
 
 def test_runs_are_interleaved_and_start_from_the_same_weights(two, monkeypatch):
     from inrfit.fit import loop
 
-    begun, honest = [], loop.start_fit
+    started, original = [], loop.start_fit
 
-    def looked_at(signal, spec, sampler, config, tracker, device, seed, *rest):
-        run, state = honest(signal, spec, sampler, config, tracker, device, seed, *rest)
-        begun.append((seed, type(sampler).__name__, run.engine.snapshot()["hidden.weight"].flatten().tolist()))
+    def recording(signal, spec, sampler, config, tracker, device, seed, *rest):
+        run, state = original(signal, spec, sampler, config, tracker, device, seed, *rest)
+        started.append((seed, type(sampler).__name__, run.engine.snapshot()["hidden.weight"].flatten().tolist()))
         return run, state
 
     monkeypatch.setattr(session, "warm_up", lambda spec: None)
-    monkeypatch.setattr(loop, "start_fit", looked_at)
-    _, order = ran(session.prepare(two, "uniform,nint", seeds=2, settings=SMALL))
+    monkeypatch.setattr(loop, "start_fit", recording)
+    _, order = run_all(session.prepare(two, "uniform,nint", seeds=2, settings=SMALL))
     assert [(run_key.seed, run_key.source, run_key.sampler) for run_key in order] == [
         (seed, source, sampler)
         for seed in (0, 1)
         for source in ("photo0.png", "photo1.png")
         for sampler in ("uniform", "nint")
     ]
-    assert [(seed, name.lower()) for seed, name, _ in begun] == [(run_key.seed, run_key.sampler) for run_key in order]
+    assert [(seed, name.lower()) for seed, name, _ in started] == [(run_key.seed, run_key.sampler) for run_key in order]
     for seed in (0, 1):
-        weights = [w for s, _, w in begun if s == seed]
+        weights = [w for s, _, w in started if s == seed]
         assert weights[0] == weights[1]
-    assert begun[0][2] != begun[-1][2]
+    assert started[0][2] != started[-1][2]
 
 
 def test_equal_points_give_equal_results_again(two):
     spec = session.prepare(two[:1], "uniform,nint", seeds=1, settings=SMALL)
-    once, again = (ran(spec)[0].ordered() for _ in range(2))
+    once, again = (run_all(spec)[0].ordered() for _ in range(2))
     for first, second in zip(once, again, strict=True):
         assert first.quality == second.quality
         assert [(p.step, p.points, p.quality) for p in first.trace] == [
@@ -95,7 +95,7 @@ def test_equal_points_give_equal_results_again(two):
 
 
 def test_a_trace_rises_in_time_and_ends_with_what_is_written(two):
-    comparison, _ = ran(session.prepare(two[:1], "uniform", seeds=1, settings=SMALL))
+    comparison, _ = run_all(session.prepare(two[:1], "uniform", seeds=1, settings=SMALL))
     (result,) = comparison.ordered()
     trace = result.trace
     assert [p.step for p in trace] == sorted({p.step for p in trace})
@@ -135,40 +135,40 @@ def test_the_old_name_of_an_option_stands_for_the_same_comparison(tmp_path):
 def test_finished_runs_are_kept_failed_ones_made_again(two, tmp_path, monkeypatch):
     folder = str(tmp_path / "out")
     spec = session.prepare(two[:1], "uniform,nint", seeds=2, settings=SMALL)
-    honest = execution.codec.execute_plan
+    original = execution.codec.execute_plan
 
     def failing(planned, *rest, **more):
         if (planned.settings.sampler, planned.settings.seed) == ("nint", 0):
             raise Diverged("worse than a constant", "diverged")
-        return honest(planned, *rest, **more)
+        return original(planned, *rest, **more)
 
     monkeypatch.setattr(execution.codec, "execute_plan", failing)
-    first, begun = ran(spec, folder=folder)
-    assert len(begun) == 4
+    first, started = run_all(spec, folder=folder)
+    assert len(started) == 4
     assert first.unfinished == 1
     assert first.ordered()[1].error == {"code": 6, "reason": "diverged", "message": "worse than a constant"}
     monkeypatch.undo()
-    second, begun = ran(spec, folder=folder)
-    assert begun == [RunKey("photo0.png", "siren", "nint", 0)]
+    second, started = run_all(spec, folder=folder)
+    assert started == [RunKey("photo0.png", "siren", "nint", 0)]
     assert second.unfinished == 0
     assert second.ordered()[0] == first.ordered()[0]
-    assert ran(spec, folder=folder)[1] == []
+    assert run_all(spec, folder=folder)[1] == []
 
 
 def test_a_stopped_run_is_dropped_and_the_finished_ones_stay(two, tmp_path):
     folder = str(tmp_path / "out")
     spec = session.prepare(two[:1], "uniform", seeds=3, settings=SMALL)
-    comparison, callbacks = session.open_comparison(folder, spec), Silent()
+    comparison, callbacks = session.open_comparison(folder, spec), RecordingCallbacks()
     session.run_comparison(
-        comparison, lambda: len(callbacks.begun) == 2, callbacks, lambda: session.save(comparison, folder)
+        comparison, lambda: len(callbacks.started) == 2, callbacks, lambda: session.save(comparison, folder)
     )
     assert [result.run_key.seed for result in comparison.ordered()] == [0]
-    assert [run_key.seed for run_key in ran(spec, folder=folder)[1]] == [1, 2]
+    assert [run_key.seed for run_key in run_all(spec, folder=folder)[1]] == [1, 2]
 
 
 def test_another_plan_in_the_folder_is_refused(two, tmp_path):
     folder = str(tmp_path / "out")
-    ran(session.prepare(two[:1], "uniform", seeds=1, settings=SMALL), folder=folder)
+    run_all(session.prepare(two[:1], "uniform", seeds=1, settings=SMALL), folder=folder)
     other = session.prepare(two[:1], "uniform", seeds=1, settings=replace(SMALL, width=17))
     with pytest.raises(UsageError, match="with other settings"):
         session.open_comparison(folder, other)
@@ -187,7 +187,7 @@ def test_another_plan_in_the_folder_is_refused(two, tmp_path):
 def test_a_comparison_with_the_old_values_of_settings_goes_on(two, tmp_path):
     folder = str(tmp_path / "out")
     spec = session.prepare(two[:1], "uniform", seeds=1, settings=SMALL)
-    comparison, _ = ran(spec, folder=folder)
+    comparison, _ = run_all(spec, folder=folder)
     kept = tmp_path / "out" / session.RESULTS_FILE
     old = json.loads(kept.read_text())
     old["plan"]["settings"]["regime"] = "engine"
@@ -206,7 +206,7 @@ def test_another_computer_does_not_go_on(two, tmp_path, monkeypatch):
 
     folder = str(tmp_path / "out")
     spec = session.prepare(two[:1], "uniform", seeds=1, settings=SMALL)
-    ran(spec, folder=folder)
+    run_all(spec, folder=folder)
     assert len(session.open_comparison(folder, spec).results) == 1
     monkeypatch.setattr(provenance, "processor", lambda: "another model")
     with pytest.raises(UsageError, match="with other machine"):
@@ -222,17 +222,17 @@ def test_a_picture_that_cannot_be_written_is_refused_beforehand(two, tmp_path):
 @pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory")])
 @pytest.mark.parametrize("place", ["prepare_run", "execute_run"])
 def test_a_run_that_is_out_of_memory_fails_and_the_others_go_on(two, monkeypatch, place, error):
-    honest, calls = getattr(session, place), []
+    original, calls = getattr(session, place), []
 
     def failing(*given):
         calls.append(given)
         if len(calls) == 1:
             raise error
-        return honest(*given)
+        return original(*given)
 
     monkeypatch.setattr(session, place, failing)
-    comparison, begun = ran(session.prepare(two[:1], "uniform,nint", seeds=1, settings=SMALL))
-    assert len(begun) == 2
+    comparison, started = run_all(session.prepare(two[:1], "uniform,nint", seeds=1, settings=SMALL))
+    assert len(started) == 2
     first, second = comparison.ordered()
     assert (first.error["code"], first.error["reason"], second.ok) == (5, "memory", True)
 
@@ -261,7 +261,7 @@ def test_the_warm_up_runs_in_the_precision_and_on_the_device_of_the_runs(two, mo
 def test_a_source_that_changes_meanwhile_fails_its_runs(two):
     spec = session.prepare(two[:1], "uniform", seeds=1, settings=SMALL)
     Image.fromarray(picture(20, 24, seed=9)).save(two[0])
-    comparison, _ = ran(spec)
+    comparison, _ = run_all(spec)
     assert comparison.ordered()[0].error["reason"] == "changed"
 
 
@@ -310,7 +310,7 @@ def test_settings_reach_those_that_know_them():
 def test_the_papers_regime_has_their_budget_and_one_step_a_selection(two):
     spec = session.prepare(two[:1], "int", settings=replace(SMALL, budget=(), regime="paper"))
     assert spec.json()["budget"]["steps"] == 5000
-    comparison, _ = ran(session.prepare(two[:1], "int", seeds=1, settings=replace(SMALL, regime="paper", lr=0.003)))
+    comparison, _ = run_all(session.prepare(two[:1], "int", seeds=1, settings=replace(SMALL, regime="paper", lr=0.003)))
     (result,) = comparison.ordered()
     assert result.spent["points"] == 24 * int(0.2 * 480)
     assert result.spent["scoring_points"] >= 23 * 480
@@ -351,7 +351,7 @@ def test_spreads_leave_out_the_undefined_and_say_infinite():
     assert mean_std([]).mean is None
 
 
-def made_up(source, sampler, seed, psnr):
+def fake_result(source, sampler, seed, psnr):
     """A result of two points that ends at ``psnr``."""
     trace = (Point(1.0, 0.2, 2, 20, psnr - 10), Point(5.0, 1.0, 10, 100, psnr))
     spent = {"fit_seconds": 5.0, "sampler_seconds": 0.5, "steps": 10, "points": 100}
@@ -364,7 +364,7 @@ def test_differences_are_paired_and_the_worst_source_is_named(two):
         "photo0.png": {"uniform": (30, 40), "nint": (31, 43)},
         "photo1.png": {"uniform": (20, 20), "nint": (19, 20)},
     }
-    results = [made_up(s, n, seed, v[seed]) for s, of in ends.items() for n, v in of.items() for seed in (0, 1)]
+    results = [fake_result(s, n, seed, v[seed]) for s, of in ends.items() for n, v in of.items() for seed in (0, 1)]
     found = summarize(spec, results, ("25dB", "0.9"))
     first, second = found.tables
     assert first.levels == (25.0,)
@@ -384,7 +384,7 @@ def test_differences_are_paired_and_the_worst_source_is_named(two):
 def test_a_source_that_only_the_first_fits_exactly_is_the_worst(two):
     spec = session.prepare(two, "uniform,nint", seeds=1, settings=SMALL)
     results = [
-        made_up(source, name, 0, 30.0) for source in ("photo0.png", "photo1.png") for name in ("uniform", "nint")
+        fake_result(source, name, 0, 30.0) for source in ("photo0.png", "photo1.png") for name in ("uniform", "nint")
     ]
     results[2] = replace(results[2], quality={"psnr": None, "infinite": "psnr"})
     (over,) = summarize(spec, results).overall
@@ -405,7 +405,7 @@ def test_copies_of_a_large_field_stay_within_the_memory_for_them(monkeypatch):
 
     from inrfit.fit.events import StepEvent
 
-    def told(most):
+    def shares_copied(most):
         monkeypatch.setattr(quality_trace, "MAX_SNAPSHOT_BYTES", most * 400)
         tracer = quality_trace.QualityTracer(0.0)
         for step in range(1, 201):
@@ -414,10 +414,10 @@ def test_copies_of_a_large_field_stay_within_the_memory_for_them(monkeypatch):
         assert tracer.points == 600
         return [point.share for point, _ in tracer.snapshots]
 
-    assert told(0) == told(1) == [0.25, 0.5]
-    assert len(told(10)) == 10
-    assert {0.25, 0.5} <= set(told(10))
-    assert len(told(1000)) == len(quality_trace.SNAPSHOT_SHARES)
+    assert shares_copied(0) == shares_copied(1) == [0.25, 0.5]
+    assert len(shares_copied(10)) == 10
+    assert {0.25, 0.5} <= set(shares_copied(10))
+    assert len(shares_copied(1000)) == len(quality_trace.SNAPSHOT_SHARES)
 
 
 def test_levels_are_decibels_or_a_share():
@@ -427,7 +427,7 @@ def test_levels_are_decibels_or_a_share():
 
 
 def test_a_result_survives_json():
-    result = made_up("a", "nint:xi=0.5", 1, 30.0)
+    result = fake_result("a", "nint:xi=0.5", 1, 30.0)
     exact = replace(result, trace=(*result.trace, Point(6.0, 1.0, 11, 110, math.inf)))
     for one in (exact, Result(result.run_key, error={"code": 6, "reason": "diverged", "message": "no"})):
         assert Result.from_json(json.loads(json.dumps(one.json(), allow_nan=False))) == one
@@ -462,7 +462,7 @@ def test_the_picture_is_a_png(two):
     from inrfit.comparison import plot
 
     spec = session.prepare(two, "uniform,nint", seeds=2, settings=SMALL)
-    results = [made_up("photo0.png", name, seed, 30.0 + seed) for name in ("uniform", "nint") for seed in (0, 1)]
+    results = [fake_result("photo0.png", name, seed, 30.0 + seed) for name in ("uniform", "nint") for seed in (0, 1)]
     assert plot.png(spec, results).startswith(b"\x89PNG")
 
 
@@ -478,5 +478,5 @@ def test_the_kernel_is_made_before_the_first_run_and_used_by_all(two, tmp_path, 
     assert not cpp_kernel.is_cached()
     execution.warm_up(spec)
     assert cpp_kernel.is_cached()
-    comparison, _ = ran(spec)
+    comparison, _ = run_all(spec)
     assert [result.settings["engine"] for result in comparison.ordered()] == ["compiled", "compiled"]

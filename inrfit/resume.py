@@ -12,7 +12,7 @@ from .errors import InrfitError, OutputExists, RefusedInput, UnreadableFile, Usa
 from .fit.budget import parse_seconds
 from .io import files
 from .io.limits import Limits
-from .io.tensors import STATE, is_kind
+from .io.tensors import STATE_KEY, has_key
 
 if TYPE_CHECKING:
     import torch
@@ -53,7 +53,7 @@ class CheckpointPolicy:
         ``resume`` nor ``force`` is given; ``UnwritableOutput`` if it cannot be written."""
         name = printable(self.path)
         if os.path.lexists(self.path):
-            readable = os.path.isfile(self.path) if self.resume else is_kind(self.path, STATE)
+            readable = os.path.isfile(self.path) if self.resume else has_key(self.path, STATE_KEY)
             if not readable:
                 raise OutputExists(f"{name}: exists and is not the state of a fit", "exists")
             if not (self.resume or force):
@@ -67,7 +67,7 @@ class CheckpointPolicy:
     def remove_state(self) -> None:
         """Deletes the state file, once the output has been written."""
         with contextlib.suppress(OSError):
-            if is_kind(self.path, STATE):
+            if has_key(self.path, STATE_KEY):
                 os.unlink(self.path)
 
     def remove_state_of(self, artifact: Artifact) -> None:

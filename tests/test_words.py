@@ -171,7 +171,7 @@ def test_an_unknown_option_names_the_valid_ones():
 @dataclasses.dataclass(frozen=True)
 class Renamed:
     points: int = setting(3, "a count", 1, old_name="pool")
-    kind: str = setting("new", "a kind", words=("new",), old_values={"old": "new"})
+    kind: str = setting("new", "a kind", choices=("new",), old_values={"old": "new"})
 
 
 def test_old_names_and_values_are_accepted_with_a_notice():

@@ -15,7 +15,7 @@ from ..errors import UnreadableFile, UnsupportedInput
 from ..io.json_schema import integer, items, text
 from ..io.signatures import Signatures, kind_of
 from ..io.strict_json import loads, refuse_unless
-from ..io.tensors import STATE
+from ..io.tensors import STATE_KEY
 from .weight_dtypes import STORES, tensor_stores
 
 KEY = "inrfit"
@@ -88,7 +88,7 @@ def parse(data: bytes) -> ParsedContainer:
         raise UnreadableFile(f"{len(header) - 1:,} tensors, at most {MAX_TENSORS:,} are read", "tensors")
     metadata = header.pop("__metadata__", None)
     if metadata is None or (type(metadata) is dict and KEY not in metadata):
-        if STATE in (metadata or {}):
+        if STATE_KEY in (metadata or {}):
             raise UnsupportedInput(
                 "the saved state of a fit, not a field; continue it with encode --resume", "metadata"
             )

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InrfitError, InrfitWarning, OutputClosed, UnwritableOutput, printable
-from ..io.json_schema import finite
+from ..io.json_schema import without_nonfinite
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -46,7 +46,7 @@ class Console:
     def print_json(self, record: Mapping[str, Any]) -> None:
         """Prints one JSON object on stdout, with ``--json``."""
         if self.as_json:
-            print_output(json.dumps({"schema": SCHEMA} | finite(record), allow_nan=False) + "\n")
+            print_output(json.dumps({"schema": SCHEMA} | without_nonfinite(record), allow_nan=False) + "\n")
 
     def report_failure(self, source: str, error: InrfitError) -> None:
         """Prints an error on stderr, and with ``--json`` its object on stdout."""

@@ -272,7 +272,7 @@ def fit_source(
     checkpointing = job_options.checkpointing(job)
     files.check_target(job.output, job_options.force, 4 * planned.spec.parameters + (1 << 20))
     for path in (job.output, *job.pictures.paths, *([checkpointing.path] if checkpointing else [])):
-        files.sweep(os.path.dirname(path) or ".", os.path.basename(path))
+        files.remove_stale(os.path.dirname(path) or ".", os.path.basename(path))
     recorder = job.pictures.recorder(planned)
     if checkpointing is not None and checkpointing.resume and os.path.exists(checkpointing.path):
         console.log(f"inrfit: {job.name}: resuming from {checkpointing.path}")

@@ -28,7 +28,7 @@ def option(name: str, *flags: str, metavar: str = "", panel: str = "", help: str
     line and Python refuse them with the same message."""
     field = declared(of)[name]
     shown: dict[str, Any] = {"help": help or field.help, "metavar": metavar, "rich_help_panel": panel}
-    if field.kind not in (int, float) or field.words:
+    if field.kind not in (int, float) or field.choices:
         return typer.Option(*flags, **shown)
 
     def number(given: Any) -> Any:  # a function: Typer asks a parser for its name

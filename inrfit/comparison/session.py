@@ -21,7 +21,7 @@ from ..config.settings import Settings
 from ..errors import InrfitError, UnwritableOutput, UsageError, printable
 from ..fit.budget import parse_seconds
 from ..io import files
-from ..io.json_schema import finite
+from ..io.json_schema import without_nonfinite
 from ..io.limits import Limits
 from ..io.options import checked
 from ..io.renamed import with_new_values, with_old_names, with_old_values
@@ -125,7 +125,7 @@ def open_comparison(folder: str | None, spec: ComparisonSpec, force: bool = Fals
     _make_folder(folder)
     for name in (RESULTS_FILE, PLOT_FILE, STATE_FILE):
         files.check_target(os.path.join(folder, name), force=True)
-        files.sweep(folder, name)
+        files.remove_stale(folder, name)
     if force:
         CheckpointPolicy(os.path.join(folder, STATE_FILE)).remove_state()
     if force or not os.path.lexists(path):
@@ -227,7 +227,9 @@ def record(comparison: Comparison, levels: Sequence[str] = ()) -> dict[str, Any]
 
 def save(comparison: Comparison, folder: str, levels: Sequence[str] = ()) -> None:
     """Writes comparison.json into ``folder``, completely or not at all."""
-    text = json.dumps({"schema": RECORD_VERSION} | finite(record(comparison, levels)), allow_nan=False, indent=1)
+    text = json.dumps(
+        {"schema": RECORD_VERSION} | without_nonfinite(record(comparison, levels)), allow_nan=False, indent=1
+    )
     files.write(os.path.join(folder, RESULTS_FILE), text.encode(), force=True)
 
 

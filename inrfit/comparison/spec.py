@@ -246,8 +246,8 @@ def _split_list(option: str, text: str) -> list[str]:
 def _parse_named(option: str, text: str, registry: Mapping[str, Any]) -> tuple[str, dict[str, str]]:
     """Parses ``nint:xi=0.5`` to a name in ``registry`` and its options. Raises ``UsageError``."""
     name, *pairs = text.split(":")
-    with options.refusing(f"--{option} {name}"):
-        options.choose(name, registry)
+    with options.usage_errors(f"--{option} {name}"):
+        options.check_choice(name, registry)
     return name, options.parse_pairs(pairs)
 
 

@@ -13,7 +13,7 @@ from ..fields import FIELDS, MAX_DEPTH, MAX_WIDTH
 from ..fit import budget as budgets
 from ..fit.budget import Budget
 from ..io.limits import Limits
-from ..io.options import checked, refusing, setting
+from ..io.options import checked, setting, usage_errors
 from ..io.registry import Registry
 from ..io.renamed import OLD_VALUES
 from ..modalities import Modality
@@ -106,14 +106,14 @@ class Settings:
     sampler: str = setting(
         "auto",
         f"How training samples are chosen: auto (the best measured), {', '.join(SAMPLERS)}. See docs/samplers.md.",
-        words=("auto",),
-        among=SAMPLERS,
+        choices=("auto",),
+        registry=SAMPLERS,
     )
     arch: str = setting(
         "siren",
         f"Network architecture: {', '.join(FIELDS)}, or auto (the best measured for the file, budget and size).",
-        words=("auto",),
-        among=FIELDS,
+        choices=("auto",),
+        registry=FIELDS,
     )
     width: int | None = setting(
         None, "Units per hidden layer. Default: the architecture's own (siren: 256).", 1, MAX_WIDTH
@@ -130,8 +130,8 @@ class Settings:
     store: str = setting(
         "auto",
         f"Number type of the stored weights: {', '.join(STORES)}, or auto (fp16 with --bytes, else fp32).",
-        words=("auto",),
-        among=STORES,
+        choices=("auto",),
+        registry=STORES,
     )
     options: Mapping[str, Any] = setting(
         None,
@@ -163,13 +163,13 @@ class Settings:
         "auto",
         f"Arithmetic of the hidden layers during the fit: auto, {', '.join(PRECISIONS)}. fp32-fast "
         "computes float32 products faster and less exactly.",
-        words=("auto", *PRECISIONS),
+        choices=("auto", *PRECISIONS),
         old_values=OLD_VALUES["precision"],
     )
     engine: str = setting(
         "auto",
         f"How optimiser steps are computed: auto, {', '.join(ENGINES)} (GPU). Results differ by rounding only.",
-        words=("auto", *ENGINES),
+        choices=("auto", *ENGINES),
         old_values=OLD_VALUES["engine"],
     )
     threads: int | None = setting(None, "Number of CPU threads. Default: chosen by PyTorch.", 1, 1024)
@@ -177,7 +177,7 @@ class Settings:
         "inrfit",
         "Training recipe: inrfit (this program's) or paper (that of the papers: Adam at a constant learning rate, "
         "float32, one step per selection, all points scored).",
-        words=REGIMES,
+        choices=REGIMES,
         old_values=OLD_VALUES["regime"],
     )
     seed: int = setting(
@@ -188,12 +188,12 @@ class Settings:
         2**63 - 2,
     )
     type: str | None = setting(
-        None, "Read the source as image, audio or shape. Default: by its content and name.", among=_modalities
+        None, "Read the source as image, audio or shape. Default: by its content and name.", registry=_modalities
     )
     verify: str | None = setting(
         None,
         "Measure the quality on all samples (full) or on one million (sample). Default: full up to 16 million samples.",
-        words=("full", "sample"),
+        choices=("full", "sample"),
     )
     limits: Limits = Limits()
 
@@ -251,5 +251,5 @@ def changed_options(instance: Any) -> dict[str, Any]:
 
 def count(option: str, value: int | str) -> int:
     """The ``value`` of the setting "params" or "bytes" as a number. Raises ``UsageError``."""
-    with refusing(f"--{option} {value}"):
+    with usage_errors(f"--{option} {value}"):
         return parse_bytes(value) if option == "bytes" else parse_count(value)

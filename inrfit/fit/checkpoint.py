@@ -154,13 +154,13 @@ def dumps(
     tensors = state_tensors(state) | {CALLBACK_PREFIX + name: tensor for name, tensor in callback_tensors.items()}
     arrays = {name: tensor.detach().cpu().numpy() for name, tensor in tensors.items()}
     values = {"version": VERSION, "fit": dict(fit), "config": dict(config), "callback": callback_values}
-    return tensor_file.dumps(arrays, tensor_file.STATE, values | {"state": state_values(state)})
+    return tensor_file.dumps(arrays, tensor_file.STATE_KEY, values | {"state": state_values(state)})
 
 
 def loads(data: bytes) -> SavedState:
     """Reads a state file. Raises ``UnreadableFile`` if it is damaged, ``UnsupportedInput`` if it is of another
     version."""
-    arrays, values = tensor_file.loads(data, tensor_file.STATE)
+    arrays, values = tensor_file.loads(data, tensor_file.STATE_KEY)
     if type(values) is dict and values.get("version") != VERSION:
         raise UnsupportedInput("the state was saved by another version of inrfit", "version")
     refuse_unless(values, SCHEMA, "state", "schema")

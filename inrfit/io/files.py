@@ -1,7 +1,7 @@
-"""Reading whole inputs, writing whole outputs: a target is the old file or the new one, never half of either.
+"""Reading whole inputs and writing whole outputs. An output file is either the old or the new one, never a part of it.
 
-Every output of inrfit goes through ``write``. Messages about an output begin with its name, escaped; those
-about an input do not: whoever reports them knows it.
+All outputs of inrfit are written by ``write``. Messages about an output begin with its escaped name; those about an
+input do not, because the caller adds it.
 """
 
 from __future__ import annotations
@@ -17,10 +17,11 @@ from ..errors import NotEnoughMemory, OutputExists, UnreadableFile, UnwritableOu
 from .limits import Limits
 from .temporary import is_stale, temporary_name
 
-PIECE = 1 << 20
+READ_BYTES = 1 << 20
+"""Bytes that are read at a time."""
 
-_CANNOT = {errno.EPERM, errno.EACCES, errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
-"""What file systems answer that have no hard links, or no fsync of a folder."""
+_UNSUPPORTED_ERRNOS = {errno.EPERM, errno.EACCES, errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
+"""Error numbers of file systems without hard links, or without fsync of folders."""
 
 
 def sha256(data: bytes) -> str:
@@ -29,16 +30,16 @@ def sha256(data: bytes) -> str:
 
 
 def read(path: str | os.PathLike[str] | int, limits: Limits) -> bytes:
-    """The whole content, read once; "-" is standard input, and a FIFO is read to its end.
+    """The whole content of a file, which is read once. ``path`` may be "-" for stdin, a file descriptor, or a FIFO.
 
-    Raises ``UnreadableFile`` (reason: missing, directory, device, permission, empty, unreadable), or
-    ``OverLimit`` before more than ``limits.max_bytes`` are held."""
+    Raises ``UnreadableFile`` (with the reason missing, directory, device, permission, empty or unreadable), and
+    ``OverLimit`` before more than ``limits.max_bytes`` bytes are in memory."""
     try:
         if path == "-" or isinstance(path, int):
             data = _read_all(0 if path == "-" else int(path), limits)
         else:
-            # Looked at before it is opened: opening some devices acts on them.
-            _refuse_kind(os.stat(path))
+            # Checked before opening, which has side effects on some devices.
+            _require_regular(os.stat(path))
             descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
             try:
                 data = _read_all(descriptor, limits)
@@ -56,17 +57,17 @@ def read(path: str | os.PathLike[str] | int, limits: Limits) -> bytes:
 
 
 def _unreadable(error: OSError, path: str | os.PathLike[str] | int) -> UnreadableFile:
-    """The refusal that ``error`` means for the input ``path``."""
+    """The ``UnreadableFile`` for an error while reading ``path``."""
     if error.errno == errno.ENOENT:
         dangling = not isinstance(path, int) and os.path.islink(path)
-        return UnreadableFile("no such file" + " (a link to nothing)" * dangling, "missing")
+        return UnreadableFile("no such file" + " (a broken link)" * dangling, "missing")
     if error.errno in (errno.EACCES, errno.EPERM):
         return UnreadableFile("permission denied", "permission")
-    return UnreadableFile(f"cannot be read: {_words(error)}", "unreadable")
+    return UnreadableFile(f"cannot be read: {_describe_error(error)}", "unreadable")
 
 
-def _refuse_kind(status: os.stat_result) -> None:
-    """Raises ``UnreadableFile`` unless this is a regular file or a FIFO."""
+def _require_regular(status: os.stat_result) -> None:
+    """Raises ``UnreadableFile`` unless the file is a regular one or a FIFO."""
     if stat.S_ISDIR(status.st_mode):
         raise UnreadableFile("is a directory", "directory")
     if stat.S_ISCHR(status.st_mode) or stat.S_ISBLK(status.st_mode):
@@ -76,25 +77,25 @@ def _refuse_kind(status: os.stat_result) -> None:
 
 
 def _read_all(descriptor: int, limits: Limits) -> bytes:
-    """Everything up to the end of the open file."""
+    """The content of the open file up to its end."""
     status = os.fstat(descriptor)
     if not os.isatty(descriptor):
-        _refuse_kind(status)
+        _require_regular(status)
     limits.require("max_bytes", status.st_size, "size in bytes")
-    # One read for a regular file, so that a large one is not held twice; the size may lie (it grows, /proc).
-    wanted, pieces, total = max(status.st_size + 1, PIECE), [], 0
-    while piece := os.read(descriptor, min(wanted, limits.max_bytes + 1 - total)):
+    # A regular file is read in one call, so that a large one is not in memory twice. Its size may be wrong (/proc).
+    count, pieces, total = max(status.st_size + 1, READ_BYTES), [], 0
+    while piece := os.read(descriptor, min(count, limits.max_bytes + 1 - total)):
         pieces.append(piece)
         total += len(piece)
         limits.require("max_bytes", total, "bytes read so far")
-        wanted = max(status.st_size + 1 - total, PIECE)
+        count = max(status.st_size + 1 - total, READ_BYTES)
     return b"".join(pieces)
 
 
 def check_target(path: str | os.PathLike[str], force: bool, size: int = 0) -> None:
-    """Raises now what ``write`` would raise after an hour of work: ``OutputExists`` or ``UnwritableOutput``.
+    """Raises the ``OutputExists`` or ``UnwritableOutput`` that ``write`` would raise, before the work for the output.
 
-    ``size`` bytes must be free. A probe file is made beside the target and removed."""
+    ``size``: bytes that must be free. A probe file is created beside the target and removed."""
     target, shown = _target(path, force)
     folder, name = os.path.split(target)
     probe = os.path.join(folder, temporary_name(name))
@@ -105,42 +106,44 @@ def check_target(path: str | os.PathLike[str], force: bool, size: int = 0) -> No
     except OSError as error:
         with contextlib.suppress(OSError):
             os.unlink(probe)
-        raise UnwritableOutput(f"{shown}: {_words(error)}", _reason(error)) from error
+        raise UnwritableOutput(f"{shown}: {_describe_error(error)}", _errno_name(error)) from error
     free = space.f_bavail * space.f_frsize
     if size > free:
-        raise UnwritableOutput(f"{shown}: needs {size:,} bytes, {free:,} are free there", "enospc")
+        raise UnwritableOutput(f"{shown}: needs {size:,} bytes, but only {free:,} are free", "enospc")
 
 
 def _target(path: str | os.PathLike[str], force: bool) -> tuple[str, str]:
-    """The file that ``path`` stands for, links followed, and the name to show; raises if it cannot be had."""
-    given = os.fsdecode(path)
-    shown = printable(given)
-    if not os.path.basename(given):
-        raise UnwritableOutput(f"{shown!r} names no file", "name")
+    """The file that ``path`` refers to, with links followed, and its escaped name for messages. Raises ``OutputExists``
+    or ``UnwritableOutput`` if it cannot be written."""
+    name = os.fsdecode(path)
+    shown = printable(name)
+    if not os.path.basename(name):
+        raise UnwritableOutput(f"{shown!r} is not the name of a file", "name")
     try:
-        target = os.path.realpath(given)
+        target = os.path.realpath(name)
         folder = os.path.dirname(target)
         if not os.path.isdir(folder):
-            what = "not a folder" if os.path.lexists(folder) else "no such folder"
-            raise UnwritableOutput(f"{shown}: {what}: {printable(folder)}", "folder")
+            problem = "not a folder" if os.path.lexists(folder) else "no such folder"
+            raise UnwritableOutput(f"{shown}: {problem}: {printable(folder)}", "folder")
         mode = os.stat(target).st_mode
     except FileNotFoundError:
         return target, shown
     except OSError as error:
-        raise UnwritableOutput(f"{shown}: {_words(error)}", _reason(error)) from error
+        raise UnwritableOutput(f"{shown}: {_describe_error(error)}", _errno_name(error)) from error
     except ValueError as error:  # a NUL in the name
         raise UnwritableOutput(f"{shown}: {error}", "name") from error
     if stat.S_ISDIR(mode):
         raise UnwritableOutput(f"{shown}: is a directory", "directory")
     if not stat.S_ISREG(mode):
-        # Renaming over /dev/null as root would replace the device for everybody.
+        # As root, a rename would replace a device such as /dev/null.
         raise UnwritableOutput(f"{shown}: is not a regular file", "device")
     if not force:
-        raise _exists(shown)
+        raise _exists_error(shown)
     return target, shown
 
 
-def _exists(shown: str) -> OutputExists:
+def _exists_error(shown: str) -> OutputExists:
+    """The error for a target that exists."""
     return OutputExists(f"{shown}: exists already (overwrite it with --force)", "exists")
 
 
@@ -150,18 +153,19 @@ def write(
     force: bool,
     check: Callable[[bytes], None] | None = None,
 ) -> None:
-    """Puts ``data`` at ``path``, complete or not at all; ``check`` may refuse it once it is on the disk.
+    """Writes ``data`` to ``path``, completely or not at all. ``check(data)`` is called when the data is on disk, before
+    it gets its name, and may raise.
 
-    A link is followed, the mode is what the umask gives. Raises ``OutputExists`` when the target is there (or
-    appeared meanwhile) without ``force``, ``UnwritableOutput`` for what the system refuses, and whatever
-    ``check`` raises; no temporary file is left behind, not even by Ctrl-C."""
+    Links are followed, and the mode follows the umask. Raises ``OutputExists`` if the target exists and ``force`` is
+    false, ``UnwritableOutput`` for errors of the system, and the exceptions of ``check``. Temporary files are removed
+    in any case, also on Ctrl-C."""
     target, shown = _target(path, force)
     folder, name = os.path.split(target)
     temporary = os.path.join(folder, temporary_name(name))
     try:
         try:
-            _fill(temporary, data)
-            if not _holds(temporary, data):
+            _write_new(temporary, data)
+            if not _content_equals(temporary, data):
                 raise UnwritableOutput(f"{shown}: did not read back as written", "readback")
             if check is not None:
                 check(data)
@@ -175,11 +179,11 @@ def write(
             raise
         _sync_folder(folder)
     except OSError as error:
-        raise UnwritableOutput(f"{shown}: {_words(error)}", _reason(error)) from error
+        raise UnwritableOutput(f"{shown}: {_describe_error(error)}", _errno_name(error)) from error
 
 
-def _fill(path: str, data: bytes) -> None:
-    """A new file with ``data``, on the disk when this returns."""
+def _write_new(path: str, data: bytes) -> None:
+    """Creates a file with ``data`` and syncs it to disk."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
     try:
         rest = memoryview(data)
@@ -191,12 +195,12 @@ def _fill(path: str, data: bytes) -> None:
         os.close(descriptor)
 
 
-def _holds(path: str, data: bytes) -> bool:
-    """Whether the file holds exactly ``data``; read in pieces, so that it is not held twice."""
+def _content_equals(path: str, data: bytes) -> bool:
+    """Whether the file has exactly the content ``data``. It is read in pieces, so that it is not in memory twice."""
     rest = memoryview(data)
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        while piece := os.read(descriptor, PIECE):
+        while piece := os.read(descriptor, READ_BYTES):
             if rest[: len(piece)] != piece:
                 return False
             rest = rest[len(piece) :]
@@ -206,26 +210,27 @@ def _holds(path: str, data: bytes) -> bool:
 
 
 def _publish(temporary: str, target: str, shown: str) -> None:
-    """Names the temporary file unless the name is taken: a hard link refuses what a rename would replace."""
+    """Gives the temporary file its name, unless a file of that name exists. Unlike a rename, a hard link does not
+    replace an existing file."""
     try:
         os.link(temporary, target)
     except FileExistsError:
-        raise _exists(shown) from None
+        raise _exists_error(shown) from None
     except OSError as error:
-        if error.errno not in _CANNOT:
+        if error.errno not in _UNSUPPORTED_ERRNOS:
             raise
-        # FAT, some network file systems: a short race remains here.
+        # On FAT and some network file systems, another process may create the file between these two calls.
         if os.path.lexists(target):
-            raise _exists(shown) from None
+            raise _exists_error(shown) from None
         os.replace(temporary, target)
     else:
-        # The output is complete; a second name that stays is what ``sweep`` is for.
+        # The output is complete. A temporary name that remains is removed by ``remove_stale``.
         with contextlib.suppress(OSError):
             os.unlink(temporary)
 
 
 def _sync_folder(folder: str) -> None:
-    """Makes the new name survive a power cut, where the file system can promise that."""
+    """Syncs the folder, so that the new name survives a power failure, if the file system supports that."""
     try:
         descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
         try:
@@ -233,12 +238,13 @@ def _sync_folder(folder: str) -> None:
         finally:
             os.close(descriptor)
     except OSError as error:
-        if error.errno not in _CANNOT:
+        if error.errno not in _UNSUPPORTED_ERRNOS:
             raise
 
 
-def sweep(folder: str | os.PathLike[str], name: str) -> int:
-    """Removes what killed runs left of the target ``name`` in ``folder``, and says how many files that were."""
+def remove_stale(folder: str | os.PathLike[str], name: str) -> int:
+    """Removes the temporary files of the target ``name`` in ``folder`` that killed processes left behind. Returns their
+    number."""
     removed = 0
     with contextlib.suppress(OSError), os.scandir(os.fsdecode(folder)) as entries:
         for entry in entries:
@@ -249,12 +255,12 @@ def sweep(folder: str | os.PathLike[str], name: str) -> int:
     return removed
 
 
-def _words(error: OSError) -> str:
-    """The system's own words, as part of a sentence."""
-    words = error.strerror or type(error).__name__
-    return words[:1].lower() + words[1:]
+def _describe_error(error: OSError) -> str:
+    """The message of the operating system, for use within a sentence."""
+    message = error.strerror or type(error).__name__
+    return message[:1].lower() + message[1:]
 
 
-def _reason(error: OSError) -> str:
-    """The name of the error number, for programs: "enospc"."""
+def _errno_name(error: OSError) -> str:
+    """The name of the error number as a reason for programs, such as "enospc"."""
     return errno.errorcode.get(error.errno or 0, "unwritable").lower()

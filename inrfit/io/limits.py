@@ -1,4 +1,4 @@
-"""What is refused for its size alone; every limit has an option of its name on the command line."""
+"""Limits on the size of inputs and outputs. Each is an option of the command line."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .options import setting
 
 @dataclass(frozen=True)
 class Limits:
-    """Upper bounds on what is read or made. Each is checked before the memory for it is taken."""
+    """Upper bounds on the size of inputs and outputs, which are checked before memory is allocated."""
 
     max_bytes: int = setting(4_000_000_000, "Largest source file, in bytes.")
     max_pixels: int = setting(200_000_000, "Largest image, in pixels.")
@@ -20,7 +20,7 @@ class Limits:
     max_output: int = setting(4_000_000_000, "Largest decoded signal, in bytes.")
 
     def require(self, name: str, claimed: int, what: str) -> None:
-        """Raises ``OverLimit`` when ``claimed`` exceeds the limit ``name``; ``what`` says what was counted."""
+        """Raises ``OverLimit`` if ``claimed`` exceeds the limit ``name``. ``what`` names the unit in the message."""
         limit = getattr(self, name)
         if claimed > limit:
             option = "--" + name.replace("_", "-")

@@ -1,7 +1,7 @@
-"""Options: dataclass fields that carry a help sentence and what they admit, and the one check of every value.
+"""Options: dataclass fields with a help sentence and rules for their values, and the functions that check values.
 
-``Settings``, samplers, architectures and modalities declare their options with ``setting``. The command line makes its
-options of the same fields (cli/shared_options.py); ``-O key=value`` fills the dataclass that knows the key.
+``Settings``, samplers, architectures and modalities declare their options with ``setting``. The options of the command
+line are made from the same fields (cli/shared_options.py). ``-O key=value`` goes to the dataclass with that field.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from .renamed import renamed
 
 T = TypeVar("T")
 
-PAIR, FLAG = "-O {}={}", "--{} {}"
-"""How a refusal begins: the name of an option and what was given for it."""
+PAIR_PREFIX, FLAG_PREFIX = "-O {}={}", "--{} {}"
+"""Beginnings of error messages, with placeholders for the name of the option and the value."""
 
 
 def setting(
@@ -29,21 +29,22 @@ def setting(
     low: float | None = None,
     high: float | None = None,
     *,
-    words: tuple[str, ...] = (),
-    among: Collection[str] | Callable[[], Collection[str]] = (),
+    choices: tuple[str, ...] = (),
+    registry: Collection[str] | Callable[[], Collection[str]] = (),
     parse: Callable[[Any], object] | None = None,
     factory: Callable[[], Any] | None = None,
     old_name: str = "",
     old_values: Mapping[str, str] = MappingProxyType({}),
 ) -> Any:
-    """A dataclass field with its help sentence and what it admits.
+    """A dataclass field with a help sentence and rules for its values.
 
-    Numbers lie from ``low`` to ``high``. ``words`` and the names ``among`` a registry are admitted beside numbers, and
-    alone where the type is text; ``among`` may be a function that returns the registry, called at each check.
-    ``parse`` raises ``ValueError`` for what it cannot read; the field keeps what was given. ``factory`` makes a default
-    that can be changed. ``old_name`` of the field and ``old_values`` (old to new) are accepted for one release with a
-    notice (renamed.py)."""
-    rules = {"help": help, "low": low, "high": high, "words": words, "among": among, "parse": parse}
+    - ``low``, ``high``: range of numbers, both ends included.
+    - ``choices``, and the names in ``registry``: admitted strings. A field of type int or float admits numbers as well,
+      one of type str only these. ``registry`` may be a function that returns the registry and is called at each check.
+    - ``parse``: a function that raises ``ValueError`` for invalid values. Its result is ignored.
+    - ``factory``: makes the default, if that is mutable.
+    - ``old_name`` of the field, ``old_values`` (old to new): accepted for one release with a notice (renamed.py)."""
+    rules = {"help": help, "low": low, "high": high, "choices": choices, "registry": registry, "parse": parse}
     rules |= {"old_name": old_name, "old_values": old_values}
     if factory is not None:
         return dataclasses.field(default_factory=factory, metadata=rules)
@@ -51,9 +52,10 @@ def setting(
 
 
 @dataclasses.dataclass(frozen=True)
-class Declared:
-    """One option: its field's rules and what the annotation says. ``kind`` is the type of its values, None where there
-    are several or it is not a plain one: such a value is kept as it is."""
+class DeclaredOption:
+    """One option: a dataclass field that was made by ``setting``, and its annotation. ``kind`` is bool, int, float or
+    str; None for other or several types, whose values are kept as they are. ``optional``: whether None is admitted.
+    ``literals``: the strings of a ``Literal``. ``rules``: the metadata of the field."""
 
     name: str
     help: str
@@ -63,70 +65,73 @@ class Declared:
     rules: Mapping[str, Any]
 
     @property
-    def among(self) -> Collection[str]:
-        """The registry of admitted names; empty where there is none."""
-        among: Any = self.rules.get("among", ())
-        names: Collection[str] = among() if callable(among) else among
+    def registry(self) -> Collection[str]:
+        """The registry whose names are admitted; empty if there is none."""
+        registry: Any = self.rules.get("registry", ())
+        names: Collection[str] = registry() if callable(registry) else registry
         return names
 
     @property
-    def words(self) -> tuple[str, ...]:
-        """The words that are admitted, now."""
-        return (*self.literals, *self.rules.get("words", ()), *self.among)
+    def choices(self) -> tuple[str, ...]:
+        """The admitted strings, without those of plug-ins that are not loaded."""
+        return (*self.literals, *self.rules.get("choices", ()), *self.registry)
 
-    def read(self, given: Any) -> Any:
-        """``given``, a value or its text, as the field holds it. Raises ``ValueError`` with what to write instead."""
-        if given is None and self.optional:
+    def read(self, value: Any) -> Any:
+        """``value``, or the value that the text ``value`` stands for, in the type of the field. Raises ``ValueError``
+        that says what is admitted."""
+        if value is None and self.optional:
             return None
-        words, among = self.words, self.among
-        if isinstance(given, str) and given in (old_values := self.rules.get("old_values", {})):
-            given = renamed(given, old_values[given], f"value of {self.name}")
-        if given in words or given in among:
-            return given
-        if words and self.kind not in (int, float):
-            return choose(given, (*words, *(among.offered() if isinstance(among, Registry) else ())))
+        choices, registry = self.choices, self.registry
+        if isinstance(value, str) and value in (old_values := self.rules.get("old_values", {})):
+            value = renamed(value, old_values[value], f"value of {self.name}")
+        if value in choices or value in registry:
+            return value
+        if choices and self.kind not in (int, float):
+            return check_choice(value, (*choices, *(registry.offered() if isinstance(registry, Registry) else ())))
         if (parse := self.rules.get("parse")) is not None:
-            parse(given)
+            parse(value)
         if self.kind is bool:
-            return _switch(given)
+            return _to_bool(value)
         if self.kind in (int, float):
-            return _within(_number(self.kind, given, words), self.rules.get("low"), self.rules.get("high"))
-        return given if self.kind is None else self.kind(given)
+            return _check_range(_to_number(self.kind, value, choices), self.rules.get("low"), self.rules.get("high"))
+        return value if self.kind is None else self.kind(value)
 
 
-def declared(cls: type[Any]) -> Mapping[str, Declared]:
+def declared(cls: type[Any]) -> Mapping[str, DeclaredOption]:
     """The options of the dataclass ``cls`` by name."""
-    key: Any = cls  # mypy takes a type[Any] for unhashable
-    return _all(key)
+    hashable: Any = cls  # for mypy, a type[Any] is not
+    return _declared(hashable)
 
 
 @functools.cache
-def _all(cls: type[Any]) -> Mapping[str, Declared]:
+def _declared(cls: type[Any]) -> Mapping[str, DeclaredOption]:
     hints = get_type_hints(cls)
-    return MappingProxyType({f.name: _declared(f, hints[f.name]) for f in dataclasses.fields(cls)})
+    return MappingProxyType({f.name: _from_field(f, hints[f.name]) for f in dataclasses.fields(cls)})
 
 
-def _declared(field: dataclasses.Field[Any], hint: Any) -> Declared:
-    arms = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
-    literals = tuple(word for arm in arms if get_origin(arm) is Literal for word in get_args(arm))
-    types = [arm for arm in arms if arm is not type(None) and get_origin(arm) is not Literal]
+def _from_field(field: dataclasses.Field[Any], hint: Any) -> DeclaredOption:
+    """The option of a dataclass field whose annotation is ``hint``."""
+    members = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+    literals = tuple(word for member in members if get_origin(member) is Literal for word in get_args(member))
+    types = [member for member in members if member is not type(None) and get_origin(member) is not Literal]
     kind = types[0] if len(types) == 1 and types[0] in (bool, int, float, str) else None
-    return Declared(field.name, field.metadata.get("help", ""), kind, type(None) in arms, literals, field.metadata)
+    optional = type(None) in members
+    return DeclaredOption(field.name, field.metadata.get("help", ""), kind, optional, literals, field.metadata)
 
 
-def checked(cls: type[Any], name: str, given: Any, said: str = FLAG) -> Any:
-    """``given``, a value or its text, as the field ``name`` of ``cls`` holds it. Raises a ``UsageError`` that begins
-    with ``said``, filled with the option's name and ``given``."""
-    shown = name.replace("_", "-") if said == FLAG else name
-    with refusing(said.format(shown, given)):
-        return declared(cls)[name].read(given)
+def checked(cls: type[Any], name: str, value: Any, prefix: str = FLAG_PREFIX) -> Any:
+    """``value``, or the value that the text ``value`` stands for, in the type of the field ``name`` of ``cls``. Raises
+    a ``UsageError`` that begins with ``prefix``, filled with the option's name and ``value``."""
+    shown = name.replace("_", "-") if prefix == FLAG_PREFIX else name
+    with usage_errors(prefix.format(shown, value)):
+        return declared(cls)[name].read(value)
 
 
 def from_mapping(cls: type[T], given: Mapping[str, Any]) -> T:
-    """An instance of the options dataclass ``cls`` from texts or values; raises ``UsageError``. Keys that it does not
-    have are left out."""
+    """An instance of the options dataclass ``cls``, from values or their texts by name. Names that it does not have are
+    ignored. Raises ``UsageError`` for invalid values."""
     given = with_present_names([cls], given)
-    return cls(**{name: checked(cls, name, given[name], PAIR) for name in declared(cls) if name in given})
+    return cls(**{name: checked(cls, name, given[name], PAIR_PREFIX) for name in declared(cls) if name in given})
 
 
 def with_present_names(classes: Iterable[type[Any]], given: Mapping[str, Any]) -> dict[str, Any]:
@@ -141,8 +146,8 @@ def with_present_names(classes: Iterable[type[Any]], given: Mapping[str, Any]) -
 
 
 def build(classes: Mapping[str, type[Any]], given: Mapping[str, Any]) -> dict[str, Any]:
-    """One instance per class in ``classes`` (label -> dataclass), filled from ``given``; an unknown key names the
-    valid ones of every class."""
+    """One instance of each dataclass in ``classes`` (by label), from values or their texts in ``given``. Raises
+    ``UsageError`` for invalid values, and for a name that no class has, with the valid names by label."""
     given = with_present_names(classes.values(), given)
     for key in given:
         if not any(key in declared(cls) for cls in classes.values()):
@@ -154,60 +159,66 @@ def build(classes: Mapping[str, type[Any]], given: Mapping[str, Any]) -> dict[st
 
 
 def parse_pairs(pairs: Iterable[str]) -> dict[str, str]:
-    """``["a=1", "b=x"]`` as a mapping; raises ``UsageError`` for anything else."""
-    found: dict[str, str] = {}
+    """``["a=1", "b=x"]`` as a mapping. Raises ``UsageError`` for anything else, and for a name that is given twice."""
+    values: dict[str, str] = {}
     for pair in pairs:
         key, sign, value = pair.partition("=")
         if not sign or not key:
-            raise UsageError(f"-O wants key=value, not {pair!r}", "option")
-        if key in found:
+            raise UsageError(f"-O {pair}: write key=value", "option")
+        if key in values:
             raise UsageError(f"-O {key} is given twice", "option")
-        found[key] = value
-    return found
+        values[key] = value
+    return values
 
 
 @contextlib.contextmanager
-def refusing(said: str) -> Iterator[None]:
-    """Raises a ``ValueError`` from inside as a ``UsageError`` that begins with ``said``."""
+def usage_errors(prefix: str) -> Iterator[None]:
+    """Context in which a ``ValueError`` becomes a ``UsageError`` whose message begins with ``prefix``."""
     try:
         yield
     except ValueError as error:
-        raise UsageError(f"{said}: {error}", "option") from None
+        raise UsageError(f"{prefix}: {error}", "option") from None
 
 
-def choose(given: str, known: Collection[str]) -> str:
-    """``given``, if it is ``known``; raises ``ValueError``."""
-    if given not in known:
-        names = dict.fromkeys(known.offered() if isinstance(known, Registry) else known)
+def check_choice(value: str, choices: Collection[str]) -> str:
+    """``value``. Raises ``ValueError`` if it is not among ``choices``."""
+    if value not in choices:
+        names = dict.fromkeys(choices.offered() if isinstance(choices, Registry) else choices)
         raise ValueError(f"choose from {', '.join(names)}")
-    return given
+    return value
 
 
-def _switch(given: Any) -> bool:
-    switches = {"true": True, "false": False, True: True, False: False}
-    if given not in switches:
+def _to_bool(value: Any) -> bool:
+    """A bool, or its text. Raises ``ValueError``."""
+    booleans = {"true": True, "false": False, True: True, False: False}
+    if value not in booleans:
         raise ValueError("write true or false")
-    return switches[given]
+    return booleans[value]
 
 
-def _number(kind: type[Any], given: Any, words: tuple[str, ...]) -> Any:
-    """``given`` as an int or a float; a fraction is no int, and nan no number."""
+def _to_number(kind: type[Any], value: Any, choices: tuple[str, ...]) -> Any:
+    """``value``, or its text, as an int or a float. Raises ``ValueError``, also for nan, and for fractions if ``kind``
+    is int. The message names ``choices``, which are admitted as well."""
     with contextlib.suppress(TypeError, ValueError):
-        if not (kind is int and isinstance(given, float) and not given.is_integer()):
-            value = kind(given)
-            if value == value:
-                return value
-    *first, last = ("a whole number" if kind is int else "a number", *words)
+        if not (kind is int and isinstance(value, float) and not value.is_integer()):
+            number = kind(value)
+            if number == number:
+                return number
+    *first, last = ("a whole number" if kind is int else "a number", *choices)
     raise ValueError(f"must be {', '.join(first)} or {last}" if first else f"must be {last}")
 
 
-def _within(value: float, low: float | None, high: float | None) -> float:
+def _check_range(value: float, low: float | None, high: float | None) -> float:
+    """``value``. Raises ``ValueError`` if it is out of range."""
     if (low is None or value >= low) and (high is None or value <= high):
         return value
     if low is not None and high is not None:
-        raise ValueError(f"must be from {_bound(low)} to {_bound(high)}")
-    raise ValueError(f"must be at least {_bound(low)}" if low is not None else f"must be at most {_bound(high)}")
+        raise ValueError(f"must be from {_format_bound(low)} to {_format_bound(high)}")
+    raise ValueError(
+        f"must be at least {_format_bound(low)}" if low is not None else f"must be at most {_format_bound(high)}"
+    )
 
 
-def _bound(number: float | None) -> str:
+def _format_bound(number: float | None) -> str:
+    """A bound for messages."""
     return str(number) if isinstance(number, int) else f"{number:g}"

@@ -1,4 +1,4 @@
-"""Registries: what is built in by name, and what other installed packages add through entry points."""
+"""Registries of built-in objects, and of objects that other installed packages add through entry points."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class Registry(dict[str, T]):
     """Objects by name. A name that is not built in is looked up among the entry points of ``group`` in the installed
     packages; a built-in name cannot be replaced.
 
-    ``fault`` says what is wrong with an object from outside (an empty string: nothing). One that cannot be imported, or
-    that has a fault, costs an ``InrfitWarning``, and its name stays unknown."""
+    ``fault(name, entry)`` returns what is wrong with an object of another package, or "" if it can be used. An object
+    with a fault, or one that cannot be imported, is left out with an ``InrfitWarning``."""
 
     def __init__(self, group: str, built_in: Mapping[str, T], fault: Callable[[str, Any], str]) -> None:
         super().__init__(built_in)
@@ -38,7 +38,7 @@ class Registry(dict[str, T]):
         return self[name]
 
     def offered(self) -> list[str]:
-        """All names, those of plug-ins included: reads the metadata of every installed package (some milliseconds)."""
+        """All names, including those of plug-ins. Reads the metadata of all installed packages (some milliseconds)."""
         return [*self, *(name for name in _installed(self.group) if name not in self.keys() | self._failed)]
 
     def load_all(self) -> None:
@@ -47,13 +47,14 @@ class Registry(dict[str, T]):
             self._load(name)
 
     def add(self, name: str, entry: T) -> str:
-        """Registers an object of the running program, in place of an earlier one that was added; returns ``name``.
-        Raises ``UsageError`` if the object cannot be used, or if the name is that of a built-in one or of a plug-in."""
+        """Registers an object of the running program under ``name``, and returns ``name``. An object that was added
+        earlier under this name is replaced. Raises ``UsageError`` if the object cannot be used, or if the name is that
+        of a built-in object or of a plug-in."""
         if self.get(name) is entry:
             return name
         fault = self._fault(name, entry)
         if not fault and name not in self._added and name in self:
-            fault = "its name belongs to another one"
+            fault = "the name is taken by a built-in object or a plug-in"
         if fault:
             raise UsageError(f"{name} cannot be used: {fault}", "plugin")
         self._added.add(name)
@@ -61,7 +62,7 @@ class Registry(dict[str, T]):
         return name
 
     def _load(self, name: object) -> bool:
-        """Loads the plug-in ``name``; whether it is there and usable."""
+        """Loads the plug-in ``name``. Returns whether it exists and can be used."""
         installed = _installed(self.group)
         if not isinstance(name, str) or name not in installed or name in self._failed:
             return False
@@ -70,7 +71,7 @@ class Registry(dict[str, T]):
         try:
             entry = installed[name].load()
             problem = self._fault(name, entry)
-        except Exception as error:  # whatever the code of another package raises
+        except Exception as error:  # depends on the code of another package
             problem = f"{type(error).__name__}: {error}"
         if problem:
             self._failed.add(name)
@@ -83,10 +84,10 @@ class Registry(dict[str, T]):
 
 @functools.cache
 def _installed(group: str) -> Mapping[str, EntryPoint]:
-    """The entry points of a group by name; the first of each name."""
-    from importlib.metadata import entry_points  # some 40 ms, which only an unknown name has to pay
+    """The entry points of a group by name. Of several with one name, the first is used."""
+    from importlib.metadata import entry_points  # takes some 40 ms, so only unknown names import it
 
-    found: dict[str, EntryPoint] = {}
+    entries: dict[str, EntryPoint] = {}
     for point in entry_points(group=group):
-        found.setdefault(point.name, point)
-    return found
+        entries.setdefault(point.name, point)
+    return entries

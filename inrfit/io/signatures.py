@@ -1,8 +1,6 @@
-"""Which kind of file bytes begin like: the one way in which tables of signatures are read.
+"""Recognising the kind of a file by its first bytes.
 
-The tables stay with those who know the formats: each modality has its own, and the artifact's names what people give
-for an artifact by mistake. They answer different questions, so that one table would have to say both what is certainly
-a picture and what a damaged artifact may at most be taken for.
+Each modality has its own table of signatures, and so has the artifact reader, for files that are no artifacts.
 """
 
 from __future__ import annotations
@@ -11,13 +9,13 @@ import re
 from collections.abc import Mapping
 
 Signatures = Mapping[str, bytes]
-"""A regular expression (dot matches any byte) by the name of the kind that begins with it."""
+"""Regular expressions for the beginning of a file, by the name of the kind. A dot matches any byte."""
 
-HEAD = 4096
-"""Bytes that are looked at."""
+HEAD_BYTES = 4096
+"""Bytes at the beginning of a file that are compared with signatures."""
 
 
 def kind_of(data: bytes, signatures: Signatures) -> str | None:
-    """The first kind that ``data`` begins like; None for none."""
-    head = data[:HEAD]
+    """The name of the first kind whose signature matches the beginning of ``data``; None if none does."""
+    head = data[:HEAD_BYTES]
     return next((name for name, pattern in signatures.items() if re.match(pattern, head, re.DOTALL)), None)

@@ -1,4 +1,4 @@
-"""JSON that is taken only as far as all readers agree on it, and written as the same bytes for equal values."""
+"""JSON that all parsers read in the same way, and that is written as the same bytes for equal values."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ from ..errors import UnreadableFile
 from .json_schema import Schema, check
 
 MAX_DIGITS = 40
-"""Longest number, in characters; float64 needs 24. Long ones take quadratic time to convert."""
+"""Maximum length of a number in characters. float64 needs 24; converting long numbers takes quadratic time."""
 
 
 def loads(raw: bytes, what: str) -> Any:
-    """Strict JSON: UTF-8, unique keys, finite numbers of sane length, no lone surrogates."""
+    """The value of strict JSON: UTF-8, unique keys, finite numbers of at most MAX_DIGITS characters, no lone
+    surrogates. Raises ``UnreadableFile`` for anything else. ``what`` names the text in messages."""
     try:
         decoded = raw.decode("utf-8")
         value = json.loads(
-            decoded, object_pairs_hook=_pairs, parse_constant=_constant, parse_int=_whole, parse_float=_real
+            decoded, object_pairs_hook=_object, parse_constant=_constant, parse_int=_int, parse_float=_float
         )
         if "\\u" in decoded:
             json.dumps(value, ensure_ascii=False).encode("utf-8")
@@ -28,7 +29,7 @@ def loads(raw: bytes, what: str) -> Any:
     except UnicodeDecodeError as error:
         raise UnreadableFile(f"{what} is not UTF-8 at byte {error.start:,}", "header") from None
     except UnicodeEncodeError:
-        raise UnreadableFile(f"{what} has half a surrogate pair, which is no text", "header") from None
+        raise UnreadableFile(f"{what} has half a surrogate pair, which is not valid text", "header") from None
     except RecursionError:
         raise UnreadableFile(f"{what} is nested too deeply", "nesting") from None
     except json.JSONDecodeError as error:
@@ -36,44 +37,47 @@ def loads(raw: bytes, what: str) -> Any:
     return value
 
 
-def _pairs(found: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object; parsers disagree which of two equal keys wins."""
-    made = dict(found)
-    if len(made) != len(found):
-        ((twice, _),) = Counter(key for key, _ in found).most_common(1)
-        raise UnreadableFile(f"the key {twice[:40]!r} twice", "duplicate")
-    return made
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The object of ``pairs``. Raises ``UnreadableFile`` for duplicate keys, of which parsers use different ones."""
+    result = dict(pairs)
+    if len(result) != len(pairs):
+        ((duplicate, _),) = Counter(key for key, _ in pairs).most_common(1)
+        raise UnreadableFile(f"the key {duplicate[:40]!r} twice", "duplicate")
+    return result
 
 
 def _constant(name: str) -> Any:
+    """Raises ``UnreadableFile`` for NaN and infinity."""
     raise UnreadableFile(f"{name}, which is not JSON", "number")
 
 
-def _whole(digits: str) -> int:
-    return int(_sane(digits))
+def _int(digits: str) -> int:
+    """The int of ``digits``."""
+    return int(_check_length(digits))
 
 
-def _real(digits: str) -> float:
-    value = float(_sane(digits))
+def _float(digits: str) -> float:
+    """The finite float of ``digits``."""
+    value = float(_check_length(digits))
     if not math.isfinite(value):
         raise UnreadableFile(f"the number {digits}, which is out of range", "number")
     return value
 
 
-def _sane(digits: str) -> str:
-    """``digits`` unless there are too many."""
+def _check_length(digits: str) -> str:
+    """``digits``. Raises ``UnreadableFile`` if there are too many."""
     if len(digits) > MAX_DIGITS:
         raise UnreadableFile(f"a number of {len(digits):,} digits", "number")
     return digits
 
 
 def dumps(value: Any) -> str:
-    """JSON that is the same bytes for equal values; raises ``ValueError`` for what JSON does not have."""
+    """JSON text, the same for equal values. Raises ``ValueError`` for numbers that are not finite."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=True)
 
 
 def refuse_unless(value: Any, schema: Schema, path: str, reason: str) -> None:
-    """``json_schema.check`` as a refusal."""
+    """Raises ``UnreadableFile`` with ``reason`` unless ``value`` matches ``schema``. ``path`` names the value."""
     try:
         check(value, schema, path)
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""Names of temporary files: which target each belongs to, and whether the process that made it has ended."""
+"""Names of temporary files, from which their target and the process that created them can be read."""
 
 from __future__ import annotations
 
@@ -11,52 +11,54 @@ import socket
 import time
 
 SUFFIX = ".inrfit-tmp"
-NAME_LIMIT = 143
-"""Longest temporary name, in bytes: what eCryptfs leaves of the usual 255."""
+MAX_NAME_BYTES = 143
+"""Maximum length of a temporary name: the limit of eCryptfs (most file systems have 255)."""
 
-ORPHAN_SECONDS = 3600
-"""Age from which a temporary file is stale whoever wrote it: no fit happens in a write, it takes seconds."""
+STALE_SECONDS = 3600
+"""Age at which a temporary file is stale, whichever process wrote it. Writing takes seconds, as no fit happens
+meanwhile."""
 
-_ENDING = re.compile(rf"([0-9a-f]{{8}})-(\d+)-[0-9a-f]{{16}}{re.escape(SUFFIX)}")
+_NAME_ENDING = re.compile(rf"([0-9a-f]{{8}})-(\d+)-[0-9a-f]{{16}}{re.escape(SUFFIX)}")
 
 
 def temporary_name(name: str) -> str:
-    """A new name beside ``name``: ``.<name>.<host>-<pid>-<random>.inrfit-tmp``, hashed when too long."""
-    return f"{_stem(name)}{host()}-{os.getpid()}-{secrets.token_hex(8)}{SUFFIX}"
+    """A new temporary name for the target ``name``: ``.<name>.<host>-<pid>-<random>.inrfit-tmp``. A long ``name`` is
+    replaced by its hash."""
+    return f"{_name_prefix(name)}{host_id()}-{os.getpid()}-{secrets.token_hex(8)}{SUFFIX}"
 
 
 def is_stale(entry: os.DirEntry[str], name: str) -> bool:
-    """Whether ``entry`` is a temporary file of the target ``name`` whose process on this machine has ended, or one that
-    is older than an hour. Raises ``OSError`` if the entry cannot be examined."""
-    stem = _stem(name)
-    parts = _ENDING.fullmatch(entry.name[len(stem) :]) if entry.name.startswith(stem) else None
+    """Whether ``entry`` is a temporary file of the target ``name`` that no process needs any more: it is older than
+    STALE_SECONDS, or its process was on this machine and has ended. Raises ``OSError`` if the entry cannot be read."""
+    prefix = _name_prefix(name)
+    parts = _NAME_ENDING.fullmatch(entry.name[len(prefix) :]) if entry.name.startswith(prefix) else None
     if not parts:
         return False
     age = time.time() - entry.stat(follow_symlinks=False).st_mtime
-    return age > ORPHAN_SECONDS or (parts[1] == host() and not _is_alive(int(parts[2])))
+    return age > STALE_SECONDS or (parts[1] == host_id() and not _is_alive(int(parts[2])))
 
 
-def host() -> str:
-    """Eight hexadecimal digits for the machine and, since containers number their processes anew, the numbering."""
+def host_id() -> str:
+    """Eight hexadecimal digits that identify the machine and the namespace of process numbers (of a container)."""
     namespace = ""
     with contextlib.suppress(OSError):
         namespace = os.readlink("/proc/self/ns/pid")
     return hashlib.sha256(f"{socket.gethostname()} {namespace}".encode()).hexdigest()[:8]
 
 
-def _stem(name: str) -> str:
-    """How every temporary name of the target ``name`` begins."""
+def _name_prefix(name: str) -> str:
+    """The beginning of all temporary names of the target ``name``."""
     encoded = os.fsencode(name)
-    longest = NAME_LIMIT - len(f"..{'0' * 8}-{2**32}-{'0' * 16}{SUFFIX}")
-    return f".{name if len(encoded) <= longest else hashlib.sha256(encoded).hexdigest()[:32]}."
+    max_bytes = MAX_NAME_BYTES - len(f"..{'0' * 8}-{2**32}-{'0' * 16}{SUFFIX}")
+    return f".{name if len(encoded) <= max_bytes else hashlib.sha256(encoded).hexdigest()[:32]}."
 
 
 def _is_alive(process: int) -> bool:
-    """Whether a process of this number runs on this machine."""
+    """Whether a process with this number is running on this machine."""
     try:
         os.kill(process, 0)
     except (ProcessLookupError, OverflowError):
         return False
-    except OSError:  # somebody else's
+    except OSError:  # a process of another user
         pass
     return True

@@ -1,7 +1,7 @@
-"""Named arrays and a JSON value as bytes, in the safetensors format; nothing is ever unpickled.
+"""Files of named arrays and a JSON value, in the safetensors format. Nothing is unpickled.
 
-What is read is distrusted: the table of tensors must account for every byte, before any array is made, and the digest
-in the metadata must be that of names, types, shapes, values and JSON.
+Files are checked when they are read: the table of tensors must account for every byte before an array is made, and the
+digest in the metadata must be that of names, types, shapes, values and JSON.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ if TYPE_CHECKING:
 Arrays = Mapping[str, "npt.NDArray[Any]"]
 
 DTYPES = {"F64": "<f8", "F32": "<f4", "I64": "<i8", "I32": "<i4", "U8": "|u1", "I16": "<i2", "BOOL": "|b1"}
-"""The number types that are read, by the names of the format."""
+"""NumPy types of the supported number types, by their names in the format."""
 
 MAX_HEADER, MAX_TENSORS = 1 << 22, 20_000
 
-STATE = "inrfit.state"
-"""The key under which the state of a fit has its numbers (``fit/checkpoint.py``); here, where nothing needs torch."""
+STATE_KEY = "inrfit.state"
+"""Key of the JSON value of a saved fit (``fit/checkpoint.py``). It is here so that torch is not needed for it."""
 
-DIGEST = "sha256"
+DIGEST_KEY = "sha256"
 
-_ENTRY = {
+_ENTRY_SCHEMA = {
     "dtype": one_of(*DTYPES),
     "shape": items(integer(0, 2**48), 0, 8),
     "data_offsets": items(integer(0, 2**48), 2, 2),
@@ -40,35 +40,35 @@ _ENTRY = {
 
 
 def dumps(arrays: Arrays, key: str, value: Any) -> bytes:
-    """The bytes of a file that holds ``arrays``, and ``value`` as JSON under ``key`` of its metadata."""
+    """The bytes of a file with ``arrays``, and with ``value`` as JSON under ``key`` in its metadata."""
     from safetensors.numpy import save
 
-    whole = {name: array if array.flags.c_contiguous else array.copy() for name, array in arrays.items()}
+    contiguous = {name: array if array.flags.c_contiguous else array.copy() for name, array in arrays.items()}
     text = strict_json.dumps(value)
-    data: bytes = save(whole, {key: text, DIGEST: _digest(whole, text)})
+    data: bytes = save(contiguous, {key: text, DIGEST_KEY: _digest(contiguous, text)})
     return data
 
 
 def loads(data: bytes, key: str) -> tuple[dict[str, npt.NDArray[Any]], Any]:
-    """The inverse of ``dumps``. Raises ``UnreadableFile`` for what is damaged, ``UnsupportedInput`` for another kind of
-    file."""
+    """The arrays and the value of a file that ``dumps`` made. Raises ``UnreadableFile`` for a damaged file,
+    ``UnsupportedInput`` for a safetensors file of another kind."""
     length = int.from_bytes(data[:8], "little")
     if len(data) < 8 or not 2 <= length <= min(MAX_HEADER, len(data) - 8):
-        raise UnreadableFile("is cut short, or no file of this kind", "truncated")
+        raise UnreadableFile("is cut short, or not a file of this kind", "truncated")
     table = strict_json.loads(data[8 : 8 + length], "the header")
     metadata = table.pop("__metadata__", None) if type(table) is dict else None
-    if type(metadata) is not dict or set(metadata) != {key, DIGEST} or type(metadata[key]) is not str:
-        raise UnsupportedInput(f"no {key!r} in its metadata", "metadata")
+    if type(metadata) is not dict or set(metadata) != {key, DIGEST_KEY} or type(metadata[key]) is not str:
+        raise UnsupportedInput(f"has no {key!r} in its metadata", "metadata")
     if len(table) > MAX_TENSORS:
-        raise UnreadableFile(f"{len(table):,} tensors, at most {MAX_TENSORS:,} are read", "tensors")
+        raise UnreadableFile(f"has {len(table):,} tensors, but at most {MAX_TENSORS:,} are supported", "tensors")
     arrays = _arrays(memoryview(data)[8 + length :], table)
-    if _digest(arrays, metadata[key]) != metadata[DIGEST]:
-        raise UnreadableFile("is damaged: it has not the content that was written", "digest")
+    if _digest(arrays, metadata[key]) != metadata[DIGEST_KEY]:
+        raise UnreadableFile("is damaged: its content does not match its checksum", "digest")
     return arrays, strict_json.loads(metadata[key].encode(), f"the metadata {key!r}")
 
 
-def is_kind(path: str, key: str) -> bool:
-    """Whether ``path`` is a regular file that looks like one of ``dumps`` with this key."""
+def has_key(path: str, key: str) -> bool:
+    """Whether ``path`` is a regular file that looks like one that ``dumps`` made with this key."""
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):
             return False
@@ -80,32 +80,33 @@ def is_kind(path: str, key: str) -> bool:
 
 
 def _digest(arrays: Arrays, text: str) -> str:
-    """SHA-256 of the JSON and of all arrays, by name."""
-    found = hashlib.sha256(text.encode())
+    """SHA-256 of the JSON ``text`` and of names, types, shapes and values of ``arrays``."""
+    digest = hashlib.sha256(text.encode())
     for name in sorted(arrays):
         array = arrays[name]
-        found.update(f"\n{name} {array.dtype.str} {array.shape}\n".encode())
-        found.update(array.tobytes())
-    return found.hexdigest()
+        digest.update(f"\n{name} {array.dtype.str} {array.shape}\n".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()
 
 
 def _arrays(body: memoryview, table: Mapping[str, Any]) -> dict[str, npt.NDArray[Any]]:
-    """The arrays, each in memory of its own, once they account for every byte of ``body``."""
+    """Copies of the arrays in ``body`` by the entries of ``table``. Raises ``UnreadableFile`` unless they account for
+    every byte."""
     import numpy as np
 
     for name, entry in table.items():
-        strict_json.refuse_unless(entry, _ENTRY, f"tensor {name[:80]!r}", "header")
-    found: dict[str, npt.NDArray[Any]] = {}
+        strict_json.refuse_unless(entry, _ENTRY_SCHEMA, f"tensor {name[:80]!r}", "header")
+    arrays: dict[str, npt.NDArray[Any]] = {}
     end = 0
     for name, entry in sorted(table.items(), key=lambda item: item[1]["data_offsets"]):
         start, stop = entry["data_offsets"]
         dtype, shape = np.dtype(DTYPES[entry["dtype"]]), tuple(entry["shape"])
         if start != end or stop - start != dtype.itemsize * math.prod(shape) or stop > len(body):
-            raise UnreadableFile(f"tensor {name[:80]!r} does not lie where the others leave room", "offsets")
+            raise UnreadableFile(f"tensor {name[:80]!r} overlaps another one or leaves a gap", "offsets")
         if entry["dtype"] == "BOOL" and max(body[start:stop], default=0) > 1:
             raise UnreadableFile(f"tensor {name[:80]!r} has values that are neither true nor false", "values")
-        found[name] = np.frombuffer(body[start:stop], dtype).reshape(shape).copy()
+        arrays[name] = np.frombuffer(body[start:stop], dtype).reshape(shape).copy()
         end = stop
     if end != len(body):
         raise UnreadableFile(f"{len(body) - end:,} bytes follow the last tensor", "trailing")
-    return found
+    return arrays

@@ -177,7 +177,7 @@ def test_the_state_of_another_fit_is_refused_and_named(png, capsys, more, words)
 def test_a_damaged_state_is_refused(png, capsys):
     state(png).write_bytes(b"12345678" * 9)
     assert encode(png, *STEPS, "--resume") == 3
-    assert "photo.png.safetensors.state: is cut short, or no file of this kind" in capsys.readouterr().err
+    assert "photo.png.safetensors.state: is cut short, or not a file of this kind" in capsys.readouterr().err
 
 
 def test_what_is_no_state_is_never_replaced(png, tmp_path, capsys):

@@ -203,9 +203,9 @@ def test_a_truncated_state_is_refused_at_every_length():
 
 
 def changed(data, change):
-    arrays, value = tensors.loads(data, tensors.STATE)
+    arrays, value = tensors.loads(data, tensors.STATE_KEY)
     change(arrays, value)
-    return tensors.dumps(arrays, tensors.STATE, value)
+    return tensors.dumps(arrays, tensors.STATE_KEY, value)
 
 
 @pytest.mark.parametrize(
@@ -252,4 +252,4 @@ def test_a_state_is_safetensors_and_strict_json():
     data = a_state()
     length = int.from_bytes(data[:8], "little")
     header = json.loads(data[8 : 8 + length])
-    assert json.loads(header["__metadata__"][tensors.STATE])["state"]["tracker"]["step"] == 11
+    assert json.loads(header["__metadata__"][tensors.STATE_KEY])["state"]["tracker"]["step"] == 11

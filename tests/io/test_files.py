@@ -42,7 +42,7 @@ def test_what_is_no_file_is_refused_for_its_reason(tmp_path):
     assert refusal(tmp_path) == ("directory", "is a directory")
     assert refusal("/dev/zero") == ("device", "is a device")
     assert refusal(tmp_path / "empty") == ("empty", "is empty")
-    assert refusal(tmp_path / "dangling") == ("missing", "no such file (a link to nothing)")
+    assert refusal(tmp_path / "dangling") == ("missing", "no such file (a broken link)")
     assert refusal(tmp_path / "loop")[0] == "unreadable"
     assert refusal("a\0b")[0] == "missing"
     assert refusal("")[0] == "missing"
@@ -338,7 +338,7 @@ def test_sweeping_removes_what_ended_processes_left(tmp_path):
     for name in ("a", "x" * 255):
         stale = temporary.temporary_name(name).replace(f"-{os.getpid()}-", f"-{ended.pid}-")
         ours = temporary.temporary_name(name)
-        foreign = stale.replace(temporary.host(), "00000000")
+        foreign = stale.replace(temporary.host_id(), "00000000")
         old = foreign.replace("00000000", "11111111")
         others = [
             f"{stale}x",
@@ -348,14 +348,14 @@ def test_sweeping_removes_what_ended_processes_left(tmp_path):
         for made in (stale, ours, foreign, old, *others):
             (tmp_path / made).touch()
         os.utime(tmp_path / old, (time.time() - 7200,) * 2)
-        assert files.sweep(tmp_path, name) == 2
+        assert files.remove_stale(tmp_path, name) == 2
         assert sorted(os.listdir(tmp_path)) == sorted({ours, foreign, *others})
         for rest in os.listdir(tmp_path):
             os.unlink(tmp_path / rest)
 
 
 def test_sweeping_a_folder_that_is_not_there_is_no_error(tmp_path):
-    assert files.sweep(tmp_path / "none", "a") == 0
+    assert files.remove_stale(tmp_path / "none", "a") == 0
 
 
 def test_a_killed_write_leaves_the_old_file_and_its_rest_is_swept(tmp_path):
@@ -369,7 +369,7 @@ files.write(sys.argv[1], b"new", True, lambda data: os.kill(os.getpid(), 9))
     assert done.returncode == -9
     assert (tmp_path / "a").read_bytes() == b"old"
     assert len(leftovers(tmp_path)) == 1
-    assert files.sweep(tmp_path, "a") == 1
+    assert files.remove_stale(tmp_path, "a") == 1
     assert os.listdir(tmp_path) == ["a"]
 
 

@@ -48,9 +48,9 @@ def test_a_built_in_name_cannot_be_replaced():
         warnings.simplefilter("ignore")
         known.load_all()
     assert known["own"] == "own value"
-    with pytest.raises(UsageError, match="belongs to another"):
+    with pytest.raises(UsageError, match="is taken by"):
         known.add("own", "another value")
-    with pytest.raises(UsageError, match="belongs to another"):
+    with pytest.raises(UsageError, match="is taken by"):
         known.add("good", "another value")
 
 

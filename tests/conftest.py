@@ -16,20 +16,24 @@ import numpy as np
 import pytest
 from jaxtyping import Bool, Float, Int, jaxtyped
 
-CHECKED = [
+WITHOUT_TORCH = [
     "inrfit.fields.architecture",
     "inrfit.fields.asmr",
     "inrfit.fields.feature_grid",
     "inrfit.fields.mlp",
-    "inrfit.fields.module",
     "inrfit.fields.tiles",
     "inrfit.samplers",
+]
+"""Modules and packages that import torch for type checkers only, and whose annotated shapes are checked."""
+
+WITH_TORCH = [
+    "inrfit.fields.module",
     "inrfit.samplers.learner",
     "inrfit.fit.engine.cuda_graph",
     "inrfit.fit.engine.optimizer",
     "inrfit.fit.engine.step",
 ]
-"""Modules and packages whose annotated shapes are checked on every call."""
+"""Modules that import torch, and whose annotated shapes are checked."""
 
 
 def jaxtyped_unless_compiling(*, typechecker):
@@ -54,18 +58,18 @@ def jaxtyped_unless_compiling(*, typechecker):
 
 
 def import_checked() -> None:
-    """Import the modules in CHECKED with shape checks.
+    """Arrange shape checks for WITHOUT_TORCH and WITH_TORCH; import WITHOUT_TORCH.
 
-    Modules without torch import the names in their annotations for type checkers only; jaxtyping evaluates annotations
-    when a function is defined and skips those that it cannot resolve, so these names are built-in meanwhile.
+    jaxtyping evaluates annotations when a function is defined and skips those that it cannot resolve, so the names that
+    WITHOUT_TORCH imports for type checkers only are built-in while it is imported.
     """
     import torch
 
     names = {"torch": torch, "Tensor": torch.Tensor, "Bool": Bool, "Float": Float, "Int": Int}
     jaxtyping.jaxtyped = jaxtyped_unless_compiling  # the decorator that the import hook adds
-    jaxtyping.install_import_hook(CHECKED, "beartype.beartype")  # also for modules that are imported later
+    jaxtyping.install_import_hook([*WITHOUT_TORCH, *WITH_TORCH], "beartype.beartype")
     with patch.multiple(builtins, create=True, **names):
-        for module in CHECKED:
+        for module in WITHOUT_TORCH:
             importlib.import_module(module)
 
 

@@ -26,12 +26,13 @@ from .config.plan import Plan, check_memory, plan
 from .config.settings import Settings, count
 from .errors import NotEnoughMemory, UsageError
 from .fit.outcome import Outcome
+from .interrupts import stop_on_signals
 from .io import files
 from .io.limits import Limits
 from .io.renamed import renamed_arguments
 from .modalities import Request, file_of
 from .resume import CheckpointPolicy, checkpoint_policy, initial_field_record, initial_weights, prepare_start
-from .runtime import current_device, limited_threads, matmul_precision, out_of_memory, stop_on_signals
+from .runtime import current_device, limited_threads, matmul_precision, out_of_memory
 
 if TYPE_CHECKING:
     import numpy.typing as npt

@@ -122,7 +122,7 @@ class Artifact:
         if weight_dtypes.fitting_store(self.weights, self.store, self.spec.fp32_tensors) != self.store:
             raise InrfitError(f"a weight is beyond the range of {self.store}", "artifact")
         try:
-            data = weight_dtypes.serialize(
+            data = container.serialize(
                 self.weights, self.store, self.spec.fp32_tensors, {container.KEY: strict_json.dumps(self.header())}
             )
             parsed = container.parse(data)

@@ -1,11 +1,13 @@
-"""Parses the container of an untrusted artifact: its JSON header and its table of tensors.
+"""The container of an artifact: its JSON header, its table of tensors and their bytes. Writes it, and parses untrusted
+ones.
 
-This runs before any other library sees the bytes, and allocates nothing on the strength of a size that they claim.
+Parsing runs before any other library sees the bytes, and allocates nothing on the strength of a size that they claim.
 docs/artifact.md is the specification.
 """
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping, Set
 from dataclasses import dataclass
@@ -16,7 +18,7 @@ from ..io.json_schema import integer, items, text
 from ..io.signatures import Signatures, kind_of
 from ..io.strict_json import loads, refuse_unless
 from ..io.tensors import STATE_KEY
-from .weight_dtypes import STORES, tensor_stores
+from .weight_dtypes import STORES, Weights, pack, tensor_stores
 
 KEY = "inrfit"
 """Key of inrfit's header in the metadata of a safetensors file."""
@@ -196,3 +198,24 @@ def _check_layout(parsed: ParsedContainer) -> None:
         )
     if parsed.data_bytes > end:
         raise UnreadableFile(f"{parsed.data_bytes - end:,} bytes follow the last tensor", "trailing")
+
+
+def header_bytes(
+    shapes: Mapping[str, tuple[int, ...]], store: str, keep_fp32: Set[str], metadata: Mapping[str, str]
+) -> bytes:
+    """The part of a safetensors file before the tensors: the length of the header, and the header."""
+    table: dict[str, object] = {"__metadata__": dict(metadata)}
+    end = 0
+    for name, kind in tensor_stores(shapes, store, keep_fp32).items():
+        begin, end = end, end + STORES[kind].size * math.prod(shapes[name])
+        table[name] = {"dtype": STORES[kind].dtype, "shape": list(shapes[name]), "data_offsets": [begin, end]}
+    header = json.dumps(table, separators=(",", ":"), ensure_ascii=True).encode()
+    header += b" " * (-len(header) % 8)
+    return len(header).to_bytes(8, "little") + header
+
+
+def serialize(weights: Weights, store: str, keep_fp32: Set[str], metadata: Mapping[str, str]) -> bytes:
+    """A safetensors file with ``weights``: the same bytes that the safetensors library would write."""
+    shapes = {name: weight.shape for name, weight in weights.items()}
+    tensors = (pack(weights[name], kind).tobytes() for name, kind in tensor_stores(shapes, store, keep_fp32).items())
+    return b"".join((header_bytes(shapes, store, keep_fp32, metadata), *tensors))

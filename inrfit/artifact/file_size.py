@@ -20,7 +20,7 @@ def max_header_bytes(
     """Upper bound on the bytes before the tensors. ``provenance`` holds what is known before the fit."""
     artifact = Artifact(spec, {}, modality, meta, provenance, {}, store)
     metadata = {container.KEY: strict_json.dumps(artifact.header())}
-    return len(weight_dtypes.header_bytes(spec.shapes, store, spec.fp32_tensors, metadata)) + HEADER_RESERVE
+    return len(container.header_bytes(spec.shapes, store, spec.fp32_tensors, metadata)) + HEADER_RESERVE
 
 
 def max_file_bytes(

@@ -1,11 +1,10 @@
-"""The number types of stored weights, and the bytes of a safetensors file.
+"""The number types of stored weights.
 
 Implemented with NumPy, which has no bfloat16, so that artifacts can be written and read without torch.
 """
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass
@@ -90,24 +89,3 @@ def weight_bytes(shapes: Mapping[str, tuple[int, ...]], store: str, keep_fp32: S
     """Bytes of all tensors together."""
     stores = tensor_stores(shapes, store, keep_fp32)
     return sum(STORES[kind].size * math.prod(shapes[name]) for name, kind in stores.items())
-
-
-def header_bytes(
-    shapes: Mapping[str, tuple[int, ...]], store: str, keep_fp32: Set[str], metadata: Mapping[str, str]
-) -> bytes:
-    """The part of a safetensors file before the tensors: the length of the header, and the header."""
-    table: dict[str, object] = {"__metadata__": dict(metadata)}
-    end = 0
-    for name, kind in tensor_stores(shapes, store, keep_fp32).items():
-        begin, end = end, end + STORES[kind].size * math.prod(shapes[name])
-        table[name] = {"dtype": STORES[kind].dtype, "shape": list(shapes[name]), "data_offsets": [begin, end]}
-    header = json.dumps(table, separators=(",", ":"), ensure_ascii=True).encode()
-    header += b" " * (-len(header) % 8)
-    return len(header).to_bytes(8, "little") + header
-
-
-def serialize(weights: Weights, store: str, keep_fp32: Set[str], metadata: Mapping[str, str]) -> bytes:
-    """A safetensors file with ``weights``: the same bytes that the safetensors library would write."""
-    shapes = {name: weight.shape for name, weight in weights.items()}
-    tensors = (pack(weights[name], kind).tobytes() for name, kind in tensor_stores(shapes, store, keep_fp32).items())
-    return b"".join((header_bytes(shapes, store, keep_fp32, metadata), *tensors))

@@ -10,7 +10,7 @@ import typer
 
 from ..errors import InrfitError, OutputClosed
 from ..fields import FIELDS
-from ..runtime import StopRequest, stop_on_signals
+from ..interrupts import StopRequest, stop_on_signals
 from . import shared_options as shared
 from .console import Console, FitProgress, format_quality, print_output
 from .help import BUDGET, METHODS, REPORTING, RESUMING, SOURCE
@@ -18,7 +18,7 @@ from .paths import expand
 from .shared_options import DEFAULTS
 
 if TYPE_CHECKING:
-    from ..comparison.session import Comparison
+    from ..comparison.runs import Comparison
     from ..comparison.spec import ComparisonSpec, Result, RunKey
     from ..fit.events import ProgressReport
     from ..resume import CheckpointPolicy
@@ -118,7 +118,7 @@ def compare(  # one option a line
     """
     given = locals()
     from ..codec import translated_memory_errors
-    from ..comparison.session import PLOT_FILE, open_comparison, prepare, run_checkpointing
+    from ..comparison.runs import PLOT_FILE, open_comparison, prepare, run_checkpointing
     from ..comparison.statistics import parse_levels
     from ..runtime import keep_compiled_code, keep_freed_memory, sleep_idle_threads
 
@@ -178,7 +178,7 @@ def run_all(
     checkpointing: CheckpointPolicy | None,
 ) -> None:
     """Executes the unfinished runs and saves the comparison after each."""
-    from ..comparison.session import run_comparison, save
+    from ..comparison.runs import run_comparison, save
 
     if comparison.results:
         done = comparison.runs - comparison.unfinished
@@ -234,7 +234,7 @@ def finish(
     comparison: Comparison, output: str | None, levels: tuple[str, ...], console: Console, stop: StopRequest
 ) -> int:
     """Writes and prints the results so far; returns the exit code."""
-    from ..comparison.session import record, save
+    from ..comparison.runs import record, save
     from ..comparison.statistics import summarize
     from .comparison_table import format_tables
 
@@ -264,7 +264,7 @@ def write_plot(comparison: Comparison, output: str, console: Console) -> dict[st
     A failure is reported and becomes the ``error`` of the object; the results are kept."""
     from ..codec import translated_memory_errors
     from ..comparison import plot
-    from ..comparison.session import PLOT_FILE
+    from ..comparison.runs import PLOT_FILE
     from ..io import files
 
     path = os.path.join(output, PLOT_FILE)

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import InrfitError, OutputClosed, UsageError
+from ..interrupts import StopRequest, stop_on_signals
 from ..io.limits import Limits
-from ..runtime import StopRequest, keep_freed_memory, limited_threads, sleep_idle_threads, stop_on_signals
+from ..runtime import keep_freed_memory, limited_threads, sleep_idle_threads
 from . import shared_options as shared
 from .console import Console, FitProgress
 from .help import HARDWARE, SIZE, SOURCE

@@ -12,8 +12,8 @@ import typer
 
 from ..config.settings import Settings
 from ..errors import InrfitError, NotEnoughMemory, OutputClosed, OutputExists, UnwritableOutput
+from ..interrupts import StopRequest, stop_on_signals
 from ..output_files import free_name, save
-from ..runtime import StopRequest, stop_on_signals
 from . import shared_options as shared
 from .console import Console, FitProgress
 from .encode_report import print_summary, show_plan, show_recipe, summary_record

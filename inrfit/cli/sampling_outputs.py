@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InrfitError, UsageError
+from ..interrupts import StopRequest
 from ..io import files
-from ..runtime import StopRequest, limited_threads
+from ..runtime import limited_threads
 from .console import Console, FitProgress, print_error
 
 if TYPE_CHECKING:

@@ -1,2 +1,2 @@
 """Comparisons of samplers and architectures at equal budgets: compare.py (the Python function), spec.py (what is
-compared), session.py (all runs), execution.py (one run), quality_trace.py, statistics.py and plot.py (the results)."""
+compared), runs.py (all runs), single_run.py (one run), quality_trace.py, statistics.py and plot.py (the results)."""

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 from ..codec import translated_memory_errors
 from ..config.settings import Settings, changed_options, registered_name
 from ..fields import FIELDS, Architecture
+from ..interrupts import stop_on_signals
 from ..io.registry import Registry
-from ..runtime import stop_on_signals
 from ..samplers import SAMPLERS, Sampler
-from .session import Comparison, open_comparison, prepare, run_checkpointing, run_comparison, save
+from .runs import Comparison, open_comparison, prepare, run_checkpointing, run_comparison, save
 from .spec import Result, RunKey
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from ..samplers import Sampler
 from ..samplers.learner import Learner, residuals_at
 from ..signal import Signal
 from . import record
-from .batching import Batch, BatchQueue, next_batch, queue_selection
+from .batch_queue import Batch, BatchQueue, next_batch, queue_selection
 from .budget import Budget
 from .checkpoint import Checkpointer, SavedState
 from .context import Cancelled, FitContext, evaluate, learner_view, require_learned, start_fit

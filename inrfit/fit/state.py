@@ -19,7 +19,7 @@ from torch import Tensor
 from ..samplers import Selection
 from ..samplers.learner import ScoringCost
 from ..samplers.loss_terms import LaplacianLoss
-from .batching import Batch, BatchQueue
+from .batch_queue import Batch, BatchQueue
 from .divergence import DivergenceDetector
 from .lr_schedule import LRSchedule
 from .point_pool import PointPool

@@ -1,4 +1,4 @@
-"""Measures: floats, in the units their docstrings say. Definitions: docs/glossary.md."""
+"""Measures of quality. fit/evaluation.py decides when and on what they are computed; docs/glossary.md defines them."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ from torch import Tensor
 from inrfit.fields import FieldSpec
 from inrfit.fields.module import Field
 from inrfit.fit import recipe
-from inrfit.fit.batching import points_of_blocks, shuffled_blocks
+from inrfit.fit.batch_queue import points_of_blocks, shuffled_blocks
 from inrfit.fit.budget import Budget
 from inrfit.fit.engine.step import Engine
 from inrfit.modalities.image.image import UINT8_SCALE

@@ -397,7 +397,7 @@ def test_a_closed_stderr_does_not_cost_the_fit(png):
 
 
 def test_an_ignored_hangup_stays_ignored():
-    from inrfit.runtime import stop_on_signals
+    from inrfit.interrupts import stop_on_signals
 
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
@@ -421,7 +421,7 @@ def test_a_signal_ends_the_reading_of_standard_input_at_once(tmp_path):
 
 def test_a_second_signal_leaves_at_once():
     script = (
-        "import os, signal\nfrom inrfit.runtime import stop_on_signals\n"
+        "import os, signal\nfrom inrfit.interrupts import stop_on_signals\n"
         "with stop_on_signals():\n    os.kill(os.getpid(), 2)\n    os.kill(os.getpid(), 2)\n    print('still here')"
     )
     found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)

@@ -211,7 +211,7 @@ def test_json_says_why_nothing_ran(small, capsys):
 
 @pytest.mark.parametrize("at", ["warm_up", "keep"])
 def test_json_says_why_it_broke_off(small, tmp_path, monkeypatch, capsys, at):
-    from inrfit.comparison import session as module
+    from inrfit.comparison import runs as module
     from inrfit.errors import NotEnoughMemory, UnwritableOutput
 
     def full(*given):
@@ -252,7 +252,7 @@ def test_an_unwritable_picture_costs_neither_the_table_nor_the_json(small, tmp_p
 
 
 def test_an_interrupt_after_the_last_run_changes_nothing(small, monkeypatch, capsys):
-    from inrfit.comparison import session as module
+    from inrfit.comparison import runs as module
 
     honest = module.run_comparison
 
@@ -268,7 +268,7 @@ def test_an_interrupt_after_the_last_run_changes_nothing(small, monkeypatch, cap
 
 
 def test_json_says_that_it_was_interrupted_before_anything_ran(small, monkeypatch, capsys):
-    from inrfit.comparison import session as module
+    from inrfit.comparison import runs as module
 
     monkeypatch.setattr(module, "open_comparison", lambda *given: os.kill(os.getpid(), signal.SIGINT))
     assert compare(small, "--json") == 130

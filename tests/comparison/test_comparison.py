@@ -10,7 +10,7 @@ import pytest
 from conftest import picture
 from PIL import Image
 
-from inrfit.comparison import execution, quality_trace, session
+from inrfit.comparison import quality_trace, runs, single_run
 from inrfit.comparison.spec import Method, Point, Result, RunKey, Source, parse_methods
 from inrfit.comparison.statistics import interpolate, mean_std, paired_difference, parse_levels, seconds_to, summarize
 from inrfit.config.settings import Settings
@@ -51,9 +51,9 @@ def two(tmp_path):
 
 def run_all(spec, stop=lambda: False, folder=None):
     """Executes a comparison; returns it and the keys of the runs that started."""
-    comparison, callbacks = session.open_comparison(folder, spec), RecordingCallbacks()
-    keep = (lambda: session.save(comparison, folder)) if folder else (lambda: None)
-    session.run_comparison(comparison, stop, callbacks, keep)
+    comparison, callbacks = runs.open_comparison(folder, spec), RecordingCallbacks()
+    keep = (lambda: runs.save(comparison, folder)) if folder else (lambda: None)
+    runs.run_comparison(comparison, stop, callbacks, keep)
     return comparison, callbacks.started
 
 
@@ -67,9 +67,9 @@ def test_runs_are_interleaved_and_start_from_the_same_weights(two, monkeypatch):
         started.append((seed, type(sampler).__name__, run.engine.snapshot()["hidden.weight"].flatten().tolist()))
         return run, state
 
-    monkeypatch.setattr(session, "warm_up", lambda spec: None)
+    monkeypatch.setattr(runs, "warm_up", lambda spec: None)
     monkeypatch.setattr(loop, "start_fit", recording)
-    _, order = run_all(session.prepare(two, "uniform,nint", seeds=2, settings=SMALL))
+    _, order = run_all(runs.prepare(two, "uniform,nint", seeds=2, settings=SMALL))
     assert [(run_key.seed, run_key.source, run_key.sampler) for run_key in order] == [
         (seed, source, sampler)
         for seed in (0, 1)
@@ -84,7 +84,7 @@ def test_runs_are_interleaved_and_start_from_the_same_weights(two, monkeypatch):
 
 
 def test_equal_points_give_equal_results_again(two):
-    spec = session.prepare(two[:1], "uniform,nint", seeds=1, settings=SMALL)
+    spec = runs.prepare(two[:1], "uniform,nint", seeds=1, settings=SMALL)
     once, again = (run_all(spec)[0].ordered() for _ in range(2))
     for first, second in zip(once, again, strict=True):
         assert first.quality == second.quality
@@ -95,7 +95,7 @@ def test_equal_points_give_equal_results_again(two):
 
 
 def test_a_trace_rises_in_time_and_ends_with_what_is_written(two):
-    comparison, _ = run_all(session.prepare(two[:1], "uniform", seeds=1, settings=SMALL))
+    comparison, _ = run_all(runs.prepare(two[:1], "uniform", seeds=1, settings=SMALL))
     (result,) = comparison.ordered()
     trace = result.trace
     assert [p.step for p in trace] == sorted({p.step for p in trace})
@@ -111,10 +111,10 @@ def test_a_shape_has_the_same_points_for_all_runs_of_a_seed(tmp_path):
 
     trimesh.creation.icosphere(1).export(tmp_path / "ball.ply")
     settings = replace(SMALL, options={"points": "3000"})
-    spec = session.prepare([str(tmp_path / "ball.ply")], "uniform,full", seeds=2, settings=settings)
+    spec = runs.prepare([str(tmp_path / "ball.ply")], "uniform,full", seeds=2, settings=settings)
     (source,), (first, second) = spec.sources, spec.methods
     made = [
-        execution.prepare_run(spec, source, method, seed, lambda: False, None)
+        single_run.prepare_run(spec, source, method, seed, lambda: False, None)
         for method, seed in ((first, 0), (second, 0), (first, 1))
     ]
     points = [of.signal.points.tolist() for of in made]
@@ -127,22 +127,22 @@ def test_the_old_name_of_an_option_stands_for_the_same_comparison(tmp_path):
 
     trimesh.creation.icosphere(1).export(tmp_path / "ball.ply")
     new, old = (replace(SMALL, options={name: "3000"}) for name in ("points", "pool"))
-    spec = session.prepare([str(tmp_path / "ball.ply")], "uniform", settings=new)
+    spec = runs.prepare([str(tmp_path / "ball.ply")], "uniform", settings=new)
     with pytest.warns(InrfitWarning, match="'pool' is now called 'points'"):
-        assert session.prepare([str(tmp_path / "ball.ply")], "uniform", settings=old) == spec
+        assert runs.prepare([str(tmp_path / "ball.ply")], "uniform", settings=old) == spec
 
 
 def test_finished_runs_are_kept_failed_ones_made_again(two, tmp_path, monkeypatch):
     folder = str(tmp_path / "out")
-    spec = session.prepare(two[:1], "uniform,nint", seeds=2, settings=SMALL)
-    original = execution.codec.execute_plan
+    spec = runs.prepare(two[:1], "uniform,nint", seeds=2, settings=SMALL)
+    original = single_run.codec.execute_plan
 
     def failing(planned, *rest, **more):
         if (planned.settings.sampler, planned.settings.seed) == ("nint", 0):
             raise Diverged("worse than a constant", "diverged")
         return original(planned, *rest, **more)
 
-    monkeypatch.setattr(execution.codec, "execute_plan", failing)
+    monkeypatch.setattr(single_run.codec, "execute_plan", failing)
     first, started = run_all(spec, folder=folder)
     assert len(started) == 4
     assert first.unfinished == 1
@@ -157,10 +157,10 @@ def test_finished_runs_are_kept_failed_ones_made_again(two, tmp_path, monkeypatc
 
 def test_a_stopped_run_is_dropped_and_the_finished_ones_stay(two, tmp_path):
     folder = str(tmp_path / "out")
-    spec = session.prepare(two[:1], "uniform", seeds=3, settings=SMALL)
-    comparison, callbacks = session.open_comparison(folder, spec), RecordingCallbacks()
-    session.run_comparison(
-        comparison, lambda: len(callbacks.started) == 2, callbacks, lambda: session.save(comparison, folder)
+    spec = runs.prepare(two[:1], "uniform", seeds=3, settings=SMALL)
+    comparison, callbacks = runs.open_comparison(folder, spec), RecordingCallbacks()
+    runs.run_comparison(
+        comparison, lambda: len(callbacks.started) == 2, callbacks, lambda: runs.save(comparison, folder)
     )
     assert [result.run_key.seed for result in comparison.ordered()] == [0]
     assert [run_key.seed for run_key in run_all(spec, folder=folder)[1]] == [1, 2]
@@ -168,61 +168,61 @@ def test_a_stopped_run_is_dropped_and_the_finished_ones_stay(two, tmp_path):
 
 def test_another_plan_in_the_folder_is_refused(two, tmp_path):
     folder = str(tmp_path / "out")
-    run_all(session.prepare(two[:1], "uniform", seeds=1, settings=SMALL), folder=folder)
-    other = session.prepare(two[:1], "uniform", seeds=1, settings=replace(SMALL, width=17))
+    run_all(runs.prepare(two[:1], "uniform", seeds=1, settings=SMALL), folder=folder)
+    other = runs.prepare(two[:1], "uniform", seeds=1, settings=replace(SMALL, width=17))
     with pytest.raises(UsageError, match="with other settings"):
-        session.open_comparison(folder, other)
-    assert session.open_comparison(folder, other, force=True).results == {}
-    kept = tmp_path / "out" / session.RESULTS_FILE
+        runs.open_comparison(folder, other)
+    assert runs.open_comparison(folder, other, force=True).results == {}
+    kept = tmp_path / "out" / runs.RESULTS_FILE
     kept.write_text(json.dumps(json.loads(kept.read_text()) | {"schema": 2}))
     with pytest.raises(UsageError, match="in format 2, and this inrfit continues only format 1"):
-        session.open_comparison(folder, other)
+        runs.open_comparison(folder, other)
     kept.write_text("{}")
     with pytest.raises(UsageError, match="is not a comparison"):
-        session.open_comparison(folder, other)
+        runs.open_comparison(folder, other)
     with pytest.raises(UnwritableOutput):
-        session.open_comparison(str(tmp_path / "no" / "such"), other)
+        runs.open_comparison(str(tmp_path / "no" / "such"), other)
 
 
 def test_a_comparison_with_the_old_values_of_settings_goes_on(two, tmp_path):
     folder = str(tmp_path / "out")
-    spec = session.prepare(two[:1], "uniform", seeds=1, settings=SMALL)
+    spec = runs.prepare(two[:1], "uniform", seeds=1, settings=SMALL)
     comparison, _ = run_all(spec, folder=folder)
-    kept = tmp_path / "out" / session.RESULTS_FILE
+    kept = tmp_path / "out" / runs.RESULTS_FILE
     old = json.loads(kept.read_text())
     old["plan"]["settings"]["regime"] = "engine"
     old["recipes"]["photo0.png"]["siren"] = {"precision": "medium", "engine": "explicit"}
     kept.write_text(json.dumps(old))
     assert old["key"] == comparison.key
-    assert session.open_comparison(folder, spec).recipes == {
+    assert runs.open_comparison(folder, spec).recipes == {
         "photo0.png": {"siren": {"precision": "fp32-fast", "engine": "analytic"}}
     }
     with pytest.raises(UsageError, match="with other seeds "):
-        session.open_comparison(folder, replace(spec, seeds=2))
+        runs.open_comparison(folder, replace(spec, seeds=2))
 
 
 def test_another_computer_does_not_go_on(two, tmp_path, monkeypatch):
     from inrfit.artifact import provenance
 
     folder = str(tmp_path / "out")
-    spec = session.prepare(two[:1], "uniform", seeds=1, settings=SMALL)
+    spec = runs.prepare(two[:1], "uniform", seeds=1, settings=SMALL)
     run_all(spec, folder=folder)
-    assert len(session.open_comparison(folder, spec).results) == 1
+    assert len(runs.open_comparison(folder, spec).results) == 1
     monkeypatch.setattr(provenance, "processor", lambda: "another model")
     with pytest.raises(UsageError, match="with other machine"):
-        session.open_comparison(folder, spec)
+        runs.open_comparison(folder, spec)
 
 
 def test_a_picture_that_cannot_be_written_is_refused_beforehand(two, tmp_path):
-    (tmp_path / "out" / session.PLOT_FILE).mkdir(parents=True)
+    (tmp_path / "out" / runs.PLOT_FILE).mkdir(parents=True)
     with pytest.raises(UnwritableOutput, match=r"comparison\.png: is a directory"):
-        session.open_comparison(str(tmp_path / "out"), session.prepare(two[:1], "uniform", seeds=1, settings=SMALL))
+        runs.open_comparison(str(tmp_path / "out"), runs.prepare(two[:1], "uniform", seeds=1, settings=SMALL))
 
 
 @pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory")])
 @pytest.mark.parametrize("place", ["prepare_run", "execute_run"])
 def test_a_run_that_is_out_of_memory_fails_and_the_others_go_on(two, monkeypatch, place, error):
-    original, calls = getattr(session, place), []
+    original, calls = getattr(runs, place), []
 
     def failing(*given):
         calls.append(given)
@@ -230,8 +230,8 @@ def test_a_run_that_is_out_of_memory_fails_and_the_others_go_on(two, monkeypatch
             raise error
         return original(*given)
 
-    monkeypatch.setattr(session, place, failing)
-    comparison, started = run_all(session.prepare(two[:1], "uniform,nint", seeds=1, settings=SMALL))
+    monkeypatch.setattr(runs, place, failing)
+    comparison, started = run_all(runs.prepare(two[:1], "uniform,nint", seeds=1, settings=SMALL))
     assert len(started) == 2
     first, second = comparison.ordered()
     assert (first.error["code"], first.error["reason"], second.ok) == (5, "memory", True)
@@ -252,14 +252,14 @@ def test_the_warm_up_runs_in_the_precision_and_on_the_device_of_the_runs(two, mo
         yield
         devices.pop()
 
-    monkeypatch.setattr(execution, "current_device", current_device)
+    monkeypatch.setattr(single_run, "current_device", current_device)
     monkeypatch.setattr(loop, "fit", lambda *given: seen.append((*devices, torch.get_float32_matmul_precision())))
-    execution.warm_up(session.prepare(two[:1], "uniform", settings=replace(SMALL, precision="fp32-fast")))
+    single_run.warm_up(runs.prepare(two[:1], "uniform", settings=replace(SMALL, precision="fp32-fast")))
     assert seen == [(torch.device("cpu"), "medium")]
 
 
 def test_a_source_that_changes_meanwhile_fails_its_runs(two):
-    spec = session.prepare(two[:1], "uniform", seeds=1, settings=SMALL)
+    spec = runs.prepare(two[:1], "uniform", seeds=1, settings=SMALL)
     Image.fromarray(picture(20, 24, seed=9)).save(two[0])
     comparison, _ = run_all(spec)
     assert comparison.ordered()[0].error["reason"] == "changed"
@@ -283,19 +283,19 @@ def test_a_source_that_changes_meanwhile_fails_its_runs(two):
 )
 def test_wrong_words_are_refused_before_anything_runs(two, samplers, archs, seeds, more, words):
     with pytest.raises(UsageError, match=words):
-        session.prepare(two, samplers, archs, seeds, replace(SMALL, **more))
+        runs.prepare(two, samplers, archs, seeds, replace(SMALL, **more))
 
 
 def test_a_bad_source_is_refused_by_name_before_anything_runs(two, tmp_path):
     with pytest.raises(RefusedInput, match=r"nothing\.png: no such file"):
-        session.prepare([two[0], str(tmp_path / "nothing.png")], "uniform", settings=SMALL)
+        runs.prepare([two[0], str(tmp_path / "nothing.png")], "uniform", settings=SMALL)
     with pytest.raises(UsageError, match="twice"):
-        session.prepare([two[0], two[0]], "uniform", settings=SMALL)
+        runs.prepare([two[0], two[0]], "uniform", settings=SMALL)
 
 
 def test_settings_reach_those_that_know_them():
     given = Settings(options={"xi": "0.6", "first_omega": "25"}, regime="paper")
-    spec = session.ComparisonSpec((), parse_methods("full,int:schedule=linear,nint,nint:xi=0.5", "siren"), 1, given)
+    spec = runs.ComparisonSpec((), parse_methods("full,int:schedule=linear,nint,nint:xi=0.5", "siren"), 1, given)
     found = [spec.settings_for(method, "image", 7) for method in spec.methods]
     omega = {"first_omega": "25"}
     assert [made.options for made in found] == [
@@ -308,9 +308,9 @@ def test_settings_reach_those_that_know_them():
 
 
 def test_the_papers_regime_has_their_budget_and_one_step_a_selection(two):
-    spec = session.prepare(two[:1], "int", settings=replace(SMALL, budget=(), regime="paper"))
+    spec = runs.prepare(two[:1], "int", settings=replace(SMALL, budget=(), regime="paper"))
     assert spec.json()["budget"]["steps"] == 5000
-    comparison, _ = run_all(session.prepare(two[:1], "int", seeds=1, settings=replace(SMALL, regime="paper", lr=0.003)))
+    comparison, _ = run_all(runs.prepare(two[:1], "int", seeds=1, settings=replace(SMALL, regime="paper", lr=0.003)))
     (result,) = comparison.ordered()
     assert result.spent["points"] == 24 * int(0.2 * 480)
     assert result.spent["scoring_points"] >= 23 * 480
@@ -359,7 +359,7 @@ def fake_result(source, sampler, seed, psnr):
 
 
 def test_differences_are_paired_and_the_worst_source_is_named(two):
-    spec = session.prepare(two, "uniform,nint", seeds=2, settings=SMALL)
+    spec = runs.prepare(two, "uniform,nint", seeds=2, settings=SMALL)
     ends = {
         "photo0.png": {"uniform": (30, 40), "nint": (31, 43)},
         "photo1.png": {"uniform": (20, 20), "nint": (19, 20)},
@@ -382,7 +382,7 @@ def test_differences_are_paired_and_the_worst_source_is_named(two):
 
 
 def test_a_source_that_only_the_first_fits_exactly_is_the_worst(two):
-    spec = session.prepare(two, "uniform,nint", seeds=1, settings=SMALL)
+    spec = runs.prepare(two, "uniform,nint", seeds=1, settings=SMALL)
     results = [
         fake_result(source, name, 0, 30.0) for source in ("photo0.png", "photo1.png") for name in ("uniform", "nint")
     ]
@@ -444,9 +444,7 @@ def test_methods_are_every_architecture_with_every_sampler():
 def test_an_architecture_has_settings_of_its_own_and_sizes_among_them():
     plain, small = parse_methods("uniform", "siren,siren:width=8:depth=2:omega=20")
     assert (plain.architecture_label, small.architecture_label) == ("siren", "siren:width=8:depth=2:omega=20")
-    spec = session.ComparisonSpec(
-        (), (plain, small), 1, Settings(depth=4, options={"omega": "25", "first_omega": "40"})
-    )
+    spec = runs.ComparisonSpec((), (plain, small), 1, Settings(depth=4, options={"omega": "25", "first_omega": "40"}))
     source = Source("a.png", "a.png", "0" * 64, 1, "image")
     first, second = (spec.settings_for(method, "image") for method in spec.methods)
     assert (first.width, first.depth, first.options) == (None, 4, {"omega": "25", "first_omega": "40"})
@@ -461,7 +459,7 @@ def test_the_picture_is_a_png(two):
     pytest.importorskip("matplotlib")
     from inrfit.comparison import plot
 
-    spec = session.prepare(two, "uniform,nint", seeds=2, settings=SMALL)
+    spec = runs.prepare(two, "uniform,nint", seeds=2, settings=SMALL)
     results = [fake_result("photo0.png", name, seed, 30.0 + seed) for name in ("uniform", "nint") for seed in (0, 1)]
     assert plot.png(spec, results).startswith(b"\x89PNG")
 
@@ -474,9 +472,9 @@ def test_the_picture_is_a_png(two):
 def test_the_kernel_is_made_before_the_first_run_and_used_by_all(two, tmp_path, monkeypatch):
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "code"))
     asked = replace(SMALL, width=64, depth=3, budget="4s", precision="bf16")
-    spec = session.prepare(two[:1], "uniform,stream", seeds=1, settings=asked)
+    spec = runs.prepare(two[:1], "uniform,stream", seeds=1, settings=asked)
     assert not cpp_kernel.is_cached()
-    execution.warm_up(spec)
+    single_run.warm_up(spec)
     assert cpp_kernel.is_cached()
     comparison, _ = run_all(spec)
     assert [result.settings["engine"] for result in comparison.ordered()] == ["compiled", "compiled"]

@@ -25,7 +25,7 @@ from inrfit.fields.asmr import asmr, hierarchy, last_level, resample
 from inrfit.fields.asmr.cells import ActiveCells, active_cells, unique_indices
 from inrfit.fields.module import Field
 from inrfit.fit import recipe
-from inrfit.fit.batching import points_of_blocks, shuffled_blocks
+from inrfit.fit.batch_queue import points_of_blocks, shuffled_blocks
 from inrfit.fit.engine.backends import autograd_gradients
 from inrfit.fit.engine.step import Engine
 from inrfit.modalities import Request

@@ -13,7 +13,7 @@ from inrfit.errors import Diverged
 from inrfit.fields import FieldSpec
 from inrfit.fields.module import Field
 from inrfit.fit import recipe
-from inrfit.fit.batching import queue_selection
+from inrfit.fit.batch_queue import queue_selection
 from inrfit.fit.budget import Budget
 from inrfit.fit.context import start_fit
 from inrfit.fit.evaluation import FitEvaluator, stratified

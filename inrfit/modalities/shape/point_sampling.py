@@ -1,4 +1,6 @@
-"""Training points of a shape: near the surface and in the box, with the values that the field is fitted to."""
+"""Training points of a shape: near the surface and in the box, with the values that the field is fitted to.
+
+``mesh.sample_surface`` draws uniform points on the triangles; ``draw_points`` moves them off the surface."""
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
-"""Cuts selections into the batches of the optimiser steps. Fields whose cells share work are trained on whole blocks of
-the raster."""
+"""Cuts selections into the batches of the optimiser steps; recipe.py chooses the batch size.
+
+Fields whose cells share work are trained on whole blocks of the raster."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 ``prepare`` reads and checks all inputs, ``open_comparison`` loads the runs that an earlier call finished,
 ``run_comparison`` executes the remaining ones with one signal in memory at a time, and ``record`` returns the whole
-comparison as JSON. See spec.py (what is compared), execution.py (one run) and statistics.py (the summary).
+comparison as JSON. See spec.py (what is compared), single_run.py (one run) and statistics.py (the summary).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from ..io.options import checked
 from ..io.renamed import with_new_values, with_old_names, with_old_values
 from ..resume import CheckpointPolicy
 from ..runtime import limited_threads
-from .execution import ComparisonCallbacks, Recipes, RunContext, execute_run, prepare_run, warm_up
+from .single_run import ComparisonCallbacks, Recipes, RunContext, execute_run, prepare_run, warm_up
 from .spec import PAPER_BUDGET, ComparisonSpec, Result, RunKey, Source, check_options, parse_methods
 from .statistics import ComparisonSummary, summarize
 

@@ -1,1 +1,1 @@
-"""The outside world, distrusted: files, limits, strict JSON, options. No torch."""
+"""Files, limits, strict JSON and options. Data that is read is checked. Nothing here imports torch."""

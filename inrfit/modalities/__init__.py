@@ -1,8 +1,8 @@
-"""Modalities: what a file is as a function, and how the function becomes a file again.
+"""Modalities: reading files as signals, and writing decoded fields as files.
 
-To add a modality: one folder here, whose ``__init__.py`` declares a ``Modality``, and one line in ``MODALITIES``
-(registry.py; docs/extending.md). ``MODALITIES`` is loaded when it is first asked for, so that the command line's help
-does not import NumPy.
+A modality is a folder here whose ``__init__.py`` declares a ``Modality``, and a line in ``MODALITIES`` (registry.py;
+docs/extending.md). ``MODALITIES`` is loaded on first access, so that the help of the command line does not import
+NumPy.
 """
 
 from __future__ import annotations

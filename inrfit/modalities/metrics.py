@@ -13,19 +13,20 @@ Array = npt.NDArray[Any]
 
 
 def decibels(power: float, noise: float) -> float:
-    """10 log10(power / noise) in dB: inf without noise, nan without either."""
+    """10 log10(power / noise) in dB: inf if only ``noise`` is 0, -inf if only ``power`` is 0, nan if both are."""
     if noise == 0:
         return math.inf if power > 0 else math.nan
     return -math.inf if power == 0 else 10 * math.log10(power / noise)
 
 
 def psnr(decoded: Array, source: Array, peak: float) -> float:
-    """Peak signal-to-noise ratio in dB over all samples and channels; inf when equal. ``peak`` in raw units."""
+    """Peak signal-to-noise ratio in dB over all samples and channels; inf if they are equal. ``peak`` is in raw
+    units."""
     return decibels(peak * peak, mean_square(decoded, source))
 
 
 def mean_square(decoded: Array, source: Array) -> float:
-    """Mean squared difference, accumulated in float64 over blocks, in squared raw units."""
+    """Mean squared difference in squared raw units, accumulated in float64."""
     a, b = decoded.reshape(-1), source.reshape(-1)
     total = 0.0
     for start in range(0, a.size, 1 << 20):
@@ -35,14 +36,14 @@ def mean_square(decoded: Array, source: Array) -> float:
 
 
 def snr(decoded: Array, source: Array) -> float:
-    """Signal-to-noise ratio in dB: the source's energy over the error's; nan for silence against silence."""
+    """Signal-to-noise ratio in dB: the energy of ``source`` over that of the error; nan if both are silent."""
     return decibels(mean_square(source, np.zeros_like(source)), mean_square(decoded, source))
 
 
 def si_snr(decoded: Array, source: Array) -> float:
-    """Scale-invariant SNR in dB (Le Roux et al., ICASSP 2019), means removed per channel, channels averaged;
-    nan when a channel is silent."""
-    found = []
+    """Scale-invariant SNR in dB (Le Roux et al., ICASSP 2019) of samples (n, c): means are removed per channel, and the
+    channels' values are averaged. nan if a channel is silent."""
+    values = []
     for a, b in zip(decoded.reshape(len(decoded), -1).T, source.reshape(len(source), -1).T, strict=True):
         estimate, target = a.astype(np.float64) - a.mean(dtype=np.float64), b - b.mean(dtype=np.float64)
         energy = float(target @ target)
@@ -50,12 +51,12 @@ def si_snr(decoded: Array, source: Array) -> float:
             return math.nan
         projection = (float(estimate @ target) / energy) * target
         noise = estimate - projection
-        found.append(decibels(float(projection @ projection), float(noise @ noise)))
-    return sum(found) / len(found)
+        values.append(decibels(float(projection @ projection), float(noise @ noise)))
+    return sum(values) / len(values)
 
 
 def iou(inside: Array, reference: Array) -> float:
-    """Intersection over union of two boolean arrays, 0 to 1; 1 when both are empty."""
+    """Intersection over union, 0 to 1, of two boolean arrays; 1 if both are empty."""
     union = int(np.count_nonzero(inside | reference))
     return int(np.count_nonzero(inside & reference)) / union if union else 1.0
 

@@ -1,4 +1,4 @@
-"""The modalities by name. Importing this module imports NumPy and every built-in modality."""
+"""The registry of modalities. Importing this module imports NumPy and all built-in modalities."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ if TYPE_CHECKING:
 
 
 def fault(name: str, entry: Any) -> str:
-    """What is wrong with a modality from outside; "" if nothing is."""
+    """What is wrong with a modality of another package; "" if it can be used."""
     if not isinstance(entry, Modality):
-        return "a modality is an instance of inrfit.modalities.Modality"
-    return "" if entry.name == name else f"the modality is called {entry.name!r}, not {name!r}"
+        return "it is not an instance of inrfit.modalities.Modality"
+    return "" if entry.name == name else f"its name is {entry.name!r}, not {name!r}"
 
 
 MODALITIES: Registry[Modality] = Registry("inrfit.modalities", {"image": IMAGE, "audio": AUDIO, "shape": SHAPE}, fault)
-"""The built-in modalities by name; more come from the entry points of other packages (docs/extending.md)."""
+"""The built-in modalities by name, and those of the entry points of other packages (docs/extending.md)."""
 
 
 def file_of(array: npt.NDArray[Any], arguments: Mapping[str, Any]) -> bytes:
-    """The file that ``array`` stands for, by the first modality whose arrays come with these ``arguments``.
-    Raises ``UsageError``."""
+    """The bytes of a file with the samples of ``array``, made by the first modality whose arrays need just these
+    ``arguments``. Raises ``UsageError``."""
     for modality in MODALITIES.values():
         if modality.array_input is not None and modality.array_input.arguments == arguments.keys():
             return modality.array_input.to_file(array, **arguments)
-    raise UsageError(f"no kind of array comes with {' and '.join(arguments)}", "array")
+    raise UsageError(f"no modality encodes arrays with the arguments {', '.join(arguments)}", "array")

@@ -34,7 +34,7 @@ def test_a_file_is_read_whole(tmp_path):
     assert files.read(str(tmp_path / "a"), LIMITS) == b"x" * 1000
 
 
-def test_what_is_no_file_is_refused_for_its_reason(tmp_path):
+def test_inputs_that_are_no_files_are_refused_with_a_reason(tmp_path):
     (tmp_path / "empty").touch()
     (tmp_path / "dangling").symlink_to(tmp_path / "nothing")
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
@@ -332,7 +332,7 @@ def test_temporary_names_are_short_hidden_and_distinct(name):
     assert max(len(os.fsencode(first)), len(os.fsencode(second))) <= 143
 
 
-def test_sweeping_removes_what_ended_processes_left(tmp_path):
+def test_temporary_files_of_ended_processes_are_removed(tmp_path):
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
     for name in ("a", "x" * 255):
@@ -354,11 +354,11 @@ def test_sweeping_removes_what_ended_processes_left(tmp_path):
             os.unlink(tmp_path / rest)
 
 
-def test_sweeping_a_folder_that_is_not_there_is_no_error(tmp_path):
+def test_removing_stale_files_from_a_missing_folder_is_no_error(tmp_path):
     assert files.remove_stale(tmp_path / "none", "a") == 0
 
 
-def test_a_killed_write_leaves_the_old_file_and_its_rest_is_swept(tmp_path):
+def test_a_killed_write_leaves_the_old_file_and_a_temporary_one_that_is_removed(tmp_path):
     (tmp_path / "a").write_bytes(b"old")
     script = """
 import os, sys
@@ -373,5 +373,5 @@ files.write(sys.argv[1], b"new", True, lambda data: os.kill(os.getpid(), 9))
     assert os.listdir(tmp_path) == ["a"]
 
 
-def test_sha256_is_the_known_one():
+def test_sha256_matches_a_known_digest():
     assert files.sha256(b"abc").startswith("ba7816bf8f01cfea414140de5dae2223")

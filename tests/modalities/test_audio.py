@@ -138,7 +138,7 @@ def test_values_between_samples_round_to_what_the_source_can_hold(kind, subtype,
 
 
 @pytest.mark.parametrize("kind", ["WAV", "FLAC", "OGG"])
-def test_a_prefix_is_never_accepted_without_a_word(kind):
+def test_a_truncated_sound_is_refused_or_has_a_note(kind):
     data = file(sound(400), kind, "VORBIS" if kind == "OGG" else "PCM_16")
     whole = load(data)
     for length in range(len(data)):
@@ -146,7 +146,7 @@ def test_a_prefix_is_never_accepted_without_a_word(kind):
             assert load(data[:length]).notes != whole.notes, length
 
 
-def test_an_mp3_that_lacks_bytes_is_refused_in_silence(capfd):
+def test_a_truncated_mp3_is_refused_without_output_on_stderr(capfd):
     data = file(sound(20_000), "MP3", "MPEG_LAYER_III", rate=44100)
     for length in range(len(data) - 1, 0, -97):
         with pytest.raises(RefusedInput):
@@ -188,7 +188,7 @@ def test_an_ogg_with_one_wrong_bit_is_refused(codec):
             load(bytes(damaged))
 
 
-def test_a_damaged_mp3_makes_no_noise_on_stderr(capfd):
+def test_a_damaged_mp3_prints_nothing_on_stderr(capfd):
     data = file(sound(20_000), "MP3", "MPEG_LAYER_III", rate=44100)
     for position in range(300, len(data), 41):
         with contextlib.suppress(RefusedInput):
@@ -206,7 +206,7 @@ def test_a_flac_without_a_length_is_refused():
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 @pytest.mark.parametrize("subtype", ["FLOAT", "DOUBLE"])
-def test_a_sample_that_is_no_number_is_refused_with_its_place(subtype, bad):
+def test_a_sample_that_is_not_finite_is_refused_with_its_position(subtype, bad):
     samples = sound(70_000, 2)
     samples[69_000, 1] = bad
     with pytest.raises(UnreadableFile, match="sample 69000 of channel 1") as caught:
@@ -230,20 +230,20 @@ def test_a_sample_that_is_no_number_is_refused_with_its_place(subtype, bad):
         wav(b"abcd", code=0x7777),
     ],
 )
-def test_what_holds_no_sound_is_refused(data):
+def test_files_without_samples_are_refused(data):
     with pytest.raises(RefusedInput):
         load(data)
 
 
 @pytest.mark.parametrize("kind", ["AIFF", "AU", "CAF", "W64", "RF64", "VOC"])
-def test_other_sound_formats_are_known_and_refused_with_the_list_of_those_read(kind):
+def test_unsupported_sound_formats_are_refused_with_the_list_of_supported_ones(kind):
     data = file(sound(), kind)
     assert audio.sniff(data)
     with pytest.raises(UnsupportedInput, match="WAV, FLAC, OGG, MP3"):
         load(data)
 
 
-def test_other_content_is_not_taken_for_sound():
+def test_other_content_is_not_recognised_as_sound():
     for data in (
         b"",
         b"\x89PNG\r\n\x1a\n",
@@ -314,7 +314,7 @@ def test_a_rate_of_zero_is_a_usage_error():
 
 @pytest.mark.parametrize(("kind", "subtype"), [*LOSSLESS, ("OGG", "VORBIS"), ("OGG", "OPUS")])
 @pytest.mark.parametrize("suffix", [".wav", ".flac", ".ogg"])
-def test_every_coding_goes_into_every_container(kind, subtype, suffix):
+def test_every_subtype_can_be_written_to_every_container(kind, subtype, suffix):
     signal = load(file(sound(400, 2), kind, subtype, rate=16000))
     again = load(writing.write(decode(signal), signal.meta, suffix, Request()))
     assert (again.n, again.channels, again.meta["rate"]) == (400, 2, 16000)
@@ -433,7 +433,7 @@ def test_the_same_sound_gives_the_same_bytes():
     assert data[peak + 12 : peak + 16] == bytes(4)
 
 
-def test_weights_that_give_nan_or_other_channels_are_refused():
+def test_fields_with_nan_or_other_channels_are_refused():
     signal = load(file(sound()))
     broken = Perfect(signal)
     broken.values[7] = math.nan
@@ -458,7 +458,7 @@ def test_quality_is_the_snr_of_the_numbers_in_the_file():
     assert audio.estimate(true, true * 0, signal.scale) == -math.inf
 
 
-def test_lossy_codings_are_also_measured_after_the_file_was_written():
+def test_lossy_subtypes_are_also_measured_after_writing():
     signal = load(file(np.sin(np.arange(5000) * 0.05) / 2, "OGG", "VORBIS"))
     measured = audio.measure(Perfect(signal), signal, lambda share: None)
     assert measured["snr"] > 100
@@ -477,7 +477,7 @@ def test_the_first_frequency_follows_the_sound_and_its_duration():
     assert audio.first_omega(load(file(np.full((1000, 1), 0.5)))) == audio.LOWEST_OMEGA
 
 
-def test_describe_says_what_it_is():
+def test_describe_source_names_length_rate_channels_and_subtype():
     meta = load(file(sound(24800), "FLAC", rate=8000)).meta
     assert audio.describe_source(meta) == "3.10 s, 8000 Hz, 1 channel, FLAC PCM_16"
 
@@ -493,7 +493,7 @@ def test_a_sound_is_read_without_torch(tmp_path):
     assert subprocess.run([sys.executable, "-c", code, str(path)]).returncode == 0
 
 
-def test_meta_of_a_strange_scale_is_refused():
+def test_meta_with_an_invalid_scale_is_refused():
     meta = dict(load(file(sound())).meta)
     for strange in ({"dtype": "uint8"}, {"factor": 0}, {"factor": -1.0}):
         with pytest.raises(ValueError):
@@ -501,7 +501,7 @@ def test_meta_of_a_strange_scale_is_refused():
     assert Scale(**meta["scale"]).dtype == "int16"
 
 
-def test_what_was_decoded_is_told_at_its_own_rate():
+def test_describe_decoded_uses_the_requested_rate():
     meta = {"rate": 8000, "channels": 2, "frames": 8000}
     decoded = np.zeros((4000, 2), np.int16)
     assert audio.describe_decoded(decoded, meta, Request(rate=4000)) == "1.00 s, 4000 Hz, 2 channels"

@@ -175,7 +175,7 @@ def test_signal_is_what_the_contract_says() -> None:
     ("key", "value"),
     [("mode", "CMYK"), ("width", 0), ("height", 2**24 + 1), ("format", "GIF"), ("width", 3.0)],
 )
-def test_meta_schema_refuses_what_no_file_gives(key: str, value: Any) -> None:
+def test_meta_schema_refuses_values_that_no_file_has(key: str, value: Any) -> None:
     with pytest.raises(ValueError, match=key):
         json_schema.check({**meta(7, 5), key: value}, image.META, "signal")
 
@@ -223,7 +223,7 @@ def test_colour_under_full_transparency_survives_webp() -> None:
 
 
 @pytest.mark.parametrize(("colour", "channels"), [(0, 1), (4, 2), (2, 3), (6, 4)])
-def test_sixteen_bit_is_named_not_silently_cut(colour: int, channels: int) -> None:
+def test_sixteen_bit_samples_are_reduced_with_a_note(colour: int, channels: int) -> None:
     source = np.random.default_rng(0).integers(0, 65536, (6, 5, channels)).astype(np.uint16)
     source[0, 0], source[0, 1], source[0, 2] = 255, 256, 65535  # 255/257 rounds to 1, its high byte is 0
     signal = load(sixteen(source, colour))
@@ -253,7 +253,7 @@ def test_twelve_bit_tiff_is_rounded_from_its_own_range() -> None:
     assert "12-bit samples reduced to 8 bits" in signal.notes
 
 
-def test_lossy_animation_is_named_as_lossy() -> None:
+def test_lossy_animation_has_a_note() -> None:
     frames = [Image.fromarray(pixels(seed=seed)) for seed in range(2)]
     lossy = saved(frames[0], "WEBP", save_all=True, append_images=frames[1:])
     lossless = saved(frames[0], "WEBP", save_all=True, append_images=frames[1:], lossless=True)
@@ -393,7 +393,7 @@ def test_notes_carry_no_text_of_the_file() -> None:
         (b"DDS \x7c\0\0\0" + bytes(120), "DDS"),
     ],
 )
-def test_pictures_not_read_are_named_with_those_that_are(data: bytes, kind: str) -> None:
+def test_unsupported_image_formats_are_refused_with_the_list_of_supported_ones(data: bytes, kind: str) -> None:
     assert image.sniff(data)
     with pytest.raises(UnsupportedInput, match=rf"^{kind} is not supported \(supported: PNG, JPEG, WebP, TIFF, BMP\)$"):
         load(data)
@@ -402,7 +402,7 @@ def test_pictures_not_read_are_named_with_those_that_are(data: bytes, kind: str)
 @pytest.mark.parametrize(
     "data", [b"", b"\x89", b"BM and other words", b"<html><svg></svg></html>", b"RIFF\0\0\0\0WAVE"]
 )
-def test_what_is_no_picture_is_not_taken_for_one(data: bytes) -> None:
+def test_other_content_is_not_recognised_as_an_image(data: bytes) -> None:
     assert not image.sniff(data)
     with pytest.raises(UnsupportedInput, match="not a known image format"):
         load(data)
@@ -451,7 +451,7 @@ def test_palette_png_without_palette_is_refused() -> None:
         load(png(2, 1, 8, 3, b"\0\0\0"))
 
 
-def test_what_follows_the_end_of_a_png_does_no_harm() -> None:
+def test_bytes_after_the_end_of_a_png_are_ignored() -> None:
     assert (raster(load(saved(pixels(), "PNG") + b"PK\3\4junk")) == pixels()).all()
 
 
@@ -462,7 +462,7 @@ def test_pictures_without_pixels_are_refused(width: int, height: int) -> None:
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "TIFF", "BMP"])
-def test_size_limit_is_ours_and_names_its_option(kind: str) -> None:
+def test_the_size_limit_names_its_option(kind: str) -> None:
     data = saved(pixels(), kind)
     with pytest.raises(OverLimit, match=r"7 x 5 pixels: 35, .*--max-pixels"):
         load(data, max_pixels=34)
@@ -549,7 +549,7 @@ def test_any_exception_of_a_decoder_becomes_a_refusal(error: type[Exception], mo
     assert "\x1b" not in str(caught.value)
 
 
-def test_interrupt_is_not_taken_for_a_bad_file(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupt_is_not_a_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupt(self: Any) -> None:
         raise KeyboardInterrupt
 
@@ -644,7 +644,7 @@ def test_large_pictures_are_decoded_in_chunks_that_cover_them_once(shape: tuple[
     assert shares[-1] == 1.0
 
 
-def test_tick_can_stop_the_decoding() -> None:
+def test_on_progress_can_cancel_decoding() -> None:
     def stop(share: float) -> None:
         raise InterruptedError
 
@@ -676,7 +676,7 @@ def test_another_size_is_decoded_on_its_own_grid(request_: Request, shape: tuple
         Request(scale=math.inf),
     ],
 )
-def test_requests_without_meaning_for_a_picture_are_usage_errors(request_: Request) -> None:
+def test_sizes_out_of_range_are_usage_errors(request_: Request) -> None:
     with pytest.raises(UsageError):
         decode(Known(pixels()), meta(7, 5), request_)
 
@@ -811,7 +811,7 @@ def test_estimate_is_the_psnr_of_what_would_be_written() -> None:
 
 
 @pytest.mark.parametrize(("top", "accepted"), [(65_535, True), (70_000, False), (-1, False)])
-def test_a_32_bit_tiff_is_taken_where_it_holds_16_bit_samples(top, accepted):
+def test_a_32_bit_tiff_is_read_if_it_holds_16_bit_samples(top, accepted):
     values = np.array([[0, 257 * 100, 1], [3, 4, top]], np.int32)
     file = BytesIO()
     Image.fromarray(values).save(file, "TIFF")
@@ -824,7 +824,7 @@ def test_a_32_bit_tiff_is_taken_where_it_holds_16_bit_samples(top, accepted):
             image.load(file.getvalue(), "x.tif", image.Options(), Limits())
 
 
-def test_lab_becomes_srgb_and_is_named():
+def test_lab_becomes_srgb_with_a_note():
     """L* = 100 is white, L* = 0 black; TIFF stores a* and b* signed, so neutral is 0."""
     file = BytesIO()
     Image.fromarray(np.array([[[255, 0, 0], [0, 0, 0]]], np.uint8), "LAB").save(file, "TIFF")

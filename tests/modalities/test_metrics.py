@@ -27,7 +27,7 @@ def test_psnr_of_a_perfect_copy_is_infinite():
     assert metrics.psnr(picture(), picture(), 255) == math.inf
 
 
-def test_ssim_in_bands_is_that_of_the_whole(monkeypatch):
+def test_ssim_in_blocks_equals_ssim_of_the_whole(monkeypatch):
     source = picture(90, 60)
     decoded = noisy(source)
     whole = structural_similarity(
@@ -52,7 +52,7 @@ def test_snr_of_halved_amplitude_is_six_decibels():
     assert metrics.snr(tone / 2, tone) == pytest.approx(20 * math.log10(2))
 
 
-def test_si_snr_does_not_mind_the_scale():
+def test_si_snr_is_independent_of_the_scale():
     tone = np.sin(np.arange(1000.0))[:, None]
     other = tone + 0.01 * np.cos(np.arange(1000.0) * 1.7)[:, None]
     assert metrics.si_snr(3 * other, tone) == pytest.approx(metrics.si_snr(other, tone))

@@ -56,7 +56,7 @@ def test_a_copy_gives_the_same_pixels(settings, monkeypatch):
 
 
 @pytest.mark.usefixtures("photo")
-def test_a_copy_goes_by_its_own_name(tmp_path):
+def test_a_copy_is_saved_under_its_own_name(tmp_path):
     made = encoded()
     made.save(tmp_path / "a.safetensors")
     loaded = inrfit.load(tmp_path / "a.safetensors")
@@ -73,7 +73,7 @@ def test_a_copy_is_shown():
 
 
 @pytest.mark.usefixtures("photo")
-def test_a_copy_is_encoded_told_of_decoded_and_compared_by_the_commands(png, tmp_path, capsys):
+def test_all_commands_work_with_a_copy(png, tmp_path, capsys):
     out, small = str(tmp_path / "a.safetensors"), ["--width", "8", "--depth", "2", "--budget", "20it"]
     maps = ["--sampling-map", str(tmp_path / "map.png")]
     assert run(["encode", str(png), "-o", out, "--type", "photo", *small, *maps, "--explain"]) == 0
@@ -91,7 +91,7 @@ def test_a_copy_is_encoded_told_of_decoded_and_compared_by_the_commands(png, tmp
     assert [result["ok"] for result in found["results"]] == [True, True]
 
 
-def test_points_that_are_drawn_later_are_of_the_copy_as_well(monkeypatch):
+def test_drawn_points_belong_to_the_copy(monkeypatch):
     import torch
 
     from inrfit.fit.point_pool import draw_all_points
@@ -114,7 +114,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("name", MODALITIES)
-def test_a_request_that_means_nothing_is_refused(name):
+def test_an_unsupported_request_is_refused(name):
     asked = {"size": (3, 2), "scale": 2.0, "rate": 8, "resolution": 8}
     for field, value in asked.items():
         request = inrfit.Request(**{field: value})
@@ -125,13 +125,13 @@ def test_a_request_that_means_nothing_is_refused(name):
             MODALITIES[name].check_request(request)
 
 
-def test_a_refused_request_is_refused_before_the_field_is_asked():
+def test_an_unsupported_request_is_refused_before_decoding():
     with pytest.raises(UsageError, match="--rate is not supported for images"):
         encoded().decode(inrfit.Request(rate=8000))
 
 
-def test_an_array_with_arguments_that_none_takes_is_refused():
-    with pytest.raises(UsageError, match="no kind of array comes with frames_per_second"):
+def test_an_array_with_unknown_arguments_is_refused():
+    with pytest.raises(UsageError, match="no modality encodes arrays with the arguments frames_per_second"):
         file_of(picture(), {"frames_per_second": 25})
 
 

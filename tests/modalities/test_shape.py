@@ -202,7 +202,7 @@ def test_obj_that_is_no_shape_is_refused_with_its_reason(text: str, reason: str)
 
 
 @pytest.mark.parametrize("change", [1, -1, 1 << 31])
-def test_stl_whose_count_lies_is_refused(change: int) -> None:
+def test_stl_with_a_wrong_count_is_refused(change: int) -> None:
     data = bytearray(export(BOX, "stl"))
     data[80:84] = struct.pack("<I", 12 + change)
     assert refusal(bytes(data), "a.stl").reason == "truncated"
@@ -227,7 +227,7 @@ def test_off_with_missing_lines_is_refused() -> None:
     assert refusal(b"\n".join(lines[:-1]), "a.off").reason == "truncated"
 
 
-def test_ply_that_lies_or_has_no_faces_is_refused() -> None:
+def test_ply_with_wrong_counts_or_without_faces_is_refused() -> None:
     data = export(BOX, "ply")
     assert refusal(data.replace(b"element vertex 8", b"element vertex 80000000"), "a.ply").reason == "truncated"
     assert refusal(data.replace(b"element face 12", b"element face -2"), "a.ply").reason == "truncated"
@@ -259,7 +259,7 @@ def glb(change: Any) -> bytes:
         (lambda h: h.update(nodes="?"), "damaged"),
     ],
 )
-def test_glb_that_cannot_be_trusted_is_refused(change: Any, reason: str) -> None:
+def test_inconsistent_glb_is_refused(change: Any, reason: str) -> None:
     assert load(glb(lambda header: None), "a.glb").meta["faces"] == 12
     assert refusal(glb(change), "a.glb").reason == reason
 
@@ -332,10 +332,10 @@ def test_one_turned_triangle_is_turned_back_with_a_note() -> None:
     assert mesh_queries(signal.reference).winding(np.zeros((1, 3)))[0] == pytest.approx(1, abs=0.01)
 
 
-# The pool
+# Points
 
 
-def test_same_seed_same_pool_and_another_seed_another() -> None:
+def test_points_depend_on_the_seed_only() -> None:
     signal = load(obj(TORUS), points=2_000)
     first, again, other = drawn(signal, 1), drawn(signal, 1), drawn(signal, 2)
     assert first.points is not None
@@ -496,7 +496,7 @@ def test_chamfer_of_two_spheres_is_the_difference_of_their_radii() -> None:
 
 
 @pytest.mark.parametrize("target", ["sdf", "occupancy"])
-def test_meta_is_strict_json_and_says_the_shape_in_one_line(target: str) -> None:
+def test_meta_is_strict_json_and_describes_the_shape(target: str) -> None:
     meta = load(obj(BOX), target=target).meta
     again = json.loads(json.dumps(meta))
     json_schema.check(again, shape.META, "meta")
@@ -515,7 +515,7 @@ def test_loading_a_mesh_imports_no_torch() -> None:
     subprocess.run([sys.executable, "-c", code], input=obj(BOX).encode(), check=True, timeout=60)
 
 
-def test_a_pool_that_takes_too_long_is_smaller_and_of_the_same_kind(monkeypatch) -> None:
+def test_points_of_a_cancelled_drawing_have_the_same_distribution(monkeypatch) -> None:
     monkeypatch.setattr(point_sampling, "QUERY_POINTS", 1000)
     signal = shape.load(
         trimesh.creation.icosphere(2).export(file_type="ply"), "x.ply", shape.Options(points=8000), Limits()
@@ -530,7 +530,7 @@ def test_a_pool_that_takes_too_long_is_smaller_and_of_the_same_kind(monkeypatch)
 
 
 @pytest.mark.parametrize("target", ["sdf", "occupancy"])
-def test_values_known_without_asking_are_the_true_ones(target) -> None:
+def test_values_of_coarse_cells_are_exact(target) -> None:
     signal = load(obj(TORUS), points=4_000, target=target)
     pool = draw_all_points(signal, torch.Generator().manual_seed(0), far_share=1.5)
     assert pool.n == 10_000
@@ -544,7 +544,7 @@ def test_values_known_without_asking_are_the_true_ones(target) -> None:
     assert (point_sampling.coarse_cell_signs(signal.reference, 0.05) != 0).mean() > 0.3
 
 
-def test_what_was_decoded_is_told_as_a_mesh_of_its_own():
+def test_describe_decoded_counts_vertices_and_faces():
     corners = np.array([[0.0, 0, 0], [2, 0, 0], [0, 1, 0], [0, 0, 4]])
     made = Mesh(corners, np.array([[0, 2, 1], [0, 1, 3], [0, 3, 2], [1, 2, 3]]))
     assert shape.describe_decoded(made, {}, Request()) == "4 vertices, 4 faces, extent 2 x 1 x 4"
@@ -556,7 +556,7 @@ def test_too_few_points_are_refused(points) -> None:
         load(obj(BOX), points=points)
 
 
-def test_more_points_than_a_section_are_all_others(monkeypatch) -> None:
+def test_points_of_several_sections_are_distinct(monkeypatch) -> None:
     monkeypatch.setattr(point_sampling, "SECTION_POINTS", 1500)
     monkeypatch.setattr(point_sampling, "QUERY_POINTS", 400)
     signal = drawn(load(obj(TORUS), points=4_000))

@@ -23,7 +23,7 @@ from .artifact.artifact import Artifact, load
 from .artifact.weight_dtypes import fitting_store
 from .config.identity import SETTINGS_DIGEST, settings_digest
 from .config.plan import Plan, check_memory, plan
-from .config.settings import Settings, count
+from .config.settings import Settings, parsed_count
 from .errors import NotEnoughMemory, UsageError
 from .fit.outcome import Outcome
 from .interrupts import stop_on_signals
@@ -249,7 +249,7 @@ def build_artifact(
     artifact = replace(unmeasured, weights=stored.weights, provenance=provenance).with_quality(quality)
     if planned.settings.bytes is None:
         return artifact
-    return _without_excess_notes(artifact, count("bytes", planned.settings.bytes))
+    return _without_excess_notes(artifact, parsed_count("bytes", planned.settings.bytes))
 
 
 def _without_excess_notes(artifact: Artifact, max_bytes: int) -> Artifact:

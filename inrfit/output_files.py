@@ -34,17 +34,17 @@ def find_complete(planned: Plan, output: str, initial_field: Artifact | None = N
         raise OutputExists(f"{name}: exists and is not a field: {error}", "exists") from None
     provenance = artifact.provenance
     if provenance["source"]["sha256"] != planned.sha256:
-        raise OutputExists(f"{name}: is the field of another source (overwrite it with --force)", "other-source")
+        raise OutputExists(f"{name}: is the field of another source (replace it with --force)", "other-source")
     if stored_digest(provenance["settings"]) != settings_digest(planned):
         raise OutputExists(
-            f"{name}: is a field of another budget or other settings (overwrite it with --force)", "other-settings"
+            f"{name}: is a field of another budget or other settings (replace it with --force)", "other-settings"
         )
     if provenance["settings"].get(STARTED_FROM) != initial_field_record(initial_field).get(STARTED_FROM):
         raise OutputExists(
-            f"{name}: is a field that started from other weights (overwrite it with --force)", "other-start"
+            f"{name}: is a field that started from other weights (replace it with --force)", "other-start"
         )
     if provenance["ended"] == Outcome.INTERRUPTED.slug:
-        raise OutputExists(f"{name}: is the field of an interrupted fit (overwrite it with --force)", "interrupted")
+        raise OutputExists(f"{name}: is the field of an interrupted fit (replace it with --force)", "interrupted")
     return artifact
 
 

@@ -66,8 +66,8 @@ def test_with_every_strategy(modality, arch, sources):
     for sampler in SAMPLERS:
         if FIELDS[arch].TRAITS.raster_only and (modality == "shape" or sampler in USES_COORD_GRADIENTS):
             moves = sampler in USES_COORD_GRADIENTS
-            reason = "cells only; choose a sampler from full" if moves else "choose from siren"
-            with pytest.raises(UsageError, match=f"raster.*{reason}"):
+            reason = "cells only; choose a sampler from full" if moves else "regular grids.*choose from siren"
+            with pytest.raises(UsageError, match=reason):
                 fitted(sources[modality], modality, arch, sampler)
             continue
         made = fitted(sources[modality], modality, arch, sampler)

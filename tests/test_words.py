@@ -178,7 +178,7 @@ def test_old_names_and_values_are_accepted_with_a_notice():
     with pytest.warns(InrfitWarning, match="option 'pool' is now called 'points'"):
         assert options.build({"some": Renamed}, {"pool": "7"})["some"] == Renamed(7)
     with pytest.warns(InrfitWarning, match="value of kind 'old' is now called 'new'"):
-        assert options.checked(Renamed, "kind", "old") == "new"
+        assert options.check_option(Renamed, "kind", "old") == "new"
 
 
 def test_old_values_of_settings_are_accepted_with_a_notice_and_read_from_saved_files():

@@ -93,7 +93,7 @@ class Artifact:
         """Reads the artifact in ``data``, the bytes of a file. Does not import torch.
 
         Raises a ``RefusedInput`` that says what is wrong with the file, or that it exceeds ``limits``."""
-        limits.require("max_bytes", len(data), "size in bytes")
+        limits.check("max_bytes", len(data), "size in bytes")
         parsed = container.parse(data)
         header = _validate(parsed.inrfit)
         spec = _spec(header["field"], header["modality"], header["signal"])
@@ -256,8 +256,8 @@ def _validate(header: Any) -> dict[str, Any]:
         "provenance": PROVENANCE,
         "quality": mapping(scalar),
     }
-    strict_json.refuse_unless(header, schema, "header", "schema")
-    strict_json.refuse_unless(header["signal"], MODALITIES[header["modality"]].meta_schema, "header.signal", "schema")
+    strict_json.check_schema(header, schema, "header", "schema")
+    strict_json.check_schema(header["signal"], MODALITIES[header["modality"]].meta_schema, "header.signal", "schema")
     return header
 
 

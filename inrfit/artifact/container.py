@@ -1,7 +1,7 @@
 """The container of an artifact: its JSON header, its table of tensors and their bytes. Writes it, and parses untrusted
 ones.
 
-Parsing runs before any other library sees the bytes, and allocates nothing on the strength of a size that they claim.
+The bytes are parsed before they are passed to any library, and no memory is allocated by the sizes that they claim.
 docs/artifact.md is the specification.
 """
 
@@ -15,8 +15,8 @@ from typing import Any
 
 from ..errors import UnreadableFile, UnsupportedInput
 from ..io.json_schema import integer, items, text
-from ..io.signatures import Signatures, kind_of
-from ..io.strict_json import loads, refuse_unless
+from ..io.signatures import Signatures, detect_format
+from ..io.strict_json import check_schema, loads
 from ..io.tensors import STATE_KEY
 from .weight_dtypes import STORES, Weights, pack, tensor_stores
 
@@ -50,7 +50,7 @@ _SIGNATURES: Signatures = {
 }
 
 _TEXTS: Signatures = {
-    "an HTML page: the download got a web page instead of the file": rb"<!doctype html|<html",
+    "an HTML page: a web page was downloaded instead of the file": rb"<!doctype html|<html",
     "XML or HTML": rb"<",
     "JSON": rb"\{|\[",
 }
@@ -101,7 +101,7 @@ def parse(data: bytes) -> ParsedContainer:
         other = next(key for key in metadata if key != KEY)
         raise UnreadableFile(f"the metadata has an unknown key {other[:40]!r}", "metadata")
     for name, entry in header.items():
-        refuse_unless(entry, _TENSOR, f"tensor {name[:40]!r}", "header")
+        check_schema(entry, _TENSOR, f"tensor {name[:40]!r}", "header")
     tensors = {
         name: Tensor(entry["dtype"], tuple(entry["shape"]), *entry["data_offsets"]) for name, entry in header.items()
     }
@@ -111,20 +111,24 @@ def parse(data: bytes) -> ParsedContainer:
 def _header_length(data: bytes) -> int:
     """Length of the JSON header in bytes, validated against the size of the file and the header's first character."""
     if not data:
-        raise UnreadableFile("is empty", "empty")
+        raise UnreadableFile("the file is empty", "empty")
     length = int.from_bytes(data[:8], "little")
     plausible = len(data) >= 9 and length <= MAX_HEADER and data[8:9] == b"{"
     kind = looks_like(data)
     if not plausible and kind:
         raise UnsupportedInput(f"not a safetensors file (looks like {kind})", "not-safetensors")
     if len(data) < 8:
-        raise UnreadableFile(f"ends early: {len(data)} bytes, the length of the header alone takes 8", "truncated")
+        raise UnreadableFile(
+            f"the file ends early: {len(data)} bytes, but the length of the header takes 8", "truncated"
+        )
     if length == 0:
         raise UnreadableFile("the header has length 0", "header")
     if length > MAX_HEADER:
         raise UnreadableFile(f"claims a header of {length:,} bytes, the limit is {MAX_HEADER:,}", "header")
     if length > len(data) - 8:
-        raise UnreadableFile(f"ends early: the header says {length:,} bytes, {len(data) - 8:,} follow", "truncated")
+        raise UnreadableFile(
+            f"the file ends early: the header says {length:,} bytes, {len(data) - 8:,} follow", "truncated"
+        )
     if not plausible:
         raise UnreadableFile("not a safetensors file (the header is not a JSON object)", "not-safetensors")
     return length
@@ -132,13 +136,13 @@ def _header_length(data: bytes) -> int:
 
 def looks_like(data: bytes) -> str | None:
     """A description of the kind of file that begins like ``data``; None if unknown."""
-    if (kind := kind_of(data, _SIGNATURES)) is not None:
+    if (kind := detect_format(data, _SIGNATURES)) is not None:
         return kind
     start = data[:64].lstrip().lower()
-    if b"\0" not in start and (kind := kind_of(start, _TEXTS)) is not None:
+    if b"\0" not in start and (kind := detect_format(start, _TEXTS)) is not None:
         return kind
     if data[:1] == b"\x80" and data[1:2] in b"\x02\x03\x04\x05" and data[-1:] == b".":
-        return "a pickle: nothing of it was run"
+        return "a pickle file, which is never executed"
     return None
 
 
@@ -161,7 +165,7 @@ def match_tensors(parsed: ParsedContainer, shapes: Mapping[str, tuple[int, ...]]
             raise UnreadableFile(f"tensor {name!r} has the shape {tensor.shape}, it must be {shape}", "shape")
         if tensor.stop - tensor.start != size:
             raise UnreadableFile(
-                f"tensor {name!r} lies at {tensor.start:,}..{tensor.stop:,}, but {shape} in {tensor.dtype} takes "
+                f"tensor {name!r} takes bytes {tensor.start:,} to {tensor.stop:,}, but {shape} in {tensor.dtype} needs "
                 f"{size:,} bytes",
                 "offsets",
             )
@@ -194,7 +198,8 @@ def _check_layout(parsed: ParsedContainer) -> None:
         end = tensor.stop
     if parsed.data_bytes < end:
         raise UnreadableFile(
-            f"ends early: the weights take {end:,} bytes, {parsed.data_bytes:,} are there", "truncated"
+            f"the file ends early: the weights take {end:,} bytes, but only {parsed.data_bytes:,} follow the header",
+            "truncated",
         )
     if parsed.data_bytes > end:
         raise UnreadableFile(f"{parsed.data_bytes - end:,} bytes follow the last tensor", "trailing")

@@ -28,8 +28,8 @@ STORES: Mapping[str, Store] = {"fp32": Store("F32", 4), "fp16": Store("F16", 2),
 binary32)."""
 
 WIDER_STORE = {"fp16": "bf16", "bf16": "fp32"}
-"""Number type to fall back to if a weight overflows. The largest finite fp16 is 65,504; bf16 has the range of fp32 but
-for rounding."""
+"""Number type to fall back to if a weight overflows. The largest finite fp16 is 65,504; the range of bf16 is almost
+that of fp32."""
 
 Weights = Mapping[str, "npt.NDArray[np.float32]"]
 

@@ -47,8 +47,8 @@ def common(
 def run_command(arguments: list[str]) -> int:
     """Runs one command line and returns its exit code; without arguments prints the help page (2).
 
-    A command is built and called alone, not through the group: to parse the group's own options Typer imports Pydantic,
-    which takes longer than the help page."""
+    Only the requested command is built, not the group, because Typer imports Pydantic to parse the group's own options,
+    which is slow."""
     program, application = "inrfit", app
     if arguments and arguments[0] in COMMANDS:
         name, *arguments = arguments

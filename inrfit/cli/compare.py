@@ -116,7 +116,7 @@ def compare(  # one option a line
         inrfit compare photo.png --samplers uniform,int,nint --budget 60s
         inrfit compare photos/ --archs siren,grid --bytes 100kB -o comparison
     """
-    given = locals()
+    parameters = locals()
     from ..codec import translated_memory_errors
     from ..comparison.runs import PLOT_FILE, open_comparison, prepare, run_checkpointing
     from ..comparison.statistics import parse_levels
@@ -127,7 +127,7 @@ def compare(  # one option a line
     sleep_idle_threads()
     console = Console(-1 if quiet else 0, as_json)
     levels = () if to is None else parse_levels(to)
-    settings = shared.settings_from(given)
+    settings = shared.settings_from(parameters)
     checkpointing = run_checkpointing(output, checkpoint)
     with stop_on_signals((signal.SIGINT, signal.SIGTERM, signal.SIGHUP)) as stop:
         try:
@@ -259,7 +259,7 @@ def finish(
 
 
 def write_plot(comparison: Comparison, output: str, console: Console) -> dict[str, Any]:
-    """Writes the plot beside comparison.json, if matplotlib is there; returns the entries for the JSON object.
+    """Writes the plot beside comparison.json, if matplotlib is installed; returns the entries for the JSON object.
 
     A failure is reported and becomes the ``error`` of the object; the results are kept."""
     from ..codec import translated_memory_errors

@@ -32,17 +32,19 @@ method, paired by seed, ± 95 % confidence interval.
 """
 
 
-def format_tables(spec: ComparisonSpec, found: ComparisonSummary) -> str:
+def format_tables(spec: ComparisonSpec, summary: ComparisonSummary) -> str:
     """All tables as one text."""
     parts = []
-    for table in found.tables:
+    for table in summary.tables:
         rows = [_headings(spec, table), *(_cells(spec, table, row) for row in table.rows)]
         unit = f" in {table.unit}" if table.unit else ""
         parts.append((f"{printable(table.source)}: {table.measure.upper()}{unit}", rows))
-    for modality in dict.fromkeys(row.modality for row in found.overall):
-        among = [row for row in found.overall if row.modality == modality]
+    for modality in dict.fromkeys(row.modality for row in summary.overall):
+        rows_of_modality = [row for row in summary.overall if row.modality == modality]
         title = f"All sources ({modality}): mean of the differences to {_first_method(spec)}"
-        parts.append((title, [["sampler", "difference", "sources", "worst"], *(_overall_row(spec, r) for r in among)]))
+        parts.append(
+            (title, [["sampler", "difference", "sources", "worst"], *(_overall_row(spec, r) for r in rows_of_modality)])
+        )
     text = "\n".join(f"{title}\n{_aligned(rows)}" for title, rows in parts) + "\n" + LEGEND
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
     if "utf" not in encoding.lower():
@@ -138,7 +140,7 @@ def _format_whole(value: MeanStd) -> str:
 
 
 def _format_count(value: float | None) -> str:
-    """A number with three digits and the prefix k, M or G."""
+    """A number with three significant digits and the suffix k, M or G."""
     if value is None:
         return "-"
     for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):

@@ -70,11 +70,11 @@ def one_line_warnings() -> Iterator[None]:
     with warnings.catch_warnings():
         show = warnings.showwarning
 
-        def one_line(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
+        def one_line(message: Warning | str, category: type[Warning], *args: Any, **kwargs: Any) -> None:
             if issubclass(category, InrfitWarning):
                 print_error(f"inrfit: warning: {message}")
             else:
-                show(message, category, *place, **more)
+                show(message, category, *args, **kwargs)
 
         warnings.showwarning = one_line
         yield

@@ -145,8 +145,8 @@ def run(model: str, options: DecodeOptions, console: Console, stop: StopRequest)
     modality.check_request(options.request)
     modality.check_writable(artifact.meta, suffix, options.request)
     decoded = decoded_values(model, artifact, options, console, stop)
-    if artifact.spec.formula.TRAITS.raster_only and (remark := artifact.spec.resampling(decoded.shape[:-1])):
-        console.warn(model, remark)
+    if artifact.spec.formula.TRAITS.raster_only and (note := artifact.spec.resampling(decoded.shape[:-1])):
+        console.warn(model, note)
     data = modality.write(decoded, artifact.meta, suffix, options.request)
     files.write(target, data, options.force)
     outcome = modality.describe_decoded(decoded, artifact.meta, options.request)
@@ -197,9 +197,9 @@ def refuse_duplicate_outputs(models: list[str], output: str | None) -> None:
     for model in models:
         if model == "-" and (output is None or os.path.isdir(output)):
             raise UsageError("standard input needs -o FILE", "output")
-        twin = seen.setdefault(os.path.realpath(output_name(model, output, "")), model)
-        if twin is not model:
-            raise UsageError(f"{twin} and {model} have the same output", "same-output")
+        earlier = seen.setdefault(os.path.realpath(output_name(model, output, "")), model)
+        if earlier is not model:
+            raise UsageError(f"{earlier} and {model} have the same output", "same-output")
 
 
 def output_name(model: str, output: str | None, suffix: str) -> str:
@@ -219,5 +219,5 @@ def _size(text: str | None) -> tuple[int, int] | None:
         return None
     match = re.fullmatch(r"(\d{1,7})[xX](\d{1,7})", text)
     if not match or 0 in (int(match[1]), int(match[2])):
-        raise UsageError(f"--size {text}: write width x height, as in 1920x1080", "option")
+        raise UsageError(f"--size {text}: must be WIDTHxHEIGHT, such as 1920x1080", "option")
     return int(match[1]), int(match[2])

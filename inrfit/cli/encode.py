@@ -144,19 +144,19 @@ def encode(  # one option a line
         inrfit encode photo.png
         inrfit encode song.flac --budget 5m --bytes 500kB
     """
-    given = locals()
+    parameters = locals()
     from ..runtime import keep_compiled_code, keep_freed_memory, sleep_idle_threads
 
     keep_freed_memory()
     keep_compiled_code()
     sleep_idle_threads()
     console = Console(-1 if quiet else int(verbose), as_json)
-    settings = shared.settings_from(given)
+    settings = shared.settings_from(parameters)
     jobs = list_jobs(sources, output, console)
-    shown = sampling_outputs_of(
+    sampling_outputs = sampling_outputs_of(
         [job.source for job in jobs], [job.output for job in jobs], sampling_map, sampling_video
     )
-    jobs = [replace(job, pictures=pictures) for job, pictures in zip(jobs, shown, strict=True)]
+    jobs = [replace(job, pictures=pictures) for job, pictures in zip(jobs, sampling_outputs, strict=True)]
     job_options = JobOptions(force, dry_run, explain, checkpoint, resume, load_initial_field(start, settings))
     job_options.checkpointing(jobs[0])  # raises UsageError before anything is read
     codes = run_jobs(jobs, settings, job_options, console)
@@ -164,8 +164,7 @@ def encode(  # one option a line
 
 
 def exit_code(codes: list[int], total: int, console: Console) -> int:
-    """The exit code of the command from those of its jobs, of which an interrupted one is the last; prints how many
-    failed."""
+    """The exit code of the command from those of its jobs; prints how many failed. An interrupted job is the last."""
     if total == 1 or codes[-1] >= 128:
         return codes[-1]
     failed = sum(code != 0 for code in codes)

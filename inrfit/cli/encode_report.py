@@ -35,8 +35,7 @@ def format_sizes(sizes: Mapping[str, Any]) -> str:
     """The result of ``field_sizes`` in one line."""
     bits = ""
     if sizes["bits_per_sample"] is not None:
-        own, theirs = sizes["bits_per_sample"], sizes["source_bits_per_sample"]
-        bits = f", {own:.2f} bits per sample (source {theirs:.2f})"
+        bits = f", {sizes['bits_per_sample']:.2f} bits per sample (source {sizes['source_bits_per_sample']:.2f})"
     return (
         f"{sizes['parameters']:,} parameters{bits}; {sizes['macs_per_sample']:,} MACs and "
         f"{sizes['sines_per_sample']:,} sines per sample"

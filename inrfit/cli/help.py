@@ -1,7 +1,6 @@
 """The help pages: plain text in sections.
 
-Typer would print them with Rich, which reads the brackets in ``inrfit[video]`` as markup, and whose import alone takes
-longer than the whole command line.
+Typer would print them with Rich, which reads the brackets in ``inrfit[video]`` as markup and is slow to import.
 """
 
 from __future__ import annotations
@@ -27,10 +26,10 @@ HARDWARE = "Hardware and precision"
 INPUT = "Input and limits"
 
 NAME_COLUMN = 23
-"""Characters of the column that names options; longer names have a line of their own."""
+"""Width in characters of the column that names options; longer names have a line of their own."""
 
 MIN_WIDTH, MAX_WIDTH = 60, 100
-"""Characters of a line, whatever the terminal's width."""
+"""Limits on the width of a line, in characters."""
 
 UNBROKEN = "\N{NO-BREAK SPACE}"
 """A space at which no line is broken; printed as a plain one."""
@@ -72,8 +71,8 @@ def _row(param: TyperOption | TyperArgument) -> Row:
     default: Any = param.default
     if default is None or isinstance(default, bool) or not isinstance(default, str | int | float):
         return name, param.help or ""
-    shown = default if isinstance(default, str) else f"{default:,}"
-    return name, f"{param.help} [default:{UNBROKEN}{shown}]"
+    text = default if isinstance(default, str) else f"{default:,}"
+    return name, f"{param.help} [default:{UNBROKEN}{text}]"
 
 
 def _page(usage: str, about: str, sections: dict[str, list[Row]], epilog: str = "") -> str:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ..artifact.artifact import Artifact
 
 MIN_VALUE_WIDTH = 40
-"""Characters of a value's line on the narrowest terminal."""
+"""Minimum width of a value's lines, in characters, on a narrow terminal."""
 
 TIMES = {
     "startup_seconds": "starting torch",
@@ -79,7 +79,7 @@ def info(
 
 
 def record(model: str, artifact: Artifact, size: int) -> dict[str, Any]:
-    """The JSON object: everything that the file says."""
+    """The JSON object: everything that the file holds."""
     source = artifact.provenance["source"]
     return {
         "ok": True,
@@ -96,7 +96,7 @@ def record(model: str, artifact: Artifact, size: int) -> dict[str, Any]:
 
 
 def rows(artifact: Artifact, size: int) -> list[tuple[str, str]]:
-    """Label and text, for people; ``--json`` prints everything."""
+    """Label and text of each row of the table. ``--json`` prints more."""
     from ..modalities import MODALITIES
 
     modality, provenance, spec = MODALITIES[artifact.modality], artifact.provenance, artifact.spec
@@ -140,7 +140,7 @@ def format_pairs(values: Mapping[str, Any]) -> str:
 
 
 def _in_brackets(options: Mapping[str, Any]) -> str:
-    """Options as they are written behind -O."""
+    """Options as "(key=value, key=value)"; empty if there are none."""
     return f"({', '.join(f'{key}={value}' for key, value in options.items())})" if options else ""
 
 

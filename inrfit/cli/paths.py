@@ -53,9 +53,9 @@ def list_jobs(sources: Iterable[str], output: str | None, console: Console) -> l
     for job in jobs:
         if os.path.realpath(job.output) in sources_seen:
             raise UsageError(f"{job.output} is a source and would be replaced by its field", "same-output")
-        twin = seen.setdefault(os.path.realpath(job.output), job)
-        if twin is not job:
-            raise UsageError(f"{twin.name} and {job.name} have the same output {job.output}", "same-output")
+        earlier = seen.setdefault(os.path.realpath(job.output), job)
+        if earlier is not job:
+            raise UsageError(f"{earlier.name} and {job.name} have the same output {job.output}", "same-output")
     return jobs
 
 
@@ -67,18 +67,18 @@ def expand(source: str, console: Console) -> list[str]:
         return [source]
     MODALITIES.load_all()
     suffixes = {suffix for modality in MODALITIES.values() for suffix in modality.input_suffixes}
-    found, skipped = [], 0
+    paths, skipped = [], 0
     unreadable: list[OSError] = []
     for folder, folders, names in os.walk(source, onerror=unreadable.append):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(names):
             path = os.path.join(folder, name)
             if Path(name).suffix.lower() in suffixes and not name.startswith(".") and os.path.isfile(path):
-                found.append(path)
+                paths.append(path)
             else:
                 skipped += not name.endswith((FIELD_SUFFIX, FIELD_SUFFIX + STATE_SUFFIX, TEMPORARY))
     for error in unreadable:
         console.warn(source, f"{error.filename}: {error.strerror}")
     if skipped:
         console.log(f"inrfit: {source}: {skipped} files of other types skipped")
-    return found
+    return paths

@@ -15,26 +15,28 @@ import typer
 
 from ..config.settings import Settings
 from ..io.limits import Limits
-from ..io.options import checked, declared, parse_pairs
+from ..io.options import check_option, declared, parse_pairs
 from .help import BUDGET, HARDWARE, INPUT, METHODS, REPORTING, SIZE, SOURCE, STRATEGY
 
 DEFAULTS, LIMITS = Settings(), Limits()
 
 
-def option(name: str, *flags: str, metavar: str = "", panel: str = "", help: str = "", of: type[Any] = Settings) -> Any:
-    """The option for the field ``name`` of ``of``, under the heading ``panel`` of the help page.
+def option(
+    name: str, *flags: str, metavar: str = "", panel: str = "", help: str = "", cls: type[Any] = Settings
+) -> Any:
+    """The option for the field ``name`` of ``cls``, under the heading ``panel`` of the help page.
 
     ``flags`` replace --NAME, and ``help`` the field's sentence. Numbers are checked by the field, so that the command
     line and Python refuse them with the same message."""
-    field = declared(of)[name]
-    shown: dict[str, Any] = {"help": help or field.help, "metavar": metavar, "rich_help_panel": panel}
+    field = declared(cls)[name]
+    common: dict[str, Any] = {"help": help or field.help, "metavar": metavar, "rich_help_panel": panel}
     if field.kind not in (int, float) or field.choices:
-        return typer.Option(*flags, **shown)
+        return typer.Option(*flags, **common)
 
-    def number(given: Any) -> Any:  # a function: Typer asks a parser for its name
-        return checked(of, name, given)
+    def number(value: Any) -> Any:  # not a lambda or a partial: Typer uses the name of the parser
+        return check_option(cls, name, value)
 
-    return typer.Option(*flags, parser=number, **shown)
+    return typer.Option(*flags, parser=number, **common)
 
 
 def flag(*names: str, panel: str, help: str) -> Any:
@@ -101,14 +103,14 @@ CompareEngine = Annotated[
     ),
 ]
 
-MaxBytes = Annotated[int, option("max_bytes", metavar="N", panel=INPUT, of=Limits)]
-MaxPixels = Annotated[int, option("max_pixels", metavar="N", panel=INPUT, of=Limits)]
-MaxSamples = Annotated[int, option("max_samples", metavar="N", panel=INPUT, of=Limits)]
-MaxChannels = Annotated[int, option("max_channels", metavar="N", panel=INPUT, of=Limits)]
-MaxFaces = Annotated[int, option("max_faces", metavar="N", panel=INPUT, of=Limits)]
-MaxOutput = Annotated[int, option("max_output", metavar="N", panel=INPUT, of=Limits)]
+MaxBytes = Annotated[int, option("max_bytes", metavar="N", panel=INPUT, cls=Limits)]
+MaxPixels = Annotated[int, option("max_pixels", metavar="N", panel=INPUT, cls=Limits)]
+MaxSamples = Annotated[int, option("max_samples", metavar="N", panel=INPUT, cls=Limits)]
+MaxChannels = Annotated[int, option("max_channels", metavar="N", panel=INPUT, cls=Limits)]
+MaxFaces = Annotated[int, option("max_faces", metavar="N", panel=INPUT, cls=Limits)]
+MaxOutput = Annotated[int, option("max_output", metavar="N", panel=INPUT, cls=Limits)]
 MaxModelBytes = Annotated[
-    int, option("max_bytes", metavar="N", panel=INPUT, help="Largest field file, in bytes.", of=Limits)
+    int, option("max_bytes", metavar="N", panel=INPUT, help="Largest field file, in bytes.", cls=Limits)
 ]
 
 
@@ -124,14 +126,14 @@ ModelJson = Annotated[bool, flag("--json", panel=REPORTING, help="Print one JSON
 Quiet = Annotated[bool, flag("-q", "--quiet", panel=REPORTING, help="Print errors only.")]
 
 
-def settings_from(given: Mapping[str, Any]) -> Settings:
+def settings_from(parameters: Mapping[str, Any]) -> Settings:
     """The ``Settings`` and ``Limits`` from a command's parameters (its ``locals()`` on entry); others are
     ignored."""
-    chosen = {name: given[name] for name in declared(Settings) if name in given}
-    chosen |= {"options": parse_pairs(given["options"] or ()), "budget": tuple(given["budget"] or ())}
-    return Settings(**chosen, limits=limits_from(given))
+    chosen = {name: parameters[name] for name in declared(Settings) if name in parameters}
+    chosen |= {"options": parse_pairs(parameters["options"] or ()), "budget": tuple(parameters["budget"] or ())}
+    return Settings(**chosen, limits=limits_from(parameters))
 
 
-def limits_from(given: Mapping[str, Any]) -> Limits:
+def limits_from(parameters: Mapping[str, Any]) -> Limits:
     """The ``Limits`` from a command's parameters."""
-    return Limits(**{name: given[name] for name in declared(Limits) if name in given})
+    return Limits(**{name: parameters[name] for name in declared(Limits) if name in parameters})

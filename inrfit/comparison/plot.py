@@ -47,7 +47,7 @@ def png(spec: ComparisonSpec, results: Iterable[Result]) -> bytes:
 def _panel(panel: Axes, spec: ComparisonSpec, source: Source, results: Sequence[Result]) -> None:
     """Plots one source: for each method the mean over the seeds, and a band from the minimum to the maximum."""
     for method in spec.methods:
-        traces = [finite for result in results if _is_of(method, result) and (finite := _finite(result.trace))]
+        traces = [finite for result in results if _belongs_to(method, result) and (finite := _finite(result.trace))]
         if not traces:
             continue
         times, low, mean, high = _band(traces)
@@ -82,8 +82,8 @@ def _band(traces: Sequence[Sequence[Point]]) -> tuple[list[float], list[float], 
     )
 
 
-def _is_of(method: Method, result: Result) -> bool:
-    """Whether the result is one of the method."""
+def _belongs_to(method: Method, result: Result) -> bool:
+    """Whether the result is one of the runs of the method."""
     return (result.run_key.arch, result.run_key.sampler) == (method.architecture_label, method.sampler_label)
 
 

@@ -23,10 +23,10 @@ SNAPSHOT_SHARES = (0.01, 0.02, *(k / 24 for k in range(1, 24)))
 """Shares of the budget at which the weights are copied."""
 
 REQUIRED_SHARES = (0.25, 0.5)
-"""Those of SNAPSHOT_SHARES at which the weights are always copied, whatever they take."""
+"""Those of SNAPSHOT_SHARES at which the weights are always copied, even beyond MAX_SNAPSHOT_BYTES."""
 
 MAX_SNAPSHOT_BYTES = 1 << 29
-"""Limit in bytes for the copies of one fit, apart from those at REQUIRED_SHARES: large fields are copied less often."""
+"""Limit in bytes for the copies of one fit, except for those at REQUIRED_SHARES. Large fields are copied less often."""
 
 EVALUATION_POINTS = 32_768
 """Number of fixed points on which each copy is evaluated."""

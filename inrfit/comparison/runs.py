@@ -23,7 +23,7 @@ from ..fit.budget import parse_seconds
 from ..io import files
 from ..io.json_schema import without_nonfinite
 from ..io.limits import Limits
-from ..io.options import checked
+from ..io.options import check_option
 from ..io.renamed import with_new_values, with_old_names, with_old_values
 from ..resume import CheckpointPolicy
 from ..runtime import limited_threads
@@ -92,7 +92,7 @@ def prepare(
 
     ``paths`` are files; each is loaded once to check that it can be. ``samplers`` and ``archs`` are lists as on the
     command line: ``uniform,nint:xi=0.5``. Raises an ``InrfitError`` if any run could not be executed."""
-    checked(ComparisonSpec, "seeds", seeds)
+    check_option(ComparisonSpec, "seeds", seeds)
     common_options = dict(settings.options) | ({} if settings.ratio is None else {"ratio": settings.ratio})
     budget = settings.budget or ((PAPER_BUDGET,) if settings.regime == "paper" else ())
     methods = parse_methods(samplers, archs)
@@ -147,7 +147,7 @@ def open_comparison(folder: str | None, spec: ComparisonSpec, force: bool = Fals
             then["settings"] = with_new_values(then["settings"])
         changed = ", ".join(key for key in now if json.loads(json.dumps(now[key])) != then.get(key))
         raise UsageError(
-            f"{printable(path)}: is a comparison with other {changed} (overwrite it with --force)", "other-plan"
+            f"{printable(path)}: is a comparison that differs in {changed} (replace it with --force)", "other-plan"
         )
     return replace(comparison, recipes=recipes, results={result.run_key: result for result in results})
 
@@ -243,7 +243,7 @@ def _read_record(path: str, limits: Limits) -> dict[str, Any]:
     if version != RECORD_VERSION:
         raise UsageError(
             f"{printable(path)}: is a comparison in format {printable(version)}, and this inrfit continues only format "
-            f"{RECORD_VERSION} (overwrite it with --force)",
+            f"{RECORD_VERSION} (replace it with --force)",
             "other-schema",
         )
     return record
@@ -251,7 +251,7 @@ def _read_record(path: str, limits: Limits) -> dict[str, Any]:
 
 def _not_a_comparison(path: str) -> UsageError:
     """The error for a file that is not a comparison's record."""
-    return UsageError(f"{printable(path)}: is not a comparison (overwrite it with --force)", "other-plan")
+    return UsageError(f"{printable(path)}: is not a comparison (replace it with --force)", "other-plan")
 
 
 def _is_finished(comparison: Comparison, run_key: RunKey) -> bool:

@@ -154,10 +154,10 @@ def warm_up(spec: ComparisonSpec) -> None:
         planned = plan(data, "warm-up", settings)
         device = choose_device(settings.device)
         with limited_threads(settings.threads), codec.translated_memory_errors(), contextlib.suppress(Diverged):
-            field_spec, how = codec.choose_recipe(planned, device)
-            with matmul_precision(how.config.matmul_precision), current_device(device):
-                fit(planned.signal, field_spec, planned.sampler, how.config, planned.budget, device)
-                if cpp_kernel.is_supported(field_spec, how.config.dtype) and run_settings.engine in (
+            field_spec, recipe = codec.choose_recipe(planned, device)
+            with matmul_precision(recipe.config.matmul_precision), current_device(device):
+                fit(planned.signal, field_spec, planned.sampler, recipe.config, planned.budget, device)
+                if cpp_kernel.is_supported(field_spec, recipe.config.dtype) and run_settings.engine in (
                     "auto",
                     "compiled",
                 ):
@@ -176,8 +176,8 @@ def _recipe(recipes: Recipes, arch: str, context: RunContext, planned: Plan) -> 
     settings = planned.settings
     if arch not in by_arch:
         with limited_threads(settings.threads):
-            field_spec, how = codec.choose_recipe(planned, context.device)
-        config = how.config
+            field_spec, recipe = codec.choose_recipe(planned, context.device)
+        config = recipe.config
         has_kernel = cpp_kernel.is_supported(field_spec, config.dtype) and cpp_kernel.is_cached()
         uses_torch_compile = config.engine == "compiled" and not has_kernel
         engine = "analytic" if settings.engine == "auto" and uses_torch_compile else config.engine

@@ -213,7 +213,7 @@ def parse_methods(samplers: str, archs: str) -> tuple[Method, ...]:
         arch, arch_options = _parse_named("archs", arch_text, FIELDS)
         for key in SIZE_OPTIONS:
             if key in arch_options:
-                options.checked(Settings, key, arch_options[key], "--archs {}={}")
+                options.check_option(Settings, key, arch_options[key], "--archs {}={}")
         options.build({f"arch {arch}": FIELDS[arch]}, {k: v for k, v in arch_options.items() if k not in SIZE_OPTIONS})
         for sampler_text in _split_list("samplers", samplers):
             sampler, sampler_options = _parse_named("samplers", sampler_text, SAMPLERS)
@@ -223,23 +223,23 @@ def parse_methods(samplers: str, archs: str) -> tuple[Method, ...]:
 
 
 def check_options(common_options: Mapping[str, Any], methods: tuple[Method, ...]) -> dict[str, Any]:
-    """Common options with old names replaced by present ones. Raises ``UsageError`` for an option that no method and no
+    """``common_options`` with old names replaced by new ones. Raises ``UsageError`` for an option that no method and no
     modality has, and for an invalid value."""
     classes: dict[str, type[Any]] = {f"sampler {method.sampler}": SAMPLERS[method.sampler] for method in methods}
     classes |= {f"arch {method.arch}": FIELDS[method.arch] for method in methods}
     classes |= {name: modality.options for name, modality in MODALITIES.items()}
-    present = options.with_present_names(classes.values(), common_options)
-    options.build(classes, present)
-    return present
+    renamed_options = options.with_new_names(classes.values(), common_options)
+    options.build(classes, renamed_options)
+    return renamed_options
 
 
 def _split_list(option: str, text: str) -> list[str]:
     """The names separated by commas. Raises ``UsageError`` if one is empty or repeated."""
     words = [word.strip() for word in text.split(",")]
     if not all(words):
-        raise UsageError(f"--{option} {text!r}: write names with commas between them", "option")
+        raise UsageError(f"--{option} {text!r}: must be names separated by commas", "option")
     if len(set(words)) < len(words):
-        raise UsageError(f"--{option} {text}: contains a name twice", "option")
+        raise UsageError(f"--{option} {text}: contains the same name twice", "option")
     return words
 
 

@@ -120,7 +120,7 @@ def parse_levels(text: str) -> tuple[str, ...]:
     levels = tuple(level.strip() for level in text.split(","))
     for level in levels:
         if _parse_level(level, "dB") is None and _parse_level(level, "") is None:
-            raise UsageError(f"--to {text}: write qualities, as in 30dB,35dB or (shapes) 0.98", "option")
+            raise UsageError(f"--to {text}: must be qualities, such as 30dB,35dB, or 0.98 for a shape", "option")
     return levels
 
 

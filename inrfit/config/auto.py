@@ -15,8 +15,8 @@ from ..fit.budget import Budget
 from ..modalities import MODALITIES
 from ..modalities.modality import ArchitectureRule, Modality
 from ..signal import Signal
-from .settings import Settings, count
-from .sizing import store
+from .settings import Settings, parsed_count
+from .sizing import resolve_store
 
 
 def rule_inputs(settings: Settings, signal: Signal, budget: Budget) -> dict[str, float]:
@@ -24,9 +24,9 @@ def rule_inputs(settings: Settings, signal: Signal, budget: Budget) -> dict[str,
     there is no limit."""
     weights = math.inf
     if settings.params is not None:
-        weights = count("params", settings.params)
+        weights = parsed_count("params", settings.params)
     elif settings.bytes is not None:
-        weights = count("bytes", settings.bytes) / weight_dtypes.STORES[store(settings)].size
+        weights = parsed_count("bytes", settings.bytes) / weight_dtypes.STORES[resolve_store(settings)].size
     seconds = math.inf if budget.seconds is None else budget.seconds
     return {"samples": signal.n, "seconds": seconds, "weights": weights}
 
@@ -58,8 +58,8 @@ def explain_choices(settings: Settings, spec: FieldSpec, arch_reason: str) -> tu
     if settings.params is not None or settings.bytes is not None:
         size_reason = f"the most that --{'params' if settings.bytes is None else 'bytes'} allows"
     else:
-        given = [f"--{name}" for name in ("width", "depth") if getattr(settings, name) is not None]
-        size_reason = f"set by {' and '.join(given)}" if given else "default of the architecture"
+        flags = [f"--{name}" for name in ("width", "depth") if getattr(settings, name) is not None]
+        size_reason = f"set by {' and '.join(flags)}" if flags else "default of the architecture"
         if spec.width != (settings.width or spec.formula.TRAITS.width):
             size_reason += "; narrower, to leave weights for the rest of the field"
     if settings.store != "auto":
@@ -71,5 +71,5 @@ def explain_choices(settings: Settings, spec: FieldSpec, arch_reason: str) -> tu
     return (
         ("architecture", f"{spec.architecture} {spec.depth}x{spec.width}", arch_reason),
         ("parameters", f"{spec.parameters:,}", size_reason),
-        ("store", store(settings), store_reason),
+        ("store", resolve_store(settings), store_reason),
     )

@@ -94,7 +94,7 @@ def identify(data: bytes, name: str, type: str | None = None) -> Modality:
                 return modality
         MODALITIES.load_all()
     readable = "; ".join(f"{m.name}: {', '.join(m.formats)}" for m in MODALITIES.values())
-    raise UnsupportedInput(f"not a kind of file inrfit reads ({readable})", "format")
+    raise UnsupportedInput(f"not a type of file that inrfit reads ({readable})", "format")
 
 
 def plan(data: bytes, name: str, settings: Settings, started: float | None = None) -> Plan:
@@ -132,7 +132,7 @@ def _plan_signal(settings: Settings, signal: Signal, source: Mapping[str, Any], 
         "budget": asdict(budget),
         "notes": list(signal.notes),
     }
-    spec, store = _spec(resolved, architecture, signal, provenance), sizing.store(settings)
+    spec, store = _spec(resolved, architecture, signal, provenance), sizing.resolve_store(settings)
     return Plan(
         **source,
         signal=signal,
@@ -163,8 +163,8 @@ def choose_sampler(settings: Settings, modality: Modality) -> str:
     usable = [name for name in SAMPLERS if not (raster and name in USES_COORD_GRADIENTS)]
     if sampler_name not in usable:
         raise UsageError(
-            f"--sampler {sampler_name} moves points off the cells of the raster, and --arch {settings.arch} is defined "
-            f"on these cells only; choose a sampler from {', '.join(usable)}, or another architecture",
+            f"--sampler {sampler_name} moves points between the cells of the grid, and --arch {settings.arch} is "
+            f"defined on the cells only; choose a sampler from {', '.join(usable)}, or another architecture",
             "option",
         )
     with_ratio = [name for name in usable if "ratio" in options.declared(SAMPLERS[name])]
@@ -198,8 +198,8 @@ def _spec(settings: Settings, architecture: Architecture, signal: Signal, proven
     if traits.raster_only and signal.grid is None:
         others = ", ".join(name for name, other in FIELDS.items() if not other.TRAITS.raster_only)
         raise UsageError(
-            f"--arch {settings.arch} is defined on the cells of a raster only, and a source of type {signal.modality} "
-            f"has none; choose from {others}",
+            f"--arch {settings.arch} works only on regular grids, such as those of images and sounds, and a source of "
+            f"type {signal.modality} has none; choose from {others}",
             "option",
         )
     spec = FieldSpec(

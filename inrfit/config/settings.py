@@ -13,7 +13,7 @@ from ..fields import FIELDS, MAX_DEPTH, MAX_WIDTH
 from ..fit import budget as budgets
 from ..fit.budget import Budget
 from ..io.limits import Limits
-from ..io.options import checked, setting, usage_errors
+from ..io.options import check_option, setting, usage_errors
 from ..io.registry import Registry
 from ..io.renamed import OLD_VALUES
 from ..modalities import Modality
@@ -30,7 +30,7 @@ REGIMES = ("inrfit", "paper")
 
 
 def _modalities() -> Registry[Modality]:
-    """The registry of modalities, imported when a value is checked against it: it needs NumPy, which help does not."""
+    """The registry of modalities. It is imported only when a value is checked, because it imports NumPy."""
     from ..modalities import MODALITIES
 
     return MODALITIES
@@ -41,7 +41,7 @@ def parse_count(text: int | str, unit: str = "", examples: str = "50k or 1M") ->
     suffix = f"(?:{unit})?" if unit else ""
     match = re.fullmatch(rf"([0-9]{{1,18}}(?:\.[0-9]{{1,9}})?) ?([kKMG]?){suffix}", str(text))
     if match is None:
-        raise ValueError(f"write a whole number, as in {examples}")
+        raise ValueError(f"must be a whole number, such as {examples}")
     value = round(float(match[1]) * {"": 1, "k": 1e3, "K": 1e3, "M": 1e6, "G": 1e9}[match[2]])
     if value < 1:
         raise ValueError("must be at least 1")
@@ -77,8 +77,8 @@ class Settings:
 
     Training:
 
-    - ``budget``: limits of the fit, of which the first reached ends it: a ``Budget``, or one or several texts such as
-      "60s", "5m" or "2000it" (steps). Default: 60 s, or 10 minutes if only a target is given.
+    - ``budget``: limits of the fit, which ends at the first that is reached: a ``Budget``, or one or several texts such
+      as "60s", "5m" or "2000it" (steps). Default: 60 s, or 10 minutes if only a target is given.
     - ``target``: quality at which the fit ends, in the unit of the modality: 35 or "35dB" (PSNR of an image, SNR of a
       sound), 0.98 (IoU of a shape). Default: none.
     - ``ratio``: share of the samples that the sampler selects at a time, 1e-6 to 1. Default: the sampler's own.
@@ -141,7 +141,7 @@ class Settings:
     budget: str | Budget | tuple[str, ...] = setting(
         (),
         "When to stop: a time (60s, 5m, 1h30m) or a number of steps (2000it); if given twice, the first one reached. "
-        "Default: 60s, or 10m with --target alone.",
+        "Default: 60s, or 10m if only --target is given.",
     )
     target: str | float | None = setting(
         None, "Stop at this quality: 35dB (PSNR of an image, SNR of a sound) or 0.98 (IoU of a shape)."
@@ -200,24 +200,24 @@ class Settings:
     def __post_init__(self) -> None:
         self._name_objects()
         for field in fields(self):
-            value = checked(Settings, field.name, getattr(self, field.name))
+            value = check_option(Settings, field.name, getattr(self, field.name))
             object.__setattr__(self, field.name, value)  # the dataclass is frozen
         sizes = [name for name in ("width", "params", "bytes") if getattr(self, name) is not None]
         if len(sizes) > 1:
-            raise UsageError(f"--{sizes[0]} and --{sizes[1]} cannot be combined: both set the size", "option")
+            raise UsageError(f"--{sizes[0]} and --{sizes[1]} cannot be combined: each determines the size", "option")
         if self.ratio is not None and "ratio" in self.options:
             raise UsageError("--ratio and -O ratio cannot be combined: they are the same option", "option")
 
     def _name_objects(self) -> None:
         """Replaces a sampler, architecture or modality that was given as an object by its name and options."""
-        named: list[tuple[str, Registry[Any]]] = [("sampler", SAMPLERS), ("arch", FIELDS)]
-        for name, registry in named:
-            if isinstance(given := getattr(self, name), str):
+        registries: list[tuple[str, Registry[Any]]] = [("sampler", SAMPLERS), ("arch", FIELDS)]
+        for name, registry in registries:
+            if isinstance(instance := getattr(self, name), str):
                 continue
-            object.__setattr__(self, name, registered_name(given, registry))
-            changed = changed_options(given)
-            if twice := sorted(changed.keys() & self.options.keys()):
-                raise UsageError(f"{', '.join(twice)}: given in {given!r} and as an option", "option")
+            object.__setattr__(self, name, registered_name(instance, registry))
+            changed = changed_options(instance)
+            if duplicates := sorted(changed.keys() & self.options.keys()):
+                raise UsageError(f"{', '.join(duplicates)}: set in {instance!r} and as an option", "option")
             object.__setattr__(self, "options", {**self.options, **changed})
         modality: Any = self.type
         if isinstance(modality, Modality):
@@ -249,7 +249,7 @@ def changed_options(instance: Any) -> dict[str, Any]:
     return {name: value for name, value in vars(instance).items() if value != getattr(type(instance)(), name)}
 
 
-def count(option: str, value: int | str) -> int:
+def parsed_count(option: str, value: int | str) -> int:
     """The ``value`` of the setting "params" or "bytes" as a number. Raises ``UsageError``."""
     with usage_errors(f"--{option} {value}"):
         return parse_bytes(value) if option == "bytes" else parse_count(value)

@@ -1,7 +1,7 @@
 """The size of a field for a number of parameters or bytes, without torch.
 
-This module converts the bytes of a file to a number of weights. How an architecture spends them is decided by
-``Architecture.sized``.
+This module converts the bytes of a file to a number of weights. ``Architecture.sized`` decides how they are distributed
+over the layers.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from ..artifact.file_size import max_file_bytes, max_header_bytes
 from ..errors import UsageError
 from ..fields import MAX_PARAMETERS, FieldSpec
 from ..signal import Signal
-from .settings import Settings, count
+from .settings import Settings, parsed_count
 
 Shape = tuple[int, ...] | None
 """Shape of the signal's grid; None if it has none."""
 
 
-def store(settings: Settings) -> str:
+def resolve_store(settings: Settings) -> str:
     """The number type of the stored weights, with "auto" resolved."""
     if settings.store != "auto":
         return settings.store
@@ -32,8 +32,10 @@ def sized(spec: FieldSpec, settings: Settings, signal: Signal, provenance: Mappi
     before the fit. Raises ``UsageError`` if even the smallest field is too large."""
     shape = None if signal.grid is None else signal.grid.shape
     if settings.bytes is None:
-        return spec.formula.sized(spec, shape, None if settings.params is None else count("params", settings.params))
-    limit, kind = count("bytes", settings.bytes), store(settings)
+        return spec.formula.sized(
+            spec, shape, None if settings.params is None else parsed_count("params", settings.params)
+        )
+    limit, kind = parsed_count("bytes", settings.bytes), resolve_store(settings)
     header = (signal.modality, signal.meta, provenance)
     largest = smallest_field(spec, shape)
     if (needed := max_file_bytes(largest, kind, *header)) > limit:
@@ -68,7 +70,7 @@ def smallest_field(spec: FieldSpec, shape: Shape) -> FieldSpec:
 
 
 def _try_sized(spec: FieldSpec, shape: Shape, parameters: int) -> FieldSpec | None:
-    """``spec`` sized to ``parameters`` weights; None if the architecture refuses."""
+    """``spec`` sized to ``parameters`` weights; None if it has no field of so few."""
     try:
         return spec.formula.sized(spec, shape, parameters)
     except UsageError:

@@ -57,10 +57,10 @@ def parse_seconds(text: str, option: str = "--budget") -> float:
     """Seconds from text: ``1h30m`` -> 5400.0. Raises ``UsageError`` with the name of the ``option``."""
     match = _DURATION.fullmatch(text)
     if not match or not text:
-        accepted = "seconds, minutes or hours, as in 60s, 5m, 1h30m"
+        accepted = "a time with its unit, such as 60s, 5m or 1h30m"
         if option == "--budget":
-            accepted = "seconds, minutes, hours or steps, as in 60s, 5m, 1h30m, 2000it"
-        raise UsageError(f"{option} {text}: write {accepted}", "budget")
+            accepted = "a time or a number of steps with its unit, such as 60s, 5m, 1h30m or 2000it"
+        raise UsageError(f"{option} {text}: must be {accepted}", "budget")
     return sum(float(match[unit] or 0) * size for unit, size in _UNITS.items())
 
 
@@ -72,5 +72,5 @@ def parse_target(target: str | float, unit: str) -> float:
     decibels = match is not None and (match[2] is not None or value > 1)
     if not match or decibels != (unit == "dB"):
         example = "35dB" if unit == "dB" else "0.98"
-        raise UsageError(f"--target {target}: write a quality, as in {example} for this kind of file", "target")
+        raise UsageError(f"--target {target}: must be a quality, such as {example} for this kind of file", "target")
     return value

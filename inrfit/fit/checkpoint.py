@@ -14,7 +14,7 @@ from torch import Tensor
 from ..errors import UnreadableFile, UnsupportedInput, UsageError
 from ..io import tensors as tensor_file
 from ..io.json_schema import boolean, either, integer, items, mapping, number, optional, scalar, text
-from ..io.strict_json import refuse_unless
+from ..io.strict_json import check_schema
 from ..signal import Signal
 from .point_pool import Lot
 from .progress import RECENT_STEPS
@@ -163,7 +163,7 @@ def loads(data: bytes) -> SavedState:
     arrays, values = tensor_file.loads(data, tensor_file.STATE_KEY)
     if type(values) is dict and values.get("version") != VERSION:
         raise UnsupportedInput("the state was saved by another version of inrfit", "version")
-    refuse_unless(values, SCHEMA, "state", "schema")
+    check_schema(values, SCHEMA, "state", "schema")
     tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
     return SavedState(values["fit"], values["config"], values["callback"], values["state"], tensors)
 

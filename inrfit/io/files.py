@@ -18,14 +18,14 @@ from .limits import Limits
 from .temporary import is_stale, temporary_name
 
 READ_BYTES = 1 << 20
-"""Bytes that are read at a time."""
+"""Number of bytes that are read at a time."""
 
 _UNSUPPORTED_ERRNOS = {errno.EPERM, errno.EACCES, errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
 """Error numbers of file systems without hard links, or without fsync of folders."""
 
 
 def sha256(data: bytes) -> str:
-    """Hexadecimal digest, 64 characters."""
+    """The SHA-256 of ``data`` as 64 hexadecimal digits."""
     return hashlib.sha256(data).hexdigest()
 
 
@@ -52,7 +52,7 @@ def read(path: str | os.PathLike[str] | int, limits: Limits) -> bytes:
     except MemoryError:
         raise NotEnoughMemory("the file does not fit into memory", "memory") from None
     if not data:
-        raise UnreadableFile("is empty", "empty")
+        raise UnreadableFile("the file is empty", "empty")
     return data
 
 
@@ -81,13 +81,13 @@ def _read_all(descriptor: int, limits: Limits) -> bytes:
     status = os.fstat(descriptor)
     if not os.isatty(descriptor):
         _require_regular(status)
-    limits.require("max_bytes", status.st_size, "size in bytes")
+    limits.check("max_bytes", status.st_size, "size in bytes")
     # A regular file is read in one call, so that a large one is not in memory twice. Its size may be wrong (/proc).
     count, pieces, total = max(status.st_size + 1, READ_BYTES), [], 0
     while piece := os.read(descriptor, min(count, limits.max_bytes + 1 - total)):
         pieces.append(piece)
         total += len(piece)
-        limits.require("max_bytes", total, "bytes read so far")
+        limits.check("max_bytes", total, "bytes read so far")
         count = max(status.st_size + 1 - total, READ_BYTES)
     return b"".join(pieces)
 
@@ -144,7 +144,7 @@ def _target(path: str | os.PathLike[str], force: bool) -> tuple[str, str]:
 
 def _exists_error(shown: str) -> OutputExists:
     """The error for a target that exists."""
-    return OutputExists(f"{shown}: exists already (overwrite it with --force)", "exists")
+    return OutputExists(f"{shown}: already exists (replace it with --force)", "exists")
 
 
 def write(
@@ -166,7 +166,7 @@ def write(
         try:
             _write_new(temporary, data)
             if not _content_equals(temporary, data):
-                raise UnwritableOutput(f"{shown}: did not read back as written", "readback")
+                raise UnwritableOutput(f"{shown}: what was read back differs from what was written", "readback")
             if check is not None:
                 check(data)
             if force:

@@ -19,7 +19,7 @@ class Limits:
     max_faces: int = setting(5_000_000, "Largest mesh, in triangles.")
     max_output: int = setting(4_000_000_000, "Largest decoded signal, in bytes.")
 
-    def require(self, name: str, claimed: int, what: str) -> None:
+    def check(self, name: str, claimed: int, what: str) -> None:
         """Raises ``OverLimit`` if ``claimed`` exceeds the limit ``name``. ``what`` names the unit in the message."""
         limit = getattr(self, name)
         if claimed > limit:

@@ -1,7 +1,8 @@
 """Options: dataclass fields with a help sentence and rules for their values, and the functions that check values.
 
 ``Settings``, samplers, architectures and modalities declare their options with ``setting``. The options of the command
-line are made from the same fields (cli/shared_options.py). ``-O key=value`` goes to the dataclass with that field.
+line are made from the same fields (cli/shared_options.py). ``-O key=value`` sets the field ``key`` of the dataclass
+that has it.
 """
 
 from __future__ import annotations
@@ -77,8 +78,8 @@ class DeclaredOption:
         return (*self.literals, *self.rules.get("choices", ()), *self.registry)
 
     def read(self, value: Any) -> Any:
-        """``value``, or the value that the text ``value`` stands for, in the type of the field. Raises ``ValueError``
-        that says what is admitted."""
+        """``value``, or the value of the text ``value``, in the type of the field. Raises ``ValueError`` with a message
+        that lists what is admitted."""
         if value is None and self.optional:
             return None
         choices, registry = self.choices, self.registry
@@ -105,6 +106,7 @@ def declared(cls: type[Any]) -> Mapping[str, DeclaredOption]:
 
 @functools.cache
 def _declared(cls: type[Any]) -> Mapping[str, DeclaredOption]:
+    """``declared``, computed once for each class."""
     hints = get_type_hints(cls)
     return MappingProxyType({f.name: _from_field(f, hints[f.name]) for f in dataclasses.fields(cls)})
 
@@ -119,43 +121,43 @@ def _from_field(field: dataclasses.Field[Any], hint: Any) -> DeclaredOption:
     return DeclaredOption(field.name, field.metadata.get("help", ""), kind, optional, literals, field.metadata)
 
 
-def checked(cls: type[Any], name: str, value: Any, prefix: str = FLAG_PREFIX) -> Any:
-    """``value``, or the value that the text ``value`` stands for, in the type of the field ``name`` of ``cls``. Raises
-    a ``UsageError`` that begins with ``prefix``, filled with the option's name and ``value``."""
+def check_option(cls: type[Any], name: str, value: Any, prefix: str = FLAG_PREFIX) -> Any:
+    """``value``, or the value of the text ``value``, in the type of the field ``name`` of ``cls``. Raises a
+    ``UsageError`` whose message begins with ``prefix``, filled with the name of the option and ``value``."""
     shown = name.replace("_", "-") if prefix == FLAG_PREFIX else name
     with usage_errors(prefix.format(shown, value)):
         return declared(cls)[name].read(value)
 
 
-def from_mapping(cls: type[T], given: Mapping[str, Any]) -> T:
+def from_mapping(cls: type[T], values: Mapping[str, Any]) -> T:
     """An instance of the options dataclass ``cls``, from values or their texts by name. Names that it does not have are
     ignored. Raises ``UsageError`` for invalid values."""
-    given = with_present_names([cls], given)
-    return cls(**{name: checked(cls, name, given[name], PAIR_PREFIX) for name in declared(cls) if name in given})
+    values = with_new_names([cls], values)
+    return cls(**{name: check_option(cls, name, values[name], PAIR_PREFIX) for name in declared(cls) if name in values})
 
 
-def with_present_names(classes: Iterable[type[Any]], given: Mapping[str, Any]) -> dict[str, Any]:
-    """``given`` with old names of options of ``classes`` replaced by the present ones, with a notice. Raises
-    ``UsageError`` for an option that is given under both names."""
+def with_new_names(classes: Iterable[type[Any]], values: Mapping[str, Any]) -> dict[str, Any]:
+    """``values`` with old names of options of ``classes`` replaced by new ones, with a notice. Raises ``UsageError``
+    for an option that is given under both names."""
     fields = [item for cls in classes for item in declared(cls).items()]
-    present = {field.rules["old_name"]: name for name, field in fields if field.rules.get("old_name")}
-    for old, new in present.items():
-        if old in given and new in given:
-            raise UsageError(f"-O {old} and -O {new} are one option under its old and its new name", "option")
-    return {renamed(key, present[key], "option") if key in present else key: value for key, value in given.items()}
+    new_names = {field.rules["old_name"]: name for name, field in fields if field.rules.get("old_name")}
+    for old, new in new_names.items():
+        if old in values and new in values:
+            raise UsageError(f"-O {old} and -O {new} cannot be combined: {old} is the old name of {new}", "option")
+    return {renamed(key, new_names[key], "option") if key in new_names else key: value for key, value in values.items()}
 
 
-def build(classes: Mapping[str, type[Any]], given: Mapping[str, Any]) -> dict[str, Any]:
-    """One instance of each dataclass in ``classes`` (by label), from values or their texts in ``given``. Raises
+def build(classes: Mapping[str, type[Any]], values: Mapping[str, Any]) -> dict[str, Any]:
+    """One instance of each dataclass in ``classes`` (by label), from values or their texts by name. Raises
     ``UsageError`` for invalid values, and for a name that no class has, with the valid names by label."""
-    given = with_present_names(classes.values(), given)
-    for key in given:
+    values = with_new_names(classes.values(), values)
+    for key in values:
         if not any(key in declared(cls) for cls in classes.values()):
             valid = "; ".join(
                 f"{label}: {', '.join(sorted(declared(cls))) or 'none'}" for label, cls in classes.items()
             )
             raise UsageError(f"unknown option -O {key} (valid: {valid})", "option")
-    return {label: from_mapping(cls, given) for label, cls in classes.items()}
+    return {label: from_mapping(cls, values) for label, cls in classes.items()}
 
 
 def parse_pairs(pairs: Iterable[str]) -> dict[str, str]:
@@ -164,7 +166,7 @@ def parse_pairs(pairs: Iterable[str]) -> dict[str, str]:
     for pair in pairs:
         key, sign, value = pair.partition("=")
         if not sign or not key:
-            raise UsageError(f"-O {pair}: write key=value", "option")
+            raise UsageError(f"-O must be key=value, got {pair!r}", "option")
         if key in values:
             raise UsageError(f"-O {key} is given twice", "option")
         values[key] = value
@@ -192,7 +194,7 @@ def _to_bool(value: Any) -> bool:
     """A bool, or its text. Raises ``ValueError``."""
     booleans = {"true": True, "false": False, True: True, False: False}
     if value not in booleans:
-        raise ValueError("write true or false")
+        raise ValueError("must be true or false")
     return booleans[value]
 
 
@@ -220,5 +222,5 @@ def _check_range(value: float, low: float | None, high: float | None) -> float:
 
 
 def _format_bound(number: float | None) -> str:
-    """A bound for messages."""
+    """A bound as text, for messages."""
     return str(number) if isinstance(number, int) else f"{number:g}"

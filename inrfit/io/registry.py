@@ -38,7 +38,7 @@ class Registry(dict[str, T]):
         return self[name]
 
     def offered(self) -> list[str]:
-        """All names, including those of plug-ins. Reads the metadata of all installed packages (some milliseconds)."""
+        """All names, including those of plug-ins. Reads the metadata of all installed packages."""
         return [*self, *(name for name in _installed(self.group) if name not in self.keys() | self._failed)]
 
     def load_all(self) -> None:
@@ -85,7 +85,7 @@ class Registry(dict[str, T]):
 @functools.cache
 def _installed(group: str) -> Mapping[str, EntryPoint]:
     """The entry points of a group by name. Of several with one name, the first is used."""
-    from importlib.metadata import entry_points  # takes some 40 ms, so only unknown names import it
+    from importlib.metadata import entry_points  # slow to import, so only done for names that are not built in
 
     entries: dict[str, EntryPoint] = {}
     for point in entry_points(group=group):

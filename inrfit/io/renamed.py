@@ -26,7 +26,7 @@ OLD_OPTIONS: Mapping[str, str] = {"pool": "points"}
 def renamed(old: str, new: str, what: str) -> str:
     """``new``, after a notice that ``what`` (such as "option" or "value of engine") is no longer called ``old``."""
     warnings.warn(
-        f"{what} {old!r} is now called {new!r}; the next release refuses {old!r}", InrfitWarning, stacklevel=2
+        f"{what} {old!r} is now called {new!r}; the next release will not accept {old!r}", InrfitWarning, stacklevel=2
     )
     return new
 
@@ -48,6 +48,7 @@ def with_old_names(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _replaced(settings: Mapping[str, Any], names: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
+    """``settings`` with values replaced by ``names``: a mapping of old to new values for each setting."""
     return {
         name: names[name].get(value, value) if name in names and isinstance(value, str) else value
         for name, value in settings.items()
@@ -60,13 +61,13 @@ def renamed_arguments(**old_to_new: str) -> Callable[[Callable[P, R]], Callable[
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
         @functools.wraps(function)
         def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
-            given: dict[str, Any] = dict(kwargs)
+            arguments: dict[str, Any] = dict(kwargs)
             for old, new in old_to_new.items():
-                if old in given and new in given:
-                    raise UsageError(f"{old} and {new} are one argument under its old and its new name", "option")
-                if old in given:
-                    given[renamed(old, new, f"argument of {function.__name__}")] = given.pop(old)
-            result: R = function(*args, **given)
+                if old in arguments and new in arguments:
+                    raise UsageError(f"{old} and {new} cannot be combined: {old} is the old name of {new}", "option")
+                if old in arguments:
+                    arguments[renamed(old, new, f"argument of {function.__name__}")] = arguments.pop(old)
+            result: R = function(*args, **arguments)
             return result
 
         return wrapper

@@ -1,4 +1,4 @@
-"""JSON that all parsers read in the same way, and that is written as the same bytes for equal values."""
+"""Strict JSON: accepts only what all parsers read alike, and writes equal values as equal bytes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,11 @@ def loads(raw: bytes, what: str) -> Any:
     try:
         decoded = raw.decode("utf-8")
         value = json.loads(
-            decoded, object_pairs_hook=_object, parse_constant=_constant, parse_int=_int, parse_float=_float
+            decoded,
+            object_pairs_hook=_build_object,
+            parse_constant=_refuse_constant,
+            parse_int=_parse_int,
+            parse_float=_parse_float,
         )
         if "\\u" in decoded:
             json.dumps(value, ensure_ascii=False).encode("utf-8")
@@ -37,8 +41,9 @@ def loads(raw: bytes, what: str) -> Any:
     return value
 
 
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """The object of ``pairs``. Raises ``UnreadableFile`` for duplicate keys, of which parsers use different ones."""
+def _build_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The object of ``pairs``. Raises ``UnreadableFile`` for duplicate keys, because parsers differ in which one they
+    use."""
     result = dict(pairs)
     if len(result) != len(pairs):
         ((duplicate, _),) = Counter(key for key, _ in pairs).most_common(1)
@@ -46,18 +51,18 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return result
 
 
-def _constant(name: str) -> Any:
+def _refuse_constant(name: str) -> Any:
     """Raises ``UnreadableFile`` for NaN and infinity."""
     raise UnreadableFile(f"{name}, which is not JSON", "number")
 
 
-def _int(digits: str) -> int:
-    """The int of ``digits``."""
+def _parse_int(digits: str) -> int:
+    """``digits`` as an int. Raises ``UnreadableFile`` if there are too many."""
     return int(_check_length(digits))
 
 
-def _float(digits: str) -> float:
-    """The finite float of ``digits``."""
+def _parse_float(digits: str) -> float:
+    """``digits`` as a float. Raises ``UnreadableFile`` if there are too many, or if it is infinite."""
     value = float(_check_length(digits))
     if not math.isfinite(value):
         raise UnreadableFile(f"the number {digits}, which is out of range", "number")
@@ -76,7 +81,7 @@ def dumps(value: Any) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=True)
 
 
-def refuse_unless(value: Any, schema: Schema, path: str, reason: str) -> None:
+def check_schema(value: Any, schema: Schema, path: str, reason: str) -> None:
     """Raises ``UnreadableFile`` with ``reason`` unless ``value`` matches ``schema``. ``path`` names the value."""
     try:
         check(value, schema, path)

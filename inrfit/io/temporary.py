@@ -15,8 +15,7 @@ MAX_NAME_BYTES = 143
 """Maximum length of a temporary name: the limit of eCryptfs (most file systems have 255)."""
 
 STALE_SECONDS = 3600
-"""Age at which a temporary file is stale, whichever process wrote it. Writing takes seconds, as no fit happens
-meanwhile."""
+"""Age in seconds from which a temporary file is stale, whichever process wrote it. Writing takes only seconds."""
 
 _NAME_ENDING = re.compile(rf"([0-9a-f]{{8}})-(\d+)-[0-9a-f]{{16}}{re.escape(SUFFIX)}")
 

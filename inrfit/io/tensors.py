@@ -95,7 +95,7 @@ def _arrays(body: memoryview, table: Mapping[str, Any]) -> dict[str, npt.NDArray
     import numpy as np
 
     for name, entry in table.items():
-        strict_json.refuse_unless(entry, _ENTRY_SCHEMA, f"tensor {name[:80]!r}", "header")
+        strict_json.check_schema(entry, _ENTRY_SCHEMA, f"tensor {name[:80]!r}", "header")
     arrays: dict[str, npt.NDArray[Any]] = {}
     end = 0
     for name, entry in sorted(table.items(), key=lambda item: item[1]["data_offsets"]):

@@ -29,7 +29,7 @@ OnProgress = Callable[[float], None]
 an exception to cancel the work, which must not be caught."""
 
 Meta = Mapping[str, Any]
-"""``Signal.meta``: JSON values that describe the source. A decoded file is written from them and the field alone."""
+"""``Signal.meta``: JSON values that describe the source. A decoded file is written from only these and the field."""
 
 Quality = Mapping[str, Any]
 """Results of ``Modality.measure`` by key."""
@@ -75,10 +75,10 @@ class ArchitectureRule:
 
 @dataclass(frozen=True)
 class ArrayInput:
-    """How NumPy arrays are encoded. ``arguments`` are the names of the arguments that ``inrfit.encode`` needs beside
-    the array, such as ``rate``; they tell the modalities' arrays apart. ``to_file(array, **arguments)`` returns the
-    bytes of a file with the same samples, which ``load`` reads. It raises ``UsageError`` for an array of the wrong
-    type or shape."""
+    """How NumPy arrays are encoded. ``arguments`` are the names of the arguments that ``inrfit.encode`` needs in
+    addition to the array, such as ``rate``; they distinguish the arrays of the modalities. ``to_file(array,
+    **arguments)`` returns the bytes of a file with the same samples, which ``load`` reads. It raises ``UsageError`` for
+    an array of the wrong type or shape."""
 
     arguments: frozenset[str]
     to_file: Callable[..., bytes]
@@ -165,7 +165,7 @@ class Modality:
     that the field is fitted to; ``meta``; and ``grid``, or ``points`` (n, d), or a ``point_source`` that draws points
     later. ``notes`` lists what of the file cannot be restored, one sentence each. ``modality`` is left empty.
 
-    Must not import torch. Sizes that the file claims are checked with ``limits.require`` before memory is allocated.
+    Must not import torch. Sizes that the file claims are checked with ``limits.check`` before memory is allocated.
     Every failure must be a ``RefusedInput``: ``UnreadableFile`` for truncated or damaged data, ``UnsupportedInput`` for
     intact files of an unsupported kind, ``OverLimit`` for a size above a limit. Exceptions of libraries are translated.
     Raises ``UsageError`` for options that make no sense together."""

@@ -108,7 +108,7 @@ def test_the_same_command_goes_on_and_another_is_refused(small, tmp_path, capsys
     assert "2 of 2 runs are already finished" in after.err
     assert "run 1" not in after.err
     assert compare(*words, "--lr", "0.001") == 2
-    assert "with other settings" in capsys.readouterr().err
+    assert "differs in settings" in capsys.readouterr().err
     assert compare(*words, "--lr", "0.001", "--force") == 0
 
 

@@ -120,7 +120,7 @@ def test_a_complete_field_is_left_as_it_is_and_another_refused(png, capsys):
     assert json.loads(out.splitlines()[-1])["complete"] is True
     assert "is already complete" in err
     assert encode(png, "--budget", "61it", "--resume") == 2
-    assert "is a field of another budget or other settings (overwrite it with --force)" in capsys.readouterr().err
+    assert "is a field of another budget or other settings (replace it with --force)" in capsys.readouterr().err
     Image.fromarray(picture(20, 20, seed=4)).save(png)
     assert encode(png, *STEPS, "--resume") == 2
     assert "is the field of another source" in capsys.readouterr().err

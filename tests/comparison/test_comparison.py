@@ -170,7 +170,7 @@ def test_another_plan_in_the_folder_is_refused(two, tmp_path):
     folder = str(tmp_path / "out")
     run_all(runs.prepare(two[:1], "uniform", seeds=1, settings=SMALL), folder=folder)
     other = runs.prepare(two[:1], "uniform", seeds=1, settings=replace(SMALL, width=17))
-    with pytest.raises(UsageError, match="with other settings"):
+    with pytest.raises(UsageError, match="differs in settings"):
         runs.open_comparison(folder, other)
     assert runs.open_comparison(folder, other, force=True).results == {}
     kept = tmp_path / "out" / runs.RESULTS_FILE
@@ -197,7 +197,7 @@ def test_a_comparison_with_the_old_values_of_settings_goes_on(two, tmp_path):
     assert runs.open_comparison(folder, spec).recipes == {
         "photo0.png": {"siren": {"precision": "fp32-fast", "engine": "analytic"}}
     }
-    with pytest.raises(UsageError, match="with other seeds "):
+    with pytest.raises(UsageError, match="differs in seeds "):
         runs.open_comparison(folder, replace(spec, seeds=2))
 
 
@@ -209,7 +209,7 @@ def test_another_computer_does_not_go_on(two, tmp_path, monkeypatch):
     run_all(spec, folder=folder)
     assert len(runs.open_comparison(folder, spec).results) == 1
     monkeypatch.setattr(provenance, "processor", lambda: "another model")
-    with pytest.raises(UsageError, match="with other machine"):
+    with pytest.raises(UsageError, match="differs in machine"):
         runs.open_comparison(folder, spec)
 
 

@@ -16,7 +16,7 @@ import inrfit
 from inrfit import codec
 from inrfit.config import auto, plan, sizing
 from inrfit.config.auto import candidates, matching_rule
-from inrfit.config.settings import Settings, count
+from inrfit.config.settings import Settings, parsed_count
 from inrfit.errors import UsageError
 from inrfit.fields import FIELDS, MAX_WIDTH, FieldSpec
 from inrfit.fit import loop, recipe
@@ -49,7 +49,7 @@ def planned(name="photo.png", **settings):
     ],
 )
 def test_numbers_may_have_thousands(option, given, expected):
-    assert count(option, given) == expected
+    assert parsed_count(option, given) == expected
 
 
 @pytest.mark.parametrize(

@@ -149,7 +149,7 @@ def test_its_default_sampler_its_options_and_its_limits_are_its_own(sources):
     first, second = both(sources["image"], "asmr", width=12, depth=2)
     assert first.provenance["sampler"] == second.provenance["sampler"]
     assert second.provenance["sampler"]["name"] == "full"
-    with pytest.raises(inrfit.errors.UsageError, match=f"--arch {COPIES['asmr']} is defined on the cells of a raster"):
+    with pytest.raises(inrfit.errors.UsageError, match=f"--arch {COPIES['asmr']} works only on regular grids"):
         inrfit.encode(sources["shape"], arch=COPIES["asmr"], budget="5it")
 
 

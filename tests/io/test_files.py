@@ -41,7 +41,7 @@ def test_inputs_that_are_no_files_are_refused_with_a_reason(tmp_path):
     assert refusal(tmp_path / "missing") == ("missing", "no such file")
     assert refusal(tmp_path) == ("directory", "is a directory")
     assert refusal("/dev/zero") == ("device", "is a device")
-    assert refusal(tmp_path / "empty") == ("empty", "is empty")
+    assert refusal(tmp_path / "empty") == ("empty", "the file is empty")
     assert refusal(tmp_path / "dangling") == ("missing", "no such file (a broken link)")
     assert refusal(tmp_path / "loop")[0] == "unreadable"
     assert refusal("a\0b")[0] == "missing"
@@ -237,7 +237,7 @@ def test_bytes_that_do_not_read_back_are_never_published(tmp_path, monkeypatch):
     real = os.write
     for spoil in (lambda data: b"N" + bytes(data)[1:], lambda data: bytes(data) + b"more"):
         monkeypatch.setattr(os, "write", lambda fd, data, spoil=spoil: real(fd, spoil(data)) and len(data))
-        with pytest.raises(UnwritableOutput, match="did not read back as written") as caught:
+        with pytest.raises(UnwritableOutput, match="differs from what was written") as caught:
             files.write(tmp_path / "a", b"new", True)
         assert caught.value.reason == "readback"
         assert (tmp_path / "a").read_bytes() == b"old"

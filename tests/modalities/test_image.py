@@ -487,7 +487,7 @@ def test_webp_canvas_is_checked_before_a_decoder_is_made(monkeypatch: pytest.Mon
 
 def test_truncated_webp_says_how_much_is_missing() -> None:
     whole = saved(pixels(), "WEBP")
-    with pytest.raises(UnreadableFile, match=f"{len(whole)} bytes claimed, {len(whole) - 1} found"):
+    with pytest.raises(UnreadableFile, match=f"says {len(whole)} bytes, the file has {len(whole) - 1}"):
         load(whole[:-1])
 
 

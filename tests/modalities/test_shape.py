@@ -319,7 +319,7 @@ def test_open_mesh_counts_its_open_edges() -> None:
 
 def test_a_mesh_wound_inside_out_is_turned_round_with_a_note() -> None:
     signal = load(obj(BOX, turned=True))
-    assert "triangles wound inside out: turned round" in signal.notes
+    assert "triangles wound inside out: flipped" in signal.notes
     assert mesh_queries(signal.reference).winding(np.zeros((1, 3)))[0] == pytest.approx(1, abs=0.01)
 
 
@@ -456,7 +456,7 @@ def test_other_suffixes_are_a_usage_error_that_lists_those_written() -> None:
 
 def test_suffix_is_the_sources_own_where_it_can_be_written() -> None:
     assert shape.suffix({"format": "STL"}) == (".stl", None)
-    assert shape.suffix({"format": "GLB"}) == (".ply", "off and glb decode to ply")
+    assert shape.suffix({"format": "GLB"}) == (".ply", "OFF and GLB are written as PLY")
 
 
 # Measuring

@@ -83,8 +83,8 @@ def _load(data: bytes, limits: Limits) -> Signal:
     with containers.suppressed_stderr(container.kind), soundfile.SoundFile(io.BytesIO(container.data)) as file:
         claimed = _claimed_frames(file, container)
         _require_writable_ogg(container.kind, file.samplerate, file.channels)
-        limits.require("max_channels", file.channels, "channels")
-        limits.require("max_samples", claimed, "samples per channel")
+        limits.check("max_channels", file.channels, "channels")
+        limits.check("max_samples", claimed, "samples per channel")
         scale = sample_formats.raw_scale(file.subtype)
         samples = _read(file, scale.dtype)
         if len(samples) != claimed and not container.length_is_estimate:
@@ -121,7 +121,7 @@ def _claimed_frames(file: Any, container: containers.Container) -> int:
         raise UnsupportedInput(f"{file.format} {file.subtype} sound is not supported", "format")
     claimed, in_header = int(file.frames), container.frames
     if in_header is not None and in_header != claimed and file.subtype not in sample_formats.BLOCK_SUBTYPES:
-        raise UnreadableFile(f"damaged: header says {in_header:,} samples, the decoder {claimed:,}", "header")
+        raise UnreadableFile(f"damaged: the header says {in_header:,} samples, the decoder {claimed:,}", "header")
     return claimed
 
 
@@ -149,8 +149,8 @@ def _read(file: Any, dtype: str) -> Array:
         block = file.read(FRAMES_PER_BLOCK, dtype=dtype, always_2d=True)
         if dtype.startswith("float") and not np.isfinite(block).all():
             index, channel = np.argwhere(~np.isfinite(block))[0]
-            place = f"sample {total + index} of channel {channel} (counted from 0)"
-            raise UnreadableFile(f"{place} is {block[index, channel]}", "nonfinite")
+            position = f"sample {total + index} of channel {channel} (counted from 0)"
+            raise UnreadableFile(f"{position} is {block[index, channel]}", "nonfinite")
         total += len(block)
         blocks.append(block)
         if len(block) < FRAMES_PER_BLOCK:
@@ -232,7 +232,7 @@ def decode(field: Field, meta: Mapping[str, Any], request: Request, limits: Limi
     if request.rate is not None:
         frames = max(1, round(frames * request.rate / meta["rate"]))
     size = frames * meta["channels"] * np.dtype(meta["scale"]["dtype"]).itemsize
-    limits.require("max_output", size, "bytes of decoded samples")
+    limits.check("max_output", size, "bytes of decoded samples")
     return _samples(field, meta, frames, on_progress)
 
 
@@ -284,15 +284,15 @@ def measure(field: Field, signal: Signal, on_progress: OnProgress) -> dict[str, 
 
 
 def describe_source(meta: Mapping[str, Any]) -> str:
-    """Such as "3.10 s, 8000 Hz, 1 channel, FLAC PCM_16"."""
+    """A description such as "3.10 s, 8000 Hz, 1 channel, FLAC PCM_16"."""
     return f"{_format_shape(meta['frames'], meta['rate'], meta['channels'])}, {meta['format']} {meta['subtype']}"
 
 
 def describe_decoded(decoded: Array, meta: Mapping[str, Any], request: Request) -> str:
-    """Such as "3.10 s, 8000 Hz, 1 channel"."""
+    """A description such as "3.10 s, 8000 Hz, 1 channel"."""
     return _format_shape(decoded.shape[0], request.rate or meta["rate"], decoded.shape[1])
 
 
 def _format_shape(frames: int, rate: int, channels: int) -> str:
-    """Duration, rate and number of channels, for people."""
+    """Duration, rate and number of channels as text."""
     return f"{frames / rate:.2f} s, {rate} Hz, {'1 channel' if channels == 1 else f'{channels} channels'}"

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ...errors import UnreadableFile, UnsupportedInput, printable
-from ...io.signatures import Signatures, kind_of
+from ...io.signatures import Signatures, detect_format
 
 FORMATS = ("WAV", "FLAC", "OGG", "MP3")
 MIN_UNKNOWN_SIZE = 0x7FFF_F000
@@ -47,9 +47,9 @@ _DEFAULT_SPEAKERS = {1: 0x4, 2: 0x3, 4: 0x33, 6: 0x3F, 8: 0xFF}
 
 @dataclass(frozen=True)
 class Container:
-    """A sound file after the check. ``data``: the bytes to decode, with unknown lengths filled in. ``frames``: the
-    number of frames by the header; None if only the decoder can tell. ``length_is_estimate``: whether the decoder's
-    number of frames may be wrong. ``md5``: checksum of the samples (FLAC)."""
+    """A sound file whose container was checked. ``data``: the bytes to decode, with unknown lengths filled in.
+    ``frames``: the number of frames by the header; None if only the decoder can tell. ``length_is_estimate``: whether
+    the decoder's number of frames may be wrong. ``md5``: checksum of the samples (FLAC)."""
 
     kind: str
     data: bytes
@@ -67,7 +67,7 @@ def signature(data: bytes) -> str | None:
         return "FLAC" if data[:1] == b"f" else "OGG"
     if data[:3] == b"ID3":
         return "FLAC" if data[_after_id3(data) :][:4] == b"fLaC" else "MP3"
-    return kind_of(data, _UNSUPPORTED) or ("MP3" if _is_mpeg_frame(data[:4]) else None)
+    return detect_format(data, _UNSUPPORTED) or ("MP3" if _is_mpeg_frame(data[:4]) else None)
 
 
 def check(data: bytes) -> Container:
@@ -102,7 +102,7 @@ def _byte_order(data: bytes | memoryview) -> Literal["big", "little"]:
 
 def _wav(data: bytes) -> Container:
     """Checks RIFF and RIFX: the data chunk must be complete."""
-    order, layout, fact, body, size = _byte_order(data), b"", None, 0, 0
+    order, fmt, fact, body, size = _byte_order(data), b"", None, 0, 0
     discarded, notes = [], []
     for tag, start, claimed in riff_chunks(data):
         if tag == b"data" and not body:
@@ -113,21 +113,21 @@ def _wav(data: bytes) -> Container:
                 data = data[: start - 4] + size.to_bytes(4, order) + data[start:]
                 break
         elif tag == b"fmt ":
-            layout = data[start : start + claimed]
+            fmt = data[start : start + claimed]
         elif tag == b"fact":
             fact = int.from_bytes(data[start : start + 4], order)
         elif tag not in _IGNORED_CHUNKS:
             discarded.append(printable(tag.decode("latin-1")).strip())
-    if not body or len(layout) < 16:
-        raise UnreadableFile(f"there is no {'data' if layout else 'fmt'} chunk", "header")
+    if not body or len(fmt) < 16:
+        raise UnreadableFile(f"there is no {'data' if fmt else 'fmt'} chunk", "header")
     if body + size > len(data):
-        raise _truncated("bytes of samples", size, len(data) - body)
+        raise _truncated("samples", size, len(data) - body)
     claimed = int.from_bytes(data[4:8], order) + 8
     if len(data) < claimed < MIN_UNKNOWN_SIZE:
-        notes.append(f"the header says {claimed:,} bytes, found {len(data):,}; the samples are complete")
+        notes.append(f"the header says {claimed:,} bytes, the file has {len(data):,}; the samples are complete")
     if discarded:
         notes.append(f"chunks not kept: {', '.join(discarded[:8])}")
-    frames, frame_notes = _wav_frames(layout, size, fact, order)
+    frames, frame_notes = _wav_frames(fmt, size, fact, order)
     return Container("WAV", data, frames, notes=(*notes, *frame_notes))
 
 
@@ -140,16 +140,16 @@ def _has_unknown_size(data: bytes, start: int, claimed: int) -> bool:
 
 
 def _wav_frames(
-    layout: bytes, size: int, fact: int | None, order: Literal["big", "little"]
+    fmt: bytes, size: int, fact: int | None, order: Literal["big", "little"]
 ) -> tuple[int | None, list[str]]:
-    """The number of frames in ``size`` bytes of samples with the fmt chunk ``layout``, or for block codecs that of the
+    """The number of frames in ``size`` bytes of samples with the fmt chunk ``fmt``, or for block codecs that of the
     fact chunk; and notes."""
     code, channels, rate, _, align, bits = (
-        int.from_bytes(layout[a:b], order) for a, b in ((0, 2), (2, 4), (4, 8), (8, 12), (12, 14), (14, 16))
+        int.from_bytes(fmt[a:b], order) for a, b in ((0, 2), (2, 4), (4, 8), (8, 12), (12, 14), (14, 16))
     )
     notes = []
-    if code == 0xFFFE and len(layout) >= 26:
-        code, mask = int.from_bytes(layout[24:26], order), int.from_bytes(layout[20:24], order)
+    if code == 0xFFFE and len(fmt) >= 26:
+        code, mask = int.from_bytes(fmt[24:26], order), int.from_bytes(fmt[20:24], order)
         if mask and mask != _DEFAULT_SPEAKERS.get(channels, 0):
             notes.append("speaker positions not kept")
     if not channels or not rate or not align or (code in (1, 3) and not bits):
@@ -157,7 +157,7 @@ def _wav_frames(
     if code not in (1, 3, 6, 7):
         return fact or None, notes
     if size % align:
-        notes.append(f"the last {size % align} bytes are less than a frame and not kept")
+        notes.append(f"the last {size % align} bytes are not a whole frame and not kept")
     return size // align, notes
 
 
@@ -172,7 +172,7 @@ def _flac(data: bytes) -> Container:
     while not last:
         size = int.from_bytes(data[position + 1 : position + 4], "big")
         if position + 4 + size > len(data):
-            raise _truncated("bytes of metadata", size, max(len(data) - position - 4, 0))
+            raise _truncated("metadata", size, max(len(data) - position - 4, 0))
         last, kind = bool(data[position] & 0x80), data[position] & 0x7F
         discarded |= {
             name for number, name in ((2, "application data"), (5, "cue sheet"), (6, "picture")) if kind == number
@@ -186,7 +186,11 @@ def _flac(data: bytes) -> Container:
         )
     # A frame takes at least 10 bytes and holds at most 65,535 samples.
     if frames > ((len(data) - position) // 10 + 1) * 65_535:
-        raise _truncated("samples", frames, f"{len(data) - position:,} bytes")
+        raise UnreadableFile(
+            f"the file ends early: the header says {frames:,} samples per channel, which cannot be in the "
+            f"{len(data) - position:,} bytes after it",
+            "truncated",
+        )
     return Container("FLAC", data, frames, md5=data[26:42] if any(data[26:42]) else None, notes=tuple(notes))
 
 
@@ -197,7 +201,7 @@ def _ogg(data: bytes) -> Container:
         end = position + 27 + (data[position + 26] if position + 26 < len(data) else 0)
         end += sum(data[position + 27 : end])
         if end > len(data) or position + 27 > len(data):
-            raise _truncated("bytes", max(end, position + 27), len(data))
+            raise _truncated("Ogg pages", max(end, position + 27), len(data))
         if int.from_bytes(data[position + 22 : position + 26], "little") != _ogg_crc(data[position:end]):
             raise UnreadableFile(f"damaged: wrong checksum in the Ogg page at byte {position:,}", "checksum")
         flags = data[position + 5]
@@ -228,7 +232,7 @@ def _mp3(data: bytes) -> Container:
     length."""
     start = _after_id3(data)
     if start > len(data):
-        raise _truncated("bytes of ID3 tag", start, len(data))
+        raise _truncated("the ID3 tag", start, len(data))
     header = data[start : start + 4]
     xing = flags = 0
     if _is_mpeg_frame(header):
@@ -240,7 +244,7 @@ def _mp3(data: bytes) -> Container:
         return Container("MP3", data, length_is_estimate=True, notes=(note,))
     claimed, present = int.from_bytes(data[xing + 12 : xing + 16], "big"), len(data) - start
     if claimed > present:
-        raise _truncated("bytes", claimed, present)
+        raise _truncated("sound", claimed, present)
     # mpg123 prints a warning on stderr if tags after the sound make the two differ.
     return Container("MP3", data[: xing + 12] + present.to_bytes(4, "big") + data[xing + 16 :])
 
@@ -262,10 +266,11 @@ def _is_mpeg_frame(header: bytes) -> bool:
     return version != 1 and layer != 0 and header[2] >> 4 not in (0, 15) and header[2] >> 2 & 3 != 3
 
 
-def _truncated(unit: str, claimed: int, present: int | str) -> UnreadableFile:
-    """The refusal of a file that has less data than its header claims."""
-    present = f"{present:,}" if isinstance(present, int) else present
-    return UnreadableFile(f"the file ends early: header says {claimed:,} {unit}, found {present}", "truncated")
+def _truncated(content: str, claimed: int, present: int) -> UnreadableFile:
+    """The error for a file that has fewer bytes of ``content`` than its header claims."""
+    return UnreadableFile(
+        f"the file ends early: the header says {claimed:,} bytes of {content}, the file has {present:,}", "truncated"
+    )
 
 
 @contextmanager

@@ -25,7 +25,7 @@ FLOAT_DTYPES = {"FLOAT": "float32", "DOUBLE": "float64", "VORBIS": "float32", "O
 MPEG_SUBTYPES = ("MPEG_LAYER_I", "MPEG_LAYER_II", "MPEG_LAYER_III")
 PCM_BITS = {"PCM_S8": 8, "PCM_U8": 8, "PCM_16": 16, "PCM_24": 24, "PCM_32": 32}
 BLOCK_SUBTYPES = ("IMA_ADPCM", "MS_ADPCM", "GSM610", "G721_32", "NMS_ADPCM_16", "NMS_ADPCM_24", "NMS_ADPCM_32")
-"""Codecs that decode to whole blocks, of which the last one is padded."""
+"""Codecs that decode to whole blocks. The last block is padded."""
 
 TELEPHONE_SUBTYPES = ("ULAW", "ALAW", *BLOCK_SUBTYPES)
 LOSSY_SUBTYPES = ("VORBIS", "OPUS", *MPEG_SUBTYPES, *TELEPHONE_SUBTYPES)

@@ -20,7 +20,7 @@ def suffix(meta: Mapping[str, Any]) -> tuple[str, str | None]:
     """The suffix of the source's own container. For MP3 it is .wav, because MP3 encoders pad the sound and support few
     rates."""
     if meta["format"] == "MP3":
-        return ".wav", "mp3 decodes to wav (16-bit)"
+        return ".wav", "MP3 is written as 16-bit WAV"
     return {"FLAC": ".flac", "OGG": ".ogg"}.get(meta["format"], ".wav"), None
 
 

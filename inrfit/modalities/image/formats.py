@@ -11,7 +11,7 @@ import numpy as np
 
 from ...errors import UnreadableFile, UnsupportedInput
 from ...io.limits import Limits
-from ...io.signatures import Signatures, kind_of
+from ...io.signatures import Signatures, detect_format
 from . import png_check
 from .pillow_reader import (
     Raster,
@@ -86,7 +86,7 @@ _TIFF_METADATA_NAMES = {
 _TIFF_LAYOUT_TAGS = {*range(254, 267), 273, 274, *range(277, 282), 284, 292, 293, 296, 297, 317, *range(320, 326)}
 _TIFF_LAYOUT_TAGS |= {332, 338, 339, 347, *range(512, 522), *range(529, 533)}
 _MAX_PAGES = 1000
-"""Pages of a TIFF file that are counted at most."""
+"""Maximum number of pages of a TIFF file that are counted."""
 
 _MAX_RUN_LENGTH_PIXELS = 4_000_000
 """Largest run-length encoded BMP, which Pillow decodes pixel by pixel in Python."""
@@ -108,7 +108,7 @@ def read(data: bytes, limits: Limits) -> tuple[str, Raster, list[str]]:
 
 def signature(data: bytes) -> str | None:
     """The name of the image format that the content has, supported or not; None for anything else."""
-    return kind_of(data, _SIGNATURES) or ("TGA" if data[-18:].startswith(b"TRUEVISION-XFILE.") else None)
+    return detect_format(data, _SIGNATURES) or ("TGA" if data[-18:].startswith(b"TRUEVISION-XFILE.") else None)
 
 
 def _is_lossy_webp(data: bytes) -> bool:
@@ -145,7 +145,9 @@ def _check_before_opening(data: bytes, format_name: str, limits: Limits, notes: 
     if format_name == "WebP":
         claimed = struct.unpack_from("<I", data, 4)[0] + 8
         if claimed > len(data):
-            raise UnreadableFile(f"the file ends early: {claimed:,} bytes claimed, {len(data):,} found", "truncated")
+            raise UnreadableFile(
+                f"the file ends early: the header says {claimed:,} bytes, the file has {len(data):,}", "truncated"
+            )
         if data[12:16] == b"VP8X" and len(data) >= 30:
             width, height = (int.from_bytes(data[at : at + 3], "little") + 1 for at in (24, 27))
             require_size(width, height, limits)

@@ -49,7 +49,7 @@ META: Schema = {
 
 @dataclass(frozen=True)
 class Options:
-    """Images have no settings yet."""
+    """Images have no options."""
 
 
 def sniff(data: bytes) -> bool:
@@ -102,7 +102,7 @@ def suffix(meta: Mapping[str, Any]) -> tuple[str, str | None]:
 
 
 def describe_source(meta: Mapping[str, Any]) -> str:
-    """Such as "768x512 RGB PNG"."""
+    """A description such as "768x512 RGB PNG"."""
     format_name = next(name for name in formats.FORMATS if name.upper() == meta["format"])
     return f"{meta['width']}x{meta['height']} {meta['mode']} {format_name}"
 
@@ -118,7 +118,7 @@ def first_omega(signal: Signal) -> float:
 
 
 def describe_decoded(decoded: Raster, meta: Mapping[str, Any], request: Request) -> str:
-    """Such as "1536x1024 RGB"."""
+    """A description such as "1536x1024 RGB"."""
     return f"{decoded.shape[1]}x{decoded.shape[0]} {meta['mode']}"
 
 
@@ -127,7 +127,7 @@ def decode(field: Field, meta: Mapping[str, Any], request: Request, limits: Limi
     for a field with other channels or with values that are not finite."""
     width, height = _size(meta, request)
     channels = CHANNELS_BY_MODE[meta["mode"]]
-    limits.require("max_output", width * height * channels, "decoded bytes")
+    limits.check("max_output", width * height * channels, "decoded bytes")
     scale, grid = Scale(**meta["scale"]), Grid((height, width))
     flat = np.empty((grid.n, channels), np.uint8)
     step = field.decode_chunk // width * width or field.decode_chunk

@@ -85,7 +85,7 @@ def require_size(width: int, height: int, limits: Limits) -> None:
     """Raises a ``RefusedInput`` unless an image of this size may be decoded."""
     if width < 1 or height < 1:
         raise UnreadableFile(f"the image has no pixels: {width} x {height}", "empty")
-    limits.require("max_pixels", width * height, f"{width} x {height} pixels")
+    limits.check("max_pixels", width * height, f"{width} x {height} pixels")
     if max(width, height) > MAX_SIDE:
         raise UnsupportedInput(f"{width} x {height} pixels: at most {MAX_SIDE:,} per side are supported", "side")
 

@@ -1,7 +1,7 @@
 """PNG files are checked chunk by chunk, and reduced to what a decoder needs, before Pillow decodes them.
 
-Pillow ignores wrong checksums behind the pixels, leaves rows black if the stream ends early, and inflates metadata and
-refuses files for it. So only header, palette, pixels and orientation are passed on.
+Pillow ignores wrong checksums after the pixels, leaves rows black if the stream ends early, and inflates metadata and
+refuses files because of it. So only header, palette, pixels and orientation are passed on.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class Header:
 
 @dataclass(frozen=True)
 class ValidatedPng:
-    """A PNG file after the check. ``data``: a PNG file with the chunks that a decoder needs. ``has_orientation``:
+    """A PNG file that was checked. ``data``: a PNG file with the chunks that a decoder needs. ``has_orientation``:
     whether EXIF or XMP is among them. ``transparent_colour``: the samples of the transparent colour in a grey or RGB
     file, two bytes each, big-endian; empty if there is none. ``notes``: what was left out."""
 
@@ -80,7 +80,7 @@ class ValidatedPng:
 def read_header(data: bytes) -> Header:
     """The header of a PNG file. Raises ``UnreadableFile`` if it is damaged or not allowed by PNG."""
     if len(data) < 33:
-        raise UnreadableFile("the file ends early: inside the PNG header", "truncated")
+        raise UnreadableFile("the file ends early, within the PNG header", "truncated")
     length, kind, *fields, crc = struct.unpack_from(">I4sIIBBBBBI", data, 8)
     if length != 13 or kind != b"IHDR":
         raise UnreadableFile("damaged: the first chunk is not a PNG header", "corrupt")
@@ -202,7 +202,7 @@ def _chunks(data: bytes) -> Iterator[Chunk]:
             raise UnreadableFile("damaged: a chunk has an invalid type", "corrupt")
         if stop > len(data):
             raise UnreadableFile(
-                f"the file ends early: at least {stop:,} bytes claimed, {len(data):,} found", "truncated"
+                f"the file ends early: the chunks take at least {stop:,} bytes, the file has {len(data):,}", "truncated"
             )
         intact = zlib.crc32(view[position + 4 : stop - 4]) == struct.unpack_from(">I", data, stop - 4)[0]
         yield Chunk(kind, view[position + 8 : stop - 4], view[position:stop], intact)

@@ -76,9 +76,9 @@ def normalize(raw: RawMesh, padding: float) -> NormalizedMesh:
     mesh, flipped_all, mixed = _orient_outward(Mesh(vertices, faces), open_edges)
     notes = list(raw.notes)
     if flipped_some:
-        notes.append("neighbouring triangles with opposite winding: turned to agree")
+        notes.append("neighbouring triangles with opposite winding: flipped to agree")
     if flipped_all:
-        notes.append("triangles wound inside out: turned round")
+        notes.append("triangles wound inside out: flipped")
     if mixed:
         notes.append("some parts are wound inside out: they do not count as inside")
     if open_edges:

@@ -22,7 +22,7 @@ _DISCARDED_KEYS = {b"vt": "texture coordinates", b"vn": "normals", b"usemtl": "m
 def read_obj(data: bytes, limits: Limits) -> RawMesh:
     """Reads Wavefront OBJ: the ``v`` and ``f`` lines of all objects. Negative indices count backwards from the vertices
     before their line."""
-    limits.require("max_faces", len(re.findall(rb"^[ \t]*f[ \t]", data, re.M)), "faces")
+    limits.check("max_faces", len(re.findall(rb"^[ \t]*f[ \t]", data, re.M)), "faces")
     vertices: list[list[float]] = []
     polygons: list[list[int]] = []
     keys: set[bytes] = set()
@@ -66,7 +66,7 @@ def read_stl(data: bytes, limits: Limits) -> RawMesh:
     claimed, present = (size - 84) // 50, (len(data) - 84) // 50
     if present != claimed:
         raise UnreadableFile(f"the header says {claimed:,} triangles, the file has {present:,}", "truncated")
-    limits.require("max_faces", claimed, "faces")
+    limits.check("max_faces", claimed, "faces")
     record = np.dtype([("normal", "<f4", 3), ("corners", "<f4", (3, 3)), ("attribute", "<u2")])
     records = np.frombuffer(data, record, count=claimed, offset=84)
     extra = len(data) - size
@@ -83,7 +83,7 @@ def _stl_text(data: bytes, limits: Limits) -> RawMesh:
     text = data.lower()
     words = text.split()
     facets = words.count(b"endfacet")
-    limits.require("max_faces", facets, "faces")
+    limits.check("max_faces", facets, "faces")
     corners = re.findall(rb"\bvertex\s+(\S+)\s+(\S+)\s+(\S+)", text)
     started = words.count(b"facet")
     solids, solid_ends = (len(re.findall(rb"^\s*" + key + rb"\b", text, re.M)) for key in (b"solid", b"endsolid"))
@@ -108,7 +108,7 @@ def read_off(data: bytes, limits: Limits) -> RawMesh:
     if b"\0" in data or not lines or (lines[0] and lines[0][0].upper() == b"BINARY"):
         raise UnreadableFile("there are no counts after OFF (binary OFF is not supported)", "header")
     corners, polygons = int(lines[0][0]), int(lines[0][1])
-    limits.require("max_faces", polygons, "faces")
+    limits.check("max_faces", polygons, "faces")
     if corners < 0 or polygons < 0 or corners + polygons > len(lines) - 1:
         raise UnreadableFile(
             f"the header says {corners:,} vertices and {polygons:,} faces, the file has {len(lines) - 1:,} lines",

@@ -23,10 +23,10 @@ SECTION_POINTS = 600_000
 """Points per section, and number of points for a budget in steps."""
 
 MIN_POINTS = 1000
-"""Smallest number of points that can be asked for. Fewer are too few to fit a shape."""
+"""Smallest number of points that may be requested. Fewer are too few to fit a shape."""
 
 MAX_DEFAULT_POINTS = 1 << 22
-"""Maximum number of points unless more are asked for. The error map of more points is no longer kept point by point
+"""Maximum number of points unless more are requested. The error map of more points is no longer kept point by point
 (``samplers/proportional.py``)."""
 
 _NEAR_SURFACE_MIX = ((0.22, 0.005), (0.22, 0.03), (0.11, 0.08))
@@ -36,7 +36,7 @@ _NEAR_SURFACE_MIX = ((0.22, 0.005), (0.22, 0.03), (0.11, 0.08))
 
 class MeshSource:
     """The ``signal.PointSource`` of a mesh. Points are drawn in sections of SECTION_POINTS, each of which has the same
-    distribution as the whole. ``points`` is the number that the user asks for; 0 leaves it to the budget."""
+    distribution as the whole. ``points`` is the number that was requested; with 0 it follows from the budget."""
 
     def __init__(self, mesh: Mesh, meta: Mapping[str, Any], points: int, generator: torch.Generator) -> None:
         self._mesh, self._meta, self._points, self._generator = mesh, meta, points, generator

@@ -151,7 +151,7 @@ def estimate(predicted: Tensor, values: Tensor, scale: Scale) -> float:
 
 
 def probe(signal: Signal, count: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """Coordinates (count, 3) of evenly spread cells of the grid on which the IoU is measured, and values (count, 1) of
+    """Coordinates (count, 3) of evenly spread cells of the grid on which the IoU is measured, and values (count, 1) on
     the right side of the surface. Training points would give another IoU, because they lie near the surface."""
     total = RESOLUTION**3
     indices = (np.arange(count) * 0.6180339887498949 % 1.0 * total).astype(np.int64)
@@ -163,9 +163,9 @@ def probe(signal: Signal, count: int) -> tuple[npt.NDArray[np.float32], npt.NDAr
 
 
 def suffix(meta: Mapping[str, Any]) -> tuple[str, str | None]:
-    """The source's own format if it can be written, else .ply."""
-    own = {"PLY": ".ply", "OBJ": ".obj", "STL": ".stl"}.get(meta["format"])
-    return (own, None) if own else (".ply", "off and glb decode to ply")
+    """The suffix of the source's format if it can be written, else .ply with a note."""
+    ending = {"PLY": ".ply", "OBJ": ".obj", "STL": ".stl"}.get(meta["format"])
+    return (ending, None) if ending else (".ply", "OFF and GLB are written as PLY")
 
 
 def decode(field: Field, meta: Mapping[str, Any], request: Request, limits: Limits, on_progress: OnProgress) -> Mesh:
@@ -178,7 +178,7 @@ def decode(field: Field, meta: Mapping[str, Any], request: Request, limits: Limi
     resolution = RESOLUTION if request.resolution is None else request.resolution
     if resolution < 2:
         raise UsageError(f"--resolution {resolution}: must be at least 2", "request")
-    limits.require("max_output", 4 * resolution**3, "bytes of field values on the grid")
+    limits.check("max_output", 4 * resolution**3, "bytes of field values on the grid")
     surface = _extract_surface(_values(field, resolution, on_progress), meta)
     on_progress(1.0)
     return Mesh(np.asarray(meta["centre"]) + meta["extent"] * surface.vertices, surface.faces)
@@ -254,13 +254,13 @@ def measure(field: Field, signal: Signal, on_progress: OnProgress) -> dict[str, 
 
 
 def describe_source(meta: Mapping[str, Any]) -> str:
-    """Such as "43,243 vertices, 86,482 faces, OBJ, extent 0.84 x 1 x 0.76"."""
+    """A description such as "43,243 vertices, 86,482 faces, OBJ, extent 0.84 x 1 x 0.76"."""
     size = " x ".join(f"{length:.4g}" for length in meta["size"])
     edges = f", {meta['open_edges']:,} open edges" if meta["open_edges"] else ""
     return f"{meta['vertices']:,} vertices, {meta['faces']:,} faces, {meta['format']}, extent {size}{edges}"
 
 
 def describe_decoded(decoded: Mesh, meta: Mapping[str, Any], request: Request) -> str:
-    """Such as "30,412 vertices, 60,820 faces, extent 0.84 x 1 x 0.76"."""
+    """A description such as "30,412 vertices, 60,820 faces, extent 0.84 x 1 x 0.76"."""
     size = " x ".join(f"{length:.4g}" for length in np.ptp(decoded.vertices, axis=0))
     return f"{len(decoded.vertices):,} vertices, {len(decoded.faces):,} faces, extent {size}"

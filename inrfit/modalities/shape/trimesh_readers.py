@@ -34,7 +34,7 @@ def read_ply(data: bytes, limits: Limits) -> RawMesh:
         raise UnreadableFile(
             f"damaged: the header says {_listed(counts)}, the file has {len(data):,} bytes", "truncated"
         )
-    limits.require("max_faces", counts.get("face", 0), "faces")
+    limits.check("max_faces", counts.get("face", 0), "faces")
     if not counts.get("face") or not counts.get("vertex"):
         raise UnreadableFile("the file has no faces", "no-faces")
     with warnings.catch_warnings():
@@ -57,7 +57,7 @@ def read_ply(data: bytes, limits: Limits) -> RawMesh:
 
 
 def _listed(counts: Mapping[str, int]) -> str:
-    """Such as "8 vertex, 12 face"."""
+    """Text such as "8 vertex, 12 face"."""
     return ", ".join(f"{count:,} {printable(name)}" for name, count in counts.items())
 
 
@@ -126,7 +126,7 @@ def _check_glb(data: bytes, limits: Limits) -> tuple[str, ...]:
     ]
     nodes = header.get("nodes", [])
     _require_tree(nodes)
-    limits.require("max_faces", sum(faces[node["mesh"]] for node in nodes if "mesh" in node), "faces")
+    limits.check("max_faces", sum(faces[node["mesh"]] for node in nodes if "mesh" in node), "faces")
     skipped = sum(not _has_triangles(p) for p in chain.from_iterable(primitives))
     lost = ", ".join(key for key in ("materials", "textures", "skins", "animations") if header.get(key))
     return ((f"{lost} not kept",) if lost else ()) + (

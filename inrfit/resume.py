@@ -212,7 +212,7 @@ def initial_weights(initial_field: Artifact, spec: FieldSpec) -> dict[str, Tenso
 
 
 def _formula_options(spec: FieldSpec) -> Mapping[str, Any]:
-    """All options that the values of a field depend on, defaults included; not those of the initialisation alone."""
+    """All options that the values of a field depend on, with defaults; without those of the initialisation."""
     initialization_only = spec.formula.TRAITS.initialization_options
     return {name: value for name, value in asdict(spec.formula).items() if name not in initialization_only}
 

@@ -125,7 +125,7 @@ def private_folder(path: str, own_levels: int = 1, create: bool = False) -> bool
     The path must be absolute. Its last ``own_levels`` folders must belong to this user, must not be symbolic links and
     must not be writable for others. All folders and links above them must belong to this user or root and must not be
     writable for others, unless they are sticky as /tmp is, where nobody can rename or delete the files of others. The
-    same must hold for the targets of links. With ``create`` missing folders are created, for this user alone."""
+    same must hold for the targets of links. With ``create``, missing folders are created, for this user only."""
     folder = Path(path)
     own = [*reversed(folder.parents), folder][-own_levels:]
     try:

@@ -42,12 +42,12 @@ VERSION = 2
 """Version of the header that is written. Version 1 had the architecture siren with float32 weights only."""
 
 LIMITS = Limits()
-"""Size limits where a caller gives none."""
+"""Default size limits."""
 
 MAX_OUTPUTS = 65_535
 """Largest number of channels of a field."""
 
-_SPEC: Mapping[str, Any] = {
+_FIELD_SCHEMA: Mapping[str, Any] = {
     "inputs": integer(1, 4),
     "outputs": integer(1, MAX_OUTPUTS),
     "width": integer(1, MAX_WIDTH),
@@ -250,7 +250,7 @@ def _validate(header: Any) -> dict[str, Any]:
         )
     schema = {
         "version": integer(1, VERSION),
-        "field": {"architecture": registered(FIELDS), **_SPEC},
+        "field": {"architecture": registered(FIELDS), **_FIELD_SCHEMA},
         "modality": registered(MODALITIES),
         "signal": mapping(lambda value: None),
         "provenance": PROVENANCE,

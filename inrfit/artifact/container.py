@@ -49,13 +49,13 @@ _SIGNATURES: Signatures = {
     "an STL mesh": rb"solid ",
 }
 
-_TEXTS: Signatures = {
+_TEXT_SIGNATURES: Signatures = {
     "an HTML page: a web page was downloaded instead of the file": rb"<!doctype html|<html",
     "XML or HTML": rb"<",
     "JSON": rb"\{|\[",
 }
 
-_TENSOR = {
+_TENSOR_SCHEMA = {
     "dtype": text(16),
     "shape": items(integer(0, 2**63), 0, 8),
     "data_offsets": items(integer(0, 2**63), 2, 2),
@@ -101,7 +101,7 @@ def parse(data: bytes) -> ParsedContainer:
         other = next(key for key in metadata if key != KEY)
         raise UnreadableFile(f"the metadata has an unknown key {other[:40]!r}", "metadata")
     for name, entry in header.items():
-        check_schema(entry, _TENSOR, f"tensor {name[:40]!r}", "header")
+        check_schema(entry, _TENSOR_SCHEMA, f"tensor {name[:40]!r}", "header")
     tensors = {
         name: Tensor(entry["dtype"], tuple(entry["shape"]), *entry["data_offsets"]) for name, entry in header.items()
     }
@@ -139,7 +139,7 @@ def looks_like(data: bytes) -> str | None:
     if (kind := detect_format(data, _SIGNATURES)) is not None:
         return kind
     start = data[:64].lstrip().lower()
-    if b"\0" not in start and (kind := detect_format(start, _TEXTS)) is not None:
+    if b"\0" not in start and (kind := detect_format(start, _TEXT_SIGNATURES)) is not None:
         return kind
     if data[:1] == b"\x80" and data[1:2] in b"\x02\x03\x04\x05" and data[-1:] == b".":
         return "a pickle file, which is never executed"

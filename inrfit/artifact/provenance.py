@@ -111,7 +111,7 @@ def device_name(device: torch.device) -> str:
 
 
 def rounded(value: Any) -> Any:
-    """A float is rounded to three decimals (milliseconds); other values are returned unchanged."""
+    """``value`` rounded to three decimals (milliseconds) if it is a float, otherwise unchanged."""
     if isinstance(value, Mapping):
         return dict(value)
     return round(value, 3) if isinstance(value, float) else value

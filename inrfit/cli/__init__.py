@@ -14,7 +14,7 @@ from .encode import encode
 from .help import HelpCommand, HelpGroup
 from .info import info
 
-SETTINGS = {"help_option_names": ["-h", "--help"]}
+CONTEXT_SETTINGS = {"help_option_names": ["-h", "--help"]}
 
 COMMANDS: dict[str, Callable[..., int]] = {"encode": encode, "decode": decode, "info": info, "compare": compare}
 
@@ -28,12 +28,12 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
-    context_settings=SETTINGS,
+    context_settings=CONTEXT_SETTINGS,
     epilog="Exit codes: 0 done, 1 bug, 2 wrong usage or output exists, 3 input refused, 4 cannot write, 5 out of "
     "memory, 6 diverged, 7 some sources or runs failed, 130/143 interrupted, 141 standard output closed.",
 )
 for name, command in COMMANDS.items():
-    app.command(name, cls=HelpCommand, context_settings=SETTINGS)(command)
+    app.command(name, cls=HelpCommand, context_settings=CONTEXT_SETTINGS)(command)
 
 
 @app.callback()
@@ -53,7 +53,7 @@ def run_command(arguments: list[str]) -> int:
     if arguments and arguments[0] in COMMANDS:
         name, *arguments = arguments
         program, application = f"inrfit {name}", typer.Typer(add_completion=False, rich_markup_mode=None)
-        application.command(name, cls=HelpCommand, context_settings=SETTINGS)(COMMANDS[name])
+        application.command(name, cls=HelpCommand, context_settings=CONTEXT_SETTINGS)(COMMANDS[name])
     command: Any = get_command(application)
     code = command.main(arguments or ["--help"], prog_name=program, standalone_mode=False)
     return int(code or 0) if arguments else 2

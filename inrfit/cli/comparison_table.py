@@ -70,7 +70,7 @@ def _headings(spec: ComparisonSpec, table: SourceTable) -> list[str]:
 
 
 def _cells(spec: ComparisonSpec, table: SourceTable, row: MethodRow) -> list[str]:
-    """One method's row."""
+    """The row of a method."""
     return [
         printable(spec.method_name(row.arch, row.sampler)),
         *([f"{row.finished} of {spec.seeds}"] if _incomplete(spec, table) else []),
@@ -87,21 +87,25 @@ def _cells(spec: ComparisonSpec, table: SourceTable, row: MethodRow) -> list[str
 
 
 def _overall_row(spec: ComparisonSpec, row: MethodOverall) -> list[str]:
+    """The row of a method in the table over all sources of a modality."""
     worst = "-" if row.worst is None else f"{row.worst:+.{_digits(row.unit)}f} {printable(row.worst_source)}"
     name = printable(spec.method_name(row.arch, row.sampler))
     return [name, _format_difference(row.difference, row.unit), str(row.difference.n), worst]
 
 
 def _first_method(spec: ComparisonSpec) -> str:
+    """The printed name of the first method."""
     first = spec.methods[0]
     return printable(spec.method_name(first.architecture_label, first.sampler_label))
 
 
 def _incomplete(spec: ComparisonSpec, table: SourceTable) -> bool:
+    """Whether runs of any method are missing or failed."""
     return any(row.finished < spec.seeds for row in table.rows)
 
 
 def _digits(unit: str) -> int:
+    """Number of decimals of a quality: more for those without a unit, which are shares."""
     return 2 if unit else 4
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ..fit.events import ProgressReport
     from ..modalities.modality import Measure
 
-SCHEMA = 1
+OUTPUT_VERSION = 1
 """Version of the JSON objects on stdout."""
 
 LINE_INTERVAL = 10.0
@@ -46,7 +46,7 @@ class Console:
     def print_json(self, record: Mapping[str, Any]) -> None:
         """Prints one JSON object on stdout, with ``--json``."""
         if self.as_json:
-            print_output(json.dumps({"schema": SCHEMA} | without_nonfinite(record), allow_nan=False) + "\n")
+            print_output(json.dumps({"schema": OUTPUT_VERSION} | without_nonfinite(record), allow_nan=False) + "\n")
 
     def report_failure(self, source: str, error: InrfitError) -> None:
         """Prints an error on stderr, and with ``--json`` its object on stdout."""

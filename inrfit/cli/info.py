@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 MIN_VALUE_WIDTH = 40
 """Minimum width of a value's lines, in characters, on a narrow terminal."""
 
-TIMES = {
+TIME_LABELS = {
     "startup_seconds": "starting torch",
     "sampler_seconds": "sampler",
     "evaluate_seconds": "evaluation",
@@ -30,7 +30,7 @@ TIMES = {
 }
 """Labels of the times that the table shows: the first three are part of the fit."""
 
-SETTINGS = {
+SETTING_LABELS = {
     "seed": "seed",
     "batch": "batch",
     "engine": "engine",
@@ -42,7 +42,8 @@ SETTINGS = {
 }
 """Labels of the settings that the table shows."""
 
-VERSIONS = ("inrfit", "torch", "numpy", "python", "platform")
+VERSION_KEYS = ("inrfit", "torch", "numpy", "python", "platform")
+"""Keys of the provenance that are shown as versions."""
 
 
 def info(
@@ -121,14 +122,16 @@ def rows(artifact: Artifact, size: int) -> list[tuple[str, str]]:
         ("budget", _format_budget(provenance["budget"])),
         ("ended", next(outcome.sentence for outcome in Outcome if outcome.slug == provenance["ended"])),
         ("training", f"{spent['steps']:,} steps, {spent['points']:,} samples, {spent['fit_seconds']:.1f} s"),
-        ("time", ", ".join(f"{label} {spent[key]:.1f} s" for key, label in TIMES.items() if key in spent)),
+        ("time", ", ".join(f"{label} {spent[key]:.1f} s" for key, label in TIME_LABELS.items() if key in spent)),
         (
             "settings",
-            format_pairs({label: settings[key] for key, label in SETTINGS.items() if settings.get(key) is not None}),
+            format_pairs(
+                {label: settings[key] for key, label in SETTING_LABELS.items() if settings.get(key) is not None}
+            ),
         ),
         ("notes", "; ".join(provenance["notes"]) or "none"),
         ("created", f"{provenance['created']} on {provenance['device']}, {provenance['threads']} threads"),
-        ("versions", format_pairs({key: provenance[key] for key in VERSIONS})),
+        ("versions", format_pairs({key: provenance[key] for key in VERSION_KEYS})),
     ]
 
 

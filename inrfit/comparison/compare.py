@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ..fit.events import ProgressReport
 
 DEFAULT_SAMPLERS = ("uniform", "int", "nint", "evos", "stream")
-"""Samplers that are compared unless others are given."""
+"""Samplers that are compared by default."""
 
 
 def compare(
@@ -98,7 +98,7 @@ class _Callbacks:
         """Does nothing."""
 
     def on_fit_progress(self, report: ProgressReport) -> None:
-        """Passes the report on."""
+        """Passes the report to ``on_report``."""
         if self.report is not None:
             self.report(report)
 
@@ -106,6 +106,6 @@ class _Callbacks:
         """Does nothing."""
 
     def on_run_end(self, number: int, total: int, result: Result) -> None:
-        """Passes the result on."""
+        """Passes the result to ``on_run_end``."""
         if self.run_end is not None:
             self.run_end(number, total, result)

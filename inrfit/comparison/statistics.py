@@ -105,8 +105,9 @@ def summarize(spec: ComparisonSpec, results: Iterable[Result], levels: Sequence[
     """The summary of ``results``. ``levels`` ("30dB", "0.98") are the qualities to which times are reported; default:
     the mean final quality of the first method on each source."""
     results = list(results)
-    tables = tuple(_table(spec, source, [r for r in results if r.run_key.source == source.name], levels)
-                   for source in spec.sources)  # fmt: skip
+    tables = tuple(
+        _table(spec, source, [r for r in results if r.run_key.source == source.name], levels) for source in spec.sources
+    )
     overall = []
     for modality in dict.fromkeys(table.modality for table in tables):
         of_modality = [table for table in tables if table.modality == modality]

@@ -209,7 +209,7 @@ class Settings:
             raise UsageError("--ratio and -O ratio cannot be combined: they are the same option", "option")
 
     def _name_objects(self) -> None:
-        """Replaces a sampler, architecture or modality that was given as an object by its name and options."""
+        """Replaces a sampler, architecture or modality object by its name; its options are added to ``options``."""
         registries: list[tuple[str, Registry[Any]]] = [("sampler", SAMPLERS), ("arch", FIELDS)]
         for name, registry in registries:
             if isinstance(instance := getattr(self, name), str):

@@ -33,7 +33,7 @@ def stratified(n: int, count: int) -> Tensor:
     """``count`` distinct indices spread evenly over 0..n-1, int64, sorted; all of them if ``n <= count``.
 
     There is one in each of ``count`` strata. Its offset in the stratum follows a golden-ratio sequence, so that no
-    column of a raster is favoured. The result depends on ``n`` and ``count`` alone."""
+    column of a raster is favoured. The result depends only on ``n`` and ``count``."""
     if n <= count:
         return torch.arange(n)
     strata = torch.arange(count)

@@ -1,4 +1,4 @@
-"""The training loop. It alone writes the state of the fit (``fit/state.py``), besides the counters that
+"""The training loop. Only it writes the state of the fit (``fit/state.py``), besides the counters that
 ``context.evaluate`` and ``FitContext.attribute_points`` update for it."""
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 fit.
 
 Drawing a point takes microseconds on both cores, so drawing all of them first would delay the first step by seconds.
-With the points of the first second alone a longer fit overfits: it learns these points by heart.
+A longer fit on only the points of the first second would overfit.
 """
 
 from __future__ import annotations

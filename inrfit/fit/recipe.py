@@ -110,7 +110,7 @@ def choose(
     if device.type == "cuda" and user.engine == "compiled":
         raise UsageError("--engine compiled: only on the CPU (on CUDA use cuda-graph)", "option")
     if user.engine in ("compiled", "cuda-graph") and not traits.same_shapes:
-        raise UsageError(f"--engine {user.engine}: {spec.architecture} sorts its points anew in every step", "option")
+        raise UsageError(f"--engine {user.engine}: {spec.architecture} sorts its points in every step", "option")
     precision, probe = choose_precision(spec, device, budget, user)
     dtype = torch.bfloat16 if precision.value == "bf16" else torch.float32
     default_batch = None if paper else traits.hyperparameters.batch_size(spec.parameters)
@@ -226,7 +226,7 @@ def _engine_and_reason(
     if not traits.own_gradients:
         return "autograd", "this architecture has no analytic backward pass"
     if not traits.same_shapes:
-        return "analytic", "this architecture sorts its points anew in every step, which cannot be compiled"
+        return "analytic", "this architecture sorts its points in every step, which cannot be compiled"
     if device.type == "cuda":
         return "cuda-graph", "one launch per step"
     if budget.seconds is None:

@@ -96,7 +96,7 @@ def check_target(path: str | os.PathLike[str], force: bool, size: int = 0) -> No
     """Raises the ``OutputExists`` or ``UnwritableOutput`` that ``write`` would raise, before the work for the output.
 
     ``size``: bytes that must be free. A probe file is created beside the target and removed."""
-    target, shown = _target(path, force)
+    target, label = _target(path, force)
     folder, name = os.path.split(target)
     probe = os.path.join(folder, temporary_name(name))
     try:
@@ -106,45 +106,45 @@ def check_target(path: str | os.PathLike[str], force: bool, size: int = 0) -> No
     except OSError as error:
         with contextlib.suppress(OSError):
             os.unlink(probe)
-        raise UnwritableOutput(f"{shown}: {_describe_error(error)}", _errno_name(error)) from error
+        raise UnwritableOutput(f"{label}: {_describe_error(error)}", _errno_name(error)) from error
     free = space.f_bavail * space.f_frsize
     if size > free:
-        raise UnwritableOutput(f"{shown}: needs {size:,} bytes, but only {free:,} are free", "enospc")
+        raise UnwritableOutput(f"{label}: needs {size:,} bytes, but only {free:,} are free", "enospc")
 
 
 def _target(path: str | os.PathLike[str], force: bool) -> tuple[str, str]:
     """The file that ``path`` refers to, with links followed, and its escaped name for messages. Raises ``OutputExists``
     or ``UnwritableOutput`` if it cannot be written."""
     name = os.fsdecode(path)
-    shown = printable(name)
+    label = printable(name)
     if not os.path.basename(name):
-        raise UnwritableOutput(f"{shown!r} is not the name of a file", "name")
+        raise UnwritableOutput(f"{label!r} is not the name of a file", "name")
     try:
         target = os.path.realpath(name)
         folder = os.path.dirname(target)
         if not os.path.isdir(folder):
             problem = "not a folder" if os.path.lexists(folder) else "no such folder"
-            raise UnwritableOutput(f"{shown}: {problem}: {printable(folder)}", "folder")
+            raise UnwritableOutput(f"{label}: {problem}: {printable(folder)}", "folder")
         mode = os.stat(target).st_mode
     except FileNotFoundError:
-        return target, shown
+        return target, label
     except OSError as error:
-        raise UnwritableOutput(f"{shown}: {_describe_error(error)}", _errno_name(error)) from error
+        raise UnwritableOutput(f"{label}: {_describe_error(error)}", _errno_name(error)) from error
     except ValueError as error:  # a NUL in the name
-        raise UnwritableOutput(f"{shown}: {error}", "name") from error
+        raise UnwritableOutput(f"{label}: {error}", "name") from error
     if stat.S_ISDIR(mode):
-        raise UnwritableOutput(f"{shown}: is a directory", "directory")
+        raise UnwritableOutput(f"{label}: is a directory", "directory")
     if not stat.S_ISREG(mode):
         # As root, a rename would replace a device such as /dev/null.
-        raise UnwritableOutput(f"{shown}: is not a regular file", "device")
+        raise UnwritableOutput(f"{label}: is not a regular file", "device")
     if not force:
-        raise _exists_error(shown)
-    return target, shown
+        raise _exists_error(label)
+    return target, label
 
 
-def _exists_error(shown: str) -> OutputExists:
+def _exists_error(label: str) -> OutputExists:
     """The error for a target that exists."""
-    return OutputExists(f"{shown}: already exists (replace it with --force)", "exists")
+    return OutputExists(f"{label}: already exists (replace it with --force)", "exists")
 
 
 def write(
@@ -159,27 +159,27 @@ def write(
     Links are followed, and the mode follows the umask. Raises ``OutputExists`` if the target exists and ``force`` is
     false, ``UnwritableOutput`` for errors of the system, and the exceptions of ``check``. Temporary files are removed
     in any case, also on Ctrl-C."""
-    target, shown = _target(path, force)
+    target, label = _target(path, force)
     folder, name = os.path.split(target)
     temporary = os.path.join(folder, temporary_name(name))
     try:
         try:
             _write_new(temporary, data)
             if not _content_equals(temporary, data):
-                raise UnwritableOutput(f"{shown}: what was read back differs from what was written", "readback")
+                raise UnwritableOutput(f"{label}: what was read back differs from what was written", "readback")
             if check is not None:
                 check(data)
             if force:
                 os.replace(temporary, target)
             else:
-                _publish(temporary, target, shown)
+                _publish(temporary, target, label)
         except BaseException:
             with contextlib.suppress(OSError):
                 os.unlink(temporary)
             raise
         _sync_folder(folder)
     except OSError as error:
-        raise UnwritableOutput(f"{shown}: {_describe_error(error)}", _errno_name(error)) from error
+        raise UnwritableOutput(f"{label}: {_describe_error(error)}", _errno_name(error)) from error
 
 
 def _write_new(path: str, data: bytes) -> None:
@@ -209,19 +209,19 @@ def _content_equals(path: str, data: bytes) -> bool:
     return not rest
 
 
-def _publish(temporary: str, target: str, shown: str) -> None:
+def _publish(temporary: str, target: str, label: str) -> None:
     """Gives the temporary file its name, unless a file of that name exists. Unlike a rename, a hard link does not
     replace an existing file."""
     try:
         os.link(temporary, target)
     except FileExistsError:
-        raise _exists_error(shown) from None
+        raise _exists_error(label) from None
     except OSError as error:
         if error.errno not in _UNSUPPORTED_ERRNOS:
             raise
         # On FAT and some network file systems, another process may create the file between these two calls.
         if os.path.lexists(target):
-            raise _exists_error(shown) from None
+            raise _exists_error(label) from None
         os.replace(temporary, target)
     else:
         # The output is complete. A temporary name that remains is removed by ``remove_stale``.

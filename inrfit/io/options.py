@@ -124,8 +124,8 @@ def _from_field(field: dataclasses.Field[Any], hint: Any) -> DeclaredOption:
 def check_option(cls: type[Any], name: str, value: Any, prefix: str = FLAG_PREFIX) -> Any:
     """``value``, or the value of the text ``value``, in the type of the field ``name`` of ``cls``. Raises a
     ``UsageError`` whose message begins with ``prefix``, filled with the name of the option and ``value``."""
-    shown = name.replace("_", "-") if prefix == FLAG_PREFIX else name
-    with usage_errors(prefix.format(shown, value)):
+    label = name.replace("_", "-") if prefix == FLAG_PREFIX else name
+    with usage_errors(prefix.format(label, value)):
         return declared(cls)[name].read(value)
 
 

@@ -44,7 +44,7 @@ class Egra:
     - Beyond 2,097,152 points a selection is drawn from random candidates, twice as many as it holds."""
 
     ratio: float = setting(0.2, "share of the points in one selection", 1e-6, 1.0)
-    edge: float = setting(0.0025, "share of the weight that is given to the edges alone", 0.0, 0.999)
+    edge: float = setting(0.0025, "share of the weight that only the edges get", 0.0, 0.999)
 
     def select(self, learner: Learner, previous: Selection | None) -> Selection:
         """The next draw."""

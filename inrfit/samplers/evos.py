@@ -26,10 +26,10 @@ SUPERVISION_END = 0.3
 """Share of the budget at which cross-frequency supervision ends: 1,500 of 5,000 steps."""
 
 MAX_IMAGE_PIXELS = 1 << 24
-"""Larger images are selected by error alone, because the residuals of all pixels would be kept a second time."""
+"""The points of larger images are selected only by error, because the residuals of all pixels would be kept twice."""
 
 NO_LAPLACIAN_NOTE = (
-    f"evos: the signal is not an image of at most {MAX_IMAGE_PIXELS:,} pixels, so points are selected by error alone, "
+    f"evos: the signal is not an image of at most {MAX_IMAGE_PIXELS:,} pixels, so points are selected only by error, "
     "without Laplacian and cross-frequency supervision"
 )
 
@@ -61,13 +61,13 @@ class Evos:
     - A parent with a quota of 0 fills no places; their slice ``[-0:]`` takes all points.
     - Random numbers come from the generator of the fit; their code seeds new ones at every selection.
     - The Laplacian is that of the residuals; theirs is the difference of the Laplacians of clamped images.
-    - Signals other than images have no Laplacian: they are selected by error alone, without supervision."""
+    - Signals other than images have no Laplacian: their points are selected only by error, without supervision."""
 
     ratio: float = setting(0.5, "share of the points in one selection, at the start", 1e-6, 1.0)
     schedule: Literal["constant", "step"] = setting("constant", "how the ratio grows over the budget")
     mutation: float = setting(0.5, "share of the first ratio that is sampled uniformly", 0.0, 1.0)
     crossover: Literal["select", "add", "none"] = setting(
-        "select", "two parents, or the sum of error and Laplacian, or error alone"
+        "select", "two parents, or the sum of error and Laplacian, or only the error"
     )
     coefficient: float = setting(1e-5, "weight of the Laplacian in fitness and loss; 0: none of it", 0.0, 1.0)
     scoring: float = setting(0.04, "largest share of the arithmetic spent on scoring; 1 lifts the bound", 0.0, 1.0)

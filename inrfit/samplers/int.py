@@ -54,7 +54,8 @@ class Int:
     ratio: float = setting(0.2, "share of the points in one selection, at the start", 1e-6, 1.0)
     schedule: Schedule = setting("constant", "how the ratio grows to 1 over the budget, or falls to 0.2")
     refresh: Refresh = setting(
-        "dense", "when points are selected anew: after every pass, every 2 steps, ever less or ever more often"
+        "dense",
+        "when points are selected again: after every pass, every 2 steps, less and less often, or more and more often",
     )
     scoring: float = setting(0.04, "largest share of the arithmetic spent on scoring; 1 lifts the bound", 0.0, 1.0)
 

@@ -440,7 +440,7 @@ def test_fields_with_nan_or_other_channels_are_refused():
     with pytest.raises(UnreadableFile) as caught:
         audio.decode(broken, signal.meta, Request(), Limits(), lambda share: None)
     assert caught.value.reason == "nonfinite"
-    with pytest.raises(UnreadableFile, match="has 1 channels, its header says 2"):
+    with pytest.raises(UnreadableFile, match="has 1 values per sample, its header says 2 channels"):
         audio.decode(Perfect(signal), {**signal.meta, "channels": 2}, Request(), Limits(), lambda share: None)
 
 

@@ -703,7 +703,7 @@ def test_non_finite_values_are_counted_and_refused() -> None:
 
 
 def test_field_with_another_number_of_channels_is_refused() -> None:
-    with pytest.raises(UnreadableFile, match="4 channels"):
+    with pytest.raises(UnreadableFile, match="4 values per pixel, its header says 3"):
         decode(Known(pixels(channels=4)), meta(7, 5, "RGB"))
 
 

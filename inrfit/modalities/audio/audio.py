@@ -247,7 +247,8 @@ def _samples(field: Field, meta: Mapping[str, Any], frames: int, on_progress: On
         values = field.on_grid(grid, start, stop)
         if values.shape[1] != meta["channels"]:
             raise UnreadableFile(
-                f"the field has {values.shape[1]} channels, its header says {meta['channels']}", "channels"
+                f"the field has {values.shape[1]} values per sample, its header says {meta['channels']} channels",
+                "channels",
             )
         if not bool(torch.isfinite(values).all()):
             raise UnreadableFile("the field has values that are not finite", "nonfinite")

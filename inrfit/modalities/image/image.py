@@ -137,7 +137,8 @@ def decode(field: Field, meta: Mapping[str, Any], request: Request, limits: Limi
         values = field.on_grid(grid, start, stop)
         if values.shape[1] != channels:
             raise UnreadableFile(
-                f"the field has {values.shape[1]} channels, its header says {meta['mode']}", "channels"
+                f"the field has {values.shape[1]} values per pixel, its header says {channels} ({meta['mode']})",
+                "channels",
             )
         nonfinite += int((~values.isfinite()).any(dim=1).sum())
         flat[start:stop] = scale.raw(values.nan_to_num()).byte().numpy()

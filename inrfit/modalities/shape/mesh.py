@@ -218,8 +218,8 @@ def mesh_bytes(mesh: Mesh, suffix: str) -> bytes:
     suffix, and for coordinates that .stl cannot hold."""
     writers = {".ply": _as_ply, ".obj": _as_obj, ".stl": _as_stl}
     if suffix.lower() not in writers:
-        shown = suffix or "a file without a suffix"
-        raise UsageError(f"a shape is written as {', '.join(writers)}, not as {shown}", "suffix")
+        label = suffix or "a file without a suffix"
+        raise UsageError(f"a shape is written as {', '.join(writers)}, not as {label}", "suffix")
     return writers[suffix.lower()](mesh)
 
 

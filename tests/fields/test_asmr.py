@@ -354,7 +354,7 @@ def test_soft_mining_is_refused_with_the_reason():
 
 def test_a_ratio_without_a_sampler_is_refused_with_those_that_take_one():
     data = image.from_array(PIXELS)
-    with pytest.raises(UsageError, match="auto stands for with --arch asmr") as refusal:
+    with pytest.raises(UsageError, match="auto chooses for --arch asmr") as refusal:
         plan(data, "a", Settings(arch="asmr", ratio=0.2))
     named = str(refusal.value).split("from ")[1].split(", ")
     assert set(named) == set(SAMPLERS) - {"full", "soft-mining"}

@@ -17,6 +17,7 @@ from pathlib import Path
 from string import Template
 
 import pdoc
+from check_links import slug, unused
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 from pygments import highlight
@@ -35,19 +36,18 @@ API = (
     "inrfit",
     "inrfit.errors",
     "inrfit.fit.events",
+    "inrfit.comparison.runs",
+    "inrfit.comparison.statistics",
     "inrfit.viz.recorder",
     "inrfit.samplers.learner",
     "inrfit.samplers.selection",
+    "inrfit.io.options",
     "inrfit.fields.architecture",
+    "inrfit.fields.mlp.mlp",
     "inrfit.modalities.modality",
     "inrfit.signal",
 )
 """Modules of the API reference: what users call, and the protocols that an extension meets."""
-
-
-def slug(title: str) -> str:
-    """The anchor of a heading, as GitHub makes it."""
-    return re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-")
 
 
 def colour(code: str, language: str, _attributes: str) -> str:
@@ -73,8 +73,7 @@ def add_anchors(tokens: list[Token]) -> list[tuple[int, str, str]]:
     for opening, inline in pairwise(tokens):
         if opening.type == "heading_open":
             title = text_of(inline)
-            anchor, used = slug(title), [name for _, name, _ in headings]
-            anchor = next(name for name in (anchor, *(f"{anchor}-{i}" for i in range(1, 99))) if name not in used)
+            anchor = unused(slug(title), [name for _, name, _ in headings])
             opening.attrSet("id", anchor)
             headings.append((int(opening.tag[1]), anchor, title))
     return headings
@@ -89,7 +88,7 @@ def resolve(target: str, page: Path, output: Path) -> str:
     if file in PAGES:
         return f"{file.stem.lower()}.html" + (f"#{anchor}" if anchor else "")
     if not file.exists():
-        raise FileNotFoundError(f"{page.relative_to(ROOT)} links to {target}, which does not exist")
+        sys.exit(f"{page.relative_to(ROOT)} links to {target}, which does not exist")
     shutil.copyfile(file, output / file.name)
     return file.name
 

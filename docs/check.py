@@ -1,8 +1,8 @@
 """Checks the documentation against the program.
 
-docs/cli.md is generated from the commands themselves; links between pages must lead somewhere; the tree in
-docs/architecture.md must be the tree; every sampler and architecture must have its row; every dotted name in backticks
-must exist (check_names.py); lines have at most 130 columns.
+docs/cli.md is generated from the commands themselves; links, paths and options must lead somewhere (check_links.py);
+the tree in docs/architecture.md must be the tree; every sampler and architecture must have its row; every name in
+backticks must exist (check_names.py); lines have at most 130 columns.
 
 --write     regenerates docs/cli.md
 --examples  also runs the examples of README and docs (check_examples.py)
@@ -95,16 +95,6 @@ def option_item(parameter: inspect.Parameter, hint: Any) -> str:
     return item(f"`{names}{value}`{default}", info.help)
 
 
-def broken_links() -> list[str]:
-    """Relative links of README and docs that lead nowhere."""
-    found = []
-    for page in PAGES:
-        for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text("utf-8")):
-            if "://" not in target and not (page.parent / target).exists():
-                found.append(f"{page.relative_to(ROOT)}: {target}")
-    return found
-
-
 def missing_rows() -> list[str]:
     """Registered names without a row in their page."""
     from inrfit.fields import FIELDS
@@ -154,12 +144,13 @@ def long_lines() -> list[str]:
 
 def problems() -> list[str]:
     """Everything that is not as it must be."""
+    import check_links
     import check_names
 
     stale = not GENERATED.exists() or GENERATED.read_text("utf-8") != command_page()
     return [
         *(["docs/cli.md is stale: run python docs/check.py --write"] if stale else []),
-        *broken_links(),
+        *check_links.problems(PAGES),
         *missing_rows(),
         *wrong_tree((ROOT / "docs" / "architecture.md").read_text("utf-8")),
         *check_names.problems(PAGES),

@@ -3,8 +3,8 @@
 Each page has a folder of its own with small made files under the names that the examples use, and its blocks run in
 order, Python blocks in one namespace. Every fit takes ``STEPS`` steps, whatever budget the example names. A block that
 follows a line such as "`hardest.py`:" becomes that file. A block that cannot be run has the comment
-``<!-- not run: REASON -->`` on the line before it. Blocks that install something are not run here: .ci/run and
-tests/test_plugins.py do that.
+``<!-- not run: REASON -->`` on the line before it. Lines that install something, or run a script of the repository, are
+left out: .ci/run and tests/test_plugins.py run those.
 """
 
 from __future__ import annotations
@@ -26,9 +26,12 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 STEPS = 30
-BLOCK = re.compile(r"^```(python|sh)\n(.*?)^```$", re.M | re.S)
+BLOCK = re.compile(r"^```(python|py|sh|bash|shell|console)\n(.*?)^```$", re.M | re.S)
 NOT_RUN = re.compile(r"<!-- not run: \S.* -->\s*$")
-INSTALLS = re.compile(r"\b(?:pip|venv|git|pytest|mypy|ruff|lint-imports|docs/\w+\.py|tests/bench)\b")
+INSTALLS = re.compile(
+    r"(?:\S*/)?(?:pip|git|cd|pytest|mypy|ruff|lint-imports) |\. \S*/activate"
+    r"|(?:\S*/)?python3? (?:-m (?:venv|pip|pytest|build)|docs/|tests/bench/)"
+)
 
 SHORT_BUDGETS = f"""
 import sys
@@ -62,10 +65,11 @@ def blocks(page: Path) -> list[Block]:
     found = []
     for match in BLOCK.finditer(text):
         before = text[: match.start()].rstrip()
-        if NOT_RUN.search(before) or (match[1] == "sh" and INSTALLS.search(match[2])):
+        if NOT_RUN.search(before):
             continue
         name = re.search(r"^`([\w.]+)`:$", before.rsplit("\n", 1)[-1])
-        found.append(Block(page, text.count("\n", 0, match.start()) + 2, match[1], match[2], name and name[1]))
+        language = "python" if match[1].startswith("py") else "sh"
+        found.append(Block(page, text.count("\n", 0, match.start()) + 2, language, match[2], name and name[1]))
     return found
 
 
@@ -100,21 +104,25 @@ def run_block(block: Block, names: dict[str, Any]) -> str:
     try:
         with contextlib.redirect_stdout(io.StringIO()):
             exec(compile(block.text, block.place, "exec"), names)
-    except Exception:
+    except (Exception, SystemExit):
         return f"{block.place}: the Python example fails: {traceback.format_exc(limit=-1).splitlines()[-1]}"
     return ""
 
 
 def commands(text: str) -> list[str]:
-    """The lines of a shell block without comments, continued lines joined; a loop is one command."""
+    """The lines of a shell block without comments and installations, continued lines joined; a loop is one command."""
     text = re.sub(r"\\\n\s*", " ", text)
     lines = [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
+    lines = [line for line in lines if not INSTALLS.match(line)]
     return ["\n".join(lines)] if re.search(r"^(?:for|while|if)\b", text, re.M) else lines
 
 
 def run_command(block: Block, line: str) -> str:
     """What went wrong in one command, or nothing. Plain ones run in this process, where torch is loaded already."""
-    words = shlex.split(line, comments=True)
+    try:
+        words = shlex.split(line, comments=True)
+    except ValueError as error:
+        return f"{block.place}: {line}: {error}"
     errors = io.StringIO()
     if words[0] == "inrfit" and not any(set(word) & set("|>&$*;") for word in words):
         from inrfit.__main__ import run
@@ -129,7 +137,9 @@ def run_command(block: Block, line: str) -> str:
         shim.write_text(f'#!/bin/sh\nexec {sys.executable} {shim.parent.absolute()}/run.py "$@"\n')
         shim.chmod(0o755)
         path = os.environ | {"PATH": os.pathsep.join([str(shim.parent.absolute()), os.environ["PATH"]])}
-        done = subprocess.run(["bash", "-euc", line], env=path, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", line], env=path, capture_output=True, text=True, check=False
+        )
         code, text = done.returncode, done.stderr
     last = text.strip().splitlines()[-1:] or [""]
     return f"{block.place}: exit code {code}: {line}: {last[0]}" if code else ""

@@ -1,13 +1,16 @@
-"""Checks that every dotted name in backticks exists: in the package, in a library, among files or header keys.
+"""Checks that every dotted name in backticks exists (in the package, in a library, among files or header keys), and
+every name with capitals as a class.
 
 `fit.loop.fit`, `loop.fit`, `Selection.memory` and `selection.memory` are looked up in inrfit, `torch.optim` among
 installed packages, `first.weight` among the tensors of the architectures, `signal.scale` in the header of an artifact,
-`runtime.py` among the files of the repository. Names of data files (`photo.png`) are not checked.
+`runtime.py` among the files of the repository. Names of data files (`photo.png`) are not checked. `FitContext` must be
+a name of inrfit, of Python or of ``KNOWN``, or one that a Python block of the page defines.
 """
 
 from __future__ import annotations
 
 import ast
+import builtins
 import importlib
 import inspect
 import pkgutil
@@ -22,7 +25,15 @@ import inrfit
 ROOT = Path(__file__).resolve().parent.parent
 NAME = re.compile(r"`([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+)(?:\(.*?\))?`")
 CODE_SUFFIXES = {"py", "cpp", "toml", "md", "cff"}
-DATA_SUFFIXES = {"png", "jpg", "flac", "wav", "ply", "obj", "stl", "safetensors", "json", "mp4", "gif", "npy", "state"}
+CLASS = re.compile(r"`([A-Z][a-z]{2,}(?:[A-Z][a-z0-9]*)*)(?:\(.*?\))?`")
+DATA_SUFFIXES = re.compile(
+    "png|jpe?g|webp|tiff?|bmp|gif|svg|flac|wav|ogg|mp3|mp4|aiff|ply|obj|stl|off|glb|gltf"
+    "|safetensors|jsonl?|np[yz]|csv|txt|html|gz|state"
+)
+ALIASES = {"nn": "torch.nn", "np": "numpy", "Path": "pathlib.Path"}
+"""Names that stand for something of another package."""
+KNOWN = frozenset({"Float", "Int", "Tensor", "Module", "Protocol", "Results", "Path", "Literal", "Infinity"})
+"""Classes of other packages, and words in backticks that are no classes."""
 
 
 def problems(pages: list[Path]) -> list[str]:
@@ -35,14 +46,24 @@ def problems(pages: list[Path]) -> list[str]:
             for name in NAME.findall(line):
                 if name not in written and not exists(name):
                     found.append(f"{page.relative_to(ROOT)}:{number}: `{name}` does not exist")
+            for name in CLASS.findall(line):
+                if not is_class(name) and f"class {name}" not in text:
+                    found.append(f"{page.relative_to(ROOT)}:{number}: there is no class `{name}`")
     return found
+
+
+@cache
+def is_class(name: str) -> bool:
+    """Whether a class or another object of inrfit, of Python or of ``KNOWN`` is called ``name``."""
+    own = (module for same in modules().values() for module in same)
+    return name in KNOWN or hasattr(builtins, name) or any(name in vars(module) for module in own)
 
 
 @cache
 def exists(name: str) -> bool:
     """Whether anything is called ``name``."""
     first, *rest = name.split(".")
-    if rest[-1] in DATA_SUFFIXES:
+    if DATA_SUFFIXES.fullmatch(rest[-1]):
         return True
     if rest[-1] in CODE_SUFFIXES:
         return name in file_names()
@@ -91,7 +112,8 @@ def importable(name: str) -> bool:
     """Whether ``name`` leads somewhere in another installed package or the standard library."""
     first, *rest = name.split(".")
     try:
-        return has(importlib.import_module({"nn": "torch.nn"}.get(first, first)), rest)
+        start, *parts = ALIASES.get(first, first).split(".")
+        return has(importlib.import_module(start), [*parts, *rest])
     except ImportError:
         return False
 

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import sys
 import traceback
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .errors import InrfitError
 
 
 def main() -> None:
@@ -16,26 +22,45 @@ def main() -> None:
     if [word for word in arguments if word != "--debug"] in (["--version"], ["-V"]):
         from . import __version__
 
-        sys.stdout.write(f"inrfit {__version__}\n")
-        return
+        sys.exit(_finish(_print(f"inrfit {__version__}\n")))
     from .runtime import collect_garbage_rarely, skip_final_collection
 
     collect_garbage_rarely()
     if hasattr(sys.stderr, "reconfigure"):
         sys.stderr.reconfigure(errors="backslashreplace")
-    code = run(arguments)
-    try:
-        if sys.stdout is not None:
-            sys.stdout.flush()
-    except OSError:
-        # stdout was closed: redirect it, or the interpreter reports an error at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = code or 141
+    code = _finish(run(arguments))
     compilation = sys.modules.get("inrfit.fit.engine.background_compile")
     if compilation is not None and compilation.is_compiling():
         os._exit(code)  # a normal exit could crash in the compiler's thread; all output is written
     skip_final_collection()
     sys.exit(code)
+
+
+def _print(text: str) -> int:
+    """Writes ``text`` to stdout and returns 0; the error of a write shows when stdout is flushed."""
+    if sys.stdout is not None:
+        sys.stdout.write(text)
+    return 0
+
+
+def _discard_stdout() -> None:
+    """Sends what is still to be written to nowhere; otherwise the interpreter reports an error at exit."""
+    if sys.stdout is not None:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _finish(code: int) -> int:
+    """Flushes stdout. Returns ``code``, or that of the error if stdout takes no more."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError as error:
+        _discard_stdout()
+        if isinstance(error, BrokenPipeError):
+            return code or 141
+        sys.stderr.write(f"inrfit: error: standard output: {error.strerror}\n")
+        return code or 4
+    return code
 
 
 def run(arguments: list[str]) -> int:
@@ -53,45 +78,58 @@ def run(arguments: list[str]) -> int:
 def _run(arguments: list[str]) -> int:
     import typer
 
-    from .cli import COMMANDS, run_command
+    from .cli import run_command
+    from .cli.console import Console
     from .errors import InrfitError, OutputClosed
+    from .io.registry import plugin_errors
+
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    debug = "--debug" in arguments[:end]
+    console = Console(as_json="--json" in arguments[:end])
+    arguments = [word for position, word in enumerate(arguments) if word != "--debug" or position >= end]
+    try:
+        with plugin_errors():
+            return run_command(arguments)
+    except typer.Exit as leave:
+        return leave.exit_code
+    except (OutputClosed, BrokenPipeError):
+        _discard_stdout()
+        return OutputClosed.exit_code
+    except (Exception, KeyboardInterrupt) as error:
+        failure = _failure(error, arguments)
+        if debug:
+            traceback.print_exc()
+        with contextlib.suppress(InrfitError):  # of a standard output that takes nothing
+            console.report_failure("", failure)
+        return failure.exit_code
+
+
+def _failure(error: BaseException, arguments: list[str]) -> InrfitError:
+    """What is reported of an exception: an error of inrfit as it is, others as the error that they stand for."""
+    import typer
+
+    from .cli import COMMANDS
+    from .errors import InrfitError, NotEnoughMemory, UnwritableOutput, UsageError
 
     try:
         from typer import TyperException
     except ImportError:  # before typer 0.28: it raises the exceptions of click, which it requires
         from click import ClickException as TyperException  # type: ignore[assignment]
 
-    end = arguments.index("--") if "--" in arguments else len(arguments)
-    debug = "--debug" in arguments[:end]
-    arguments = [word for position, word in enumerate(arguments) if word != "--debug" or position >= end]
-    try:
-        return run_command(arguments)
-    except typer.Exit as leave:
-        return leave.exit_code
-    except TyperException as error:
+    if isinstance(error, InrfitError):
+        return error
+    if isinstance(error, TyperException):
         command = " ".join(["inrfit", *(word for word in arguments[:1] if word in COMMANDS)])
-        return _fail(f"{error.format_message()} (see {command} --help)", 2, debug)
-    except OutputClosed as error:
-        if sys.stdout is not None:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return error.exit_code
-    except InrfitError as error:
-        return _fail(str(error), error.exit_code, debug)
-    except (KeyboardInterrupt, typer.Abort):
-        return _fail("interrupted", 130, debug)
-    except MemoryError:
-        return _fail("out of memory", 5, debug)
-    except Exception as error:
-        return _fail(f"a bug in inrfit: {type(error).__name__}: {error} (run again with --debug)", 1, debug)
-
-
-def _fail(message: str, code: int, debug: bool) -> int:
-    from .cli.console import print_error
-
-    if debug:
-        traceback.print_exc()
-    print_error(f"inrfit: error: {message}")
-    return code
+        return UsageError(f"{error.format_message()} (see {command} --help)", "option")
+    if isinstance(error, KeyboardInterrupt | typer.Abort):
+        interrupted = InrfitError("interrupted", "interrupted")
+        interrupted.exit_code = 130
+        return interrupted
+    if isinstance(error, MemoryError):
+        return NotEnoughMemory("out of memory", "memory")
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC and error.filename is None:
+        return UnwritableOutput(f"standard output: {error.strerror}", "stdout")
+    return InrfitError(f"a bug in inrfit: {type(error).__name__}: {error} (run again with --debug)", "bug")
 
 
 if __name__ == "__main__":

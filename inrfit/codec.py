@@ -23,12 +23,13 @@ from .artifact.artifact import Artifact, load
 from .artifact.weight_dtypes import fitting_store
 from .config.identity import SETTINGS_DIGEST, settings_digest
 from .config.plan import Plan, check_memory, plan
-from .config.settings import Settings, parsed_count
+from .config.settings import Settings, parsed_count, settings_from
 from .errors import NotEnoughMemory, UsageError
 from .fit.outcome import Outcome
 from .interrupts import stop_on_signals
 from .io import files
 from .io.limits import Limits
+from .io.registry import plugin_errors
 from .io.renamed import renamed_arguments
 from .modalities import Request, file_of
 from .resume import CheckpointPolicy, checkpoint_policy, initial_field_record, initial_weights, prepare_start
@@ -93,7 +94,7 @@ def encode(
     the result is no better than a constant, ``UnwritableOutput``, and ``KeyboardInterrupt`` if the fit is stopped
     before it has learned anything. All but the last are ``InrfitError``.
     """
-    checked_settings = Settings(**settings)
+    checked_settings = settings_from(settings)
     _require_path("output", output)
     checkpointing = checkpoint_policy(output, checkpoint, resume)
     initial = _load_initial_field(initial_field, checked_settings)
@@ -132,11 +133,17 @@ def _require_path(name: str, path: Any) -> None:
 
 def plan_source(source: str | os.PathLike[str] | npt.NDArray[Any], rate: int | None, settings: Settings) -> Plan:
     """Reads a file, or converts an array to the file it would be, and plans its fit."""
+    import numpy as np
+
     started_at = time.monotonic()
     if isinstance(source, str | os.PathLike):
+        if rate is not None:
+            raise UsageError("rate: a file has its own sample rate; only an array needs this argument", "option")
         data, name = files.read(source, settings.limits), os.path.basename(os.fspath(source))
-    else:
+    elif isinstance(source, np.ndarray):
         data, name = file_of(source, {} if rate is None else {"rate": rate}), "array"
+    else:
+        raise UsageError(f"source: must be a path or a NumPy array, not {type(source).__name__}", "option")
     return plan(data, name, settings, started_at)
 
 
@@ -158,7 +165,7 @@ def execute_plan(
     anything was learned."""
     settings = planned.settings
     check_memory(planned)
-    with translated_memory_errors():
+    with translated_errors():
         from .fit.checkpoint import StatefulCallback
         from .fit.engine.step import choose_device
         from .fit.loop import fit
@@ -277,20 +284,22 @@ def decode(
 
     Raises ``UsageError`` for a request or device that is not possible, ``OverLimit`` if the output would be larger than
     ``limits`` allow, and ``NotEnoughMemory``."""
-    with translated_memory_errors():
+    with translated_errors():
         from .fit.engine.step import choose_device
 
         return artifact.decode(request, choose_device(device), limits, on_progress)
 
 
 @contextmanager
-def translated_memory_errors() -> Iterator[None]:
-    """Raises ``NotEnoughMemory`` in place of the out-of-memory errors of Python and torch."""
-    try:
-        yield
-    except (MemoryError, RuntimeError) as error:
-        if not out_of_memory(error):
-            raise
-        details = str(error).splitlines()[0][:200] if str(error) else "no details"
-        advice = "try a smaller --batch or --width, or a smaller grid"
-        raise NotEnoughMemory(f"not enough memory ({advice}): {details}", "memory") from None
+def translated_errors() -> Iterator[None]:
+    """Raises ``NotEnoughMemory`` in place of the out-of-memory errors of Python and torch, and ``PluginError`` in place
+    of the exceptions of plug-ins."""
+    with plugin_errors():
+        try:
+            yield
+        except (MemoryError, RuntimeError) as error:
+            if not out_of_memory(error):
+                raise
+            details = str(error).splitlines()[0][:200] if str(error) else "no details"
+            advice = "try a smaller --batch or --width, or a smaller grid"
+            raise NotEnoughMemory(f"not enough memory ({advice}): {details}", "memory") from None

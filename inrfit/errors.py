@@ -3,6 +3,7 @@
     InrfitError                  1  an internal error, when raised as such
     ├── UsageError               2  invalid options or arguments
     │   └── OutputExists         2  the output exists and ``force`` was not given
+    ├── PluginError              2  the code of a plug-in failed, or returned something invalid
     ├── RefusedInput             3  the input cannot be used
     │   ├── UnreadableFile       3  missing, truncated, corrupt or malicious
     │   ├── UnsupportedInput     3  a kind of file, or a property of it, that is not supported
@@ -17,6 +18,9 @@ Exit codes without an exception: 7 if some of several sources, or some runs of a
 """
 
 from __future__ import annotations
+
+import sys
+import warnings
 
 
 class InrfitError(Exception):
@@ -38,6 +42,12 @@ class UsageError(InrfitError):
 
 class OutputExists(UsageError):
     """The output exists and overwriting was not requested."""
+
+
+class PluginError(InrfitError):
+    """The code of a plug-in raised an exception or returned an invalid value. The message names the plug-in."""
+
+    exit_code = 2
 
 
 class RefusedInput(InrfitError):
@@ -85,6 +95,14 @@ class OutputClosed(InrfitError):
 
 class InrfitWarning(UserWarning):
     """A warning for the user; the command prints it as one line on stderr and continues."""
+
+
+def warn(message: str) -> None:
+    """Issues an ``InrfitWarning`` that points to the line outside this package from which it was called."""
+    level = 2
+    while sys._getframe(level - 1).f_globals.get("__name__", "").split(".")[0] == __name__.split(".")[0]:
+        level += 1
+    warnings.warn(message, InrfitWarning, stacklevel=level)
 
 
 def printable(text: object) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import importlib
+import os
 from dataclasses import asdict
 from functools import wraps
 from inspect import isclass
@@ -75,6 +76,11 @@ def import_checked() -> None:
 
 import_checked()
 
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # In .ci/run, coverage is measured in the processes of the tests. Most commands run there; measured in the processes
+    # that tests start, too, it would take minutes.
+    os.environ.pop("COVERAGE_PROCESS_START", None)
+
 
 NOT_QUICK = {
     "cli/test_cli.py",
@@ -91,6 +97,7 @@ NOT_QUICK = {
     "test_codec.py",
     "test_docs.py",
     "test_docs_site.py",
+    "test_plugin_faults.py",
     "test_plugins.py",
     "test_product.py",
 }

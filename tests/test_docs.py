@@ -59,6 +59,9 @@ def test_a_file_is_looked_for_in_its_own_folder():
         ("signal.scale", True),
         ("runtime.py", True),
         ("photo.png", True),
+        ("song.mp3", True),
+        ("np.load", True),
+        ("Path.read_text", True),
         ("codec.plan", False),
         ("Selection.memories", False),
         ("fields.Holding", False),
@@ -104,11 +107,46 @@ def test_good_examples_pass(tmp_path, monkeypatch):
         ("import inrfit", "", "page.md:2: the Python example fails: NameError"),
         ("info mine", "info yours", "page.md:9: exit code 3"),
         ("inrfit info", "inrfit information", "page.md:9: exit code 2"),
+        ("import inrfit\n", "import sys\nsys.exit(0)\n", "page.md:2: the Python example fails: SystemExit"),
+        ("```sh\ninrfit info", "```bash\npip install .  # first\ninrfit information", "page.md:9: exit code 2"),
+        ("inrfit info", "inrfit information | cat; echo", "page.md:9: exit code 2"),
+        ("info mine", "info 'mine", "page.md:9: inrfit info 'mine.safetensors: No closing quotation"),
     ],
 )
 def test_a_broken_example_is_noticed(tmp_path, monkeypatch, old, new, problem):
     problems = page_with(tmp_path, monkeypatch, GOOD.replace(old, new))
     assert problems[0].startswith(problem)
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        ("See [it](gone.md).", "the link to gone.md leads nowhere"),
+        ("See [it](#the-tittle).", "the link to #the-tittle leads nowhere"),
+        ("See [it](#the-title), [it](https://example.org/x#y) or [us](mailto:us@example.org).", ""),
+        ("It is in `inrfit/codec.py`, `fit/engine/step.py`, `tests/bench/` or `pictures/`.", ""),
+        ("It is in `inrfit/codecs.py`.", "`inrfit/codecs.py` is not there"),
+        ("It is in `inrfit/room/`.", "`inrfit/room/` is not there"),
+        ("Say `--budget 60s`, or `recipe.py --steps 5`.", ""),
+        ("Say `--budgets 60s`.", "no command has the option --budgets"),
+    ],
+)
+def test_what_leads_nowhere_is_noticed(line, problem, tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text(f"# The title\n\n{line}\n")
+    assert script("check_links").problems([page]) == ([f"page.md:3: {problem}"] if problem else [])
+
+
+@pytest.mark.parametrize(
+    ("name", "problem"),
+    [("FitContext", ""), ("Running", "there is no class `Running`"), ("Mine", ""), ("ValueError", "")],
+)
+def test_a_class_that_does_not_exist_is_noticed(name, problem, tmp_path, monkeypatch):
+    check_names = script("check_names")
+    monkeypatch.setattr(check_names, "ROOT", tmp_path)
+    (tmp_path / "page.md").write_text(f"`{name}` is one.\n\n```python\nclass Mine: ...\n```\n")
+    found = check_names.problems([tmp_path / "page.md"])
+    assert found == ([f"page.md:1: {problem}"] if problem else [])
 
 
 def test_an_example_that_cannot_be_run_says_why(tmp_path, monkeypatch):

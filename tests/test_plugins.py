@@ -114,7 +114,7 @@ def test_an_object_is_the_same_as_its_name_and_options():
 
 @pytest.mark.parametrize("wrong", [3, object(), Siren()])
 def test_other_objects_are_no_samplers(wrong):
-    with pytest.raises(UsageError, match="a sampler is a frozen dataclass"):
+    with pytest.raises(UsageError, match=r"a sampler (is a frozen dataclass|has a method)"):
         inrfit.encode(PIXELS, sampler=wrong)
 
 

@@ -15,7 +15,7 @@ from inrfit.errors import UsageError
 from inrfit.fields import FIELDS
 from inrfit.modalities import MODALITIES
 from inrfit.modalities.shape import shape
-from inrfit.samplers import SAMPLERS, USES_COORD_GRADIENTS
+from inrfit.samplers import SAMPLERS, uses_coord_gradients
 from inrfit.signal import Grid
 
 STEPS = 10
@@ -64,8 +64,8 @@ def decoded(artifact, modality):
 @pytest.mark.parametrize("arch", FIELDS)
 def test_with_every_strategy(modality, arch, sources):
     for sampler in SAMPLERS:
-        if FIELDS[arch].TRAITS.raster_only and (modality == "shape" or sampler in USES_COORD_GRADIENTS):
-            moves = sampler in USES_COORD_GRADIENTS
+        moves = uses_coord_gradients(SAMPLERS[sampler])
+        if FIELDS[arch].TRAITS.raster_only and (modality == "shape" or moves):
             reason = "cells only; choose a sampler from full" if moves else "regular grids.*choose from siren"
             with pytest.raises(UsageError, match=reason):
                 fitted(sources[modality], modality, arch, sampler)

@@ -6,7 +6,6 @@ in Python integers before anything is allocated. Only ``Artifact.field`` and ``A
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -15,22 +14,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import (
-    InrfitError,
-    RefusedInput,
-    UnreadableFile,
-    UnsupportedInput,
-    UnwritableOutput,
-    UsageError,
-    printable,
-)
-from ..fields import FIELDS, MAX_DEPTH, MAX_PARAMETERS, MAX_WIDTH, FieldSpec
+from ..errors import InrfitError, RefusedInput, UnreadableFile, UnwritableOutput
+from ..fields import FieldSpec
 from ..io import files, strict_json
-from ..io.json_schema import integer, mapping, registered, scalar
 from ..io.limits import Limits
 from ..modalities import MODALITIES, Request
 from . import container, weight_dtypes
-from .provenance import PROVENANCE
+from .header import VERSION, json_quality, sanitized_provenance, spec_of, validate
 
 if TYPE_CHECKING:
     import torch
@@ -38,22 +28,8 @@ if TYPE_CHECKING:
     from ..fields.module import Field
     from ..modalities import OnProgress
 
-VERSION = 2
-"""Version of the header that is written. Version 1 had the architecture siren with float32 weights only."""
-
 LIMITS = Limits()
 """Default size limits."""
-
-MAX_OUTPUTS = 65_535
-"""Largest number of channels of a field."""
-
-_FIELD_SCHEMA: Mapping[str, Any] = {
-    "inputs": integer(1, 4),
-    "outputs": integer(1, MAX_OUTPUTS),
-    "width": integer(1, MAX_WIDTH),
-    "depth": integer(1, MAX_DEPTH),
-    "options": mapping(scalar),
-}
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,8 +71,8 @@ class Artifact:
         Raises a ``RefusedInput`` that says what is wrong with the file, or that it exceeds ``limits``."""
         limits.check("max_bytes", len(data), "size in bytes")
         parsed = container.parse(data)
-        header = _validate(parsed.inrfit)
-        spec = _spec(header["field"], header["modality"], header["signal"])
+        header = validate(parsed.inrfit)
+        spec = spec_of(header["field"], header["modality"], header["signal"])
         store = container.match_tensors(parsed, spec.shapes, spec.fp32_tensors)
         if header["version"] == 1 and (spec.architecture, store) != ("siren", "fp32"):
             raise UnreadableFile(f"{spec.architecture} in {store}: format version 1 has only siren in fp32", "version")
@@ -126,8 +102,8 @@ class Artifact:
                 self.weights, self.store, self.spec.fp32_tensors, {container.KEY: strict_json.dumps(self.header())}
             )
             parsed = container.parse(data)
-            _validate(parsed.inrfit)
-            spec = _spec(parsed.inrfit["field"], self.modality, self.meta)
+            validate(parsed.inrfit)
+            spec = spec_of(parsed.inrfit["field"], self.modality, self.meta)
             container.match_tensors(parsed, spec.shapes, spec.fp32_tensors)
         except (RefusedInput, ValueError, TypeError) as error:
             raise InrfitError(f"this artifact could not be loaded again: {error}", "artifact") from error
@@ -142,7 +118,7 @@ class Artifact:
             "field": spec.json(),
             "modality": self.modality,
             "signal": dict(self.meta),
-            "provenance": _sanitize_provenance(self.provenance),
+            "provenance": sanitized_provenance(self.provenance),
             "quality": json_quality(self.quality),
         }
 
@@ -208,89 +184,6 @@ def load(path: str | os.PathLike[str] | int, limits: Limits = LIMITS) -> Artifac
 
     Raises a ``RefusedInput`` that says what is wrong with the file, or that it exceeds ``limits``."""
     return Artifact.from_bytes(files.read(path, limits), limits)
-
-
-def json_quality(quality: Mapping[str, Any]) -> dict[str, Any]:
-    """``quality`` as JSON values: infinity and NaN become None.
-
-    The names of the values that were infinite, which means a perfect reconstruction, are listed in the key
-    ``infinite``, separated by spaces."""
-    values: dict[str, Any] = {}
-    infinite = []
-    for name, measured in quality.items():
-        value = measured.item() if isinstance(measured, np.generic) else measured
-        values[name] = None if isinstance(value, float) and not math.isfinite(value) else value
-        if value == math.inf:
-            infinite.append(name)
-    if infinite:
-        values["infinite"] = " ".join(infinite)
-    return values
-
-
-def _sanitize_provenance(provenance: Mapping[str, Any]) -> dict[str, Any]:
-    """``provenance`` with the source's name and the notes made printable and cut to the lengths of the schema.
-
-    File names need not be valid Unicode, and a long note must not make a finished fit unwritable."""
-    sanitized = dict(provenance)
-    if isinstance(source := sanitized.get("source"), Mapping):
-        sanitized["source"] = {**source, "name": printable(os.path.basename(str(source.get("name"))))[:1000]}
-    if isinstance(notes := sanitized.get("notes"), list | tuple):
-        sanitized["notes"] = [printable(note)[:1000] for note in notes[:100]]
-    return sanitized
-
-
-def _validate(header: Any) -> dict[str, Any]:
-    """Validates the version and the schema of ``header`` and returns it."""
-    if type(header) is not dict:
-        raise UnreadableFile("the header 'inrfit' is not a JSON object", "schema")
-    version = header.get("version")
-    if type(version) is int and version > VERSION:
-        raise UnsupportedInput(
-            f"format version {version}: needs a newer inrfit (this one reads up to {VERSION})", "version"
-        )
-    schema = {
-        "version": integer(1, VERSION),
-        "field": {"architecture": registered(FIELDS), **_FIELD_SCHEMA},
-        "modality": registered(MODALITIES),
-        "signal": mapping(lambda value: None),
-        "provenance": PROVENANCE,
-        "quality": mapping(scalar),
-    }
-    strict_json.check_schema(header, schema, "header", "schema")
-    strict_json.check_schema(header["signal"], MODALITIES[header["modality"]].meta_schema, "header.signal", "schema")
-    return header
-
-
-def _spec(field: Mapping[str, Any], modality: str, meta: Mapping[str, Any]) -> FieldSpec:
-    """The ``FieldSpec`` in the validated header. Raises ``UnreadableFile`` if it is inconsistent or does not match the
-    signal."""
-    architecture = FIELDS[field["architecture"]]
-    spec = FieldSpec(**field)
-    try:
-        options, parameters = asdict(spec.formula), spec.parameters
-    except UsageError as error:
-        raise UnreadableFile(f"header.field.options: {str(error).removeprefix('-O ')}", "field") from None
-    for name in field["options"]:
-        if name not in options:
-            raise UnreadableFile(f"header.field.options: {architecture.__name__} has no option {name[:40]!r}", "field")
-    for name, value in options.items():
-        if name not in field["options"]:
-            raise UnreadableFile(f"header.field.options lacks {name!r}", "field")
-        stored = type(field["options"][name])
-        if stored is not type(value) and not (stored is int and type(value) is float):
-            raise UnreadableFile(f"header.field.options.{name} has the wrong type", "field")
-    if parameters > MAX_PARAMETERS:
-        raise UnreadableFile(f"{parameters:,} weights, at most {MAX_PARAMETERS:,} are read", "field")
-    if spec.formula.TRAITS.raster_only and spec.formula.raster() != MODALITIES[modality].raster(meta):
-        raise UnreadableFile("header.field.options.grid is not the raster of the signal", "field")
-    implied = MODALITIES[modality].field_size(meta)
-    if (spec.inputs, spec.outputs) != implied:
-        raise UnreadableFile(
-            f"header.field has {spec.inputs} inputs and {spec.outputs} outputs, "
-            f"but this {modality} has {implied[0]} and {implied[1]}",
-            "field",
-        )
-    return spec
 
 
 def _weights(data: bytes, spec: FieldSpec, store: str) -> dict[str, npt.NDArray[np.float32]]:

@@ -10,7 +10,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import __version__
-from ..io.json_schema import either, integer, items, mapping, matching, number, one_of, optional, scalar, text
+from ..io.json_schema import (
+    either,
+    integer,
+    items,
+    mapping,
+    matching,
+    number,
+    one_of,
+    optional,
+    scalar,
+    text,
+    with_keys,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -41,7 +53,10 @@ PROVENANCE: Mapping[str, Any] = {
         "target": optional(number()),
     },
     # Keys are open: engines add counts and times, and decoding needs none of them.
-    "spent": mapping(either(mapping(COUNT), number(0))),
+    "spent": with_keys(
+        {"fit_seconds": number(0), "steps": COUNT, "points": COUNT, "origin": mapping(COUNT)},
+        mapping(either(mapping(COUNT), number(0))),
+    ),
     "ended": one_of("budget", "target", "steps", "perfect", "interrupted"),
     "target_reached": optional(one_of(True, False)),
     "notes": items(text(), 0, 100),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..errors import InrfitError, OutputClosed
+from ..errors import InrfitError, UsageError
 from ..fields import FIELDS
 from ..interrupts import StopRequest, stop_on_signals
 from . import shared_options as shared
@@ -117,7 +117,7 @@ def compare(  # one option a line
         inrfit compare photos/ --archs siren,grid --bytes 100kB -o comparison
     """
     parameters = locals()
-    from ..codec import translated_memory_errors
+    from ..codec import translated_errors
     from ..comparison.runs import PLOT_FILE, open_comparison, prepare, run_checkpointing
     from ..comparison.statistics import parse_levels
     from ..runtime import keep_compiled_code, keep_freed_memory, sleep_idle_threads
@@ -126,12 +126,14 @@ def compare(  # one option a line
     keep_compiled_code()
     sleep_idle_threads()
     console = Console(-1 if quiet else 0, as_json)
+    if output == "-":
+        raise UsageError("-o -: results cannot be written to standard output; name a folder, or use --json", "output")
     levels = () if to is None else parse_levels(to)
     settings = shared.settings_from(parameters)
     checkpointing = run_checkpointing(output, checkpoint)
     with stop_on_signals((signal.SIGINT, signal.SIGTERM, signal.SIGHUP)) as stop:
         try:
-            with translated_memory_errors():
+            with translated_errors():
                 with stop.interrupting_reads():
                     paths = [path for source in sources for path in expand(source, console)]
                     comparison = open_comparison(output, prepare(paths, samplers, archs, seeds, settings), force)
@@ -141,13 +143,6 @@ def compare(  # one option a line
                 return finish(comparison, output, levels, console, stop)
         except KeyboardInterrupt:
             return report_interrupt(console, stop)
-        except OutputClosed:
-            raise
-        except InrfitError as error:
-            if not as_json:
-                raise
-            console.report_failure("", error)
-            return error.exit_code
 
 
 def plot_available() -> bool:
@@ -262,14 +257,14 @@ def write_plot(comparison: Comparison, output: str, console: Console) -> dict[st
     """Writes the plot beside comparison.json, if matplotlib is installed; returns the entries for the JSON object.
 
     A failure is reported and becomes the ``error`` of the object; the results are kept."""
-    from ..codec import translated_memory_errors
+    from ..codec import translated_errors
     from ..comparison import plot
     from ..comparison.runs import PLOT_FILE
     from ..io import files
 
     path = os.path.join(output, PLOT_FILE)
     try:
-        with translated_memory_errors():
+        with translated_errors():
             data = plot.png(comparison.spec, comparison.ordered())
         files.write(path, data, force=True)
     except ImportError:

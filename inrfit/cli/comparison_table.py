@@ -19,6 +19,7 @@ from ..comparison.statistics import (
     SourceTable,
 )
 from ..errors import printable
+from .console import without_color
 
 FIRST_COST_COLUMN = "seconds"
 """The first column that is not about quality. A table that is too wide for the terminal is split before it."""
@@ -34,11 +35,14 @@ method, paired by seed, ± 95 % confidence interval.
 
 def format_tables(spec: ComparisonSpec, summary: ComparisonSummary) -> str:
     """All tables as one text."""
+    from ..modalities import MODALITIES
+
     parts = []
     for table in summary.tables:
         rows = [_headings(spec, table), *(_cells(spec, table, row) for row in table.rows)]
         unit = f" in {table.unit}" if table.unit else ""
-        parts.append((f"{printable(table.source)}: {table.measure.upper()}{unit}", rows))
+        measure = MODALITIES[table.modality].measures[table.measure].label
+        parts.append((f"{printable(table.source)}: {measure}{unit}", rows))
     for modality in dict.fromkeys(row.modality for row in summary.overall):
         rows_of_modality = [row for row in summary.overall if row.modality == modality]
         title = f"All sources ({modality}): mean of the differences to {_first_method(spec)}"
@@ -182,5 +186,5 @@ def _rich_table(rows: Sequence[Sequence[str]]) -> str:
         table.add_row(*map(Text, row))
     written = io.StringIO()
     width = sum(max(map(len, column)) + COLUMN_GAP for column in zip(*rows, strict=True))
-    Console(file=written, force_terminal=True, width=width, no_color="NO_COLOR" in os.environ).print(table)
+    Console(file=written, force_terminal=True, width=width, no_color=without_color()).print(table)
     return written.getvalue()

@@ -33,6 +33,8 @@ class Console:
     def __init__(self, level: int = 0, as_json: bool = False) -> None:
         self.level = level
         self.as_json = as_json
+        if level < 0:
+            warnings.simplefilter("ignore", InrfitWarning)  # until one_line_warnings ends
 
     def log(self, text: str, level: int = 0) -> None:
         """Prints one line on stderr if ``level`` is not above that of the console."""
@@ -66,15 +68,16 @@ def print_error(text: str) -> None:
 
 @contextlib.contextmanager
 def one_line_warnings() -> Iterator[None]:
-    """While active, an ``InrfitWarning`` is printed as one line; all other warnings as Python prints them."""
+    """While active, an ``InrfitWarning`` is printed as one line, and once; all other warnings as Python prints them."""
     with warnings.catch_warnings():
-        show = warnings.showwarning
+        show, shown = warnings.showwarning, set[str]()
 
         def one_line(message: Warning | str, category: type[Warning], *args: Any, **kwargs: Any) -> None:
-            if issubclass(category, InrfitWarning):
-                print_error(f"inrfit: warning: {message}")
-            else:
+            if not issubclass(category, InrfitWarning):
                 show(message, category, *args, **kwargs)
+            elif str(message) not in shown:
+                shown.add(str(message))
+                print_error(f"inrfit: warning: {message}")
 
         warnings.showwarning = one_line
         yield
@@ -115,7 +118,7 @@ class FitProgress:
             TextColumn("{task.description}", markup=False),
             BarColumn(),
             TextColumn("{task.fields[status]}", markup=False),
-            console=Rich(stderr=True, no_color="NO_COLOR" in os.environ),
+            console=Rich(stderr=True, no_color=without_color()),
             transient=True,
         )
         self.task = self.bar.add_task(self.name, total=1.0, status="starting")
@@ -147,6 +150,12 @@ class FitProgress:
         if self.bar is not None:
             self.bar.stop()
             self.bar = None
+
+
+def without_color() -> bool:
+    """Whether the environment asks for text without colours and bold type: NO_COLOR is set and not empty, or the
+    terminal can do nothing."""
+    return bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
 
 
 def interactive() -> bool:

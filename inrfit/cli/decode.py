@@ -13,6 +13,7 @@ import typer
 from ..errors import InrfitError, OutputClosed, UsageError
 from ..interrupts import StopRequest, stop_on_signals
 from ..io.limits import Limits
+from ..io.registry import plugin_errors
 from ..runtime import keep_freed_memory, limited_threads, sleep_idle_threads
 from . import shared_options as shared
 from .console import Console, FitProgress
@@ -34,10 +35,6 @@ class DecodeOptions:
     threads: int | None
     force: bool
     limits: Limits
-
-
-class _Interrupted(Exception):
-    pass
 
 
 def decode(  # one option a line
@@ -118,14 +115,15 @@ def run_all(models: list[str], options: DecodeOptions, console: Console) -> int:
     with stop_on_signals((signal.SIGINT, signal.SIGTERM, signal.SIGHUP)) as stop:
         for model in models:
             try:
-                run(model, options, console, stop)
+                with plugin_errors():
+                    run(model, options, console, stop)
                 codes.append(0)
             except OutputClosed:
                 raise
             except InrfitError as error:
                 console.report_failure(model, error)
                 codes.append(error.exit_code)
-            except (_Interrupted, KeyboardInterrupt):
+            except KeyboardInterrupt:
                 return stop.exit_code
     if len(codes) == 1:
         return codes[0]
@@ -181,7 +179,7 @@ def decoded_values(model: str, artifact: Artifact, options: DecodeOptions, conso
 
     def on_progress(fraction: float) -> None:
         if stop():
-            raise _Interrupted
+            raise KeyboardInterrupt
         progress.update(fraction, "decoding")
 
     try:

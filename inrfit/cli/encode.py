@@ -13,13 +13,14 @@ import typer
 from ..config.settings import Settings
 from ..errors import InrfitError, NotEnoughMemory, OutputClosed, OutputExists, UnwritableOutput
 from ..interrupts import StopRequest, stop_on_signals
+from ..io.registry import plugin_errors
 from ..output_files import free_name, save
 from . import shared_options as shared
 from .console import Console, FitProgress
 from .encode_report import print_summary, show_plan, show_recipe, summary_record
 from .help import REPORTING, RESUMING, SOURCE
 from .paths import Job, list_jobs
-from .resuming import JobOptions, is_complete, load_initial_field, report_saved_state
+from .resuming import JobOptions, is_complete, load_initial_field, report_interrupt, report_saved_state
 from .sampling_outputs import sampling_outputs_of, write_sampling_outputs
 from .shared_options import DEFAULTS, LIMITS
 
@@ -181,7 +182,8 @@ def run_jobs(jobs: list[Job], settings: Settings, job_options: JobOptions, conso
     with stop_on_signals((signal.SIGINT, signal.SIGTERM, signal.SIGHUP)) as stop:
         for position, job in enumerate(jobs):
             try:
-                codes.append(run_job(job, settings, job_options, console, stop))
+                with plugin_errors():
+                    codes.append(run_job(job, settings, job_options, console, stop))
             except OutputClosed:
                 raise
             except KeyboardInterrupt:
@@ -200,16 +202,6 @@ def run_jobs(jobs: list[Job], settings: Settings, job_options: JobOptions, conso
                 codes.append(stop.exit_code)
                 break
     return codes
-
-
-def report_interrupt(job: Job, console: Console, stop: StopRequest) -> int:
-    """Reports that nothing was written for ``job``; returns its exit code."""
-    code = stop.exit_code if stop() else 130
-    message = "interrupted before the first step; no field was written"
-    console.log(f"inrfit: {job.name}: {message}", level=-1)
-    error = {"code": code, "reason": "interrupted", "message": message}
-    console.print_json({"ok": False, "source": job.source, "error": error})
-    return code
 
 
 def run_job(job: Job, settings: Settings, job_options: JobOptions, console: Console, stop: StopRequest) -> int:
@@ -295,8 +287,7 @@ def fit_source(
 
 def save_field(artifact: Artifact, job: Job, job_options: JobOptions, console: Console) -> str:
     """Writes the artifact and returns its path: the job's output, or another name beside it after an interrupted fit.
-    If the output cannot be written, the field is saved beside it before the error is raised, since the fit may have
-    taken hours."""
+    If that fails, the field, which may have taken hours, is saved beside it before the error is raised."""
     try:
         return save(artifact, job.output, job_options.force, job_options.checkpointing(job))
     except (OutputExists, UnwritableOutput) as error:

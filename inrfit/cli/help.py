@@ -6,7 +6,6 @@ Typer would print them with Rich, which reads the brackets in ``inrfit[video]`` 
 from __future__ import annotations
 
 import inspect
-import os
 import shutil
 import textwrap
 from collections.abc import Sequence
@@ -14,6 +13,8 @@ from typing import Any
 
 import typer
 from typer.core import TyperArgument, TyperCommand, TyperGroup, TyperOption
+
+from .console import without_color
 
 SOURCE = "Source and output"
 METHODS = "What is compared"
@@ -28,8 +29,11 @@ INPUT = "Input and limits"
 NAME_COLUMN = 23
 """Width in characters of the column that names options; longer names have a line of their own."""
 
-MIN_WIDTH, MAX_WIDTH = 60, 100
+MIN_WIDTH, MAX_WIDTH = 40, 100
 """Limits on the width of a line, in characters."""
+
+TWO_COLUMNS_WIDTH = 60
+"""On narrower terminals, sentences stand below the names of the options."""
 
 UNBROKEN = "\N{NO-BREAK SPACE}"
 """A space at which no line is broken; printed as a plain one."""
@@ -96,9 +100,12 @@ def _paragraphs(text: str, width: int) -> list[str]:
 
 
 def _columns(rows: Sequence[Row], width: int) -> str:
-    """Two columns: names and sentences."""
+    """Two columns: names and sentences. On a narrow terminal, each sentence stands below its name."""
     lines = []
     for name, sentence in rows:
+        if width < TWO_COLUMNS_WIDTH:
+            lines += [f"  {name}", *("      " + line for line in _wrapped(sentence, width - 6))]
+            continue
         if len(name) > NAME_COLUMN - 2:
             lines.append(f"  {name}")
             name = ""
@@ -114,4 +121,4 @@ def _wrapped(text: str, width: int) -> list[str]:
 
 
 def _heading(title: str) -> str:
-    return f"{title}:" if "NO_COLOR" in os.environ else typer.style(f"{title}:", bold=True)
+    return f"{title}:" if without_color() else typer.style(f"{title}:", bold=True)

@@ -103,6 +103,7 @@ def rows(artifact: Artifact, size: int) -> list[tuple[str, str]]:
     modality, provenance, spec = MODALITIES[artifact.modality], artifact.provenance, artifact.spec
     source, spent, samples = provenance["source"], provenance["spent"], provenance["samples"]
     sampler, settings = provenance["sampler"], provenance["settings"]
+    times = {key: label for key, label in TIME_LABELS.items() if isinstance(spent.get(key), int | float)}
     return [
         ("contents", f"{artifact.modality}: {modality.describe_source(artifact.meta)}"),
         ("quality", format_quality(artifact.quality, modality.measures)),
@@ -122,7 +123,7 @@ def rows(artifact: Artifact, size: int) -> list[tuple[str, str]]:
         ("budget", _format_budget(provenance["budget"])),
         ("ended", next(outcome.sentence for outcome in Outcome if outcome.slug == provenance["ended"])),
         ("training", f"{spent['steps']:,} steps, {spent['points']:,} samples, {spent['fit_seconds']:.1f} s"),
-        ("time", ", ".join(f"{label} {spent[key]:.1f} s" for key, label in TIME_LABELS.items() if key in spent)),
+        ("time", ", ".join(f"{label} {spent[key]:.1f} s" for key, label in times.items())),
         (
             "settings",
             format_pairs(

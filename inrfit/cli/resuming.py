@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from ..config.settings import Settings
 from ..errors import RefusedInput
+from ..interrupts import StopRequest
 from ..output_files import find_complete
 from ..resume import CheckpointPolicy, checkpoint_policy
 from .console import Console
@@ -66,3 +67,13 @@ def report_saved_state(job: Job, job_options: JobOptions, console: Console) -> N
     checkpointing = job_options.checkpointing(job)
     if checkpointing is not None and os.path.exists(checkpointing.path):
         console.log(f"inrfit: {job.name}: interrupted; continue with --resume ({checkpointing.path})", level=-1)
+
+
+def report_interrupt(job: Job, console: Console, stop: StopRequest) -> int:
+    """Reports that nothing was written for ``job``; returns its exit code."""
+    code = stop.exit_code if stop() else 130
+    message = "interrupted before the first step; no field was written"
+    console.log(f"inrfit: {job.name}: {message}", level=-1)
+    error = {"code": code, "reason": "interrupted", "message": message}
+    console.print_json({"ok": False, "source": job.source, "error": error})
+    return code

@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
-from ..codec import translated_memory_errors
-from ..config.settings import Settings, changed_options, registered_name
-from ..fields import FIELDS, Architecture
+from ..codec import translated_errors
+from ..config.settings import settings_from
+from ..errors import UsageError
 from ..interrupts import stop_on_signals
-from ..io.registry import Registry
-from ..samplers import SAMPLERS, Sampler
 from .runs import Comparison, open_comparison, prepare, run_checkpointing, run_comparison, save
 from .spec import Result, RunKey
 
 if TYPE_CHECKING:
+    from ..fields import Architecture
     from ..fit.events import ProgressReport
+    from ..samplers import Sampler
 
 DEFAULT_SAMPLERS = ("uniform", "int", "nint", "evos", "stream")
 """Samplers that are compared by default."""
+
+FIXED_SETTINGS = {"sampler": "samplers", "arch": "archs", "seed": "seeds"}
+"""Fields of ``Settings`` that a comparison sets itself, and the arguments that it takes for them."""
 
 
 def compare(
@@ -53,13 +56,15 @@ def compare(
     Returns a ``Comparison``: ``summary()`` has one table per source, ``results`` all runs with their traces,
     ``unfinished`` the number of runs that failed (``Result.error`` says why) or have not been executed. Raises an
     ``InrfitError`` if no run can be executed."""
-    paths = [sources] if isinstance(sources, str | os.PathLike) else list(sources)
-    checked_settings = Settings(**settings)
-    sampler_list, arch_list = _as_list(samplers, SAMPLERS), _as_list(archs, FIELDS)
+    paths = _sequence(sources)
+    for name, argument in FIXED_SETTINGS.items():
+        if name in settings:
+            raise UsageError(f"{name}: a comparison takes {argument} instead", "option")
+    checked_settings = settings_from(settings)
     folder = None if output is None else os.fspath(output)
     checkpointing = run_checkpointing(folder, checkpoint)
-    with translated_memory_errors():
-        spec = prepare([os.fspath(path) for path in paths], sampler_list, arch_list, seeds, checked_settings)
+    with translated_errors():
+        spec = prepare(paths, _sequence(samplers), _sequence(archs), seeds, checked_settings)
         comparison = open_comparison(folder, spec, force)
 
         def save_results() -> None:
@@ -71,17 +76,9 @@ def compare(
     return comparison
 
 
-def _as_list(methods: str | Sequence[Any], registry: Registry[Any]) -> str:
-    """Samplers or architectures as they are listed on the command line."""
-    return ",".join(_as_text(method, registry) for method in ([methods] if isinstance(methods, str) else methods))
-
-
-def _as_text(method: Any, registry: Registry[Any]) -> str:
-    """A sampler or an architecture as it is written on the command line: name:option=value."""
-    if isinstance(method, str):
-        return method
-    options = [f"{name}={value}" for name, value in changed_options(method).items()]
-    return ":".join([registered_name(method, registry), *options])
+def _sequence(given: Any) -> Sequence[Any]:
+    """``given`` as a sequence: a text with commas, or a single object, has the items of a list of it."""
+    return [given] if isinstance(given, str | os.PathLike) or not isinstance(given, Iterable) else list(given)
 
 
 class _Callbacks:

@@ -11,12 +11,10 @@ import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 from .. import __version__
-from ..codec import translated_memory_errors
-from ..config.plan import identify, plan, replan
+from ..codec import translated_errors
 from ..config.settings import Settings
 from ..errors import InrfitError, UnwritableOutput, UsageError, printable
 from ..fit.budget import parse_seconds
@@ -28,7 +26,8 @@ from ..io.renamed import with_new_values, with_old_names, with_old_values
 from ..resume import CheckpointPolicy
 from ..runtime import limited_threads
 from .single_run import ComparisonCallbacks, Recipes, RunContext, execute_run, prepare_run, warm_up
-from .spec import PAPER_BUDGET, ComparisonSpec, Result, RunKey, Source, check_options, parse_methods
+from .sources import load_source, named_sources
+from .spec import PAPER_BUDGET, ComparisonSpec, Result, RunKey, check_options, parse_methods
 from .statistics import ComparisonSummary, summarize
 
 RECORD_VERSION = 1
@@ -86,12 +85,17 @@ class Comparison:
 
 
 def prepare(
-    paths: Sequence[str], samplers: str, archs: str = "siren", seeds: int = 3, settings: Settings = Settings()
+    paths: Sequence[str | os.PathLike[str]],
+    samplers: str | Sequence[Any],
+    archs: str | Sequence[Any] = "siren",
+    seeds: int = 3,
+    settings: Settings = Settings(),
 ) -> ComparisonSpec:
     """Validates a comparison and returns its spec. Does not import torch.
 
     ``paths`` are files; each is loaded once to check that it can be. ``samplers`` and ``archs`` are lists as on the
-    command line: ``uniform,nint:xi=0.5``. Raises an ``InrfitError`` if any run could not be executed."""
+    command line, such as "uniform,nint:xi=0.5", or sequences whose items are such texts or instances. Raises an
+    ``InrfitError`` if any run could not be executed."""
     check_option(ComparisonSpec, "seeds", seeds)
     common_options = dict(settings.options) | ({} if settings.ratio is None else {"ratio": settings.ratio})
     budget = settings.budget or ((PAPER_BUDGET,) if settings.regime == "paper" else ())
@@ -101,7 +105,7 @@ def prepare(
     spec.settings.parsed_budget()  # raises UsageError
     for method in methods:
         spec.build_sampler(method)
-    return replace(spec, sources=tuple(_load_source(spec, path, name) for path, name in _named_sources(paths)))
+    return replace(spec, sources=tuple(load_source(spec, path, name) for path, name in named_sources(paths)))
 
 
 def machine_of(spec: ComparisonSpec) -> dict[str, Any]:
@@ -189,7 +193,7 @@ def run_comparison(
     for number, run_key, source, method in pending:
         callbacks.on_run_start(number, len(runs), run_key)
         try:
-            with translated_memory_errors():
+            with translated_errors():
                 if context is None or (context.source, context.seed) != (source, run_key.seed):
                     loaded = context.planned if context is not None and context.source == source else None
                     context = None  # frees its signal before the next one is loaded
@@ -257,38 +261,6 @@ def _not_a_comparison(path: str) -> UsageError:
 def _is_finished(comparison: Comparison, run_key: RunKey) -> bool:
     """Whether the run has a result that is not a failure."""
     return run_key in comparison.results and comparison.results[run_key].ok
-
-
-def _load_source(spec: ComparisonSpec, path: str, name: str) -> Source:
-    """Loads a file and checks that every method can be fitted to it. Errors name the file."""
-    settings = spec.settings
-    try:
-        data = files.read(path, settings.limits)
-        modality = identify(data, os.path.basename(path), settings.type)
-        planned = None
-        for method in spec.methods:
-            run_settings = spec.settings_for(method, modality.name)
-            if planned is None:
-                planned = plan(data, os.path.basename(path), run_settings)
-            else:
-                planned = replan(planned, run_settings)
-    except InrfitError as error:
-        raise type(error)(f"{printable(path)}: {error}", error.reason) from error
-    return Source(name, path, files.sha256(data), len(data), modality.name)
-
-
-def _named_sources(paths: Sequence[str]) -> list[tuple[str, str]]:
-    """Each path with its name in the comparison: the name of the file, or the path if file names are not unique.
-
-    Raises ``UsageError`` for pipes, which cannot be read more than once, and for repeated sources."""
-    for path in paths:
-        if path == "-" or Path(path).is_fifo():
-            raise UsageError(f"{printable(path)}: must be a file, because it is read more than once", "source")
-    if len({os.path.realpath(path) for path in paths}) < len(paths):
-        raise UsageError("a source is given twice", "source")
-    names = [os.path.basename(path) for path in paths]
-    unique = len(set(names)) == len(names)
-    return [(path, printable(name if unique else path)) for path, name in zip(paths, names, strict=True)]
 
 
 def _make_folder(folder: str) -> None:

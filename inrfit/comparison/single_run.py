@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 from .. import codec
 from ..config.plan import Plan, plan, replan
 from ..config.settings import Settings
-from ..errors import Diverged, UnreadableFile
+from ..errors import Diverged, PluginError, UnreadableFile
 from ..fields import FIELDS
 from ..io import files
 from ..resume import CheckpointPolicy
@@ -153,7 +153,9 @@ def warm_up(spec: ComparisonSpec) -> None:
         settings = replace(settings, params=None, bytes=None)
         planned = plan(data, "warm-up", settings)
         device = choose_device(settings.device)
-        with limited_threads(settings.threads), codec.translated_memory_errors(), contextlib.suppress(Diverged):
+        # A plug-in that fails here fails again in its own runs, which record the error.
+        ignored = contextlib.suppress(Diverged, PluginError)
+        with limited_threads(settings.threads), ignored, codec.translated_errors():
             field_spec, recipe = codec.choose_recipe(planned, device)
             with matmul_precision(recipe.config.matmul_precision), current_device(device):
                 fit(planned.signal, field_spec, planned.sampler, recipe.config, planned.budget, device)

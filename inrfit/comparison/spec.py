@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
-from ..config.settings import Settings
+from ..config.settings import Settings, changed_options, registered_name
 from ..errors import UsageError
 from ..fields import FIELDS
 from ..io import options
+from ..io.registry import Registry
 from ..modalities import MODALITIES, Modality
 from ..samplers import SAMPLERS
 
@@ -46,23 +47,23 @@ class Source:
 
 @dataclass(frozen=True)
 class Method:
-    """An architecture fitted with a sampler. The options are (name, text) pairs in the order in which they were given;
-    those of the architecture may include SIZE_OPTIONS."""
+    """An architecture fitted with a sampler. The options are (name, value) pairs in the order in which they were given,
+    with the values or their texts; those of the architecture may include SIZE_OPTIONS."""
 
     arch: str
     sampler: str
-    sampler_options: tuple[tuple[str, str], ...] = ()
-    architecture_options: tuple[tuple[str, str], ...] = ()
+    sampler_options: tuple[tuple[str, Any], ...] = ()
+    architecture_options: tuple[tuple[str, Any], ...] = ()
 
     @property
     def sampler_label(self) -> str:
         """The sampler as it was given: ``nint:xi=0.5``."""
-        return ":".join([self.sampler, *(f"{key}={value}" for key, value in self.sampler_options)])
+        return _label(self.sampler, self.sampler_options)
 
     @property
     def architecture_label(self) -> str:
         """The architecture as it was given: ``siren:width=128``."""
-        return ":".join([self.arch, *(f"{key}={value}" for key, value in self.architecture_options)])
+        return _label(self.arch, self.architecture_options)
 
 
 @dataclass(frozen=True)
@@ -205,18 +206,17 @@ class ComparisonSpec:
         return options.from_mapping(SAMPLERS[method.sampler], run_options)
 
 
-def parse_methods(samplers: str, archs: str) -> tuple[Method, ...]:
+def parse_methods(samplers: str | Sequence[Any], archs: str | Sequence[Any]) -> tuple[Method, ...]:
     """Every combination of an architecture in ``archs`` (such as "siren,siren:width=128") and a sampler in ``samplers``
-    ("uniform,nint:xi=0.5:alpha=0.2"). Raises ``UsageError``."""
+    ("uniform,nint:xi=0.5:alpha=0.2"). Sequences may also hold instances. Raises ``UsageError``."""
     methods = []
-    for arch_text in _split_list("archs", archs):
-        arch, arch_options = _parse_named("archs", arch_text, FIELDS)
+    named_samplers = _listed("samplers", samplers, SAMPLERS)
+    for arch, arch_options in _listed("archs", archs, FIELDS):
         for key in SIZE_OPTIONS:
             if key in arch_options:
                 options.check_option(Settings, key, arch_options[key], "--archs {}={}")
         options.build({f"arch {arch}": FIELDS[arch]}, {k: v for k, v in arch_options.items() if k not in SIZE_OPTIONS})
-        for sampler_text in _split_list("samplers", samplers):
-            sampler, sampler_options = _parse_named("samplers", sampler_text, SAMPLERS)
+        for sampler, sampler_options in named_samplers:
             options.build({f"sampler {sampler}": SAMPLERS[sampler]}, sampler_options)
             methods.append(Method(arch, sampler, tuple(sampler_options.items()), tuple(arch_options.items())))
     return tuple(methods)
@@ -233,14 +233,34 @@ def check_options(common_options: Mapping[str, Any], methods: tuple[Method, ...]
     return renamed_options
 
 
-def _split_list(option: str, text: str) -> list[str]:
-    """The names separated by commas. Raises ``UsageError`` if one is empty or repeated."""
-    words = [word.strip() for word in text.split(",")]
-    if not all(words):
-        raise UsageError(f"--{option} {text!r}: must be names separated by commas", "option")
-    if len(set(words)) < len(words):
-        raise UsageError(f"--{option} {text}: contains the same name twice", "option")
-    return words
+def _label(name: str, option_pairs: Iterable[tuple[str, Any]]) -> str:
+    """A name with its options, as on the command line."""
+    return ":".join([name, *(f"{key}={value}" for key, value in option_pairs)])
+
+
+def _listed(option: str, given: str | Sequence[Any], registry: Registry[Any]) -> list[tuple[str, dict[str, Any]]]:
+    """Name and options of each sampler or architecture: of a text with commas, or of a sequence of texts and instances.
+    Raises ``UsageError`` if one is empty or repeated."""
+    items: list[Any] = []
+    for item in [given] if isinstance(given, str) else given:
+        items += [word.strip() for word in item.split(",")] if isinstance(item, str) else [item]
+    if not items or "" in items:
+        raise UsageError(f"--{option} {given!r}: must be names separated by commas", "option")
+    parts = [
+        _parse_named(option, item, registry)
+        if isinstance(item, str)
+        else (registered_name(item, registry), changed_options(item))
+        for item in items
+    ]
+    for item, (name, _) in zip(items, parts, strict=True):
+        if not isinstance(item, str) and registry[name] is not type(item):
+            raise UsageError(
+                f"--{option}: two different classes are called {type(item).__name__}; rename one", "option"
+            )
+    labels = [_label(name, pairs.items()) for name, pairs in parts]
+    if len(set(labels)) < len(labels):
+        raise UsageError(f"--{option} {','.join(labels)}: contains the same name twice", "option")
+    return parts
 
 
 def _parse_named(option: str, text: str, registry: Mapping[str, Any]) -> tuple[str, dict[str, str]]:

@@ -10,7 +10,8 @@ import math
 from collections.abc import Mapping
 
 from ..artifact import weight_dtypes
-from ..fields import FieldSpec
+from ..errors import PluginError
+from ..fields import FIELDS, FieldSpec
 from ..fit.budget import Budget
 from ..modalities import MODALITIES
 from ..modalities.modality import ArchitectureRule, Modality
@@ -41,8 +42,11 @@ def matching_rule(modality: Modality, inputs: Mapping[str, float]) -> Architectu
 
 
 def candidates(modality: Modality) -> list[str]:
-    """Names of the architectures that ``auto`` may choose for a modality."""
-    return list(dict.fromkeys(rule.arch for rule in modality.architecture_rules))
+    """Names of the architectures that ``auto`` may choose for a modality. Raises ``PluginError`` if one is unknown."""
+    names = list(dict.fromkeys(rule.arch for rule in modality.architecture_rules))
+    if missing := [name for name in names if name not in FIELDS]:
+        raise PluginError(f"--arch auto: {missing[0]!r} in the rules for {modality.name} does not exist", "plugin")
+    return names
 
 
 def choose_architecture(settings: Settings, signal: Signal, budget: Budget) -> tuple[str, str]:

@@ -9,13 +9,14 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from ..artifact.file_size import max_file_bytes
-from ..errors import NotEnoughMemory, UnsupportedInput, UsageError
+from ..errors import NotEnoughMemory, PluginError, UnreadableFile, UnsupportedInput, UsageError, warn
 from ..fields import FIELDS, MAX_PARAMETERS, Architecture, FieldSpec
 from ..fit.budget import Budget
-from ..io import files, options
+from ..io import files, json_schema, options
+from ..io.registry import plugin_errors
 from ..modalities import MODALITIES, Modality
 from ..runtime import physical_memory
-from ..samplers import SAMPLERS, USES_COORD_GRADIENTS, Sampler
+from ..samplers import SAMPLERS, Sampler, uses_coord_gradients
 from ..signal import Signal
 from . import auto, sizing
 from .settings import Settings
@@ -87,7 +88,7 @@ def identify(data: bytes, name: str, type: str | None = None) -> Modality:
     suffix = os.path.splitext(name)[1].lower()
     for _ in ("built in", "from other packages"):
         for modality in MODALITIES.values():
-            if modality.sniff(data):
+            if _recognises(modality, data):
                 return modality
         for modality in MODALITIES.values():
             if suffix in modality.input_suffixes:
@@ -95,6 +96,16 @@ def identify(data: bytes, name: str, type: str | None = None) -> Modality:
         MODALITIES.load_all()
     readable = "; ".join(f"{m.name}: {', '.join(m.formats)}" for m in MODALITIES.values())
     raise UnsupportedInput(f"not a type of file that inrfit reads ({readable})", "format")
+
+
+def _recognises(modality: Modality, data: bytes) -> bool:
+    """Whether the content of a file is of this modality. A plug-in that fails is passed over, with a warning."""
+    try:
+        with plugin_errors():
+            return modality.sniff(data)
+    except PluginError as error:
+        warn(str(error))
+        return False
 
 
 def plan(data: bytes, name: str, settings: Settings, started: float | None = None) -> Plan:
@@ -105,7 +116,8 @@ def plan(data: bytes, name: str, settings: Settings, started: float | None = Non
     started = time.monotonic() if started is None else started
     modality = identify(data, name, settings.type)
     modality_options = _build_options(settings, modality, choose_sampler(settings, modality))[modality.name]
-    signal = modality.load(data, name, modality_options, settings.limits).named(modality.name)
+    with plugin_errors(UnreadableFile):
+        signal = modality.load(data, name, modality_options, settings.limits).named(modality.name)
     source = {"name": name, "bytes": len(data), "sha256": files.sha256(data)}
     return _plan_signal(settings, signal, source, started)
 
@@ -119,12 +131,15 @@ def replan(planned: Plan, settings: Settings) -> Plan:
 def _plan_signal(settings: Settings, signal: Signal, source: Mapping[str, Any], started: float) -> Plan:
     """The plan for a loaded signal; ``source`` holds the file's name, bytes and sha256."""
     modality = MODALITIES[signal.modality]
+    if not MODALITIES.is_built_in(modality):
+        _check_signal(signal, modality)
     budget = settings.parsed_budget(modality.unit)
     arch, arch_reason = auto.choose_architecture(settings, signal, budget)
     resolved = replace(settings, arch=arch)
     sampler_name = choose_sampler(resolved, modality)
     instances = _build_options(resolved, modality, sampler_name)
     sampler, architecture = instances[f"sampler {sampler_name}"], instances[f"arch {arch}"]
+    options.check_json(asdict(sampler) | asdict(architecture))
     provenance = {
         "source": source,
         "samples": signal.n,
@@ -151,6 +166,16 @@ def _plan_signal(settings: Settings, signal: Signal, source: Mapping[str, Any], 
     )
 
 
+def _check_signal(signal: Signal, modality: Modality) -> None:
+    """Raises ``PluginError`` if the field of a signal that a plug-in loaded could not be saved."""
+    try:
+        json_schema.check(dict(signal.meta), modality.meta_schema, "Signal.meta")
+    except ValueError as error:
+        raise PluginError(f"the modality {modality.name} does not keep to its meta_schema: {error}", "plugin") from None
+    if modality.field_size(signal.meta) != (signal.dimensions, signal.channels):
+        raise PluginError(f"the modality {modality.name}: field_size and load give different sizes", "plugin")
+
+
 def choose_sampler(settings: Settings, modality: Modality) -> str:
     """The name of the sampler. "auto" is resolved to the default of the architecture or else of the modality.
 
@@ -159,8 +184,10 @@ def choose_sampler(settings: Settings, modality: Modality) -> str:
     traits = None if settings.arch == "auto" else FIELDS[settings.arch].TRAITS
     default = (traits and traits.default_sampler) or modality.default_sampler
     sampler_name = default if settings.sampler == "auto" else settings.sampler
+    if sampler_name not in SAMPLERS:
+        raise PluginError(f"the default sampler {sampler_name!r} of {modality.name}s does not exist", "plugin")
     raster = traits is not None and traits.raster_only
-    usable = [name for name in SAMPLERS if not (raster and name in USES_COORD_GRADIENTS)]
+    usable = [name for name, sampler in SAMPLERS.items() if not (raster and uses_coord_gradients(sampler))]
     if sampler_name not in usable:
         raise UsageError(
             f"--sampler {sampler_name} moves points between the cells of the grid, and --arch {settings.arch} is "

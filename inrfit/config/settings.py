@@ -53,6 +53,22 @@ def parse_bytes(text: int | str) -> int:
     return parse_count(text, "B", "500kB or 2MB")
 
 
+def check_budget(value: Any) -> None:
+    """Raises ``ValueError`` or ``UsageError`` unless ``value`` is a ``Budget``, or one or several texts such as 60s."""
+    if isinstance(value, Budget):
+        return
+    texts = [value] if isinstance(value, str) else value
+    if not isinstance(texts, list | tuple) or not all(isinstance(text, str) for text in texts):
+        raise ValueError("must be a time or a number of steps with its unit, such as 60s, 5m, 1h30m or 2000it")
+    budgets.parse(texts, None)
+
+
+def check_mapping(value: Any) -> None:
+    """Raises ``ValueError`` unless ``value`` is a mapping."""
+    if not isinstance(value, Mapping):
+        raise ValueError("must be a mapping of the names of options to their values")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Settings:
     """The settings of an encode: the keyword arguments of ``inrfit.encode`` and the options of ``inrfit encode``.
@@ -137,11 +153,13 @@ class Settings:
         None,
         "Set an option of the sampler, architecture or file type (docs/cli.md lists them). Repeatable.",
         factory=dict,
+        parse=check_mapping,
     )
     budget: str | Budget | tuple[str, ...] = setting(
         (),
         "When to stop: a time (60s, 5m, 1h30m) or a number of steps (2000it); if given twice, the first one reached. "
         "Default: 60s, or 10m if only --target is given.",
+        parse=check_budget,
     )
     target: str | float | None = setting(
         None, "Stop at this quality: 35dB (PSNR of an image, SNR of a sound) or 0.98 (IoU of a shape)."
@@ -214,6 +232,7 @@ class Settings:
         for name, registry in registries:
             if isinstance(instance := getattr(self, name), str):
                 continue
+            check_mapping(self.options)
             object.__setattr__(self, name, registered_name(instance, registry))
             changed = changed_options(instance)
             if duplicates := sorted(changed.keys() & self.options.keys()):
@@ -233,20 +252,30 @@ class Settings:
         return budgets.parse([self.budget] if isinstance(self.budget, str) else self.budget, target)
 
 
+def settings_from(arguments: Mapping[str, Any]) -> Settings:
+    """``Settings(**arguments)``. Raises ``UsageError`` also for arguments that are not fields of ``Settings``."""
+    names = [field.name for field in fields(Settings)]
+    if unknown := [name for name in arguments if name not in names]:
+        raise UsageError(f"unknown settings: {', '.join(unknown)} (choose from {', '.join(names)})", "option")
+    return Settings(**arguments)
+
+
 def registered_name(instance: Any, registry: Registry[Any]) -> str:
     """The name in ``registry`` of the class of ``instance``, a sampler or an architecture.
 
     A class that is not registered yet is added under its name in lower case, for the rest of the process. Raises
-    ``UsageError`` if that name is taken."""
+    ``UsageError`` if that name is taken, or ``instance`` is a class."""
+    if isinstance(instance, type):
+        raise UsageError(f"{instance.__name__} is a class; pass an instance of it: {instance.__name__}()", "option")
     cls = type(instance)
-    return next((name for name, entry in registry.items() if entry is cls), None) or registry.add(
-        cls.__name__.lower(), cls
-    )
+    return registry.name_of(cls) or registry.add(cls.__name__.lower(), cls)
 
 
 def changed_options(instance: Any) -> dict[str, Any]:
     """The options of ``instance`` that differ from the defaults of its class."""
-    return {name: value for name, value in vars(instance).items() if value != getattr(type(instance)(), name)}
+    default = type(instance)()
+    values = {field.name: getattr(instance, field.name) for field in fields(instance)}
+    return {name: value for name, value in values.items() if value != getattr(default, name)}
 
 
 def parsed_count(option: str, value: int | str) -> int:

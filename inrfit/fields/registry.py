@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import is_dataclass
 from typing import Any
 
+from ..io.options import class_fault
 from ..io.registry import Registry
 from .architecture import Architecture, Traits
 from .asmr.asmr import Asmr
@@ -19,8 +19,10 @@ from .tiles.tiles import Tiles
 
 def fault(name: str, entry: Any) -> str:
     """What an architecture of another package lacks; "" if it is valid."""
-    if not (isinstance(entry, type) and is_dataclass(entry) and isinstance(vars(entry).get("TRAITS"), Traits)):
-        return "an architecture is a frozen dataclass with a constant TRAITS"
+    if wrong := class_fault(entry):
+        return f"an architecture is {wrong}"
+    if not isinstance(getattr(entry, "TRAITS", None), Traits):
+        return "an architecture has a constant TRAITS"
     missing = [method for method in vars(Architecture) if not method.startswith("_") and method not in dir(entry)]
     return f"the architecture lacks {', '.join(missing)}" if missing else ""
 
@@ -40,5 +42,6 @@ FIELDS: Registry[type[Architecture]] = Registry(
         "asmr": Asmr,
     },
     fault,
+    "architecture",
 )
 """The built-in architectures by name; more come from the entry points of other packages (docs/extending.md)."""

@@ -9,13 +9,14 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from ..errors import Diverged, UnreadableFile
+from ..errors import Diverged, PluginError, UnreadableFile
 from ..fields import FieldSpec
 from ..fields.module import Field
 from ..modalities import MODALITIES, Modality
 from ..runtime import matmul_precision, out_of_memory
-from ..samplers import Sampler
+from ..samplers import SAMPLERS, Sampler, Selection
 from ..samplers.learner import FORWARDS_PER_TRAINED_POINT, Learner, default_chunk_size
+from ..samplers.selection import invalid_because
 from ..signal import Samples, Signal
 from .checkpoint import SavedState, check_tensors, saved_points
 from .divergence import DivergenceDetector
@@ -80,6 +81,13 @@ class FitContext:
         """Whether to switch to float32 now: the last part of a fit so good that bfloat16 would limit it."""
         due = self.tracker.progress >= 1 - FLOAT32_FINISH_SHARE and self.modality.unit == "dB"
         return due and self.engine.precision != torch.float32 and state.best.quality >= FLOAT32_FINISH_DB
+
+    def select(self, learner: Learner, previous: Selection | None) -> Selection:
+        """The next selection. Raises ``PluginError`` if a sampler of another package returns something invalid."""
+        selection = self.sampler.select(learner, previous)
+        if not SAMPLERS.is_built_in(type(self.sampler)) and (problem := invalid_because(selection, learner)):
+            raise PluginError(f"the sampler {type(self.sampler).__name__}: {problem}", "plugin")
+        return selection
 
     def attribute_points(self, state: FitState) -> None:
         """Attributes the points trained on since the last selection to the origins of that selection, pro rata."""

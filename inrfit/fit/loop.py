@@ -38,9 +38,6 @@ MAX_BATCH_HALVINGS = 4
 MAX_TRAINED_POINTS = 1 << 21
 """Maximum number of trained points whose residuals are kept for the next selection."""
 
-REPORT_SECONDS = 0.1
-"""Minimum time between two progress reports."""
-
 KERNEL_WAIT_SECONDS, KERNEL_WAIT_SHARE = 3.0, 0.4
 """The first step waits for the compiler of the C++ kernel for at most 3 s and 40 % of the remaining budget; compile
 times are in docs/benchmarks.md."""
@@ -103,8 +100,8 @@ class Loop:
         checkpointer: Checkpointer | None = None,
     ) -> None:
         self.context, self.state = context, state
-        self._on_report, self._on_step, self._checkpointer = on_report, on_step, checkpointer
-        self._last_report = -1.0
+        self._on_step, self._checkpointer = on_step, checkpointer
+        self._reporter = None if on_report is None else record.Reporter(on_report)
         self._first_step = True
         self._learner: Learner | None = None
 
@@ -149,7 +146,8 @@ class Loop:
             self._roll_back()
         if (context.evaluation_due(state) or tracker.cycle != state.cycle) and self._evaluate():
             return Outcome.EXACT
-        self._report()
+        if self._reporter is not None:
+            self._reporter.report(context, state)
         return None
 
     def take_batch(self) -> Batch:
@@ -169,7 +167,7 @@ class Loop:
         started_at = context.tracker.now()
         context.attribute_points(state)
         self._learner = learner = learner_view(context, state)
-        selection = context.sampler.select(learner, state.selection)
+        selection = context.select(learner, state.selection)
         state.selection, state.scoring_cost, state.trained_batches = selection, learner.scoring_cost, ()
         if selection.note and selection.note not in state.notes:
             state.notes.append(selection.note)
@@ -299,14 +297,3 @@ class Loop:
             self._checkpointer.save(state, context.tracker.now())
         self._keep_if_better(evaluate(context, state))
         return Outcome.INTERRUPTED if interrupted else Outcome.BUDGET
-
-    def _report(self) -> None:
-        """Calls ``on_report``, at most once in REPORT_SECONDS."""
-        tracker, usage = self.context.tracker, self.state.usage
-        seconds = tracker.seconds
-        if self._on_report is None or seconds - self._last_report < REPORT_SECONDS:
-            return
-        self._last_report = seconds
-        rate, share = usage.points / max(seconds, 1e-9), usage.sampler / max(seconds, 1e-9)
-        quality, unit = self.state.best.quality, self.context.modality.unit
-        self._on_report(ProgressReport(tracker.progress, seconds, tracker.step, quality, unit, rate, share))

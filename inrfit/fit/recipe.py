@@ -111,6 +111,10 @@ def choose(
         raise UsageError("--engine compiled: only on the CPU (on CUDA use cuda-graph)", "option")
     if user.engine in ("compiled", "cuda-graph") and not traits.same_shapes:
         raise UsageError(f"--engine {user.engine}: {spec.architecture} sorts its points in every step", "option")
+    if user.engine in ("analytic", "compiled", "cuda-graph") and not traits.own_gradients:
+        raise UsageError(
+            f"--engine {user.engine}: {spec.architecture} has no analytic backward pass (use autograd)", "option"
+        )
     precision, probe = choose_precision(spec, device, budget, user)
     dtype = torch.bfloat16 if precision.value == "bf16" else torch.float32
     default_batch = None if paper else traits.hyperparameters.batch_size(spec.parameters)

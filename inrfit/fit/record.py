@@ -1,7 +1,8 @@
-"""The result of a fit, and what the provenance records about it."""
+"""The reports of a running fit, its result, and what the provenance records about it."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,8 +11,12 @@ import torch
 from ..fields.module import Field
 from ..signal import Signal
 from .context import FitContext
+from .events import ProgressReport
 from .outcome import Outcome
 from .state import FitState
+
+REPORT_SECONDS = 0.1
+"""Minimum time between two progress reports."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +34,25 @@ class FitResult:
     usage: dict[str, Any]
     final_settings: dict[str, Any]
     notes: tuple[str, ...] = ()
+
+
+class Reporter:
+    """Calls ``on_report``, at most once in REPORT_SECONDS."""
+
+    def __init__(self, on_report: Callable[[ProgressReport], None]) -> None:
+        self._on_report = on_report
+        self._last_seconds = -1.0
+
+    def report(self, context: FitContext, state: FitState) -> None:
+        """Reports the state of the fit, unless the last report is too recent."""
+        tracker, usage = context.tracker, state.usage
+        seconds = tracker.seconds
+        if seconds - self._last_seconds < REPORT_SECONDS:
+            return
+        self._last_seconds = seconds
+        rate, share = usage.points / max(seconds, 1e-9), usage.sampler / max(seconds, 1e-9)
+        quality, unit = state.best.quality, context.modality.unit
+        self._on_report(ProgressReport(tracker.progress, seconds, tracker.step, quality, unit, rate, share))
 
 
 def usage_record(context: FitContext, state: FitState) -> dict[str, Any]:

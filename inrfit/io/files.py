@@ -13,7 +13,7 @@ import os
 import stat
 from collections.abc import Callable
 
-from ..errors import NotEnoughMemory, OutputExists, UnreadableFile, UnwritableOutput, printable
+from ..errors import NotEnoughMemory, OutputExists, UnreadableFile, UnwritableOutput, UsageError, printable
 from .limits import Limits
 from .temporary import is_stale, temporary_name
 
@@ -32,8 +32,10 @@ def sha256(data: bytes) -> str:
 def read(path: str | os.PathLike[str] | int, limits: Limits) -> bytes:
     """The whole content of a file, which is read once. ``path`` may be "-" for stdin, a file descriptor, or a FIFO.
 
-    Raises ``UnreadableFile`` (with the reason missing, directory, device, permission, empty or unreadable), and
-    ``OverLimit`` before more than ``limits.max_bytes`` bytes are in memory."""
+    Raises ``UsageError`` for a value of another type, ``UnreadableFile`` (with the reason missing, directory, device,
+    permission, empty or unreadable), and ``OverLimit`` before more than ``limits.max_bytes`` bytes are in memory."""
+    if not isinstance(path, str | bytes | int | os.PathLike):
+        raise UsageError(f"a file is named by its path, not by a value of type {type(path).__name__}", "option")
     try:
         if path == "-" or isinstance(path, int):
             data = _read_all(0 if path == "-" else int(path), limits)

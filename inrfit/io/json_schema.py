@@ -86,7 +86,8 @@ def registered(registry: Registry[Any]) -> Callable[[Any], None]:
 
     def validate(value: Any) -> None:
         if type(value) is not str or value not in registry:
-            raise ValueError(f"must be one of {', '.join(registry.offered())} (or of an installed plug-in)")
+            missing = f"{value[:64]!r} is not installed; " if type(value) is str else ""
+            raise ValueError(f"{missing}must be one of {', '.join(registry.offered())}, or a plug-in")
 
     return validate
 
@@ -153,6 +154,16 @@ def mapping(schema: Schema, limit: int = 64) -> Callable[[Any], None]:
             raise ValueError(f"must be an object of at most {limit} keys")
         for key, item in value.items():
             check(item, schema, key[:40])
+
+    return validate
+
+
+def with_keys(required: Mapping[str, Schema], schema: Schema) -> Callable[[Any], None]:
+    """A schema for an object that matches ``schema`` and has the keys of ``required``, which match theirs."""
+
+    def validate(value: Any) -> None:
+        check(value, schema, "")
+        check({key: value[key] for key in required if key in value}, required, "")
 
     return validate
 

@@ -15,6 +15,7 @@ from types import MappingProxyType, UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from ..errors import UsageError
+from .json_schema import scalar
 from .registry import Registry
 from .renamed import renamed
 
@@ -95,6 +96,8 @@ class DeclaredOption:
             return _to_bool(value)
         if self.kind in (int, float):
             return _check_range(_to_number(self.kind, value, choices), self.rules.get("low"), self.rules.get("high"))
+        if self.kind is str and not isinstance(value, str | int | float):
+            raise ValueError("must be a text")
         return value if self.kind is None else self.kind(value)
 
 
@@ -145,6 +148,34 @@ def with_new_names(classes: Iterable[type[Any]], values: Mapping[str, Any]) -> d
         if old in values and new in values:
             raise UsageError(f"-O {old} and -O {new} cannot be combined: {old} is the old name of {new}", "option")
     return {renamed(key, new_names[key], "option") if key in new_names else key: value for key, value in values.items()}
+
+
+def class_fault(cls: Any) -> str:
+    """What a class of options of another package should be; "" if it is: a frozen dataclass whose options have defaults
+    that JSON can hold. May raise what the evaluation of its annotations and defaults raises."""
+    params: Any = getattr(cls, "__dataclass_params__", None)
+    if not (isinstance(cls, type) and params is not None and params.frozen):
+        return f"a frozen dataclass, and {getattr(cls, '__name__', type(cls).__name__)} is none"
+    without_default = [field.name for field in dataclasses.fields(cls) if field.init and not _has_default(field)]
+    if without_default:
+        return f"a frozen dataclass whose fields have defaults, and {', '.join(without_default)} has none"
+    declared(cls)
+    check_json(dataclasses.asdict(cls()))
+    return ""
+
+
+def _has_default(field: dataclasses.Field[Any]) -> bool:
+    """Whether the dataclass field has a default value."""
+    return field.default is not dataclasses.MISSING or field.default_factory is not dataclasses.MISSING
+
+
+def check_json(values: Mapping[str, Any]) -> None:
+    """Raises ``UsageError`` for values that a saved field cannot hold: numbers, strings, true, false and None."""
+    for name, value in values.items():
+        try:
+            scalar(value)
+        except ValueError as error:
+            raise UsageError(f"{PAIR_PREFIX.format(name, value)}: {error}", "option") from None
 
 
 def build(classes: Mapping[str, type[Any]], values: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import functools
-import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, ParamSpec, TypeVar
 
-from ..errors import InrfitWarning, UsageError
+from ..errors import UsageError, warn
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -25,9 +24,7 @@ OLD_OPTIONS: Mapping[str, str] = {"pool": "points"}
 
 def renamed(old: str, new: str, what: str) -> str:
     """``new``, after a notice that ``what`` (such as "option" or "value of engine") is no longer called ``old``."""
-    warnings.warn(
-        f"{what} {old!r} is now called {new!r}; the next release will not accept {old!r}", InrfitWarning, stacklevel=2
-    )
+    warn(f"{what} {old!r} is now called {new!r}; the next release will not accept {old!r}")
     return new
 
 

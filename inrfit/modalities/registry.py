@@ -20,10 +20,20 @@ def fault(name: str, entry: Any) -> str:
     """What is wrong with a modality of another package; "" if it can be used."""
     if not isinstance(entry, Modality):
         return "it is not an instance of inrfit.modalities.Modality"
-    return "" if entry.name == name else f"its name is {entry.name!r}, not {name!r}"
+    if entry.name != name:
+        return f"its name is {entry.name!r}, not {name!r}"
+    if not isinstance(entry.meta_schema, Mapping):
+        return "its meta_schema is not a mapping of keys to schemas"
+    if not entry.architecture_rules or entry.architecture_rules[-1].within:
+        return "the last of its architecture_rules does not always apply"
+    if entry.main_measure not in entry.measures:
+        return f"its main_measure {entry.main_measure!r} is not among its measures"
+    return ""
 
 
-MODALITIES: Registry[Modality] = Registry("inrfit.modalities", {"image": IMAGE, "audio": AUDIO, "shape": SHAPE}, fault)
+MODALITIES: Registry[Modality] = Registry(
+    "inrfit.modalities", {"image": IMAGE, "audio": AUDIO, "shape": SHAPE}, fault, "modality"
+)
 """The built-in modalities by name, and those of the entry points of other packages (docs/extending.md)."""
 
 

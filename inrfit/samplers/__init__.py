@@ -7,9 +7,10 @@ docs/samplers.md; see docs/extending.md.
 
 from __future__ import annotations
 
-from dataclasses import is_dataclass
+from inspect import signature
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
+from ..io.options import class_fault
 from ..io.registry import Registry
 from .egra import Egra
 from .evos import Evos
@@ -36,8 +37,14 @@ class Sampler(Protocol):
 
 def fault(name: str, entry: Any) -> str:
     """What makes ``entry``, an object of another package, unusable as a sampler; empty if nothing does."""
-    if not (isinstance(entry, type) and is_dataclass(entry) and issubclass(entry, Sampler)):
-        return "a sampler is a frozen dataclass with a method select"
+    if wrong := class_fault(entry):
+        return f"a sampler is {wrong}"
+    if not callable(getattr(entry, "select", None)):
+        return "a sampler has a method select(self, learner, previous)"
+    try:
+        signature(entry.select).bind(None, None, None)
+    except TypeError:
+        return "its method select must take (self, learner, previous)"
     return ""
 
 
@@ -55,15 +62,19 @@ SAMPLERS: Registry[type[Sampler]] = Registry(
         "stream": Stream,
     },
     fault,
+    "sampler",
 )
 """Built-in samplers by name; other packages add theirs through entry points (docs/extending.md)."""
 
-USES_COORD_GRADIENTS = frozenset({"soft-mining"})
-"""Names of the samplers that need derivatives with respect to coordinates."""
+
+def uses_coord_gradients(sampler: type[Sampler]) -> bool:
+    """Whether the sampler needs derivatives with respect to coordinates: it has the constant
+    ``USES_COORD_GRADIENTS = True``."""
+    return bool(getattr(sampler, "USES_COORD_GRADIENTS", False))
+
 
 __all__ = [
     "SAMPLERS",
-    "USES_COORD_GRADIENTS",
     "Egra",
     "Evos",
     "Expansive",
@@ -75,4 +86,5 @@ __all__ = [
     "SoftMining",
     "Stream",
     "Uniform",
+    "uses_coord_gradients",
 ]

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from ..errors import PluginError
 from ..fields.module import Field
 from ..signal import CHUNK, Samples
 
@@ -166,7 +167,13 @@ class Learner:
         its coordinates in [-1, 1]; the value of the signal is held fixed.
 
         Computed in chunks, so that memory does not grow with the number of points. Cost: 2 per point (forward, and
-        backward to the input)."""
+        backward to the input). A sampler that calls this has the constant ``USES_COORD_GRADIENTS = True``; raises
+        ``PluginError`` if the architecture is defined on the cells of a raster only."""
+        if self.field.formula.TRAITS.raster_only:
+            name = self.field.spec.architecture
+            raise PluginError(
+                f"{name} is defined on the cells of a raster only: it has no coordinate gradients", "option"
+            )
         weights = {name: w.detach() for name, w in self.field.weights.items()}
         residuals, gradients = [], []
         for chunk in self._chunks(indices):

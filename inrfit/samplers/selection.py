@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
@@ -21,6 +21,32 @@ fifth would take most of the budget to train on, and there would be no second se
 def ratio_base(learner: Learner) -> int:
     """Number of points of which a sampler's ``ratio`` is a share: all points, but at most MAX_RATIO_BASE."""
     return min(learner.n, MAX_RATIO_BASE)
+
+
+def invalid_because(selection: Any, learner: Learner) -> str:
+    """What is wrong with the return value of a sampler's ``select``; "" if it is valid."""
+    import torch
+
+    if not isinstance(selection, Selection):
+        return f"select must return a Selection, not {type(selection).__name__}"
+    indices, weights = selection.indices, selection.weights
+    if indices is not None:
+        if not isinstance(indices, torch.Tensor) or indices.dtype != torch.int64 or indices.dim() != 1:
+            return "Selection.indices must be None or a tensor of int64 with one dimension"
+        if not indices.shape[0]:
+            return "Selection.indices is empty"
+        if bool((indices < 0).any()) or bool((indices >= learner.n).any()):
+            return f"Selection.indices must be from 0 to {learner.n - 1}"
+        if indices.unique().shape[0] < indices.shape[0]:
+            return "Selection.indices must be distinct"
+    if weights is not None:
+        if not isinstance(weights, torch.Tensor) or indices is None or weights.shape != indices.shape:
+            return "Selection.weights must be None or a tensor with one weight for each of Selection.indices"
+        if not bool((weights.isfinite() & (weights >= 0)).all()) or not bool((weights > 0).any()):
+            return "Selection.weights must be finite, not negative, and not all zero"
+    if not all(isinstance(value, torch.Tensor) for value in selection.memory.values()):
+        return "Selection.memory must hold tensors"
+    return ""
 
 
 @dataclass(frozen=True)

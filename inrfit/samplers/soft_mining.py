@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from ..io.options import setting
 from . import error_map
@@ -69,6 +69,8 @@ class SoftMining:
     - The points of a shape are a fixed set with no positions in between. There each walker is offered a uniformly
       sampled point, and takes it with probability e(new) / e(old). This is independent Metropolis sampling; its
       stationary distribution, proportional to e, and its cost are the same."""
+
+    USES_COORD_GRADIENTS: ClassVar[bool] = True
 
     ratio: float = setting(0.2, "share of the points in one selection", 1e-6, 1.0)
     alpha: float = setting(0.6, "exponent of the correction: 0 mines hard, 1 is unbiased", 0.0, 1.0)

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from gpu_rows import BATCHES, Place, Row, field_spec, made_picture, missing, picture
 
-from inrfit.codec import translated_memory_errors
+from inrfit.codec import translated_errors
 from inrfit.errors import Diverged, NotEnoughMemory
 from inrfit.fields import FIELDS
 from inrfit.fit import recipe
@@ -210,7 +210,7 @@ def memory(place: Place) -> Iterator[Row]:
     yield Row("memory: notes about it", float(noted), "notes")
     code = 0
     try:
-        with limited(place, 0), translated_memory_errors():
+        with limited(place, 0), translated_errors():
             one_fit(place, signal, ask)
     except NotEnoughMemory as error:
         code = error.exit_code

@@ -105,9 +105,9 @@ def test_auto_is_something_whatever_the_situation(modality):
 
 def test_auto_takes_the_first_rule_that_holds():
     rules = (
-        Rule("small", "a", {"weights": (0, 5_000)}),
-        Rule("quick", "b", {"seconds": (0, 10), "samples": (100, 1e9)}),
-        Rule("rest", "d"),
+        Rule("tiles", "a", {"weights": (0, 5_000)}),
+        Rule("grid", "b", {"seconds": (0, 10), "samples": (100, 1e9)}),
+        Rule("siren", "d"),
     )
     modality = replace(IMAGE, architecture_rules=rules)
 
@@ -115,12 +115,12 @@ def test_auto_takes_the_first_rule_that_holds():
         one = planned(**settings)
         return matching_rule(modality, auto.rule_inputs(one.settings, one.signal, one.budget)).arch
 
-    assert found() == found(params="5001") == found(bytes="11kB", budget="60s") == "rest"
-    assert found(params=5_000) == found(bytes="10kB") == found(params=50, budget="5s") == "small"
-    assert found(bytes="11kB", store="fp32") == "small"
-    assert found(budget="10s") == found(params=9_000, budget="10s") == "quick"
-    assert found(budget="10it") == "rest"
-    assert candidates(modality) == ["small", "quick", "rest"]
+    assert found() == found(params="5001") == found(bytes="11kB", budget="60s") == "siren"
+    assert found(params=5_000) == found(bytes="10kB") == found(params=50, budget="5s") == "tiles"
+    assert found(bytes="11kB", store="fp32") == "tiles"
+    assert found(budget="10s") == found(params=9_000, budget="10s") == "grid"
+    assert found(budget="10it") == "siren"
+    assert candidates(modality) == ["tiles", "grid", "siren"]
 
 
 def test_auto_is_stored_as_what_it_was(monkeypatch):

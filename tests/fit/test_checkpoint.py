@@ -22,7 +22,7 @@ from inrfit.io import tensors
 from inrfit.io.limits import Limits
 from inrfit.modalities.audio import audio
 from inrfit.modalities.shape import shape
-from inrfit.samplers import SAMPLERS, USES_COORD_GRADIENTS
+from inrfit.samplers import SAMPLERS, uses_coord_gradients
 
 CPU = torch.device("cpu")
 STEPS = 40
@@ -107,7 +107,7 @@ def test_every_architecture_resumes_with_the_same_weights(arch, modality):
             pytest.skip("learns nothing of it")
 
 
-@pytest.mark.parametrize("name", [name for name in SAMPLERS if name not in USES_COORD_GRADIENTS])
+@pytest.mark.parametrize("name", [name for name, sampler in SAMPLERS.items() if not uses_coord_gradients(sampler)])
 def test_the_paper_regime_resumes_with_the_same_weights(name):
     resumed_everywhere(image_signal(), "siren", SAMPLERS[name](), batch="selection")
 

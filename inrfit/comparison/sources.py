@@ -1,0 +1,47 @@
+"""The sources of a comparison: their names, and the check that every method can be fitted to each."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..config.plan import identify, plan, replan
+from ..errors import InrfitError, UsageError, printable
+from ..io import files
+from .spec import ComparisonSpec, Source
+
+
+def load_source(spec: ComparisonSpec, path: str, name: str) -> Source:
+    """Loads a file and checks that every method can be fitted to it. Errors name the file."""
+    settings = spec.settings
+    try:
+        data = files.read(path, settings.limits)
+        modality = identify(data, os.path.basename(path), settings.type)
+        planned = None
+        for method in spec.methods:
+            run_settings = spec.settings_for(method, modality.name)
+            if planned is None:
+                planned = plan(data, os.path.basename(path), run_settings)
+            else:
+                planned = replan(planned, run_settings)
+    except InrfitError as error:
+        raise type(error)(f"{printable(path)}: {error}", error.reason) from error
+    return Source(name, path, files.sha256(data), len(data), modality.name)
+
+
+def named_sources(given: Sequence[str | os.PathLike[str]]) -> list[tuple[str, str]]:
+    """Each path with its name in the comparison: the name of the file, or the path if file names are not unique.
+
+    Raises ``UsageError`` for pipes, which cannot be read more than once, and for repeated sources."""
+    if wrong := [path for path in given if not isinstance(path, str | os.PathLike)]:
+        raise UsageError(f"a source must be a path, not {type(wrong[0]).__name__}", "source")
+    paths = [os.fspath(path) for path in given]
+    for path in paths:
+        if path == "-" or Path(path).is_fifo():
+            raise UsageError(f"{printable(path)}: must be a file, because it is read more than once", "source")
+    if len({os.path.realpath(path) for path in paths}) < len(paths):
+        raise UsageError("a source is given twice", "source")
+    names = [os.path.basename(path) for path in paths]
+    unique = len(set(names)) == len(names)
+    return [(path, printable(name if unique else path)) for path, name in zip(paths, names, strict=True)]

@@ -121,7 +121,8 @@ class Settings:
 
     sampler: str = setting(
         "auto",
-        f"How training samples are chosen: auto (the best measured), {', '.join(SAMPLERS)}. See docs/samplers.md.",
+        "How training samples are chosen: auto (stream, or what the architecture needs), "
+        f"{', '.join(SAMPLERS)}. See docs/samplers.md.",
         choices=("auto",),
         registry=SAMPLERS,
     )

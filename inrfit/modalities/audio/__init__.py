@@ -32,7 +32,7 @@ AUDIO = Modality(
     request_error=lambda field: f"--{field} is not supported for sounds (use --rate)",
     default_sampler="stream",
     architecture_rules=(
-        ArchitectureRule("grid", "the best at equal bytes and seconds on sounds (docs/architectures.md)"),
+        ArchitectureRule("grid", "ahead on most sounds at equal seconds, at 20 and 60 s (docs/architectures.md)"),
     ),
     first_omega=audio.first_omega,
     omega_source="from the frequency below which 95 % of the energy lies (tests/bench/omega.py)",

@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+import math
+
 from ..modality import ArchitectureRule, ArrayInput, Measure, Modality
 from . import image
 from .formats import FORMATS
@@ -30,7 +32,12 @@ IMAGE = Modality(
     request_error=lambda field: f"--{field} is not supported for images (use --size or --scale)",
     default_sampler="stream",
     architecture_rules=(
-        ArchitectureRule("grid", "the best at equal bytes and seconds on photographs (docs/architectures.md)"),
+        ArchitectureRule(
+            "siren",
+            "ahead of grids on photographs after 240 s (docs/architectures.md)",
+            {"seconds": (180, 1e9), "samples": (0, 1_000_000), "weights": (math.inf, math.inf)},
+        ),
+        ArchitectureRule("grid", "ahead of SIREN on photographs at 20 to 120 s (docs/architectures.md)"),
     ),
     first_omega=image.first_omega,
     omega_source="a third of the shorter side, from 30 to 90 (tests/bench/omega.py)",

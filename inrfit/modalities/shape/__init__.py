@@ -38,8 +38,8 @@ SHAPE = Modality(
     request_error=lambda field: f"--{field} is not supported for shapes (use --resolution)",
     default_sampler="stream",
     architecture_rules=(
-        ArchitectureRule("grid", "the best on meshes in 20 s (docs/architectures.md)", {"seconds": (0, 45)}),
-        ArchitectureRule("siren", "ahead of grids on meshes after a minute (docs/architectures.md)"),
+        ArchitectureRule("grid", "ahead of SIREN on meshes in 10 s (docs/architectures.md)", {"seconds": (0, 15)}),
+        ArchitectureRule("siren", "level with grids on meshes after 20 s, ahead after 60 s (docs/architectures.md)"),
     ),
     first_omega=shape.first_omega,
     omega_source="best of 30, 60 and 90 on meshes (docs/benchmarks.md)",

@@ -17,7 +17,6 @@ from pathlib import Path
 from string import Template
 
 import pdoc
-from check_links import slug, unused
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 from pygments import highlight
@@ -26,7 +25,9 @@ from pygments.lexers import TextLexer, get_lexer_by_name
 from pygments.util import ClassNotFound
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+sys.path[:0] = [str(ROOT), str(ROOT / "docs")]
+
+from check_links import slug, unused  # noqa: E402
 
 import inrfit  # noqa: E402  the checkout that the pages belong to, installed or not
 

@@ -22,7 +22,7 @@ def main() -> None:
     if [word for word in arguments if word != "--debug"] in (["--version"], ["-V"]):
         from . import __version__
 
-        sys.exit(_finish(_print(f"inrfit {__version__}\n")))
+        sys.exit(_finish(0, f"inrfit {__version__}\n"))
     from .runtime import collect_garbage_rarely, skip_final_collection
 
     collect_garbage_rarely()
@@ -36,30 +36,25 @@ def main() -> None:
     sys.exit(code)
 
 
-def _print(text: str) -> int:
-    """Writes ``text`` to stdout and returns 0; the error of a write shows when stdout is flushed."""
-    if sys.stdout is not None:
-        sys.stdout.write(text)
-    return 0
-
-
 def _discard_stdout() -> None:
     """Sends what is still to be written to nowhere; otherwise the interpreter reports an error at exit."""
     if sys.stdout is not None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _finish(code: int) -> int:
-    """Flushes stdout. Returns ``code``, or that of the error if stdout takes no more."""
+def _finish(code: int, text: str = "") -> int:
+    """Writes ``text`` and flushes stdout. Returns ``code``, or that of the error if stdout takes no more."""
     try:
         if sys.stdout is not None:
+            sys.stdout.write(text)
             sys.stdout.flush()
     except OSError as error:
         _discard_stdout()
-        if isinstance(error, BrokenPipeError):
-            return code or 141
-        sys.stderr.write(f"inrfit: error: standard output: {error.strerror}\n")
-        return code or 4
+        if not code and isinstance(error, BrokenPipeError):
+            return 141
+        if not code:  # otherwise the error has been reported
+            sys.stderr.write(f"inrfit: error: standard output: {error.strerror}\n")
+            return 4
     return code
 
 

@@ -60,7 +60,7 @@ def print_summary(
     since = "since it was resumed" if "resumed_at_step" in provenance["settings"] else "in total"
     share = spent["sampler_seconds"] / max(spent["fit_seconds"], 1e-9)
     console.log(
-        f"  fit: {spent['fit_seconds']:.1f} s (ended by {provenance['ended']}; starting torch "
+        f"  fit: {spent['fit_seconds']:.1f} s (ended: {provenance['ended']}; starting torch "
         f"{spent['startup_seconds']:.1f} s of it), {spent['steps']:,} steps on {spent['points']:,} samples"
     )
     console.log(

@@ -334,11 +334,12 @@ def test_stdout_closed_is_no_traceback(png):
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full here")
-def test_a_full_stdout_is_a_failure(png):
+@pytest.mark.parametrize("words", [["info", "photo.png.safetensors"], ["--version"], ["--help"], ["encode", "--help"]])
+def test_a_full_stdout_is_a_failure(png, words):
     encode(png, "-q")
     with open("/dev/full", "w") as full:
-        command = [sys.executable, "-m", "inrfit", "info", f"{png}.safetensors"]
-        found = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
+        command = [sys.executable, "-m", "inrfit", *words]
+        found = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, cwd=png.parent)
     assert found.returncode == 4
     assert found.stderr.count("\n") == 1
 

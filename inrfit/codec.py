@@ -242,7 +242,14 @@ def build_artifact(
     if store != planned.store:
         provenance["notes"].append(f"a weight is beyond the range of {planned.store}: all are stored as {store}")
     unmeasured = Artifact(
-        result.field.spec, weights, planned.signal.modality, dict(planned.signal.meta), provenance, {}, store
+        result.field.spec,
+        weights,
+        planned.signal.modality,
+        dict(planned.signal.meta),
+        provenance,
+        {},
+        store,
+        planned.signal.attachments,
     )
     started_at = time.monotonic()
     stored = Artifact.from_bytes(unmeasured.to_bytes())

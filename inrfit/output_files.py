@@ -37,7 +37,7 @@ def find_complete(planned: Plan, output: str, initial_field: Artifact | None = N
         raise OutputExists(f"{name}: is the field of another source (replace it with --force)", "other-source")
     if stored_digest(provenance["settings"]) != settings_digest(planned):
         raise OutputExists(
-            f"{name}: is a field of another budget or other settings (replace it with --force)", "other-settings"
+            f"{name}: is a field made with another budget or other settings (replace it with --force)", "other-settings"
         )
     if provenance["settings"].get(STARTED_FROM) != initial_field_record(initial_field).get(STARTED_FROM):
         raise OutputExists(

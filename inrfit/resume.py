@@ -140,7 +140,9 @@ def prepare_start(
         steps, max_steps = saved_state.values["tracker"]["step"], planned.budget.steps
         if max_steps is not None and steps > max_steps:
             name = printable(checkpointing.path)
-            raise UsageError(f"{name}: {steps:,} steps were made, the budget is {max_steps:,}", "budget")
+            raise UsageError(
+                f"{name}: {steps:,} steps were made, the budget is {max_steps:,}; give at least {steps:,}it", "budget"
+            )
     save_errors: list[str] = []
 
     def write(data: bytes) -> None:

@@ -8,11 +8,12 @@ wait for them.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
+from functools import lru_cache
 from math import prod
 from typing import TYPE_CHECKING, Any, Protocol
 
-from .io.json_schema import Schema, number, one_of
+from .io.json_schema import Schema, either, items, number, one_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -51,33 +52,106 @@ class Grid:
         return torch.stack(axes[::-1], dim=-1)
 
 
+PerChannel = float | tuple[float, ...]
+"""One number for all channels, or one for each."""
+
+SAMPLE_TYPES = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "float16", "float32", "float64")
+"""NumPy types of raw samples."""
+
+_UNSIGNED_BITS = {"uint16": 16, "uint32": 32}
+"""Unsigned types that PyTorch hardly supports: their bits are kept in a signed tensor of the same size."""
+
+
 @dataclass(frozen=True)
 class Scale:
-    """The relation between raw samples and the values of a field: ``value = raw * factor + offset``.
+    """The relation between raw samples and the values of a field: ``value = curve(raw) * factor + offset``.
 
-    ``dtype`` is the NumPy type of the raw samples, ``low`` and ``high`` are their valid range and ``step`` is the
-    multiple they are rounded to (0: not rounded), all in raw units."""
+    - ``dtype``: the NumPy type of the raw samples, one of SAMPLE_TYPES.
+    - ``factor``, ``offset``: numbers for all channels, or one for each channel.
+    - ``low``, ``high``: valid range of the raw samples, likewise.
+    - ``step``: the multiple that raw samples are rounded to; 0: they are not rounded.
+    - ``knee``: 0 for a linear curve; otherwise ``curve(raw) = asinh(raw / knee)``, which is linear well below ``knee``
+      and logarithmic well above it (high dynamic range)."""
 
     dtype: str
-    factor: float
-    offset: float
-    low: float
-    high: float
+    factor: PerChannel
+    offset: PerChannel
+    low: PerChannel
+    high: PerChannel
     step: float
+    knee: float = 0.0
+
+    @staticmethod
+    def from_json(scale: Mapping[str, Any]) -> Scale:
+        """The scale that ``json`` returned."""
+        values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in scale.items()}
+        return Scale(**values)
+
+    def json(self) -> dict[str, Any]:
+        """The scale as JSON values with the schema SCALE."""
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
 
     def values(self, raw: Tensor) -> Tensor:
-        """The float32 values of raw samples."""
-        return (raw.double() * self.factor + self.offset).float()
+        """The float32 values of raw samples (..., c) as ``Signal.on`` has them."""
+        if self.dtype in _UNSIGNED_BITS and not raw.is_floating_point():
+            raw = raw.long() & ((1 << _UNSIGNED_BITS[self.dtype]) - 1)
+        curved = raw.double()
+        if self.knee:
+            curved = (curved / self.knee).asinh_()
+        return (curved * _on(self.factor, raw) + _on(self.offset, raw)).float()
 
     def raw(self, values: Tensor) -> Tensor:
-        """The raw samples of values, in float64, rounded and clamped to the valid range."""
-        raw = (values.double() - self.offset) / self.factor
+        """The raw samples of values (..., c), in float64, rounded and clamped to the valid range."""
+        raw = (values.double() - _on(self.offset, values)) / _on(self.factor, values)
+        if self.knee:
+            raw = raw.sinh_() * self.knee
         if self.step:
             raw = (raw / self.step).round() * self.step
+        if isinstance(self.low, tuple) or isinstance(self.high, tuple):
+            return raw.maximum(_as_tensor(self.low, raw)).minimum(_as_tensor(self.high, raw))
         return raw.clamp(self.low, self.high)
 
+    def unit(self, raw: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+        """Values of raw samples (..., c) on a range from 0 to 1, for displays."""
+        import numpy as np
 
+        curved = np.arcsinh(raw / self.knee) if self.knee else raw.astype(np.float64)
+        values = curved * np.array(self.factor) + np.array(self.offset)
+        unit: npt.NDArray[np.float32] = ((values + 1) / 2).clip(0, 1).astype(np.float32)
+        return unit
+
+
+def _on(constant: PerChannel, like: Tensor) -> float | Tensor:
+    """``constant`` as it is if it is one number, else as a float64 tensor (c,) on the device of ``like``."""
+    return _as_tensor(constant, like) if isinstance(constant, tuple) else constant
+
+
+def _as_tensor(constant: PerChannel, like: Tensor) -> Tensor:
+    """``constant`` as a float64 tensor on the device of ``like``."""
+    return _constant(constant, like.device)
+
+
+@lru_cache(64)
+def _constant(constant: PerChannel, device: torch.device) -> Tensor:
+    """``constant`` on ``device``, which is copied there once."""
+    import torch
+
+    return torch.tensor(constant, dtype=torch.float64, device=device)
+
+
+_PER_CHANNEL = either(items(number(), 1, 65_535), number())
 SCALE: Mapping[str, Schema] = {
+    "dtype": one_of(*SAMPLE_TYPES),
+    "factor": _PER_CHANNEL,
+    "offset": _PER_CHANNEL,
+    "low": _PER_CHANNEL,
+    "high": _PER_CHANNEL,
+    "step": number(0),
+    "knee": number(0),
+}
+"""The JSON schema of a ``Scale``."""
+
+SCALE_BEFORE_3: Mapping[str, Schema] = {
     "dtype": one_of("uint8", "int16", "int32", "float32", "float64"),
     "factor": number(),
     "offset": number(),
@@ -85,7 +159,7 @@ SCALE: Mapping[str, Schema] = {
     "high": number(),
     "step": number(0),
 }
-"""The JSON schema of a ``Scale``."""
+"""The JSON schema of a ``Scale`` in the format versions 1 and 2."""
 
 IDENTITY = Scale("float32", 1.0, 0.0, -3.4e38, 3.4e38, 0.0)
 
@@ -99,7 +173,7 @@ class PointSource(Protocol):
         """Number of points for a budget without a limit in seconds."""
 
     def max_count(self, far_share: float) -> int:
-        """Maximum number of points of any budget, if ``draw_far`` adds ``far_share`` times as many."""
+        """The most points that any budget may draw; ``draw_far`` adds ``far_share`` times as many."""
 
     def draw(self, start: int, end: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[Any]]:
         """Points (k, d) and raw samples (k, c) from number ``start`` on, before ``end``; the source chooses k. Each
@@ -129,9 +203,11 @@ class Signal:
     - ``meta``: all that is needed to write the file back, as JSON.
     - ``grid``: the raster; None if the samples have points of their own.
     - ``points`` (n, d), float32: these points; None for a raster.
-    - ``notes``: what cannot be kept, for the user.
+    - ``notes``: what cannot be kept, for the user, the most important first.
+    - ``attachments``: data of the file that are saved as they are, such as a colour profile, by name.
     - ``point_source(generator)``: draws the points of a signal that has none of its own (``fit/point_pool.py``).
-    - ``reference``: what quality is measured against if the samples are not enough (the mesh of a shape).
+    - ``reference``: what quality is measured against if the samples are not enough: the mesh of a shape, or the file's
+      own samples if ``samples`` differ from them.
     - ``surface``: the surface that the points describe, if any."""
 
     modality: str
@@ -141,6 +217,7 @@ class Signal:
     grid: Grid | None = None
     points: npt.NDArray[np.float32] | None = None
     notes: tuple[str, ...] = ()
+    attachments: Mapping[str, bytes] = field(default_factory=dict)
     point_source: Callable[[torch.Generator], PointSource] | None = None
     reference: Any = field(default=None, repr=False)
     surface: Surface | None = None
@@ -172,7 +249,10 @@ class Signal:
         import torch
 
         points = None if self.points is None else torch.from_numpy(self.points).to(device)
-        return Samples(self, torch.from_numpy(self.samples).to(device), points)
+        samples = self.samples
+        if samples.dtype.name in _UNSIGNED_BITS:
+            samples = samples.view(samples.dtype.name.removeprefix("u"))
+        return Samples(self, torch.from_numpy(samples).to(device), points)
 
 
 @dataclass(frozen=True)

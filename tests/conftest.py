@@ -5,10 +5,10 @@ from __future__ import annotations
 import builtins
 import importlib
 import os
-from dataclasses import asdict
 from functools import wraps
 from inspect import isclass
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 import beartype  # noqa: F401 - lists the built-in types on import, before import_checked extends them
@@ -144,13 +144,22 @@ def picture(height: int = 24, width: int = 32, channels: int = 3, seed: int = 0)
 
 def image_signal(height: int = 24, width: int = 32, channels: int = 3, seed: int = 0):
     """The picture as a signal."""
-    from inrfit.modalities.image.image import UINT8_SCALE
+    from inrfit.modalities.image.sample_types import UINT8_SCALE
     from inrfit.signal import Grid, Signal
 
-    mode = ["L", "LA", "RGB", "RGBA"][channels - 1]
-    meta = {"format": "PNG", "mode": mode, "width": width, "height": height, "scale": asdict(UINT8_SCALE)}
+    meta = image_meta(width, height, ["L", "LA", "RGB", "RGBA"][channels - 1])
     samples = picture(height, width, channels, seed).reshape(-1, channels)
     return Signal("image", samples, UINT8_SCALE, meta, Grid((height, width)))
+
+
+def image_meta(width: int, height: int, mode: str = "RGB", kind: str = "PNG") -> dict[str, Any]:
+    """``Signal.meta`` of an 8-bit picture."""
+    from inrfit.modalities.image.image import META_BEFORE_3
+    from inrfit.modalities.image.sample_types import UINT8_SCALE
+
+    scale = UINT8_SCALE.json()
+    del scale["knee"]
+    return META_BEFORE_3.upgrade({"format": kind, "mode": mode, "width": width, "height": height, "scale": scale})
 
 
 @pytest.fixture

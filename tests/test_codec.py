@@ -44,7 +44,9 @@ def test_an_array_with_a_rate_is_encoded_as_a_sound():
     assert artifact.quality["snr"] > 3
 
 
-@pytest.mark.parametrize("array", [np.zeros((4, 4)), np.zeros((4, 4, 5), np.uint8), np.zeros((0, 3), np.uint8)])
+@pytest.mark.parametrize(
+    "array", [np.zeros((4, 4)), np.zeros((4, 4, 65), np.uint8), np.zeros((0, 3), np.uint8), np.zeros(4, complex)]
+)
 def test_other_arrays_are_refused(array):
     with pytest.raises(UsageError):
         inrfit.encode(array, **QUICK)

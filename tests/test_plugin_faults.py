@@ -113,7 +113,7 @@ def test_a_wrong_selection_fails_its_file_and_not_the_command(body, message, ins
 def unchecked(**fields) -> Selection:
     """A selection without the checks of types that the tests add."""
     selection = Selection.__new__(Selection)
-    for name, value in {"weights": None, "memory": {}, **fields}.items():
+    for name, value in {"weights": None, "memory": {}, "origin": {}, **fields}.items():
         object.__setattr__(selection, name, value)
     return selection
 
@@ -131,6 +131,8 @@ def unchecked(**fields) -> Selection:
         ({"indices": torch.arange(4), "weights": torch.ones(3)}, "one weight for each of Selection.indices"),
         ({"indices": torch.arange(4), "weights": [1.0] * 4}, "one weight for each of Selection.indices"),
         ({"indices": None, "memory": {"past": [1]}}, "Selection.memory must hold tensors"),
+        ({"indices": torch.arange(4), "origin": {"chance": 4}}, ""),
+        ({"indices": torch.arange(4), "origin": {"chance": 3}}, "Selection.origin must count all 4 points, not 3"),
     ],
 )
 def test_values_of_wrong_types_are_found(fields, problem):
@@ -251,8 +253,8 @@ def odd_class(decorator="@dataclass(frozen=True)", base="", field="ratio: float 
     [
         ("import sys; sys.exit('gone')", "SystemExit: gone"),
         ("raise ImportError('no such library')", "ImportError: no such library"),
-        ("Odd = 3", "a sampler is a frozen dataclass, and int is none"),
-        (odd_class(decorator="@dataclass"), "a sampler is a frozen dataclass, and Odd is none"),
+        ("Odd = 3", "a sampler is a frozen dataclass, which int is not"),
+        (odd_class(decorator="@dataclass"), "a sampler is a frozen dataclass, which Odd is not"),
         (odd_class(field="ratio: float"), "whose fields have defaults, and ratio has none"),
         (odd_class(field="ratio: Nonsense = 3"), "NameError"),
         (odd_class(field="parts: list = field(default_factory=list)"), "-O parts=[]: must be null, true, false"),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -64,6 +64,9 @@ class Artifact:
     """Number type of the stored weights: "fp32", "fp16" or "bf16". Weights are rounded to it when the file is written,
     except for ``spec.fp32_tensors``."""
 
+    attachments: Mapping[str, bytes] = field(default_factory=dict)
+    """Data of the source that are kept as they are, by name: for an image "icc" (colour profile) and "exif"."""
+
     @staticmethod
     def from_bytes(data: bytes, limits: Limits = LIMITS) -> Artifact:
         """Reads the artifact in ``data``, the bytes of a file. Does not import torch.
@@ -73,17 +76,20 @@ class Artifact:
         parsed = container.parse(data)
         header = validate(parsed.inrfit)
         spec = spec_of(header["field"], header["modality"], header["signal"])
-        store = container.match_tensors(parsed, spec.shapes, spec.fp32_tensors)
+        lengths = header["attachments"]
+        store = container.match_tensors(parsed, spec.shapes, spec.fp32_tensors, lengths)
         if header["version"] == 1 and (spec.architecture, store) != ("siren", "fp32"):
             raise UnreadableFile(f"{spec.architecture} in {store}: format version 1 has only siren in fp32", "version")
+        weights, attachments = _tensors(data, spec, store, lengths)
         return Artifact(
             spec,
-            _weights(data, spec, store),
+            weights,
             header["modality"],
             header["signal"],
             header["provenance"],
             header["quality"],
             store,
+            attachments,
         )
 
     def to_bytes(self) -> bytes:
@@ -98,13 +104,12 @@ class Artifact:
         if weight_dtypes.fitting_store(self.weights, self.store, self.spec.fp32_tensors) != self.store:
             raise InrfitError(f"a weight is beyond the range of {self.store}", "artifact")
         try:
-            data = container.serialize(
-                self.weights, self.store, self.spec.fp32_tensors, {container.KEY: strict_json.dumps(self.header())}
-            )
+            metadata = {container.KEY: strict_json.dumps(self.header())}
+            data = container.serialize(self.weights, self.store, self.spec.fp32_tensors, metadata, self.attachments)
             parsed = container.parse(data)
-            validate(parsed.inrfit)
-            spec = spec_of(parsed.inrfit["field"], self.modality, self.meta)
-            container.match_tensors(parsed, spec.shapes, spec.fp32_tensors)
+            header = validate(parsed.inrfit)
+            spec = spec_of(header["field"], self.modality, self.meta)
+            container.match_tensors(parsed, spec.shapes, spec.fp32_tensors, header["attachments"])
         except (RefusedInput, ValueError, TypeError) as error:
             raise InrfitError(f"this artifact could not be loaded again: {error}", "artifact") from error
         return data
@@ -118,6 +123,7 @@ class Artifact:
             "field": spec.json(),
             "modality": self.modality,
             "signal": dict(self.meta),
+            "attachments": {name: len(content) for name, content in sorted(self.attachments.items())},
             "provenance": sanitized_provenance(self.provenance),
             "quality": json_quality(self.quality),
         }
@@ -186,9 +192,11 @@ def load(path: str | os.PathLike[str] | int, limits: Limits = LIMITS) -> Artifac
     return Artifact.from_bytes(files.read(path, limits), limits)
 
 
-def _weights(data: bytes, spec: FieldSpec, store: str) -> dict[str, npt.NDArray[np.float32]]:
-    """The tensors of a validated file as float32, in the order of ``spec.shapes``. Raises ``UnreadableFile`` if a value
-    is not finite."""
+def _tensors(
+    data: bytes, spec: FieldSpec, store: str, attachments: Mapping[str, int]
+) -> tuple[dict[str, npt.NDArray[np.float32]], dict[str, bytes]]:
+    """The weights in a validated file as float32, in the order of ``spec.shapes``, and the attachments. Raises
+    ``UnreadableFile`` if a weight is not finite."""
     import safetensors
 
     deserialize: Any = safetensors.deserialize
@@ -204,4 +212,4 @@ def _weights(data: bytes, spec: FieldSpec, store: str) -> dict[str, npt.NDArray[
         not_finite = weight.size - int(np.isfinite(weight).sum())
         if not_finite:
             raise UnreadableFile(f"tensor {name!r} has {not_finite:,} values that are not finite", "nonfinite")
-    return weights
+    return weights, {name: bytes(tensors[container.ATTACHMENT_PREFIX + name]) for name in attachments}

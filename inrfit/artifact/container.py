@@ -11,6 +11,7 @@ import json
 import math
 from collections.abc import Mapping, Set
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from ..errors import UnreadableFile, UnsupportedInput
@@ -22,6 +23,9 @@ from .weight_dtypes import STORES, Weights, pack, tensor_stores
 
 KEY = "inrfit"
 """Key of inrfit's header in the metadata of a safetensors file."""
+
+ATTACHMENT_PREFIX = "attachment."
+"""Beginning of the names of tensors that hold attachments."""
 
 MAX_HEADER = 1 << 20
 """Largest header that is read, in bytes."""
@@ -146,18 +150,29 @@ def looks_like(data: bytes) -> str | None:
     return None
 
 
-def match_tensors(parsed: ParsedContainer, shapes: Mapping[str, tuple[int, ...]], keep_fp32: Set[str]) -> str:
-    """The number type of the stored weights (a key of STORES).
+def match_tensors(
+    parsed: ParsedContainer,
+    shapes: Mapping[str, tuple[int, ...]],
+    keep_fp32: Set[str],
+    attachments: Mapping[str, int] = MappingProxyType({}),
+) -> str:
+    """The number type of the stored weights (a key of STORES). ``attachments`` are the lengths of attachments by name.
 
     Raises ``UnreadableFile`` unless the table has exactly the tensors in ``shapes``, those named in ``keep_fp32`` in
-    fp32 and all others in one type, and they fill the file without gaps."""
+    fp32 and all others in one type, and the attachments as bytes, and they fill the file without gaps."""
+    attached = {ATTACHMENT_PREFIX + name: length for name, length in attachments.items()}
     for name in parsed.tensors:
-        if name not in shapes:
+        if name not in shapes and name not in attached:
             raise UnreadableFile(f"unexpected tensor {name[:80]!r}", "tensors")
-    for name in shapes:
+    for name in (*shapes, *attached):
         if name not in parsed.tensors:
             raise UnreadableFile(f"the tensor {name!r} is missing", "tensors")
-    store = _store(parsed, keep_fp32)
+    for name, length in attached.items():
+        tensor = parsed.tensors[name]
+        if (tensor.dtype, tensor.shape, tensor.stop - tensor.start) != ("U8", (length,), length):
+            raise UnreadableFile(f"tensor {name!r} must be {length:,} bytes (U8)", "attachment")
+    weights = {name: tensor for name, tensor in parsed.tensors.items() if name not in attached}
+    store = _store(weights, keep_fp32)
     sizes = {name: STORES[kind].size for name, kind in tensor_stores(shapes, store, keep_fp32).items()}
     for name, shape in shapes.items():
         tensor, size = parsed.tensors[name], sizes[name] * math.prod(shape)
@@ -173,12 +188,12 @@ def match_tensors(parsed: ParsedContainer, shapes: Mapping[str, tuple[int, ...]]
     return store
 
 
-def _store(parsed: ParsedContainer, keep_fp32: Set[str]) -> str:
-    """The number type of the tensors that are not in ``keep_fp32``. Raises ``UnreadableFile`` if they have several, or
+def _store(tensors: Mapping[str, Tensor], keep_fp32: Set[str]) -> str:
+    """The number type of the weights that are not in ``keep_fp32``. Raises ``UnreadableFile`` if they have several, or
     one that is not supported."""
     stores = {store.dtype: name for name, store in STORES.items()}
-    first = next((tensor.dtype for name, tensor in parsed.tensors.items() if name not in keep_fp32), "F32")
-    for name, tensor in parsed.tensors.items():
+    first = next((tensor.dtype for name, tensor in tensors.items() if name not in keep_fp32), "F32")
+    for name, tensor in tensors.items():
         if name in keep_fp32 and tensor.dtype != "F32":
             raise UnreadableFile(f"tensor {name!r} has the type {tensor.dtype!r}, it must be F32", "dtype")
         if tensor.dtype not in stores:
@@ -206,7 +221,11 @@ def _check_layout(parsed: ParsedContainer) -> None:
 
 
 def header_bytes(
-    shapes: Mapping[str, tuple[int, ...]], store: str, keep_fp32: Set[str], metadata: Mapping[str, str]
+    shapes: Mapping[str, tuple[int, ...]],
+    store: str,
+    keep_fp32: Set[str],
+    metadata: Mapping[str, str],
+    attachments: Mapping[str, int] = MappingProxyType({}),
 ) -> bytes:
     """The part of a safetensors file before the tensors: the length of the header, and the header."""
     table: dict[str, object] = {"__metadata__": dict(metadata)}
@@ -214,13 +233,25 @@ def header_bytes(
     for name, kind in tensor_stores(shapes, store, keep_fp32).items():
         begin, end = end, end + STORES[kind].size * math.prod(shapes[name])
         table[name] = {"dtype": STORES[kind].dtype, "shape": list(shapes[name]), "data_offsets": [begin, end]}
+    for name, length in sorted(attachments.items()):
+        begin, end = end, end + length
+        table[ATTACHMENT_PREFIX + name] = {"dtype": "U8", "shape": [length], "data_offsets": [begin, end]}
     header = json.dumps(table, separators=(",", ":"), ensure_ascii=True).encode()
     header += b" " * (-len(header) % 8)
     return len(header).to_bytes(8, "little") + header
 
 
-def serialize(weights: Weights, store: str, keep_fp32: Set[str], metadata: Mapping[str, str]) -> bytes:
-    """A safetensors file with ``weights``: the same bytes that the safetensors library would write."""
+def serialize(
+    weights: Weights,
+    store: str,
+    keep_fp32: Set[str],
+    metadata: Mapping[str, str],
+    attachments: Mapping[str, bytes] = MappingProxyType({}),
+) -> bytes:
+    """A safetensors file with ``weights`` and ``attachments``: the same bytes that the safetensors library would
+    write."""
     shapes = {name: weight.shape for name, weight in weights.items()}
     tensors = (pack(weights[name], kind).tobytes() for name, kind in tensor_stores(shapes, store, keep_fp32).items())
-    return b"".join((header_bytes(shapes, store, keep_fp32, metadata), *tensors))
+    attached = (attachments[name] for name in sorted(attachments))
+    lengths = {name: len(content) for name, content in attachments.items()}
+    return b"".join((header_bytes(shapes, store, keep_fp32, metadata, lengths), *tensors, *attached))

@@ -15,17 +15,29 @@ HEADER_RESERVE = 2500
 
 
 def max_header_bytes(
-    spec: FieldSpec, store: str, modality: str, meta: Mapping[str, Any], provenance: Mapping[str, Any]
+    spec: FieldSpec,
+    store: str,
+    modality: str,
+    meta: Mapping[str, Any],
+    attachments: Mapping[str, bytes],
+    provenance: Mapping[str, Any],
 ) -> int:
-    """Upper bound on the bytes before the tensors. ``provenance`` holds what is known before the fit."""
-    artifact = Artifact(spec, {}, modality, meta, provenance, {}, store)
+    """Upper bound on the bytes of the header and the attachments. ``provenance`` holds what is known before the fit."""
+    artifact = Artifact(spec, {}, modality, meta, provenance, {}, store, attachments)
     metadata = {container.KEY: strict_json.dumps(artifact.header())}
-    return len(container.header_bytes(spec.shapes, store, spec.fp32_tensors, metadata)) + HEADER_RESERVE
+    lengths = {name: len(content) for name, content in attachments.items()}
+    header = container.header_bytes(spec.shapes, store, spec.fp32_tensors, metadata, lengths)
+    return len(header) + HEADER_RESERVE + sum(lengths.values())
 
 
 def max_file_bytes(
-    spec: FieldSpec, store: str, modality: str, meta: Mapping[str, Any], provenance: Mapping[str, Any]
+    spec: FieldSpec,
+    store: str,
+    modality: str,
+    meta: Mapping[str, Any],
+    attachments: Mapping[str, bytes],
+    provenance: Mapping[str, Any],
 ) -> int:
     """Upper bound on the bytes of the whole file."""
     weights = weight_dtypes.weight_bytes(spec.shapes, store, spec.fp32_tensors)
-    return max_header_bytes(spec, store, modality, meta, provenance) + weights
+    return max_header_bytes(spec, store, modality, meta, attachments, provenance) + weights

@@ -17,8 +17,12 @@ from ..io.json_schema import boolean, integer, mapping, number, optional, regist
 from ..modalities import MODALITIES
 from .provenance import COUNT, PROVENANCE
 
-VERSION = 2
-"""Version of the header that is written. Version 1 had the architecture siren with float32 weights only."""
+VERSION = 3
+"""Version of the header that is written. Version 1 had the architecture siren with float32 weights only; versions 1 and
+2 had no attachments, and 8-bit images only."""
+
+MAX_ATTACHMENTS, MAX_ATTACHMENT_BYTES = 16, 1 << 20
+"""Largest number of attachments, and largest size of one."""
 
 MAX_OUTPUTS = 65_535
 """Largest number of channels of a field."""
@@ -64,30 +68,45 @@ def sanitized_provenance(provenance: Mapping[str, Any]) -> dict[str, Any]:
     return sanitized
 
 
-def validate(header: Any) -> dict[str, Any]:
-    """Validates the version and the schema of ``header`` and returns it."""
-    if type(header) is not dict:
+def validate(untrusted: Any) -> dict[str, Any]:
+    """The header with the keys of the current version, after its version and its schema have been validated."""
+    if type(untrusted) is not dict:
         raise UnreadableFile("the header 'inrfit' is not a JSON object", "schema")
+    header: dict[str, Any] = untrusted
     version = header.get("version")
     if type(version) is int and version > VERSION:
+        provenance = header.get("provenance")
+        writer = provenance.get("inrfit") if type(provenance) is dict else None
+        release = f"inrfit {printable(writer)[:20]} or newer" if type(writer) is str else "a newer inrfit"
         raise UnsupportedInput(
-            f"format version {version}: needs a newer inrfit (this one reads up to {VERSION})", "version"
+            f"format version {version}: needs {release} (this one reads up to version {VERSION})", "version"
         )
+    before_3 = type(version) is int and version < 3
     schema = {
         "version": integer(1, VERSION),
         "field": {"architecture": registered(FIELDS), **_FIELD_SCHEMA},
         "modality": registered(MODALITIES),
         "signal": mapping(lambda value: None),
+        **({} if before_3 else {"attachments": mapping(integer(1, MAX_ATTACHMENT_BYTES), MAX_ATTACHMENTS)}),
         "provenance": PROVENANCE,
         "quality": mapping(scalar),
     }
     strict_json.check_schema(header, schema, "header", "schema")
     modality = MODALITIES[header["modality"]]
-    strict_json.check_schema(header["signal"], modality.meta_schema, "header.signal", "schema")
+    earlier = modality.meta_before_3 if before_3 else None
+    meta_schema = modality.meta_schema if earlier is None else earlier.schema
+    strict_json.check_schema(header["signal"], meta_schema, "header.signal", "schema")
     quality: dict[str, Any] = header["quality"]
     measured = {key: optional(number()) for key in (*modality.measures, *modality.extra_measures) if key in quality}
     measured |= {key: schema for key, schema in _OTHER_QUALITY.items() if key in quality}
     strict_json.check_schema({key: quality[key] for key in measured}, measured, "header.quality", "schema")
+    if before_3:
+        signal = header["signal"] if earlier is None else earlier.upgrade(header["signal"])
+        header = {**header, "signal": signal, "attachments": {}}
+    try:
+        modality.check_meta(header["signal"])
+    except ValueError as error:
+        raise UnreadableFile(f"header.signal.{error}", "schema") from None
     return header
 
 

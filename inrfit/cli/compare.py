@@ -14,7 +14,7 @@ from ..interrupts import StopRequest, stop_on_signals
 from . import shared_options as shared
 from .console import Console, FitProgress, format_quality, print_output
 from .help import BUDGET, METHODS, REPORTING, RESUMING, SOURCE
-from .paths import expand
+from .paths import expand_all, source_suffixes
 from .shared_options import DEFAULTS
 
 if TYPE_CHECKING:
@@ -135,7 +135,7 @@ def compare(  # one option a line
         try:
             with translated_errors():
                 with stop.interrupting_reads():
-                    paths = [path for source in sources for path in expand(source, console)]
+                    paths = [found.path for found in expand_all(sources, source_suffixes(), console)]
                     comparison = open_comparison(output, prepare(paths, samplers, archs, seeds, settings), force)
                 if output is not None and not plot_available():
                     console.log(f"inrfit: {PLOT_FILE} will not be written: {NO_MATPLOTLIB}")

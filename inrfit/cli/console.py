@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from ..errors import InrfitError, InrfitWarning, OutputClosed, UnwritableOutput, printable
+from ..errors import InrfitError, InrfitWarning, OutputClosed, UnwritableOutput, UsageError, printable
 from ..io.json_schema import without_nonfinite
 
 if TYPE_CHECKING:
@@ -50,6 +50,15 @@ class Console:
         if self.as_json:
             print_output(json.dumps({"schema": OUTPUT_VERSION} | without_nonfinite(record), allow_nan=False) + "\n")
 
+    def require_pipe(self, what: str) -> None:
+        """Raises ``UsageError`` if ``what`` cannot be written on stdout: JSON goes there, or it is a terminal."""
+        if self.as_json:
+            raise UsageError("-o - and --json cannot be combined: both write on standard output", "output")
+        if sys.stdout is not None and sys.stdout.isatty():
+            raise UsageError(
+                f"-o -: standard output is a terminal, where a {what} cannot be shown; use a pipe", "output"
+            )
+
     def report_failure(self, source: str, error: InrfitError) -> None:
         """Prints an error on stderr, and with ``--json`` its object on stdout."""
         print_error(f"inrfit: error: {source}: {error}" if source else f"inrfit: error: {error}")
@@ -83,12 +92,16 @@ def one_line_warnings() -> Iterator[None]:
         yield
 
 
-def print_output(text: str) -> None:
+def print_output(text: str | bytes) -> None:
     """Prints on stdout and flushes. Raises ``OutputClosed`` or ``UnwritableOutput``."""
     if sys.stdout is None:
         raise OutputClosed("standard output was closed", "stdout")
     try:
-        sys.stdout.write(text)
+        if isinstance(text, bytes):
+            sys.stdout.flush()
+            sys.stdout.buffer.write(text)
+        else:
+            sys.stdout.write(text)
         sys.stdout.flush()
     except BrokenPipeError:
         raise OutputClosed("standard output was closed", "stdout") from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
@@ -14,10 +15,23 @@ from ..errors import InrfitError, OutputClosed, UsageError
 from ..interrupts import StopRequest, stop_on_signals
 from ..io.limits import Limits
 from ..io.registry import plugin_errors
+from ..output_files import FIELD_SUFFIX
 from ..runtime import keep_freed_memory, limited_threads, sleep_idle_threads
 from . import shared_options as shared
-from .console import Console, FitProgress
-from .help import HARDWARE, SIZE, SOURCE
+from .console import Console, FitProgress, print_output
+from .help import HARDWARE, QUALITY, SIZE, SOURCE
+from .paths import (
+    STDIO,
+    Found,
+    check_output,
+    decoded_stem,
+    expand_all,
+    is_folder,
+    is_skipped,
+    make_folder,
+    output_path,
+    refuse_duplicates,
+)
 from .shared_options import LIMITS
 
 if TYPE_CHECKING:
@@ -30,10 +44,12 @@ class DecodeOptions:
     """The options of decode, which apply to every field."""
 
     output: str | None
+    format: str | None
     request: Request
     device: str
     threads: int | None
     force: bool
+    skip_existing: bool
     limits: Limits
 
 
@@ -46,18 +62,38 @@ def decode(  # one option a line
             "--output",
             metavar="PATH",
             rich_help_panel=SOURCE,
-            help="Output file (for one field; the suffix chooses the format) or existing folder. Default: "
-            "NAME.decoded.SUFFIX beside the field, in the format of the source.",
+            help="Output file (for one field; the suffix chooses the format), folder (NAME/ is created), or - for "
+            "standard output. Default: NAME.decoded.SUFFIX beside the field, in the format of the source.",
+        ),
+    ] = None,
+    format: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SUFFIX",
+            rich_help_panel=SOURCE,
+            help="Format of the output, as a suffix: png, flac, ply. Default: that of -o, or else of the source.",
         ),
     ] = None,
     force: Annotated[bool, shared.flag("-f", "--force", panel=SOURCE, help="Replace an existing output file.")] = False,
+    skip_existing: Annotated[
+        bool,
+        shared.flag("--skip-existing", panel=SOURCE, help="Leave existing output files as they are, and go on."),
+    ] = False,
     size: Annotated[
         str | None,
-        typer.Option(metavar="WxH", rich_help_panel=SIZE, help="Width and height of the image, in pixels: 1920x1080."),
+        typer.Option(
+            metavar="WxH",
+            rich_help_panel=SIZE,
+            help="Width and height of the image, in pixels: 1920x1080; 800x or x600 keeps the aspect.",
+        ),
     ] = None,
     scale: Annotated[
         float | None,
-        typer.Option(metavar="FACTOR", rich_help_panel=SIZE, help="Multiply width and height of the image by this."),
+        typer.Option(
+            metavar="FACTOR",
+            rich_help_panel=SIZE,
+            help="Multiply width and height of the image by this. Fewer pixels are means over their areas.",
+        ),
     ] = None,
     rate: Annotated[
         int | None, typer.Option(metavar="HZ", rich_help_panel=SIZE, help="Sample rate of the sound, in Hz.")
@@ -68,6 +104,29 @@ def decode(  # one option a line
             metavar="N",
             rich_help_panel=SIZE,
             help="Cells per side of the grid from which the surface of a shape is extracted. Default: 128.",
+        ),
+    ] = None,
+    bits: Annotated[
+        int | None,
+        typer.Option(
+            metavar="8", rich_help_panel=QUALITY, help="8: reduce samples of more bits, for formats that hold no more."
+        ),
+    ] = None,
+    image_quality: Annotated[
+        int | None,
+        typer.Option(
+            metavar="1-100",
+            rich_help_panel=QUALITY,
+            help="Quality of a JPEG, AVIF or HEIC file (default: 95), or of a lossy WebP or JPEG XL file (default: "
+            "lossless).",
+        ),
+    ] = None,
+    background: Annotated[
+        str | None,
+        typer.Option(
+            metavar="COLOUR",
+            rich_help_panel=QUALITY,
+            help="Colour behind transparent pixels, for formats without transparency: white, #ffcc00.",
         ),
     ] = None,
     as_json: shared.ModelJson = False,
@@ -97,31 +156,49 @@ def decode(  # one option a line
     sleep_idle_threads()
 
     console = Console(-1 if quiet else 0, as_json)
-    request = Request(_size(size), scale, rate, resolution)
     if size is not None and scale is not None:
         raise UsageError("--size and --scale cannot be combined", "option")
-    if output is not None and len(models) > 1 and not os.path.isdir(output):
-        raise UsageError(f"-o {output}: several fields need an existing folder", "output")
+    if bits not in (None, 8):
+        raise UsageError(f"--bits {bits}: must be 8", "option")
+    if image_quality is not None and not 1 <= image_quality <= 100:
+        raise UsageError(f"--image-quality {image_quality}: must be from 1 to 100", "option")
+    request = Request(_size(size), scale, rate, resolution, bits, image_quality, background)
     limits = Limits(max_bytes=max_bytes, max_output=max_output)
-    if output == "-":
-        raise UsageError("-o -: a decoded file cannot be written to standard output; name a file", "output")
-    refuse_duplicate_outputs(models, output)
-    return run_all(models, DecodeOptions(output, request, device, threads, force, limits), console)
+    files = expand_all(models, frozenset({FIELD_SUFFIX}), console)
+    if not files:
+        raise UsageError("no fields found", "no-sources")
+    check_output(output, [file.path for file in files], console, "file", "fields")
+    options = DecodeOptions(output, format, request, device, threads, force, skip_existing, limits)
+    refuse_duplicates(output_paths(files, options))
+    return run_all(files, options, console)
 
 
-def run_all(models: list[str], options: DecodeOptions, console: Console) -> int:
+def output_paths(files: list[Found], options: DecodeOptions) -> list[tuple[str, str]]:
+    """Each field that can be read, with the path of its output. They are read only if there are several."""
+    from ..artifact.artifact import load
+
+    if len(files) < 2 or options.output == STDIO:
+        return []
+    paths = []
+    for file in files:
+        with contextlib.suppress(InrfitError), plugin_errors():
+            paths.append((file.path, target_of(file, load(file.path, options.limits), options)[0]))
+    return paths
+
+
+def run_all(files: list[Found], options: DecodeOptions, console: Console) -> int:
     """Decodes the fields and returns the exit code of the command; an interrupt skips the remaining ones."""
     codes = []
     with stop_on_signals((signal.SIGINT, signal.SIGTERM, signal.SIGHUP)) as stop:
-        for model in models:
+        for file in files:
             try:
                 with plugin_errors():
-                    run(model, options, console, stop)
+                    run(file, options, console, stop)
                 codes.append(0)
             except OutputClosed:
                 raise
             except InrfitError as error:
-                console.report_failure(model, error)
+                console.report_failure(file.path, error)
                 codes.append(error.exit_code)
             except KeyboardInterrupt:
                 return stop.exit_code
@@ -130,45 +207,63 @@ def run_all(models: list[str], options: DecodeOptions, console: Console) -> int:
     return 7 if any(codes) else 0
 
 
-def run(model: str, options: DecodeOptions, console: Console, stop: StopRequest) -> None:
+def run(file: Found, options: DecodeOptions, console: Console, stop: StopRequest) -> None:
     """Decodes one field."""
     from ..artifact.artifact import load
     from ..io import files
     from ..modalities import MODALITIES
 
+    model = file.path
     with stop.interrupting_reads():
         artifact = load(model, options.limits)
     modality = MODALITIES[artifact.modality]
-    target, suffix = output_for(model, artifact, options, console)
+    target, suffix = target_of(file, artifact, options)
+    if is_skipped(model, target, options.skip_existing, console, lambda: model):
+        return
+    if target != STDIO:
+        if options.output is not None and is_folder(options.output):
+            make_folder(target)
+        files.check_target(target, options.force)
     modality.check_request(options.request)
-    modality.check_writable(artifact.meta, suffix, options.request)
+    notes = modality.check_writable(artifact.meta, suffix, options.request, artifact.attachments)
+    own_suffix, own_note = modality.suffix(artifact.meta)
+    for note in dict.fromkeys([*([own_note] if own_note and suffix == own_suffix else []), *notes]):
+        console.log(f"inrfit: {model}: {note}")
     decoded = decoded_values(model, artifact, options, console, stop)
     if artifact.spec.formula.TRAITS.raster_only and (note := artifact.spec.resampling(decoded.shape[:-1])):
         console.warn(model, note)
-    data = modality.write(decoded, artifact.meta, suffix, options.request)
-    files.write(target, data, options.force)
+    data = modality.write(decoded, artifact.meta, suffix, options.request, artifact.attachments)
+    if target == STDIO:
+        print_output(data)
+    else:
+        files.write(target, data, options.force)
     outcome = modality.describe_decoded(decoded, artifact.meta, options.request)
-    console.log(f"{model} -> {target}: {outcome}, {len(data):,} bytes")
-    console.print_json({"ok": True, "source": model, "output": target, "bytes": len(data), "quality": artifact.quality})
+    shown = "standard output" if target == STDIO else target
+    console.log(f"{model} -> {shown}: {outcome}, {len(data):,} bytes")
+    record = {"ok": True, "source": model, "output": target, "bytes": len(data), "notes": notes}
+    console.print_json(record | {"quality": artifact.quality})
 
 
-def output_for(model: str, artifact: Artifact, options: DecodeOptions, console: Console) -> tuple[str, str]:
-    """The path of the output and its suffix. Raises if the file could not be written."""
-    from ..io import files
+def target_of(file: Found, artifact: Artifact, options: DecodeOptions) -> tuple[str, str]:
+    """The path of the output of a field, and its suffix. Raises ``UsageError`` for a suffix that is not written."""
     from ..modalities import MODALITIES
 
-    modality = MODALITIES[artifact.modality]
-    own_suffix, note = modality.suffix(artifact.meta)
-    target = output_name(model, options.output, own_suffix)
-    suffix = os.path.splitext(target)[1] or own_suffix
+    modality, output = MODALITIES[artifact.modality], options.output
+    suffix = modality.suffix(artifact.meta)[0]
+    if options.format is not None:
+        suffix = "." + options.format.removeprefix(".").lower()
+    named = output is not None and output != STDIO and not is_folder(output)
+    if named and options.format is None:
+        suffix = os.path.splitext(str(output))[1] or suffix
+    option = f"--format {options.format}" if options.format is not None else f"-o {output}"
     if suffix.lower() not in modality.output_suffixes:
         raise UsageError(
-            f"-o {target}: {artifact.modality}s are written as {' '.join(modality.output_suffixes)}", "suffix"
+            f"{option}: {artifact.modality}s are written as {' '.join(modality.output_suffixes)}", "suffix"
         )
-    files.check_target(target, options.force)
-    if note and suffix == own_suffix:
-        console.log(f"inrfit: {model}: {note}")
-    return target, suffix
+    if output == STDIO:
+        return STDIO, suffix
+    stems = Found(decoded_stem(file.path), decoded_stem(file.below) if file.below else "")
+    return output_path(stems, output, suffix), suffix
 
 
 def decoded_values(model: str, artifact: Artifact, options: DecodeOptions, console: Console, stop: StopRequest) -> Any:
@@ -189,33 +284,12 @@ def decoded_values(model: str, artifact: Artifact, options: DecodeOptions, conso
         progress.close()
 
 
-def refuse_duplicate_outputs(models: list[str], output: str | None) -> None:
-    """Raises ``UsageError`` if two decoded files would have the same path."""
-    seen: dict[str, str] = {}
-    for model in models:
-        if model == "-" and (output is None or os.path.isdir(output)):
-            raise UsageError("standard input needs -o FILE", "output")
-        earlier = seen.setdefault(os.path.realpath(output_name(model, output, "")), model)
-        if earlier is not model:
-            raise UsageError(f"{earlier} and {model} have the same output", "same-output")
-
-
-def output_name(model: str, output: str | None, suffix: str) -> str:
-    """``photo.png.safetensors`` -> ``photo.decoded.png``, beside the model or in the folder ``output``."""
-    if output is not None and not os.path.isdir(output):
-        return output
-    stem = model.removesuffix(".safetensors")
-    root, ending = os.path.splitext(stem)
-    if re.fullmatch(r"\.[A-Za-z0-9]{1,5}", ending):
-        stem = root
-    name = f"{stem}.decoded{suffix}"
-    return name if output is None else os.path.join(output, os.path.basename(name))
-
-
-def _size(text: str | None) -> tuple[int, int] | None:
+def _size(text: str | None) -> tuple[int | None, int | None] | None:
+    """The value of --size: 800x600, 800x or x600."""
     if text is None:
         return None
-    match = re.fullmatch(r"(\d{1,7})[xX](\d{1,7})", text)
-    if not match or 0 in (int(match[1]), int(match[2])):
-        raise UsageError(f"--size {text}: must be WIDTHxHEIGHT, such as 1920x1080", "option")
-    return int(match[1]), int(match[2])
+    match = re.fullmatch(r"(\d{0,7})[xX](\d{0,7})", text)
+    sides = match and tuple(int(side) if side else None for side in match.groups())
+    if not sides or 0 in sides or sides == (None, None):
+        raise UsageError(f"--size {text}: must be WIDTHxHEIGHT, WIDTHx or xHEIGHT, such as 1920x1080", "option")
+    return sides[0], sides[1]

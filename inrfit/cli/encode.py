@@ -11,16 +11,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..config.settings import Settings
-from ..errors import InrfitError, NotEnoughMemory, OutputClosed, OutputExists, UnwritableOutput
+from ..errors import InrfitError, NotEnoughMemory, OutputClosed
 from ..interrupts import StopRequest, stop_on_signals
 from ..io.registry import plugin_errors
-from ..output_files import free_name, save
 from . import shared_options as shared
 from .console import Console, FitProgress
 from .encode_report import print_summary, show_plan, show_recipe, summary_record
 from .help import REPORTING, RESUMING, SOURCE
-from .paths import Job, list_jobs
-from .resuming import JobOptions, is_complete, load_initial_field, report_interrupt, report_saved_state
+from .paths import STDIO, Job, is_skipped, list_jobs, make_folder
+from .resuming import JobOptions, is_complete, load_initial_field, report_interrupt, report_saved_state, save_field
 from .sampling_outputs import sampling_outputs_of, write_sampling_outputs
 from .shared_options import DEFAULTS, LIMITS
 
@@ -39,7 +38,7 @@ def encode(  # one option a line
             "--output",
             metavar="PATH",
             rich_help_panel=SOURCE,
-            help="Output file (for one source) or existing folder. Default: SOURCE.safetensors beside the source.",
+            help="Output file, folder (a new one: NAME/), or - for stdout. Default: SOURCE.safetensors beside it.",
         ),
     ] = None,
     force: Annotated[
@@ -111,6 +110,7 @@ def encode(  # one option a line
             "of the same source and settings are kept.",
         ),
     ] = False,
+    skip_existing: shared.SkipExisting = False,
     start: Annotated[
         str | None,
         typer.Option(
@@ -132,6 +132,8 @@ def encode(  # one option a line
     precision: shared.Precision = DEFAULTS.precision,
     engine: shared.Engine = DEFAULTS.engine,
     type: shared.Type = None,
+    metadata: shared.Metadata = DEFAULTS.metadata,
+    frame: shared.Frame = None,
     max_bytes: shared.MaxBytes = LIMITS.max_bytes,
     max_pixels: shared.MaxPixels = LIMITS.max_pixels,
     max_samples: shared.MaxSamples = LIMITS.max_samples,
@@ -158,7 +160,8 @@ def encode(  # one option a line
         [job.source for job in jobs], [job.output for job in jobs], sampling_map, sampling_video
     )
     jobs = [replace(job, pictures=pictures) for job, pictures in zip(jobs, sampling_outputs, strict=True)]
-    job_options = JobOptions(force, dry_run, explain, checkpoint, resume, load_initial_field(start, settings))
+    initial_field = load_initial_field(start, settings)
+    job_options = JobOptions(force, dry_run, explain, checkpoint, resume, initial_field, skip_existing)
     job_options.checkpointing(jobs[0])  # raises UsageError before anything is read
     codes = run_jobs(jobs, settings, job_options, console)
     return exit_code(codes, len(jobs), console)
@@ -207,6 +210,8 @@ def run_jobs(jobs: list[Job], settings: Settings, job_options: JobOptions, conso
 def run_job(job: Job, settings: Settings, job_options: JobOptions, console: Console, stop: StopRequest) -> int:
     """Encodes one source and returns its exit code."""
     started = time.monotonic()
+    if is_skipped(job.source, job.output, job_options.skip_existing, console, lambda: job.name):
+        return 0
     planned = plan_source(job, settings, job_options, console, stop, started)
     if job_options.dry_run:
         show_plan(job, planned, console, job_options.force, job_options.explain)
@@ -215,14 +220,14 @@ def run_job(job: Job, settings: Settings, job_options: JobOptions, console: Cons
         return 0
     artifact, recorder = fit_source(job, planned, job_options, console, stop)
     write_start = time.monotonic()
-    path = save_field(artifact, job, job_options, console)
+    path, size = save_field(artifact, job, job_options, console)
     now = time.monotonic()
-    print_summary(job, path, artifact, len(planned.signal.notes), console, now - write_start, now - started)
+    print_summary(job, path, size, artifact, len(planned.signal.notes), console, now - write_start, now - started)
     replaces = job_options.resume or (job_options.force and not stop())  # an interrupted fit may have written its map
     sampling_result = write_sampling_outputs(
         job.pictures, recorder, artifact, job.name, settings.threads, console, replaces, stop
     )
-    console.print_json(summary_record(job, path, artifact, now - write_start, now - started) | sampling_result)
+    console.print_json(summary_record(job, path, size, artifact, now - write_start, now - started) | sampling_result)
     if stop():
         report_saved_state(job, job_options, console)
         return stop.exit_code
@@ -238,7 +243,10 @@ def plan_source(
 
     if not job_options.dry_run:
         # With --resume the output may exist already; it is compared with the source once that is read.
-        files.check_target(job.output, job_options.force or job_options.resume)
+        if job.output != STDIO:
+            if job.in_folder:
+                make_folder(job.output)
+            files.check_target(job.output, job_options.force or job_options.resume)
         job.pictures.check(job_options.force or job_options.resume)
         if (checkpointing := job_options.checkpointing(job)) is not None:
             checkpointing.check_target(job_options.force)
@@ -261,7 +269,8 @@ def fit_source(
 
     # Check before the fit that there is room for float32 weights (a smaller type may overflow) and the largest header.
     checkpointing = job_options.checkpointing(job)
-    files.check_target(job.output, job_options.force, 4 * planned.spec.parameters + (1 << 20))
+    if job.output != STDIO:
+        files.check_target(job.output, job_options.force, 4 * planned.spec.parameters + (1 << 20))
     for path in (job.output, *job.pictures.paths, *([checkpointing.path] if checkpointing else [])):
         files.remove_stale(os.path.dirname(path) or ".", os.path.basename(path))
     recorder = job.pictures.recorder(planned)
@@ -283,18 +292,3 @@ def fit_source(
     finally:
         progress.close()
     return artifact, recorder
-
-
-def save_field(artifact: Artifact, job: Job, job_options: JobOptions, console: Console) -> str:
-    """Writes the artifact and returns its path: the job's output, or another name beside it after an interrupted fit.
-    If that fails, the field, which may have taken hours, is saved beside it before the error is raised."""
-    try:
-        return save(artifact, job.output, job_options.force, job_options.checkpointing(job))
-    except (OutputExists, UnwritableOutput) as error:
-        rescue = free_name(job.output, "rescued")
-        try:
-            artifact.save(rescue)
-        except InrfitError:
-            raise error from None
-        console.log(f"inrfit: {job.name}: the finished field was written to {rescue} instead", level=-1)
-        raise

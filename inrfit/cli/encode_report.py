@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InrfitError, printable
 from ..fit.outcome import Outcome
 from .console import Console, format_quality, print_output
-from .paths import Job
+from .paths import STDIO, Job
 
 if TYPE_CHECKING:
     from ..artifact.artifact import Artifact
@@ -43,17 +42,24 @@ def format_sizes(sizes: Mapping[str, Any]) -> str:
 
 
 def print_summary(
-    job: Job, output: str, artifact: Artifact, source_notes: int, console: Console, writing: float, total: float
+    job: Job,
+    output: str,
+    size: int,
+    artifact: Artifact,
+    source_notes: int,
+    console: Console,
+    writing: float,
+    total: float,
 ) -> None:
-    """Prints the summary of a fit. ``writing`` and ``total`` are seconds. The first ``source_notes`` notes were printed
-    before the fit."""
+    """Prints the summary of a fit. ``size`` is that of the output in bytes, ``writing`` and ``total`` are seconds. The
+    first ``source_notes`` notes were printed before the fit."""
     from ..modalities import MODALITIES
 
     modality = MODALITIES[artifact.modality]
     spent, provenance = artifact.provenance["spent"], artifact.provenance
-    size = os.path.getsize(output)
     stored = f"{size:,} bytes in {artifact.store} (source: {provenance['source']['bytes']:,})"
-    console.log(f"{job.name} -> {output}: {format_quality(artifact.quality, modality.measures)}; {stored}")
+    shown = "standard output" if output == STDIO else output
+    console.log(f"{job.name} -> {shown}: {format_quality(artifact.quality, modality.measures)}; {stored}")
     console.log(
         f"  {format_sizes(field_sizes(artifact.spec, size, provenance['source']['bytes'], provenance['samples']))}"
     )
@@ -81,12 +87,14 @@ def print_summary(
 
 def format_origins(origins: Mapping[str, int]) -> str:
     """Numbers of training samples by the rule that chose them, in one line."""
-    return ", ".join(f"{'uniform' if name == 'chance' else name} {count:,}" for name, count in origins.items())
+    return ", ".join(f"{'uniform' if name == 'chance' else name} {count:,}" for name, count in sorted(origins.items()))
 
 
-def summary_record(job: Job, output: str, artifact: Artifact, writing: float, total: float) -> dict[str, Any]:
+def summary_record(
+    job: Job, output: str, size: int, artifact: Artifact, writing: float, total: float
+) -> dict[str, Any]:
     """The JSON object of a fit."""
-    provenance, size = artifact.provenance, os.path.getsize(output)
+    provenance = artifact.provenance
     record = {"ok": True, "source": job.source, "output": output, "bytes": size, "seconds": round(total, 3)}
     record |= {"store": artifact.store}
     record |= field_sizes(artifact.spec, size, provenance["source"]["bytes"], provenance["samples"])
@@ -138,7 +146,8 @@ def output_problem(job: Job, force: bool) -> str | None:
     from ..io import files
 
     try:
-        files.check_target(job.output, force)
+        if job.output != STDIO:
+            files.check_target(job.output, force)
         job.pictures.check(force)
     except InrfitError as error:
         return str(error)

@@ -3,53 +3,64 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from ..errors import UsageError
 from ..io.temporary import SUFFIX as TEMPORARY
 from ..output_files import FIELD_SUFFIX
 from ..resume import STATE_SUFFIX
 from .console import Console
-from .sampling_outputs import SamplingOutputs
+from .sampling_outputs import MAP_SUFFIX, VIDEO_SUFFIX, SamplingOutputs
+
+if TYPE_CHECKING:
+    from ..modalities import Modality
+
+STDIO = "-"
+"""Stands for standard input as a source, and for standard output as an output."""
+
+DECODED = ".decoded"
+"""Part of the names of decoded files, before their suffix."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """A file that a command reads: its path, and its path below the folder that was given ("" if a file was given)."""
+
+    path: str
+    below: str = ""
 
 
 @dataclass(frozen=True)
 class Job:
-    """One source and the path of its output."""
+    """One source and the path of its output. ``in_folder``: whether the output lies in a folder that is created if it
+    is missing."""
 
     source: str
     output: str
     pictures: SamplingOutputs = SamplingOutputs()
+    in_folder: bool = False
 
     @property
     def name(self) -> str:
         """The name of the source in messages."""
-        return "standard input" if self.source == "-" else self.source
+        return "standard input" if self.source == STDIO else self.source
 
 
 def list_jobs(sources: Iterable[str], output: str | None, console: Console) -> list[Job]:
     """The sources, with folders expanded, and their outputs. Raises ``UsageError`` if two outputs are the same."""
-    files = [file for source in sources for file in expand(source, console)]
+    files = expand_all(sources, source_suffixes(), console)
     if not files:
         raise UsageError("no source files found", "no-sources")
-    into_folder = output is not None and os.path.isdir(output)
-    if output == "-":
-        raise UsageError("-o -: a field cannot be written to standard output; name a file", "output")
-    if output is not None and not into_folder and len(files) > 1:
-        raise UsageError(f"-o {output}: several sources need an existing folder", "output")
-    jobs = []
-    for file in files:
-        if file == "-" and (output is None or into_folder):
-            raise UsageError("standard input needs -o FILE", "output")
-        if output is None:
-            target = file + FIELD_SUFFIX
-        else:
-            target = os.path.join(output, os.path.basename(file) + FIELD_SUFFIX) if into_folder else output
-        jobs.append(Job(file, target))
+    check_output(output, [file.path for file in files], console, "field", "sources")
+    if output is not None and not is_folder(output):
+        _refuse_media_suffix(output)
+    in_folder = output is not None and is_folder(output)
+    jobs = [Job(file.path, output_path(file, output, FIELD_SUFFIX), in_folder=in_folder) for file in files]
     seen: dict[str, Job] = {}
-    sources_seen = {os.path.realpath(job.source): job for job in jobs if job.source != "-"}
+    sources_seen = {os.path.realpath(job.source): job for job in jobs if job.source != STDIO}
     for job in jobs:
         if os.path.realpath(job.output) in sources_seen:
             raise UsageError(f"{job.output} is a source and would be replaced by its field", "same-output")
@@ -59,26 +70,146 @@ def list_jobs(sources: Iterable[str], output: str | None, console: Console) -> l
     return jobs
 
 
-def expand(source: str, console: Console) -> list[str]:
-    """A file as it is; a folder as the sorted files in and below it that have a known suffix."""
+def is_folder(output: str) -> bool:
+    """Whether an output option names a folder, which need not exist if it ends with a slash."""
+    return output.endswith(("/", os.sep)) or os.path.isdir(output)
+
+
+def check_output(output: str | None, files: Sequence[str], console: Console, what: str, plural: str) -> None:
+    """Raises ``UsageError`` for an output option that does not suit the files that are read. ``what`` is written."""
+    into_folder = output is not None and is_folder(output)
+    if output is not None and not into_folder and len(files) > 1:
+        raise UsageError(f"-o {output}: several {plural} need a folder: an existing one, or NAME/", "output")
+    if STDIO in files and (output is None or into_folder):
+        raise UsageError("standard input needs -o FILE, or -o - for standard output", "output")
+    if output == STDIO:
+        console.require_pipe(what)
+
+
+def _refuse_media_suffix(output: str) -> None:
+    """Raises ``UsageError`` if a field would get the suffix of a picture, a sound or a mesh."""
+    suffix = Path(output).suffix.lower()
+    if suffix in source_suffixes():
+        raise UsageError(
+            f"-o {output}: encode writes a field (a network), not a {suffix} file; name it {output}{FIELD_SUFFIX}, and "
+            "turn it back with inrfit decode",
+            "suffix",
+        )
+
+
+def output_path(file: Found, output: str | None, suffix: str) -> str:
+    """The output for a file: ``output`` itself, or the file's name with ``suffix`` beside it, or in the folder
+    ``output`` under the same path as below the folder that was given."""
+    if output is None:
+        return file.path + suffix
+    if not is_folder(output):
+        return output
+    return os.path.join(output, (file.below or os.path.basename(file.path)) + suffix)
+
+
+def make_folder(output: str) -> None:
+    """Creates the folder of an output, and those above it, if they are missing. Errors are left to the check of the
+    output."""
+    folder = os.path.dirname(output)
+    if folder and not os.path.isdir(folder):
+        try:
+            os.makedirs(folder, exist_ok=True)
+        except (OSError, ValueError):
+            return
+
+
+def source_suffixes() -> frozenset[str]:
+    """The suffixes of the files that are read and written, of all modalities."""
+    return frozenset(suffix for m in _modalities() for suffix in (*m.input_suffixes, *m.output_suffixes))
+
+
+def _modalities() -> list[Modality]:
+    """All modalities, those of plug-ins as well."""
     from ..modalities import MODALITIES
 
-    if source == "-" or not os.path.isdir(source):
-        return [source]
     MODALITIES.load_all()
-    suffixes = {suffix for modality in MODALITIES.values() for suffix in modality.input_suffixes}
-    paths, skipped = [], 0
+    return list(MODALITIES.values())
+
+
+def expand_all(sources: Iterable[str], suffixes: frozenset[str], console: Console) -> list[Found]:
+    """The sources with folders expanded. If several folders are given, paths below them begin with their names."""
+    given = list(sources)
+    folders = [source for source in given if source != STDIO and os.path.isdir(source)]
+    found = []
+    for source in given:
+        files = expand(source, suffixes, console)
+        if len(folders) > 1 and source in folders:
+            name = os.path.basename(os.path.abspath(source))
+            files = [replace(file, below=os.path.join(name, file.below)) for file in files]
+        found += files
+    return found
+
+
+def expand(source: str, suffixes: frozenset[str], console: Console) -> list[Found]:
+    """A file as it is; a folder as the sorted files in and below it that have one of ``suffixes``, without what inrfit
+    itself has written there. What is left out is counted, and listed with ``-v``."""
+    if source == STDIO or not os.path.isdir(source):
+        return [Found(source)]
+    found, skipped = [], {"of other kinds": list[str](), "written by inrfit": list[str]()}
     unreadable: list[OSError] = []
     for folder, folders, names in os.walk(source, onerror=unreadable.append):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(names):
             path = os.path.join(folder, name)
-            if Path(name).suffix.lower() in suffixes and not name.startswith(".") and os.path.isfile(path):
-                paths.append(path)
+            if name.startswith(".") or name.endswith(TEMPORARY):
+                continue
+            if FIELD_SUFFIX not in suffixes and is_product(name):
+                skipped["written by inrfit"].append(path)
+            elif Path(name).suffix.lower() in suffixes and os.path.isfile(path):
+                found.append(Found(path, os.path.relpath(path, source)))
             else:
-                skipped += not name.endswith((FIELD_SUFFIX, FIELD_SUFFIX + STATE_SUFFIX, TEMPORARY))
+                skipped["of other kinds"].append(path)
     for error in unreadable:
         console.warn(source, f"{error.filename}: {error.strerror}")
-    if skipped:
-        console.log(f"inrfit: {source}: {skipped} files of other types skipped")
-    return paths
+    _report_skipped(source, len(found), skipped, console)
+    return found
+
+
+def is_product(name: str) -> bool:
+    """Whether inrfit gives files such names: fields, states, decoded files, maps and videos of the sampling."""
+    if name.endswith((FIELD_SUFFIX, FIELD_SUFFIX + STATE_SUFFIX, MAP_SUFFIX, VIDEO_SUFFIX)):
+        return True
+    return Path(name).stem.endswith(DECODED)
+
+
+def _report_skipped(source: str, used: int, skipped: dict[str, list[str]], console: Console) -> None:
+    """Reports the files in a folder that are left out."""
+    parts = [f"{len(paths)} {what}" for what, paths in skipped.items() if paths]
+    if parts:
+        hint = "" if console.level > 0 else " (-v lists them)"
+        console.log(f"inrfit: {source}: files found: {used}; left out: {', '.join(parts)}{hint}")
+    for what, paths in skipped.items():
+        for path in paths:
+            console.log(f"  left out: {path} ({what})", level=1)
+    counts = {"other": len(skipped["of other kinds"]), "products": len(skipped["written by inrfit"])}
+    console.print_json({"ok": True, "folder": source, "files": used, "left_out": counts})
+
+
+def decoded_stem(model: str) -> str:
+    """``photo.png.safetensors`` -> ``photo.decoded``; only suffixes of files that inrfit knows are removed."""
+    stem = model.removesuffix(FIELD_SUFFIX)
+    root, ending = os.path.splitext(stem)
+    return (root if ending.lower() in source_suffixes() else stem) + DECODED
+
+
+def refuse_duplicates(targets: Sequence[tuple[str, str]]) -> None:
+    """Raises ``UsageError`` if two of (source, output) have the same output."""
+    seen: dict[str, str] = {}
+    for source, target in targets:
+        earlier = seen.setdefault(os.path.realpath(target), source)
+        if earlier is not source:
+            raise UsageError(f"{earlier} and {source} have the same output {target}", "same-output")
+
+
+def is_skipped(job: Any, output: str, skip_existing: bool, console: Console, name: Callable[[], str]) -> bool:
+    """Whether the output exists and is left as it is (``--skip-existing``), which is reported."""
+    if not skip_existing or output == STDIO or not os.path.lexists(output):
+        return False
+    console.log(f"inrfit: {name()}: {output} exists: skipped")
+    console.print_json({"ok": True, "source": job, "output": output, "skipped": True})
+    return True

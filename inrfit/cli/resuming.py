@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..config.settings import Settings
-from ..errors import RefusedInput
+from ..errors import InrfitError, OutputExists, RefusedInput, UnwritableOutput, UsageError
 from ..interrupts import StopRequest
-from ..output_files import find_complete
+from ..output_files import find_complete, free_name, save
 from ..resume import CheckpointPolicy, checkpoint_policy
-from .console import Console
-from .paths import Job
+from .console import Console, print_output
+from .paths import STDIO, Job
 
 if TYPE_CHECKING:
     from ..artifact.artifact import Artifact
@@ -29,9 +29,12 @@ class JobOptions:
     checkpoint: str | None = None
     resume: bool = False
     initial_field: Artifact | None = None
+    skip_existing: bool = False
 
     def checkpointing(self, job: Job) -> CheckpointPolicy | None:
         """How the state of the fit of ``job`` is saved and resumed; None if it is not. Raises ``UsageError``."""
+        if job.output == STDIO and (self.checkpoint is not None or self.resume):
+            raise UsageError("-o -: a field on standard output can be neither saved on the way nor resumed", "option")
         return checkpoint_policy(job.output, self.checkpoint, self.resume)
 
 
@@ -77,3 +80,24 @@ def report_interrupt(job: Job, console: Console, stop: StopRequest) -> int:
     error = {"code": code, "reason": "interrupted", "message": message}
     console.print_json({"ok": False, "source": job.source, "error": error})
     return code
+
+
+def save_field(artifact: Artifact, job: Job, job_options: JobOptions, console: Console) -> tuple[str, int]:
+    """Writes the artifact and returns its path and its size in bytes: the job's output, or another name beside it after
+    an interrupted fit. If that fails, the field, which may have taken hours, is saved beside it before the error is
+    raised."""
+    if job.output == STDIO:
+        data = artifact.to_bytes()
+        print_output(data)
+        return STDIO, len(data)
+    try:
+        path = save(artifact, job.output, job_options.force, job_options.checkpointing(job))
+        return path, os.path.getsize(path)
+    except (OutputExists, UnwritableOutput) as error:
+        rescue = free_name(job.output, "rescued")
+        try:
+            artifact.save(rescue)
+        except InrfitError:
+            raise error from None
+        console.log(f"inrfit: {job.name}: the finished field was written to {rescue} instead", level=-1)
+        raise

@@ -16,7 +16,7 @@ import typer
 from ..config.settings import Settings
 from ..io.limits import Limits
 from ..io.options import check_option, declared, parse_pairs
-from .help import BUDGET, HARDWARE, INPUT, METHODS, REPORTING, SIZE, SOURCE, STRATEGY
+from .help import BUDGET, HARDWARE, INPUT, METHODS, REPORTING, RESUMING, SIZE, SOURCE, STRATEGY
 
 DEFAULTS, LIMITS = Settings(), Limits()
 
@@ -64,6 +64,8 @@ Device = Annotated[str, option("device", metavar="NAME", panel=HARDWARE)]
 Threads = Annotated[int | None, option("threads", metavar="N", panel=HARDWARE)]
 Precision = Annotated[str, option("precision", metavar="NAME", panel=HARDWARE)]
 Engine = Annotated[str, option("engine", metavar="NAME", panel=HARDWARE)]
+Metadata = Annotated[str, option("metadata", metavar="MODE", panel=INPUT)]
+Frame = Annotated[int | None, option("frame", "--frame", "--page", metavar="N", panel=INPUT)]
 Type = Annotated[str | None, option("type", metavar="NAME", panel=INPUT)]
 
 Seeds = Annotated[
@@ -123,6 +125,9 @@ Sources = Annotated[list[str], files_argument("SOURCES...", "Images, sounds, sha
 CompareSources = Annotated[list[str], files_argument("SOURCES...", "Images, sounds, shapes, or folders.")]
 Models = Annotated[list[str], files_argument("FIELDS...", "Fields written by inrfit encode; - reads stdin.")]
 ModelJson = Annotated[bool, flag("--json", panel=REPORTING, help="Print one JSON object per field on standard output.")]
+SkipExisting = Annotated[
+    bool, flag("--skip-existing", panel=RESUMING, help="Leave existing output files as they are, and go on.")
+]
 Quiet = Annotated[bool, flag("-q", "--quiet", panel=REPORTING, help="Print errors only.")]
 
 

@@ -158,7 +158,7 @@ def _plan_signal(settings: Settings, signal: Signal, source: Mapping[str, Any], 
         settings=settings,
         budget=budget,
         store=store,
-        stored_bytes=max_file_bytes(spec, store, signal.modality, signal.meta, provenance),
+        stored_bytes=max_file_bytes(spec, store, signal.modality, signal.meta, signal.attachments, provenance),
         explicit_options=frozenset(_explicit_options(settings, architecture)),
         choices=auto.explain_choices(settings, spec, arch_reason),
         read_seconds=time.monotonic() - started,
@@ -213,8 +213,15 @@ def _build_options(settings: Settings, modality: Modality, sampler_name: str) ->
         **{f"arch {name}": FIELDS[name] for name in architectures},
         modality.name: modality.options,
     }
-    ratio = {} if settings.ratio is None else {"ratio": settings.ratio}
-    return options.build(classes, {**settings.options, **ratio})
+    values = dict(settings.options) if settings.ratio is None else {**settings.options, "ratio": settings.ratio}
+    known = options.declared(modality.options)
+    if settings.frame is not None:
+        if "frame" not in known:
+            raise UsageError(f"--frame has no effect on files of type {modality.name}", "option")
+        values["frame"] = settings.frame
+    if settings.metadata != "keep" and "metadata" in known:
+        values["metadata"] = settings.metadata
+    return options.build(classes, values)
 
 
 def _spec(settings: Settings, architecture: Architecture, signal: Signal, provenance: Mapping[str, Any]) -> FieldSpec:

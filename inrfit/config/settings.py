@@ -114,6 +114,9 @@ class Settings:
 
     - ``type``: modality of the source: a name in ``modalities.MODALITIES`` or a ``Modality``. Default: recognised by
       content, else by suffix.
+    - ``metadata``: what is kept of a file's metadata (colour profile, EXIF, density): "keep" (default; without GPS
+      position and maker notes), "drop", or "all".
+    - ``frame``: number of the picture in a file with several (pages, frames), from 1 (default).
     - ``verify``: samples on which the quality is measured in the end: "full", or "sample" for one million. Default:
       "full" up to 16 million samples.
     - ``limits``: upper bounds on what is read, in bytes, pixels, samples, channels and triangles.
@@ -208,6 +211,14 @@ class Settings:
     )
     type: str | None = setting(
         None, "Read the source as image, audio or shape. Default: by its content and name.", registry=_modalities
+    )
+    metadata: str = setting(
+        "keep",
+        "What to keep of colour profile, EXIF and density: keep (not GPS position and maker notes), drop, or all.",
+        choices=("keep", "drop", "all"),
+    )
+    frame: int | None = setting(
+        None, "Number of the picture in a file with several pages or frames. Default: 1.", 1, 1_000_000
     )
     verify: str | None = setting(
         None,

@@ -36,7 +36,7 @@ def sized(spec: FieldSpec, settings: Settings, signal: Signal, provenance: Mappi
             spec, shape, None if settings.params is None else parsed_count("params", settings.params)
         )
     limit, kind = parsed_count("bytes", settings.bytes), resolve_store(settings)
-    header = (signal.modality, signal.meta, provenance)
+    header = (signal.modality, signal.meta, signal.attachments, provenance)
     largest = smallest_field(spec, shape)
     if (needed := max_file_bytes(largest, kind, *header)) > limit:
         raise UsageError(

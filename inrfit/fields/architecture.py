@@ -99,7 +99,8 @@ class Architecture(Protocol):
         number."""
 
     def sines(self, spec: FieldSpec) -> int:
-        """Sines, cosines and exponentials of a forward pass per sample, counted likewise."""
+        """Sines, cosines and exponentials of a forward pass per sample. Work that samples of a grid share is
+        divided by their number."""
 
     def initial(self, spec: FieldSpec, generator: torch.Generator, mean: Float[Tensor, " c"]) -> dict[str, Tensor]:
         """Initial weights in float32 on the CPU, drawn from ``generator``, for values around ``mean``."""

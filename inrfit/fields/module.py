@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from ..errors import PluginError
 from ..signal import CHUNK, Grid
 from .spec import FieldSpec
 
@@ -19,10 +20,14 @@ class Field(nn.Module):
     weights and coordinates."""
 
     def __init__(self, spec: FieldSpec, weights: Mapping[str, Tensor]) -> None:
-        """``weights`` must have the names and shapes of ``spec.shapes``."""
+        """``weights`` must have the names and shapes of ``spec.shapes``; raises ``PluginError`` if they do not, as in
+        an architecture of another package."""
         super().__init__()
         shapes = spec.shapes
-        assert {name: tuple(w.shape) for name, w in weights.items()} == shapes
+        if {name: tuple(w.shape) for name, w in weights.items()} != shapes:
+            raise PluginError(
+                f"the architecture {spec.architecture}: initial and shapes give different tensors", "plugin"
+            )
         self.spec = spec
         self.formula = spec.formula
         for name in shapes:

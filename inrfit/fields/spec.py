@@ -8,6 +8,7 @@ from functools import cached_property
 from math import prod
 from typing import Any
 
+from ..errors import PluginError
 from ..io.options import from_mapping
 from .architecture import Architecture
 from .registry import FIELDS
@@ -35,7 +36,10 @@ class FieldSpec:
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Name and shape of every weight tensor."""
-        return self.formula.shapes(self)
+        shapes = self.formula.shapes(self)
+        if not isinstance(shapes, dict):
+            raise PluginError(f"the architecture {self.architecture}: shapes must return a dict", "plugin")
+        return shapes
 
     @property
     def parameters(self) -> int:

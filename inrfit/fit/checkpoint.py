@@ -173,7 +173,8 @@ def restore_callback(saved_state: SavedState, callback: StatefulCallback) -> Non
     another kind of callback."""
     if not saved_state.callback:
         raise UsageError(
-            "the fit began without recording what is asked for now; continue without recording it", "callback"
+            "the saved fit has no sampling map or video; resume it without --sampling-map and --sampling-video",
+            "callback",
         )
     tensors = saved_state.tensors.items()
     own = {name.removeprefix(CALLBACK_PREFIX): t for name, t in tensors if name.startswith(CALLBACK_PREFIX)}

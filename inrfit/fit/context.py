@@ -12,6 +12,7 @@ from torch import Tensor
 from ..errors import Diverged, PluginError, UnreadableFile
 from ..fields import FieldSpec
 from ..fields.module import Field
+from ..io.registry import describe_plugin
 from ..modalities import MODALITIES, Modality
 from ..runtime import matmul_precision, out_of_memory
 from ..samplers import SAMPLERS, Sampler, Selection
@@ -86,7 +87,7 @@ class FitContext:
         """The next selection. Raises ``PluginError`` if a sampler of another package returns something invalid."""
         selection = self.sampler.select(learner, previous)
         if not SAMPLERS.is_built_in(type(self.sampler)) and (problem := invalid_because(selection, learner)):
-            raise PluginError(f"the sampler {type(self.sampler).__name__}: {problem}", "plugin")
+            raise PluginError(f"{describe_plugin(type(self.sampler), 'sampler')}: {problem}", "plugin")
         return selection
 
     def attribute_points(self, state: FitState) -> None:

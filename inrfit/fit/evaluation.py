@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..fields.module import Field
 from ..modalities import MODALITIES
-from ..signal import Samples, Scale, Signal
+from ..signal import Samples, Signal
 
 FIT_EVALUATION_POINTS = 16_384
 """Number of points by which the weights of a fit are compared."""
@@ -57,13 +57,13 @@ def predict(
 
 @dataclass(frozen=True)
 class EvaluationSet:
-    """Fixed points that stand for a whole signal: ``coords`` (n, d) and true ``values`` (n, c).
-    ``estimate(predicted, values, scale)`` is the main quality measure of the modality, in its unit."""
+    """Fixed points that stand for a whole ``signal``: ``coords`` (n, d) and true ``values`` (n, c).
+    ``estimate(predicted, values, signal)`` is the main quality measure of the modality, in its unit."""
 
     coords: Tensor
     values: Tensor
-    scale: Scale
-    estimate: Callable[[Tensor, Tensor, Scale], float]
+    signal: Signal
+    estimate: Callable[[Tensor, Tensor, Signal], float]
 
     def quality(
         self, field: Field, chunk_size: int, on_progress: Callable[[float], None] = lambda fraction: None
@@ -74,7 +74,7 @@ class EvaluationSet:
 
     def quality_of(self, predicted: Tensor) -> float:
         """The quality of values (n, c) predicted at ``coords``."""
-        return self.estimate(predicted, self.values, self.scale)
+        return self.estimate(predicted, self.values, self.signal)
 
 
 def evaluation_set(signal: Signal, count: int, device: torch.device) -> EvaluationSet:
@@ -85,7 +85,7 @@ def evaluation_set(signal: Signal, count: int, device: torch.device) -> Evaluati
         coords, values = signal.on(device).take(stratified(signal.n, count).to(device))
     else:
         coords, values = (torch.from_numpy(array).to(device) for array in modality.probe(signal, count))
-    return EvaluationSet(coords, values, signal.scale, modality.estimate)
+    return EvaluationSet(coords, values, signal, modality.estimate)
 
 
 class FitEvaluator:
@@ -98,7 +98,7 @@ class FitEvaluator:
         modality, device = MODALITIES[signal.modality], samples.raw.device
         self.indices = stratified(signal.n, FIT_EVALUATION_POINTS).to(device)
         self.coords, self.values = samples.take(self.indices)
-        self._own = EvaluationSet(self.coords, self.values, signal.scale, modality.estimate)
+        self._own = EvaluationSet(self.coords, self.values, signal, modality.estimate)
         self._probed = None if modality.probe is None else evaluation_set(signal, FIT_EVALUATION_POINTS, device)
         self.cost = self.indices.shape[0] + (0 if self._probed is None else self._probed.values.shape[0])
         self.mean = self.values.double().mean(0).float()

@@ -288,7 +288,7 @@ class Loop:
         state.notes.append(f"out of memory at {context.tracker.progress:.0%} of the budget; the batch was halved")
 
     def _end_cancelled(self, mark: IterationMark) -> Outcome:
-        """Ends a cancelled fit. Undoes the iteration, which may have been cancelled within a selection or a step, saves
+        """Ends a cancelled fit. Discards the unfinished iteration, saves
         the state if the fit was stopped after a step, and evaluates the weights."""
         context, state = self.context, self.state
         state.undo_to(mark)

@@ -155,7 +155,7 @@ def class_fault(cls: Any) -> str:
     that JSON can hold. May raise what the evaluation of its annotations and defaults raises."""
     params: Any = getattr(cls, "__dataclass_params__", None)
     if not (isinstance(cls, type) and params is not None and params.frozen):
-        return f"a frozen dataclass, and {getattr(cls, '__name__', type(cls).__name__)} is none"
+        return f"a frozen dataclass, which {getattr(cls, '__name__', type(cls).__name__)} is not"
     without_default = [field.name for field in dataclasses.fields(cls) if field.init and not _has_default(field)]
     if without_default:
         return f"a frozen dataclass whose fields have defaults, and {', '.join(without_default)} has none"

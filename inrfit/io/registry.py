@@ -52,7 +52,8 @@ class Registry(dict[str, T]):
 
     def offered(self) -> list[str]:
         """All names, including those of plug-ins. Reads the metadata of all installed packages."""
-        return [*self, *(name for name in _installed(self.group) if name not in self.keys() | self._failed)]
+        candidates = (name for name in _installed(self.group) if name not in self.keys() | self._failed)
+        return [*self, *(name for name in candidates if not _name_fault(name))]
 
     def load_all(self) -> None:
         """Loads every plug-in of the group."""
@@ -117,6 +118,11 @@ class Registry(dict[str, T]):
             return self._fault(name, entry)
         except Exception as error:  # a check evaluates annotations and defaults of another package
             return _describe(error)
+
+
+def describe_plugin(cls: type[Any], kind: str) -> str:
+    """How messages name a class of another package: the plug-in it belongs to, or else its own name."""
+    return _plugin_modules.get(cls.__module__, f"the {kind} {cls.__name__}")
 
 
 @contextlib.contextmanager

@@ -68,15 +68,20 @@ SSIM_RADIUS = 5
 """Radius of SSIM's window in pixels: 3.5 sigma, rounded."""
 
 
-def ssim(decoded: Array, source: Array, on_progress: Callable[[float], None] = lambda fraction: None) -> float:
+def ssim(
+    decoded: Array,
+    source: Array,
+    on_progress: Callable[[float], None] = lambda fraction: None,
+    data_range: float = 255,
+) -> float:
     """Structural similarity (Wang et al. 2004) of images (h, w, c): Gaussian window, sigma 1.5, K1 = 0.01, K2 = 0.03,
-    range 255, population covariance, channels averaged; nan for an image below 11 pixels on a side, where the window
-    does not fit. Computed in blocks of rows that overlap by the window, with the same result as in one piece;
-    ``on_progress(fraction)`` is called after each block."""
+    ``data_range`` in raw units, population covariance, channels averaged; nan for an image below 11 pixels on a side,
+    where the window does not fit, and for a range of 0. Computed in blocks of rows that overlap by the window, with the
+    same result as in one piece; ``on_progress(fraction)`` is called after each block."""
     from skimage.metrics import structural_similarity
 
     height = decoded.shape[0]
-    if min(decoded.shape[:2]) < 2 * SSIM_RADIUS + 1:
+    if min(decoded.shape[:2]) < 2 * SSIM_RADIUS + 1 or not data_range:
         return math.nan
     total = 0.0
     for start in range(SSIM_RADIUS, height - SSIM_RADIUS, SSIM_ROWS):
@@ -86,7 +91,7 @@ def ssim(decoded: Array, source: Array, on_progress: Callable[[float], None] = l
             source[rows],
             decoded[rows],
             channel_axis=2,
-            data_range=255,
+            data_range=data_range,
             gaussian_weights=True,
             sigma=1.5,
             use_sample_covariance=False,

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
 from ..errors import UsageError
@@ -22,11 +23,14 @@ if TYPE_CHECKING:
     from ..fields.module import Field
     from ..io.json_schema import Schema
     from ..io.limits import Limits
-    from ..signal import Scale, Signal
+    from ..signal import Signal
 
 OnProgress = Callable[[float], None]
 """``on_progress(fraction)`` is called between chunks with the fraction of the work that is done, 0 to 1. It may raise
 an exception to cancel the work, which must not be caught."""
+
+NONE: Mapping[str, Any] = MappingProxyType({})
+"""No attachments."""
 
 Meta = Mapping[str, Any]
 """``Signal.meta``: JSON values that describe the source. A decoded file is written from only these and the field."""
@@ -43,15 +47,20 @@ Probe = Callable[["Signal", int], "tuple[npt.NDArray[np.float32], npt.NDArray[np
 
 @dataclass(frozen=True)
 class Request:
-    """The output grid, where it differs from the source's own.
+    """The output, where it differs from the source's own grid and kind of file.
 
-    ``size``: (width, height) in pixels. ``scale``: factor on width and height; not together with ``size``. ``rate``:
-    sample rate in Hz. ``resolution``: cells per side of the cube from which a surface is extracted."""
+    ``size``: (width, height) in pixels; one of them may be None and then follows from the source's aspect. ``scale``:
+    factor on width and height; not together with ``size``. ``rate``: sample rate in Hz. ``resolution``: cells per side
+    of the cube from which a surface is extracted. ``bits``: 8 to reduce samples of more bits. ``image_quality``: 1 to
+    100, of lossy files. ``background``: the colour behind transparent pixels, such as "white" or "#ffcc00"."""
 
-    size: tuple[int, int] | None = None
+    size: tuple[int | None, int | None] | None = None
     scale: float | None = None
     rate: int | None = None
     resolution: int | None = None
+    bits: int | None = None
+    image_quality: int | None = None
+    background: str | None = None
 
 
 @dataclass(frozen=True)
@@ -84,13 +93,27 @@ class ArrayInput:
     to_file: Callable[..., bytes]
 
 
+@dataclass(frozen=True)
+class EarlierMeta:
+    """The ``meta`` of a modality in earlier versions of the format: its schema, and ``upgrade(meta)``, which returns
+    the ``meta`` of today that means the same."""
+
+    schema: Schema
+    upgrade: Callable[[Mapping[str, Any]], dict[str, Any]]
+
+
 def no_quality_warning(quality: Quality) -> str | None:
     """Default of ``Modality.quality_warning``: None."""
     return None
 
 
-def always_writable(meta: Meta, suffix: str, request: Request) -> None:
+def always_writable(meta: Meta, suffix: str, request: Request, attachments: Mapping[str, bytes]) -> list[str]:
     """A ``Modality.check_writable`` for modalities whose output formats can hold every grid."""
+    return []
+
+
+def consistent_meta(meta: Meta) -> None:
+    """Default of ``Modality.check_meta``: nothing is checked."""
 
 
 @dataclass(frozen=True)
@@ -170,10 +193,10 @@ class Modality:
     intact files of an unsupported kind, ``OverLimit`` for a size above a limit. Exceptions of libraries are translated.
     Raises ``UsageError`` for options that make no sense together."""
 
-    estimate: Callable[[Tensor, Tensor, Scale], float]
-    """``estimate(predicted, values, scale)`` returns the main measure on a subset of the samples: ``predicted`` and
-    ``values`` are float32 tensors (k, c) of field values, not raw samples, on the same device; ``scale`` is the
-    signal's. Called during a fit, so it must be fast. inf means a perfect fit."""
+    estimate: Callable[[Tensor, Tensor, Signal], float]
+    """``estimate(predicted, values, signal)`` returns the main measure on a subset of the samples: ``predicted`` and
+    ``values`` are float32 tensors (k, c) of field values, not raw samples, on the same device; ``signal.scale`` gives
+    the raw ones. Called during a fit, so it must be fast. inf means a perfect fit."""
 
     suffix: Callable[[Meta], tuple[str, str | None]]
     """``suffix(meta)`` returns the suffix that decoded files have by default, and a note for the user where that format
@@ -188,14 +211,16 @@ class Modality:
     ``OverLimit`` if the result is larger than ``limits.max_output`` bytes (before it is allocated), and
     ``UnreadableFile`` if the field's values are not finite or its channels do not match ``meta``."""
 
-    write: Callable[[Any, Meta, str, Request], bytes]
-    """``write(decoded, meta, suffix, request)`` returns the bytes of a file in the format of ``suffix``. ``decoded`` is
-    the result of ``decode`` for the same ``meta`` and ``request``. The same input gives the same bytes. Raises
+    write: Callable[[Any, Meta, str, Request, Mapping[str, bytes]], bytes]
+    """``write(decoded, meta, suffix, request, attachments)`` returns the bytes of a file in the format of ``suffix``.
+    ``decoded`` is the result of ``decode`` for the same ``meta`` and ``request``; ``attachments`` are those of the
+    signal, or none, and are left out where the format cannot hold them. The same input gives the same bytes. Raises
     ``UsageError`` for a suffix that is not among ``output_suffixes`` or a format that cannot hold ``decoded``."""
 
-    check_writable: Callable[[Meta, str, Request], None]
-    """``check_writable(meta, suffix, request)`` is called before ``decode``, and raises the ``UsageError`` that
-    ``write`` would raise, so that the user does not wait for it. ``always_writable`` checks nothing."""
+    check_writable: Callable[[Meta, str, Request, Mapping[str, bytes]], list[str]]
+    """``check_writable(meta, suffix, request, attachments)`` is called before ``decode``. It raises the ``UsageError``
+    that ``write`` would raise, so that the user does not wait for it, and returns notes on what the file will not keep.
+    ``always_writable`` checks nothing."""
 
     measure: Callable[[Field, Signal, OnProgress], dict[str, Any]]
     """``measure(field, signal, on_progress)`` decodes the whole signal on its own grid and returns its quality by key:
@@ -215,6 +240,12 @@ class Modality:
     raster: Callable[[Meta], tuple[int, ...] | None]
     """``raster(meta)`` returns the number of cells along each axis of the source's grid; None for a signal of
     points."""
+
+    check_meta: Callable[[Meta], None] = consistent_meta
+    """``check_meta(meta)`` raises ``ValueError`` if values that match ``meta_schema`` contradict each other."""
+
+    meta_before_3: EarlierMeta | None = None
+    """``Signal.meta`` in the format versions 1 and 2; None if it was the same as today."""
 
     probe: Probe | None = None
     """``probe(signal, count)`` returns coordinates (k, d) and values (k, c), float32, at about ``count`` points on
@@ -245,4 +276,4 @@ class Modality:
         """Raises ``UsageError`` if ``request`` has a field that this modality does not support."""
         for name, value in asdict(request).items():
             if value is not None and name not in self.request_fields:
-                raise UsageError(self.request_error(name), "request")
+                raise UsageError(self.request_error(name.replace("_", "-")), "request")

@@ -180,11 +180,15 @@ def grey_image(learner: Learner, grid: CellGrid) -> GreyImage:
     samples = signal.samples.reshape(grid.height, grid.width, signal.channels)
     left = np.arange(0, grid.width, grid.cell_width)
     widths = np.diff(left, append=grid.width)
-    luma = np.array(LUMA if signal.channels >= 3 else (1.0,), np.float32) / np.float32(signal.scale.high)
+    scale = signal.scale
+    plain = isinstance(scale.high, int | float) and scale.low == 0.0 and not scale.knee
+    luma = np.array(LUMA if signal.channels >= 3 else (1.0,), np.float32)
+    luma /= np.float32(scale.high if plain and isinstance(scale.high, int | float) else 1.0)
     means = np.empty((grid.rows, grid.columns), np.float32)
     step = max(1, 8 * CHUNK // (grid.width * grid.cell_height))
     for row in range(0, grid.rows, step):
-        part = samples[row * grid.cell_height : (row + step) * grid.cell_height, :, : luma.size] @ luma
+        rows = samples[row * grid.cell_height : (row + step) * grid.cell_height]
+        part = (rows if plain else scale.unit(rows))[..., : luma.size] @ luma
         top = np.arange(0, len(part), grid.cell_height)
         heights = np.diff(top, append=len(part))
         sums = np.add.reduceat(np.add.reduceat(part, left, axis=1), top, axis=0)

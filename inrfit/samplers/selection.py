@@ -44,6 +44,9 @@ def invalid_because(selection: Any, learner: Learner) -> str:
             return "Selection.weights must be None or a tensor with one weight for each of Selection.indices"
         if not bool((weights.isfinite() & (weights >= 0)).all()) or not bool((weights > 0).any()):
             return "Selection.weights must be finite, not negative, and not all zero"
+    count = learner.n if indices is None else int(indices.shape[0])
+    if selection.origin and sum(selection.origin.values()) != count:
+        return f"Selection.origin must count all {count} points, not {sum(selection.origin.values())}"
     if not all(isinstance(value, torch.Tensor) for value in selection.memory.values()):
         return "Selection.memory must hold tensors"
     return ""

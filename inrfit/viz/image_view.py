@@ -5,15 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from math import ceil
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
 from ..fields.module import Field
-from ..signal import Grid, Signal
+from ..signal import Grid, Scale, Signal
 from . import drawing
 from .drawing import Floats, Pixels
 from .heatmap import MIN_PANEL_SIDE, PANEL_SIDE, colour_limit, smooth, smoothing_width
@@ -99,13 +100,13 @@ class ImageView:
         """The source in grey, subsampled to ``size`` (rows, columns), without alpha."""
         indices = [np.arange(few) * many // few for few, many in zip(size, self.size, strict=True)]
         pixels = self.signal.samples.reshape(*self.size, -1)[np.ix_(*indices)]
-        grey: Pixels = _colours(pixels).mean(-1).astype(np.uint8)
+        grey: Pixels = _colours(_displayed(pixels, self.signal.scale)).mean(-1).astype(np.uint8)
         return grey
 
     def draw_reconstruction(self, field: Field) -> Image.Image:
         grid = Grid(self.panel)
         raw = self.signal.scale.raw(field.on_grid(grid, 0, grid.n).nan_to_num())
-        return self._enlarged(_colours(raw.byte().numpy().reshape(*self.panel, -1)))
+        return self._enlarged(_colours(_displayed(raw.numpy().reshape(*self.panel, -1), self.signal.scale)))
 
     def draw_visits(self, values: Floats, limit: float) -> Image.Image:
         return self._enlarged(drawing.screen_over_grey(self._grey(self.panel), drawing.heat_colours(values / limit)))
@@ -116,6 +117,12 @@ class ImageView:
 
         factor = max(1, MIN_PANEL_SIDE // max(self.panel))
         return Image.fromarray(np.ascontiguousarray(pixels.repeat(factor, 0).repeat(factor, 1)))
+
+
+def _displayed(raw: npt.NDArray[Any], scale: Scale) -> Pixels:
+    """Raw samples (h, w, c) as 8-bit ones, by their place in the range of ``scale``."""
+    pixels: Pixels = (scale.unit(raw) * 255).round().astype(np.uint8)
+    return pixels
 
 
 def _colours(pixels: Pixels) -> Pixels:

@@ -30,10 +30,11 @@ from inrfit.fit import recipe
 from inrfit.fit.batch_queue import points_of_blocks, shuffled_blocks
 from inrfit.fit.budget import Budget
 from inrfit.fit.engine.step import Engine
-from inrfit.modalities.image.image import UINT8_SCALE
+from inrfit.modalities.image import image
+from inrfit.modalities.image.picture import Picture
 from inrfit.runtime import keep_freed_memory, sleep_idle_threads
 from inrfit.samplers.learner import Learner
-from inrfit.signal import Grid, Signal
+from inrfit.signal import Grid
 
 WIDTH, DEPTH, GRID = 256, 3, Grid((512, 768))
 NAMES = ("siren", "asmr")
@@ -53,7 +54,7 @@ def made(name: str, compiled: bool) -> tuple[Field, Engine, Learner]:
     """A fresh field on a made picture, with the engine that a fit of a minute gets."""
     device = torch.device("cpu")
     pixels = np.random.default_rng(0).integers(0, 256, (GRID.n, 3), dtype=np.uint8)
-    signal = Signal("image", pixels, UINT8_SCALE, {}, GRID)
+    signal = image.to_signal("PNG", Picture(pixels.reshape(*GRID.shape, 3), "RGB")).named("image")
     spec = FieldSpec(name, 2, 3, WIDTH, DEPTH, {})
     spec = spec.formula.sized(spec, GRID.shape, None)
     weights = spec.formula.initial(spec, torch.Generator().manual_seed(0), torch.zeros(3))

@@ -14,16 +14,17 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from common import child, table
 
 from inrfit import codec
 from inrfit.artifact.artifact import Artifact
 from inrfit.fields import FieldSpec
 from inrfit.modalities.image import image
+from inrfit.modalities.image.picture import Picture
 from inrfit.runtime import keep_freed_memory, sleep_idle_threads
 
 ROUNDS = 7
@@ -40,7 +41,8 @@ def artifact(width: int, height: int) -> Artifact:
 
     spec = FieldSpec("siren", 2, 3, 256, 5, {"omega": 30.0, "first_omega": 30.0})
     weights = spec.formula.initial(spec, torch.Generator().manual_seed(0), torch.zeros(3))
-    meta = {"format": "PNG", "mode": "RGB", "width": width, "height": height, "scale": asdict(image.UINT8_SCALE)}
+    meta = image.to_signal("PNG", Picture(np.eye(3, dtype=np.uint8)[None] * np.uint8(255), "RGB")).meta
+    meta = {**meta, "width": width, "height": height}
     provenance = {
         **dict.fromkeys(("inrfit", "torch", "numpy", "python", "platform", "device"), "benchmark"),
         "threads": torch.get_num_threads(),

@@ -28,8 +28,9 @@ from inrfit.fields.module import Field
 from inrfit.fit import recipe
 from inrfit.fit.engine.step import Engine
 from inrfit.modalities.image import image
+from inrfit.modalities.image.picture import Picture
 from inrfit.runtime import matmul_precision
-from inrfit.signal import Grid, Signal
+from inrfit.signal import Signal
 
 BATCHES = (4_224, 8_448, 16_896, 33_792, 67_584, 135_168)
 TOLERANCE = {"fp32": 1e-3, "bf16": 0.03}
@@ -85,15 +86,8 @@ def made_picture(height: int, width: int) -> Signal:
     noise = np.random.default_rng(0).standard_normal((height, width, 3))
     waves = [np.sin(k * (3 * x + 2 * y)) + np.cos(k * (x - 4 * y)) for k in (1, 5, 17)]
     plane = 128 + 25 * waves[0] + 15 * waves[1] + 8 * waves[2] + 40 * (x > 0.5)
-    samples = np.clip(plane[..., None] + 3 * noise, 0, 255).astype(np.uint8).reshape(-1, 3)
-    meta = {
-        "format": "PNG",
-        "mode": "RGB",
-        "width": width,
-        "height": height,
-        "scale": dataclasses.asdict(image.UINT8_SCALE),
-    }
-    return Signal("image", samples, image.UINT8_SCALE, meta, Grid((height, width)))
+    samples = np.clip(plane[..., None] + 3 * noise, 0, 255).astype(np.uint8)
+    return image.to_signal("PNG", Picture(samples, "RGB")).named("image")
 
 
 def picture_name(place: Place) -> str:

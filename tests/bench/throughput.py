@@ -29,14 +29,14 @@ from inrfit.fields.module import Field
 from inrfit.fit import recipe
 from inrfit.fit.budget import Budget
 from inrfit.fit.engine.step import Engine, choose_device
-from inrfit.modalities.image.image import UINT8_SCALE
-from inrfit.signal import Grid, Signal
+from inrfit.modalities.image import image
+from inrfit.modalities.image.picture import Picture
 
 
 def made_engine(spec: FieldSpec, kind: str, batch: int, precision: str, device: torch.device) -> Engine:
     """An engine on a made 512x512 picture."""
     pixels = np.random.default_rng(0).integers(0, 256, (512 * 512, spec.outputs), dtype=np.uint8)
-    signal = Signal("image", pixels, UINT8_SCALE, {}, Grid((512, 512)))
+    signal = image.to_signal("PNG", Picture(pixels.reshape(512, 512, -1), "bands")).named("image")
     weights = spec.formula.initial(spec, torch.Generator().manual_seed(0), torch.zeros(spec.outputs))
     chosen = recipe.choose(
         spec, device, recipe.UserChoices(batch=batch, precision=precision, engine=kind), budget=Budget(seconds=60)

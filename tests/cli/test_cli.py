@@ -150,10 +150,11 @@ def test_a_missing_source_is_reported_before_the_first_fit(tmp_path, png, capsys
 
 
 @pytest.mark.parametrize("command", ["encode", "decode"])
-def test_standard_output_is_refused_as_an_output(command, png, monkeypatch, capsys):
+def test_a_terminal_is_refused_as_an_output(command, png, monkeypatch, capsys):
     monkeypatch.chdir(png.parent)
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     assert run([command, str(png), "-o", "-"]) == 2
-    assert "cannot be written to standard output" in capsys.readouterr().err
+    assert "standard output is a terminal" in capsys.readouterr().err
     assert os.listdir(png.parent) == [png.name]
 
 
@@ -165,7 +166,7 @@ def test_a_folder_is_the_files_in_it(tmp_path, capsys):
     assert encode(tmp_path / "in") == 0
     assert (tmp_path / "in" / "a.png.safetensors").exists()
     assert (tmp_path / "in" / "deep" / "b.png.safetensors").exists()
-    assert "1 files of other types" in capsys.readouterr().err
+    assert "1 of other kinds" in capsys.readouterr().err
     assert encode(tmp_path / "in", "--force") == 0
 
 
@@ -243,7 +244,7 @@ def test_what_a_kind_of_file_cannot_hold_is_refused_before_anything_is_decoded(t
         ("a.wav", ["x.ogg", "--rate", "200001"], "1 channels at 200001 Hz cannot be written as .ogg VORBIS"),
         ("a.wav", ["x.flac", "--rate", "700000"], "flac does not support this sample rate"),
         ("a.png", ["x.jpg"], "JPEG cannot hold an alpha channel"),
-        ("a.png", ["x.webp", "--size", "16384x1"], "WEBP holds at most 16,383 pixels per side"),
+        ("a.png", ["x.webp", "--size", "16384x1"], "WebP holds at most 16,383 pixels per side"),
     ]:
         capsys.readouterr()
         assert run(["decode", str(tmp_path / f"{model}.safetensors"), "-o", str(tmp_path / words[0]), *words[1:]]) == 2
@@ -458,7 +459,11 @@ def test_two_models_with_one_output_are_refused(tmp_path, capsys):
     for folder in ("a", "b", "out"):
         (tmp_path / folder).mkdir()
     words = [str(tmp_path / folder / "x.png.safetensors") for folder in ("a", "b")]
+    Image.fromarray(picture(8, 8)).save(tmp_path / "x.png")
+    for word in words:
+        assert encode(tmp_path / "x.png", "-o", word) == 0
     assert run(["decode", *words, "-o", str(tmp_path / "out")]) == 2
+    assert "the same output" in capsys.readouterr().err
 
 
 def test_source_is_the_path_on_success_and_on_failure(png, tmp_path, capsys):

@@ -120,7 +120,7 @@ def test_a_complete_field_is_left_as_it_is_and_another_refused(png, capsys):
     assert json.loads(out.splitlines()[-1])["complete"] is True
     assert "is already complete" in err
     assert encode(png, "--budget", "61it", "--resume") == 2
-    assert "is a field of another budget or other settings (replace it with --force)" in capsys.readouterr().err
+    assert "is a field made with another budget or other settings (replace it with --force)" in capsys.readouterr().err
     Image.fromarray(picture(20, 20, seed=4)).save(png)
     assert encode(png, *STEPS, "--resume") == 2
     assert "is the field of another source" in capsys.readouterr().err
@@ -142,9 +142,10 @@ def test_over_a_folder_what_is_complete_stays_and_what_is_not_is_finished(tmp_pa
     assert encode(folder, "--budget", f"{steps}it", "--resume") == 7  # 0 is of another budget
     err = capsys.readouterr().err
     assert "other settings" in err
-    assert "files of other types" not in err
+    assert "of other kinds" not in err
     assert encode(folder, "--budget", f"{steps}it", "--resume", "--json") == 7
-    records = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    folder_record, *records = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert folder_record["files"] == 3
     assert [record.get("complete", False) for record in records] == [False, True, True]
     field(folder / "0.png").unlink()
     assert encode(folder, "--budget", f"{steps}it", "--resume") == 0
@@ -250,7 +251,7 @@ def test_a_map_goes_on_with_its_fit(png, tmp_path, capsys):
     assert seen.read_bytes()[:4] == b"\x89PNG"
     killed(png, "--force", budget=LONG)
     assert encode(png, "--budget", LONG, "--resume", "--force", "--sampling-map", seen) == 2
-    assert "began without recording" in capsys.readouterr().err
+    assert "has no sampling map or video" in capsys.readouterr().err
 
 
 def test_a_fit_starts_from_the_weights_of_another_field(png, tmp_path, capsys):

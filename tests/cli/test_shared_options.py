@@ -42,6 +42,8 @@ BAD = {
     "regime": "mine",
     "seed": "-1",
     "type": "video",
+    "metadata": "some",
+    "frame": "0",
     "verify": "some",
 }
 

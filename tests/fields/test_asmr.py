@@ -365,7 +365,7 @@ def test_a_ratio_without_a_sampler_is_refused_with_those_that_take_one():
 
 
 def test_auto_trains_on_whole_blocks_and_every_point_once():
-    data = image.from_array(np.zeros((37, 50, 3), np.uint8))
+    data = image.from_array(np.random.default_rng(0).integers(0, 256, (37, 50, 3)).astype(np.uint8))
     planned = plan(data, "a", Settings(arch="asmr", width=16))
     assert planned.sampler_name == "full"
     signal = planned.signal.on(torch.device("cpu"))

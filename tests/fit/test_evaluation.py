@@ -48,5 +48,5 @@ def test_a_fit_is_evaluated_at_the_probe_of_its_modality(monkeypatch):
     error, quality = evaluator.evaluate(field, 1000)
     at_probe = field(torch.full((1, 2), 0.25))
     assert error == pytest.approx(float((predict(field, evaluator.coords, 1000) - evaluator.values).square().mean()))
-    assert quality == pytest.approx(IMAGE.estimate(at_probe, torch.full((1, 3), 0.5), signal.scale), abs=1e-4)
+    assert quality == pytest.approx(IMAGE.estimate(at_probe, torch.full((1, 3), 0.5), signal), abs=1e-4)
     assert evaluator.cost > 2 * signal.n

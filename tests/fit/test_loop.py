@@ -187,12 +187,12 @@ def test_stopping_keeps_what_was_fitted():
 def test_the_returned_quality_is_that_of_the_returned_weights():
     signal = image_signal()
     result = run(signal, budget=Budget(steps=120))
-    from inrfit.modalities.image import image
+    from inrfit.modalities.image import quality
 
     samples = signal.on(CPU)
     coords, values = samples.take(torch.arange(signal.n))
     with torch.no_grad():
-        assert image.estimate(result.field(coords), values, signal.scale) == pytest.approx(result.quality)
+        assert quality.estimate(result.field(coords), values, signal) == pytest.approx(result.quality)
 
 
 def test_progress_reports_come_with_a_quality():

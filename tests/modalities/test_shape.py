@@ -379,12 +379,12 @@ def test_occupancy_is_one_inside_and_zero_outside() -> None:
 def test_estimate_is_the_iou_of_inside(target: str) -> None:
     signal = drawn(load(obj(TORUS), points=1_000, target=target))
     values = signal.scale.values(torch.from_numpy(signal.samples))
-    assert shape.estimate(values, values, signal.scale) == 1.0
+    assert shape.estimate(values, values, signal) == 1.0
     inside = values < 0 if target == "sdf" else values > 0.5
     half = values.clone()
     wrong = inside.nonzero()[: int(inside.sum()) // 2, 0]
     half[wrong] = 1.0 - half[wrong].clamp(min=0)
-    assert shape.estimate(half, values, signal.scale) == pytest.approx(0.5, abs=0.01)
+    assert shape.estimate(half, values, signal) == pytest.approx(0.5, abs=0.01)
 
 
 # Decoding

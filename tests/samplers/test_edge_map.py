@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-
 import numpy as np
 import pytest
 import torch
-from conftest import image_signal
+from conftest import image_meta, image_signal
 from test_samplers import learner
 
-from inrfit.modalities.image.image import UINT8_SCALE
+from inrfit.modalities.image.sample_types import UINT8_SCALE
 from inrfit.samplers import edge_map
 from inrfit.signal import IDENTITY, Grid, Scale, Signal
 
 
 def picture_signal(picture):
     height, width, channels = picture.shape
-    meta = {"format": "PNG", "mode": "L", "width": width, "height": height, "scale": asdict(UINT8_SCALE)}
-    return Signal("image", picture.reshape(-1, channels), UINT8_SCALE, meta, Grid((height, width)))
+    samples = picture.reshape(-1, channels)
+    return Signal("image", samples, UINT8_SCALE, image_meta(width, height, "L"), Grid((height, width)))
 
 
 def sound_signal(samples):

@@ -13,7 +13,7 @@ from inrfit.fit.budget import Budget
 from inrfit.fit.context import start_fit
 from inrfit.fit.loop import Loop, fit
 from inrfit.fit.progress import BudgetTracker
-from inrfit.modalities.image import image
+from inrfit.modalities.image import quality
 from inrfit.samplers import SAMPLERS, Int, Nint
 
 CPU = torch.device("cpu")
@@ -86,7 +86,7 @@ def test_the_reported_quality_is_that_of_the_weights_returned(name):
     )
     coords, values = signal.on(CPU).take(torch.arange(signal.n))
     with torch.no_grad():
-        assert image.estimate(found.field(coords), values, signal.scale) == pytest.approx(found.quality)
+        assert quality.estimate(found.field(coords), values, signal) == pytest.approx(found.quality)
 
 
 def test_no_quota_is_no_points():

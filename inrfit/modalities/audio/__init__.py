@@ -27,6 +27,8 @@ AUDIO = Modality(
     },
     main_measure="snr",
     meta_schema=audio.META,
+    meta_before_3=audio.META_BEFORE_3,
+    check_meta=audio.check_meta,
     options=audio.Options,
     request_fields=frozenset({"rate"}),
     request_error=lambda field: f"--{field} is not supported for sounds (use --rate)",

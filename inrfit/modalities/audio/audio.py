@@ -17,9 +17,9 @@ import numpy as np
 from ...errors import InrfitError, UnreadableFile, UnsupportedInput, UsageError, printable
 from ...io import json_schema
 from ...io.limits import Limits
-from ...signal import CHUNK, SCALE, Grid, Scale, Signal
+from ...signal import CHUNK, SCALE, SCALE_BEFORE_3, Grid, Scale, Signal
 from .. import metrics
-from ..modality import OnProgress, Request
+from ..modality import EarlierMeta, OnProgress, Request
 from . import containers, sample_formats
 from .sample_formats import FRAMES_PER_BLOCK, Array
 from .writing import check_rate, suffix, write
@@ -34,7 +34,7 @@ LOWEST_OMEGA, HIGHEST_OMEGA = 500.0, 4500.0
 OMEGA_SHARE, ENERGY_QUANTILE = 0.2, 0.95
 """Constants of ``first_omega``, chosen by tests/bench/omega.py (docs/benchmarks.md)."""
 
-META: json_schema.Schema = {
+META: dict[str, Any] = {
     "format": json_schema.one_of("WAV", "WAVEX", "FLAC", "OGG", "MP3"),
     "subtype": json_schema.one_of(
         *sample_formats.PCM_BITS,
@@ -50,8 +50,30 @@ META: json_schema.Schema = {
         **SCALE,
         "dtype": json_schema.one_of("int16", "int32", "float32", "float64"),
         "factor": json_schema.number(1e-310, 1e300),
+        "offset": json_schema.number(),
+        "low": json_schema.number(),
+        "high": json_schema.number(),
+        "knee": json_schema.number(0, 0),
     },
 }
+
+
+def _upgrade(meta: Mapping[str, Any]) -> dict[str, Any]:
+    """``Signal.meta`` of the format versions 1 and 2 as that of today."""
+    return {**meta, "scale": {**meta["scale"], "knee": 0.0}}
+
+
+META_BEFORE_3 = EarlierMeta(
+    {**META, "scale": {**SCALE_BEFORE_3, **{key: META["scale"][key] for key in ("dtype", "factor")}}}, _upgrade
+)
+
+
+def check_meta(meta: Mapping[str, Any]) -> None:
+    """Raises ``ValueError`` if the range of the samples is beyond their number type."""
+    scale, dtype = meta["scale"], np.dtype(meta["scale"]["dtype"])
+    limits = np.iinfo(dtype) if dtype.kind == "i" else np.finfo(dtype)
+    if not limits.min <= scale["low"] <= scale["high"] <= limits.max:
+        raise ValueError(f"scale: the range of the samples is beyond {dtype}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,7 +126,7 @@ def _load(data: bytes, limits: Limits) -> Signal:
     if container.md5 and sample_formats.md5(samples, meta["subtype"]) != container.md5:
         raise UnreadableFile("damaged: the samples do not match the file's own checksum", "checksum")
     scale = dataclasses.replace(scale, factor=1 / _peak(samples))
-    meta |= {"frames": len(samples), "scale": dataclasses.asdict(scale)}
+    meta |= {"frames": len(samples), "scale": scale.json()}
     return Signal("", samples, scale, meta, Grid((len(samples),)), notes=notes)
 
 
@@ -204,7 +226,7 @@ def first_omega(signal: Signal) -> float:
     window = min(signal.n, 32_768)
     power = np.zeros(window // 2 + 1)
     for start in np.linspace(0, signal.n - window, min(64, -(-signal.n // window))).astype(int):
-        block = signal.samples[start : start + window] * np.float64(signal.scale.factor)
+        block = signal.samples[start : start + window] * np.float64(1 / _peak(signal.samples))
         spectrum = np.fft.rfft((block - block.mean(axis=0)) * np.hanning(window + 2)[1:-1, None], axis=0)
         power += np.square(np.abs(spectrum)).sum(axis=1)
     total = np.cumsum(power[1:])
@@ -215,11 +237,12 @@ def first_omega(signal: Signal) -> float:
     return min(max(omega, LOWEST_OMEGA), HIGHEST_OMEGA)
 
 
-def estimate(predicted: Tensor, values: Tensor, scale: Scale) -> float:
+def estimate(predicted: Tensor, values: Tensor, signal: Signal) -> float:
     """SNR in dB over all channels, of samples clamped and rounded as in a file. inf if they are equal, also for
     silence, for which ``measure`` returns nan."""
-    truth = scale.raw(values) * scale.factor
-    noise = (scale.raw(predicted) * scale.factor - truth).square().mean().item()
+    scale, factor = signal.scale, signal.meta["scale"]["factor"]
+    truth = scale.raw(values) * factor
+    noise = (scale.raw(predicted) * factor - truth).square().mean().item()
     return metrics.decibels(truth.square().mean().item(), noise) if noise else math.inf
 
 
@@ -240,7 +263,7 @@ def _samples(field: Field, meta: Mapping[str, Any], frames: int, on_progress: On
     """``frames`` raw samples (frames, c), evaluated in chunks."""
     import torch
 
-    scale, grid = Scale(**meta["scale"]), Grid((frames,))
+    scale, grid = Scale.from_json(meta["scale"]), Grid((frames,))
     decoded = np.empty((frames, meta["channels"]), scale.dtype)
     for start in range(0, frames, 4 * CHUNK):
         stop = min(start + 4 * CHUNK, frames)
@@ -268,7 +291,7 @@ def measure(field: Field, signal: Signal, on_progress: OnProgress) -> dict[str, 
     peak = 1.0 if source.dtype.kind == "f" else 2.0 ** (8 * source.itemsize - 1)
     estimate, reference = decoded, source
     if source.dtype == np.float64:  # the squares could overflow
-        factor = signal.scale.factor
+        factor = meta["scale"]["factor"]
         estimate, reference, peak = decoded * factor, source * factor, peak * factor
     quality = {
         "snr": metrics.snr(estimate, reference),
@@ -276,7 +299,7 @@ def measure(field: Field, signal: Signal, on_progress: OnProgress) -> dict[str, 
         "psnr": metrics.psnr(estimate, reference, peak),
     }
     if meta["subtype"] in sample_formats.LOSSY_SUBTYPES:
-        data = write(decoded, meta, suffix(meta)[0], Request())
+        data = write(decoded, meta, suffix(meta)[0], Request(), {})
         with soundfile.SoundFile(io.BytesIO(data)) as file:
             reread = _read(file, meta["scale"]["dtype"])
         length = min(len(reread), signal.n)

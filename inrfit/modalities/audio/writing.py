@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import UsageError, printable
-from ..modality import Request
+from ..modality import NONE, Request
 from . import containers, sample_formats
 from .sample_formats import FRAMES_PER_BLOCK, Array
 
@@ -30,13 +30,18 @@ def check_rate(request: Request) -> None:
         raise UsageError(f"--rate {request.rate}: must be from 1 to {2**31 - 1} Hz", "request")
 
 
-def check_writable(meta: Mapping[str, Any], suffix: str, request: Request) -> None:
+def check_writable(
+    meta: Mapping[str, Any], suffix: str, request: Request, attachments: Mapping[str, bytes] = NONE
+) -> list[str]:
     """Raises the ``UsageError`` of ``write`` before a sound is decoded, by writing one silent frame."""
     check_rate(request)
-    write(np.zeros((1, meta["channels"]), meta["scale"]["dtype"]), meta, suffix, request)
+    write(np.zeros((1, meta["channels"]), meta["scale"]["dtype"]), meta, suffix, request, attachments)
+    return []
 
 
-def write(decoded: Array, meta: Mapping[str, Any], suffix: str, request: Request) -> bytes:
+def write(
+    decoded: Array, meta: Mapping[str, Any], suffix: str, request: Request, attachments: Mapping[str, bytes] = NONE
+) -> bytes:
     """The bytes of ``decoded`` (n, c) as a .wav, .flac or .ogg file, in the source's subtype if the container supports
     it, else in the closest one: FLAC has 8, 16 and 24 bits (floats and 32 bits become 24), WAV stores Vorbis, Opus and
     MP3 as 16 bits, and Ogg stores everything but Opus as Vorbis. Floats beyond +-1 are clipped if they are stored as

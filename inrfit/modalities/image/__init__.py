@@ -1,7 +1,11 @@
 """The modality ``image``.
 
 - image.py: the functions of the modality.
-- formats.py: reading files, by pillow_reader.py; png_check.py validates PNG files first.
+- formats.py: reading files, by png_reader.py (png_check.py validates the file first), tiff_reader.py, netpbm.py,
+  radiance.py, openexr.py and pillow_reader.py; each returns a ``Picture`` (picture.py). metadata.py: what else is kept.
+- sample_types.py: number types, ranges and curves. channels.py: channels that need no fit, transparency, palettes.
+- raster_decode.py: evaluating a field on pixels. quality.py: measures.
+- writing.py: what each format holds; encoders.py and png_writer.py write it.
 """
 
 from __future__ import annotations
@@ -9,26 +13,29 @@ from __future__ import annotations
 import math
 
 from ..modality import ArchitectureRule, ArrayInput, Measure, Modality
-from . import image
+from . import image, quality, writing
+from .channels import fitted_channels
 from .formats import FORMATS
-from .pillow_reader import CHANNELS_BY_MODE
 
 IMAGE = Modality(
     name="image",
     signal_class="image",
     layout="raster",
     formats=FORMATS,
-    input_suffixes=image.SUFFIXES,
-    output_suffixes=image.SUFFIXES,
+    input_suffixes=image.INPUT_SUFFIXES,
+    output_suffixes=writing.SUFFIXES,
     measures={
         "psnr": Measure("PSNR", "dB"),
+        "psnr_log2": Measure("PSNR of the logarithm", "dB"),
+        "psnr_range": Measure("PSNR over the range of the samples", "dB"),
+        "psnr_raw": Measure("PSNR with the colours under transparency", "dB"),
         "ssim": Measure("SSIM"),
         "psnr_in_file": Measure("PSNR in the lossy file", "dB"),
     },
     main_measure="psnr",
     meta_schema=image.META,
     options=image.Options,
-    request_fields=frozenset({"size", "scale"}),
+    request_fields=frozenset({"size", "scale", "bits", "image_quality", "background"}),
     request_error=lambda field: f"--{field} is not supported for images (use --size or --scale)",
     default_sampler="stream",
     architecture_rules=(
@@ -43,15 +50,17 @@ IMAGE = Modality(
     omega_source="a third of the shorter side, from 30 to 90 (tests/bench/omega.py)",
     sniff=image.sniff,
     load=image.load,
-    estimate=image.estimate,
-    suffix=image.suffix,
+    estimate=quality.estimate,
+    suffix=writing.default_suffix,
     decode=image.decode,
-    write=image.write,
+    write=writing.write,
     check_writable=image.check_writable,
     measure=image.measure,
     describe_source=image.describe_source,
     describe_decoded=image.describe_decoded,
-    field_size=lambda meta: (2, CHANNELS_BY_MODE[meta["mode"]]),
+    field_size=lambda meta: (2, len(fitted_channels(meta["channels"], meta["bands"]))),
     raster=lambda meta: (meta["height"], meta["width"]),
     array_input=ArrayInput(frozenset(), image.from_array),
+    check_meta=image.check_meta,
+    meta_before_3=image.META_BEFORE_3,
 )

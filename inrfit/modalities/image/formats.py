@@ -1,31 +1,43 @@
-"""Reading image files as 8-bit rasters, with notes on what cannot be kept and refusals of what is not supported."""
+"""Reading image files: which reader a file is given to, and what all readers have in common."""
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Callable
-from contextlib import suppress
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from ...errors import UnreadableFile, UnsupportedInput
+from ...errors import UnreadableFile, UnsupportedInput, UsageError
 from ...io.limits import Limits
 from ...io.signatures import Signatures, detect_format
-from . import png_check
+from . import metadata
+from .netpbm import read_netpbm
+from .openexr import read_openexr
+from .picture import Picture
 from .pillow_reader import (
-    Raster,
-    apply_orientation,
+    decoded,
     open_image,
-    raster_of,
+    orientation_of,
     read_16_bit,
     reading,
     require_bytes,
     require_size,
-    to_8_bit,
+    upright,
 )
+from .png_reader import read_png
+from .radiance import read_radiance
+from .tiff_reader import read_tiff
 
-FORMATS = ("PNG", "JPEG", "WebP", "TIFF", "BMP")
+FORMATS = (
+    "PNG", "JPEG", "WebP", "TIFF", "BMP", "GIF", "AVIF", "JPEG 2000", "TGA", "QOI", "ICO", "PNM", "Radiance HDR",
+    "OpenEXR", "HEIC", "JPEG XL",
+)  # fmt: skip
+"""Formats that are read. OpenEXR, HEIC and JPEG XL need an extra."""
+
+LOSSY_FORMATS = ("JPEG", "AVIF", "HEIC")
+"""Formats that are written with loss."""
 
 _SIGNATURES: Signatures = {
     "PNG": rb"\x89PNG\r\n\x1a\n",
@@ -60,55 +72,68 @@ _SIGNATURES: Signatures = {
     "WMF": rb"\xd7\xcd\xc6\x9a",
 }
 
-_METADATA_NAMES = {
-    "exif": "EXIF",
-    "icc_profile": "ICC profile",
-    "xmp": "XMP",
-    "comment": "comment",
-    "dpi": "resolution",
-    "photoshop": "Photoshop data",
-    "flashpix": "FlashPix data",
-}
-"""Names in notes of the metadata under Pillow's ``info`` keys."""
-
-_TIFF_METADATA_NAMES = {
-    **dict.fromkeys((282, 283), "resolution"),
-    **dict.fromkeys((269, 270, 271, 272, 285, 305, 306, 315, 316, 33432), "text"),
-    **dict.fromkeys((34665, 34853), "EXIF"),
-    **dict.fromkeys((318, 319), "chromaticities"),
-    301: "transfer curve",
-    330: "sub-images",
-    700: "XMP",
-    33723: "IPTC",
-    34377: "Photoshop data",
-    34675: "ICC profile",
-}
-_TIFF_LAYOUT_TAGS = {*range(254, 267), 273, 274, *range(277, 282), 284, 292, 293, 296, 297, 317, *range(320, 326)}
-_TIFF_LAYOUT_TAGS |= {332, 338, 339, 347, *range(512, 522), *range(529, 533)}
-_MAX_PAGES = 1000
-"""Maximum number of pages of a TIFF file that are counted."""
-
-_MAX_RUN_LENGTH_PIXELS = 4_000_000
-"""Largest run-length encoded BMP, which Pillow decodes pixel by pixel in Python."""
+_PILLOW_NAMES = {"JPEG 2000": "JPEG2000", "WebP": "WEBP", "JPEG XL": "JXL", "HEIC": "HEIF"}
+_MAX_SLOW_PIXELS = 4_000_000
+"""Largest image in a format that Pillow decodes pixel by pixel in Python: run-length encoded BMP, and QOI."""
 
 
-def read(data: bytes, limits: Limits) -> tuple[str, Raster, list[str]]:
-    """The name of the format, the pixels (h, w, c) in upright orientation, and notes. Raises ``RefusedInput``."""
-    format_name = signature(data)
+@dataclass(frozen=True)
+class Reading:
+    """How a file is read: ``frame`` is the number of the picture in it, from 1; ``bits`` is 8 if samples of more bits
+    may be reduced; ``metadata`` is "keep", "drop" or "all"."""
+
+    frame: int = 1
+    bits: int | None = None
+    metadata: str = "keep"
+
+
+def read(data: bytes, name: str, how: Reading, limits: Limits) -> tuple[str, Picture]:
+    """The name of the format, and the picture in upright orientation. Raises ``RefusedInput``."""
+    format_name = signature(data) or ("TGA" if name.lower().endswith(".tga") else None)
     if format_name not in FORMATS:
         problem = f"{format_name} is not supported" if format_name else "not a known image format"
         raise UnsupportedInput(f"{problem} (supported: {', '.join(FORMATS)})", "format")
     notes: list[str] = []
     with reading(limits) as caught_warnings:
-        raster = _READERS[format_name](data, limits, notes)
+        picture, image = _READERS[format_name](data, how, limits, notes)
+        if image is not None:
+            if format_name != "TIFF":
+                picture = _turned(picture, image, notes)
+            picture = replace(picture, exif=metadata.clean_exif(image, how.metadata == "all", notes))
     if caught_warnings:
         notes.append("damaged metadata ignored")
-    return format_name, raster, list(dict.fromkeys(notes))
+    if how.bits == 8 and picture.bits > 8:
+        picture = _reduced(picture, notes)
+    if how.metadata == "drop":
+        picture = replace(picture, icc=b"", exif=b"", density=None)
+    return format_name, replace(picture, notes=list(dict.fromkeys(notes)))
 
 
 def signature(data: bytes) -> str | None:
     """The name of the image format that the content has, supported or not; None for anything else."""
     return detect_format(data, _SIGNATURES) or ("TGA" if data[-18:].startswith(b"TRUEVISION-XFILE.") else None)
+
+
+def _turned(picture: Picture, image: Any, notes: list[str]) -> Picture:
+    """``picture`` with the orientation of ``image`` applied."""
+    orientation = orientation_of(image, notes)
+    if orientation == 1:
+        return picture
+    notes.append("EXIF orientation applied to the pixels")
+    density = metadata.transposed(picture.density, orientation)
+    return replace(picture, raster=upright(picture.raster, orientation), density=density)
+
+
+def _reduced(picture: Picture, notes: list[str]) -> Picture:
+    """``picture`` with samples of 8 bits. Raises ``UsageError`` for floating-point samples."""
+    if picture.raster.dtype.kind != "u":
+        raise UsageError(f"-O bits=8: samples of type {picture.raster.dtype} cannot be reduced to 8 bits", "option")
+    notes.append(f"{picture.bits}-bit samples reduced to 8 bits, as asked for")
+    largest = (1 << picture.bits) - 1
+    raster = np.empty(picture.raster.shape, np.uint8)
+    for row, samples in zip(raster, picture.raster, strict=True):
+        row[...] = (samples.astype(np.float64) * (255 / largest)).round()
+    return replace(picture, raster=raster, bits=8)
 
 
 def _is_lossy_webp(data: bytes) -> bool:
@@ -122,20 +147,81 @@ def _is_lossy_webp(data: bytes) -> bool:
     return False
 
 
-def _pillow_reader(format_name: str) -> Callable[[bytes, Limits, list[str]], Raster]:
-    """A reader of ``format_name``: JPEG, WebP or BMP."""
+def _pillow_reader(format_name: str) -> Callable[[bytes, Reading, Limits, list[str]], tuple[Picture, Any]]:
+    """A reader of ``format_name`` by Pillow."""
 
-    def read(data: bytes, limits: Limits, notes: list[str]) -> Raster:
+    def read(data: bytes, how: Reading, limits: Limits, notes: list[str]) -> tuple[Picture, Any]:
         _check_before_opening(data, format_name, limits, notes)
-        image = open_image(data, format_name.upper(), limits)
+        image: Any = open_image(data, _PILLOW_NAMES.get(format_name, format_name), limits)
         if format_name == "JPEG":  # at least a bit per 64 pixels; missing parts would be grey, without an error
             require_bytes(image.width * image.height // 512, data)
-        frames = getattr(image, "n_frames", 1)
-        if frames > 1:
-            notes.append(f"1 of {frames} pictures in the file used")
-        raster = apply_orientation(raster_of(image, notes), image, notes)
-        notes.extend(f"{_METADATA_NAMES[key]} not kept" for key in image.info if key in _METADATA_NAMES)
-        return raster
+        _seek(image, data, how.frame, notes)
+        _require_bits(data, format_name, how, notes)
+        if image.mode.startswith("I;16"):
+            picture = Picture(read_16_bit(data, _PILLOW_NAMES[format_name], limits), "L", 16, notes=notes)
+        else:
+            picture = decoded(image, notes)
+        icc = image.info.get("icc_profile") or b""
+        notes.extend(metadata.unnamed_losses(image.info))
+        return replace(picture, density=metadata.density_of(image), icc=icc), image
+
+    return read
+
+
+def _seek(image: Any, data: bytes, frame: int, notes: list[str]) -> None:
+    """Goes to picture number ``frame`` of a file, and names the others. Raises ``UsageError`` if there are fewer."""
+    sizes = image.info.get("sizes")
+    frames = len(sizes) if image.format == "ICO" and sizes else getattr(image, "n_frames", 1)
+    if frame > frames:
+        raise UsageError(f"--frame {frame}: the file has {frames} picture{'s' * (frames != 1)}", "option")
+    if image.format == "ICO" and sizes:
+        image.size = sorted(sizes, reverse=True)[frame - 1]
+    elif frame > 1:
+        image.seek(frame - 1)
+    if frames > 1:
+        notes.append(f"{frame} of {frames} pictures in the file used")
+    if b"hdrgm:" in data or b"urn:iso:std:iso:ts:21496" in data:
+        notes.append("HDR gain map not kept: the picture is that of a standard display")
+    if image.format in ("JPEG", "HEIF", "AVIF") and (b"MotionPhoto" in data or b"MicroVideo" in data):
+        notes.append("film behind the picture not kept")
+
+
+def _require_bits(data: bytes, format_name: str, how: Reading, notes: list[str]) -> None:
+    """Raises ``UnsupportedInput`` for colour of more than 8 bits in a format where Pillow reduces it, unless that was
+    asked for."""
+    bits = 8
+    if format_name == "AVIF" and (at := data.find(b"pixi")) >= 0 and at + 10 <= len(data):
+        bits = data[at + 9]
+    elif format_name == "JPEG 2000" and (at := data.find(b"\xff\x51")) >= 0 and at + 43 <= len(data):
+        components = int.from_bytes(data[at + 38 : at + 40], "big")
+        bits = (data[at + 40] & 0x7F) + 1 if components > 1 else 8
+    if bits <= 8:
+        return
+    if how.bits != 8:
+        raise UnsupportedInput(
+            f"{bits}-bit {format_name} is read with 8 bits only; accept that with -O bits=8", "samples"
+        )
+    notes.append(f"{bits}-bit samples reduced to 8 bits, as asked for")
+
+
+def _plugin_reader(format_name: str) -> Callable[[bytes, Reading, Limits, list[str]], tuple[Picture, Any]]:
+    """A reader of HEIC or JPEG XL by a plug-in of Pillow."""
+    with_pillow = _pillow_reader(format_name)
+
+    def read(data: bytes, how: Reading, limits: Limits, notes: list[str]) -> tuple[Picture, Any]:
+        extra = {"HEIC": "heic", "JPEG XL": "jxl"}[format_name]
+        try:
+            if format_name == "HEIC":
+                import pillow_heif
+
+                pillow_heif.register_heif_opener()
+            else:
+                import pillow_jxl  # noqa: F401  (registers itself)
+        except ImportError:
+            raise UnsupportedInput(
+                f"{format_name} needs inrfit[{extra}]: pip install 'inrfit[{extra}]'", "extra"
+            ) from None
+        return with_pillow(data, how, limits, notes)
 
     return read
 
@@ -152,12 +238,12 @@ def _check_before_opening(data: bytes, format_name: str, limits: Limits, notes: 
             width, height = (int.from_bytes(data[at : at + 3], "little") + 1 for at in (24, 27))
             require_size(width, height, limits)
         if _is_lossy_webp(data):
-            notes.append("lossy WebP written back as lossless WebP")
+            notes.append("lossy WebP written back as lossless WebP (lossy with --image-quality)")
     elif format_name == "BMP" and data[14] >= 40 and len(data) >= 34:
         width, height, _, bits, packing = struct.unpack_from("<iiHHI", data, 18)
         require_size(width, abs(height), limits)  # a negative height counts rows from the top
-        if packing in (1, 2) and abs(width * height) > _MAX_RUN_LENGTH_PIXELS:
-            raise UnsupportedInput(f"run-length BMP above {_MAX_RUN_LENGTH_PIXELS:,} pixels: not supported", "variant")
+        if packing in (1, 2) and abs(width * height) > _MAX_SLOW_PIXELS:
+            raise UnsupportedInput(f"run-length BMP above {_MAX_SLOW_PIXELS:,} pixels: not supported", "variant")
         if packing in (0, 3):
             require_bytes(width * abs(height) * bits // 8, data)
         if bits == 16:
@@ -166,92 +252,34 @@ def _check_before_opening(data: bytes, format_name: str, limits: Limits, notes: 
             notes.append("fourth byte of each pixel not kept (not marked as alpha)")
 
 
-def _tiff(data: bytes, limits: Limits, notes: list[str]) -> Raster:
-    """Reads TIFF. Pillow applies the orientation itself."""
-    image: Any = open_image(data, "TIFF", limits)
-    tags = dict(image.tag_v2)
-    if 50706 in tags or data[8:10] == b"CR" or int(tags.get(254, 0)) & 1:
-        raise UnsupportedInput("camera raw, or a TIFF that starts with a preview: not supported", "raw")
-    if any(form != 1 for form in tags.get(339, ())) and image.mode != "I":
-        raise UnsupportedInput("floating-point or signed samples: not supported yet (8 and 16 bits are)", "samples")
-    depth, planes, extra = max(tags.get(258, (1,))), tags.get(284, 1), tags.get(338, ())
-    if depth > 8 and planes == 2:
-        raise UnsupportedInput("more than 8 bits in separate planes: not supported yet", "samples")
-    if image.info.get("compression") == "raw":
-        require_bytes(image.width * image.height * min(tags.get(258, (1,))) // 8, data)
-    if tags.get(262) == 6:
-        notes.append("YCbCr converted to RGB")
-    if depth > 8:
-        notes.append(f"{depth}-bit samples reduced to 8 bits")
-    elif depth in (2, 4) and image.mode == "L":
-        notes.append(f"{depth}-bit grey written back as 8-bit")
-    if 1 in extra and image.mode == "RGBA":
-        notes.append("premultiplied alpha divided out")
-    if any(kind not in (1, 2, 999) for kind in extra):
-        notes.append("extra channels not kept")
-    if image.info.get("compression") in ("jpeg", "tiff_jpeg", "webp"):
-        notes.append("lossy compression written back as lossless")
-    if depth > 8 and image.mode in ("I;16", "I;16B", "RGB", "RGBA") and 1 not in extra:
-        high, low = read_16_bit(data, "TIFF", limits)
-        raster = ~to_8_bit(high, low) if tags.get(262) == 0 else to_8_bit(high, low)  # 0: white is zero
-    elif image.mode == "I":
-        raster = _from_32_bit(image)
-    else:
-        raster = raster_of(image, notes)
-    pages = _pages(data, limits)
-    if pages > 1:
-        notes.append(f"1 of {pages if pages < _MAX_PAGES else f'{_MAX_PAGES} or more'} pages used")
-    names = (_TIFF_METADATA_NAMES.get(tag, "private tags") for tag in tags if tag not in _TIFF_LAYOUT_TAGS)
-    notes.extend(f"{what} not kept" for what in names)
-    return raster
+def _single(reader: Callable[[bytes, Limits, list[str]], Picture]) -> Callable[..., tuple[Picture, Any]]:
+    """A reader of a format with one picture and no EXIF."""
+
+    def read(data: bytes, how: Reading, limits: Limits, notes: list[str]) -> tuple[Picture, Any]:
+        _require_first(how.frame)
+        return reader(data, limits, notes), None
+
+    return read
 
 
-def _from_32_bit(image: Any) -> Raster:
-    """8-bit samples of 32-bit integers that hold 16-bit samples. Larger values are refused, because their range is
-    unknown."""
-    image.load()
-    values = np.asarray(image, np.int64)
-    if values.min() < 0 or values.max() > 65_535:
-        raise UnsupportedInput("32-bit samples: not supported yet (8 and 16 bits are)", "samples")
-    return ((values + 128) // 257).astype(np.uint8)[..., None]
+def _require_first(frame: int) -> None:
+    """Raises ``UsageError`` unless ``frame`` is 1."""
+    if frame > 1:
+        raise UsageError(f"--frame {frame}: only the first picture of such a file is read", "option")
 
 
-def _pages(data: bytes, limits: Limits) -> int:
-    """Number of readable pages, counted up to ``_MAX_PAGES``."""
-    image = open_image(data, "TIFF", limits)
-    with suppress(Exception):  # damage to later pages does not matter
-        for page in range(1, _MAX_PAGES):
-            image.seek(page)
-    return image.tell() + 1
+def _png(data: bytes, how: Reading, limits: Limits, notes: list[str]) -> tuple[Picture, Any]:
+    """Reads PNG."""
+    _require_first(how.frame)
+    return read_png(data, limits, notes)
 
 
-def _png(data: bytes, limits: Limits, notes: list[str]) -> Raster:
-    """Reads PNG after validating it."""
-    header = png_check.read_header(data)
-    require_size(header.width, header.height, limits)
-    png = png_check.validate(data, header)
-    if header.depth == 16:
-        notes.append("16-bit samples reduced to 8 bits")
-        high, low = read_16_bit(png.data, "PNG", limits)
-        raster, exact = to_8_bit(high, low), high.astype(np.uint16) << 8 | low if png.transparent_colour else high
-    else:
-        raster = exact = raster_of(open_image(png.data, "PNG", limits), notes)
-        if header.depth in (2, 4) and header.colour == 0:
-            notes.append(f"{header.depth}-bit grey written back as 8-bit")
-    if png.transparent_colour:
-        max_value = (1 << header.depth) - 1
-        key = np.frombuffer(png.transparent_colour, ">u2") & max_value
-        opaque = (exact != key * max(255 // max_value, 1)).any(axis=2, keepdims=True)
-        raster = np.concatenate([raster, opaque * np.uint8(255)], axis=2)
-        notes.append("transparent colour turned into an alpha channel")
-    notes.extend(png.notes)
-    return apply_orientation(raster, open_image(png.data, "PNG", limits), notes) if png.has_orientation else raster
-
-
-_READERS: dict[str, Callable[[bytes, Limits, list[str]], Raster]] = {
+_READERS: dict[str, Callable[[bytes, Reading, Limits, list[str]], tuple[Picture, Any]]] = {
     "PNG": _png,
-    "JPEG": _pillow_reader("JPEG"),
-    "WebP": _pillow_reader("WebP"),
-    "TIFF": _tiff,
-    "BMP": _pillow_reader("BMP"),
+    "TIFF": lambda data, how, limits, notes: read_tiff(data, how.frame, limits, notes),
+    **{name: _pillow_reader(name) for name in ("JPEG", "WebP", "BMP", "GIF", "AVIF", "JPEG 2000", "TGA", "QOI", "ICO")},
+    **{name: _plugin_reader(name) for name in ("HEIC", "JPEG XL")},
+    "PNM": _single(read_netpbm),
+    "Radiance HDR": _single(read_radiance),
+    "OpenEXR": _single(read_openexr),
 }

@@ -1,43 +1,75 @@
-"""Images: 8-bit grey, grey + alpha, RGB and RGBA are read exactly. Notes list what is converted or not kept."""
+"""Images: samples of every number type, fitted in their own range and written back as they were. Notes list what is
+converted or not kept."""
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from io import BytesIO
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from ...errors import UnreadableFile, UsageError
-from ...io.json_schema import Schema, integer, number, one_of
+from ...errors import UsageError
+from ...io.json_schema import Schema, boolean, integer, items, matching, number, one_of, optional
 from ...io.limits import Limits
-from ...signal import SCALE, Grid, Scale, Signal
-from ..metrics import decibels, psnr, ssim
-from ..modality import OnProgress, Request
-from . import formats
-from .pillow_reader import CHANNELS_BY_MODE, MAX_SIDE, Raster
+from ...io.options import setting
+from ...signal import SCALE, SCALE_BEFORE_3, Grid, Scale, Signal
+from ..metrics import psnr
+from ..modality import NONE, EarlierMeta, OnProgress, Request
+from . import channels, formats, metadata, quality, raster_decode, sample_types, writing
+from .picture import CHANNELS_BY_MODE, MAX_BANDS, MAX_SIDE, MODES_WITH_ALPHA, Picture, Raster
+from .png_writer import write_png
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from ...fields.module import Field
 
-SUFFIXES: tuple[str, ...] = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp")
-UINT8_SCALE = Scale("uint8", 2 / 255, -1.0, 0, 255, 1.0)
+INPUT_SUFFIXES: tuple[str, ...] = (*writing.SUFFIXES, ".ico", ".heif")
+
+_MAX_SOUND_CHANNELS = 8
+"""An array (n, c) of the number types of sounds with at most so many columns is not taken for an image."""
 
 OMEGA_PER_PIXEL, LOWEST_OMEGA, HIGHEST_OMEGA = 1 / 3, 30.0, 90.0
 """Constants of ``first_omega``, chosen by tests/bench/omega.py (docs/benchmarks.md)."""
 
+
+def _source(value: Any) -> None:
+    """The schema of where a channel of the file comes from: an output of the field, or a constant."""
+    if type(value) is dict:
+        if set(value) != {"value"}:
+            raise ValueError("must be an output's number, or an object with the key 'value'")
+        return number()(value["value"])
+    return integer(0, MAX_BANDS - 1)(value)
+
+
 META: Schema = {
     "format": one_of(*(name.upper() for name in formats.FORMATS)),
-    "mode": one_of(*CHANNELS_BY_MODE),
+    "mode": one_of(*CHANNELS_BY_MODE, "bands"),
+    "bands": integer(1, MAX_BANDS),
+    "bits": integer(1, 64),
+    "width": integer(1, MAX_SIDE),
+    "height": integer(1, MAX_SIDE),
+    "scale": SCALE,
+    "channels": optional(items(_source, 1, MAX_BANDS)),
+    "palette": optional(matching(r"[A-Za-z0-9+/]{2,1368}={0,2}", "base64 of at most 256 colours")),
+    "density": optional({"x": number(1e-3, 1e12), "y": number(1e-3, 1e12), "unit": one_of("inch", "metre", "")}),
+    "colour": optional(
+        {
+            "gamma": optional(number(1e-5, 1e5)),
+            "chromaticities": optional(items(number(0, 1e5), 8, 8)),
+            "cicp": optional(items(integer(0, 255), 4, 4)),
+            "srgb": boolean,
+        }
+    ),
+}
+
+_META_BEFORE_3: Schema = {
+    "format": one_of("PNG", "JPEG", "WEBP", "TIFF", "BMP"),
+    "mode": one_of("L", "LA", "RGB", "RGBA"),
     "width": integer(1, MAX_SIDE),
     "height": integer(1, MAX_SIDE),
     "scale": {
-        **SCALE,
+        **SCALE_BEFORE_3,
         "dtype": one_of("uint8"),
         "factor": number(1e-6, 1e6),
         "low": number(0, 0),
@@ -47,9 +79,56 @@ META: Schema = {
 }
 
 
+def _upgrade(meta: Mapping[str, Any]) -> dict[str, Any]:
+    """``Signal.meta`` of the format versions 1 and 2 as that of today."""
+    scale = {**meta["scale"], "knee": 0.0}
+    bands = CHANNELS_BY_MODE[meta["mode"]]
+    return {**meta, "scale": scale, "bands": bands, "bits": 8} | dict.fromkeys(
+        ("channels", "palette", "density", "colour")
+    )
+
+
+META_BEFORE_3 = EarlierMeta(_META_BEFORE_3, _upgrade)
+
+
+def check_meta(meta: Mapping[str, Any]) -> None:
+    """Raises ``ValueError`` if values of ``meta`` that match META contradict each other."""
+    bands, outputs = meta["bands"], len(channels.fitted_channels(meta["channels"], meta["bands"]))
+    if meta["mode"] != "bands" and bands != CHANNELS_BY_MODE[meta["mode"]]:
+        raise ValueError(f"bands is {bands}, but the mode is {meta['mode']}")
+    if meta["channels"] is not None:
+        used = {source for source in meta["channels"] if isinstance(source, int)}
+        if len(meta["channels"]) != bands or used != set(range(len(used))) or not used:
+            raise ValueError("channels does not name every output of the field")
+    scale = Scale.from_json(meta["scale"])
+    for name in ("factor", "offset", "low", "high"):
+        value = getattr(scale, name)
+        if isinstance(value, tuple) and len(value) != outputs:
+            raise ValueError(f"scale.{name} has {len(value)} numbers for {outputs} outputs")
+        if name == "factor" and 0 in (value if isinstance(value, tuple) else (value,)):
+            raise ValueError("scale.factor is 0")
+    if not scale.dtype.startswith("float"):
+        size = np.dtype(scale.dtype).itemsize * 8
+        low, high = sample_types.type_range(scale.dtype, size)
+        if meta["bits"] > size or sample_types.lowest(scale.low) < low or sample_types.highest(scale.high) > high:
+            raise ValueError(f"scale goes beyond {scale.dtype}")
+    if sample_types.lowest(scale.low) > sample_types.highest(scale.high):
+        raise ValueError("scale.low is above scale.high")
+    if meta["palette"] is not None:
+        if bands not in (3, 4) or scale.dtype != "uint8":
+            raise ValueError("palette does not match the mode")
+        channels.palette_of(meta["palette"], bands)
+
+
 @dataclass(frozen=True)
 class Options:
-    """Images have no options."""
+    """How an image is read."""
+
+    frame: int = setting(1, "number of the picture in a file with several, from 1", 1, 1_000_000)
+    bits: int | None = setting(None, "8: reduce samples of more bits to 8", 8, 8)
+    metadata: Literal["keep", "drop", "all"] = setting(
+        "keep", "colour profile, EXIF and density: keep, drop, or all (also GPS position and maker notes)"
+    )
 
 
 def sniff(data: bytes) -> bool:
@@ -59,52 +138,89 @@ def sniff(data: bytes) -> bool:
 
 def load(data: bytes, name: str, options: Options, limits: Limits) -> Signal:
     """The image as a signal, with its EXIF orientation applied. Raises a ``RefusedInput``."""
-    format_name, raster, notes = formats.read(data, limits)
-    height, width, channels = raster.shape
+    how = formats.Reading(options.frame, options.bits, options.metadata)
+    format_name, picture = formats.read(data, name, how, limits)
+    return to_signal(format_name, picture)
+
+
+def to_signal(format_name: str, picture: Picture) -> Signal:
+    """The signal of a picture."""
+    raster, notes = picture.raster, list(picture.notes)
+    height, width, bands = raster.shape
+    alpha = picture.mode in MODES_WITH_ALPHA
+    fitted = channels.without_invisible_colours(raster) if alpha else raster
+    reference = None if fitted is raster else raster
+    sources = channels.find_sources(fitted)
+    if sources is not None:
+        fitted = fitted[..., channels.fitted_channels(sources, bands)]
+    fits_alpha = alpha and (sources is None or isinstance(sources[-1], int))
+    scale = sample_types.choose_scale(fitted, picture.bits, fits_alpha, picture.mode == "bands")
+    labels = sample_types.is_labels(fitted, picture.bits) if picture.palette is None else False
+    first = ["few different values, like labels: a field blends neighbours and does not keep each one"] * labels
+    if scale.knee:
+        first.append(f"high dynamic range: fitted through asinh(sample / {scale.knee:.3g})")
+    kept = metadata.bounded({"icc": picture.icc, "exif": picture.exif}, notes)
     meta = {
         "format": format_name.upper(),
-        "mode": list(CHANNELS_BY_MODE)[channels - 1],
+        "mode": picture.mode,
+        "bands": bands,
+        "bits": picture.bits,
         "width": width,
         "height": height,
-        "scale": asdict(UINT8_SCALE),
+        "scale": scale.json(),
+        "channels": sources,
+        "palette": channels.palette_text(picture.palette),
+        "density": None if picture.density is None else asdict(picture.density),
+        "colour": metadata.colour_json(picture.colour),
     }
-    samples = np.require(raster, requirements=["C", "W"]).reshape(-1, channels)
-    return Signal("", samples, UINT8_SCALE, meta, Grid((height, width)), notes=tuple(notes))
+    samples = np.require(fitted, requirements=["C", "W"]).reshape(height * width, -1)
+    return Signal(
+        "", samples, scale, meta, Grid((height, width)), notes=(*first, *notes), attachments=kept, reference=reference
+    )
 
 
 def from_array(array: npt.NDArray[Any]) -> bytes:
-    """The bytes of a PNG file with the samples of ``array``: uint8, (h, w) or (h, w, c) with 1 to 4 channels. Raises
-    ``UsageError`` for any other array."""
-    if array.dtype != np.uint8 or array.ndim not in (2, 3) or 0 in array.shape:
+    """The bytes of a file with the samples of ``array``, (h, w) or (h, w, c): PNG for uint8 and uint16 with 1 to 4
+    channels, TIFF for other numbers and channels. Raises ``UsageError`` for any other array."""
+    types = ("uint8", "uint16", "int8", "int16", "uint32", "int32", "float16", "float32", "float64")
+    if array.dtype.name not in types or array.ndim not in (2, 3) or 0 in array.shape:
         raise UsageError(
-            "the array of an image must be uint8, (h, w) or (h, w, c); for a sound, pass its rate as well", "array"
+            "the array of an image must be integers of up to 32 bits or floats, (h, w) or (h, w, c); for a sound, pass "
+            "its rate as well",
+            "array",
         )
-    if array.ndim == 3 and array.shape[2] not in CHANNELS_BY_MODE.values():
-        raise UsageError(f"an image has 1 to 4 channels, not {array.shape[2]}", "array")
-    pixels = array[..., None] if array.ndim == 2 else array
-    return write(np.ascontiguousarray(pixels), {}, ".png", Request())
-
-
-def estimate(predicted: Tensor, values: Tensor, scale: Scale) -> float:
-    """PSNR in dB over all channels, of samples clamped and rounded as in a file; inf if they are equal."""
-    noise = (scale.raw(predicted) - scale.raw(values)).square().mean().item()
-    return decibels((scale.high - scale.low) ** 2, noise)
-
-
-def suffix(meta: Mapping[str, Any]) -> tuple[str, str | None]:
-    """Suffix of the source's own format, and how JPEG and WebP are written."""
-    ending = {"PNG": ".png", "JPEG": ".jpg", "WEBP": ".webp", "TIFF": ".tif", "BMP": ".bmp"}[meta["format"]]
-    notes = {
-        ".jpg": "JPEG is written at quality 95 without chroma subsampling",
-        ".webp": "WebP is written lossless",
-    }
-    return ending, notes.get(ending)
+    if (
+        array.ndim == 2
+        and array.shape[1] <= _MAX_SOUND_CHANNELS
+        and array.dtype.name in ("int16", "float32", "float64")
+    ):
+        raise UsageError(
+            f"an array of shape {array.shape} may be a sound: pass its rate; an image is (h, w, 1)", "array"
+        )
+    pixels = np.ascontiguousarray(array[..., None] if array.ndim == 2 else array)
+    if pixels.shape[2] > MAX_BANDS:
+        raise UsageError(f"an image has 1 to {MAX_BANDS} channels, not {pixels.shape[2]}", "array")
+    bits = pixels.dtype.itemsize * 8
+    if pixels.dtype.name in ("uint8", "uint16") and pixels.shape[2] <= 4:
+        return write_png(pixels, list(CHANNELS_BY_MODE)[pixels.shape[2] - 1], bits)
+    mode = {1: "L", 3: "RGB"}.get(pixels.shape[2], "bands")
+    picture = Picture(pixels, mode, bits)
+    return writing.write(pixels, to_signal("TIFF", picture).meta, ".tif", Request(), {})
 
 
 def describe_source(meta: Mapping[str, Any]) -> str:
-    """A description such as "768x512 RGB PNG"."""
+    """A description such as "768x512 RGB PNG" or "510x532 L 16-bit TIFF"."""
     format_name = next(name for name in formats.FORMATS if name.upper() == meta["format"])
-    return f"{meta['width']}x{meta['height']} {meta['mode']} {format_name}"
+    return f"{meta['width']}x{meta['height']} {_describe_samples(meta)} {format_name}"
+
+
+def _describe_samples(meta: Mapping[str, Any]) -> str:
+    """Mode and number type, as in "RGB" for 8 bits, "RGB 16-bit" or "7 bands float32"."""
+    mode = f"{meta['bands']} bands" if meta["mode"] == "bands" else meta["mode"]
+    dtype, bits = meta["scale"]["dtype"], meta["bits"]
+    if dtype.startswith("uint"):
+        return mode + (" palette" if meta["palette"] else "" if bits == 8 else f" {bits}-bit")
+    return f"{mode} {dtype}"
 
 
 def first_omega(signal: Signal) -> float:
@@ -119,38 +235,33 @@ def first_omega(signal: Signal) -> float:
 
 def describe_decoded(decoded: Raster, meta: Mapping[str, Any], request: Request) -> str:
     """A description such as "1536x1024 RGB"."""
-    return f"{decoded.shape[1]}x{decoded.shape[0]} {meta['mode']}"
+    if request.background is not None and meta["mode"] in MODES_WITH_ALPHA:
+        meta = {**meta, "mode": meta["mode"][:-1]}
+    return f"{decoded.shape[1]}x{decoded.shape[0]} {_describe_samples(meta)}"
 
 
 def decode(field: Field, meta: Mapping[str, Any], request: Request, limits: Limits, on_progress: OnProgress) -> Raster:
-    """The image (h, w, c), uint8. Raises ``UsageError`` for a size out of range, ``OverLimit``, and ``UnreadableFile``
-    for a field with other channels or with values that are not finite."""
-    width, height = _size(meta, request)
-    channels = CHANNELS_BY_MODE[meta["mode"]]
-    limits.check("max_output", width * height * channels, "decoded bytes")
-    scale, grid = Scale(**meta["scale"]), Grid((height, width))
-    flat = np.empty((grid.n, channels), np.uint8)
-    step = field.decode_chunk // width * width or field.decode_chunk
-    nonfinite = 0
-    for start in range(0, grid.n, step):
-        stop = min(start + step, grid.n)
-        values = field.on_grid(grid, start, stop)
-        if values.shape[1] != channels:
-            raise UnreadableFile(
-                f"the field has {values.shape[1]} values per pixel, its header says {channels} ({meta['mode']})",
-                "channels",
-            )
-        nonfinite += int((~values.isfinite()).any(dim=1).sum())
-        flat[start:stop] = scale.raw(values.nan_to_num()).byte().numpy()
-        on_progress(stop / grid.n)
-    if nonfinite:
-        raise UnreadableFile(f"the field has non-finite values at {nonfinite:,} points", "nonfinite")
-    return flat.reshape(height, width, channels)
+    """The image (h, w, c) in the sample type of the file. Fewer pixels than the source has are averages over their
+    areas. Raises ``UsageError`` for a size out of range, ``OverLimit``, and ``UnreadableFile`` for a field with other
+    channels or with values that are not finite."""
+    width, height = output_size(meta, request)
+    bytes_per_pixel = meta["bands"] * np.dtype(meta["scale"]["dtype"]).itemsize
+    limits.check("max_output", width * height * bytes_per_pixel, "decoded bytes")
+    raster = raster_decode.decode(field, meta, width, height, on_progress)
+    if meta["palette"] is not None:
+        palette = channels.palette_of(meta["palette"], meta["bands"])
+        raster = palette[channels.nearest_entries(raster, palette, meta["mode"])]
+    return raster
 
 
-def _size(meta: Mapping[str, Any], request: Request) -> tuple[int, int]:
-    """Width and height in pixels of the requested grid. Raises ``UsageError`` if they are out of range."""
+def output_size(meta: Mapping[str, Any], request: Request) -> tuple[int, int]:
+    """Width and height in pixels of the requested grid. A side that is not given follows from the source's aspect.
+    Raises ``UsageError`` if they are out of range."""
     width, height = request.size or (meta["width"], meta["height"])
+    if width is None:
+        width = max(1, round((height or 1) * meta["width"] / meta["height"]))
+    if height is None:
+        height = max(1, round(width * meta["height"] / meta["width"]))
     if request.scale is not None:
         if not 0 < request.scale <= MAX_SIDE:
             raise UsageError(f"--scale {request.scale:g}: must be above 0 and at most {MAX_SIDE:,}", "request")
@@ -160,64 +271,21 @@ def _size(meta: Mapping[str, Any], request: Request) -> tuple[int, int]:
     return width, height
 
 
-def check_writable(meta: Mapping[str, Any], suffix: str, request: Request) -> None:
-    """Raises ``UsageError`` if files of this suffix cannot hold the alpha channel or the size of the image."""
-    _writer_options(suffix, CHANNELS_BY_MODE[meta["mode"]], max(_size(meta, request)))
-
-
-def _writer_options(suffix: str, channels: int, longer_side: int) -> tuple[str, dict[str, Any]]:
-    """Pillow's name of the format of ``suffix``, and the options for saving. Raises ``UsageError`` if the format cannot
-    hold so many channels or pixels."""
-    writers: dict[str, tuple[str, int, dict[str, Any]]] = {
-        ".png": ("PNG", 2**31 - 1, {}),
-        ".jpg": ("JPEG", 65_500, {"quality": 95, "subsampling": 0}),
-        ".webp": ("WEBP", 16_383, {"lossless": True, "exact": True}),
-        ".tif": ("TIFF", 2**31 - 1, {"compression": "tiff_lzw"}),
-        ".bmp": ("BMP", 2**31 - 1, {}),
-    }
-    ending = {".jpeg": ".jpg", ".tiff": ".tif"}.get(suffix.lower(), suffix.lower())
-    if ending not in writers:
-        raise UsageError(f"{suffix!r}: images are written as {' '.join(SUFFIXES)}", "suffix")
-    format_name, max_side, save_options = writers[ending]
-    if format_name == "JPEG" and channels in (2, 4):
-        raise UsageError("JPEG cannot hold an alpha channel; use .png, .webp, .tif or .bmp", "suffix")
-    if longer_side > max_side:
-        raise UsageError(f"{format_name} holds at most {max_side:,} pixels per side; use .png, .tif or .bmp", "suffix")
-    return format_name, save_options
-
-
-def write(decoded: Raster, meta: Mapping[str, Any], suffix: str, request: Request) -> bytes:
-    """The bytes of ``decoded`` (h, w, c) as an image file, lossless except for JPEG. Raises ``UsageError`` for an image
-    that the format cannot hold."""
-    from PIL import Image
-
-    channels = decoded.shape[2]
-    format_name, save_options = _writer_options(suffix, channels, max(decoded.shape[:2]))
-    if format_name == "BMP" and channels in (2, 4):
-        return _bmp_with_alpha(decoded)
-    file = BytesIO()
-    Image.fromarray(decoded[..., 0] if channels == 1 else decoded).save(file, format_name, **save_options)
-    return file.getvalue()
-
-
-def _bmp_with_alpha(decoded: Raster) -> bytes:
-    """A BMP file of version 4 with an alpha mask. Pillow writes version 3, in which readers ignore the fourth byte."""
-    height, width = decoded.shape[:2]
-    order = [0, 0, 0, 1] if decoded.shape[2] == 2 else [2, 1, 0, 3]
-    pixels = decoded[::-1, :, order].tobytes()
-    masks = (0xFF0000, 0xFF00, 0xFF, 0xFF000000)
-    head = struct.pack("<IiiHHIIiiII", 108, width, height, 1, 32, 3, len(pixels), 0, 0, 0, 0)
-    head += struct.pack("<4I4s48x", *masks, b"BGRs")
-    return struct.pack("<2sIII", b"BM", 14 + len(head) + len(pixels), 0, 14 + len(head)) + head + pixels
+def check_writable(
+    meta: Mapping[str, Any], suffix: str, request: Request, attachments: Mapping[str, bytes] = NONE
+) -> list[str]:
+    """Notes on what a file of this suffix will not keep. Raises ``UsageError`` if it cannot hold the image."""
+    return writing.notes(meta, suffix, request, attachments, output_size(meta, request))
 
 
 def measure(field: Field, signal: Signal, on_progress: OnProgress) -> dict[str, Any]:
-    """``psnr`` (dB, over all channels) and ``ssim`` of the whole image. For JPEG sources also ``psnr_in_file``, after
-    writing and reading a JPEG file."""
-    decoded = decode(field, signal.meta, Request(), Limits(max_output=signal.samples.size), on_progress)
-    source = signal.samples.reshape(decoded.shape)
-    quality: dict[str, Any] = {"psnr": psnr(decoded, source, 255), "ssim": ssim(decoded, source, on_progress)}
-    if signal.meta["format"] == "JPEG":
-        reread = load(write(decoded, signal.meta, ".jpg", Request()), "", Options(), Limits(max_pixels=signal.n))
-        quality["psnr_in_file"] = psnr(reread.samples, signal.samples, 255)
-    return quality
+    """The measures of ``quality.measure``. For sources in a lossy format also ``psnr_in_file``, after writing and
+    reading a file of that format."""
+    meta, limits = signal.meta, Limits(max_output=2**62, max_pixels=signal.n)
+    decoded = decode(field, meta, Request(), limits, on_progress)
+    measured = quality.measure(decoded, signal, on_progress)
+    if meta["format"] in (name.upper() for name in formats.LOSSY_FORMATS):
+        data = writing.write(decoded, meta, writing.default_suffix(meta)[0], Request(), {})
+        reread = formats.read(data, "", formats.Reading(), limits)[1].raster
+        measured["psnr_in_file"] = psnr(reread, quality.source_raster(signal), quality.peaks(meta))
+    return measured

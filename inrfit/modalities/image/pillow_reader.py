@@ -1,7 +1,7 @@
 """Decoding with Pillow.
 
 Sizes are checked before pixels are decoded, and exceptions are translated in one place. Pillow truncates 16-bit colour
-to the high byte, so such images are decoded twice and rounded.
+to the high byte, so such images are decoded twice.
 """
 
 from __future__ import annotations
@@ -21,17 +21,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from ...errors import OverLimit, RefusedInput, UnreadableFile, UnsupportedInput, printable
+from ...errors import InrfitError, OverLimit, RefusedInput, UnreadableFile, UnsupportedInput, printable
 from ...io.limits import Limits
+from .picture import CHANNELS_BY_MODE, MAX_SIDE, Picture, Raster
 
 if TYPE_CHECKING:
     from PIL.ImageFile import ImageFile
-
-Raster = npt.NDArray[np.uint8]
-
-CHANNELS_BY_MODE = {"L": 1, "LA": 2, "RGB": 3, "RGBA": 4}
-MAX_SIDE = 1 << 24
-"""Maximum pixels per side. Beyond it, neighbouring pixels would have equal float32 coordinates."""
 
 _LOCK = threading.Lock()
 
@@ -46,20 +41,22 @@ def reading(limits: Limits) -> Iterator[list[warnings.WarningMessage]]:
     other threads stay protected."""
     from PIL import Image
 
-    logger, null_handler = logging.getLogger("PIL"), logging.NullHandler()
+    loggers, null_handler = [logging.getLogger(name) for name in ("PIL", "tifffile")], logging.NullHandler()
     with _LOCK, warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
         original_limit = Image.MAX_IMAGE_PIXELS
         Image.MAX_IMAGE_PIXELS = None if original_limit is None else max(original_limit, limits.max_pixels)
-        logger.addHandler(null_handler)
+        for logger in loggers:
+            logger.addHandler(null_handler)
         try:
             yield warned
-        except RefusedInput:
+        except InrfitError:
             raise
         except Exception as error:
             raise _refusal(error, limits) from error
         finally:
-            logger.removeHandler(null_handler)
+            for logger in loggers:
+                logger.removeHandler(null_handler)
             Image.MAX_IMAGE_PIXELS = original_limit
 
 
@@ -108,35 +105,63 @@ def open_image(data: bytes, format_name: str, limits: Limits) -> ImageFile:
     return image
 
 
-def raster_of(image: Any, notes: list[str]) -> Raster:
-    """The pixels of an open image (h, w, c), uint8, copied in strips. Modes without a counterpart are converted, with
-    an entry in ``notes``. Raises ``UnsupportedInput`` for samples of more than 8 bits."""
+_CONVERTED = {
+    "PA": ("RGBA", "palette expanded to RGBA"),
+    "La": ("LA", "premultiplied alpha divided out"),
+    "RGBa": ("RGBA", "premultiplied alpha divided out"),
+    "YCbCr": ("RGB", "YCbCr converted to RGB"),
+    "LAB": ("RGB", "Lab converted to sRGB"),
+}
+"""Pillow's modes that are converted to another one, and the note about it."""
+
+
+def decoded(image: Any, notes: list[str]) -> Picture:
+    """The samples of an open image of at most 8 bits. Modes without a counterpart are converted, with an entry in
+    ``notes``. Raises ``UnsupportedInput`` for samples of more than 8 bits."""
     mode = image.mode
-    palette = "RGBA" if "transparency" in image.info else "RGB"
-    target, note = {
-        **{kept: (kept, None) for kept in CHANNELS_BY_MODE},
-        "1": ("L", "1-bit picture written back as 8-bit grey"),
-        "P": (palette, f"palette expanded to {palette}"),
-        "PA": ("RGBA", "palette expanded to RGBA"),
-        "La": ("LA", "premultiplied alpha divided out"),
-        "CMYK": ("RGB", "CMYK converted to RGB"),
-        "YCbCr": ("RGB", "YCbCr converted to RGB"),
-        "LAB": ("RGB", "Lab converted to sRGB"),
-    }.get(mode, (None, None))
-    if target is None:
+    target, note = _CONVERTED.get(mode, (mode, None))
+    if target not in (*CHANNELS_BY_MODE, "1", "P"):
         names = {"F": "floating-point samples", "I": "32-bit or signed samples"}
-        raise UnsupportedInput(f"{names.get(mode, mode)}: not supported yet (8 and 16 bits are)", "samples")
+        raise UnsupportedInput(f"{names.get(mode, mode)}: not supported in this format", "samples")
     _decode(image)
     if note:
         notes.append(note)
         image = _srgb(image) if mode == "LAB" else image.convert(target)
+    if target == "P":
+        palette = _palette(image)
+        indices = _raster(image, 1)[..., 0]
+        missing = max(0, int(indices.max()) + 1 - len(palette))  # some files use indices beyond their palette
+        palette = np.pad(palette, ((0, missing), (0, 0)))
+        return Picture(palette[indices], "RGBA" if palette.shape[1] == 4 else "RGB", palette=palette, notes=notes)
+    if target == "1":
+        return Picture(_raster(image, 1), "L", bits=1, notes=notes)
+    return Picture(_raster(image, CHANNELS_BY_MODE[target]), target, notes=notes)
+
+
+def _raster(image: Any, channels: int) -> Raster:
+    """The pixels of a decoded image (h, w, channels), uint8, copied in strips."""
     width, height = image.size
-    raster = np.empty((height, width, CHANNELS_BY_MODE[target]), np.uint8)
+    raster = np.empty((height, width, channels), np.uint8)
     rows = max(1, (1 << 20) // width)
     for top in range(0, height, rows):
         strip = np.asarray(image.crop((0, top, width, min(top + rows, height))))
-        raster[top : top + rows] = strip.reshape(-1, width, CHANNELS_BY_MODE[target])
+        raster[top : top + rows] = strip.reshape(-1, width, channels)
     return raster
+
+
+def _palette(image: Any) -> npt.NDArray[np.uint8]:
+    """The colours (n, 3) of an image of mode P, or (n, 4) if some are transparent."""
+    entries = np.array(image.getpalette("RGB") or [0, 0, 0], np.uint8).reshape(-1, 3)
+    transparency = image.info.get("transparency")
+    if transparency is None:
+        return entries
+    alpha = np.full((len(entries), 1), 255, np.uint8)
+    if isinstance(transparency, bytes):
+        given = np.frombuffer(transparency, np.uint8)[: len(entries)]
+        alpha[: len(given), 0] = given
+    elif 0 <= int(transparency) < len(entries):
+        alpha[int(transparency)] = 0
+    return np.concatenate([entries, alpha], axis=1)
 
 
 def _srgb(image: Any) -> Any:
@@ -180,23 +205,21 @@ def _libtiff_errors_raised() -> Iterator[None]:
                 raise OSError(errors[0].decode("utf-8", "replace").strip())
 
 
-def read_16_bit(data: bytes, format_name: str, limits: Limits) -> tuple[Raster, Raster]:
-    """High and low bytes of 16-bit samples, (h, w, c) each. Pillow keeps only the high byte of 16-bit colour. The low
-    byte comes from decoding a second time in the opposite byte order."""
+def read_16_bit(data: bytes, format_name: str, limits: Limits) -> Raster:
+    """16-bit samples (h, w, c), uint16. Pillow keeps only the high byte of 16-bit colour. The low byte comes from
+    decoding a second time in the opposite byte order."""
     first = open_image(data, format_name, limits)
     if first.mode.startswith("I;16"):
         _decode(first)
-        samples = np.asarray(first)[..., None]
-        if getattr(first, "tag_v2", {}).get(258) == (12,):
-            samples = samples << 4 | samples >> 8
-        return (samples >> 8).astype(np.uint8), (samples & 255).astype(np.uint8)
+        return np.asarray(first).astype(np.uint16, copy=False)[..., None]
     if first.tile[0].args == "LA;16B":  # grey + alpha: the four bytes are unpacked as RGBA
         first.tile = [tile._replace(args="RGBA") for tile in first.tile]
-        interleaved = raster_of(first, [])
-        return interleaved[..., ::2], interleaved[..., 1::2]
+        octets = decoded(first, []).raster.astype(np.uint16)
+        return octets[..., ::2] << 8 | octets[..., 1::2]
     second = open_image(data, format_name, limits)
     second.tile = [tile._replace(args=_with_opposite_byte_order(tile.args)) for tile in second.tile]
-    return raster_of(first, []), raster_of(second, [])
+    high, low = decoded(first, []).raster.astype(np.uint16), decoded(second, []).raster
+    return (high << 8) | low
 
 
 def _with_opposite_byte_order(args: Any) -> Any:
@@ -208,27 +231,18 @@ def _with_opposite_byte_order(args: Any) -> Any:
     return args[:-1] + {"L": "B", "B": "L"}[order]
 
 
-def to_8_bit(high: Raster, low: Raster) -> Raster:
-    """16-bit samples v = 256 high + low rounded to 8 bits: round(v / 257), where v = 257 high + (low - high)."""
-    out = high.copy()
-    for row, high_row, low_row in zip(out, high, low, strict=True):
-        difference = low_row.astype(np.int16) - high_row
-        row += difference > 128
-        row -= difference < -128
-    return out
-
-
-def apply_orientation(raster: Raster, image: Any, notes: list[str]) -> Raster:
-    """``raster`` rotated and flipped by the EXIF (or XMP) orientation of ``image``. Damaged EXIF is ignored, with an
-    entry in ``notes``."""
+def orientation_of(image: Any, notes: list[str]) -> int:
+    """The EXIF (or XMP) orientation of ``image``, 1 to 8. Damaged EXIF is ignored, with an entry in ``notes``."""
     try:
         orientation = image.getexif().get(0x0112, 1)
     except Exception:  # depends on the damage
         notes.append("damaged EXIF ignored")
-        return raster
-    if orientation not in range(2, 9):
-        return raster
+        return 1
+    return int(orientation) if orientation in range(2, 9) else 1
+
+
+def upright(raster: Raster, orientation: int) -> Raster:
+    """``raster`` rotated and flipped by an EXIF orientation from 1 to 8."""
     transposed = raster.transpose(1, 0, 2) if orientation > 4 else raster
-    flips = {2: (1,), 3: (0, 1), 4: (0,), 5: (), 6: (1,), 7: (0, 1), 8: (0,)}[int(orientation)]
-    notes.append("EXIF orientation applied to the pixels")
+    flips = {1: (), 2: (1,), 3: (0, 1), 4: (0,), 5: (), 6: (1,), 7: (0, 1), 8: (0,)}[orientation]
     return np.flip(transposed, flips)

@@ -1,17 +1,21 @@
 """PNG files are checked chunk by chunk, and reduced to what a decoder needs, before Pillow decodes them.
 
 Pillow ignores wrong checksums after the pixels, leaves rows black if the stream ends early, and inflates metadata and
-refuses files because of it. So only header, palette, pixels and orientation are passed on.
+refuses files because of it. So only header, palette, pixels and EXIF are passed on; what the file says about its
+colours is read here.
 """
 
 from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from ...errors import UnreadableFile, UnsupportedInput
+
+KEPT_METADATA = (b"iCCP", b"cICP", b"gAMA", b"cHRM", b"sRGB", b"pHYs", b"eXIf")
+"""Chunks of metadata that are kept."""
 
 METADATA_NAMES = {
     b"tEXt": "text",
@@ -69,11 +73,13 @@ class Header:
 class ValidatedPng:
     """A PNG file that was checked. ``data``: a PNG file with the chunks that a decoder needs. ``has_orientation``:
     whether EXIF or XMP is among them. ``transparent_colour``: the samples of the transparent colour in a grey or RGB
-    file, two bytes each, big-endian; empty if there is none. ``notes``: what was left out."""
+    file, two bytes each, big-endian; empty if there is none. ``metadata``: the intact chunks of KEPT_METADATA by type.
+    ``notes``: what was left out."""
 
     data: bytes
     has_orientation: bool
     transparent_colour: bytes
+    metadata: Mapping[bytes, bytes]
     notes: tuple[str, ...]
 
 
@@ -103,7 +109,9 @@ def validate(data: bytes, header: Header) -> ValidatedPng:
         raise UnreadableFile("damaged: the palette is missing", "corrupt")
     _check_pixels(reader.pixels, header.inflated_size)
     transparent_colour = reader.transparent_colour if header.colour in (0, 2) else b""
-    return ValidatedPng(b"".join(reader.kept), reader.has_orientation, transparent_colour, tuple(reader.notes()))
+    return ValidatedPng(
+        b"".join(reader.kept), reader.has_orientation, transparent_colour, reader.metadata, tuple(reader.notes())
+    )
 
 
 @dataclass(frozen=True)
@@ -125,6 +133,7 @@ class ChunkReader:
     kept: list[memoryview | bytes]
     pixels: list[memoryview] = field(default_factory=list)
     discarded: list[str] = field(default_factory=list)
+    metadata: dict[bytes, bytes] = field(default_factory=dict)
     transparent_colour: bytes = b""
     last_kind: bytes = b"IHDR"
     frames: int = 0
@@ -161,10 +170,13 @@ class ChunkReader:
         self.kept.append(chunk.whole)
 
     def _accept_metadata(self, chunk: Chunk) -> None:
-        """Discards metadata, except for EXIF and XMP, which may contain the orientation."""
+        """Keeps intact chunks of KEPT_METADATA, and XMP for its orientation; names all others."""
         xmp = chunk.kind == b"iTXt" and bytes(chunk.content[: len(_XMP_KEYWORD)]) == _XMP_KEYWORD
         name = METADATA_NAMES[chunk.kind]
-        self.discarded.append(f"damaged {name}" if not chunk.intact else "XMP" if xmp else name)
+        if chunk.intact and chunk.kind in KEPT_METADATA:
+            self.metadata[chunk.kind] = bytes(chunk.content[:_INFLATE_BYTES])
+        else:
+            self.discarded.append(f"damaged {name}" if not chunk.intact else "XMP" if xmp else name)
         if chunk.intact and (chunk.kind == b"eXIf" or (xmp and len(chunk.content) < _INFLATE_BYTES)):
             self.kept.append(chunk.whole)
             self.has_orientation = True
@@ -184,10 +196,7 @@ class ChunkReader:
     def notes(self) -> list[str]:
         """One note for each kind of content that was left out."""
         notes = [f"1 of {self.frames} frames used"] if self.animated and self.frames > 1 else []
-        discarded = self.discarded
-        if "sRGB mark" in discarded:  # the default for files without a mark; gamma and chromaticities only repeat it
-            discarded = [name for name in discarded if name not in ("sRGB mark", "gamma", "chromaticities")]
-        return notes + [f"{name} not kept" for name in discarded]
+        return notes + [f"{name} not kept" for name in self.discarded]
 
 
 def _chunks(data: bytes) -> Iterator[Chunk]:

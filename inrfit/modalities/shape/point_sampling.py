@@ -50,7 +50,7 @@ class MeshSource:
         return self._points or SECTION_POINTS
 
     def max_count(self, far_share: float) -> int:
-        """Maximum number of points of any budget, if ``draw_far`` adds ``far_share`` times as many."""
+        """The most points that any budget may draw; ``draw_far`` adds ``far_share`` times as many."""
         return self._points or int(MAX_DEFAULT_POINTS / (1 + far_share))
 
     def draw(self, start: int, end: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[Any]]:

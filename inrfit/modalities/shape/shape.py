@@ -22,7 +22,7 @@ from ...io.limits import Limits
 from ...io.options import setting
 from ...signal import IDENTITY, Grid, Scale, Signal, Surface
 from .. import metrics
-from ..modality import OnProgress, Request
+from ..modality import NONE, OnProgress, Request
 from . import point_sampling
 from .mesh import INSIDE_WINDING, Mesh, NormalizedMesh, chamfer, mesh_bytes, mesh_queries, normalize
 from .mesh_formats import FORMATS, read, signature, unsupported_format
@@ -140,9 +140,9 @@ def first_omega(signal: Signal) -> float:
     return 60.0
 
 
-def estimate(predicted: Tensor, values: Tensor, scale: Scale) -> float:
+def estimate(predicted: Tensor, values: Tensor, signal: Signal) -> float:
     """Intersection over union, 0 to 1, of the points that are inside by ``predicted`` and by ``values`` (k, 1)."""
-    if scale.dtype == "uint8":
+    if signal.scale.dtype == "uint8":
         inside, reference = predicted > 0.5, values > 0.5
     else:
         inside, reference = predicted < 0, values < 0
@@ -220,7 +220,9 @@ def _extract_surface(values: npt.NDArray[np.float32], meta: Mapping[str, Any]) -
     return Mesh(normalised, faces.astype(np.int64))
 
 
-def write(decoded: Mesh, meta: Mapping[str, Any], suffix: str, request: Request) -> bytes:
+def write(
+    decoded: Mesh, meta: Mapping[str, Any], suffix: str, request: Request, attachments: Mapping[str, bytes] = NONE
+) -> bytes:
     """The bytes of a .ply (binary), .obj or .stl (binary) file. Raises ``UsageError``."""
     return mesh_bytes(decoded, suffix)
 

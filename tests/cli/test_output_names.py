@@ -1,0 +1,170 @@
+"""Where outputs go: names, folders, standard output, and files that exist already."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import picture
+from PIL import Image
+
+from inrfit.__main__ import run
+
+QUICK = ["--budget", "30it", "--width", "16", "--depth", "1", "--device", "cpu"]
+
+
+def encode(*words) -> int:
+    return run(["encode", *map(str, words), *QUICK])
+
+
+def save(path: Path, seed: int = 0) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(picture(16, 20, seed=seed)).save(path)
+    return path
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """Two pictures of the same name in two folders, with files that are not sources."""
+    save(tmp_path / "photos" / "a" / "img_00.png")
+    save(tmp_path / "photos" / "b" / "img_00.png", seed=1)
+    (tmp_path / "photos" / "notes.txt").write_text("x")
+    save(tmp_path / "photos" / "a" / "img_00.decoded.png")
+    (tmp_path / "photos" / "a" / "old.png.safetensors").write_bytes(b"x")
+    return tmp_path / "photos"
+
+
+def test_a_folder_tree_is_mirrored_into_a_new_folder_and_back(tree: Path, tmp_path: Path) -> None:
+    assert encode(tree, "-o", f"{tmp_path}/fields/") == 0
+    assert names(tmp_path / "fields") == ["a/img_00.png.safetensors", "b/img_00.png.safetensors"]
+    assert run(["decode", f"{tmp_path}/fields", "-o", f"{tmp_path}/decoded/"]) == 0
+    assert names(tmp_path / "decoded") == ["a/img_00.decoded.png", "b/img_00.decoded.png"]
+
+
+def test_several_folders_are_mirrored_under_their_names(tree: Path, tmp_path: Path) -> None:
+    assert encode(tree / "a", tree / "b", "-o", f"{tmp_path}/fields/") == 0
+    assert names(tmp_path / "fields") == ["a/img_00.png.safetensors", "b/img_00.png.safetensors"]
+
+
+def test_what_is_left_out_of_a_folder_is_counted_and_listed(tree: Path, tmp_path: Path, capsys) -> None:
+    assert encode(tree, "-o", f"{tmp_path}/fields/", "--json", "-v") == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out.splitlines()[0]) == {
+        "schema": 1, "ok": True, "folder": str(tree), "files": 2, "left_out": {"other": 1, "products": 2},
+    }  # fmt: skip
+    for left_out in ("notes.txt", "img_00.decoded.png", "old.png.safetensors"):
+        assert f"{left_out} (" in err
+
+
+def test_a_missing_parent_of_a_named_file_is_not_created(tmp_path: Path) -> None:
+    photo = save(tmp_path / "photo.png")
+    assert encode(photo, "-o", tmp_path / "no" / "such.safetensors") == 4
+    assert not (tmp_path / "no").exists()
+
+
+def test_twins_decode_to_two_files(tmp_path: Path) -> None:
+    for suffix in ("png", "jpg"):
+        assert encode(save(tmp_path / f"photo.{suffix}")) == 0
+    fields = [str(tmp_path / f"photo.{suffix}.safetensors") for suffix in ("png", "jpg")]
+    assert run(["decode", *fields]) == 0
+    assert {"photo.decoded.png", "photo.decoded.jpg"} <= set(names(tmp_path))
+    assert run(["decode", *fields, "--format", "png", "--force"]) == 2
+
+
+def test_only_known_suffixes_are_removed_from_names(tmp_path: Path) -> None:
+    photo = save(tmp_path / "photo.png")
+    assert encode(photo, "-o", tmp_path / "scan.v2.safetensors") == 0
+    assert run(["decode", str(tmp_path / "scan.v2.safetensors")]) == 0
+    assert (tmp_path / "scan.v2.decoded.png").exists()
+
+
+@pytest.mark.parametrize("name", ["y.png", "y.WAV", "y.stl", "y.exr"])
+def test_a_field_is_not_given_the_suffix_of_a_picture(tmp_path: Path, name: str, capsys) -> None:
+    assert encode(save(tmp_path / "photo.png"), "-o", tmp_path / name) == 2
+    assert "inrfit decode" in capsys.readouterr().err
+
+
+def test_existing_outputs_are_skipped_on_request(tree: Path, capsys) -> None:
+    field = tree / "a" / "img_00.png.safetensors"
+    field.write_bytes(b"mine")
+    assert encode(tree, "--skip-existing", "--json") == 0
+    records = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [record.get("skipped", False) for record in records[1:]] == [True, False]
+    assert field.read_bytes() == b"mine"
+    assert run(["decode", str(tree / "b"), "--skip-existing"]) == 0
+    decoded = tree / "b" / "img_00.decoded.png"
+    decoded.write_bytes(b"mine")
+    assert run(["decode", str(tree / "b"), "--skip-existing"]) == 0
+    assert decoded.read_bytes() == b"mine"
+
+
+def test_a_field_and_a_picture_go_through_pipes(tmp_path: Path) -> None:
+    photo = save(tmp_path / "photo.png")
+    words = [sys.executable, "-m", "inrfit"]
+    encoded = subprocess.run([*words, "encode", str(photo), "-o", "-", *QUICK], capture_output=True)
+    assert encoded.returncode == 0, encoded.stderr
+    assert b"PSNR" in encoded.stderr
+    decode = [*words, "decode", "-", "-o", "-", "--format", "jpg"]
+    decoded = subprocess.run(decode, input=encoded.stdout, capture_output=True)
+    assert decoded.returncode == 0, decoded.stderr
+    assert np.asarray(Image.open(BytesIO(decoded.stdout))).shape == (16, 20, 3)
+    assert names(tmp_path) == ["photo.png"]
+
+
+def test_standard_output_takes_either_json_or_a_file(tmp_path: Path, capsys) -> None:
+    photo = save(tmp_path / "photo.png")
+    assert encode(photo, "-o", "-", "--json") == 2
+    assert "--json" in capsys.readouterr().err
+    assert encode(photo) == 0
+    assert run(["decode", f"{photo}.safetensors", "-o", "-", "--json"]) == 2
+    assert encode(photo, "-o", "-", "--checkpoint", "5s") == 2
+
+
+def test_info_takes_a_folder(tmp_path: Path, capsys) -> None:
+    assert encode(save(tmp_path / "photo.png")) == 0
+    capsys.readouterr()
+    assert run(["info", str(tmp_path)]) == 0
+    assert "photo.png.safetensors" in capsys.readouterr().out
+    (tmp_path / "empty").mkdir()
+    assert run(["info", str(tmp_path / "empty")]) == 2
+
+
+@pytest.mark.parametrize(("text", "size"), [("40x", (40, 32)), ("x8", (10, 8)), ("30x24", (30, 24)), ("10X8", (10, 8))])
+def test_sizes_may_have_one_side(tmp_path: Path, text: str, size: tuple[int, int]) -> None:
+    assert encode(save(tmp_path / "photo.png")) == 0
+    assert run(["decode", str(tmp_path / "photo.png.safetensors"), "--size", text]) == 0
+    assert Image.open(tmp_path / "photo.decoded.png").size == size
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--size", "x"], ["--size", "0x5"], ["--size", "5"], ["--bits", "9"], ["--image-quality", "0"],
+        ["--background", "bleu"], ["--format", "wav"],
+    ],
+)  # fmt: skip
+def test_wrong_requests_are_refused(tmp_path: Path, words: list[str]) -> None:
+    assert encode(save(tmp_path / "photo.png")) == 0
+    assert run(["decode", str(tmp_path / "photo.png.safetensors"), *words]) == 2
+
+
+def test_metadata_and_frame_are_options_of_encode(tmp_path: Path, capsys) -> None:
+    photo = tmp_path / "photo.png"
+    Image.fromarray(picture(16, 20)).save(photo, dpi=(300, 300))
+    assert encode(photo, "--metadata", "drop", "--json") == 0
+    assert encode(photo, "--page", "2", "--force") == 2
+    sound = tmp_path / "x.wav"
+    import soundfile
+
+    soundfile.write(sound, np.sin(np.arange(2000) / 9), 8000)
+    assert encode(sound, "--frame", "2") == 2
+    assert "--frame has no effect" in capsys.readouterr().err

@@ -232,6 +232,8 @@ def run(file: Found, options: DecodeOptions, console: Console, stop: StopRequest
     decoded = decoded_values(model, artifact, options, console, stop)
     if artifact.spec.formula.TRAITS.raster_only and (note := artifact.spec.resampling(decoded.shape[:-1])):
         console.warn(model, note)
+    for note in (losses := modality.losses(decoded, artifact.meta, suffix, options.request)):
+        console.warn(model, note)
     data = modality.write(decoded, artifact.meta, suffix, options.request, artifact.attachments)
     if target == STDIO:
         print_output(data)
@@ -240,7 +242,7 @@ def run(file: Found, options: DecodeOptions, console: Console, stop: StopRequest
     outcome = modality.describe_decoded(decoded, artifact.meta, options.request)
     shown = "standard output" if target == STDIO else target
     console.log(f"{model} -> {shown}: {outcome}, {len(data):,} bytes")
-    record = {"ok": True, "source": model, "output": target, "bytes": len(data), "notes": notes}
+    record = {"ok": True, "source": model, "output": target, "bytes": len(data), "notes": [*notes, *losses]}
     console.print_json(record | {"quality": artifact.quality})
 
 

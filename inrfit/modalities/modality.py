@@ -112,6 +112,11 @@ def always_writable(meta: Meta, suffix: str, request: Request, attachments: Mapp
     return []
 
 
+def no_losses(decoded: Any, meta: Meta, suffix: str, request: Request) -> list[str]:
+    """Default of ``Modality.losses``: none."""
+    return []
+
+
 def consistent_meta(meta: Meta) -> None:
     """Default of ``Modality.check_meta``: nothing is checked."""
 
@@ -240,6 +245,10 @@ class Modality:
     raster: Callable[[Meta], tuple[int, ...] | None]
     """``raster(meta)`` returns the number of cells along each axis of the source's grid; None for a signal of
     points."""
+
+    losses: Callable[[Any, Meta, str, Request], list[str]] = no_losses
+    """``losses(decoded, meta, suffix, request)`` returns notes on what of the decoded samples the file cannot hold,
+    such as samples that are clipped."""
 
     check_meta: Callable[[Meta], None] = consistent_meta
     """``check_meta(meta)`` raises ``ValueError`` if values that match ``meta_schema`` contradict each other."""

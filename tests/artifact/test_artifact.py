@@ -626,6 +626,9 @@ def test_a_sound_and_a_shape_have_their_own_sizes():
         "rate": 8000,
         "channels": 2,
         "frames": 100,
+        "mask": None,
+        "valid_bits": None,
+        "tags": {},
         "scale": SCALE | {"dtype": "int16", "factor": 1 / 32768, "offset": 0.0, "low": -32768, "high": 32767},
     }
     mesh = {

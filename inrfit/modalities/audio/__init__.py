@@ -1,9 +1,10 @@
 """The modality ``audio``.
 
 - audio.py: the functions of the modality.
-- containers.py: checks of file headers.
-- sample_formats.py: number types and subtypes of samples.
-- writing.py: writing files.
+- reading.py: reading files, after containers.py, riff.py, flac.py and iff.py have checked their headers; mpeg4.py.
+- speakers.py: orders of channels. tags.py: what else is kept.
+- sample_formats.py: number types and subtypes of samples. resampling.py: lower rates.
+- writing.py: writing files, within the limits of each format.
 """
 
 from __future__ import annotations
@@ -45,6 +46,7 @@ AUDIO = Modality(
     suffix=writing.suffix,
     decode=audio.decode,
     write=writing.write,
+    losses=writing.losses,
     check_writable=writing.check_writable,
     measure=audio.measure,
     describe_source=audio.describe_source,

@@ -10,42 +10,42 @@ import dataclasses
 import io
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from ...errors import InrfitError, UnreadableFile, UnsupportedInput, UsageError, printable
+from ...errors import InrfitError, UnreadableFile, UsageError, printable
 from ...io import json_schema
 from ...io.limits import Limits
+from ...io.options import setting
 from ...signal import CHUNK, SCALE, SCALE_BEFORE_3, Grid, Scale, Signal
 from .. import metrics
 from ..modality import EarlierMeta, OnProgress, Request
-from . import containers, sample_formats
-from .sample_formats import FRAMES_PER_BLOCK, Array
-from .writing import check_rate, suffix, write
+from . import containers, reading, sample_formats, speakers, tags
+from .resampling import downsample
+from .sample_formats import Array
+from .writing import OUTPUT_SUFFIXES, check_rate, suffix, write
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from ...fields.module import Field
 
-INPUT_SUFFIXES: tuple[str, ...] = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3")
+INPUT_SUFFIXES: tuple[str, ...] = (*OUTPUT_SUFFIXES, ".mp3", ".m4a", ".m4b", ".aac", ".bwf")
 LOWEST_OMEGA, HIGHEST_OMEGA = 500.0, 4500.0
 OMEGA_SHARE, ENERGY_QUANTILE = 0.2, 0.95
 """Constants of ``first_omega``, chosen by tests/bench/omega.py (docs/benchmarks.md)."""
 
 META: dict[str, Any] = {
-    "format": json_schema.one_of("WAV", "WAVEX", "FLAC", "OGG", "MP3"),
-    "subtype": json_schema.one_of(
-        *sample_formats.PCM_BITS,
-        *sample_formats.FLOAT_DTYPES,
-        *sample_formats.MPEG_SUBTYPES,
-        *sample_formats.TELEPHONE_SUBTYPES,
-    ),
+    "format": json_schema.one_of("WAVEX", *containers.FORMATS),
+    "subtype": json_schema.one_of(*sample_formats.SUBTYPES),
     "endian": json_schema.one_of("FILE", "LITTLE", "BIG"),
     "rate": json_schema.integer(1, 2**31 - 1),
     "channels": json_schema.integer(1, 65_535),
     "frames": json_schema.integer(1, 2**40),
+    "mask": json_schema.optional(json_schema.integer(0, 2**32 - 1)),
+    "valid_bits": json_schema.optional(json_schema.integer(1, 32)),
+    "tags": json_schema.mapping(json_schema.text()),
     "scale": {
         **SCALE,
         "dtype": json_schema.one_of("int16", "int32", "float32", "float64"),
@@ -60,16 +60,23 @@ META: dict[str, Any] = {
 
 def _upgrade(meta: Mapping[str, Any]) -> dict[str, Any]:
     """``Signal.meta`` of the format versions 1 and 2 as that of today."""
-    return {**meta, "scale": {**meta["scale"], "knee": 0.0}}
+    return {**meta, "mask": None, "valid_bits": None, "tags": {}, "scale": {**meta["scale"], "knee": 0.0}}
 
 
 META_BEFORE_3 = EarlierMeta(
-    {**META, "scale": {**SCALE_BEFORE_3, **{key: META["scale"][key] for key in ("dtype", "factor")}}}, _upgrade
+    {key: schema for key, schema in META.items() if key not in ("mask", "valid_bits", "tags")}
+    | {
+        "format": json_schema.one_of("WAV", "WAVEX", "FLAC", "OGG", "MP3"),
+        "scale": {**SCALE_BEFORE_3, **{key: META["scale"][key] for key in ("dtype", "factor")}},
+    },
+    _upgrade,
 )
 
 
 def check_meta(meta: Mapping[str, Any]) -> None:
-    """Raises ``ValueError`` if the range of the samples is beyond their number type."""
+    """Raises ``ValueError`` if the range of the samples is beyond their number type, or for an unknown tag."""
+    if unknown := [name for name in meta["tags"] if name not in tags.TAGS]:
+        raise ValueError(f"tags: {unknown[0][:40]!r} is not a tag of sounds")
     scale, dtype = meta["scale"], np.dtype(meta["scale"]["dtype"])
     limits = np.iinfo(dtype) if dtype.kind == "i" else np.finfo(dtype)
     if not limits.min <= scale["low"] <= scale["high"] <= limits.max:
@@ -78,7 +85,9 @@ def check_meta(meta: Mapping[str, Any]) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """Sounds have no options."""
+    """How a sound is read."""
+
+    metadata: Literal["keep", "drop", "all"] = setting("keep", "tags, cover, cue points and loops: keep, drop, or all")
 
 
 def sniff(data: bytes) -> bool:
@@ -89,116 +98,12 @@ def sniff(data: bytes) -> bool:
 def load(data: bytes, name: str, options: Options, limits: Limits) -> Signal:
     """The sound as a signal over time. Raises a ``RefusedInput``."""
     try:
-        return _load(data, limits)
+        return reading.read(data, options.metadata != "drop", limits)
     except InrfitError:
         raise
     except Exception as error:
         cause = printable(getattr(error, "error_string", None) or error or type(error).__name__)
         raise UnreadableFile(f"damaged or cut short: {cause}", "decode") from error
-
-
-def _load(data: bytes, limits: Limits) -> Signal:
-    """``load`` without the translation of exceptions."""
-    import soundfile
-
-    container = containers.check(data)
-    with containers.suppressed_stderr(container.kind), soundfile.SoundFile(io.BytesIO(container.data)) as file:
-        claimed = _claimed_frames(file, container)
-        _require_writable_ogg(container.kind, file.samplerate, file.channels)
-        limits.check("max_channels", file.channels, "channels")
-        limits.check("max_samples", claimed, "samples per channel")
-        scale = sample_formats.raw_scale(file.subtype)
-        samples = _read(file, scale.dtype)
-        if len(samples) != claimed and not container.length_is_estimate:
-            raise UnreadableFile(f"the header says {claimed:,} samples, the file has {len(samples):,}", "truncated")
-        if file.subtype in sample_formats.BLOCK_SUBTYPES:
-            samples = samples[: _length_without_padding(container.frames, claimed)]
-        meta: dict[str, Any] = {
-            "format": file.format,
-            "subtype": file.subtype,
-            "endian": file.endian,
-            "rate": file.samplerate,
-            "channels": file.channels,
-        }
-        notes = (*container.notes, *_notes(meta, list(file.copy_metadata())))
-    if not len(samples):
-        raise UnreadableFile("the file has no samples", "empty")
-    if container.md5 and sample_formats.md5(samples, meta["subtype"]) != container.md5:
-        raise UnreadableFile("damaged: the samples do not match the file's own checksum", "checksum")
-    scale = dataclasses.replace(scale, factor=1 / _peak(samples))
-    meta |= {"frames": len(samples), "scale": scale.json()}
-    return Signal("", samples, scale, meta, Grid((len(samples),)), notes=notes)
-
-
-def _claimed_frames(file: Any, container: containers.Container) -> int:
-    """The number of frames by the decoder. Raises a ``RefusedInput`` if the format is not supported or the container
-    has another number."""
-    formats = ("WAV", "WAVEX") if container.kind == "WAV" else (container.kind,)
-    subtypes = (
-        sample_formats.MPEG_SUBTYPES
-        if container.kind == "MP3"
-        else (*sample_formats.PCM_BITS, *sample_formats.FLOAT_DTYPES, *sample_formats.TELEPHONE_SUBTYPES)
-    )
-    if file.format not in formats or file.subtype not in subtypes:
-        raise UnsupportedInput(f"{file.format} {file.subtype} sound is not supported", "format")
-    claimed, in_header = int(file.frames), container.frames
-    if in_header is not None and in_header != claimed and file.subtype not in sample_formats.BLOCK_SUBTYPES:
-        raise UnreadableFile(f"damaged: the header says {in_header:,} samples, the decoder {claimed:,}", "header")
-    return claimed
-
-
-def _require_writable_ogg(kind: str, rate: int, channels: int) -> None:
-    """Raises ``UnsupportedInput`` for an Ogg file that can be read but not written, because ``measure`` and ``decode``
-    write files of the source's format."""
-    if kind == "OGG" and sample_formats.exceeds_ogg_limits(rate, channels):
-        limit = f"at most {sample_formats.MAX_OGG_CHANNELS} channels and {sample_formats.MAX_OGG_RATE} Hz"
-        raise UnsupportedInput(
-            f"Ogg with {channels} channels at {rate} Hz is not supported ({limit}): convert it to WAV first",
-            "ogg.range",
-        )
-
-
-def _length_without_padding(in_header: int | None, decoded: int) -> int:
-    """The number of frames without the padding of the last block: that of the header if it is plausible."""
-    return in_header if in_header and decoded - FRAMES_PER_BLOCK < in_header <= decoded else decoded
-
-
-def _read(file: Any, dtype: str) -> Array:
-    """All frames (n, c), read in blocks. Raises ``UnreadableFile`` at the first sample that is not finite."""
-    blocks: list[Array] = []
-    total = 0
-    while True:
-        block = file.read(FRAMES_PER_BLOCK, dtype=dtype, always_2d=True)
-        if dtype.startswith("float") and not np.isfinite(block).all():
-            index, channel = np.argwhere(~np.isfinite(block))[0]
-            position = f"sample {total + index} of channel {channel} (counted from 0)"
-            raise UnreadableFile(f"{position} is {block[index, channel]}", "nonfinite")
-        total += len(block)
-        blocks.append(block)
-        if len(block) < FRAMES_PER_BLOCK:
-            return np.ascontiguousarray(np.concatenate(blocks))
-
-
-def _peak(samples: Array) -> float:
-    """The largest magnitude, so that raw / peak is in [-1, 1]. 1 for silence, and at least 1e-300 otherwise, because
-    the reciprocal of a denormal double is infinite."""
-    peak = max(float(samples.max()), -float(samples.min()))
-    return max(peak, 1e-300) if peak else 1.0
-
-
-def _notes(meta: Mapping[str, Any], tags: list[str]) -> list[str]:
-    """Notes on what a decoded file will not have."""
-    subtype, notes = meta["subtype"], []
-    if subtype in ("PCM_24", "PCM_32", "DOUBLE"):
-        arithmetic = "samples of 24 bits and more are fitted in float32 arithmetic"
-        notes.append(f"{arithmetic}: precision beyond 24 bits cannot be kept")
-    if subtype in sample_formats.LOSSY_SUBTYPES:
-        notes.append(f"{subtype} is lossy: its decoded samples are fitted, and writing it loses again")
-    if meta["endian"] == "BIG" and meta["format"] == "WAVEX":
-        notes.append("written back as a big-endian WAV without the extensible header")
-    if tags:
-        notes.append(f"tags not kept: {', '.join(map(printable, tags))}")
-    return notes
 
 
 def from_array(array: Array, rate: int) -> bytes:
@@ -226,7 +131,7 @@ def first_omega(signal: Signal) -> float:
     window = min(signal.n, 32_768)
     power = np.zeros(window // 2 + 1)
     for start in np.linspace(0, signal.n - window, min(64, -(-signal.n // window))).astype(int):
-        block = signal.samples[start : start + window] * np.float64(1 / _peak(signal.samples))
+        block = signal.samples[start : start + window] * np.float64(1 / reading.peak_of(signal.samples))
         spectrum = np.fft.rfft((block - block.mean(axis=0)) * np.hanning(window + 2)[1:-1, None], axis=0)
         power += np.square(np.abs(spectrum)).sum(axis=1)
     total = np.cumsum(power[1:])
@@ -247,23 +152,43 @@ def estimate(predicted: Tensor, values: Tensor, signal: Signal) -> float:
 
 
 def decode(field: Field, meta: Mapping[str, Any], request: Request, limits: Limits, on_progress: OnProgress) -> Array:
-    """Raw samples (n, c) in the source's number type. For another rate, the field is evaluated at the centres of
-    correspondingly more or fewer cells over the same duration. Raises ``UsageError``, ``OverLimit``, and
-    ``UnreadableFile`` for a field with other channels or with values that are not finite."""
-    check_rate(request)
-    frames = meta["frames"]
+    """Raw samples (n, c) in the source's number type. For a higher rate, the field is evaluated at the centres of
+    correspondingly more cells over the same duration; for a lower one, its samples at the source's rate are filtered
+    and resampled. Raises ``UsageError``, ``OverLimit``, and ``UnreadableFile`` for a field with other channels or with
+    values that are not finite."""
+    check_rate(meta, request)
+    frames, scale = meta["frames"], Scale.from_json(meta["scale"])
+    lower = request.rate is not None and request.rate < meta["rate"]
     if request.rate is not None:
         frames = max(1, round(frames * request.rate / meta["rate"]))
-    size = frames * meta["channels"] * np.dtype(meta["scale"]["dtype"]).itemsize
+    size = (
+        max(frames, meta["frames"] if lower else 0)
+        * meta["channels"]
+        * (8 if lower else np.dtype(scale.dtype).itemsize)
+    )
     limits.check("max_output", size, "bytes of decoded samples")
-    return _samples(field, meta, frames, on_progress)
+    if not lower:
+        return _samples(field, meta, frames, on_progress)
+    exact = _samples(field, meta, meta["frames"], on_progress, rounded=False)
+    return _rounded(downsample(exact, meta["rate"], request.rate or 1, frames), scale)
 
 
-def _samples(field: Field, meta: Mapping[str, Any], frames: int, on_progress: OnProgress) -> Array:
-    """``frames`` raw samples (frames, c), evaluated in chunks."""
+def _rounded(raw: Array, scale: Scale) -> Array:
+    """Raw samples in float64, rounded and clamped to the valid range, in the number type of ``scale``."""
+    if scale.step:
+        raw = np.round(raw / scale.step) * scale.step
+    return raw.clip(scale.low, scale.high).astype(scale.dtype)
+
+
+def _samples(
+    field: Field, meta: Mapping[str, Any], frames: int, on_progress: OnProgress, rounded: bool = True
+) -> Array:
+    """``frames`` raw samples (frames, c), evaluated in chunks; in float64 unless they are ``rounded``."""
     import torch
 
     scale, grid = Scale.from_json(meta["scale"]), Grid((frames,))
+    if not rounded:
+        scale = dataclasses.replace(scale, step=0.0, dtype="float64")
     decoded = np.empty((frames, meta["channels"]), scale.dtype)
     for start in range(0, frames, 4 * CHUNK):
         stop = min(start + 4 * CHUNK, frames)
@@ -301,7 +226,9 @@ def measure(field: Field, signal: Signal, on_progress: OnProgress) -> dict[str, 
     if meta["subtype"] in sample_formats.LOSSY_SUBTYPES:
         data = write(decoded, meta, suffix(meta)[0], Request(), {})
         with soundfile.SoundFile(io.BytesIO(data)) as file:
-            reread = _read(file, meta["scale"]["dtype"])
+            reread = reading.read_frames(file, meta["scale"]["dtype"])
+        if meta["format"] == "OGG" and meta["mask"] and (places := speakers.from_vorbis(meta["channels"])) is not None:
+            reread = reread[:, places]
         length = min(len(reread), signal.n)
         quality["snr_in_file"] = metrics.snr(reread[:length], source[:length])
     return quality
@@ -309,7 +236,9 @@ def measure(field: Field, signal: Signal, on_progress: OnProgress) -> dict[str, 
 
 def describe_source(meta: Mapping[str, Any]) -> str:
     """A description such as "3.10 s, 8000 Hz, 1 channel, FLAC PCM_16"."""
-    return f"{_format_shape(meta['frames'], meta['rate'], meta['channels'])}, {meta['format']} {meta['subtype']}"
+    layout = speakers.describe(meta["mask"], meta["channels"]) if meta["channels"] > 2 else ""
+    shape = _format_shape(meta["frames"], meta["rate"], meta["channels"])
+    return f"{shape}{f' ({layout})' if layout else ''}, {meta['format']} {meta['subtype']}"
 
 
 def describe_decoded(decoded: Array, meta: Mapping[str, Any], request: Request) -> str:

@@ -1,0 +1,142 @@
+"""Tags of sounds: which are kept, and the names of those that are not.
+
+The tags of TAGS are kept in every format that has them. Beyond these, chunks of WAV and metadata blocks of FLAC are
+kept as they are, for files of the same format.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from ...errors import printable
+from . import flac
+from .container import after_id3
+
+TAGS = ("title", "artist", "album", "date", "tracknumber", "genre", "comment", "copyright", "license")
+"""The tags that libsndfile reads and writes, by its names, without the name of the software."""
+
+MAX_BYTES = 65_536
+"""Largest size of chunks or blocks that are kept, in bytes."""
+
+_CHUNKS = {
+    b"LIST": "tags", b"bext": "broadcast data", b"cue ": "cue points", b"smpl": "loops", b"inst": "instrument data",
+    b"iXML": "iXML", b"axml": "axml", b"acid": "loop data", b"id3 ": "ID3 tag", b"ID3 ": "ID3 tag",
+    b"cart": "cart data", b"plst": "playlist", b"umid": "UMID",
+}  # fmt: skip
+_BLOCKS = {flac.APPLICATION: "application data", flac.CUE_SHEET: "cue sheet", flac.PICTURE: "cover"}
+_VORBIS_NAMES = {"DESCRIPTION": "comment", "COMMENT": "comment", "TRACKNUMBER": "tracknumber", "ORGANIZATION": ""}
+_ID3_KEPT = ("TIT2", "TPE1", "TALB", "TYER", "TDRC", "TRCK", "TCON", "COMM", "TCOP")
+_ID3_NAMES = {"APIC": "cover", "USLT": "lyrics", "SYLT": "lyrics", "CHAP": "chapters", "PRIV": "private data"}
+TIMED = (b"cue ", b"smpl", b"plst", b"acid")
+"""Chunks that hold positions in samples, which another rate would make wrong."""
+
+
+def bounded(attachments: Mapping[str, bytes], notes: list[str]) -> dict[str, bytes]:
+    """The attachments that are not too large; others are named."""
+    kept = {}
+    for name, content in attachments.items():
+        if len(content) <= MAX_BYTES:
+            kept[name] = content
+        else:
+            what = ", ".join(dict.fromkeys(names_in({name: content})))
+            notes.append(f"{what} of {len(content):,} bytes not kept (the limit is {MAX_BYTES:,})")
+    return kept
+
+
+def names_in(attachments: Mapping[str, bytes]) -> list[str]:
+    """What the attachments hold, in words: names of tags, cover, cue points."""
+    names = [_CHUNKS.get(tag, "chunks") for tag, _ in riff_items(attachments.get("riff", b""))]
+    for kind, content in flac_items(attachments.get("flac", b"")):
+        if kind == flac.COMMENT:
+            names += [printable(text.partition("=")[0]) for text in flac.comments(content) if not is_standard(text)]
+        else:
+            names.append(_BLOCKS.get(kind, "metadata"))
+    return [name for name in names if name]
+
+
+def is_standard(comment: str) -> bool:
+    """Whether a comment NAME=value is one of TAGS, or the speaker mask."""
+    name = comment.partition("=")[0].upper()
+    return name == flac.MASK_TAG or _VORBIS_NAMES.get(name, name.lower()) in (*TAGS, "encoder", "")
+
+
+def riff_items(chunks: bytes, order: Any = "little") -> Iterator[tuple[bytes, bytes]]:
+    """(tag, whole chunk with its header and padding) of chunks of WAV."""
+    position = 0
+    while position + 8 <= len(chunks):
+        size = int.from_bytes(chunks[position + 4 : position + 8], order)
+        end = position + 8 + size + (size & 1)
+        yield chunks[position : position + 4], chunks[position:end]
+        position = end
+
+
+def flac_items(blocks: bytes) -> Iterator[tuple[int, bytes]]:
+    """(type, content) of metadata blocks of FLAC."""
+    position = 0
+    while position + 4 <= len(blocks):
+        size = int.from_bytes(blocks[position + 1 : position + 4], "big")
+        yield blocks[position], blocks[position + 4 : position + 4 + size]
+        position += 4 + size
+
+
+def lost(attachments: Mapping[str, bytes], container: str, other_rate: bool) -> list[str]:
+    """What a file in ``container`` will not have of the attachments, in words. ``other_rate``: whether its sample rate
+    differs from that of the source."""
+    names = []
+    if "riff" in attachments and container not in ("WAV", "WAVEX", "RF64"):
+        names += names_in({"riff": attachments["riff"]})
+    elif "riff" in attachments and other_rate:
+        names += [_CHUNKS[tag] for tag, _ in riff_items(attachments["riff"]) if tag in TIMED]
+    if "flac" in attachments and container != "FLAC":
+        names += names_in({"flac": attachments["flac"]})
+    elif "flac" in attachments and other_rate:
+        names += ["cue sheet" for kind, _ in flac_items(attachments["flac"]) if kind == flac.CUE_SHEET]
+    return list(dict.fromkeys(name for name in names if name != "tags"))
+
+
+def for_rate(attachments: Mapping[str, bytes], same_rate: bool) -> dict[str, bytes]:
+    """The attachments without what holds positions in samples, unless the rate is that of the source."""
+    if same_rate:
+        return dict(attachments)
+    riff = b"".join(chunk for tag, chunk in riff_items(attachments.get("riff", b"")) if tag not in TIMED)
+    blocks = b"".join(
+        bytes([kind]) + len(content).to_bytes(3, "big") + content
+        for kind, content in flac_items(attachments.get("flac", b""))
+        if kind != flac.CUE_SHEET
+    )
+    return {name: content for name, content in (("riff", riff), ("flac", blocks)) if content}
+
+
+def id3_losses(data: bytes) -> list[str]:
+    """What is in the ID3v2 tag at the beginning of a file besides TAGS, in words."""
+    end, position, names = after_id3(data), 10, []
+    size_bits = 7 if data[3:4] == b"\4" else 8
+    while position + 10 <= end:
+        kind = data[position : position + 4]
+        if not kind.strip(b"\0"):
+            break
+        size = 0
+        for byte in data[position + 4 : position + 8]:
+            size = size << size_bits | byte
+        name = printable(kind.decode("latin-1"))
+        if name not in (*_ID3_KEPT, "TSSE", "TENC"):
+            names.append(_ID3_NAMES.get(name, name))
+        position += 10 + size
+    return list(dict.fromkeys(names))
+
+
+def ogg_losses(data: bytes) -> list[str]:
+    """The names of the comments of an Ogg file that are not among TAGS."""
+    payload, position = b"", 0
+    while data[position : position + 4] == b"OggS" and len(payload) < 1 << 20:
+        segments = data[position + 27 : position + 27 + data[position + 26]]
+        start = position + 27 + len(segments)
+        payload += data[start : start + sum(segments)]
+        position = start + sum(segments)
+    for mark in (b"\x03vorbis", b"OpusTags"):
+        if (at := payload.find(mark)) >= 0:
+            texts = flac.comments(payload[at + len(mark) :])
+            names = [printable(text.partition("=")[0]) for text in texts if not is_standard(text)]
+            return ["cover" if name.upper() == "METADATA_BLOCK_PICTURE" else name for name in names]
+    return []

@@ -14,7 +14,7 @@ from inrfit.artifact.artifact import Artifact
 from inrfit.errors import UsageError
 from inrfit.fields import FIELDS
 from inrfit.modalities import MODALITIES
-from inrfit.modalities.shape import shape
+from inrfit.modalities.shape import quality
 from inrfit.samplers import SAMPLERS, uses_coord_gradients
 from inrfit.signal import Grid
 
@@ -36,8 +36,8 @@ def sources(tmp_path_factory):
 def small(monkeypatch):
     """Shapes are measured on fewer cells and points than the usual millions; fields start as the mean, for one that is
     worse than that after so few steps would be refused."""
-    monkeypatch.setattr(shape, "RESOLUTION", 12)
-    monkeypatch.setattr(shape, "CHAMFER_POINTS", 100)
+    monkeypatch.setattr(quality, "RESOLUTION", 12)
+    monkeypatch.setattr(quality, "CHAMFER_POINTS", 100)
     for known in FIELDS.values():
         monkeypatch.setattr(known, "initial", beginning_with_the_mean(known.initial))
 

@@ -101,24 +101,23 @@ def decode(  # one option a line
     resolution: Annotated[
         int | None,
         typer.Option(
-            metavar="N",
-            rich_help_panel=SIZE,
-            help="Cells per side of the grid from which the surface of a shape is extracted. Default: 128.",
+            metavar="N", rich_help_panel=SIZE, help="Cells per side of the grid of a shape's surface. Default: 128."
         ),
+    ] = None,
+    faces: Annotated[
+        int | None,
+        typer.Option(metavar="N", rich_help_panel=SIZE, help="Simplify the surface of a shape to this many triangles."),
     ] = None,
     bits: Annotated[
         int | None,
-        typer.Option(
-            metavar="8", rich_help_panel=QUALITY, help="8: reduce samples of more bits, for formats that hold no more."
-        ),
+        typer.Option(metavar="8", rich_help_panel=QUALITY, help="8: reduce samples of more bits than 8."),
     ] = None,
     image_quality: Annotated[
         int | None,
         typer.Option(
             metavar="1-100",
             rich_help_panel=QUALITY,
-            help="Quality of a JPEG, AVIF or HEIC file (default: 95), or of a lossy WebP or JPEG XL file (default: "
-            "lossless).",
+            help="Quality of JPEG, AVIF and HEIC (default: 95), or of lossy WebP and JPEG XL (default: lossless).",
         ),
     ] = None,
     background: Annotated[
@@ -126,9 +125,12 @@ def decode(  # one option a line
         typer.Option(
             metavar="COLOUR",
             rich_help_panel=QUALITY,
-            help="Colour behind transparent pixels, for formats without transparency: white, #ffcc00.",
+            help="Colour behind transparent pixels: white, #ffcc00.",
         ),
     ] = None,
+    centred: Annotated[
+        bool, shared.flag("--centred", panel=QUALITY, help="Write a shape around the origin, not at its own place.")
+    ] = False,
     as_json: shared.ModelJson = False,
     quiet: shared.Quiet = False,
     device: Annotated[
@@ -162,7 +164,7 @@ def decode(  # one option a line
         raise UsageError(f"--bits {bits}: must be 8", "option")
     if image_quality is not None and not 1 <= image_quality <= 100:
         raise UsageError(f"--image-quality {image_quality}: must be from 1 to 100", "option")
-    request = Request(_size(size), scale, rate, resolution, bits, image_quality, background)
+    request = Request(_size(size), scale, rate, resolution, bits, image_quality, background, faces, centred or None)
     limits = Limits(max_bytes=max_bytes, max_output=max_output)
     files = expand_all(models, frozenset({FIELD_SUFFIX}), console)
     if not files:

@@ -52,7 +52,9 @@ class Request:
     ``size``: (width, height) in pixels; one of them may be None and then follows from the source's aspect. ``scale``:
     factor on width and height; not together with ``size``. ``rate``: sample rate in Hz. ``resolution``: cells per side
     of the cube from which a surface is extracted. ``bits``: 8 to reduce samples of more bits. ``image_quality``: 1 to
-    100, of lossy files. ``background``: the colour behind transparent pixels, such as "white" or "#ffcc00"."""
+    100, of lossy files. ``faces``: number of triangles that a mesh is simplified to. ``centred``: whether a mesh
+    is written around the origin rather than at its own place. ``background``: the colour behind transparent pixels,
+    such as "white" or "#ffcc00"."""
 
     size: tuple[int | None, int | None] | None = None
     scale: float | None = None
@@ -61,6 +63,8 @@ class Request:
     bits: int | None = None
     image_quality: int | None = None
     background: str | None = None
+    faces: int | None = None
+    centred: bool | None = None
 
 
 @dataclass(frozen=True)

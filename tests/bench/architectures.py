@@ -24,7 +24,7 @@ from inrfit.artifact.artifact import Artifact
 from inrfit.comparison.spec import SIZE_OPTIONS, Method, parse_methods
 from inrfit.errors import InrfitError
 from inrfit.modalities import MODALITIES
-from inrfit.modalities.shape import shape
+from inrfit.modalities.shape import quality
 
 FILES = ("images/kodak/kodim03.png", "images/kodak/kodim05.png", "audio/libri121/05.flac", "shapes/bunny_zipper.ply")
 WARM_UP = "4it"
@@ -91,10 +91,10 @@ if __name__ == "__main__":
     parser.add_argument("--budget", default="20s")
     parser.add_argument("--bytes", help="size of every file, as in 100kB")
     parser.add_argument("--seeds", type=int, default=1)
-    parser.add_argument("--resolution", type=int, default=shape.RESOLUTION, help="cells a side that IoU is taken on")
+    parser.add_argument("--resolution", type=int, default=quality.RESOLUTION, help="cells a side that IoU is taken on")
     parser.add_argument("files", nargs="*", default=FILES)
     given = parser.parse_args()
-    shape.RESOLUTION = given.resolution
+    quality.RESOLUTION = given.resolution
     limits = {"sampler": given.sampler} | ({} if given.bytes is None else {"bytes": given.bytes})
     chosen = parse_methods("uniform", given.archs)  # one each: the strategy is the same for all
     for each in chosen:

@@ -36,6 +36,13 @@ READ = {
     "stl",
     "off",
     "glb",
+    "gltf",
+    "3mf",
+    "gif",
+    "avif",
+    "ico",
+    "pgm",
+    "ppm",
 }
 
 

@@ -26,7 +26,7 @@ from inrfit.fields.module import Field
 from inrfit.fit import recipe
 from inrfit.fit.engine import cpp_kernel
 from inrfit.fit.engine.backends import analytic_gradients, autograd_gradients
-from inrfit.modalities.shape import shape
+from inrfit.modalities.shape import quality
 from inrfit.signal import Grid
 
 COPIES = {name: name[::-1] if name[::-1] != name else "other" for name in FIELDS}
@@ -51,8 +51,8 @@ def copies(monkeypatch):
 @pytest.fixture
 def sources(tmp_path, monkeypatch):
     """A file of every kind, as small as can be; shapes are measured on few cells and points."""
-    monkeypatch.setattr(shape, "RESOLUTION", 12)
-    monkeypatch.setattr(shape, "CHAMFER_POINTS", 100)
+    monkeypatch.setattr(quality, "RESOLUTION", 12)
+    monkeypatch.setattr(quality, "CHAMFER_POINTS", 100)
     Image.fromarray(picture(24, 20, 3)).save(tmp_path / "photo.png")
     time = np.arange(400) / 400
     soundfile.write(tmp_path / "sound.wav", 0.5 * np.sin(60 * time) * np.exp(-2 * time), 8000)

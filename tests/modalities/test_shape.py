@@ -21,8 +21,9 @@ from inrfit.io import json_schema
 from inrfit.io.limits import Limits
 from inrfit.io.options import from_mapping
 from inrfit.modalities import Request
-from inrfit.modalities.shape import point_sampling, shape
-from inrfit.modalities.shape.mesh import Mesh, chamfer, mesh_bytes, mesh_queries
+from inrfit.modalities.shape import point_sampling, quality, shape
+from inrfit.modalities.shape.mesh import Mesh, chamfer, mesh_queries
+from inrfit.modalities.shape.mesh_writers import mesh_bytes
 from inrfit.signal import Grid, Signal
 
 BOX = trimesh.creation.box((2.0, 1.0, 4.0))
@@ -232,7 +233,7 @@ def test_ply_with_wrong_counts_or_without_faces_is_refused() -> None:
     assert refusal(data.replace(b"element vertex 8", b"element vertex 80000000"), "a.ply").reason == "truncated"
     assert refusal(data.replace(b"element face 12", b"element face -2"), "a.ply").reason == "truncated"
     assert refusal(data.replace(b"element face 12", b"element face 0"), "a.ply").reason == "no-faces"
-    assert refusal(data[:-7], "a.ply").reason == "damaged"
+    assert refusal(data[:-7], "a.ply").reason == "truncated"
 
 
 def glb(change: Any) -> bytes:
@@ -273,8 +274,7 @@ def test_deeply_nested_json_is_refused_and_not_a_crash() -> None:
 @pytest.mark.parametrize(
     ("data", "name"),
     [
-        (b'{"asset": {}}', "a.gltf"),
-        (b"PK\x03\x04...", "a.3mf"),
+        (b"PK\x03\x04...", "a.zip"),
         (b"<COLLADA/>", "a.dae"),
         (b"1 2 3\n", "a.xyz"),
     ],
@@ -282,7 +282,7 @@ def test_deeply_nested_json_is_refused_and_not_a_crash() -> None:
 def test_other_mesh_formats_are_refused_naming_those_read(data: bytes, name: str) -> None:
     error = refusal(data, name)
     assert isinstance(error, UnsupportedInput)
-    assert "ply, obj, stl, off, glb" in str(error)
+    assert "ply, obj, stl, off, glb, gltf, 3mf" in str(error)
 
 
 @pytest.mark.parametrize("kind", ["ply", "obj", "stl", "stl_ascii", "off", "glb"])
@@ -327,7 +327,7 @@ def test_one_turned_triangle_is_turned_back_with_a_note() -> None:
     faces = BOX.faces.copy()
     faces[3] = faces[3][::-1]
     signal = load(obj(trimesh.Trimesh(BOX.vertices, faces, process=False)))
-    assert any("opposite winding" in note for note in signal.notes)
+    assert any("wound against the neighbours" in note for note in signal.notes)
     assert signal.meta["open_edges"] == 0
     assert mesh_queries(signal.reference).winding(np.zeros((1, 3)))[0] == pytest.approx(1, abs=0.01)
 
@@ -379,12 +379,12 @@ def test_occupancy_is_one_inside_and_zero_outside() -> None:
 def test_estimate_is_the_iou_of_inside(target: str) -> None:
     signal = drawn(load(obj(TORUS), points=1_000, target=target))
     values = signal.scale.values(torch.from_numpy(signal.samples))
-    assert shape.estimate(values, values, signal) == 1.0
+    assert quality.estimate(values, values, signal) == 1.0
     inside = values < 0 if target == "sdf" else values > 0.5
     half = values.clone()
     wrong = inside.nonzero()[: int(inside.sum()) // 2, 0]
     half[wrong] = 1.0 - half[wrong].clamp(min=0)
-    assert shape.estimate(half, values, signal) == pytest.approx(0.5, abs=0.01)
+    assert quality.estimate(half, values, signal) == pytest.approx(0.5, abs=0.01)
 
 
 # Decoding
@@ -450,13 +450,14 @@ def test_a_shape_far_from_the_origin_keeps_its_detail_in_ply() -> None:
 
 
 def test_other_suffixes_are_a_usage_error_that_lists_those_written() -> None:
-    with pytest.raises(UsageError, match=r"\.ply, \.obj, \.stl"):
-        mesh_bytes(Mesh(np.asarray(BOX.vertices), np.asarray(BOX.faces, np.int64)), ".glb")
+    with pytest.raises(UsageError, match=r"\.ply, \.obj, \.stl, \.off, \.glb"):
+        mesh_bytes(Mesh(np.asarray(BOX.vertices), np.asarray(BOX.faces, np.int64)), ".dae")
 
 
 def test_suffix_is_the_sources_own_where_it_can_be_written() -> None:
     assert shape.suffix({"format": "STL"}) == (".stl", None)
-    assert shape.suffix({"format": "GLB"}) == (".ply", "OFF and GLB are written as PLY")
+    assert shape.suffix({"format": "3MF"}) == (".ply", "3MF is written as PLY")
+    assert shape.suffix({"format": "GLTF"}) == (".glb", "glTF is written as GLB")
 
 
 # Measuring
@@ -465,10 +466,10 @@ def test_suffix_is_the_sources_own_where_it_can_be_written() -> None:
 def test_a_perfect_field_measures_as_perfect_and_a_swollen_one_does_not(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(shape, "RESOLUTION", 56)
+    monkeypatch.setattr(quality, "RESOLUTION", 56)
     signal = load(obj(TORUS))
-    best = shape.measure(Perfect(signal), signal, silent)  # type: ignore[arg-type]
-    swollen = shape.measure(Perfect(signal, -0.5), signal, silent)  # type: ignore[arg-type]
+    best = quality.measure(Perfect(signal), signal, silent)  # type: ignore[arg-type]
+    swollen = quality.measure(Perfect(signal, -0.5), signal, silent)  # type: ignore[arg-type]
     grown = 0.5 * signal.meta["band"] * signal.meta["extent"]
     assert best["iou"] == 1.0
     assert best["bbox_error"] < 0.01
@@ -480,7 +481,7 @@ def test_a_perfect_field_measures_as_perfect_and_a_swollen_one_does_not(
 
 def test_a_field_without_a_surface_measures_as_nothing() -> None:
     signal = load(obj(BOX))
-    found = shape.measure(Constant(1.0), signal, silent)  # type: ignore[arg-type]
+    found = quality.measure(Constant(1.0), signal, silent)  # type: ignore[arg-type]
     assert found["iou"] == 0.0
     assert found["iou_resolution"] == 128
     assert math.isnan(found["chamfer"])
@@ -547,7 +548,9 @@ def test_values_of_coarse_cells_are_exact(target) -> None:
 def test_describe_decoded_counts_vertices_and_faces():
     corners = np.array([[0.0, 0, 0], [2, 0, 0], [0, 1, 0], [0, 0, 4]])
     made = Mesh(corners, np.array([[0, 2, 1], [0, 1, 3], [0, 3, 2], [1, 2, 3]]))
-    assert shape.describe_decoded(made, {}, Request()) == "4 vertices, 4 faces, extent 2 x 1 x 4"
+    assert shape.describe_decoded(made, {}, Request()) == (
+        "4 vertices, 4 faces, extent 2 x 1 x 4, 1 component, watertight, volume 1.333"
+    )
 
 
 @pytest.mark.parametrize("points", [1, 999])

@@ -225,18 +225,19 @@ def _tifffile(raster: Raster, sheet: Sheet) -> bytes:
 def save_bmp(raster: Raster, sheet: Sheet) -> bytes:
     """A BMP file."""
     if sheet.mode in MODES_WITH_ALPHA:
-        return _bmp_with_alpha(raster)
+        return _bmp_with_alpha(raster, _dots_per_inch(sheet.meta) or (0.0, 0.0))
     image = _paletted(raster, sheet)
     return _saved(_image(raster, sheet) if image is None else image, "BMP", dpi=_dots_per_inch(sheet.meta) or (0, 0))
 
 
-def _bmp_with_alpha(raster: Raster) -> bytes:
+def _bmp_with_alpha(raster: Raster, dots_per_inch: tuple[float, float]) -> bytes:
     """A BMP file of version 4 with an alpha mask. Pillow writes version 3, in which readers ignore the fourth byte."""
     height, width = raster.shape[:2]
     order = [0, 0, 0, 1] if raster.shape[2] == 2 else [2, 1, 0, 3]
     pixels = raster[::-1, :, order].tobytes()
     masks = (0xFF0000, 0xFF00, 0xFF, 0xFF000000)
-    head = struct.pack("<IiiHHIIiiII", 108, width, height, 1, 32, 3, len(pixels), 0, 0, 0, 0)
+    per_metre = [min(round(value / 0.0254), 2**31 - 1) for value in dots_per_inch]
+    head = struct.pack("<IiiHHIIiiII", 108, width, height, 1, 32, 3, len(pixels), *per_metre, 0, 0)
     head += struct.pack("<4I4s48x", *masks, b"BGRs")
     return struct.pack("<2sIII", b"BM", 14 + len(head) + len(pixels), 0, 14 + len(head)) + head + pixels
 

@@ -81,7 +81,7 @@ def density_of(image: Any) -> Density | None:
         if "jfif_density" in info and info.get("jfif_unit") in (0, 1, 2):
             (x, y), unit = info["jfif_density"], info["jfif_unit"]
             if unit == 0:
-                return None if x == y else _density(x, y, "")
+                return _exif_density(image) or (None if x == y else _density(x, y, ""))
             return _density(x, y, INCH) if unit == 1 else _density(100 * x, 100 * y, METRE)
         if "aspect" in info:
             x, y = info["aspect"]
@@ -89,9 +89,18 @@ def density_of(image: Any) -> Density | None:
         if "dpi" in info:
             x, y = info["dpi"]
             return _density(x, y, INCH)
-    except (TypeError, ValueError, ZeroDivisionError):
+    except Exception:  # of damaged EXIF, too
         pass
     return None
+
+
+def _exif_density(image: Any) -> Density | None:
+    """The density in the EXIF block, for files whose own header states none."""
+    exif = image.getexif()
+    x, y, unit = exif.get(282), exif.get(283), exif.get(296, 2)
+    if x is None or y is None or unit not in (2, 3):
+        return None
+    return _density(x, y, INCH) if unit == 2 else _density(100 * float(x), 100 * float(y), METRE)
 
 
 def _density(x: Any, y: Any, unit: str) -> Density | None:

@@ -1,21 +1,24 @@
 """The modality ``shape``.
 
 - shape.py: the functions of the modality.
-- mesh_formats.py: reading files, by obj_stl_off.py and trimesh_readers.py.
-- mesh.py: repair, normalisation, distance queries and writing of meshes.
+- mesh_formats.py: reading files, by obj_stl_off.py, ply.py, gltf.py and threemf.py; polygons.py cuts polygons.
+- normalisation.py: checks and the place in the box; orientation.py: which side is outside.
+- surface.py: a field on a grid and its surface. quality.py: measures.
+- mesh.py: distance queries. detail.py: what a grid can hold. mesh_writers.py: writing files.
 - point_sampling.py: the training points.
 """
 
 from __future__ import annotations
 
-from ..modality import ArchitectureRule, Measure, Modality, Quality, always_writable
-from . import shape
+from ..modality import ArchitectureRule, Measure, Modality, Quality
+from . import quality, shape
 from .mesh_formats import FORMATS
 
 
 def _quality_warning(quality: Quality) -> str | None:
     """A warning about a field without a surface, or about a wrong bounding box."""
-    if quality.get("iou") == 0:
+    iou = quality.get("iou", 1)
+    if iou is None or not iou > 0:
         return "the field has no surface, so nothing can be decoded (try a larger --budget)"
     error = quality.get("bbox_error") or 0
     return f"the decoded bounding box is off by {error:.1%} of the longest side" if error > 0.01 else None
@@ -34,7 +37,7 @@ SHAPE = Modality(
     quality_warning=_quality_warning,
     meta_schema=shape.META,
     options=shape.Options,
-    request_fields=frozenset({"resolution"}),
+    request_fields=frozenset({"resolution", "faces", "centred"}),
     request_error=lambda field: f"--{field} is not supported for shapes (use --resolution)",
     default_sampler="stream",
     architecture_rules=(
@@ -46,13 +49,15 @@ SHAPE = Modality(
     paper_omega=15.0,  # INT's code: 30 on axes from -0.5 to 0.5
     sniff=shape.sniff,
     load=shape.load,
-    estimate=shape.estimate,
-    probe=shape.probe,
+    estimate=quality.estimate,
+    probe=quality.probe,
     suffix=shape.suffix,
     decode=shape.decode,
     write=shape.write,
-    check_writable=always_writable,
-    measure=shape.measure,
+    check_writable=shape.check_writable,
+    meta_before_3=shape.META_BEFORE_3,
+    check_meta=shape.check_meta,
+    measure=quality.measure,
     describe_source=shape.describe_source,
     describe_decoded=shape.describe_decoded,
     field_size=lambda meta: (3, 1),

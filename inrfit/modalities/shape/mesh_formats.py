@@ -11,12 +11,14 @@ from collections.abc import Callable, Mapping
 
 from ...errors import UnreadableFile, UnsupportedInput
 from ...io.limits import Limits
+from .gltf import read_glb, read_gltf
 from .obj_stl_off import read_obj, read_off, read_stl, stl_size
-from .raw_mesh import RawMesh
-from .trimesh_readers import read_glb, read_ply
+from .ply import read_ply
+from .raw_mesh import UTF8_MARK, RawMesh
+from .threemf import read_3mf
 
-FORMATS = ("PLY", "OBJ", "STL", "OFF", "GLB")
-_SUPPORTED = "supported mesh formats: ply, obj, stl, off, glb"
+FORMATS = ("PLY", "OBJ", "STL", "OFF", "GLB", "GLTF", "3MF")
+_SUPPORTED = "supported mesh formats: ply, obj, stl, off, glb, gltf, 3mf"
 _OFF = re.compile(rb"\s*(?:ST)?C?N?OFF\b")
 _OBJ = (re.compile(rb"^[ \t]*v[ \t]+[-+.\dnNiI]", re.M), re.compile(rb"^[ \t]*f[ \t]+[-\d]", re.M))
 
@@ -26,14 +28,21 @@ _READERS: Mapping[str, Callable[[bytes, Limits], RawMesh]] = {
     "STL": read_stl,
     "OFF": read_off,
     "GLB": read_glb,
+    "GLTF": read_gltf,
+    "3MF": read_3mf,
 }
 
 
 def signature(data: bytes) -> str | None:
     """The supported format that the content has; None if it has none."""
+    data = data.removeprefix(UTF8_MARK)
     head = data[:4096]
     if head[:4] == b"glTF":
         return "GLB"
+    if head[:4] == b"PK\3\4" and b"3D/" in data and b".model" in data:
+        return "3MF"
+    if head.lstrip()[:1] == b"{" and b'"asset"' in data and b'"meshes"' in data:
+        return "GLTF"
     if head[:4] in (b"ply\n", b"ply\r"):
         return "PLY"
     if _OFF.match(head):
@@ -48,8 +57,6 @@ def signature(data: bytes) -> str | None:
 def unsupported_format(data: bytes) -> str | None:
     """The name of the unsupported mesh format that the content has; None if it has none."""
     head = data[:65536].lstrip()
-    if head[:1] == b"{" and b'"asset"' in data:
-        return "glTF (JSON)"
     return "COLLADA" if b"<COLLADA" in head[:2000] else None
 
 
@@ -65,7 +72,7 @@ def read(data: bytes, name: str, limits: Limits) -> tuple[str, RawMesh]:
         if other or suffix not in FORMATS:
             raise UnsupportedInput(f"{other or 'this content'} is not a supported mesh format ({_SUPPORTED})", "format")
         kind = suffix
-    raw = _READERS[kind](data, limits)
+    raw = _READERS[kind](data.removeprefix(UTF8_MARK), limits)
     if suffix in FORMATS and suffix != kind:
         return kind, RawMesh(raw.vertices, raw.faces, (f"the content is {kind}, not {suffix}", *raw.notes))
     return kind, raw

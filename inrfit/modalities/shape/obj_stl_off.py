@@ -12,11 +12,15 @@ from itertools import chain
 
 import numpy as np
 
-from ...errors import UnreadableFile
+from ...errors import OverLimit, UnreadableFile
 from ...io.limits import Limits
-from .raw_mesh import RawMesh, triangulate
+from .polygons import MAX_CORNERS, triangulate
+from .raw_mesh import RawMesh
 
-_DISCARDED_KEYS = {b"vt": "texture coordinates", b"vn": "normals", b"usemtl": "materials"}
+_DISCARDED_KEYS = {
+    b"vt": "texture coordinates", b"vn": "normals", b"usemtl": "materials", b"l": "lines", b"p": "points",
+    b"curv": "curves", b"curv2": "curves", b"cstype": "curves", b"surf": "free-form surfaces",
+}  # fmt: skip
 
 
 def read_obj(data: bytes, limits: Limits) -> RawMesh:
@@ -25,27 +29,39 @@ def read_obj(data: bytes, limits: Limits) -> RawMesh:
     limits.check("max_faces", len(re.findall(rb"^[ \t]*f[ \t]", data, re.M)), "faces")
     vertices: list[list[float]] = []
     polygons: list[list[int]] = []
-    keys: set[bytes] = set()
+    keys: dict[bytes, int] = {}
+    coloured = False
     for line in re.sub(rb"\\\r?\n", b" ", data).splitlines():
         words = line.split()
         if not words:
             continue
         if words[0] == b"v":
             vertices.append([float(word) for word in words[1:4]])
+            coloured = coloured or len(words) >= 7
         elif words[0] == b"f":
+            if len(words) > MAX_CORNERS:
+                raise OverLimit(
+                    f"a face of {len(words) - 1:,} corners: at most {MAX_CORNERS:,} are read", "limit.corners"
+                )
             corners = [int(word.partition(b"/")[0]) for word in words[1:]]
             if min(corners, default=0) < 0:
                 corners = [c if c > 0 else len(vertices) + c + 1 if c else 0 for c in corners]
             polygons.append(corners)
         else:
-            keys.add(words[0])
-    faces, notes = triangulate(polygons)
-    lost = ", ".join(what for key, what in _DISCARDED_KEYS.items() if key in keys)
-    return RawMesh(
-        np.array(vertices, np.float64).reshape(len(vertices), 3),
-        faces - 1,
-        ((f"{lost} not kept",) if lost else ()) + notes,
-    )
+            keys[words[0]] = keys.get(words[0], 0) + 1
+    points = np.array(vertices, np.float64).reshape(len(vertices), 3)
+    faces, notes = triangulate(polygons, points, limits, first=1)
+    return RawMesh(points, faces - 1, (*_obj_losses(keys, coloured), *notes))
+
+
+def _obj_losses(keys: dict[bytes, int], coloured: bool) -> list[str]:
+    """Notes on what of an OBJ file is not kept. ``keys``: the number of lines by their first word."""
+    lost = ["vertex colours"] * coloured
+    lost += dict.fromkeys(what for key, what in _DISCARDED_KEYS.items() if key in keys)
+    lost += [
+        f"names of {count} {what}" for key, what in ((b"o", "objects"), (b"g", "groups")) if (count := keys.get(key))
+    ]
+    return [f"{', '.join(lost)} not kept"] if lost else []
 
 
 def stl_size(data: bytes) -> int:
@@ -121,6 +137,7 @@ def read_off(data: bytes, limits: Limits) -> RawMesh:
         if not 0 <= count < len(words):
             raise UnreadableFile(f"a face of {count} corners has only {len(words) - 1} numbers", "truncated")
         face_list.append([int(word) for word in words[1 : 1 + count]])
-    faces, notes = triangulate(face_list)
+    points = np.array(vertices, np.float64).reshape(corners, 3)
+    faces, notes = triangulate(face_list, points, limits)
     lost = () if keyword == b"OFF" else ("colours and normals not kept",)
-    return RawMesh(np.array(vertices, np.float64).reshape(corners, 3), faces, lost + notes)
+    return RawMesh(points, faces, lost + notes)

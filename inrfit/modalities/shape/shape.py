@@ -7,47 +7,41 @@ it (a truncated signed distance). A point is inside if its winding number is abo
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 
-from ...errors import Diverged, InrfitError, UnreadableFile, UsageError, printable
+from ...errors import InrfitError, UnreadableFile, UsageError, printable
 from ...io import json_schema
 from ...io.limits import Limits
 from ...io.options import setting
-from ...signal import IDENTITY, Grid, Scale, Signal, Surface
-from .. import metrics
-from ..modality import NONE, OnProgress, Request
+from ...signal import IDENTITY, Scale, Signal, Surface
+from ..modality import NONE, EarlierMeta, OnProgress, Request
 from . import point_sampling
-from .mesh import INSIDE_WINDING, Mesh, NormalizedMesh, chamfer, mesh_bytes, mesh_queries, normalize
+from .detail import BOX, MAX_BOXES, check_boxes, find_detail
+from .mesh import Mesh
 from .mesh_formats import FORMATS, read, signature, unsupported_format
+from .mesh_writers import WRITERS, mesh_bytes
+from .normalisation import NormalizedMesh, normalize
+from .orientation import find_pieces
+from .surface import RESOLUTION, extract_parts, extract_surface, grid_values
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from ...fields.module import Field
 
-INPUT_SUFFIXES: tuple[str, ...] = (".ply", ".obj", ".stl", ".off", ".glb")
-OUTPUT_SUFFIXES: tuple[str, ...] = (".ply", ".obj", ".stl")
+INPUT_SUFFIXES: tuple[str, ...] = (*WRITERS, ".gltf", ".3mf")
+OUTPUT_SUFFIXES: tuple[str, ...] = tuple(WRITERS)
 PADDING = 0.1
 """Margin between the mesh and the box, relative to the largest half extent of the mesh."""
-
-RESOLUTION = 128
-"""Cells per side of the grid for decoding by default, and for the IoU."""
 
 SDF_TRUNCATION = 0.05
 """Distance in normalised units at which signed distances are clamped, so that the loss concentrates on the surface."""
 
-CHAMFER_POINTS = 30_000
-"""Points per surface from which the chamfer distance is measured."""
-
 _MAX_COORDINATE = 1e300
-META: json_schema.Schema = {
+META: dict[str, Any] = {
     "format": json_schema.one_of(*FORMATS),
     "target": json_schema.one_of("sdf", "occupancy"),
     "centre": json_schema.items(json_schema.number(-_MAX_COORDINATE, _MAX_COORDINATE), 3, 3),
@@ -58,12 +52,26 @@ META: json_schema.Schema = {
     "vertices": json_schema.integer(1, 1 << 40),
     "faces": json_schema.integer(1, 1 << 40),
     "open_edges": json_schema.integer(0, 1 << 40),
+    "needed_resolution": json_schema.optional(json_schema.integer(1, 1 << 30)),
+    "boxes": json_schema.items(BOX, 0, MAX_BOXES),
 }
 """Schema of ``Signal.meta``. A point in the source's units is ``centre + extent * coords``. ``size`` are the side
 lengths of the source's bounding box. ``level`` is the field's value on the surface. For the target "sdf", a field value
-times ``band`` times ``extent`` is a distance in the source's units."""
+times ``band`` times ``extent`` is a distance in the source's units. ``needed_resolution``: cells per side of a grid
+that holds the thinnest walls; None if RESOLUTION does. ``boxes``: finer grids around the parts, which hold them."""
+
+META_BEFORE_3 = EarlierMeta(
+    {key: schema for key, schema in META.items() if key not in ("needed_resolution", "boxes")},
+    lambda meta: {**meta, "needed_resolution": None, "boxes": []},
+)
+"""``Signal.meta`` in the format versions 1 and 2."""
 
 _OCCUPANCY_SCALE = Scale("uint8", 1.0, 0.0, 0.0, 1.0, 1.0)
+
+
+def check_meta(meta: Mapping[str, Any]) -> None:
+    """Raises ``ValueError`` for finer grids that make no sense."""
+    check_boxes(meta["boxes"])
 
 
 @dataclass(frozen=True)
@@ -99,6 +107,9 @@ def load(data: bytes, name: str, options: Options, limits: Limits) -> Signal:
         cause = f"{type(error).__name__}: {printable(error)[:80]}"
         raise UnreadableFile(f"the mesh cannot be read ({cause})", "damaged") from error
     meta = _meta(format_name, normalized, options)
+    notes = list(normalized.notes)
+    if meta["needed_resolution"] is not None:
+        notes.insert(0, _detail_note(meta["needed_resolution"]))
     sdf = options.target == "sdf"
     return Signal(
         modality="",
@@ -106,10 +117,18 @@ def load(data: bytes, name: str, options: Options, limits: Limits) -> Signal:
         scale=IDENTITY if sdf else _OCCUPANCY_SCALE,
         meta=meta,
         points=np.zeros((0, 3), np.float32),
-        notes=normalized.notes,
+        notes=tuple(notes),
         point_source=partial(point_sampling.MeshSource, normalized.mesh, meta, options.points),
         reference=normalized.mesh,
         surface=_surface_of(meta),
+    )
+
+
+def _detail_note(needed: int) -> str:
+    """The note on walls or parts that are thinner than a cell of the default grid."""
+    return (
+        f"walls or parts thinner than a cell of the grid of {RESOLUTION}: measured and decoded on finer grids around "
+        f"the parts (a single grid would need --resolution {needed})"
     )
 
 
@@ -121,6 +140,7 @@ def _surface_of(meta: Mapping[str, Any]) -> Surface:
 def _meta(format_name: str, normalized: NormalizedMesh, options: Options) -> dict[str, Any]:
     """``Signal.meta`` of a mesh."""
     sdf = options.target == "sdf"
+    detail = find_detail(normalized.mesh, RESOLUTION)
     return {
         "format": format_name,
         "target": options.target,
@@ -132,6 +152,8 @@ def _meta(format_name: str, normalized: NormalizedMesh, options: Options) -> dic
         "vertices": len(normalized.mesh.vertices),
         "faces": len(normalized.mesh.faces),
         "open_edges": normalized.open_edges,
+        "needed_resolution": detail.resolution,
+        "boxes": [box.json() for box in detail.boxes],
     }
 
 
@@ -140,84 +162,59 @@ def first_omega(signal: Signal) -> float:
     return 60.0
 
 
-def estimate(predicted: Tensor, values: Tensor, signal: Signal) -> float:
-    """Intersection over union, 0 to 1, of the points that are inside by ``predicted`` and by ``values`` (k, 1)."""
-    if signal.scale.dtype == "uint8":
-        inside, reference = predicted > 0.5, values > 0.5
-    else:
-        inside, reference = predicted < 0, values < 0
-    union = int((inside | reference).sum())
-    return int((inside & reference).sum()) / union if union else 1.0
-
-
-def probe(signal: Signal, count: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """Coordinates (count, 3) of evenly spread cells of the grid on which the IoU is measured, and values (count, 1) on
-    the right side of the surface. Training points would give another IoU, because they lie near the surface."""
-    total = RESOLUTION**3
-    indices = (np.arange(count) * 0.6180339887498949 % 1.0 * total).astype(np.int64)
-    positions = np.stack(np.unravel_index(indices, (RESOLUTION,) * 3), axis=1)
-    coords = ((2.0 * positions + 1) / RESOLUTION - 1).astype(np.float32)
-    inside = mesh_queries(signal.reference).winding(coords.astype(np.float64)) > INSIDE_WINDING
-    values = np.where(inside, -1.0, 1.0) if signal.meta["target"] == "sdf" else inside
-    return coords, values.astype(np.float32)[:, None]
-
-
 def suffix(meta: Mapping[str, Any]) -> tuple[str, str | None]:
-    """The suffix of the source's format if it can be written, else .ply with a note."""
-    ending = {"PLY": ".ply", "OBJ": ".obj", "STL": ".stl"}.get(meta["format"])
-    return (ending, None) if ending else (".ply", "OFF and GLB are written as PLY")
+    """The suffix of the source's format if it can be written, else .glb or .ply with a note."""
+    if meta["format"] == "GLTF":
+        return ".glb", "glTF is written as GLB"
+    ending = "." + meta["format"].lower()
+    return (ending, None) if ending in WRITERS else (".ply", f"{meta['format']} is written as PLY")
+
+
+def check_writable(
+    meta: Mapping[str, Any], suffix: str, request: Request, attachments: Mapping[str, bytes] = NONE
+) -> list[str]:
+    """Notes on what a file of ``suffix`` will not keep of coordinates far from the origin."""
+    if request.faces is not None and request.faces < 4:
+        raise UsageError(f"--faces {request.faces}: must be at least 4", "request")
+    offset = max(abs(float(c)) for c in meta["centre"])
+    step = (offset + meta["extent"]) * 2.0**-23
+    if suffix.lower() == ".stl" and not request.centred and step > 1e-5 * meta["extent"]:
+        return [
+            f"STL holds coordinates in steps of {step:.2g} this far from the origin; write .ply or .obj, or move the "
+            "mesh to the origin with --centred"
+        ]
+    return []
 
 
 def decode(field: Field, meta: Mapping[str, Any], request: Request, limits: Limits, on_progress: OnProgress) -> Mesh:
     """The closed surface of the field as a mesh in the source's units, by marching cubes on the centres of resolution^3
     cells of the box. The outside of the box counts as outside of the shape.
 
-    ``Request.resolution`` defaults to RESOLUTION. Needs about 12 bytes of memory per cell. Raises ``UsageError`` for a
+    ``Request.resolution`` defaults to RESOLUTION; a shape of thin walls or small parts is then decoded on the finer
+    grids of ``meta`` instead. Needs about 12 bytes of memory per cell. Raises ``UsageError`` for a
     resolution below 2, ``OverLimit``, ``UnreadableFile`` for a field whose values are not finite, and ``Diverged`` for
     one without a surface."""
     resolution = RESOLUTION if request.resolution is None else request.resolution
     if resolution < 2:
         raise UsageError(f"--resolution {resolution}: must be at least 2", "request")
     limits.check("max_output", 4 * resolution**3, "bytes of field values on the grid")
-    surface = _extract_surface(_values(field, resolution, on_progress), meta)
+    if meta["boxes"] and request.resolution is None:
+        surface = extract_parts(field, meta, on_progress)
+    else:
+        surface = extract_surface(grid_values(field, resolution, on_progress), meta)
+    if request.faces is not None and len(surface.faces) > request.faces:
+        surface = simplified(surface, request.faces)
     on_progress(1.0)
-    return Mesh(np.asarray(meta["centre"]) + meta["extent"] * surface.vertices, surface.faces)
+    centre = 0.0 if request.centred else np.asarray(meta["centre"])
+    return Mesh(centre + meta["extent"] * surface.vertices, surface.faces)
 
 
-def _values(field: Field, resolution: int, on_progress: OnProgress) -> npt.NDArray[np.float32]:
-    """Values of the field at the cell centres of the box (r, r, r), evaluated slab by slab."""
-    grid, slab = Grid((resolution,) * 3), resolution * resolution
-    values = np.empty((resolution, resolution, resolution), np.float32)
-    for index in range(resolution):
-        slab_values = field.on_grid(grid, index * slab, (index + 1) * slab)
-        values[index] = slab_values[:, 0].numpy().reshape(resolution, resolution)
-        if not np.isfinite(values[index]).all():
-            raise UnreadableFile("the field has values that are not finite", "nonfinite")
-        on_progress(0.9 * (index + 1) / resolution)
-    return values
+def simplified(mesh: Mesh, faces: int) -> Mesh:
+    """The mesh with about ``faces`` triangles: edges are collapsed by the quadric error (Garland and Heckbert 1997)."""
+    import fast_simplification
 
-
-def _inside(values: npt.NDArray[np.float32], meta: Mapping[str, Any]) -> npt.NDArray[np.bool_]:
-    """Where the field values mean inside, in the shape of ``values``."""
-    inside = values < meta["level"] if meta["target"] == "sdf" else values > meta["level"]
-    return np.asarray(inside, np.bool_)
-
-
-def _extract_surface(values: npt.NDArray[np.float32], meta: Mapping[str, Any]) -> Mesh:
-    """The closed surface of ``values`` (r, r, r) in normalised units, facing outward. Raises ``Diverged`` if there is
-    none."""
-    from skimage.measure import marching_cubes
-
-    if not _inside(values, meta).any():
-        raise Diverged("the field has no surface", "no-surface")
-    level, sdf = meta["level"], meta["target"] == "sdf"
-    outside = max(float(values.max()), level + 1) if sdf else min(float(values.min()), level - 1)
-    padded = np.pad(values, 1, constant_values=outside)
-    # The direction for which the triangles face outward; the tests check the sign of the volume.
-    direction = "descent" if sdf else "ascent"
-    vertices, faces, _, _ = marching_cubes(padded, level, gradient_direction=direction)
-    normalised = (2 * (vertices.astype(np.float64) - 1) + 1) / values.shape[0] - 1
-    return Mesh(normalised, faces.astype(np.int64))
+    vertices, triangles = fast_simplification.simplify(mesh.vertices, mesh.faces, target_count=faces)[:2]
+    return Mesh(np.asarray(vertices, np.float64), np.asarray(triangles, np.int64))
 
 
 def write(
@@ -225,34 +222,6 @@ def write(
 ) -> bytes:
     """The bytes of a .ply (binary), .obj or .stl (binary) file. Raises ``UsageError``."""
     return mesh_bytes(decoded, suffix)
-
-
-def measure(field: Field, signal: Signal, on_progress: OnProgress) -> dict[str, Any]:
-    """``iou``: intersection over union of the insides of field and mesh, on the centres of the 128^3 cells of the box
-    [-1, 1]^3. ``chamfer``: chamfer distance of the mesh and the decoded mesh (128^3) in the source's units, the mean of
-    the two directed mean distances of 30,000 surface points (exact, not squared). ``bbox_error``: the largest deviation
-    of a side of the bounding box, relative to the mesh's largest extent. The last two are nan for a field without a
-    surface."""
-    mesh, meta = signal.reference, signal.meta
-    values = _values(field, RESOLUTION, lambda fraction: on_progress(0.7 * fraction))
-    axis = (2 * np.arange(RESOLUTION) + 1) / RESOLUTION - 1
-    queries, reference = mesh_queries(mesh), np.empty(values.shape, np.bool_)
-    for index, x in enumerate(axis):
-        y, z = np.meshgrid(axis, axis, indexing="ij")
-        slab = np.stack([np.full(y.shape, x), y, z], -1).reshape(-1, 3)
-        reference[index] = queries.winding(slab).reshape(y.shape) > INSIDE_WINDING
-        on_progress(0.65 + 0.2 * index / RESOLUTION)
-    quality = {"iou": metrics.iou(_inside(values, meta), reference), "iou_resolution": RESOLUTION}
-    try:
-        surface = _extract_surface(values, meta)
-        on_progress(0.9)
-        distance = chamfer(mesh, surface, CHAMFER_POINTS) * meta["extent"]
-        low, high = mesh.bounds
-        bbox_error = float(np.abs(surface.bounds - mesh.bounds).max() / (high - low).max())
-    except Diverged:
-        distance = bbox_error = math.nan
-    on_progress(1.0)
-    return quality | {"chamfer": distance, "chamfer_points": CHAMFER_POINTS, "bbox_error": bbox_error}
 
 
 def describe_source(meta: Mapping[str, Any]) -> str:
@@ -263,6 +232,12 @@ def describe_source(meta: Mapping[str, Any]) -> str:
 
 
 def describe_decoded(decoded: Mesh, meta: Mapping[str, Any], request: Request) -> str:
-    """A description such as "30,412 vertices, 60,820 faces, extent 0.84 x 1 x 0.76"."""
+    """A description such as "30,412 vertices, 60,820 faces, extent 0.84 x 1 x 0.76, 1 component, watertight, volume
+    0.21"."""
     size = " x ".join(f"{length:.4g}" for length in np.ptp(decoded.vertices, axis=0))
-    return f"{len(decoded.vertices):,} vertices, {len(decoded.faces):,} faces, extent {size}"
+    pieces = find_pieces(decoded)
+    parts = f"{len(pieces):,} component{'s' * (len(pieces) != 1)}"
+    tight = "watertight" if all(piece.closed for piece in pieces) else "not watertight"
+    volume = sum(piece.volume for piece in pieces)
+    shape = f"{len(decoded.vertices):,} vertices, {len(decoded.faces):,} faces, extent {size}"
+    return f"{shape}, {parts}, {tight}, volume {volume:.4g}"

@@ -1,0 +1,114 @@
+"""Reading glTF, binary or JSON, with trimesh, after checks of what trimesh accepts silently."""
+
+from __future__ import annotations
+
+import io
+import json
+import struct
+from collections.abc import Mapping
+from itertools import chain
+from typing import Any
+
+import numpy as np
+
+from ...errors import UnreadableFile, UnsupportedInput, printable
+from ...io.limits import Limits
+from .raw_mesh import RawMesh
+
+_HARMLESS_EXTENSIONS = ("KHR_materials_", "KHR_texture_", "EXT_texture_", "KHR_lights_", "KHR_xmp")
+_TRIANGLES, _STRIP = 4, 5
+"""Modes of glTF primitives that are read."""
+_MAX_NODE_DEPTH = 256
+
+
+def read_glb(data: bytes, limits: Limits) -> RawMesh:
+    """Reads binary glTF 2: all objects of the scene in world coordinates, in the rest pose."""
+    if len(data) < 20 or struct.unpack_from("<I", data, 8)[0] > len(data):
+        raise UnreadableFile("the file ends early: it has fewer bytes than its header says", "truncated")
+    return _read(data, "glb", data[20 : 20 + struct.unpack_from("<I", data, 12)[0]], limits)
+
+
+def read_gltf(data: bytes, limits: Limits) -> RawMesh:
+    """Reads glTF 2 as JSON whose buffers are embedded in it."""
+    return _read(data, "gltf", data, limits)
+
+
+def _read(data: bytes, file_type: str, header: bytes, limits: Limits) -> RawMesh:
+    """The mesh of a glTF file with this JSON ``header``."""
+    notes = _check_header(json.loads(header), len(data), limits)
+    import trimesh
+
+    scene = trimesh.load_scene(io.BytesIO(data), file_type=file_type, process=False, skip_materials=True)
+    vertices, faces, start = [], [], 0
+    for node in scene.graph.nodes_geometry:
+        matrix, name = scene.graph[node]
+        geometry = scene.geometry[name]
+        if not isinstance(geometry, trimesh.Trimesh) or not len(geometry.faces):
+            continue
+        indices = np.asarray(geometry.faces, np.int64)
+        if indices.min() < 0 or indices.max() >= len(geometry.vertices):
+            raise UnreadableFile(f"a face refers to vertex {indices.max():,} of {len(geometry.vertices):,}", "index")
+        mirrored = np.linalg.det(matrix[:3, :3]) < 0
+        vertices.append(np.asarray(geometry.vertices, np.float64) @ matrix[:3, :3].T + matrix[:3, 3])
+        faces.append(start + (indices[:, ::-1] if mirrored else indices))
+        start += len(vertices[-1])
+    if not faces:
+        raise UnreadableFile("the scene has no triangles", "no-faces")
+    joined = (f"{len(faces)} objects joined",) if len(faces) > 1 else ()
+    return RawMesh(np.concatenate(vertices), np.concatenate(faces), joined + notes)
+
+
+def _check_header(header: Mapping[str, Any], size: int, limits: Limits) -> tuple[str, ...]:
+    """Notes about the contents of a glTF file of ``size`` bytes that are not triangles. Raises ``UnreadableFile`` if
+    its header does not match the data, ``UnsupportedInput`` if it needs other files or extensions."""
+    if any(not str(b.get("uri", "data:")).startswith("data:") for b in header.get("buffers", [])):
+        raise UnsupportedInput("the geometry is in another file; only self-contained files are supported", "external")
+    needed = [e for e in header.get("extensionsRequired", []) if not str(e).startswith(_HARMLESS_EXTENSIONS)]
+    if needed:
+        raise UnsupportedInput(f"glTF extension {printable(needed[0])} is not supported", "extension")
+    accessors = header.get("accessors", [])
+    for accessor in accessors:
+        if "bufferView" not in accessor or "sparse" in accessor:
+            raise UnsupportedInput("glTF accessors without data of their own are not supported", "accessor")
+        if not 0 <= accessor["count"] <= size:
+            raise UnreadableFile(f"the file ends early: an accessor claims {accessor['count']:,} items", "truncated")
+    primitives = [mesh["primitives"] for mesh in header.get("meshes", [])]
+    faces = [
+        sum(accessors[p.get("indices", p["attributes"]["POSITION"])]["count"] for p in ps if _has_triangles(p)) // 3
+        for ps in primitives
+    ]
+    nodes = header.get("nodes", [])
+    _require_tree(nodes)
+    corners = [sum(accessors[p["attributes"]["POSITION"]]["count"] for p in ps) for ps in primitives]
+    placed = [node["mesh"] for node in nodes if "mesh" in node]
+    limits.check("max_faces", sum(faces[mesh] for mesh in placed), "faces")
+    limits.check("max_faces", sum(corners[mesh] for mesh in placed) // 3, "faces' worth of vertices")
+    skipped = sum(not _has_triangles(p) for p in chain.from_iterable(primitives))
+    lost = [key for key in ("materials", "textures", "skins", "animations") if header.get(key)]
+    parts = list(chain.from_iterable(primitives))
+    if any("COLOR_0" in part["attributes"] for part in parts):
+        lost.append("vertex colours")
+    notes = ["morph targets not applied: the shape is the base shape"] if any(p.get("targets") for p in parts) else []
+    notes += [f"{', '.join(lost)} not kept"] if lost else []
+    return (*notes, *([f"{skipped} parts that are no triangles left out"] if skipped else []))
+
+
+def _has_triangles(primitive: Mapping[str, Any]) -> bool:
+    """Whether a glTF primitive consists of triangles."""
+    return primitive.get("mode", _TRIANGLES) in (_TRIANGLES, _STRIP)
+
+
+def _require_tree(nodes: list[Mapping[str, Any]]) -> None:
+    """Raises ``UnreadableFile`` if the nodes are not trees, or nested too deeply."""
+    parent: dict[int, int] = {}
+    for index, node in enumerate(nodes):
+        for child in node.get("children", []):
+            if child in parent or not 0 <= child < len(nodes):
+                raise UnreadableFile("the node graph is not a tree", "node-graph")
+            parent[child] = index
+    for index in range(len(nodes)):
+        depth = 0
+        while index in parent:
+            index, depth = parent[index], depth + 1
+            if depth > _MAX_NODE_DEPTH:
+                raise UnreadableFile("the node graph has a cycle or is nested too deeply", "node-graph")

@@ -1,0 +1,99 @@
+"""A field of a shape on a grid, and the surface in it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ...errors import Diverged, UnreadableFile
+from ...signal import Grid
+from ..modality import OnProgress
+from .detail import Box
+from .mesh import Array, Mesh
+
+if TYPE_CHECKING:
+    from ...fields.module import Field
+
+RESOLUTION = 128
+"""Cells per side of the grid for decoding by default, and for the IoU."""
+
+
+def grid_values(field: Field, resolution: int, on_progress: OnProgress) -> npt.NDArray[np.float32]:
+    """Values of the field at the cell centres of the box (r, r, r), evaluated slab by slab."""
+    grid, slab = Grid((resolution,) * 3), resolution * resolution
+    values = np.empty((resolution, resolution, resolution), np.float32)
+    for index in range(resolution):
+        slab_values = field.on_grid(grid, index * slab, (index + 1) * slab)
+        values[index] = slab_values[:, 0].numpy().reshape(resolution, resolution)
+        if not np.isfinite(values[index]).all():
+            raise UnreadableFile("the field has values that are not finite", "nonfinite")
+        on_progress(0.9 * (index + 1) / resolution)
+    return values
+
+
+def is_inside(values: npt.NDArray[np.float32], meta: Mapping[str, Any]) -> npt.NDArray[np.bool_]:
+    """Where the field values mean inside, in the shape of ``values``."""
+    inside = values < meta["level"] if meta["target"] == "sdf" else values > meta["level"]
+    return np.asarray(inside, np.bool_)
+
+
+def extract_surface(values: npt.NDArray[np.float32], meta: Mapping[str, Any]) -> Mesh:
+    """The closed surface of ``values`` (r, r, r) in normalised units, facing outward. Raises ``Diverged`` if there is
+    none."""
+    if not is_inside(values, meta).any():
+        needed = meta["needed_resolution"]
+        hint = f" on a grid of {len(values)} cells; its walls need --resolution {needed}" if needed else ""
+        raise Diverged(f"the field has no surface{hint}", "no-surface")
+    vertices, faces = _march(values, meta)
+    return Mesh((2 * vertices + 1) / values.shape[0] - 1, faces)
+
+
+def extract_parts(field: Field, meta: Mapping[str, Any], on_progress: OnProgress) -> Mesh:
+    """The closed surface in the finer grids around the parts, in normalised units. Raises ``Diverged`` if there is
+    none, ``UnreadableFile`` for values that are not finite."""
+    found: list[Mesh] = []
+    boxes = [Box.from_json(box) for box in meta["boxes"]]
+    for number, box in enumerate(boxes):
+        values = box_values(field, box)
+        if is_inside(values, meta).any():
+            positions, faces = _march(values, meta)
+            vertices = box.low + (positions + 0.5) * (box.high - box.low) / np.array(box.shape)
+            found.append(Mesh(vertices, faces))
+        on_progress((number + 1) / len(boxes))
+    if not found:
+        raise Diverged("the field has no surface", "no-surface")
+    starts = np.cumsum([0, *(len(mesh.vertices) for mesh in found)])
+    faces = np.concatenate([mesh.faces + start for mesh, start in zip(found, starts, strict=False)])
+    return Mesh(np.concatenate([mesh.vertices for mesh in found]), faces)
+
+
+def box_values(field: Field, box: Box) -> npt.NDArray[np.float32]:
+    """Values of the field at the cell centres of ``box``, in its shape."""
+    import torch
+
+    values = np.empty(box.count, np.float32)
+    for start in range(0, box.count, 1 << 16):
+        stop = min(start + (1 << 16), box.count)
+        coords = torch.from_numpy(box.centres(np.arange(start, stop)).astype(np.float32)).to(field.device)
+        with torch.no_grad():
+            values[start:stop] = field(coords)[:, 0].cpu().numpy()
+    if not np.isfinite(values).all():
+        raise UnreadableFile("the field has values that are not finite", "nonfinite")
+    return values.reshape(box.shape)
+
+
+def _march(values: npt.NDArray[np.float32], meta: Mapping[str, Any]) -> tuple[Array, npt.NDArray[np.int64]]:
+    """Vertices, in cells from the centre of the first one, and faces of the closed surface of ``values``, by marching
+    cubes. What lies beyond the values is outside."""
+    from skimage.measure import marching_cubes
+
+    level, sdf = meta["level"], meta["target"] == "sdf"
+    outside = max(float(values.max()), level + 1) if sdf else min(float(values.min()), level - 1)
+    padded = np.pad(values, 1, constant_values=outside)
+    # The direction for which the triangles face outward; the tests check the sign of the volume.
+    direction = "descent" if sdf else "ascent"
+    vertices, faces, _, _ = marching_cubes(padded, level, gradient_direction=direction)
+    return vertices.astype(np.float64) - 1, faces.astype(np.int64)

@@ -135,7 +135,7 @@ def compare(  # one option a line
         try:
             with translated_errors():
                 with stop.interrupting_reads():
-                    paths = [found.path for found in expand_all(sources, source_suffixes(), console)]
+                    paths = [found.path for found in expand_all(sources, source_suffixes, console)]
                     comparison = open_comparison(output, prepare(paths, samplers, archs, seeds, settings), force)
                 if output is not None and not plot_available():
                     console.log(f"inrfit: {PLOT_FILE} will not be written: {NO_MATPLOTLIB}")

@@ -15,7 +15,6 @@ from ..errors import InrfitError, OutputClosed, UsageError
 from ..interrupts import StopRequest, stop_on_signals
 from ..io.limits import Limits
 from ..io.registry import plugin_errors
-from ..output_files import FIELD_SUFFIX
 from ..runtime import keep_freed_memory, limited_threads, sleep_idle_threads
 from . import shared_options as shared
 from .console import Console, FitProgress, print_output
@@ -26,6 +25,7 @@ from .paths import (
     check_output,
     decoded_stem,
     expand_all,
+    field_suffixes,
     is_folder,
     is_skipped,
     make_folder,
@@ -166,7 +166,7 @@ def decode(  # one option a line
         raise UsageError(f"--image-quality {image_quality}: must be from 1 to 100", "option")
     request = Request(_size(size), scale, rate, resolution, bits, image_quality, background, faces, centred or None)
     limits = Limits(max_bytes=max_bytes, max_output=max_output)
-    files = expand_all(models, frozenset({FIELD_SUFFIX}), console)
+    files = expand_all(models, field_suffixes, console)
     if not files:
         raise UsageError("no fields found", "no-sources")
     check_output(output, [file.path for file in files], console, "file", "fields")

@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, Any
 from ..errors import InrfitError, UsageError, printable
 from ..fit.outcome import Outcome
 from ..io.limits import Limits
-from ..output_files import FIELD_SUFFIX
 from . import shared_options as shared
 from .console import Console, format_number, format_quality, print_output
 from .encode_report import field_sizes, format_origins
-from .paths import expand_all
+from .paths import expand_all, field_suffixes
 from .shared_options import LIMITS
 
 if TYPE_CHECKING:
@@ -62,7 +61,7 @@ def info(
     from ..artifact.artifact import load
 
     console = Console(as_json=as_json)
-    files = [file.path for file in expand_all(models, frozenset({FIELD_SUFFIX}), console)]
+    files = [file.path for file in expand_all(models, field_suffixes, console)]
     if not files:
         raise UsageError("no fields found", "no-sources")
     codes = []

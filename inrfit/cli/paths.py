@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..errors import UsageError
 from ..io.temporary import SUFFIX as TEMPORARY
@@ -15,8 +15,8 @@ from ..resume import STATE_SUFFIX
 from .console import Console
 from .sampling_outputs import MAP_SUFFIX, VIDEO_SUFFIX, SamplingOutputs
 
-if TYPE_CHECKING:
-    from ..modalities import Modality
+Suffixes = Callable[[], frozenset[str]]
+"""A function that returns suffixes; they are not needed unless there is a folder."""
 
 STDIO = "-"
 """Stands for standard input as a source, and for standard output as an output."""
@@ -51,7 +51,7 @@ class Job:
 
 def list_jobs(sources: Iterable[str], output: str | None, console: Console) -> list[Job]:
     """The sources, with folders expanded, and their outputs. Raises ``UsageError`` if two outputs are the same."""
-    files = expand_all(sources, source_suffixes(), console)
+    files = expand_all(sources, source_suffixes, console)
     if not files:
         raise UsageError("no source files found", "no-sources")
     check_output(output, [file.path for file in files], console, "field", "sources")
@@ -89,7 +89,9 @@ def check_output(output: str | None, files: Sequence[str], console: Console, wha
 def _refuse_media_suffix(output: str) -> None:
     """Raises ``UsageError`` if a field would get the suffix of a picture, a sound or a mesh."""
     suffix = Path(output).suffix.lower()
-    if suffix in source_suffixes():
+    from ..modalities import MODALITIES
+
+    if any(suffix in (*m.input_suffixes, *m.output_suffixes) for m in MODALITIES.values()):
         raise UsageError(
             f"-o {output}: encode writes a field (a network), not a {suffix} file; name it {output}{FIELD_SUFFIX}, and "
             "turn it back with inrfit decode",
@@ -119,20 +121,21 @@ def make_folder(output: str) -> None:
 
 
 def source_suffixes() -> frozenset[str]:
-    """The suffixes of the files that are read and written, of all modalities."""
-    return frozenset(suffix for m in _modalities() for suffix in (*m.input_suffixes, *m.output_suffixes))
-
-
-def _modalities() -> list[Modality]:
-    """All modalities, those of plug-ins as well."""
+    """The suffixes of the files that are read and written, of all modalities, those of plug-ins as well."""
     from ..modalities import MODALITIES
 
     MODALITIES.load_all()
-    return list(MODALITIES.values())
+    return frozenset(suffix for m in MODALITIES.values() for suffix in (*m.input_suffixes, *m.output_suffixes))
 
 
-def expand_all(sources: Iterable[str], suffixes: frozenset[str], console: Console) -> list[Found]:
-    """The sources with folders expanded. If several folders are given, paths below them begin with their names."""
+def field_suffixes() -> frozenset[str]:
+    """The suffix of fields."""
+    return frozenset({FIELD_SUFFIX})
+
+
+def expand_all(sources: Iterable[str], suffixes: Suffixes, console: Console) -> list[Found]:
+    """The sources with folders expanded to the files that have one of ``suffixes()``. If several folders are given,
+    paths below them begin with their names."""
     given = list(sources)
     folders = [source for source in given if source != STDIO and os.path.isdir(source)]
     found = []
@@ -145,11 +148,12 @@ def expand_all(sources: Iterable[str], suffixes: frozenset[str], console: Consol
     return found
 
 
-def expand(source: str, suffixes: frozenset[str], console: Console) -> list[Found]:
-    """A file as it is; a folder as the sorted files in and below it that have one of ``suffixes``, without what inrfit
+def expand(source: str, wanted: Suffixes, console: Console) -> list[Found]:
+    """A file as it is; a folder as the sorted files in and below it that have one of ``wanted()``, without what inrfit
     itself has written there. What is left out is counted, and listed with ``-v``."""
     if source == STDIO or not os.path.isdir(source):
         return [Found(source)]
+    suffixes = wanted()
     found, skipped = [], {"of other kinds": list[str](), "written by inrfit": list[str]()}
     unreadable: list[OSError] = []
     for folder, folders, names in os.walk(source, onerror=unreadable.append):

@@ -159,7 +159,7 @@ def sharpest_cells(learner: Learner, grid: CellGrid, share: float) -> Bool[Tenso
     for start in range(0, learner.n, 8 * CHUNK):
         indices = torch.arange(start, min(start + 8 * CHUNK, learner.n), device=learner.device)
         if signal.grid is None:
-            sample_sharpness = -(learner.samples.take(indices)[1] - level).abs().sum(-1)
+            sample_sharpness = -(learner.samples.take(indices)[1][:, 0] - level).abs()  # without colours
         else:
             neighbours = torch.arange(start - 1, int(indices[-1]) + 2, device=learner.device).clamp(0, last)
             slopes = learner.samples.take(neighbours)[1].diff(dim=0).abs().sum(-1)

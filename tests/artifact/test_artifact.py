@@ -644,6 +644,7 @@ def test_a_sound_and_a_shape_have_their_own_sizes():
         "open_edges": 0,
         "needed_resolution": None,
         "boxes": [],
+        "colours": False,
     }
     for modality, meta, sizes in (("audio", sound, (1, 2)), ("shape", mesh, (3, 1))):
         data = made(meta=meta, modality=modality, sizes=sizes).to_bytes()

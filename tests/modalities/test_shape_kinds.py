@@ -16,9 +16,10 @@ import trimesh
 from test_shape import BOX, Constant, Perfect, decoded, export, load, obj, refusal, silent
 
 from inrfit.errors import Diverged, OverLimit, UnreadableFile, UnsupportedInput, UsageError
+from inrfit.fit.point_pool import draw_all_points
 from inrfit.io.limits import Limits
 from inrfit.modalities import Request
-from inrfit.modalities.shape import detail, orientation, polygons, quality, shape
+from inrfit.modalities.shape import detail, orientation, point_sampling, polygons, quality, shape
 from inrfit.modalities.shape.mesh import Mesh, mesh_queries
 from inrfit.modalities.shape.mesh_writers import WRITERS, mesh_bytes
 
@@ -277,7 +278,7 @@ def test_extra_properties_and_elements_of_ply_are_named() -> None:
     head, _, body = data.partition(b"end_header\n")
     rows = b"".join(body[12 * k : 12 * k + 12] + struct.pack("<Bf", 9, 0.5) for k in range(8))
     signal = load(head + b"end_header\n" + rows + body[96:], "a.ply")
-    assert "not kept: colours, quality" in signal.notes
+    assert "not kept: colours, quality" in signal.notes, "there is red, but no green and blue"
 
 
 @pytest.mark.parametrize("ends", ["\n", "\r\n"])
@@ -294,7 +295,8 @@ def test_vertices_that_no_face_uses_may_be_anything() -> None:
 def test_what_an_obj_has_besides_triangles_is_named() -> None:
     lines = obj(BOX).splitlines()
     text = "\n".join([lines[0] + " 1 0 0", *lines[1:8], "o first", "g group", "l 1 2", *lines[8:]])
-    assert "vertex colours, lines, names of 1 objects, names of 1 groups not kept" in load(text).notes
+    assert "lines, names of 1 objects, names of 1 groups not kept" in load(text).notes
+    assert "colours of some vertices only: not kept" in load(text).notes
 
 
 def gltf(change: Any = lambda header: None) -> bytes:
@@ -318,15 +320,12 @@ def test_gltf_in_json_is_read_if_it_needs_no_other_file() -> None:
     assert refusal(external, "a.gltf").reason == "external"
 
 
-def test_morph_targets_and_colours_of_gltf_are_named() -> None:
+def test_morph_targets_of_gltf_are_named() -> None:
     def change(header: Any) -> None:
         primitive = header["meshes"][0]["primitives"][0]
         primitive["targets"] = [{"POSITION": primitive["attributes"]["POSITION"]}]
-        primitive["attributes"]["COLOR_0"] = primitive["attributes"]["POSITION"]
 
-    notes = load(gltf(change), "a.gltf").notes
-    assert "morph targets not applied: the shape is the base shape" in notes
-    assert any("vertex colours" in note for note in notes)
+    assert "morph targets not applied: the shape is the base shape" in load(gltf(change), "a.gltf").notes
 
 
 def test_instances_are_counted_before_they_are_expanded() -> None:
@@ -396,6 +395,86 @@ def test_a_3mf_that_unpacks_to_too_much_is_refused() -> None:
     assert refusal(data, "a.3mf", Limits(max_bytes=100_000)).reason == "limit.max_bytes"
 
 
+# Colours
+
+
+def coloured(mesh: Any = BALL) -> Mesh:
+    """A mesh whose colours are its places."""
+    vertices = np.asarray(mesh.vertices, np.float64)
+    colours = (vertices - vertices.min(0)) / np.ptp(vertices, axis=0)
+    return Mesh(vertices, np.asarray(mesh.faces, np.int64), colours)
+
+
+@pytest.mark.parametrize("suffix", [".ply", ".obj", ".glb"])
+def test_colours_of_vertices_are_read_and_written(suffix: str) -> None:
+    mesh = coloured()
+    signal = load(mesh_bytes(mesh, suffix), "a" + suffix)
+    assert signal.meta["colours"]
+    assert signal.channels == 4
+    again = signal.reference
+    order = np.lexsort(mesh.vertices.round(4).T), np.lexsort((again.vertices * signal.meta["extent"]).round(4).T)
+    np.testing.assert_allclose(again.colours[order[1]], mesh.colours[order[0]], atol=0.01)  # type: ignore[index]
+    assert (
+        trimesh.load(io.BytesIO(mesh_bytes(mesh, suffix)), file_type=suffix[1:], force="mesh").visual.kind == "vertex"
+    )
+
+
+class ColouredField(ExactField):
+    """As ``ExactField``, with the colours of the surface."""
+
+    def __call__(self, coords: torch.Tensor) -> torch.Tensor:
+        colours = point_sampling.to_values(self.queries.colours(coords.double().numpy()))
+        return torch.cat([super().__call__(coords), torch.from_numpy(colours)], dim=1)
+
+    def on_grid(self, grid: Any, start: int, stop: int) -> torch.Tensor:
+        values = super().on_grid(grid, start, stop)
+        return torch.cat([values, torch.zeros(len(values), 3)], dim=1)
+
+
+def test_colours_are_decoded_and_measured_on_the_surface() -> None:
+    signal = load(mesh_bytes(coloured(), ".ply"), "a.ply")
+    mesh = decoded(signal, 48, ColouredField(signal))
+    places = (mesh.vertices - mesh.vertices.min(0)) / np.ptp(mesh.vertices, axis=0)
+    np.testing.assert_allclose(mesh.colours, places, atol=0.05)
+    measured = quality.measure(ColouredField(signal), signal, silent)  # type: ignore[arg-type]
+    assert measured["iou"] == 1
+    assert measured["psnr_colour"] > 60
+    assert shape.check_writable(signal.meta, ".stl", Request()) == [
+        "STL does not keep the vertex colours; .ply, .obj and .glb do"
+    ]
+
+
+def test_points_have_the_colours_of_the_nearest_surface() -> None:
+    signal = draw_all_points(
+        load(mesh_bytes(coloured(), ".ply"), "a.ply", points=2000), torch.Generator().manual_seed(0)
+    )
+    assert signal.points is not None
+    wanted = mesh_queries(signal.reference).colours(signal.points.astype(np.float64))
+    near = np.abs(signal.samples[:, 0]) < 1
+    np.testing.assert_allclose(point_sampling.to_colours(signal.samples[near, 1:]), wanted[near], atol=1e-5)
+    place = (signal.points[near] * signal.meta["extent"] / 2 + 0.5).clip(0, 1)
+    assert np.abs(wanted[near] - place).max() < 0.1
+
+
+def test_colours_are_dropped_on_request_and_for_occupancy() -> None:
+    data = mesh_bytes(coloured(), ".ply")
+    for options in ({"colours": "drop"}, {"target": "occupancy"}):
+        signal = load(data, "a.ply", **options)
+        assert signal.channels == 1
+        assert any(note.startswith("vertex colours not kept") for note in signal.notes)
+
+
+def test_colours_of_merged_vertices_are_averaged() -> None:
+    corners = "\n".join(f"v {x} {y} {z} {c} {c} {c}" for c in (0, 1) for x, y, z in BOX.vertices.tolist())
+    faces = "\n".join(
+        f"f {a + 8 * (k % 2)} {b + 8 * (k % 2)} {c + 8 * (k % 2)}"
+        for k, (a, b, c) in enumerate((BOX.faces + 1).tolist())
+    )
+    signal = load(corners + "\n" + faces)
+    assert signal.meta["vertices"] == 8
+    assert (np.abs(signal.reference.colours - 0.5) <= 0.5).all()
+
+
 # Writing
 
 
@@ -447,7 +526,8 @@ def test_the_summary_of_a_decoded_mesh_says_what_it_consists_of() -> None:
 def test_fields_of_before_have_no_needed_resolution() -> None:
     meta = dict(load(obj(BALL)).meta)
     del meta["needed_resolution"]
-    del meta["boxes"]
+    del meta["boxes"], meta["colours"]
+    assert not shape.META_BEFORE_3.upgrade(meta)["colours"]
     assert shape.META_BEFORE_3.upgrade(meta)["boxes"] == []
 
 

@@ -74,9 +74,12 @@ META_BEFORE_3 = EarlierMeta(
 
 
 def check_meta(meta: Mapping[str, Any]) -> None:
-    """Raises ``ValueError`` if the range of the samples is beyond their number type, or for an unknown tag."""
+    """Raises ``ValueError`` if the range of the samples is beyond their number type, the rate beyond the format, or for
+    an unknown tag."""
     if unknown := [name for name in meta["tags"] if name not in tags.TAGS]:
         raise ValueError(f"tags: {unknown[0][:40]!r} is not a tag of sounds")
+    if meta["format"] == "OGG" and sample_formats.exceeds_ogg_limits(meta["rate"], meta["channels"]):
+        raise ValueError(f"rate: Ogg has no sounds of {meta['channels']} channels at {meta['rate']} Hz")
     scale, dtype = meta["scale"], np.dtype(meta["scale"]["dtype"])
     limits = np.iinfo(dtype) if dtype.kind == "i" else np.finfo(dtype)
     if not limits.min <= scale["low"] <= scale["high"] <= limits.max:

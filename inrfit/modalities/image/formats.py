@@ -77,6 +77,10 @@ _MAX_SLOW_PIXELS = 4_000_000
 """Largest image in a format that Pillow decodes pixel by pixel in Python: run-length encoded BMP, and QOI."""
 
 
+_METADATA_BYTES = 1 << 18
+"""Beginning of a file that is searched for marks of gain maps and films."""
+
+
 @dataclass(frozen=True)
 class Reading:
     """How a file is read: ``frame`` is the number of the picture in it, from 1; ``bits`` is 8 if samples of more bits
@@ -180,9 +184,10 @@ def _seek(image: Any, data: bytes, frame: int, notes: list[str]) -> None:
         image.seek(frame - 1)
     if frames > 1:
         notes.append(f"{frame} of {frames} pictures in the file used")
-    if b"hdrgm:" in data or b"urn:iso:std:iso:ts:21496" in data:
+    head = data[:_METADATA_BYTES]
+    if b"hdrgm:" in head or b"urn:iso:std:iso:ts:21496" in head:
         notes.append("HDR gain map not kept: the picture is that of a standard display")
-    if image.format in ("JPEG", "HEIF", "AVIF") and (b"MotionPhoto" in data or b"MicroVideo" in data):
+    if image.format in ("JPEG", "MPO", "HEIF", "AVIF") and (b"MotionPhoto" in head or b"MicroVideo" in head):
         notes.append("film behind the picture not kept")
 
 

@@ -31,7 +31,11 @@ SHAPE = Modality(
     formats=FORMATS,
     input_suffixes=shape.INPUT_SUFFIXES,
     output_suffixes=shape.OUTPUT_SUFFIXES,
-    measures={"iou": Measure("IoU"), "chamfer": Measure("Chamfer")},
+    measures={
+        "iou": Measure("IoU"),
+        "chamfer": Measure("Chamfer"),
+        "psnr_colour": Measure("PSNR of the colours", "dB"),
+    },
     main_measure="iou",
     extra_measures=("bbox_error", "iou_resolution"),
     quality_warning=_quality_warning,
@@ -60,6 +64,6 @@ SHAPE = Modality(
     measure=quality.measure,
     describe_source=shape.describe_source,
     describe_decoded=shape.describe_decoded,
-    field_size=lambda meta: (3, 1),
+    field_size=lambda meta: (3, 4 if meta["colours"] else 1),
     raster=lambda meta: None,
 )

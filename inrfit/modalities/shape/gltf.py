@@ -39,7 +39,7 @@ def _read(data: bytes, file_type: str, header: bytes, limits: Limits) -> RawMesh
     import trimesh
 
     scene = trimesh.load_scene(io.BytesIO(data), file_type=file_type, process=False, skip_materials=True)
-    vertices, faces, start = [], [], 0
+    vertices, faces, colours, start = [], [], list[Any](), 0
     for node in scene.graph.nodes_geometry:
         matrix, name = scene.graph[node]
         geometry = scene.geometry[name]
@@ -52,10 +52,23 @@ def _read(data: bytes, file_type: str, header: bytes, limits: Limits) -> RawMesh
         vertices.append(np.asarray(geometry.vertices, np.float64) @ matrix[:3, :3].T + matrix[:3, 3])
         faces.append(start + (indices[:, ::-1] if mirrored else indices))
         start += len(vertices[-1])
+        colours.append(_colours(geometry))
     if not faces:
         raise UnreadableFile("the scene has no triangles", "no-faces")
     joined = (f"{len(faces)} objects joined",) if len(faces) > 1 else ()
-    return RawMesh(np.concatenate(vertices), np.concatenate(faces), joined + notes)
+    if any(part is None for part in colours):
+        lost = ("colours of some parts only: not kept",) if any(part is not None for part in colours) else ()
+        return RawMesh(np.concatenate(vertices), np.concatenate(faces), joined + lost + notes)
+    return RawMesh(np.concatenate(vertices), np.concatenate(faces), joined + notes, np.concatenate(colours))
+
+
+def _colours(geometry: Any) -> Any:
+    """The colours of the vertices of a geometry of trimesh (v, 3), 0 to 1; None if it has none."""
+    found = geometry.visual.vertex_colors if geometry.visual.kind == "vertex" else None
+    if found is None or len(found) != len(geometry.vertices):
+        return None
+    found = np.asarray(found)[:, :3]
+    return found / np.iinfo(found.dtype).max if found.dtype.kind in "iu" else found.clip(0, 1)
 
 
 def _check_header(header: Mapping[str, Any], size: int, limits: Limits) -> tuple[str, ...]:
@@ -86,8 +99,6 @@ def _check_header(header: Mapping[str, Any], size: int, limits: Limits) -> tuple
     skipped = sum(not _has_triangles(p) for p in chain.from_iterable(primitives))
     lost = [key for key in ("materials", "textures", "skins", "animations") if header.get(key)]
     parts = list(chain.from_iterable(primitives))
-    if any("COLOR_0" in part["attributes"] for part in parts):
-        lost.append("vertex colours")
     notes = ["morph targets not applied: the shape is the base shape"] if any(p.get("targets") for p in parts) else []
     notes += [f"{', '.join(lost)} not kept"] if lost else []
     return (*notes, *([f"{skipped} parts that are no triangles left out"] if skipped else []))

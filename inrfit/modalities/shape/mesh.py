@@ -21,10 +21,12 @@ Array = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Mesh:
-    """Triangles, counter-clockwise seen from outside: vertices float64 (v, 3), faces int64 (f, 3)."""
+    """Triangles, counter-clockwise seen from outside: vertices float64 (v, 3), faces int64 (f, 3). ``colours``: red,
+    green and blue of the vertices (v, 3), 0 to 1; None if there are none."""
 
     vertices: Array
     faces: npt.NDArray[np.int64]
+    colours: Array | None = None
 
     @property
     def corners(self) -> Array:
@@ -55,9 +57,34 @@ class MeshQueries:
         vertices, faces = self.mesh.vertices, self.mesh.faces
         return np.sqrt(_in_chunks(lambda p: self.boxes.squared_distance(vertices, faces, p)[0], points))
 
+    def colours(self, points: Array) -> Array:
+        """Colours (n, 3) of the nearest points of the surface, between those of the vertices around them."""
+        mesh = self.mesh
+        assert mesh.colours is not None
+        found = np.empty((len(points), 3))
+        for start in range(0, len(points), QUERY_POINTS):
+            part = np.ascontiguousarray(points[start : start + QUERY_POINTS], np.float64)
+            _, face, nearest = self.boxes.squared_distance(mesh.vertices, mesh.faces, part)
+            corners = mesh.faces[np.asarray(face).reshape(-1)]
+            weights = _barycentric(mesh.vertices[corners], np.asarray(nearest))
+            found[start : start + QUERY_POINTS] = (weights[..., None] * mesh.colours[corners]).sum(axis=1)
+        return found
+
     def signed_distance(self, points: Array) -> Array:
         """Signed distances (n,) at ``points`` (n, 3), negative inside. Costs several µs per point."""
         return np.where(self.winding(points) > INSIDE_WINDING, -1.0, 1.0) * self.distance(points)
+
+
+def _barycentric(triangles: Array, points: Array) -> Array:
+    """Weights (n, 3) of the corners of ``triangles`` (n, 3, 3) at ``points`` (n, 3) in them."""
+    a, b, c = (triangles[:, corner] for corner in range(3))
+    normal = np.cross(b - a, c - a)
+    area = np.maximum((normal**2).sum(axis=1), 1e-300)
+    of_b = (np.cross(points - a, c - a) * normal).sum(axis=1) / area
+    of_c = (np.cross(b - a, points - a) * normal).sum(axis=1) / area
+    weights: Array = np.stack([1 - of_b - of_c, of_b, of_c], axis=1).clip(0, 1)
+    weights /= np.maximum(weights.sum(axis=1, keepdims=True), 1e-12)
+    return weights
 
 
 @lru_cache(maxsize=2)

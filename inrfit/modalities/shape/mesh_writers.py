@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -27,17 +28,26 @@ def _as_ply(mesh: Mesh) -> bytes:
     header = (
         "ply\nformat binary_little_endian 1.0\n"
         f"element vertex {len(mesh.vertices)}\nproperty {name} x\nproperty {name} y\nproperty {name} z\n"
-        f"element face {len(mesh.faces)}\nproperty list uchar int vertex_indices\nend_header\n"
+        + ("property uchar red\nproperty uchar green\nproperty uchar blue\n" if mesh.colours is not None else "")
+        + f"element face {len(mesh.faces)}\nproperty list uchar int vertex_indices\nend_header\n"
     )
+    fields: list[Any] = [("position", dtype, 3)]
+    fields += [("colour", "u1", 3)] if mesh.colours is not None else []
+    vertices = np.empty(len(mesh.vertices), np.dtype(fields))
+    vertices["position"] = mesh.vertices
+    if mesh.colours is not None:
+        vertices["colour"] = (mesh.colours * 255).round()
     rows = np.empty(len(mesh.faces), np.dtype([("count", "u1"), ("corners", "<i4", 3)]))
     rows["count"], rows["corners"] = 3, mesh.faces
-    return header.encode() + mesh.vertices.astype(dtype).tobytes() + rows.tobytes()
+    return header.encode() + vertices.tobytes() + rows.tobytes()
 
 
 def _as_obj(mesh: Mesh) -> bytes:
     """Text of ``v`` and ``f`` lines."""
-    row = f"v {_number_format(mesh)}\n"
-    lines = [row.format(*vertex) for vertex in mesh.vertices.tolist()]
+    row, table = f"v {_number_format(mesh)}", mesh.vertices
+    if mesh.colours is not None:
+        row, table = row + " {:.4g} {:.4g} {:.4g}", np.concatenate([table, mesh.colours], axis=1)
+    lines = [(row + "\n").format(*vertex) for vertex in table.tolist()]
     lines += ["f {} {} {}\n".format(*face) for face in (mesh.faces + 1).tolist()]
     return "".join(lines).encode()
 
@@ -69,21 +79,31 @@ def _as_glb(mesh: Mesh) -> bytes:
         raise UsageError("the coordinates are too large for .glb; write .ply or .obj instead", "suffix")
     indices = mesh.faces.astype("<u4")
     body = vertices.tobytes() + indices.tobytes()
-    views = [
+    attributes = {"POSITION": 0}
+    views: list[dict[str, Any]] = [
         {"buffer": 0, "byteOffset": 0, "byteLength": vertices.nbytes, "target": 34962},
         {"buffer": 0, "byteOffset": vertices.nbytes, "byteLength": indices.nbytes, "target": 34963},
     ]
-    accessors = [
+    accessors: list[dict[str, Any]] = [
         {"bufferView": 0, "componentType": 5126, "count": len(vertices), "type": "VEC3",
          "min": vertices.min(0).tolist(), "max": vertices.max(0).tolist()},
         {"bufferView": 1, "componentType": 5125, "count": indices.size, "type": "SCALAR"},
     ]  # fmt: skip
+    if mesh.colours is not None:
+        attributes["COLOR_0"] = 2
+        colours = np.zeros((len(vertices), 4), np.uint8)  # four bytes a vertex, as the format wants rows to be aligned
+        colours[:, :3], colours[:, 3] = (mesh.colours * 255).round(), 255
+        views.append({"buffer": 0, "byteOffset": len(body), "byteLength": colours.nbytes, "target": 34962})
+        accessors.append(
+            {"bufferView": 2, "componentType": 5121, "normalized": True, "count": len(vertices), "type": "VEC4"}
+        )
+        body += colours.tobytes()
     header = {
         "asset": {"version": "2.0", "generator": "inrfit"},
         "scene": 0,
         "scenes": [{"nodes": [0]}],
         "nodes": [{"mesh": 0, "translation": middle.tolist()}],
-        "meshes": [{"primitives": [{"attributes": {"POSITION": 0}, "indices": 1, "mode": 4}]}],
+        "meshes": [{"primitives": [{"attributes": attributes, "indices": 1, "mode": 4}]}],
         "buffers": [{"byteLength": len(body)}],
         "bufferViews": views,
         "accessors": accessors,
@@ -116,3 +136,6 @@ WRITERS: Mapping[str, Callable[[Mesh], bytes]] = {
     ".glb": _as_glb,
 }
 """The formats that are written, by their suffix."""
+
+COLOURED = (".ply", ".obj", ".glb")
+"""Suffixes of formats that keep the colours of vertices."""

@@ -30,14 +30,14 @@ def read_obj(data: bytes, limits: Limits) -> RawMesh:
     vertices: list[list[float]] = []
     polygons: list[list[int]] = []
     keys: dict[bytes, int] = {}
-    coloured = False
+    colours: list[list[float]] = []
     for line in re.sub(rb"\\\r?\n", b" ", data).splitlines():
         words = line.split()
         if not words:
             continue
         if words[0] == b"v":
             vertices.append([float(word) for word in words[1:4]])
-            coloured = coloured or len(words) >= 7
+            colours.extend([[float(word) for word in words[4:7]]] if len(words) >= 7 else [])
         elif words[0] == b"f":
             if len(words) > MAX_CORNERS:
                 raise OverLimit(
@@ -51,12 +51,16 @@ def read_obj(data: bytes, limits: Limits) -> RawMesh:
             keys[words[0]] = keys.get(words[0], 0) + 1
     points = np.array(vertices, np.float64).reshape(len(vertices), 3)
     faces, notes = triangulate(polygons, points, limits, first=1)
-    return RawMesh(points, faces - 1, (*_obj_losses(keys, coloured), *notes))
+    lost = _obj_losses(keys)
+    if len(colours) != len(vertices):
+        lost += ["colours of some vertices only: not kept"] if colours else []
+        return RawMesh(points, faces - 1, (*lost, *notes))
+    return RawMesh(points, faces - 1, (*lost, *notes), np.array(colours, np.float64).reshape(-1, 3).clip(0, 1))
 
 
-def _obj_losses(keys: dict[bytes, int], coloured: bool) -> list[str]:
+def _obj_losses(keys: dict[bytes, int]) -> list[str]:
     """Notes on what of an OBJ file is not kept. ``keys``: the number of lines by their first word."""
-    lost = ["vertex colours"] * coloured
+    lost: list[str] = []
     lost += dict.fromkeys(what for key, what in _DISCARDED_KEYS.items() if key in keys)
     lost += [
         f"names of {count} {what}" for key, what in ((b"o", "objects"), (b"g", "groups")) if (count := keys.get(key))

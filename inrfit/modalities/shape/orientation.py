@@ -7,7 +7,7 @@ winding, which says whether they are cavities.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -29,7 +29,7 @@ def orient(mesh: Mesh) -> tuple[Mesh, int, list[str]]:
     """The mesh with triangles that face outward, the number of open edges, and notes on what was changed. Raises
     ``RefusedInput`` for a surface without an inside."""
     faces, notes, open_edges = _agreeing(mesh)
-    mesh = Mesh(mesh.vertices, faces)
+    mesh = replace(mesh, faces=faces)
     pieces = find_pieces(mesh)
     closed = [piece for piece in pieces if piece.closed]
     if closed and len(closed) <= MAX_PIECES:
@@ -144,7 +144,7 @@ def _turned_out(mesh: Mesh, pieces: list[Piece]) -> tuple[Mesh, int]:
     for index in turned:
         members = pieces[index].faces
         faces[members] = faces[members][:, ::-1]
-    return Mesh(mesh.vertices, faces), len(turned)
+    return replace(mesh, faces=faces), len(turned)
 
 
 def _enclosing(mesh: Mesh, pieces: list[Piece], index: int) -> list[int]:
@@ -181,4 +181,4 @@ def _face_outward(mesh: Mesh, open_edges: int) -> tuple[Mesh, bool, bool]:
         raise RefusedInput(f"the surface has no inside{open_text}: a shape must enclose a volume", "no-inside")
     if negative <= positive:
         return mesh, False, negative > 0
-    return Mesh(mesh.vertices, np.ascontiguousarray(mesh.faces[:, ::-1])), True, positive > 0
+    return replace(mesh, faces=np.ascontiguousarray(mesh.faces[:, ::-1])), True, positive > 0

@@ -21,7 +21,7 @@ _TYPES = {
     "float32": "f4", "float64": "f8",
 }  # fmt: skip
 _INDEX_NAMES = ("vertex_indices", "vertex_index")
-_COLOURS = ("red", "green", "blue", "alpha", "diffuse_red", "diffuse_green", "diffuse_blue")
+_COLOURS = ("red", "green", "blue", "alpha", "diffuse_red", "diffuse_green", "diffuse_blue", "r", "g", "b")
 _MAX_HEADER = 65_536
 
 
@@ -75,17 +75,34 @@ def read_ply(data: bytes, limits: Limits) -> RawMesh:
         faces, notes = triangulate(lists, vertices, limits)
     if not len(faces):
         raise UnreadableFile("the file has no faces", "no-faces")
-    return RawMesh(vertices, faces, (*_losses(elements), *notes))
+    colours = _colours(columns["vertex"])
+    return RawMesh(vertices, faces, (*_losses(elements, colours is not None), *notes), colours)
 
 
-def _losses(elements: list[Element]) -> list[str]:
-    """Notes on the properties and elements that are not kept."""
+def _colours(columns: Columns) -> npt.NDArray[np.float64] | None:
+    """The colours of the vertices (v, 3), 0 to 1; None if there are none. Integers are divided by their range."""
+    for names in (("red", "green", "blue"), ("diffuse_red", "diffuse_green", "diffuse_blue"), ("r", "g", "b")):
+        if all(name in columns for name in names):
+            found = np.stack([columns[name] for name in names], axis=1)
+            if found.dtype.kind in "iu":
+                return found.astype(np.float64) / np.iinfo(found.dtype).max
+            largest = 255.0 if found.max(initial=0) > 1 else 1.0  # text has no types
+            return (found / largest).clip(0, 1)
+    return None
+
+
+def _losses(elements: list[Element], coloured: bool) -> list[str]:
+    """Notes on the properties and elements that are not kept. ``coloured``: whether the vertices have colours."""
     names = {element.name: [prop.name for prop in element.properties] for element in elements}
     of_vertices = [name for name in names["vertex"] if name not in "xyz"]
     of_faces = [name for name in names["face"] if name not in _INDEX_NAMES]
     lost = []
-    if any(name in _COLOURS for name in of_vertices + of_faces):
+    if any(name in _COLOURS for name in of_vertices) and not coloured:
         lost.append("colours")
+    if any(name in _COLOURS for name in of_faces):
+        lost.append("colours of faces")
+    if "alpha" in of_vertices:
+        lost.append("transparency")
     lost += [name for name in of_vertices + of_faces if name not in _COLOURS]
     lost += [name for name in names if name not in ("vertex", "face") and names[name]]
     return [f"not kept: {printable(', '.join(dict.fromkeys(lost[:12])))}"] if lost else []

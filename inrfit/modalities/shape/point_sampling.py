@@ -29,6 +29,9 @@ MAX_DEFAULT_POINTS = 1 << 22
 """Maximum number of points unless more are requested. The error map of more points is no longer kept point by point
 (``samplers/proportional.py``)."""
 
+COLOUR_RANGE = 0.2
+"""Colours are fitted as values from -0.2 to 0.2, so that their errors count less than those of the distance."""
+
 _NEAR_SURFACE_MIX = ((0.22, 0.005), (0.22, 0.03), (0.11, 0.08))
 """Shares of the points that are drawn near the surface, each with the standard deviation of their offsets from it
 (normalised units). The other points are uniform in the box."""
@@ -60,13 +63,35 @@ class MeshSource:
             self._section_start = start
         first = start - self._section_start
         points = self._section[first : min(first + QUERY_POINTS, first + end - start)]
-        return points, target_values(self._mesh, self._meta, self._cell_signs, points.astype(np.float64))[:, None]
+        values = target_values(self._mesh, self._meta, self._cell_signs, points.astype(np.float64))[:, None]
+        return points, self._with_colours(values, points)
 
     def draw_far(self, count: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[Any]]:
         """Points (count, 3) far from the surface, and their values (count, 1); none if no place is far from it."""
         points, signs = draw_far_points(self._cell_signs, count, self._generator)
         values = signs.astype(np.float32) if self._meta["target"] == "sdf" else (signs < 0).astype(np.uint8)
-        return points, values[:, None]
+        if self._mesh.colours is None:
+            return points, values[:, None]
+        mean = np.broadcast_to(to_values(self._mesh.colours.mean(axis=0)), (len(points), 3))
+        return points, np.concatenate([values[:, None], mean], axis=1)
+
+    def _with_colours(self, values: npt.NDArray[Any], points: npt.NDArray[np.float32]) -> npt.NDArray[Any]:
+        """``values`` (k, 1) with the colours of the nearest points of the surface, if the mesh has colours."""
+        if self._mesh.colours is None:
+            return values
+        colours = to_values(mesh_queries(self._mesh).colours(points.astype(np.float64)))
+        return np.concatenate([values, colours], axis=1)
+
+
+def to_values(colours: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
+    """The values of a field for colours (n, 3) from 0 to 1."""
+    return ((2 * colours - 1) * COLOUR_RANGE).astype(np.float32)
+
+
+def to_colours(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+    """The inverse of ``to_values``, clamped."""
+    colours: npt.NDArray[np.float64] = ((values.astype(np.float64) / COLOUR_RANGE + 1) / 2).clip(0, 1)
+    return colours
 
 
 def draw_far_points(

@@ -11,10 +11,11 @@ import numpy.typing as npt
 
 from ...errors import Diverged
 from ...signal import Signal
+from ..metrics import psnr
 from ..modality import OnProgress
 from .detail import Box, find_detail
-from .mesh import INSIDE_WINDING, Array, Mesh, chamfer, mesh_queries
-from .surface import RESOLUTION, box_values, extract_parts, extract_surface, grid_values, is_inside
+from .mesh import INSIDE_WINDING, Array, Mesh, chamfer, mesh_queries, sample_surface
+from .surface import RESOLUTION, box_values, extract_parts, extract_surface, grid_values, is_inside, surface_colours
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -28,6 +29,7 @@ CHAMFER_POINTS = 30_000
 def estimate(predicted: Tensor, values: Tensor, signal: Signal) -> float:
     """Intersection over union, 0 to 1, of the points that are inside by ``predicted`` and by ``values`` (k, 1). 0 if
     there are none, so that it reaches no target."""
+    predicted, values = predicted[:, :1], values[:, :1]  # without colours
     if signal.scale.dtype == "uint8":
         inside, reference = predicted > 0.5, values > 0.5
     else:
@@ -64,8 +66,9 @@ def measure(field: Field, signal: Signal, on_progress: OnProgress) -> dict[str, 
       ``iou_resolution``: cells per side of the box, by the smallest cell.
     - ``chamfer``: chamfer distance of the mesh and the decoded mesh in the source's units, the mean of the two
       directed mean distances of 30,000 surface points (exact, not squared).
-    - ``bbox_error``: the largest deviation of a side of the bounding box, relative to the mesh's largest extent. These
-      two are nan for a field without a surface."""
+    - ``psnr_colour`` (dB): of the colours at 30,000 points of the surface, if it has colours.
+    - ``bbox_error``: the largest deviation of a side of the bounding box, relative to the mesh's largest extent. It and
+      the chamfer distance are nan for a field without a surface."""
     mesh, meta = signal.reference, signal.meta
     values = grid_values(field, RESOLUTION, lambda fraction: on_progress(0.7 * fraction))
     boxes = find_detail(mesh, RESOLUTION).boxes
@@ -75,7 +78,7 @@ def measure(field: Field, signal: Signal, on_progress: OnProgress) -> dict[str, 
         counted += box.cell_volume * np.array(_count_fine(field, mesh, meta, box))
         finest = min(finest, float(((box.high - box.low) / box.shape).min()))
     intersection, union = counted
-    quality = {"iou": intersection / union if union else math.nan, "iou_resolution": round(2 / finest)}
+    quality: dict[str, Any] = {"iou": intersection / union if union else math.nan, "iou_resolution": round(2 / finest)}
     try:
         surface = extract_parts(field, meta, lambda fraction: None) if boxes else extract_surface(values, meta)
         on_progress(0.9)
@@ -84,8 +87,16 @@ def measure(field: Field, signal: Signal, on_progress: OnProgress) -> dict[str, 
         bbox_error = float(np.abs(surface.bounds - mesh.bounds).max() / (high - low).max())
     except Diverged:
         distance = bbox_error = math.nan
+    if mesh.colours is not None:
+        quality["psnr_colour"] = _colour_psnr(field, mesh)
     on_progress(1.0)
     return quality | {"chamfer": distance, "chamfer_points": CHAMFER_POINTS, "bbox_error": bbox_error}
+
+
+def _colour_psnr(field: Field, mesh: Mesh) -> float:
+    """PSNR in dB of the field's colours at CHAMFER_POINTS points of the surface, for a peak of 1."""
+    points = sample_surface(mesh, np.random.default_rng(0).random((CHAMFER_POINTS, 3)))
+    return psnr(surface_colours(field, points), mesh_queries(mesh).colours(points), 1.0)
 
 
 def _count_coarse(

@@ -17,8 +17,9 @@ UTF8_MARK = b"\xef\xbb\xbf"
 @dataclass(frozen=True)
 class RawMesh:
     """The content of a mesh file, unchecked: vertices (v, 3), and faces (f, 3) of indices from 0. ``notes`` lists what
-    was left out or changed."""
+    was left out or changed. ``colours``: red, green and blue of the vertices (v, 3), 0 to 1; None if there are none."""
 
     vertices: Vertices
     faces: Faces
     notes: tuple[str, ...] = ()
+    colours: Vertices | None = None

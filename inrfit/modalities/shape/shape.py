@@ -8,7 +8,7 @@ it (a truncated signed distance). A point is inside if its winding number is abo
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -24,10 +24,10 @@ from . import point_sampling
 from .detail import BOX, MAX_BOXES, check_boxes, find_detail
 from .mesh import Mesh
 from .mesh_formats import FORMATS, read, signature, unsupported_format
-from .mesh_writers import WRITERS, mesh_bytes
+from .mesh_writers import COLOURED, WRITERS, mesh_bytes
 from .normalisation import NormalizedMesh, normalize
 from .orientation import find_pieces
-from .surface import RESOLUTION, extract_parts, extract_surface, grid_values
+from .surface import RESOLUTION, extract_parts, extract_surface, grid_values, surface_colours
 
 if TYPE_CHECKING:
     from ...fields.module import Field
@@ -54,15 +54,17 @@ META: dict[str, Any] = {
     "open_edges": json_schema.integer(0, 1 << 40),
     "needed_resolution": json_schema.optional(json_schema.integer(1, 1 << 30)),
     "boxes": json_schema.items(BOX, 0, MAX_BOXES),
+    "colours": json_schema.boolean,
 }
 """Schema of ``Signal.meta``. A point in the source's units is ``centre + extent * coords``. ``size`` are the side
 lengths of the source's bounding box. ``level`` is the field's value on the surface. For the target "sdf", a field value
 times ``band`` times ``extent`` is a distance in the source's units. ``needed_resolution``: cells per side of a grid
-that holds the thinnest walls; None if RESOLUTION does. ``boxes``: finer grids around the parts, which hold them."""
+that holds the thinnest walls; None if RESOLUTION does. ``boxes``: finer grids around the parts, which hold them.
+``colours``: whether the field has three more outputs, the colours of the surface."""
 
 META_BEFORE_3 = EarlierMeta(
-    {key: schema for key, schema in META.items() if key not in ("needed_resolution", "boxes")},
-    lambda meta: {**meta, "needed_resolution": None, "boxes": []},
+    {key: schema for key, schema in META.items() if key not in ("needed_resolution", "boxes", "colours")},
+    lambda meta: {**meta, "needed_resolution": None, "boxes": [], "colours": False},
 )
 """``Signal.meta`` in the format versions 1 and 2."""
 
@@ -79,6 +81,7 @@ class Options:
     """How a mesh is converted to a function."""
 
     target: Literal["sdf", "occupancy"] = setting("sdf", "output of the field: signed distance, or inside or not")
+    colours: Literal["keep", "drop"] = setting("keep", "colours of the vertices: fit them, or drop them")
     points: int = setting(
         0,
         "number of training points drawn near the surface and in the box (4 µs each); 0: chosen by the budget",
@@ -106,14 +109,17 @@ def load(data: bytes, name: str, options: Options, limits: Limits) -> Signal:
     except Exception as error:
         cause = f"{type(error).__name__}: {printable(error)[:80]}"
         raise UnreadableFile(f"the mesh cannot be read ({cause})", "damaged") from error
-    meta = _meta(format_name, normalized, options)
     notes = list(normalized.notes)
+    if normalized.mesh.colours is not None and (options.colours == "drop" or options.target != "sdf"):
+        notes.append("vertex colours not kept" + " (they are with the target sdf)" * (options.colours == "keep"))
+        normalized = replace(normalized, mesh=replace(normalized.mesh, colours=None))
+    meta = _meta(format_name, normalized, options)
     if meta["needed_resolution"] is not None:
         notes.insert(0, _detail_note(meta["needed_resolution"]))
     sdf = options.target == "sdf"
     return Signal(
         modality="",
-        samples=np.zeros((0, 1), np.float32 if sdf else np.uint8),
+        samples=np.zeros((0, 4 if meta["colours"] else 1), np.float32 if sdf else np.uint8),
         scale=IDENTITY if sdf else _OCCUPANCY_SCALE,
         meta=meta,
         points=np.zeros((0, 3), np.float32),
@@ -154,6 +160,7 @@ def _meta(format_name: str, normalized: NormalizedMesh, options: Options) -> dic
         "open_edges": normalized.open_edges,
         "needed_resolution": detail.resolution,
         "boxes": [box.json() for box in detail.boxes],
+        "colours": normalized.mesh.colours is not None,
     }
 
 
@@ -173,17 +180,20 @@ def suffix(meta: Mapping[str, Any]) -> tuple[str, str | None]:
 def check_writable(
     meta: Mapping[str, Any], suffix: str, request: Request, attachments: Mapping[str, bytes] = NONE
 ) -> list[str]:
-    """Notes on what a file of ``suffix`` will not keep of coordinates far from the origin."""
+    """Notes on what a file of ``suffix`` will not keep of colours, and of coordinates far from the origin."""
     if request.faces is not None and request.faces < 4:
         raise UsageError(f"--faces {request.faces}: must be at least 4", "request")
     offset = max(abs(float(c)) for c in meta["centre"])
     step = (offset + meta["extent"]) * 2.0**-23
+    notes = []
+    if meta["colours"] and suffix.lower() not in COLOURED:
+        notes.append(f"{suffix[1:].upper()} does not keep the vertex colours; .ply, .obj and .glb do")
     if suffix.lower() == ".stl" and not request.centred and step > 1e-5 * meta["extent"]:
-        return [
+        notes.append(
             f"STL holds coordinates in steps of {step:.2g} this far from the origin; write .ply or .obj, or move the "
             "mesh to the origin with --centred"
-        ]
-    return []
+        )
+    return notes
 
 
 def decode(field: Field, meta: Mapping[str, Any], request: Request, limits: Limits, on_progress: OnProgress) -> Mesh:
@@ -205,8 +215,9 @@ def decode(field: Field, meta: Mapping[str, Any], request: Request, limits: Limi
     if request.faces is not None and len(surface.faces) > request.faces:
         surface = simplified(surface, request.faces)
     on_progress(1.0)
+    colours = surface_colours(field, surface.vertices) if meta["colours"] else None
     centre = 0.0 if request.centred else np.asarray(meta["centre"])
-    return Mesh(centre + meta["extent"] * surface.vertices, surface.faces)
+    return Mesh(centre + meta["extent"] * surface.vertices, surface.faces, colours)
 
 
 def simplified(mesh: Mesh, faces: int) -> Mesh:

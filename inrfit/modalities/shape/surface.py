@@ -13,6 +13,7 @@ from ...signal import Grid
 from ..modality import OnProgress
 from .detail import Box
 from .mesh import Array, Mesh
+from .point_sampling import to_colours
 
 if TYPE_CHECKING:
     from ...fields.module import Field
@@ -83,6 +84,18 @@ def box_values(field: Field, box: Box) -> npt.NDArray[np.float32]:
     if not np.isfinite(values).all():
         raise UnreadableFile("the field has values that are not finite", "nonfinite")
     return values.reshape(box.shape)
+
+
+def surface_colours(field: Field, vertices: Array) -> Array:
+    """Colours (v, 3), 0 to 1, of the field at points of its surface (v, 3), in normalised units."""
+    import torch
+
+    colours = []
+    for part in np.array_split(vertices, max(1, -(-len(vertices) // (1 << 16)))):
+        with torch.no_grad():
+            values = field(torch.from_numpy(part.astype(np.float32)).to(field.device))
+        colours.append(to_colours(values[:, 1:4].cpu().numpy()))
+    return np.concatenate(colours)
 
 
 def _march(values: npt.NDArray[np.float32], meta: Mapping[str, Any]) -> tuple[Array, npt.NDArray[np.int64]]:

@@ -118,12 +118,13 @@ class Artifact:
         """The header that is stored with the weights, as JSON values."""
         # All options are written, so that a later change of a default does not change existing fields.
         spec = replace(self.spec, options=asdict(self.spec.formula))
+        attachments = {name: len(content) for name, content in sorted(self.attachments.items())}
         return {
             "version": VERSION,
             "field": spec.json(),
             "modality": self.modality,
-            "signal": dict(self.meta),
-            "attachments": {name: len(content) for name, content in sorted(self.attachments.items())},
+            "signal": {key: value for key, value in self.meta.items() if value is not None},
+            **({"attachments": attachments} if attachments else {}),
             "provenance": sanitized_provenance(self.provenance),
             "quality": json_quality(self.quality),
         }

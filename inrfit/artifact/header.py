@@ -27,6 +27,8 @@ MAX_ATTACHMENTS, MAX_ATTACHMENT_BYTES = 16, 1 << 20
 MAX_OUTPUTS = 65_535
 """Largest number of channels of a field."""
 
+_ATTACHMENTS_SCHEMA = mapping(integer(1, MAX_ATTACHMENT_BYTES), MAX_ATTACHMENTS)
+
 _FIELD_SCHEMA: Mapping[str, Any] = {
     "inputs": integer(1, 4),
     "outputs": integer(1, MAX_OUTPUTS),
@@ -87,7 +89,7 @@ def validate(untrusted: Any) -> dict[str, Any]:
         "field": {"architecture": registered(FIELDS), **_FIELD_SCHEMA},
         "modality": registered(MODALITIES),
         "signal": mapping(lambda value: None),
-        **({} if before_3 else {"attachments": mapping(integer(1, MAX_ATTACHMENT_BYTES), MAX_ATTACHMENTS)}),
+        **({} if "attachments" not in header or before_3 else {"attachments": _ATTACHMENTS_SCHEMA}),
         "provenance": PROVENANCE,
         "quality": mapping(scalar),
     }
@@ -95,6 +97,8 @@ def validate(untrusted: Any) -> dict[str, Any]:
     modality = MODALITIES[header["modality"]]
     earlier = modality.meta_before_3 if before_3 else None
     meta_schema = modality.meta_schema if earlier is None else earlier.schema
+    if not before_3 and isinstance(meta_schema, Mapping):  # keys that are null are left out of the file
+        header = {**header, "signal": dict.fromkeys(meta_schema) | header["signal"]}
     strict_json.check_schema(header["signal"], meta_schema, "header.signal", "schema")
     quality: dict[str, Any] = header["quality"]
     measured = {key: optional(number()) for key in (*modality.measures, *modality.extra_measures) if key in quality}
@@ -102,7 +106,8 @@ def validate(untrusted: Any) -> dict[str, Any]:
     strict_json.check_schema({key: quality[key] for key in measured}, measured, "header.quality", "schema")
     if before_3:
         signal = header["signal"] if earlier is None else earlier.upgrade(header["signal"])
-        header = {**header, "signal": signal, "attachments": {}}
+        header = {**header, "signal": signal}
+    header = {"attachments": {}, **header}
     try:
         modality.check_meta(header["signal"])
     except ValueError as error:

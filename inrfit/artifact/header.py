@@ -108,6 +108,8 @@ def validate(untrusted: Any) -> dict[str, Any]:
         signal = header["signal"] if earlier is None else earlier.upgrade(header["signal"])
         header = {**header, "signal": signal}
     header = {"attachments": {}, **header}
+    if unknown := sorted(header["attachments"].keys() - modality.attachment_names):
+        raise UnreadableFile(f"header.attachments: {modality.name}s have no {unknown[0][:40]!r}", "schema")
     try:
         modality.check_meta(header["signal"])
     except ValueError as error:

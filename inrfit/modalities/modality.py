@@ -8,7 +8,7 @@ so that a bad file is refused at once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
@@ -65,6 +65,23 @@ class Request:
     background: str | None = None
     faces: int | None = None
     centred: bool | None = None
+
+
+_WEIGHTS = (
+    ("dynamic range", "gain map", "labels", "thinner than", "smaller than", "inside out", "no inside"),
+    ("colour", "profile", "converted", "reduced", "alpha", "palette", "scaled", "lossy", "clipped", "surface is open"),
+    ("pages", "pictures", "frames", "slices", "parts", "film", "morph", "end mark", "no length"),
+)
+"""Words in notes, by what the note is about: what changes the measure; the look or the sound; what is left out."""
+
+
+def by_weight(notes: Iterable[str]) -> tuple[str, ...]:
+    """``notes`` without repetitions, those first that change what is measured, seen or heard most."""
+
+    def weight(note: str) -> int:
+        return next((k for k, words in enumerate(_WEIGHTS) if any(word in note for word in words)), len(_WEIGHTS))
+
+    return tuple(sorted(dict.fromkeys(notes), key=weight))
 
 
 @dataclass(frozen=True)
@@ -256,6 +273,9 @@ class Modality:
 
     check_meta: Callable[[Meta], None] = consistent_meta
     """``check_meta(meta)`` raises ``ValueError`` if values that match ``meta_schema`` contradict each other."""
+
+    attachment_names: frozenset[str] = frozenset()
+    """Names of the attachments that signals of this modality may have. A header with others is refused."""
 
     meta_before_3: EarlierMeta | None = None
     """``Signal.meta`` in the format versions 1 and 2; None if it was the same as today."""

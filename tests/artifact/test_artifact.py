@@ -306,6 +306,26 @@ def serialize_version_only(version):
     return parts.bytes()
 
 
+@pytest.mark.parametrize(
+    ("attachments", "reason"),
+    [({"zzz": 3}, "schema"), ({"riff": 3}, "schema"), ({"icc": 0}, "schema"), ({"icc": 3}, "tensors"), ([], "schema")],
+)
+def test_attachments_that_cannot_be_are_refused(attachments, reason):
+    parts = Parts.of()
+    parts.inner["attachments"] = attachments
+    assert refusal(parts.bytes())[1] == reason
+
+
+def test_attachments_come_back_as_they_were():
+    kept = {"icc": b"profile", "exif": bytes(range(256))}
+    data = replace(made(), attachments=kept).to_bytes()
+    assert Artifact.from_bytes(data).attachments == kept
+    assert Artifact.from_bytes(data).to_bytes() == data
+    parts = Parts.of(data)
+    parts.outer["attachment.icc"]["dtype"] = "I8"
+    assert refusal(parts.bytes()) == ("UnreadableFile", "attachment")
+
+
 # --- the table of tensors
 
 

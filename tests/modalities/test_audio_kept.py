@@ -181,7 +181,7 @@ def test_m4a_is_read_by_its_content() -> None:
     assert signal.meta["format"] == "M4A"
     assert signal.channels == 2
     assert strongest(signal.samples[:22_050], 44_100) == list(TONES[:2])
-    assert writing.suffix(signal.meta) == (".wav", "M4A is written as 16-bit WAV")
+    assert writing.suffix(signal.meta) == (".wav", "M4A is written as WAV")
     assert any(note.startswith("AAC is lossy") for note in signal.notes)
 
 
@@ -342,3 +342,64 @@ def test_a_meta_that_contradicts_itself_is_refused() -> None:
     for change in ({"tags": {"mood": "x"}}, {"scale": meta["scale"] | {"high": 2.0**31}}):
         with pytest.raises(ValueError):
             audio.check_meta(meta | change)
+
+
+# Kinds that a review found
+
+
+@pytest.mark.parametrize("suffix", writing.TARGETS)
+def test_tags_go_where_they_can_and_are_named_where_they_cannot(suffix: str) -> None:
+    signal = load(tagged_flac("TITLE=Song", "ALBUM=Album", "LICENSE=CC0"))
+    meta = signal.meta | {"rate": 48_000}
+    written = writing.write(signal.samples, meta, suffix, Request(), signal.attachments)
+    notes = " ".join(writing.check_writable(meta, suffix, Request(), signal.attachments))
+    found = load(written).meta["tags"]
+    for name in ("title", "album", "license"):
+        assert (name in found) != (name in notes.partition("does not keep:")[2]), name
+
+
+def test_chunks_after_the_sound_of_rf64_are_kept_or_named() -> None:
+    data = file(sound(400), "RF64") + b"bext" + struct.pack("<I", 4) + b"abcd" + b"junQ" + struct.pack("<I", 2) + b"ab"
+    signal = load(data)
+    assert signal.attachments["riff"].startswith(b"bext")
+    assert "chunks not kept: junQ" in signal.notes
+    assert "RF64 does not keep: broadcast data" in writing.check_writable(
+        signal.meta, ".rf64", Request(), signal.attachments
+    )
+
+
+@pytest.mark.parametrize("mask", [0, 0x30])
+def test_unusual_masks_go_into_flac(mask: int) -> None:
+    written = round_trip(extensible(mask, 2 if mask else 6), ".flac")
+    assert load(written).meta["mask"] == mask
+
+
+def test_made_up_attachments_are_left_out() -> None:
+    signal = load(file(sound(400)))
+    hostile = {"riff": b"data\4\0\0\0abcd" + b"LIST\xff\0\0\0ab", "flac": b"\x06\0\0\x50abc" + b"\x00\0\0\x01a"}
+    for suffix in (".wav", ".flac"):
+        written = writing.write(signal.samples, signal.meta, suffix, Request(), hostile)
+        assert equal(load(written).samples, signal.samples)
+
+
+def test_rates_that_need_an_endless_filter_are_refused() -> None:
+    meta = load(file(sound(10))).meta | {"rate": 2**31 - 1}
+    with pytest.raises(UsageError, match="cannot be resampled"):
+        writing.check_writable(meta, ".wav", Request(rate=44_100))
+
+
+@pytest.mark.parametrize("bits", [12, 20, 32])
+def test_flac_of_unusual_bits_is_refused_by_kind(bits: int) -> None:
+    data = bytearray(file(sound(400), "FLAC"))
+    at = int.from_bytes(data[20:22], "big") & ~(31 << 4) | (bits - 1) << 4
+    data[20:22] = at.to_bytes(2, "big")
+    with pytest.raises(UnsupportedInput, match=f"{bits} bits"):
+        load(bytes(data))
+
+
+def test_chunks_of_big_endian_files_are_read_in_their_order() -> None:
+    data = bytearray(file(sound(400), "WAV", "PCM_16", 8000, "BIG"))
+    data += b"cue " + (4).to_bytes(4, "big") + bytes(4)
+    data[4:8] = (len(data) - 8).to_bytes(4, "big")
+    assert b"cue " in round_trip(bytes(data))
+    assert b"cue " not in round_trip(bytes(data), request=Request(rate=4000))

@@ -206,7 +206,9 @@ def test_exif_orientation_is_applied(kind: str, orientation: int) -> None:
     assert raster(signal).shape == wanted.shape
     assert np.abs(raster(signal).astype(int) - wanted).max() <= (4 if kind == "JPEG" else 0)
     assert signal.samples.flags.c_contiguous
-    assert signal.notes == (() if orientation == 1 or kind == "TIFF" else ("EXIF orientation applied to the pixels",))
+    assert signal.notes == (
+        () if orientation == 1 else (f"{'' if kind == 'TIFF' else 'EXIF '}orientation applied to the pixels",)
+    )
     assert signal.attachments == {}, "an EXIF block with nothing but the orientation"
 
 

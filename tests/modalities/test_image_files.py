@@ -147,7 +147,7 @@ def test_openexr_keeps_its_samples(bands: int, dtype: str) -> None:
     mode = {1: "L", 3: "RGB", 4: "RGBA"}.get(bands, "bands")
     signal = load(write_openexr(source, mode))
     assert signal.meta["mode"] == mode
-    np.testing.assert_array_equal(raster(signal), source)
+    np.testing.assert_allclose(raster(signal).astype(float), source, rtol=1e-3 if dtype == "float16" else 1e-6)
     written = raster(load(round_trip(write_openexr(source, mode))))
     assert written.dtype == source.dtype
     np.testing.assert_allclose(written.astype(float), source, rtol=2e-3)
@@ -423,3 +423,99 @@ def test_every_format_that_is_read_has_a_suffix_to_write() -> None:
 def test_netpbm_reader_refuses_unknown_kinds() -> None:
     with pytest.raises(UnsupportedInput):
         netpbm.read_netpbm(b"P9\n", Limits(), [])
+
+
+# Kinds that a review found
+
+
+def test_one_bit_colour_keeps_its_colours() -> None:
+    signal = load(b"P6\n4 1\n1\n" + bytes([1, 0, 0, 0, 1, 0, 0, 0, 1, 1, 1, 1]))
+    for suffix in (".png", ".tif", ".bmp"):
+        again = raster(load(writing.write(raster(signal), signal.meta, suffix, Request())))
+        assert again[0].tolist() == [[255, 0, 0], [0, 255, 0], [0, 0, 255], [255, 255, 255]]
+    assert "1-bit samples are scaled to 8 bits" in image.check_writable(signal.meta, ".png", Request())
+
+
+@pytest.mark.parametrize(("bits", "suffix", "largest"), [(5, ".png", 255), (3, ".tif", 255), (12, ".png", 65535)])
+def test_samples_of_few_bits_fill_the_range_of_the_format(bits: int, suffix: str, largest: int) -> None:
+    top = (1 << bits) - 1
+    body = struct.pack(">3H", 0, top // 2, top) if bits > 8 else bytes([0, top // 2, top])
+    signal = load(b"P5\n3 1\n%d\n" % top + body)
+    again = raster(load(writing.write(raster(signal), signal.meta, suffix, Request())))
+    assert again.ravel().tolist() == [0, round(top // 2 * largest / top), largest]
+    assert any("scaled" in note for note in image.check_writable(signal.meta, suffix, Request()))
+
+
+def test_a_page_of_compressed_16_bit_tiff_is_the_one_that_was_asked_for() -> None:
+    pages = [Image.fromarray(ramp("uint16")[..., 0] + np.uint16(k)) for k in range(2)]
+    file = BytesIO()
+    pages[0].save(file, "TIFF", compression="tiff_lzw", save_all=True, append_images=pages[1:])
+    assert raster(load(file.getvalue(), frame=2))[0, 0, 0] == ramp("uint16")[0, 0, 0] + 1
+
+
+def test_transparent_palette_entries_become_one_in_gif() -> None:
+    source = Image.fromarray(np.arange(4, dtype=np.uint8).reshape(1, 4), "P")
+    source.putpalette([10, 0, 0, 20, 0, 0, 30, 0, 0, 40, 0, 0])
+    file = BytesIO()
+    source.save(file, "PNG", transparency=bytes([0, 255, 0, 255]))
+    signal = load(file.getvalue())
+    again = Image.open(BytesIO(writing.write(raster(signal), signal.meta, ".gif", Request()))).convert("RGBA")
+    assert np.asarray(again)[0, :, 3].tolist() == [0, 255, 0, 255]
+    notes = image.check_writable(signal.meta, ".tif", Request())
+    assert "a palette with transparency is written as colours" in notes
+
+
+def test_openexr_colours_are_multiplied_by_alpha_in_the_file_only() -> None:
+    from inrfit.modalities.image.openexr import write_openexr
+
+    straight = np.full((3, 4, 4), 0.5, np.float32)
+    straight[0, 0, 0] = 1
+    stored = write_openexr(straight, "RGBA")
+    np.testing.assert_allclose(raster(load(stored)), straight)
+    import OpenEXR
+
+    with OpenEXR.File(BytesIO(stored), separate_channels=True) as file:
+        assert file.parts[0].channels["R"].pixels[1, 1] == 0.25
+
+
+def test_the_density_of_a_turned_tiff_is_turned() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    signal = load(saved(picture(16, 24, 3), "TIFF", exif=exif, dpi=(300, 150)))
+    assert (signal.meta["density"]["x"], signal.meta["density"]["y"]) == (150, 300)
+
+
+def test_jpeg_2000_keeps_16_bit_grey_and_refuses_16_bit_colour() -> None:
+    grey = ramp("uint16")
+    signal = load(tiff(grey[..., 0]))
+    np.testing.assert_array_equal(raster(load(writing.write(grey, signal.meta, ".jp2", Request()))), grey)
+    colour = load(tiff(ramp("uint16", 3), photometric="rgb"))
+    with pytest.raises(UsageError, match="16 bits for grey only"):
+        image.check_writable(colour.meta, ".jp2", Request())
+
+
+def test_a_frame_of_gif_without_a_palette_is_written_as_png() -> None:
+    meta = load(png(picture(8, 8, 3))).meta | {"format": "GIF"}
+    assert writing.default_suffix(meta)[0] == ".png"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"density": {"x": 1e12, "y": 1e12, "unit": "metre"}},
+        {"density": {"x": 1e-3, "y": 1e12, "unit": "inch"}},
+        {"colour": {"gamma": 1e5, "chromaticities": [1e5] * 8, "cicp": [255] * 4, "srgb": False}},
+    ],
+)
+@pytest.mark.parametrize("suffix", [".png", ".bmp", ".jpg", ".tif"])
+def test_extreme_headers_are_written_within_the_limits_of_the_format(change: Any, suffix: str) -> None:
+    source = picture(8, 8, 3)
+    meta = load(png(source)).meta | change
+    attachments = {"exif": b"\xff" * 70, "icc": b"x"} if suffix != ".jpg" else {"exif": b"\xff" * 70}
+    Image.open(BytesIO(writing.write(source, meta, suffix, Request(), attachments))).load()
+
+
+def test_a_number_type_that_does_not_match_the_bits_is_refused() -> None:
+    meta = load(png(picture(8, 8, 3))).meta
+    with pytest.raises(ValueError, match="uint16"):
+        image.check_meta(meta | {"scale": meta["scale"] | {"dtype": "uint16"}})

@@ -541,3 +541,60 @@ def test_fields_of_before_have_no_needed_resolution() -> None:
 def test_hostile_boxes_are_refused(box: Any) -> None:
     with pytest.raises(ValueError, match="boxes"):
         shape.check_meta({"boxes": [box]})
+
+
+# Kinds that a review found
+
+
+def test_repeated_corners_and_spikes_gain_no_wall() -> None:
+    repeated = [(0, 0), (3, 0), (3, 0), (3, 3), (2, 3), (2, 1), (1, 1), (1, 3), (0, 3)]
+    assert source_area(load(prism(repeated, "obj"))) == pytest.approx(2 * 7 + 2 * 16)
+
+
+def test_small_parts_beside_a_large_one_are_told() -> None:
+    thin = trimesh.creation.cylinder(0.003, 2, sections=16).apply_translation((1.5, 0, 0))
+    signal = load(obj(joined(BALL, thin)))
+    assert signal.meta["needed_resolution"] > 128
+    assert signal.meta["boxes"] == []
+    assert signal.notes[0].startswith("parts smaller than a cell")
+
+
+def test_very_many_thin_parts_share_one_grid() -> None:
+    plates = joined(*(trimesh.creation.box((1, 1, 0.002)).apply_translation((2 * k, 0, 0)) for k in range(40)))
+    signal = load(obj(plates))
+    (box,) = detail.find_detail(signal.reference, 128).boxes
+    assert (box.low <= signal.reference.vertices.min(0)).all()
+    assert (box.high >= signal.reference.vertices.max(0)).all()
+
+
+def test_boxes_that_overlap_are_refused() -> None:
+    box = {"low": [0, 0, 0], "high": [1, 1, 1], "shape": [4, 4, 4]}
+    with pytest.raises(ValueError, match="overlap"):
+        shape.check_meta({"boxes": [box, box]})
+
+
+def test_names_of_solids_may_be_any_words() -> None:
+    text = export(BOX, "stl_ascii").decode()
+    first = text.splitlines()[0]
+    assert load(text.replace(first, "solid facet vertex 1 2 3"), "a.stl").meta["faces"] == 12
+
+
+def test_instances_of_3mf_are_counted_before_they_are_placed() -> None:
+    many = model('<item objectid="1"/>' * 3000)
+    assert refusal(threemf(many), "a.3mf", Limits(max_faces=1000)).reason == "limit.max_faces"
+    twice = '<component objectid="{0}"/><component objectid="{0}"/>'
+    objects = (f'<object id="{k}"><components>{twice.format(k - 1)}</components></object>' for k in range(2, 25))
+    levels = "".join(objects)
+    assert refusal(threemf(model('<item objectid="24"/>', levels)), "a.3mf").reason == "node-graph"
+
+
+def test_scenes_of_very_many_parts_are_refused() -> None:
+    def change(header: Any) -> None:
+        header["meshes"][0]["primitives"] *= 3000
+
+    assert refusal(gltf(change), "a.gltf").reason == "layout"
+
+
+def test_the_unit_of_3mf_is_named() -> None:
+    text = model('<item objectid="1"/>').replace("<model ", '<model unit="inch" ')
+    assert any("unit is inch" in note for note in load(threemf(text), "a.3mf").notes)

@@ -29,6 +29,7 @@ AUDIO = Modality(
     main_measure="snr",
     meta_schema=audio.META,
     meta_before_3=audio.META_BEFORE_3,
+    attachment_names=frozenset({"riff", "flac"}),
     check_meta=audio.check_meta,
     options=audio.Options,
     request_fields=frozenset({"rate"}),

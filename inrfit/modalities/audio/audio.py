@@ -76,7 +76,7 @@ META_BEFORE_3 = EarlierMeta(
 def check_meta(meta: Mapping[str, Any]) -> None:
     """Raises ``ValueError`` if the range of the samples is beyond their number type, the rate beyond the format, or for
     an unknown tag."""
-    if unknown := [name for name in meta["tags"] if name not in tags.TAGS]:
+    if unknown := [name for name, value in meta["tags"].items() if name not in tags.TAGS or not value]:
         raise ValueError(f"tags: {unknown[0][:40]!r} is not a tag of sounds")
     if meta["format"] == "OGG" and sample_formats.exceeds_ogg_limits(meta["rate"], meta["channels"]):
         raise ValueError(f"rate: Ogg has no sounds of {meta['channels']} channels at {meta['rate']} Hz")

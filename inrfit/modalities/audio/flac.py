@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ...errors import UnreadableFile
+from ...errors import UnreadableFile, UnsupportedInput
 from .container import Container, after_id3, truncated
 
 STREAMINFO, APPLICATION, COMMENT, CUE_SHEET, PICTURE = 0, 2, 4, 5, 6
@@ -28,6 +28,9 @@ def check_flac(data: bytes) -> Container:
             mask = _mask(content)
         if kind in KEPT_BLOCKS and not (kind == COMMENT and len(comments(content)) == 0):
             kept += bytes([kind]) + size.to_bytes(3, "big") + content
+    bits = (int.from_bytes(data[20:22], "big") >> 4 & 31) + 1
+    if bits not in (8, 16, 24):
+        raise UnsupportedInput(f"FLAC of {bits} bits: not supported (8, 16 and 24 are)", "samples")
     frames = int.from_bytes(data[18:26], "big") & (1 << 36) - 1
     if not frames:
         raise UnreadableFile(
@@ -115,7 +118,7 @@ def with_metadata(data: bytes, kept: bytes, mask: int | None, more: list[str]) -
             others += kept[position : position + 4] + content
         position += 4 + size
     texts = [text for text in texts if text.partition("=")[0].upper() != MASK_TAG]
-    if mask:
+    if mask is not None:
         texts.append(f"{MASK_TAG}=0x{mask:04X}")
     if texts:
         block = comment_block(texts)

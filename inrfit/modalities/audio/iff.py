@@ -45,14 +45,18 @@ def check_au(data: bytes) -> Container:
 
 def check_caf(data: bytes) -> Container:
     """Checks CAF: the data chunk is complete."""
-    position, lost = 8, list[str]()
+    position, lost, found = 8, list[str](), False
     while position + 12 <= len(data):
         tag, size = data[position : position + 4], int.from_bytes(data[position + 4 : position + 12], "big")
         if tag == b"data":
-            if size != 2**64 - 1 and position + 12 + size > len(data):
+            found = True
+            if size == 2**64 - 1:
+                break
+            if position + 12 + size > len(data):
                 raise truncated("samples", size, len(data) - position - 12)
-            return Container("CAF", data, notes=(f"chunks not kept: {', '.join(lost[:8])}",) if lost else ())
-        if tag not in (b"desc", b"free", b"kuki", b"pakt", b"peak"):
+        elif tag not in (b"desc", b"free", b"kuki", b"pakt", b"peak", b"chan", b"info"):
             lost.append(printable(tag.decode("latin-1")).strip())
         position += 12 + size
-    raise UnreadableFile("there is no data chunk", "header")
+    if not found:
+        raise UnreadableFile("there is no data chunk", "header")
+    return Container("CAF", data, notes=(f"chunks not kept: {', '.join(lost[:8])}",) if lost else ())

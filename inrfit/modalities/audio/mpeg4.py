@@ -16,14 +16,23 @@ _TECHNICAL = ("major_brand", "minor_version", "compatible_brands", "encoder", "l
 """Metadata that says nothing about the sound."""
 
 
+_MASKS = {
+    "mono": 0x4, "stereo": 0x3, "3.0": 0x7, "quad": 0x33, "4.0": 0x107, "5.0": 0x607, "5.0(back)": 0x37,
+    "5.1": 0x60F, "5.1(side)": 0x60F, "5.1(back)": 0x3F, "7.1": 0x63F,
+}  # fmt: skip
+"""Speaker masks by FFmpeg's names of layouts."""
+
+
 @dataclass(frozen=True)
 class Decoded:
-    """Samples (n, c) in the order of the file, their rate in Hz, the codec (AAC or ALAC), and the names of the tags."""
+    """Samples (n, c) in the order of WAV, their rate in Hz, the codec (AAC or ALAC), the names of the tags, and the
+    speaker mask; None for a layout that is not known."""
 
     samples: Array
     rate: int
     codec: str
     tags: tuple[str, ...]
+    mask: int | None
 
 
 def decode(data: bytes, limits: Limits) -> Decoded:
@@ -52,13 +61,14 @@ def decode(data: bytes, limits: Limits) -> Decoded:
                 blocks.append(block.T)
             names = [name for name in (*file.metadata, *stream.metadata) if name not in _TECHNICAL]
             rate = int(stream.codec_context.sample_rate)
+            mask = _MASKS.get(stream.codec_context.layout.name)
     except UnsupportedInput:
         raise
     except av.error.FFmpegError as error:
         raise UnreadableFile(f"damaged or cut short: {printable(error)[:120]}", "decode") from error
     if not blocks:
         raise UnreadableFile("the file has no samples", "empty")
-    return Decoded(np.ascontiguousarray(np.concatenate(blocks)), rate, codec, tuple(map(printable, names)))
+    return Decoded(np.ascontiguousarray(np.concatenate(blocks)), rate, codec, tuple(map(printable, names)), mask)
 
 
 def _is_cover(stream: Any) -> bool:

@@ -12,6 +12,7 @@ import numpy as np
 from ...errors import UnreadableFile, UnsupportedInput
 from ...io.limits import Limits
 from ...signal import Grid, Scale, Signal
+from ..modality import by_weight
 from . import containers, mpeg4, sample_formats, speakers, tags
 from .container import Container
 from .sample_formats import FRAMES_PER_BLOCK, Array
@@ -64,7 +65,7 @@ def _signal(
     """The signal of samples (n, c)."""
     scale = dataclasses.replace(scale, factor=1 / peak_of(samples))
     meta |= {"frames": len(samples), "scale": scale.json()}
-    return Signal("", samples, scale, meta, Grid((len(samples),)), notes=tuple(notes), attachments=attachments)
+    return Signal("", samples, scale, meta, Grid((len(samples),)), notes=by_weight(notes), attachments=attachments)
 
 
 def _load_mpeg4(kind: str, data: bytes, limits: Limits) -> Signal:
@@ -80,7 +81,7 @@ def _load_mpeg4(kind: str, data: bytes, limits: Limits) -> Signal:
         "endian": "FILE",
         "rate": decoded.rate,
         "channels": samples.shape[1],
-        "mask": None,
+        "mask": decoded.mask,
         "valid_bits": None,
         "tags": {},
     }

@@ -129,21 +129,26 @@ def check_rf64(data: bytes) -> Container:
     if data[12:16] != b"ds64" or len(data) < 44:
         raise UnreadableFile("damaged: RF64 without a ds64 chunk", "header")
     size = int.from_bytes(data[28:36], "little")
-    fmt, body, kept = b"", 0, b""
-    for tag, start, claimed in riff_chunks(data):
-        if tag == b"data":
+    fmt, body, kept, lost, position = b"", 0, b"", list[str](), 12
+    while position + 8 <= len(data):
+        tag, claimed = data[position : position + 4], int.from_bytes(data[position + 4 : position + 8], "little")
+        start = position + 8
+        if tag == b"data" and not body:
             body = start
-            size = size if claimed == 0xFFFF_FFFF else claimed
-            break
-        if tag == b"fmt ":
+            claimed = size = size if claimed == 0xFFFF_FFFF else claimed
+        elif tag == b"fmt ":
             fmt = data[start : start + claimed]
-        elif tag in KEPT_CHUNKS:
-            kept += data[start - 8 : start + claimed + (claimed & 1)]
+        elif tag in KEPT_CHUNKS and start + claimed <= len(data):
+            kept += data[start - 8 : start + claimed] + bytes(claimed & 1)
+        elif tag not in _IGNORED_CHUNKS:
+            lost.append(printable(tag.decode("latin-1")).strip())
+        position = start + claimed + (claimed & 1)
     if not body or len(fmt) < 16:
         raise UnreadableFile(f"there is no {'data' if fmt else 'fmt'} chunk", "header")
     if body + size > len(data):
         raise truncated("samples", size, len(data) - body)
-    container = Container("RF64", b"RF64" + data[4:], attachments=_attached(kept))
+    notes = (f"chunks not kept: {', '.join(lost[:8])}",) if lost else ()
+    container = Container("RF64", b"RF64" + data[4:], notes=notes, attachments=_attached(kept))
     return _with_format(container, fmt, size, None, "little")
 
 

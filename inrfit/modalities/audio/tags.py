@@ -7,11 +7,13 @@ kept as they are, for files of the same format.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Literal
 
 from ...errors import printable
 from . import flac
 from .container import after_id3
+
+Order = Literal["little", "big"]
 
 TAGS = ("title", "artist", "album", "date", "tracknumber", "genre", "comment", "copyright", "license")
 """The tags that libsndfile reads and writes, by its names, without the name of the software."""
@@ -28,6 +30,13 @@ _BLOCKS = {flac.APPLICATION: "application data", flac.CUE_SHEET: "cue sheet", fl
 _VORBIS_NAMES = {"DESCRIPTION": "comment", "COMMENT": "comment", "TRACKNUMBER": "tracknumber", "ORGANIZATION": ""}
 _ID3_KEPT = ("TIT2", "TPE1", "TALB", "TYER", "TDRC", "TRCK", "TCON", "COMM", "TCOP")
 _ID3_NAMES = {"APIC": "cover", "USLT": "lyrics", "SYLT": "lyrics", "CHAP": "chapters", "PRIV": "private data"}
+TAGS_BY_CONTAINER = {
+    **dict.fromkeys(("WAV", "WAVEX", "RF64"), frozenset(TAGS) - {"license"}),
+    "AIFF": frozenset({"title", "artist", "comment", "copyright"}),
+    **dict.fromkeys(("OGG", "OPUS", "FLAC", "CAF"), frozenset(TAGS)),
+}
+"""The tags that libsndfile writes into each container; none into others."""
+
 TIMED = (b"cue ", b"smpl", b"plst", b"acid")
 """Chunks that hold positions in samples, which another rate would make wrong."""
 
@@ -44,9 +53,9 @@ def bounded(attachments: Mapping[str, bytes], notes: list[str]) -> dict[str, byt
     return kept
 
 
-def names_in(attachments: Mapping[str, bytes]) -> list[str]:
+def names_in(attachments: Mapping[str, bytes], order: Order = "little") -> list[str]:
     """What the attachments hold, in words: names of tags, cover, cue points."""
-    names = [_CHUNKS.get(tag, "chunks") for tag, _ in riff_items(attachments.get("riff", b""))]
+    names = [_CHUNKS.get(tag, "chunks") for tag, _ in riff_items(attachments.get("riff", b""), order)]
     for kind, content in flac_items(attachments.get("flac", b"")):
         if kind == flac.COMMENT:
             names += [printable(text.partition("=")[0]) for text in flac.comments(content) if not is_standard(text)]
@@ -61,12 +70,14 @@ def is_standard(comment: str) -> bool:
     return name == flac.MASK_TAG or _VORBIS_NAMES.get(name, name.lower()) in (*TAGS, "encoder", "")
 
 
-def riff_items(chunks: bytes, order: Any = "little") -> Iterator[tuple[bytes, bytes]]:
+def riff_items(chunks: bytes, order: Order = "little") -> Iterator[tuple[bytes, bytes]]:
     """(tag, whole chunk with its header and padding) of chunks of WAV."""
     position = 0
     while position + 8 <= len(chunks):
         size = int.from_bytes(chunks[position + 4 : position + 8], order)
         end = position + 8 + size + (size & 1)
+        if end > len(chunks):
+            return
         yield chunks[position : position + 4], chunks[position:end]
         position = end
 
@@ -76,34 +87,45 @@ def flac_items(blocks: bytes) -> Iterator[tuple[int, bytes]]:
     position = 0
     while position + 4 <= len(blocks):
         size = int.from_bytes(blocks[position + 1 : position + 4], "big")
+        if position + 4 + size > len(blocks):
+            return
         yield blocks[position], blocks[position + 4 : position + 4 + size]
         position += 4 + size
 
 
-def lost(attachments: Mapping[str, bytes], container: str, other_rate: bool) -> list[str]:
-    """What a file in ``container`` will not have of the attachments, in words. ``other_rate``: whether its sample rate
-    differs from that of the source."""
+def lost(
+    attachments: Mapping[str, bytes], found: Mapping[str, str], container: str, other_rate: bool, order: Order
+) -> list[str]:
+    """What a file in ``container`` will not have of the attachments and the tags ``found``, in words. ``other_rate``:
+    whether its sample rate differs from that of the source. ``order``: byte order of the source's chunks."""
     names = []
-    if "riff" in attachments and container not in ("WAV", "WAVEX", "RF64"):
-        names += names_in({"riff": attachments["riff"]})
+    kept_tags = TAGS_BY_CONTAINER.get(container, frozenset())
+    own = ("riff" in attachments and container in ("WAV", "WAVEX")) or ("flac" in attachments and container == "FLAC")
+    if not own:
+        names += [name for name in found if name not in kept_tags]
+    if "riff" in attachments and container not in ("WAV", "WAVEX"):
+        names += names_in({"riff": attachments["riff"]}, order)
     elif "riff" in attachments and other_rate:
-        names += [_CHUNKS[tag] for tag, _ in riff_items(attachments["riff"]) if tag in TIMED]
+        names += [_CHUNKS[tag] for tag, _ in riff_items(attachments["riff"], order) if tag in TIMED]
     if "flac" in attachments and container != "FLAC":
         names += names_in({"flac": attachments["flac"]})
     elif "flac" in attachments and other_rate:
         names += ["cue sheet" for kind, _ in flac_items(attachments["flac"]) if kind == flac.CUE_SHEET]
-    return list(dict.fromkeys(name for name in names if name != "tags"))
+    return list(dict.fromkeys("other tags" if name == "tags" else name for name in names))
 
 
-def for_rate(attachments: Mapping[str, bytes], same_rate: bool) -> dict[str, bytes]:
-    """The attachments without what holds positions in samples, unless the rate is that of the source."""
-    if same_rate:
-        return dict(attachments)
-    riff = b"".join(chunk for tag, chunk in riff_items(attachments.get("riff", b"")) if tag not in TIMED)
+def for_rate(attachments: Mapping[str, bytes], same_rate: bool, order: Order) -> dict[str, bytes]:
+    """The attachments without what holds positions in samples, unless the rate is that of the source. Chunks and blocks
+    that are incomplete, or of kinds that are not kept, are left out: a file may have been made up."""
+    riff = b"".join(
+        chunk
+        for tag, chunk in riff_items(attachments.get("riff", b""), order)
+        if tag in _CHUNKS and (same_rate or tag not in TIMED)
+    )
     blocks = b"".join(
         bytes([kind]) + len(content).to_bytes(3, "big") + content
         for kind, content in flac_items(attachments.get("flac", b""))
-        if kind != flac.CUE_SHEET
+        if kind in flac.KEPT_BLOCKS and (same_rate or kind != flac.CUE_SHEET)
     )
     return {name: content for name, content in (("riff", riff), ("flac", blocks)) if content}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +18,10 @@ from .sample_formats import FRAMES_PER_BLOCK, Array
 Meta = Mapping[str, Any]
 MAX_RATE = 768_000
 """Highest sample rate that may be asked for, in Hz, unless the source has a higher one."""
+
+
+MAX_RATIO = 1_000_000
+"""Largest denominator of the ratio of two rates: the length of the filter grows with it."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +63,7 @@ def suffix(meta: Meta) -> tuple[str, str | None]:
     """The suffix of the source's own container. For MP3, M4A and AAC it is .wav, because their encoders pad the sound
     and support few rates."""
     if meta["format"] in ("MP3", "M4A", "AAC"):
-        return ".wav", f"{meta['format']} is written as 16-bit WAV"
+        return ".wav", f"{meta['format']} is written as WAV"
     if meta["subtype"] == "OPUS":
         return ".opus", None
     return _SUFFIXES.get(meta["format"], ".wav"), None
@@ -69,6 +74,10 @@ def check_rate(meta: Meta, request: Request) -> None:
     highest = max(MAX_RATE, meta["rate"])
     if request.rate is not None and not 1 <= request.rate <= highest:
         raise UsageError(f"--rate {request.rate}: must be from 1 to {highest} Hz", "request")
+    if request.rate is not None and request.rate < meta["rate"]:
+        ratio = meta["rate"] // math.gcd(meta["rate"], request.rate)
+        if ratio > MAX_RATIO:
+            raise UsageError(f"--rate {request.rate}: {meta['rate']} Hz cannot be resampled to it", "request")
 
 
 def target_of(meta: Meta, suffix: str, request: Request) -> tuple[Target, str, int]:
@@ -116,7 +125,11 @@ def check_writable(meta: Meta, suffix: str, request: Request, attachments: Mappi
         notes.append(
             f"{target.format} does not keep the speaker positions {speakers.describe(mask, channels)}".rstrip()
         )
-    lost = tags.lost(attachments, target.format, rate != meta["rate"])
+    if subtype == "PCM_24" and meta["valid_bits"] and target.container == "FLAC":
+        notes.append(f"the number of valid bits ({meta['valid_bits']}) is not kept")
+    if mask and channels <= 2 and mask != speakers.FLAC_MASKS[channels] and target.format not in ("WAV", "FLAC"):
+        notes.append("the speaker positions are not kept")
+    lost = tags.lost(attachments, meta["tags"], target.format, rate != meta["rate"], _order(meta))
     return [*notes, *([f"{target.format} does not keep: {', '.join(lost)}"] if lost else [])]
 
 
@@ -143,13 +156,15 @@ def write(decoded: Array, meta: Meta, suffix: str, request: Request, attachments
         container = "RF64"
     buffer = io.BytesIO()
     places = speakers.to_vorbis(meta["mask"], meta["channels"]) if container == "OGG" else None
-    kept = tags.for_rate(attachments, rate == meta["rate"])
+    kept = tags.for_rate(attachments, rate == meta["rate"], _order(meta))
     file_format = (rate, decoded.shape[1], subtype, "BIG" if big_endian else "FILE", container)
     try:
         with soundfile.SoundFile(buffer, "w", *file_format) as file:
             if not _has_own_tags(container, kept):
+                allowed = tags.TAGS_BY_CONTAINER.get(container, frozenset())
                 for name, value in meta["tags"].items():
-                    setattr(file, name, value)
+                    if value and name in allowed:
+                        setattr(file, name, value)
             for start in range(0, len(decoded), FRAMES_PER_BLOCK):
                 block = decoded[start : start + FRAMES_PER_BLOCK]
                 block = block if places is None else block[:, places]
@@ -163,9 +178,15 @@ def write(decoded: Array, meta: Meta, suffix: str, request: Request, attachments
         chunks = kept.get("riff", b"") if big_endian == (meta["endian"] == "BIG") else b""
         return riff.finished(bytearray(buffer.getbuffer()), meta["mask"], meta["valid_bits"], frames, chunks)
     if container == "FLAC":
-        mask = meta["mask"] if meta["channels"] > 2 else None
+        usual = meta["channels"] <= 2 and meta["mask"] == speakers.FLAC_MASKS.get(meta["channels"])
+        mask = None if usual else meta["mask"]
         return flac.with_metadata(buffer.getvalue(), kept.get("flac", b""), mask, _comments(meta, kept))
     return buffer.getvalue()
+
+
+def _order(meta: Meta) -> tags.Order:
+    """The byte order of the chunks of the source."""
+    return "big" if meta["endian"] == "BIG" else "little"
 
 
 def _is_extensible(meta: Meta, subtype: str) -> bool:

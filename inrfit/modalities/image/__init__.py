@@ -63,4 +63,5 @@ IMAGE = Modality(
     array_input=ArrayInput(frozenset(), image.from_array),
     check_meta=image.check_meta,
     meta_before_3=image.META_BEFORE_3,
+    attachment_names=frozenset({"icc", "exif"}),
 )

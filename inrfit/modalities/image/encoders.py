@@ -46,20 +46,27 @@ def _dots_per_inch(meta: Meta) -> tuple[float, float] | None:
     if not density or not density["unit"]:
         return None
     factor = 1.0 if density["unit"] == INCH else 0.0254
-    return density["x"] * factor, density["y"] * factor
+    x, y = (min(max(density[axis] * factor, 1e-3), 1e6) for axis in ("x", "y"))
+    return x, y
 
 
 def _image(raster: Raster, sheet: Sheet) -> Any:
     """``raster`` as an image of Pillow."""
     from PIL import Image
 
-    if sheet.bits == 1:
+    if sheet.bits == 1 and sheet.mode == "L":
         return Image.fromarray(raster[..., 0] * np.uint8(255)).convert("1")
     if sheet.bits < 8:
-        raster = raster * np.uint8(255 // ((1 << sheet.bits) - 1))
+        raster = scaled(raster, sheet.bits, 8)
     if sheet.mode == "CMYK":
         return Image.fromarray(np.ascontiguousarray(raster), mode="CMYK")
     return Image.fromarray(raster[..., 0] if raster.shape[2] == 1 else np.ascontiguousarray(raster))
+
+
+def scaled(raster: Raster, bits: int, to: int) -> Raster:
+    """Unsigned samples of ``bits`` bits as samples of ``to`` bits, 8 or 16."""
+    factor = ((1 << to) - 1) / ((1 << bits) - 1)
+    return (raster.astype(np.float64) * factor).round().astype(np.uint8 if to == 8 else np.uint16)
 
 
 def _paletted(raster: Raster, sheet: Sheet) -> Any:
@@ -91,7 +98,8 @@ def save_png(raster: Raster, sheet: Sheet) -> bytes:
         bits = next(bits for bits in (1, 2, 4, 8) if len(image.getpalette()) // 3 <= 1 << bits)
         data = _saved(image, "PNG", bits=bits, transparency=image.info.get("transparency"))
     elif sheet.bits > 8 or sheet.bits in (2, 4):
-        bits = sheet.bits if sheet.bits < 8 and sheet.mode == "L" else 16
+        bits = sheet.bits if sheet.bits < 8 and sheet.mode == "L" else 16 if sheet.bits > 8 else 8
+        raster = raster if bits == sheet.bits else scaled(raster, sheet.bits, bits)
         data = png_writer.write_png(raster, sheet.mode, bits)
     else:
         data = _saved(_image(raster, sheet), "PNG")
@@ -125,8 +133,15 @@ def _jfif_density(density: Mapping[str, Any]) -> tuple[int, int, int]:
 
 
 def _blocks(sheet: Sheet) -> dict[str, Any]:
-    """Options of Pillow for ICC profile and EXIF."""
-    return {"icc_profile": sheet.attachments.get("icc"), "exif": sheet.attachments.get("exif")}
+    """Options of Pillow for ICC profile and EXIF. EXIF that Pillow cannot read is left out."""
+    from PIL import Image
+
+    exif = sheet.attachments.get("exif")
+    try:
+        Image.Exif().load(exif or b"")
+    except Exception:  # of a file that somebody has made up
+        exif = None
+    return {"icc_profile": sheet.attachments.get("icc"), "exif": exif}
 
 
 def save_webp(raster: Raster, sheet: Sheet) -> bytes:
@@ -249,6 +264,8 @@ def save_gif(raster: Raster, sheet: Sheet) -> bytes:
         return _saved(_image(raster, sheet), "GIF")
     alpha = image.info.pop("transparency", None)
     index = alpha.index(0) if alpha and 0 in alpha else None
+    if alpha and alpha.count(0) > 1:  # GIF has one transparent entry
+        image = image.point([index if k < len(alpha) and not alpha[k] else k for k in range(256)])
     return _saved(image, "GIF", transparency=index, optimize=False)
 
 

@@ -16,7 +16,7 @@ from ...io.limits import Limits
 from ...io.options import setting
 from ...signal import SCALE, SCALE_BEFORE_3, Grid, Scale, Signal
 from ..metrics import psnr
-from ..modality import NONE, EarlierMeta, OnProgress, Request
+from ..modality import NONE, EarlierMeta, OnProgress, Request, by_weight
 from . import channels, formats, metadata, quality, raster_decode, sample_types, writing
 from .picture import CHANNELS_BY_MODE, MAX_BANDS, MAX_SIDE, MODES_WITH_ALPHA, Picture, Raster
 from .png_writer import write_png
@@ -109,6 +109,8 @@ def check_meta(meta: Mapping[str, Any]) -> None:
             raise ValueError("scale.factor is 0")
     if not scale.dtype.startswith("float"):
         size = np.dtype(scale.dtype).itemsize * 8
+        if size != (8 if meta["bits"] <= 8 else 16 if meta["bits"] <= 16 else 32):
+            raise ValueError(f"scale.dtype is {scale.dtype} for {meta['bits']} bits")
         low, high = sample_types.type_range(scale.dtype, size)
         if meta["bits"] > size or sample_types.lowest(scale.low) < low or sample_types.highest(scale.high) > high:
             raise ValueError(f"scale goes beyond {scale.dtype}")
@@ -175,7 +177,14 @@ def to_signal(format_name: str, picture: Picture) -> Signal:
     }
     samples = np.require(fitted, requirements=["C", "W"]).reshape(height * width, -1)
     return Signal(
-        "", samples, scale, meta, Grid((height, width)), notes=(*first, *notes), attachments=kept, reference=reference
+        "",
+        samples,
+        scale,
+        meta,
+        Grid((height, width)),
+        notes=by_weight([*first, *notes]),
+        attachments=kept,
+        reference=reference,
     )
 
 

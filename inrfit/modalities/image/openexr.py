@@ -10,7 +10,7 @@ import numpy as np
 
 from ...errors import UnreadableFile, UnsupportedInput, printable
 from ...io.limits import Limits
-from .picture import MAX_BANDS, Picture, Raster, mode_of
+from .picture import MAX_BANDS, MODES_WITH_ALPHA, Picture, Raster, mode_of
 from .pillow_reader import require_size
 
 
@@ -63,6 +63,15 @@ def _picture(channels: dict[str, Raster], header: dict[str, Any], notes: list[st
     kept |= {"screenWindowCenter", "screenWindowWidth", "tiles", "name", "version", "chunkCount"}
     lost = sorted(set(header) - kept)
     notes.extend([f"attributes not kept: {', '.join(map(printable, lost))}"[:300]] if lost else [])
+    if abs(float(header.get("pixelAspectRatio", 1.0)) - 1) > 1e-6:
+        notes.append("aspect of the pixels not kept")
+    windows: list[Any] = [header.get(name) for name in ("dataWindow", "displayWindow")]
+    if not np.array_equal(*windows):
+        notes.append("display window not kept: the picture is the data window")
+    if mode in MODES_WITH_ALPHA:  # OpenEXR has colours that are multiplied by alpha
+        alpha = raster[..., -1:].astype(np.float64)
+        straight = raster[..., :-1] / np.where(alpha == 0, 1.0, alpha)
+        raster = np.concatenate([straight.astype(raster.dtype), raster[..., -1:]], axis=-1)
     return Picture(raster, mode, 16 if raster.dtype == np.float16 else 32, notes=notes)
 
 
@@ -86,6 +95,10 @@ def _check_header(data: bytes, limits: Limits) -> None:
 def write_openexr(raster: Raster, mode: str) -> bytes:
     """The bytes of a file with ``raster`` (h, w, c): float16, float32 or uint32."""
     openexr = _library()
+    if mode in MODES_WITH_ALPHA:
+        alpha = raster[..., -1:]
+        multiplied = raster[..., :-1] * np.where(alpha == 0, 1, alpha)
+        raster = np.concatenate([multiplied.astype(raster.dtype), alpha], axis=-1)
     names = {"L": "Y", "LA": "YA", "RGB": "RGB", "RGBA": "RGBA"}.get(mode)
     labels = list(names) if names else [f"band{number:02d}" for number in range(1, raster.shape[2] + 1)]
     header = {"compression": openexr.ZIP_COMPRESSION, "type": openexr.scanlineimage}

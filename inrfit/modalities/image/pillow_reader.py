@@ -96,11 +96,14 @@ def require_bytes(min_bytes: int, data: bytes) -> None:
         )
 
 
-def open_image(data: bytes, format_name: str, limits: Limits) -> ImageFile:
-    """``data`` opened by Pillow as a file of this format, with its claimed size checked. Nothing is decoded yet."""
+def open_image(data: bytes, format_name: str, limits: Limits, frame: int = 1) -> ImageFile:
+    """``data`` opened by Pillow as a file of this format, at picture number ``frame``, with its claimed size checked.
+    Nothing is decoded yet."""
     from PIL import Image
 
     image = Image.open(BytesIO(data), formats=(format_name,))
+    if frame > 1:
+        image.seek(frame - 1)
     require_size(*image.size, limits)
     return image
 
@@ -205,10 +208,10 @@ def _libtiff_errors_raised() -> Iterator[None]:
                 raise OSError(errors[0].decode("utf-8", "replace").strip())
 
 
-def read_16_bit(data: bytes, format_name: str, limits: Limits) -> Raster:
-    """16-bit samples (h, w, c), uint16. Pillow keeps only the high byte of 16-bit colour. The low byte comes from
-    decoding a second time in the opposite byte order."""
-    first = open_image(data, format_name, limits)
+def read_16_bit(data: bytes, format_name: str, limits: Limits, frame: int = 1) -> Raster:
+    """16-bit samples (h, w, c) of picture number ``frame``, uint16. Pillow keeps only the high byte of 16-bit colour.
+    The low byte comes from decoding a second time in the opposite byte order."""
+    first = open_image(data, format_name, limits, frame)
     if first.mode.startswith("I;16"):
         _decode(first)
         return np.asarray(first).astype(np.uint16, copy=False)[..., None]
@@ -216,7 +219,7 @@ def read_16_bit(data: bytes, format_name: str, limits: Limits) -> Raster:
         first.tile = [tile._replace(args="RGBA") for tile in first.tile]
         octets = decoded(first, []).raster.astype(np.uint16)
         return octets[..., ::2] << 8 | octets[..., 1::2]
-    second = open_image(data, format_name, limits)
+    second = open_image(data, format_name, limits, frame)
     second.tile = [tile._replace(args=_with_opposite_byte_order(tile.args)) for tile in second.tile]
     high, low = decoded(first, []).raster.astype(np.uint16), decoded(second, []).raster
     return (high << 8) | low

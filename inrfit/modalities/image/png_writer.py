@@ -18,6 +18,7 @@ from .picture import Raster
 
 _COLOUR_TYPES = {"L": 0, "RGB": 2, "LA": 4, "RGBA": 6}
 _SAMPLES_PER_BLOCK = 1 << 20
+_LARGEST = 2**31 - 1
 
 
 def _chunk(kind: bytes, content: bytes) -> bytes:
@@ -83,14 +84,14 @@ def with_metadata(data: bytes, meta: Mapping[str, Any], attachments: Mapping[str
     elif colour.get("srgb"):
         chunks.append(_chunk(b"sRGB", b"\0"))
     if colour.get("gamma"):
-        chunks.append(_chunk(b"gAMA", struct.pack(">I", round(colour["gamma"] * 100_000))))
+        chunks.append(_chunk(b"gAMA", struct.pack(">I", min(round(colour["gamma"] * 100_000), _LARGEST))))
     if colour.get("chromaticities"):
-        numbers = [round(value * 100_000) for value in colour["chromaticities"]]
+        numbers = [min(round(value * 100_000), _LARGEST) for value in colour["chromaticities"]]
         chunks.append(_chunk(b"cHRM", struct.pack(">8I", *numbers)))
     if meta["density"]:
         x, y, unit = (meta["density"][key] for key in ("x", "y", "unit"))
         factor = {INCH: 1 / 0.0254, METRE: 1.0}.get(unit, 1.0)
-        numbers = [min(max(1, round(value * factor)), 2**31 - 1) for value in (x, y)]
+        numbers = [min(max(1, round(value * factor)), _LARGEST) for value in (x, y)]
         chunks.append(_chunk(b"pHYs", struct.pack(">IIB", *numbers, unit != "")))
     if "exif" in attachments:
         chunks.append(_chunk(b"eXIf", attachments["exif"].removeprefix(b"Exif\0\0")))

@@ -62,7 +62,8 @@ def measure(decoded: Raster, signal: Signal, on_progress: OnProgress) -> dict[st
     - ``psnr`` (dB) over all channels; the peak is that of the number type. Of an image with transparency, colours count
       as far as they are visible (over black), and ``psnr_raw`` counts them all.
     - ``psnr_range`` (dB): the peak is the range that the samples have, if it is less than half of the type's.
-    - ``psnr_log2`` (dB), of an image that is fitted through a curve: PSNR of log2(max(sample, knee)) over its range.
+    - ``psnr_log2`` (dB), of an image that is fitted through a curve: PSNR of log2(max(sample, knee)) of
+      the colours, over its range.
     - ``ssim``."""
     source, meta, scale = source_raster(signal), signal.meta, signal.scale
     peak = peaks(meta)
@@ -78,7 +79,8 @@ def measure(decoded: Raster, signal: Signal, on_progress: OnProgress) -> dict[st
     if narrow:
         quality["psnr_range"] = psnr(decoded, source, span)
     if scale.knee:
-        quality["psnr_log2"] = _log2_psnr(decoded, source, scale.knee)
+        colours = slice(-1 if meta["mode"] in MODES_WITH_ALPHA else None)
+        quality["psnr_log2"] = _log2_psnr(decoded[..., colours], source[..., colours], scale.knee)
     return {**quality, "ssim": ssim(seen, truth, on_progress, span if narrow else peak)}
 
 

@@ -31,7 +31,7 @@ def read_radiance(data: bytes, limits: Limits, notes: list[str]) -> Picture:
     rows, columns = int(match[2]), int(match[4])
     require_size(columns, rows, limits)
     rgbe = _scanlines(data, match.end(), rows, columns)
-    for name in (b"EXPOSURE", b"COLORCORR", b"PRIMARIES", b"VIEW"):
+    for name in (b"EXPOSURE", b"COLORCORR", b"PRIMARIES", b"PIXASPECT", b"VIEW"):
         if re.search(rb"^" + name + rb"=", header, re.MULTILINE):
             notes.append(f"{name.decode()} of the header not kept")
     return Picture(upright(to_float(rgbe), _ORIENTATIONS[match[1], match[3]]), "RGB", 32, notes=notes)

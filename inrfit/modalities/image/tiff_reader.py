@@ -17,7 +17,7 @@ import numpy as np
 
 from ...errors import InrfitError, UnreadableFile, UnsupportedInput, UsageError, printable
 from ...io.limits import Limits
-from .metadata import INCH, METRE, TIFF_TAGS
+from .metadata import INCH, METRE, TIFF_TAGS, transposed
 from .picture import MAX_BANDS, Density, Picture, Raster, mode_of
 from .pillow_reader import decoded, open_image, read_16_bit, require_bytes, require_size
 
@@ -92,15 +92,18 @@ def read_tiff(data: bytes, frame: int, limits: Limits, notes: list[str]) -> tupl
     names = (_METADATA_NAMES.get(code, "private tags") for code in tags if code not in _LAYOUT_TAGS | _KEPT_TAGS)
     notes.extend(f"{name} not kept" for name in names)
     icc = bytes(profile) if isinstance(profile, bytes) else b""
-    image = open_exif(data, limits) if tags.keys() & set(TIFF_TAGS) else None
-    picture = replace(picture, icc=icc, density=_density(tags))
+    image = open_exif(data, frame, limits) if tags.keys() & set(TIFF_TAGS) else None
+    orientation = _orientation(page)
+    if orientation != 1:
+        notes.append("orientation applied to the pixels")
+    picture = replace(picture, icc=icc, density=transposed(_density(tags), orientation))
     return picture, image
 
 
-def open_exif(data: bytes, limits: Limits) -> Any:
-    """The first page as Pillow opens it, for its EXIF; None if Pillow cannot."""
+def open_exif(data: bytes, frame: int, limits: Limits) -> Any:
+    """A page as Pillow opens it, for its EXIF; None if Pillow cannot."""
     try:
-        return open_image(data, "TIFF", limits)
+        return open_image(data, "TIFF", limits, frame)
     except Exception:  # Pillow does not know every kind of TIFF
         return None
 
@@ -193,12 +196,12 @@ def _note_kind(layout: Layout, notes: list[str]) -> None:
 
 def _read_page(data: bytes, page: Any, layout: Layout, frame: int, limits: Limits, notes: list[str]) -> Picture:
     """The samples of a page as they are displayed."""
-    with_pillow = _for_pillow(layout)
+    with_pillow, image = _for_pillow(layout), None
     if with_pillow is not None:
-        image: Any = open_image(data, "TIFF", limits)
-        image.seek(frame - 1)
+        image = open_exif(data, frame, limits)
+    if image is not None:
         if with_pillow == 16:
-            raster = read_16_bit(data, "TIFF", limits)
+            raster = read_16_bit(data, "TIFF", limits, frame)
             raster = raster if layout.photometric != GREY_WHITE_IS_0 else np.uint16(65_535) - raster
             return Picture(raster, mode_of(raster.shape[2], layout.extra == (UNASSOCIATED,)), 16, notes=notes)
         picture = decoded(image, notes)
@@ -222,7 +225,7 @@ def _for_pillow(layout: Layout) -> int | None:
     }
     if not plain or (layout.channels, layout.extra) not in known.get(layout.photometric, ()):
         return None
-    if layout.bits in (1, 2, 4, 8):
+    if layout.bits == 8 or (layout.bits in (1, 2, 4) and layout.channels == 1):
         return 8
     decodes_itself = layout.compression in NEEDS_NO_CODEC
     grey_or_rgb = (layout.channels, layout.extra) in ((1, ()), (3, ()), (4, (UNASSOCIATED,)))

@@ -30,6 +30,7 @@ class Format:
     save: Callable[[Raster, Sheet], bytes]
 
 
+_NETPBM = (".pbm", ".pgm", ".ppm", ".pam")
 LOSSY, LOSSY_ON_REQUEST = (".jpg", ".avif", ".heic"), (".webp", ".jxl")
 """Suffixes of formats that are always written with loss, and with a quality only."""
 
@@ -67,6 +68,8 @@ def check(meta: Meta, suffix: str, request: Request, size: tuple[int, int]) -> t
         )
     if max(size) > known.max_side:
         raise UsageError(f"{known.name} holds at most {known.max_side:,} pixels per side; use .png or .tif", "suffix")
+    if ending == ".jp2" and kind == "u16" and mode != "L":
+        raise UsageError("JPEG 2000 is written with 16 bits for grey only; use .png, .tif, or --bits 8", "suffix")
     if ending == ".gif" and mode != "L" and not meta["palette"]:
         raise UsageError("GIF holds at most 256 colours, and this image has no palette; use .png or .webp", "suffix")
     return known, ending, mode, bits
@@ -124,8 +127,25 @@ def notes(meta: Meta, suffix: str, request: Request, attachments: Attachments, s
     out += [f"{known.name} does not keep the {label}" for label in missing]
     if mode != meta["mode"] and request.background is None:
         out.append(f"{known.name} does not keep the alpha channel, which is opaque everywhere")
+    return [*out, *_sample_notes(meta, ending, mode, bits)]
+
+
+def _sample_notes(meta: Meta, ending: str, mode: str, bits: int) -> list[str]:
+    """Notes on samples that a format stores otherwise."""
+    out = []
     if 8 < bits < 16 and ending == ".tif":
         out.append(f"{bits}-bit samples are stored in 16 bits each")
+    elif 8 < bits < 16 and ending == ".png":
+        out.append(f"{bits}-bit samples are scaled to 16 bits")
+    kept_by = {1: (".png", ".tif", ".bmp", ".gif", *_NETPBM), 2: (".png", *_NETPBM), 4: (".png", *_NETPBM)}
+    if bits < 8 and not meta["palette"] and (mode != "L" or ending not in kept_by.get(bits, _NETPBM)):
+        out += [f"{bits}-bit samples are scaled to 8 bits"] if ending not in _NETPBM else []
+    if ending == ".hdr":
+        out.append("Radiance HDR keeps 8 significant bits of the brightest channel, and no negative samples")
+    if meta["palette"] and mode == "RGBA" and ending in (".tif", ".bmp"):
+        out.append("a palette with transparency is written as colours")
+    if meta["palette"] and mode == "RGBA" and ending == ".gif":
+        out.append("GIF has no partial transparency: such colours become opaque")
     return out
 
 
@@ -185,7 +205,7 @@ FORMATS: Mapping[str, Format] = {
     ".bmp": _format("BMP", _ALL, "u8", 2**31 - 1, "density palette", encoders.save_bmp),
     ".gif": _format("GIF", "L RGB RGBA", "u8", 65_535, "palette", encoders.save_gif),
     ".avif": _format("AVIF", _ALL, "u8", 65_535, "icc exif", encoders.save_avif),
-    ".jp2": _format("JPEG 2000", _ALL, "u8", 2**31 - 1, "", encoders.save_jpeg_2000),
+    ".jp2": _format("JPEG 2000", _ALL, "u8 u16", 2**31 - 1, "", encoders.save_jpeg_2000),
     ".tga": _format("TGA", "L LA RGB RGBA", "u8", 65_535, "", encoders.saver("TGA")),
     ".qoi": _format("QOI", "RGB RGBA", "u8", 2**31 - 1, "", encoders.saver("QOI")),
     ".pbm": replace(_PNM, modes=frozenset({"L"})),
@@ -224,6 +244,8 @@ def default_suffix(meta: Meta) -> tuple[str, str | None]:
     ending = _SUFFIX_BY_FORMAT[format_name]
     if format_name == "ICO":
         return ending, "ICO is written as PNG"
+    if format_name == "GIF" and not meta["palette"] and meta["mode"] != "L":
+        return ".png", "a frame of GIF without a palette of its own is written as PNG"
     if format_name == "WEBP":
         return ending, "WebP is written lossless"
     return ending, None

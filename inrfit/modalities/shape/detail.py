@@ -101,6 +101,9 @@ def check_boxes(boxes: list[Mapping[str, Any]]) -> None:
     """Raises ``ValueError`` for boxes without a volume, or with too many cells."""
     if any(not low < high for box in boxes for low, high in zip(box["low"], box["high"], strict=True)):
         raise ValueError("boxes: low is not below high")
+    corners = [np.array([box["low"], box["high"]]) for box in boxes]
+    if any(_overlap(a, b) for number, a in enumerate(corners) for b in corners[:number]):
+        raise ValueError("boxes: two of them overlap")
     if sum(Box.from_json(box).count for box in boxes) > 2 * MAX_CELLS:
         raise ValueError("boxes: too many cells")
 
@@ -116,7 +119,8 @@ class Detail:
 
 @lru_cache(maxsize=2)
 def find_detail(mesh: Mesh, resolution: int) -> Detail:
-    """The detail of ``mesh`` that a grid of ``resolution`` cells per side cannot hold."""
+    """The detail of ``mesh`` that a grid of ``resolution`` cells per side cannot hold. Small parts beside a large one
+    get no grids of their own, because grids that overlap would hold the large one twice."""
     cell = 2 / resolution
     pieces = [piece for piece in find_pieces(mesh) if piece.closed and piece.volume > 0]
     solid = mesh
@@ -124,7 +128,8 @@ def find_detail(mesh: Mesh, resolution: int) -> Detail:
         solid = Mesh(mesh.vertices, mesh.faces[np.concatenate([piece.faces for piece in pieces])])
     thickness = wall_thickness(solid, cell)
     if (thickness < cell).mean() <= THIN_SHARE or not thickness.any():
-        return Detail(None)
+        thinnest = min((float((piece.box[1] - piece.box[0]).min()) for piece in pieces), default=cell)
+        return Detail(None if thinnest >= cell else int(np.ceil(2 / max(thinnest / 2, cell / 2**HALVINGS))))
     finest = float(np.quantile(thickness[thickness > 0], 0.1))
     sizes = pieces or find_pieces(mesh)
     return Detail(int(np.ceil(2 / finest)), _boxes([piece.box for piece in sizes], finest))
@@ -133,10 +138,11 @@ def find_detail(mesh: Mesh, resolution: int) -> Detail:
 def _boxes(parts: list[Array], finest: float) -> tuple[Box, ...]:
     """Grids around the parts, with cells of about a quarter of ``finest``, but at most MAX_CELLS in all. Parts whose
     boxes overlap share one."""
-    largest = sorted(parts, key=lambda box: -float((box[1] - box[0]).max()))[:MAX_BOXES]
+    if len(parts) > MAX_BOXES:
+        parts = [np.stack([np.min([box[0] for box in parts], axis=0), np.max([box[1] for box in parts], axis=0)])]
     margin = finest
     merged: list[Array] = []
-    for part in largest:
+    for part in parts:
         box = np.stack([part[0] - margin, part[1] + margin])
         while (hit := next((k for k, other in enumerate(merged) if _overlap(box, other)), None)) is not None:
             other = merged.pop(hit)

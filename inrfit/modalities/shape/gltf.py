@@ -18,7 +18,7 @@ from .raw_mesh import RawMesh
 _HARMLESS_EXTENSIONS = ("KHR_materials_", "KHR_texture_", "EXT_texture_", "KHR_lights_", "KHR_xmp")
 _TRIANGLES, _STRIP = 4, 5
 """Modes of glTF primitives that are read."""
-_MAX_NODE_DEPTH = 256
+_MAX_NODE_DEPTH, _MAX_PARTS = 256, 2000
 
 
 def read_glb(data: bytes, limits: Limits) -> RawMesh:
@@ -96,6 +96,8 @@ def _check_header(header: Mapping[str, Any], size: int, limits: Limits) -> tuple
     placed = [node["mesh"] for node in nodes if "mesh" in node]
     limits.check("max_faces", sum(faces[mesh] for mesh in placed), "faces")
     limits.check("max_faces", sum(corners[mesh] for mesh in placed) // 3, "faces' worth of vertices")
+    if sum(len(primitives[mesh]) for mesh in placed) > _MAX_PARTS:
+        raise UnsupportedInput(f"a scene of more than {_MAX_PARTS:,} parts: not supported", "layout")
     skipped = sum(not _has_triangles(p) for p in chain.from_iterable(primitives))
     lost = [key for key in ("materials", "textures", "skins", "animations") if header.get(key)]
     parts = list(chain.from_iterable(primitives))

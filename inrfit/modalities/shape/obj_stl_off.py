@@ -101,10 +101,11 @@ def read_stl(data: bytes, limits: Limits) -> RawMesh:
 def _stl_text(data: bytes, limits: Limits) -> RawMesh:
     """Reads all solids of a text STL. Raises ``UnreadableFile`` unless all facets and solids are complete."""
     text = data.lower()
-    words = text.split()
+    body = re.sub(rb"^\s*(?:end)?solid\b[^\n]*", b"", text, flags=re.M)  # names may be any words
+    words = body.split()
     facets = words.count(b"endfacet")
     limits.check("max_faces", facets, "faces")
-    corners = re.findall(rb"\bvertex\s+(\S+)\s+(\S+)\s+(\S+)", text)
+    corners = re.findall(rb"\bvertex\s+(\S+)\s+(\S+)\s+(\S+)", body)
     started = words.count(b"facet")
     solids, solid_ends = (len(re.findall(rb"^\s*" + key + rb"\b", text, re.M)) for key in (b"solid", b"endsolid"))
     if len(corners) != 3 * facets or started != facets or solids != solid_ends:

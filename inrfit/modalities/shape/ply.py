@@ -55,6 +55,8 @@ def read_ply(data: bytes, limits: Limits) -> RawMesh:
         listed = ", ".join(f"{count:,} {printable(name)}" for name, count in counts.items())
         raise UnreadableFile(f"damaged: the header says {listed}, the file has {len(data):,} bytes", "truncated")
     limits.check("max_faces", counts.get("face", 0), "faces")
+    if counts.get("tristrips") and not counts.get("face"):
+        raise UnsupportedInput("PLY of triangle strips: not supported", "layout")
     if not counts.get("face") or not counts.get("vertex"):
         raise UnreadableFile("the file has no faces", "no-faces")
     reader = _TextRows(data[start:]) if order is None else _BinaryRows(data, start, order)

@@ -49,7 +49,9 @@ def _cut(polygons: Faces, vertices: Vertices, first: int) -> Faces:
     flat = _projected(vertices[indices])
     concave = np.flatnonzero(~_convex(flat))
     for index in concave:
-        fans[index] = polygons[index][_ears(flat[index])]
+        ears = _ears(flat[index])
+        fans[index] = polygons[index, 0]  # degenerate, if there are fewer triangles
+        fans[index, : len(ears)] = polygons[index][ears]
     return fans.reshape(-1, 3)
 
 
@@ -87,17 +89,21 @@ def _convex(flat: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
 
 
 def _ears(flat: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
-    """Triangles (n - 2, 3) of a counter-clockwise polygon (n, 2); a fan if ear clipping fails, as for polygons that
-    cross themselves."""
+    """At most n - 2 triangles (k, 3) of a counter-clockwise polygon (n, 2); a fan if ear clipping fails, as for
+    polygons that cross themselves. Repeated corners and spikes give fewer triangles."""
     import mapbox_earcut
 
     size = len(flat)
     fan = np.stack([np.zeros(size - 2, np.int64), np.arange(1, size - 1), np.arange(2, size)], axis=1)
     earcut: Any = mapbox_earcut.triangulate_float64
     triangles = earcut(np.ascontiguousarray(flat), np.array([size], np.uint32)).astype(np.int64).reshape(-1, 3)
-    if len(triangles) != size - 2:
+    if len(triangles) > size - 2 or not len(triangles):
         return fan
     a, b, c = (flat[triangles[:, corner]] for corner in range(3))
     area = ((b - a)[:, 0] * (c - a)[:, 1] - (b - a)[:, 1] * (c - a)[:, 0]).sum()
+    following = np.roll(flat, -1, axis=0)
+    wanted = (flat[:, 0] * following[:, 1] - flat[:, 1] * following[:, 0]).sum()
+    if abs(abs(area) - abs(wanted)) > 1e-6 * abs(wanted):
+        return fan
     turned: npt.NDArray[np.int64] = triangles if area >= 0 else triangles[:, ::-1]
     return turned

@@ -78,7 +78,10 @@ def measure(field: Field, signal: Signal, on_progress: OnProgress) -> dict[str, 
         counted += box.cell_volume * np.array(_count_fine(field, mesh, meta, box))
         finest = min(finest, float(((box.high - box.low) / box.shape).min()))
     intersection, union = counted
-    quality: dict[str, Any] = {"iou": float(intersection / union) if union else math.nan, "iou_resolution": round(2 / finest)}
+    quality: dict[str, Any] = {
+        "iou": float(intersection / union) if union else math.nan,
+        "iou_resolution": round(2 / finest),
+    }
     try:
         surface = extract_parts(field, meta, lambda fraction: None) if boxes else extract_surface(values, meta)
         on_progress(0.9)

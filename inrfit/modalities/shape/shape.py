@@ -19,7 +19,7 @@ from ...io import json_schema
 from ...io.limits import Limits
 from ...io.options import setting
 from ...signal import IDENTITY, Scale, Signal, Surface
-from ..modality import NONE, EarlierMeta, OnProgress, Request
+from ..modality import NONE, EarlierMeta, OnProgress, Request, by_weight
 from . import point_sampling
 from .detail import BOX, MAX_BOXES, check_boxes, find_detail
 from .mesh import Mesh
@@ -115,7 +115,7 @@ def load(data: bytes, name: str, options: Options, limits: Limits) -> Signal:
         normalized = replace(normalized, mesh=replace(normalized.mesh, colours=None))
     meta = _meta(format_name, normalized, options)
     if meta["needed_resolution"] is not None:
-        notes.insert(0, _detail_note(meta["needed_resolution"]))
+        notes.insert(0, _detail_note(meta["needed_resolution"], bool(meta["boxes"])))
     sdf = options.target == "sdf"
     return Signal(
         modality="",
@@ -123,15 +123,18 @@ def load(data: bytes, name: str, options: Options, limits: Limits) -> Signal:
         scale=IDENTITY if sdf else _OCCUPANCY_SCALE,
         meta=meta,
         points=np.zeros((0, 3), np.float32),
-        notes=tuple(notes),
+        notes=by_weight(notes),
         point_source=partial(point_sampling.MeshSource, normalized.mesh, meta, options.points),
         reference=normalized.mesh,
         surface=_surface_of(meta),
     )
 
 
-def _detail_note(needed: int) -> str:
-    """The note on walls or parts that are thinner than a cell of the default grid."""
+def _detail_note(needed: int, finer: bool) -> str:
+    """The note on walls or parts that are thinner than a cell of the default grid; ``finer``: whether there are grids
+    that hold them."""
+    if not finer:
+        return f"parts smaller than a cell of the grid of {RESOLUTION}: they need --resolution {needed} to be decoded"
     return (
         f"walls or parts thinner than a cell of the grid of {RESOLUTION}: measured and decoded on finer grids around "
         f"the parts (a single grid would need --resolution {needed})"

@@ -11,11 +11,11 @@ from xml.etree import ElementTree
 import numpy as np
 import numpy.typing as npt
 
-from ...errors import UnreadableFile, UnsupportedInput
+from ...errors import UnreadableFile, UnsupportedInput, printable
 from ...io.limits import Limits
 from .raw_mesh import RawMesh
 
-_MAX_DEPTH, _MAX_INSTANCES = 32, 100_000
+_MAX_DEPTH, _MAX_INSTANCES = 32, 10_000
 Transform = npt.NDArray[np.float64]
 
 
@@ -39,7 +39,13 @@ def read_3mf(data: bytes, limits: Limits) -> RawMesh:
     placed: list[tuple[_Object, Transform]] = []
     for item in items:
         _place(objects, item.get("objectid", ""), _transform(item.get("transform")), 0, placed)
+    placed = [(found, matrix) for found, matrix in placed if len(found.faces)]
     limits.check("max_faces", sum(len(found.faces) for found, _ in placed), "faces")
+    limits.check("max_faces", sum(len(found.vertices) for found, _ in placed) // 3, "faces' worth of vertices")
+    if (unit := root.get("unit", "millimeter")) != "millimeter":
+        notes.append(f"the unit is {printable(unit)[:20]}: coordinates are kept, the unit is not")
+    if any(item.get("type") in ("support", "solidsupport") for item in root.iter()):
+        notes.append("supports are part of the shape")
     vertices, faces, start = [], [], 0
     for found, matrix in placed:
         vertices.append(found.vertices @ matrix[:3] + matrix[3])
@@ -112,8 +118,7 @@ def _place(
     if name not in objects or depth > _MAX_DEPTH or len(placed) > _MAX_INSTANCES:
         raise UnreadableFile("damaged: components are missing, nested too deeply or too many", "node-graph")
     found = objects[name]
-    if len(found.faces):
-        placed.append((found, matrix))
+    placed.append((found, matrix))
     for child, own in found.components:
         product = np.concatenate([own[:3] @ matrix[:3], own[3:] @ matrix[:3] + matrix[3:]])
         _place(objects, child, product, depth + 1, placed)

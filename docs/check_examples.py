@@ -17,6 +17,7 @@ import shlex
 import subprocess
 import sys
 import tempfile
+import textwrap
 import traceback
 import types
 from collections.abc import Iterator
@@ -26,7 +27,10 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 STEPS = 30
-BLOCK = re.compile(r"^```(python|py|sh|bash|shell|console)\n(.*?)^```$", re.M | re.S)
+FENCED = re.compile(r"^[ \t]*(`{3,}|~{3,})[ \t]*([\w+-]*)[^\n]*\n(.*?)^[ \t]*\1[ \t]*$", re.M | re.S)
+LANGUAGES = {"python": "python", "py": "python", "python3": "python"} | dict.fromkeys(("sh", "bash", "shell", "console"), "sh")
+    ("sh", "bash", "shell", "console"), "sh"
+)
 NOT_RUN = re.compile(r"<!-- not run: \S.* -->\s*$")
 INSTALLS = re.compile(
     r"(?:\S*/)?(?:pip|git|cd|pytest|mypy|ruff|lint-imports) |\. \S*/activate"
@@ -63,13 +67,14 @@ def blocks(page: Path) -> list[Block]:
     """The examples of a page that can be run."""
     text = page.read_text("utf-8")
     found = []
-    for match in BLOCK.finditer(text):
+    for match in FENCED.finditer(text):
         before = text[: match.start()].rstrip()
-        if NOT_RUN.search(before):
+        language = LANGUAGES.get(match[2].lower())
+        if language is None or NOT_RUN.search(before):
             continue
-        name = re.search(r"^`([\w.]+)`:$", before.rsplit("\n", 1)[-1])
-        language = "python" if match[1].startswith("py") else "sh"
-        found.append(Block(page, text.count("\n", 0, match.start()) + 2, language, match[2], name and name[1]))
+        name = re.search(r"^\s*`([\w.]+)`:$", before.rsplit("\n", 1)[-1])
+        line = text.count("\n", 0, match.start()) + 2
+        found.append(Block(page, line, language, textwrap.dedent(match[3]), name and name[1]))
     return found
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import shutil
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -111,11 +112,25 @@ def test_good_examples_pass(tmp_path, monkeypatch):
         ("```sh\ninrfit info", "```bash\npip install .  # first\ninrfit information", "page.md:9: exit code 2"),
         ("inrfit info", "inrfit information | cat; echo", "page.md:9: exit code 2"),
         ("info mine", "info 'mine", "page.md:9: inrfit info 'mine.safetensors: No closing quotation"),
+        ("```python\nimport inrfit", "``` Python title\nbroken", "page.md:2: the Python example fails: NameError"),
     ],
 )
 def test_a_broken_example_is_noticed(tmp_path, monkeypatch, old, new, problem):
     problems = page_with(tmp_path, monkeypatch, GOOD.replace(old, new))
     assert problems[0].startswith(problem)
+
+
+@pytest.mark.parametrize("fence", ["~~~", "````"])
+def test_every_kind_of_fence_is_an_example(tmp_path, monkeypatch, fence):
+    broken = GOOD.replace("import inrfit", "", 1).replace("```", fence)
+    assert page_with(tmp_path, monkeypatch, broken)[0].startswith("page.md:2: the Python example fails: NameError")
+
+
+def test_an_indented_fence_is_an_example(tmp_path, monkeypatch):
+    listed = "1. First:\n\n" + textwrap.indent(GOOD, "   ")
+    assert page_with(tmp_path, monkeypatch, listed) == []
+    problems = page_with(tmp_path, monkeypatch, listed.replace("width=16", "breadth=16"))
+    assert problems[0].startswith("page.md:4: the Python example fails")
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,10 @@ def raster(signal: Any) -> np.ndarray:
     return quality.source_raster(signal)
 
 
+def writing_of(signal: Any, suffix: str) -> bytes:
+    return writing.write(raster(signal), signal.meta, suffix, Request(), signal.attachments)
+
+
 def saved(array: np.ndarray, kind: str, **options: Any) -> bytes:
     file = BytesIO()
     Image.fromarray(array).save(file, kind, **options)
@@ -316,6 +320,7 @@ def chunk(kind: bytes, content: bytes) -> bytes:
         chunk(b"cHRM", struct.pack(">8I", 31270, 32900, 68000, 32000, 26500, 69000, 15000, 6000)),
         chunk(b"cICP", b"\x09\x10\0\x01"),
         chunk(b"sRGB", b"\0"),
+        chunk(b"sRGB", b"\3"),
         chunk(b"pHYs", struct.pack(">IIB", 2000, 1000, 1)),
         chunk(b"pHYs", struct.pack(">IIB", 2, 1, 0)),
     ],
@@ -325,6 +330,15 @@ def test_chunks_about_colour_and_density_come_back(added: bytes) -> None:
     signal = load(data[:33] + added + data[33:])
     assert signal.notes == ()
     assert added in round_trip(data[:33] + added + data[33:])
+
+
+def test_the_code_points_of_avif_come_back_in_png() -> None:
+    data = saved(picture(16, 24, 3), "AVIF", quality=90)
+    at = data.index(b"colrnclx") + 8
+    hdr = data[:at] + bytes([0, 9, 0, 16]) + data[at + 4 :]  # BT.2020 with PQ
+    assert b"cICP\x09\x10\0\x01" in writing_of(load(hdr), ".png")
+    assert load(data).meta["colour"] is None
+    assert any("transfer curve" in note for note in image.check_writable(load(hdr).meta, ".avif", Request()))
 
 
 def test_large_metadata_is_not_kept_and_named() -> None:
@@ -453,6 +467,26 @@ def test_a_page_of_compressed_16_bit_tiff_is_the_one_that_was_asked_for() -> Non
     assert raster(load(file.getvalue(), frame=2))[0, 0, 0] == ramp("uint16")[0, 0, 0] + 1
 
 
+@pytest.mark.parametrize(
+    ("factor", "bits", "note"),
+    [(257, 8, None), (256, 8, None), (1, 8, "palette written back as RGB"), (255, 16, "palette written back as RGB")],
+)
+def test_a_tiff_palette_keeps_the_bits_of_its_colours(factor: int, bits: int, note: str | None) -> None:
+    colours = np.arange(256, dtype=np.uint16)[::-1] * np.stack([[factor]] * 3).astype(np.uint16)
+    indices = ramp("uint8")[..., 0]
+    signal = load(tiff(indices, photometric="palette", colormap=colours))
+    wanted = colours.T[indices] if bits == 16 else (255 - indices)[..., None].repeat(3, axis=2)
+    np.testing.assert_array_equal(raster(signal), wanted)
+    assert signal.meta["bits"] == bits
+    assert signal.notes == (() if note is None else (note,))
+
+
+@pytest.mark.parametrize("photometric", [8, 9])
+def test_lab_samples_of_16_bits_are_named(photometric: int) -> None:
+    data = tiff(ramp("uint16", 3), photometric=photometric)
+    assert "Lab samples kept as three channels without a colour space" in load(data).notes
+
+
 def test_transparent_palette_entries_become_one_in_gif() -> None:
     source = Image.fromarray(np.arange(4, dtype=np.uint8).reshape(1, 4), "P")
     source.putpalette([10, 0, 0, 20, 0, 0, 30, 0, 0, 40, 0, 0])
@@ -504,7 +538,7 @@ def test_a_frame_of_gif_without_a_palette_is_written_as_png() -> None:
     [
         {"density": {"x": 1e12, "y": 1e12, "unit": "metre"}},
         {"density": {"x": 1e-3, "y": 1e12, "unit": "inch"}},
-        {"colour": {"gamma": 1e5, "chromaticities": [1e5] * 8, "cicp": [255] * 4, "srgb": False}},
+        {"colour": {"gamma": 1e5, "chromaticities": [1e5] * 8, "cicp": [255] * 4, "srgb": None}},
     ],
 )
 @pytest.mark.parametrize("suffix", [".png", ".bmp", ".jpg", ".tif"])

@@ -167,6 +167,8 @@ def _pillow_reader(format_name: str) -> Callable[[bytes, Reading, Limits, list[s
             picture = decoded(image, notes)
         icc = image.info.get("icc_profile") or b""
         notes.extend(metadata.unnamed_losses(image.info))
+        if format_name in ("AVIF", "HEIC"):
+            picture = replace(picture, colour=metadata.coded_colour(data))
         return replace(picture, density=metadata.density_of(image), icc=icc), image
 
     return read

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...errors import UsageError
-from ...io.json_schema import Schema, boolean, integer, items, matching, number, one_of, optional
+from ...io.json_schema import Schema, integer, items, matching, number, one_of, optional
 from ...io.limits import Limits
 from ...io.options import setting
 from ...signal import SCALE, SCALE_BEFORE_3, Grid, Scale, Signal
@@ -58,7 +58,7 @@ META: Schema = {
             "gamma": optional(number(1e-5, 1e5)),
             "chromaticities": optional(items(number(0, 1e5), 8, 8)),
             "cicp": optional(items(integer(0, 255), 4, 4)),
-            "srgb": boolean,
+            "srgb": optional(integer(0, 3)),
         }
     ),
 }

@@ -27,6 +27,9 @@ NAMES = {
 }
 """Names in notes of metadata that are not kept, under Pillow's ``info`` keys."""
 
+_BOXES_BYTES = 1 << 16
+"""Beginning of an AVIF or HEIC file that is searched for its colours."""
+
 INCH, METRE = "inch", "metre"
 
 
@@ -114,6 +117,18 @@ def transposed(density: Density | None, orientation: int) -> Density | None:
     if density is None or orientation <= 4:
         return density
     return Density(density.y, density.x, density.unit)
+
+
+def coded_colour(data: bytes) -> Colour:
+    """What the ``colr`` box of an AVIF or HEIC file says in code points. sRGB, which other formats assume anyway, and
+    unspecified points say nothing."""
+    at = data[:_BOXES_BYTES].find(b"colrnclx") + 8
+    if at < 8 or at + 4 > len(data):
+        return Colour()
+    primaries, transfer = data[at + 1], data[at + 3]
+    if primaries in (1, 2) and transfer in (1, 2, 6, 13):
+        return Colour()
+    return Colour(cicp=(primaries, transfer, 0, 1))  # decoded samples are RGB of full range
 
 
 def colour_json(colour: Colour) -> dict[str, Any] | None:

@@ -27,12 +27,13 @@ MAX_SIDE = 1 << 24
 class Colour:
     """What the samples of an image mean as colours, as far as the file says it in numbers (an ICC profile is an
     attachment): ``gamma``, the exponent of PNG's gAMA chunk; ``chromaticities``, x and y of white, red, green and blue
-    (cHRM); ``cicp``, the four code points of ITU-T H.273. ``srgb``: whether the file is marked as sRGB."""
+    (cHRM); ``cicp``, the four code points of ITU-T H.273. ``srgb``: the rendering
+    intent, 0 to 3, of a file that is marked as sRGB."""
 
     gamma: float | None = None
     chromaticities: tuple[float, ...] | None = None
     cicp: tuple[int, ...] | None = None
-    srgb: bool = False
+    srgb: int | None = None
 
 
 @dataclass(frozen=True)

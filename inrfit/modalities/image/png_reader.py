@@ -58,7 +58,8 @@ def _colour(chunks: Mapping[bytes, bytes]) -> Colour:
     """What the chunks gAMA, cHRM, cICP and sRGB say. Chunks of a wrong length are ignored."""
     gamma, chromaticities, cicp = chunks.get(b"gAMA", b""), chunks.get(b"cHRM", b""), chunks.get(b"cICP", b"")
     if b"sRGB" in chunks:  # gamma and chromaticities only repeat it
-        return Colour(cicp=tuple(cicp) if len(cicp) == 4 else None, srgb=True)
+        intent = chunks[b"sRGB"][:1]
+        return Colour(cicp=tuple(cicp) if len(cicp) == 4 else None, srgb=min(intent[0], 3) if intent else 0)
     exponent = struct.unpack(">I", gamma)[0] / 100_000 if len(gamma) == 4 else 0
     return Colour(
         exponent or None,

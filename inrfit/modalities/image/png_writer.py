@@ -81,8 +81,8 @@ def with_metadata(data: bytes, meta: Mapping[str, Any], attachments: Mapping[str
         chunks.append(_chunk(b"cICP", bytes(colour["cicp"])))
     if "icc" in attachments:
         chunks.append(_chunk(b"iCCP", b"ICC profile\0\0" + zlib.compress(attachments["icc"])))
-    elif colour.get("srgb"):
-        chunks.append(_chunk(b"sRGB", b"\0"))
+    elif colour.get("srgb") is not None:
+        chunks.append(_chunk(b"sRGB", bytes([colour["srgb"]])))
     if colour.get("gamma"):
         chunks.append(_chunk(b"gAMA", struct.pack(">I", min(round(colour["gamma"] * 100_000), _LARGEST))))
     if colour.get("chromaticities"):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from io import BytesIO
 from typing import Any
 
@@ -18,17 +18,23 @@ import numpy as np
 from ...errors import InrfitError, UnreadableFile, UnsupportedInput, UsageError, printable
 from ...io.limits import Limits
 from .metadata import INCH, METRE, TIFF_TAGS, transposed
-from .picture import MAX_BANDS, Density, Picture, Raster, mode_of
-from .pillow_reader import decoded, open_image, read_16_bit, require_bytes, require_size
-
-GREY_WHITE_IS_0, GREY, RGB, PALETTE, CMYK, YCBCR, LAB = 0, 1, 2, 3, 5, 6, 8
-ASSOCIATED, UNASSOCIATED = 1, 2
-UNCOMPRESSED = (1,)
-NEEDS_NO_CODEC = (1, 8, 32946, 32773)
-"""Compressions that tifffile decodes with the standard library: none, deflate (two numbers) and PackBits."""
-
-LOSSY = (6, 7, 34892, 34934, 50001, 34712, 33003, 33005)
-"""JPEG, JPEG XR, WebP and JPEG 2000."""
+from .picture import Density, Picture, Raster, mode_of
+from .pillow_reader import decoded, open_image, read_16_bit, upright
+from .tiff_layout import (
+    ASSOCIATED,
+    GREY_WHITE_IS_0,
+    ICC_LAB,
+    ITU_LAB,
+    LAB,
+    PALETTE,
+    UNASSOCIATED,
+    Layout,
+    bits_for_pillow,
+    check,
+    layout_of,
+    mode_of_layout,
+    note_kind,
+)
 
 _METADATA_NAMES = {
     **dict.fromkeys((269, 270, 285, 305, 316), "text"),
@@ -50,23 +56,6 @@ MAX_PAGES = 1000
 """Maximum number of pages that are counted."""
 
 
-@dataclass(frozen=True)
-class Layout:
-    """The tags of a page that decide how its samples are read."""
-
-    width: int
-    height: int
-    channels: int
-    bits: int
-    sample_format: int
-    photometric: int
-    planar: bool
-    compression: int
-    extra: tuple[int, ...]
-    predictor: int
-    depth: int
-
-
 def read_tiff(data: bytes, frame: int, limits: Limits, notes: list[str]) -> tuple[Picture, Any]:
     """Page ``frame`` (from 1) as it is displayed, and an image with its EXIF."""
     import tifffile
@@ -76,10 +65,10 @@ def read_tiff(data: bytes, frame: int, limits: Limits, notes: list[str]) -> tupl
         if frame > pages:
             raise UsageError(f"--frame {frame}: the file has {pages} {'page' if pages == 1 else 'pages'}", "option")
         page: Any = file.pages[frame - 1]
-        layout, tags = _layout(page), {tag.code: tag.value for tag in page.tags}
+        layout, tags = layout_of(page), {tag.code: tag.value for tag in page.tags}
         slices = _slices(file, layout)
-        _check(layout, tags, data, limits)
-        _note_kind(layout, notes)
+        check(layout, tags, data, limits)
+        note_kind(layout, notes)
         picture = _read_page(data, page, layout, frame, limits, notes)
         profile = tags.get(34675, b"")
     if pages > 1:
@@ -148,55 +137,13 @@ def _slices(file: Any, layout: Layout) -> int:
     return max(layout.depth, int(described) if isinstance(described, int) else 1)
 
 
-def _layout(page: Any) -> Layout:
-    """The layout of a page."""
-    bits = page.bitspersample
-    bits = max(bits) if isinstance(bits, tuple) else int(bits)
-    sample_format = page.sampleformat
-    sample_format = max(sample_format) if isinstance(sample_format, tuple) else int(sample_format or 1)
-    return Layout(
-        int(page.imagewidth),
-        int(page.imagelength),
-        int(page.samplesperpixel),
-        bits,
-        int(sample_format),
-        int(page.photometric),
-        int(page.planarconfig or 1) == 2,
-        int(page.compression),
-        tuple(int(kind) for kind in page.extrasamples or ()),
-        int(page.predictor or 1),
-        int(getattr(page, "imagedepth", 1) or 1),
-    )
-
-
-def _check(layout: Layout, tags: dict[int, Any], data: bytes, limits: Limits) -> None:
-    """Raises a ``RefusedInput`` for a page that is not supported, or whose pixels cannot be in the file."""
-    require_size(layout.width, layout.height, limits)
-    if 50706 in tags or data[8:10] == b"CR" or int(tags.get(254, 0)) & 1:
-        raise UnsupportedInput("camera raw, or a TIFF that starts with a preview: not supported", "raw")
-    kind = {1: "uint", 2: "int", 3: "float"}.get(layout.sample_format, "complex or undefined")
-    supported = {"uint": (*range(1, 17), 32), "int": (8, 16, 32), "float": (16, 24, 32, 64)}.get(kind, ())
-    if layout.bits not in supported:
-        raise UnsupportedInput(f"{kind}{layout.bits} samples are not supported", "samples")
-    if layout.channels > MAX_BANDS:
-        raise UnsupportedInput(f"{layout.channels} channels: at most {MAX_BANDS} are supported", "layout")
-    if layout.compression in UNCOMPRESSED:
-        require_bytes(layout.width * layout.height * layout.channels * layout.bits // 8, data)
-
-
-def _note_kind(layout: Layout, notes: list[str]) -> None:
-    """Notes on what a written TIFF will not have."""
-    if layout.photometric == YCBCR:
-        notes.append("YCbCr converted to RGB")
-    if ASSOCIATED in layout.extra[:1]:
-        notes.append("premultiplied alpha divided out")
-    if layout.compression in LOSSY:
-        notes.append("lossy compression written back as lossless")
-
-
 def _read_page(data: bytes, page: Any, layout: Layout, frame: int, limits: Limits, notes: list[str]) -> Picture:
     """The samples of a page as they are displayed."""
-    with_pillow, image = _for_pillow(layout), None
+    if layout.photometric == PALETTE and page.colormap is not None:
+        colours = _palette(page)
+        if colours is not None:
+            return _coloured(data, page, colours, layout, frame, limits, notes)
+    with_pillow, image = bits_for_pillow(layout), None
     if with_pillow is not None:
         image = open_exif(data, frame, limits)
     if image is not None:
@@ -211,31 +158,34 @@ def _read_page(data: bytes, page: Any, layout: Layout, frame: int, limits: Limit
     return _from_array(page.asarray(), layout, _orientation(page), notes)
 
 
-def _for_pillow(layout: Layout) -> int | None:
-    """The bits per sample with which Pillow reads a page exactly, 8 or 16; None if it does not."""
-    plain = layout.sample_format == 1 and layout.depth == 1
-    known = {
-        GREY_WHITE_IS_0: ((1, ()), (2, (UNASSOCIATED,))),
-        GREY: ((1, ()), (2, (UNASSOCIATED,))),
-        RGB: ((3, ()), (4, (UNASSOCIATED,)), (4, (ASSOCIATED,))),
-        PALETTE: ((1, ()),),
-        CMYK: ((4, ()),),
-        YCBCR: ((3, ()),),
-        LAB: ((3, ()),),
-    }
-    if not plain or (layout.channels, layout.extra) not in known.get(layout.photometric, ()):
-        return None
-    if layout.bits == 8 or (layout.bits in (1, 2, 4) and layout.channels == 1):
-        return 8
-    decodes_itself = layout.compression in NEEDS_NO_CODEC
-    grey_or_rgb = (layout.channels, layout.extra) in ((1, ()), (3, ()), (4, (UNASSOCIATED,)))
-    return 16 if layout.bits == 16 and grey_or_rgb and not layout.planar and not decodes_itself else None
+def _palette(page: Any) -> Raster | None:
+    """The colours (n, 3), uint16, of a page with a palette; None where Pillow reads them exactly, as 8 bits."""
+    colours = np.asarray(page.colormap, np.uint16).T
+    if colours.max() < 256:  # some writers do not spread 8 bits over 16
+        return colours * np.uint16(257)
+    eight_bits = not (colours % 257).any() or not (colours % 256).any()
+    return None if eight_bits and page.bitspersample <= 8 else colours
+
+
+def _coloured(
+    data: bytes, page: Any, colours: Raster, layout: Layout, frame: int, limits: Limits, notes: list[str]
+) -> Picture:
+    """A page of indices with their ``colours``."""
+    image = open_exif(data, frame, limits) if layout.bits in (1, 2, 4, 8) else None
+    if image is not None and image.mode == "P":
+        indices = np.asarray(image)  # Pillow applies the orientation
+    else:
+        indices = _from_array(page.asarray(), layout, _orientation(page), []).raster[..., 0]
+    if int(indices.max()) >= len(colours):
+        raise UnreadableFile(f"damaged: pixels use entries beyond the {len(colours)} of the palette", "corrupt")
+    notes.append("palette written back as RGB")
+    if (colours % 257).any():
+        return Picture(colours[indices], "RGB", 16, notes=notes)
+    return Picture((colours // 257).astype(np.uint8)[indices], "RGB", notes=notes)
 
 
 def _from_array(array: Any, layout: Layout, orientation: int, notes: list[str]) -> Picture:
     """The picture in an array that tifffile decoded."""
-    from .pillow_reader import upright
-
     samples: Raster = np.asarray(array)
     if layout.depth > 1 and samples.ndim > 2 + (layout.channels > 1):
         samples = samples[:, 0] if layout.planar and layout.channels > 1 else samples[0]
@@ -251,22 +201,10 @@ def _from_array(array: Any, layout: Layout, orientation: int, notes: list[str]) 
         samples = np.asarray((1 << bits) - 1 - samples.astype(np.int64)).astype(samples.dtype)
     if ASSOCIATED in layout.extra[-1:]:
         samples = _divided(samples, bits)
-    mode = _mode(layout)
-    if layout.photometric == LAB:
+    mode = mode_of_layout(layout)
+    if layout.photometric in (LAB, ICC_LAB, ITU_LAB):
         notes.append("Lab samples kept as three channels without a colour space")
     return Picture(upright(samples, orientation), mode, bits, notes=notes)
-
-
-def _mode(layout: Layout) -> str:
-    """The mode of a page that tifffile reads."""
-    alpha = layout.extra[-1:] in ((ASSOCIATED,), (UNASSOCIATED,))
-    if layout.photometric == CMYK and layout.channels == 4 + alpha:
-        return "CMYKA" if alpha else "CMYK"
-    if layout.photometric in (GREY, GREY_WHITE_IS_0) and layout.channels <= 1 + alpha:
-        return mode_of(layout.channels, alpha)
-    if layout.photometric in (RGB, YCBCR) and layout.channels <= 3 + alpha:
-        return mode_of(layout.channels, alpha)
-    return "L" if layout.channels == 1 else "bands"
 
 
 def _divided(samples: Raster, bits: int) -> Raster:

@@ -113,9 +113,10 @@ def notes(meta: Meta, suffix: str, request: Request, attachments: Attachments, s
     known, ending, mode, bits = check(meta, suffix, request, size)
     out = [*_aspect_note(meta, size), *_loss_notes(known, ending, request)]
     colour = meta["colour"]
+    coded = colour is not None and (colour["srgb"] is None or colour["cicp"] is not None)
     has = {
         "icc": ("icc" in attachments, "colour profile: colours may look different"),
-        "colour": (colour is not None and not colour["srgb"], "gamma or primaries: colours may look different"),
+        "colour": (coded, "gamma, primaries or transfer curve: colours may look different"),
         "density": (meta["density"] is not None, "pixel density"),
         "exif": ("exif" in attachments, "EXIF"),
         "palette": (meta["palette"] is not None and bits <= 8, "palette"),

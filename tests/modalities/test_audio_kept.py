@@ -358,6 +358,18 @@ def test_tags_go_where_they_can_and_are_named_where_they_cannot(suffix: str) -> 
         assert (name in found) != (name in notes.partition("does not keep:")[2]), name
 
 
+def test_further_values_of_a_tag_and_lists_of_wav_are_named() -> None:
+    signal = load(tagged_flac("ARTIST=One", "ARTIST=Two", "COMMENT=" + "x" * 5000))
+    notes = writing.check_writable(signal.meta, ".ogg", Request(), signal.attachments)
+    assert "OGG does not keep: the end of a long comment, further artist" in notes
+    assert len(load(round_trip(tagged_flac("COMMENT=" + "x" * 3000), ".ogg")).meta["tags"]["comment"]) == 3000
+    info = b"INFO" + b"".join(tag + struct.pack("<I", 4) + b"abc\0" for tag in (b"IART", b"IENG"))
+    signal = load(with_chunks((b"LIST", info), (b"LIST", b"adtllabl" + struct.pack("<I", 4) + bytes(4))))
+    notes = writing.check_writable(signal.meta, ".flac", Request(), signal.attachments)
+    assert "FLAC does not keep: IENG, labels" in notes
+    assert writing.check_writable(signal.meta, ".wav", Request(), signal.attachments) == []
+
+
 def test_chunks_after_the_sound_of_rf64_are_kept_or_named() -> None:
     data = file(sound(400), "RF64") + b"bext" + struct.pack("<I", 4) + b"abcd" + b"junQ" + struct.pack("<I", 2) + b"ab"
     signal = load(data)

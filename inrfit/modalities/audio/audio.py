@@ -45,7 +45,7 @@ META: dict[str, Any] = {
     "frames": json_schema.integer(1, 2**40),
     "mask": json_schema.optional(json_schema.integer(0, 2**32 - 1)),
     "valid_bits": json_schema.optional(json_schema.integer(1, 32)),
-    "tags": json_schema.mapping(json_schema.text()),
+    "tags": json_schema.mapping(json_schema.text(tags.MAX_CHARACTERS)),
     "scale": {
         **SCALE,
         "dtype": json_schema.one_of("int16", "int32", "float32", "float64"),

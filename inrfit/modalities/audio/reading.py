@@ -103,8 +103,8 @@ def _mask(container: Container, channels: int) -> int | None:
 
 
 def _tags(found: Mapping[str, str]) -> dict[str, str]:
-    """The tags that are kept in every format."""
-    return {name: found[name][:1000] for name in tags.TAGS if found.get(name)}
+    """The tags that are kept in every format that has them."""
+    return {name: found[name][: tags.MAX_CHARACTERS] for name in tags.TAGS if found.get(name)}
 
 
 def _claimed_frames(file: Any, container: Container) -> int:

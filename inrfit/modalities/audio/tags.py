@@ -18,6 +18,9 @@ Order = Literal["little", "big"]
 TAGS = ("title", "artist", "album", "date", "tracknumber", "genre", "comment", "copyright", "license")
 """The tags that libsndfile reads and writes, by its names, without the name of the software."""
 
+MAX_CHARACTERS = 4_000
+"""Longest value of a tag that is kept."""
+
 MAX_BYTES = 65_536
 """Largest size of chunks or blocks that are kept, in bytes."""
 
@@ -28,6 +31,7 @@ _CHUNKS = {
 }  # fmt: skip
 _BLOCKS = {flac.APPLICATION: "application data", flac.CUE_SHEET: "cue sheet", flac.PICTURE: "cover"}
 _VORBIS_NAMES = {"DESCRIPTION": "comment", "COMMENT": "comment", "TRACKNUMBER": "tracknumber", "ORGANIZATION": ""}
+_INFO_KEPT = ("INAM", "IART", "IPRD", "ICRD", "IGNR", "ICMT", "ICOP", "ITRK", "ISFT")
 _ID3_KEPT = ("TIT2", "TPE1", "TALB", "TYER", "TDRC", "TRCK", "TCON", "COMM", "TCOP")
 _ID3_NAMES = {"APIC": "cover", "USLT": "lyrics", "SYLT": "lyrics", "CHAP": "chapters", "PRIV": "private data"}
 TAGS_BY_CONTAINER = {
@@ -55,13 +59,36 @@ def bounded(attachments: Mapping[str, bytes], notes: list[str]) -> dict[str, byt
 
 def names_in(attachments: Mapping[str, bytes], order: Order = "little") -> list[str]:
     """What the attachments hold, in words: names of tags, cover, cue points."""
-    names = [_CHUNKS.get(tag, "chunks") for tag, _ in riff_items(attachments.get("riff", b""), order)]
+    names = []
+    for tag, chunk in riff_items(attachments.get("riff", b""), order):
+        names += _list_names(chunk, order) if tag == b"LIST" else [_CHUNKS.get(tag, "chunks")]
     for kind, content in flac_items(attachments.get("flac", b"")):
         if kind == flac.COMMENT:
-            names += [printable(text.partition("=")[0]) for text in flac.comments(content) if not is_standard(text)]
+            names += comment_losses(flac.comments(content))
         else:
             names.append(_BLOCKS.get(kind, "metadata"))
     return [name for name in names if name]
+
+
+def comment_losses(comments: list[str]) -> list[str]:
+    """The names of the comments (NAME=value) that are not among TAGS, or are there a second time."""
+    names, seen = [], set[str]()
+    for comment in comments:
+        name = printable(comment.partition("=")[0])
+        if not is_standard(comment):
+            names.append("cover" if name.upper() == "METADATA_BLOCK_PICTURE" else name)
+        elif name.upper() in seen:
+            names.append(f"further {name.lower()}")
+        seen.add(name.upper())
+    return names
+
+
+def _list_names(chunk: bytes, order: Order) -> list[str]:
+    """What a LIST chunk of WAV holds besides TAGS, in words."""
+    if chunk[8:12] == b"INFO":
+        items = (printable(tag.decode("latin-1")) for tag, _ in riff_items(chunk[12:], order))
+        return [tag for tag in items if tag not in _INFO_KEPT]
+    return ["labels" if chunk[8:12] == b"adtl" else "a list"]
 
 
 def is_standard(comment: str) -> bool:
@@ -103,6 +130,7 @@ def lost(
     own = ("riff" in attachments and container in ("WAV", "WAVEX")) or ("flac" in attachments and container == "FLAC")
     if not own:
         names += [name for name in found if name not in kept_tags]
+        names += [f"the end of a long {name}" for name, text in found.items() if len(text) == MAX_CHARACTERS]
     if "riff" in attachments and container not in ("WAV", "WAVEX"):
         names += names_in({"riff": attachments["riff"]}, order)
     elif "riff" in attachments and other_rate:
@@ -111,7 +139,7 @@ def lost(
         names += names_in({"flac": attachments["flac"]})
     elif "flac" in attachments and other_rate:
         names += ["cue sheet" for kind, _ in flac_items(attachments["flac"]) if kind == flac.CUE_SHEET]
-    return list(dict.fromkeys("other tags" if name == "tags" else name for name in names))
+    return list(dict.fromkeys(names))
 
 
 def for_rate(attachments: Mapping[str, bytes], same_rate: bool, order: Order) -> dict[str, bytes]:
@@ -149,7 +177,7 @@ def id3_losses(data: bytes) -> list[str]:
 
 
 def ogg_losses(data: bytes) -> list[str]:
-    """The names of the comments of an Ogg file that are not among TAGS."""
+    """The names of the comments of an Ogg file that are not kept."""
     payload, position = b"", 0
     while data[position : position + 4] == b"OggS" and len(payload) < 1 << 20:
         segments = data[position + 27 : position + 27 + data[position + 26]]
@@ -159,6 +187,5 @@ def ogg_losses(data: bytes) -> list[str]:
     for mark in (b"\x03vorbis", b"OpusTags"):
         if (at := payload.find(mark)) >= 0:
             texts = flac.comments(payload[at + len(mark) :])
-            names = [printable(text.partition("=")[0]) for text in texts if not is_standard(text)]
-            return ["cover" if name.upper() == "METADATA_BLOCK_PICTURE" else name for name in names]
+            return list(dict.fromkeys(comment_losses(texts)))
     return []

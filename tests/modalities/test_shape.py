@@ -226,6 +226,13 @@ def test_stl_with_a_nan_triangle_is_refused() -> None:
 def test_off_with_missing_lines_is_refused() -> None:
     lines = export(BOX, "off").strip().splitlines()
     assert refusal(b"\n".join(lines[:-1]), "a.off").reason == "truncated"
+    assert refusal(b" ".join(lines)[:-4], "a.off").reason == "truncated"
+
+
+@pytest.mark.parametrize("separator", [b" ", b"\n"])
+def test_off_needs_no_line_breaks(separator: bytes) -> None:
+    words = separator.join(export(BOX, "off").split())
+    assert load(words, "a.off").meta["size"] == load(export(BOX, "off"), "a.off").meta["size"]
 
 
 def test_ply_with_wrong_counts_or_without_faces_is_refused() -> None:

@@ -328,6 +328,11 @@ def test_morph_targets_of_gltf_are_named() -> None:
     assert "morph targets not applied: the shape is the base shape" in load(gltf(change), "a.gltf").notes
 
 
+def test_triangle_fans_of_gltf_are_refused_by_name() -> None:
+    fans = gltf(lambda header: header["meshes"][0]["primitives"][0].update(mode=6))
+    assert refusal(fans, "a.gltf").reason == "layout"
+
+
 def test_instances_are_counted_before_they_are_expanded() -> None:
     def change(header: Any) -> None:
         header["nodes"] = [{"mesh": 0}] * 5000

@@ -16,8 +16,8 @@ from ...io.limits import Limits
 from .raw_mesh import RawMesh
 
 _HARMLESS_EXTENSIONS = ("KHR_materials_", "KHR_texture_", "EXT_texture_", "KHR_lights_", "KHR_xmp")
-_TRIANGLES, _STRIP = 4, 5
-"""Modes of glTF primitives that are read."""
+_TRIANGLES, _STRIP, _FAN = 4, 5, 6
+"""Modes of glTF primitives that consist of triangles; fans are not read."""
 _MAX_NODE_DEPTH, _MAX_PARTS = 256, 2000
 
 
@@ -79,6 +79,8 @@ def _check_header(header: Mapping[str, Any], size: int, limits: Limits) -> tuple
     needed = [e for e in header.get("extensionsRequired", []) if not str(e).startswith(_HARMLESS_EXTENSIONS)]
     if needed:
         raise UnsupportedInput(f"glTF extension {printable(needed[0])} is not supported", "extension")
+    if any(p.get("mode") == _FAN for mesh in header.get("meshes", []) for p in mesh["primitives"]):
+        raise UnsupportedInput("triangle fans of glTF are not supported", "layout")
     accessors = header.get("accessors", [])
     for accessor in accessors:
         if "bufferView" not in accessor or "sparse" in accessor:

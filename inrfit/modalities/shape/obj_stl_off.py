@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 import struct
-from itertools import chain
+from collections.abc import Iterator
+from itertools import chain, islice
 
 import numpy as np
 
@@ -119,6 +120,19 @@ def _stl_text(data: bytes, limits: Limits) -> RawMesh:
     return RawMesh(vertices.reshape(-1, 3), np.arange(3 * facets).reshape(-1, 3), notes)
 
 
+def _without_line_breaks(words: list[bytes], corners: int, polygons: int) -> Iterator[list[bytes]]:
+    """The lines of an OFF file whose numbers are not broken into lines as usual, as far as there are numbers."""
+    end = 3 * corners
+    if min(corners, polygons) < 0 or end > len(words):
+        return
+    yield from (words[at : at + 3] for at in range(0, end, 3))
+    for _ in range(polygons):
+        start, end = end, end + 1 + (int(words[end]) if end < len(words) else len(words))
+        if not start < end <= len(words):
+            return
+        yield words[start:end]
+
+
 def read_off(data: bytes, limits: Limits) -> RawMesh:
     """Reads OFF (Object File Format), text. Colours, normals and edges are not used."""
     lines = [words for line in data.splitlines() if (words := line.partition(b"#")[0].split())]
@@ -128,8 +142,11 @@ def read_off(data: bytes, limits: Limits) -> RawMesh:
         del lines[0]
     if b"\0" in data or not lines or (lines[0] and lines[0][0].upper() == b"BINARY"):
         raise UnreadableFile("there are no counts after OFF (binary OFF is not supported)", "header")
-    corners, polygons = int(lines[0][0]), int(lines[0][1])
+    corners, polygons = (int(word) for word in islice(chain.from_iterable(lines), 2))
     limits.check("max_faces", polygons, "faces")
+    if keyword == b"OFF" and corners + polygons > len(lines) - 1:
+        numbers = [*chain.from_iterable(lines)]
+        lines = [numbers[:3], *_without_line_breaks(numbers[3:], corners, polygons)]
     if corners < 0 or polygons < 0 or corners + polygons > len(lines) - 1:
         raise UnreadableFile(
             f"the header says {corners:,} vertices and {polygons:,} faces, the file has {len(lines) - 1:,} lines",

@@ -144,7 +144,8 @@ def read_off(data: bytes, limits: Limits) -> RawMesh:
         raise UnreadableFile("there are no counts after OFF (binary OFF is not supported)", "header")
     corners, polygons = (int(word) for word in islice(chain.from_iterable(lines), 2))
     limits.check("max_faces", polygons, "faces")
-    if keyword == b"OFF" and corners + polygons > len(lines) - 1:
+    usual = corners + polygons < len(lines) and len(lines[0]) > 1 and len(lines[1]) > 2
+    if keyword == b"OFF" and not usual:
         numbers = [*chain.from_iterable(lines)]
         lines = [numbers[:3], *_without_line_breaks(numbers[3:], corners, polygons)]
     if corners < 0 or polygons < 0 or corners + polygons > len(lines) - 1:

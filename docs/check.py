@@ -71,7 +71,7 @@ def setting_lists() -> str:
     for label, kind in classes.items():
         items = []
         for field in dataclasses.fields(kind):
-            choices = get_args(get_type_hints(kind)[field.name])
+            choices = [word for word in get_args(get_type_hints(kind)[field.name]) if not isinstance(word, type)]
             words = f"{field.metadata['help']}{': ' + ', '.join(map(str, choices)) if choices else ''}"
             default = f" ({field.default})" if field.default not in (None, "") else ""
             items.append(item(f"`{field.name}`{default}", words))

@@ -28,9 +28,8 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 STEPS = 30
 FENCED = re.compile(r"^[ \t]*(`{3,}|~{3,})[ \t]*([\w+-]*)[^\n]*\n(.*?)^[ \t]*\1[ \t]*$", re.M | re.S)
-LANGUAGES = {"python": "python", "py": "python", "python3": "python"} | dict.fromkeys(("sh", "bash", "shell", "console"), "sh")
-    ("sh", "bash", "shell", "console"), "sh"
-)
+LANGUAGES = dict.fromkeys(("python", "py", "python3"), "python")
+LANGUAGES |= dict.fromkeys(("sh", "bash", "shell", "console"), "sh")
 NOT_RUN = re.compile(r"<!-- not run: \S.* -->\s*$")
 INSTALLS = re.compile(
     r"(?:\S*/)?(?:pip|git|cd|pytest|mypy|ruff|lint-imports) |\. \S*/activate"

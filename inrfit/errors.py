@@ -10,7 +10,7 @@
     │   └── OverLimit            3  larger than a limit that an option can raise
     ├── UnwritableOutput         4  the output cannot be written, or does not read back the same
     ├── NotEnoughMemory          5  a valid input that does not fit into memory
-    ├── Diverged                 6  the result of the fit is worse than a constant
+    ├── Diverged                 6  the result of the fit is no better than a constant
     └── OutputClosed           141  stdout was closed by its reader
 
 Exit codes without an exception: 7 if some of several sources, or some runs of a comparison, failed; 130 (SIGINT), 143

@@ -241,7 +241,7 @@ def run(file: Found, options: DecodeOptions, console: Console, stop: StopRequest
         print_output(data)
     else:
         files.write(target, data, options.force)
-    outcome = modality.describe_decoded(decoded, artifact.meta, options.request)
+    outcome = modality.describe_decoded(decoded, artifact.meta, suffix, options.request)
     shown = "standard output" if target == STDIO else target
     console.log(f"{model} -> {shown}: {outcome}, {len(data):,} bytes")
     record = {"ok": True, "source": model, "output": target, "bytes": len(data), "notes": [*notes, *losses]}
@@ -259,11 +259,12 @@ def target_of(file: Found, artifact: Artifact, options: DecodeOptions) -> tuple[
     named = output is not None and output != STDIO and not is_folder(output)
     if named and options.format is None:
         suffix = os.path.splitext(str(output))[1] or suffix
+    ending = os.path.splitext(str(output))[1].lower()
+    if named and ending in modality.output_suffixes and ending != suffix.lower():
+        raise UsageError(f"-o {output} and --format {options.format} name two formats: leave one out", "suffix")
     option = f"--format {options.format}" if options.format is not None else f"-o {output}"
     if suffix.lower() not in modality.output_suffixes:
-        raise UsageError(
-            f"{option}: {artifact.modality}s are written as {' '.join(modality.output_suffixes)}", "suffix"
-        )
+        raise UsageError(f"{option}: this field is written as {' '.join(modality.output_suffixes)}", "suffix")
     if output == STDIO:
         return STDIO, suffix
     stems = Found(decoded_stem(file.path), decoded_stem(file.below) if file.below else "")

@@ -240,6 +240,7 @@ def plan_source(
     """Reads and plans one source. Outputs that could not be written are refused before the source is read."""
     from ..config.plan import plan
     from ..io import files
+    from ..modalities import MODALITIES
 
     if not job_options.dry_run:
         # With --resume the output may exist already; it is compared with the source once that is read.
@@ -255,8 +256,10 @@ def plan_source(
     with stop.interrupting_reads():
         data = files.read(job.source, settings.limits)
         planned = plan(data, os.path.basename(job.source), settings, started)
-    if planned.signal.notes:
-        console.warn(job.name, "; ".join(planned.signal.notes))
+    written_as = MODALITIES[planned.signal.modality].suffix(planned.signal.meta)[1]
+    notes = (*planned.signal.notes, *([f"{written_as} by decode"] if written_as else []))
+    if notes:
+        console.warn(job.name, "; ".join(notes))
     return planned
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import InrfitError, printable
 from ..fit.outcome import Outcome
 from .console import Console, format_quality, print_output
-from .paths import STDIO, Job
+from .paths import STDIO, Job, with_existing_folder
 
 if TYPE_CHECKING:
     from ..artifact.artifact import Artifact
@@ -147,7 +147,7 @@ def output_problem(job: Job, force: bool) -> str | None:
 
     try:
         if job.output != STDIO:
-            files.check_target(job.output, force)
+            files.check_target(with_existing_folder(job.output) if job.in_folder else job.output, force)
         job.pictures.check(force)
     except InrfitError as error:
         return str(error)

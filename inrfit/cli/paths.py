@@ -120,6 +120,15 @@ def make_folder(output: str) -> None:
             return
 
 
+def with_existing_folder(output: str) -> str:
+    """``output``, or if folders above it are missing, the first of them: what would be made there shows whether the
+    output can be written."""
+    folder = os.path.dirname(output)
+    while folder and not os.path.lexists(folder):
+        output, folder = folder, os.path.dirname(folder)
+    return output
+
+
 def source_suffixes() -> frozenset[str]:
     """The suffixes of the files that are read and written, of all modalities, those of plug-ins as well."""
     from ..modalities import MODALITIES
@@ -170,7 +179,7 @@ def expand(source: str, wanted: Suffixes, console: Console) -> list[Found]:
                 skipped["of other kinds"].append(path)
     for error in unreadable:
         console.warn(source, f"{error.filename}: {error.strerror}")
-    _report_skipped(source, len(found), skipped, console)
+    _report_skipped(source, len(found), skipped, console, FIELD_SUFFIX not in suffixes)
     return found
 
 
@@ -181,11 +190,11 @@ def is_product(name: str) -> bool:
     return Path(name).stem.endswith(DECODED)
 
 
-def _report_skipped(source: str, used: int, skipped: dict[str, list[str]], console: Console) -> None:
-    """Reports the files in a folder that are left out."""
+def _report_skipped(source: str, used: int, skipped: dict[str, list[str]], console: Console, has_v: bool) -> None:
+    """Reports the files in a folder that are left out. ``has_v``: whether the command has the option ``-v``."""
     parts = [f"{len(paths)} {what}" for what, paths in skipped.items() if paths]
     if parts:
-        hint = "" if console.level > 0 else " (-v lists them)"
+        hint = " (-v lists them)" if has_v and console.level <= 0 else ""
         console.log(f"inrfit: {source}: files found: {used}; left out: {', '.join(parts)}{hint}")
     for what, paths in skipped.items():
         for path in paths:

@@ -68,8 +68,8 @@ def fit(
     the fit ends with the best weights so far. The fit starts from ``initial_weights``, if given, or resumes from
     ``saved_state``. ``checkpointer`` saves the state at its interval and when the fit is stopped.
 
-    Raises ``Diverged`` if the result is worse than a constant, or ``KeyboardInterrupt`` if it is so because the fit was
-    stopped."""
+    Raises ``Diverged`` if the result is no better than a constant, or ``KeyboardInterrupt`` if it is so because the fit
+    was stopped."""
     tracker = BudgetTracker(budget, now, now() if started_at is None else started_at)
     context, state = start_fit(
         signal, spec, sampler, config, tracker, device, seed, should_stop, initial_weights, saved_state

@@ -245,6 +245,8 @@ def _check_range(value: float, low: float | None, high: float | None) -> float:
     """``value``. Raises ``ValueError`` if it is out of range."""
     if (low is None or value >= low) and (high is None or value <= high):
         return value
+    if low is not None and low == high:
+        raise ValueError(f"must be {_format_bound(low)}")
     if low is not None and high is not None:
         raise ValueError(f"must be from {_format_bound(low)} to {_format_bound(high)}")
     raise ValueError(

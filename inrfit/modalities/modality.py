@@ -256,8 +256,9 @@ class Modality:
     describe_source: Callable[[Meta], str]
     """``describe_source(meta)`` returns one line about the source: size, rate, channels, format."""
 
-    describe_decoded: Callable[[Any, Meta, Request], str]
-    """``describe_decoded(decoded, meta, request)`` returns the same about a decoded signal."""
+    describe_decoded: Callable[[Any, Meta, str, Request], str]
+    """``describe_decoded(decoded, meta, suffix, request)`` returns the same about a decoded signal in a file of
+    this suffix."""
 
     field_size: Callable[[Meta], tuple[int, int]]
     """``field_size(meta)`` returns (d, c): the coordinates and the values per sample. A header whose field has other

@@ -65,6 +65,38 @@ def test_what_is_left_out_of_a_folder_is_counted_and_listed(tree: Path, tmp_path
         assert f"{left_out} (" in err
 
 
+def test_a_dry_run_into_a_new_folder_succeeds_and_makes_none(tmp_path: Path, capsys) -> None:
+    source = save(tmp_path / "photo.png")
+    assert encode(source, "-o", f"{tmp_path}/new/below/", "--dry-run") == 0
+    assert "would fail" not in capsys.readouterr().out
+    assert not (tmp_path / "new").exists()
+    (tmp_path / "file").write_text("x")
+    assert encode(source, "-o", f"{tmp_path}/file/below/", "--dry-run") == 0
+    assert "would fail" in capsys.readouterr().out
+
+
+def test_two_formats_in_one_request_are_refused(tmp_path: Path, capsys) -> None:
+    assert encode(save(tmp_path / "photo.png")) == 0
+    field = f"{tmp_path}/photo.png.safetensors"
+    assert run(["decode", field, "-o", f"{tmp_path}/a.png", "--format", "jpg"]) == 2
+    assert "name two formats" in capsys.readouterr().err
+    assert run(["decode", field, "-o", f"{tmp_path}/a.raw", "--format", "jpg"]) == 0
+
+
+def test_the_summary_describes_the_written_file(tmp_path: Path, capsys) -> None:
+    deep = np.linspace(0, 65535, 320).reshape(16, 20).astype(np.uint16)
+    Image.fromarray(deep).save(tmp_path / "deep.png")
+    assert encode(tmp_path / "deep.png") == 0
+    assert run(["decode", f"{tmp_path}/deep.png.safetensors", "-o", f"{tmp_path}/a.jpg", "--bits", "8"]) == 0
+    assert "20x16 L, " in capsys.readouterr().err
+
+
+def test_a_source_that_comes_back_as_another_format_is_named_before_the_fit(tmp_path: Path, capsys) -> None:
+    Image.fromarray(picture(16, 20)).resize((16, 16)).save(tmp_path / "a.ico")
+    assert encode(tmp_path / "a.ico", "--dry-run") == 0
+    assert "ICO is written as PNG by decode" in capsys.readouterr().err
+
+
 def test_a_missing_parent_of_a_named_file_is_not_created(tmp_path: Path) -> None:
     photo = save(tmp_path / "photo.png")
     assert encode(photo, "-o", tmp_path / "no" / "such.safetensors") == 4
@@ -142,7 +174,8 @@ def test_info_takes_a_folder(tmp_path: Path, capsys) -> None:
 def test_sizes_may_have_one_side(tmp_path: Path, text: str, size: tuple[int, int]) -> None:
     assert encode(save(tmp_path / "photo.png")) == 0
     assert run(["decode", str(tmp_path / "photo.png.safetensors"), "--size", text]) == 0
-    assert Image.open(tmp_path / "photo.decoded.png").size == size
+    with Image.open(tmp_path / "photo.decoded.png") as decoded:
+        assert decoded.size == size
 
 
 @pytest.mark.parametrize(

@@ -507,5 +507,5 @@ def test_meta_with_an_invalid_scale_is_refused():
 def test_describe_decoded_uses_the_requested_rate():
     meta = {"rate": 8000, "channels": 2, "frames": 8000}
     decoded = np.zeros((4000, 2), np.int16)
-    assert audio.describe_decoded(decoded, meta, Request(rate=4000)) == "1.00 s, 4000 Hz, 2 channels"
-    assert audio.describe_decoded(decoded[:, :1], meta, Request()) == "0.50 s, 8000 Hz, 1 channel"
+    assert audio.describe_decoded(decoded, meta, ".wav", Request(rate=4000)) == "1.00 s, 4000 Hz, 2 channels"
+    assert audio.describe_decoded(decoded[:, :1], meta, ".wav", Request()) == "0.50 s, 8000 Hz, 1 channel"

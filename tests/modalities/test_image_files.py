@@ -213,7 +213,7 @@ def test_associated_alpha_is_divided_in_the_precision_of_the_file() -> None:
     assert "premultiplied alpha divided out" in signal.notes
 
 
-@pytest.mark.parametrize(("frame", "note"), [(1, "1 of 3 pages used"), (3, "3 of 3 pages used")])
+@pytest.mark.parametrize(("frame", "note"), [(1, "page 1 of 3 used (choose one with --page)"), (3, "page 3 of 3 used")])
 def test_a_page_is_chosen_and_the_others_are_counted(frame: int, note: str) -> None:
     pages = np.stack([picture(8, 8, 1, seed=seed)[..., 0] for seed in range(3)])
     signal = load(tiff(pages, photometric="minisblack"), frame=frame)

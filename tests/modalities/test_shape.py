@@ -555,7 +555,7 @@ def test_values_of_coarse_cells_are_exact(target) -> None:
 def test_describe_decoded_counts_vertices_and_faces():
     corners = np.array([[0.0, 0, 0], [2, 0, 0], [0, 1, 0], [0, 0, 4]])
     made = Mesh(corners, np.array([[0, 2, 1], [0, 1, 3], [0, 3, 2], [1, 2, 3]]))
-    assert shape.describe_decoded(made, {}, Request()) == (
+    assert shape.describe_decoded(made, {}, ".ply", Request()) == (
         "4 vertices, 4 faces, extent 2 x 1 x 4, 1 component, watertight, volume 1.333"
     )
 

@@ -516,14 +516,14 @@ def test_a_surface_is_simplified_to_the_triangles_that_are_asked_for() -> None:
     signal = load(obj(BALL))
     mesh = shape.decode(Perfect(signal), signal.meta, Request(resolution=48, faces=500), Limits(), silent)  # type: ignore[arg-type]
     assert 400 <= len(mesh.faces) <= 500
-    assert "1 component, watertight" in shape.describe_decoded(mesh, signal.meta, Request())
+    assert "1 component, watertight" in shape.describe_decoded(mesh, signal.meta, ".ply", Request())
     with pytest.raises(UsageError, match="--faces"):
         shape.check_writable(signal.meta, ".ply", Request(faces=3))
 
 
 def test_the_summary_of_a_decoded_mesh_says_what_it_consists_of() -> None:
     mesh = decoded(load(obj(joined(BALL, BALL.copy().apply_translation((3, 0, 0))))), 48)
-    text = shape.describe_decoded(mesh, {}, Request())
+    text = shape.describe_decoded(mesh, {}, ".ply", Request())
     assert "2 components, watertight, volume" in text
     assert float(text.rpartition(" ")[2]) == pytest.approx(2 * BALL.volume, rel=0.05)
 

@@ -244,7 +244,7 @@ def describe_source(meta: Mapping[str, Any]) -> str:
     return f"{shape}{f' ({layout})' if layout else ''}, {meta['format']} {meta['subtype']}"
 
 
-def describe_decoded(decoded: Array, meta: Mapping[str, Any], request: Request) -> str:
+def describe_decoded(decoded: Array, meta: Mapping[str, Any], suffix: str, request: Request) -> str:
     """A description such as "3.10 s, 8000 Hz, 1 channel"."""
     return _format_shape(decoded.shape[0], request.rate or meta["rate"], decoded.shape[1])
 

@@ -162,7 +162,8 @@ def _notes(meta: Mapping[str, Any]) -> list[str]:
     """Notes on what a decoded file will not have."""
     subtype, notes = meta["subtype"], []
     if subtype in sample_formats.LOSSY_SUBTYPES:
-        notes.append(f"{subtype} is lossy: its decoded samples are fitted, and writing it loses again")
+        again = ", and writing it loses again" if meta["format"] == "OGG" else ""
+        notes.append(f"{subtype} is lossy: its decoded samples are fitted" + again)
     if subtype in ("PCM_24", "PCM_32", "DOUBLE", "ALAC_24", "ALAC_32"):
         arithmetic = "samples of 24 bits and more are fitted in float32 arithmetic"
         notes.append(f"{arithmetic}: precision beyond 24 bits cannot be kept")

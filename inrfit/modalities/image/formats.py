@@ -185,7 +185,9 @@ def _seek(image: Any, data: bytes, frame: int, notes: list[str]) -> None:
     elif frame > 1:
         image.seek(frame - 1)
     if frames > 1:
-        notes.append(f"{frame} of {frames} pictures in the file used")
+        notes.append(
+            f"picture {frame} of {frames} in the file used" + (" (choose one with --frame)" if frame == 1 else "")
+        )
     head = data[:_METADATA_BYTES]
     if b"hdrgm:" in head or b"urn:iso:std:iso:ts:21496" in head:
         notes.append("HDR gain map not kept: the picture is that of a standard display")

@@ -127,7 +127,7 @@ class Options:
     """How an image is read."""
 
     frame: int = setting(1, "number of the picture in a file with several, from 1", 1, 1_000_000)
-    bits: int | None = setting(None, "8: reduce samples of more bits to 8", 8, 8)
+    bits: int | None = setting(None, "reduce samples of more bits to 8, the only choice", 8, 8)
     metadata: Literal["keep", "drop", "all"] = setting(
         "keep", "colour profile, EXIF and density: keep, drop, or all (also GPS position and maker notes)"
     )
@@ -242,11 +242,10 @@ def first_omega(signal: Signal) -> float:
     return min(max(OMEGA_PER_PIXEL * shorter, LOWEST_OMEGA), HIGHEST_OMEGA)
 
 
-def describe_decoded(decoded: Raster, meta: Mapping[str, Any], request: Request) -> str:
+def describe_decoded(decoded: Raster, meta: Mapping[str, Any], suffix: str, request: Request) -> str:
     """A description such as "1536x1024 RGB"."""
-    if request.background is not None and meta["mode"] in MODES_WITH_ALPHA:
-        meta = {**meta, "mode": meta["mode"][:-1]}
-    return f"{decoded.shape[1]}x{decoded.shape[0]} {_describe_samples(meta)}"
+    size = decoded.shape[1], decoded.shape[0]
+    return f"{size[0]}x{size[1]} {_describe_samples(writing.meta_in_file(meta, suffix, request, size))}"
 
 
 def decode(field: Field, meta: Mapping[str, Any], request: Request, limits: Limits, on_progress: OnProgress) -> Raster:

@@ -52,7 +52,7 @@ def _picture(raster: Raster, largest: int, alpha: bool, rest: bytes, kind: bytes
         scaled = raster.astype(np.float64) * (((1 << bits) - 1) / largest)
         raster = scaled.round().astype(raster.dtype)
     if kind not in (b"P1", b"P2", b"P3") and rest[:1] == b"P" and rest[1:2] in b"1234567":
-        notes.append("1 of several pictures in the file used")
+        notes.append("picture 1 of several in the file used")
     return Picture(raster, mode_of(raster.shape[2], alpha), bits, notes=notes)
 
 

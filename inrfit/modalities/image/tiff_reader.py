@@ -37,7 +37,11 @@ from .tiff_layout import (
 )
 
 _METADATA_NAMES = {
-    **dict.fromkeys((269, 270, 285, 305, 316), "text"),
+    269: "document name",
+    270: "description",
+    285: "page name",
+    305: "name of the software",
+    316: "name of the computer",
     **dict.fromkeys((318, 319), "chromaticities"),
     301: "transfer curve",
     330: "sub-images",
@@ -73,9 +77,7 @@ def read_tiff(data: bytes, frame: int, limits: Limits, notes: list[str]) -> tupl
         profile = tags.get(34675, b"")
     if pages > 1:
         shown = pages if pages < MAX_PAGES else f"{MAX_PAGES} or more"
-        notes.append(
-            f"{frame} of {shown} pages used (choose one with --frame)" if frame > 1 else f"1 of {shown} pages used"
-        )
+        notes.append(f"page {frame} of {shown} used" + (" (choose one with --page)" if frame == 1 else ""))
     elif slices > 1:
         notes.append(f"1 of {slices} slices used: the others have no pages of their own")
     names = (_METADATA_NAMES.get(code, "private tags") for code in tags if code not in _LAYOUT_TAGS | _KEPT_TAGS)

@@ -131,6 +131,13 @@ def notes(meta: Meta, suffix: str, request: Request, attachments: Attachments, s
     return [*out, *_sample_notes(meta, ending, mode, bits)]
 
 
+def meta_in_file(meta: Meta, suffix: str, request: Request, size: tuple[int, int]) -> Meta:
+    """``meta`` with the mode, the bits and the palette that a file of ``suffix`` has."""
+    known, _, mode, bits = check(meta, suffix, request, size)
+    palette = meta["palette"] if "palette" in known.keeps and bits <= 8 else None
+    return {**meta, "mode": mode, "bits": bits, "palette": palette}
+
+
 def _sample_notes(meta: Meta, ending: str, mode: str, bits: int) -> list[str]:
     """Notes on samples that a format stores otherwise."""
     out = []
@@ -164,6 +171,8 @@ def _loss_notes(known: Format, ending: str, request: Request) -> list[str]:
     if ending in LOSSY or (quality is not None and ending in LOSSY_ON_REQUEST):
         chroma = " without chroma subsampling" if ending == ".jpg" else ""
         return [f"{known.name} is written at quality {quality or encoders.DEFAULT_QUALITY}{chroma}, with further loss"]
+    if ending == ".webp":
+        return ["WebP is written without loss (lossy with --image-quality)"]
     return [] if quality is None else [f"--image-quality has no effect: {known.name} is written without loss"]
 
 
@@ -247,6 +256,4 @@ def default_suffix(meta: Meta) -> tuple[str, str | None]:
         return ending, "ICO is written as PNG"
     if format_name == "GIF" and not meta["palette"] and meta["mode"] != "L":
         return ".png", "a frame of GIF without a palette of its own is written as PNG"
-    if format_name == "WEBP":
-        return ending, "WebP is written lossless"
     return ending, None

@@ -24,7 +24,7 @@ THIN_SHARE = 0.05
 """A mesh counts as thin if the walls at more than this share of its surface are thinner than a cell. Sharp edges of
 solid shapes are a smaller share."""
 
-MAX_CELLS, MIN_SIDE, MAX_SIDE = 1 << 22, 32, 192
+MAX_CELLS, MIN_SIDE, MAX_SIDE = 1 << 21, 32, 192
 """Largest number of cells of the finer grids together, and fewest and most cells along an axis of one."""
 
 MAX_BOXES = 32
@@ -104,7 +104,7 @@ def check_boxes(boxes: list[Mapping[str, Any]]) -> None:
     corners = [np.array([box["low"], box["high"]]) for box in boxes]
     if any(_overlap(a, b) for number, a in enumerate(corners) for b in corners[:number]):
         raise ValueError("boxes: two of them overlap")
-    if sum(Box.from_json(box).count for box in boxes) > 2 * MAX_CELLS:
+    if sum(Box.from_json(box).count for box in boxes) > 4 * MAX_CELLS:
         raise ValueError("boxes: too many cells")
 
 

@@ -245,7 +245,7 @@ def describe_source(meta: Mapping[str, Any]) -> str:
     return f"{meta['vertices']:,} vertices, {meta['faces']:,} faces, {meta['format']}, extent {size}{edges}"
 
 
-def describe_decoded(decoded: Mesh, meta: Mapping[str, Any], request: Request) -> str:
+def describe_decoded(decoded: Mesh, meta: Mapping[str, Any], suffix: str, request: Request) -> str:
     """A description such as "30,412 vertices, 60,820 faces, extent 0.84 x 1 x 0.76, 1 component, watertight, volume
     0.21"."""
     size = " x ".join(f"{length:.4g}" for length in np.ptp(decoded.vertices, axis=0))

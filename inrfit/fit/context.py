@@ -32,9 +32,6 @@ from .progress import BudgetTracker
 from .recipe import FLOAT32_FINISH_DB, FLOAT32_FINISH_SHARE
 from .state import BestWeights, FitState, restore
 
-LEARNED_SHARE = 0.9999
-"""A fit has learned something if its error is at most this share of that of the best constant."""
-
 EVALUATION_SHARE = 0.02
 """Maximum share of the arithmetic that is spent on evaluations, besides the first and the last one."""
 
@@ -143,9 +140,11 @@ def evaluate(context: FitContext, state: FitState) -> BestWeights:
 
 
 def require_learned(context: FitContext, state: FitState, interrupted: bool) -> None:
-    """Raises ``Diverged``, or ``KeyboardInterrupt`` if the fit was ``interrupted``, unless the best weights are better
-    than the best constant, by more than rounding. A NaN error counts as worse."""
-    constant_error = context.evaluator.constant_error * LEARNED_SHARE + 1e-12
+    """Raises ``Diverged``, or ``KeyboardInterrupt`` if the fit was ``interrupted``, unless the best weights are at
+    least as good as the best constant, and better if the budget was too short for a step. A NaN error
+    counts as worse."""
+    rounding = 1e-6 if context.tracker.step or interrupted else -1e-6
+    constant_error = context.evaluator.constant_error * (1 + rounding) + 1e-12
     if state.best.error <= constant_error and not math.isnan(state.best.quality):
         return
     if interrupted:

@@ -282,3 +282,10 @@ def test_a_fit_with_a_nan_error_or_quality_fails(monkeypatch, error, quality):
     monkeypatch.setattr(FitEvaluator, "evaluate", lambda self, field, chunk_size: (error, quality))
     with pytest.raises(Diverged):
         run(image_signal(), budget=Budget(steps=5))
+
+
+def test_a_budget_too_short_for_a_step_gives_no_field_that_is_a_constant(monkeypatch):
+    monkeypatch.setattr(FitEvaluator, "evaluate", lambda self, field, chunk_size: (self.constant_error, 10.0))
+    with pytest.raises(Diverged, match="after 0 steps the fit is no better than a constant"):
+        run(image_signal(), budget=Budget(seconds=1e-3), now=FakeClock(1.0))
+    run(image_signal(), budget=Budget(steps=5))

@@ -401,6 +401,12 @@ def test_bits_and_background_make_a_jpeg_of_anything() -> None:
         image.check_writable(signal.meta, ".jpg", Request(bits=8, background="bleu"))
 
 
+def test_a_background_without_an_alpha_channel_is_told() -> None:
+    meta = load(saved(picture(16, 24, 3), "PNG")).meta
+    notes = image.check_writable(meta, ".png", Request(background="white"))
+    assert notes == ["--background has no effect: the picture has no alpha channel"]
+
+
 def test_an_opaque_alpha_channel_needs_no_background() -> None:
     source = np.concatenate([picture(16, 16, 3), np.full((16, 16, 1), 255, np.uint8)], axis=2)
     signal = load(png(source))

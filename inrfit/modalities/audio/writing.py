@@ -113,7 +113,7 @@ def check_writable(meta: Meta, suffix: str, request: Request, attachments: Mappi
     notes = []
     bits = {**sample_formats.PCM_BITS, "FLOAT": 25, "DOUBLE": 54}
     if subtype in ("VORBIS", "OPUS"):
-        notes.append(f"{subtype.capitalize()} is written with loss; this loss is not in the figures of the field")
+        notes.append(f"{subtype.capitalize()} is written with loss, which the SNR of the field does not include")
     elif bits.get(subtype, 0) < bits.get(meta["subtype"], 0):
         notes.append(f"{meta['subtype']} is written as {subtype}: fewer bits than the source has")
     mask, channels = meta["mask"], meta["channels"]

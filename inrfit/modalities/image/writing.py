@@ -128,6 +128,8 @@ def notes(meta: Meta, suffix: str, request: Request, attachments: Attachments, s
     out += [f"{known.name} does not keep the {label}" for label in missing]
     if mode != meta["mode"] and request.background is None:
         out.append(f"{known.name} does not keep the alpha channel, which is opaque everywhere")
+    if request.background is not None and meta["mode"] not in MODES_WITH_ALPHA:
+        out.append("--background has no effect: the picture has no alpha channel")
     return [*out, *_sample_notes(meta, ending, mode, bits)]
 
 

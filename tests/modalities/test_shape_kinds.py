@@ -328,6 +328,15 @@ def test_morph_targets_of_gltf_are_named() -> None:
     assert "morph targets not applied: the shape is the base shape" in load(gltf(change), "a.gltf").notes
 
 
+@pytest.mark.parametrize(("alpha", "told"), [(255, False), (128, True)])
+@pytest.mark.parametrize("encoding", ["ascii", "binary"])
+def test_transparency_of_ply_is_named_where_there_is_some(alpha: int, told: bool, encoding: str) -> None:
+    ball = trimesh.creation.icosphere(1)
+    ball.visual.vertex_colors = np.tile(np.array([10, 20, 30, alpha], np.uint8), (len(ball.vertices), 1))
+    notes = " ".join(load(ball.export(file_type="ply", encoding=encoding), "a.ply").notes)
+    assert ("not kept: transparency" in notes) == told
+
+
 def test_triangle_fans_of_gltf_are_refused_by_name() -> None:
     fans = gltf(lambda header: header["meshes"][0]["primitives"][0].update(mode=6))
     assert refusal(fans, "a.gltf").reason == "layout"

@@ -78,7 +78,7 @@ def read_ply(data: bytes, limits: Limits) -> RawMesh:
     if not len(faces):
         raise UnreadableFile("the file has no faces", "no-faces")
     colours = _colours(columns["vertex"])
-    return RawMesh(vertices, faces, (*_losses(elements, colours is not None), *notes), colours)
+    return RawMesh(vertices, faces, (*_losses(elements, colours is not None, columns["vertex"]), *notes), colours)
 
 
 def _colours(columns: Columns) -> npt.NDArray[np.float64] | None:
@@ -93,8 +93,9 @@ def _colours(columns: Columns) -> npt.NDArray[np.float64] | None:
     return None
 
 
-def _losses(elements: list[Element], coloured: bool) -> list[str]:
-    """Notes on the properties and elements that are not kept. ``coloured``: whether the vertices have colours."""
+def _losses(elements: list[Element], coloured: bool, vertices: Columns) -> list[str]:
+    """Notes on the properties and elements that are not kept. ``coloured``: whether the vertices have colours.
+    ``vertices``: the columns of the vertices."""
     names = {element.name: [prop.name for prop in element.properties] for element in elements}
     of_vertices = [name for name in names["vertex"] if name not in "xyz"]
     of_faces = [name for name in names["face"] if name not in _INDEX_NAMES]
@@ -103,11 +104,17 @@ def _losses(elements: list[Element], coloured: bool) -> list[str]:
         lost.append("colours")
     if any(name in _COLOURS for name in of_faces):
         lost.append("colours of faces")
-    if "alpha" in of_vertices:
+    if "alpha" in of_vertices and not _is_opaque(vertices["alpha"]):
         lost.append("transparency")
     lost += [name for name in of_vertices + of_faces if name not in _COLOURS]
     lost += [name for name in names if name not in ("vertex", "face") and names[name]]
     return [f"not kept: {printable(', '.join(dict.fromkeys(lost[:12])))}"] if lost else []
+
+
+def _is_opaque(alpha: Any) -> bool:
+    """Whether all values are the largest one, 255 or 1."""
+    opaque = 255 if alpha.dtype.kind in "iu" or alpha.max(initial=0) > 1 else 1
+    return bool((alpha == opaque).all())
 
 
 def _parse_header(data: bytes) -> tuple[list[Element], str | None, int]:

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...errors import RefusedInput
-from .mesh import Array, Mesh, mesh_queries
+from .mesh import INSIDE_WINDING, Array, Mesh, mesh_queries
 
 MAX_PIECES = 256
 """Largest number of closed pieces whose nesting is examined."""
@@ -129,7 +129,7 @@ def _piece(mesh: Mesh, members: npt.NDArray[np.int64], closed: bool) -> Piece:
 def _turned_out(mesh: Mesh, pieces: list[Piece]) -> tuple[Mesh, int]:
     """The mesh with closed pieces that lie in no other one facing outward, and the number of pieces that were turned
     round. If pieces inside such a one are wound outward, the whole nest was inside out, and they are turned as well."""
-    parents = [_enclosing(mesh, pieces, index) for index in range(len(pieces))]
+    parents = _enclosing(mesh, pieces)
     turned: set[int] = set()
     for root, piece in enumerate(pieces):
         if parents[root] or piece.volume >= 0:
@@ -147,20 +147,25 @@ def _turned_out(mesh: Mesh, pieces: list[Piece]) -> tuple[Mesh, int]:
     return replace(mesh, faces=faces), len(turned)
 
 
-def _enclosing(mesh: Mesh, pieces: list[Piece], index: int) -> list[int]:
-    """The numbers of the pieces that enclose piece ``index``."""
+def _enclosing(mesh: Mesh, pieces: list[Piece]) -> list[list[int]]:
+    """For each piece the numbers of those that enclose it."""
     import igl
 
-    box = pieces[index].box
-    point = mesh.vertices[mesh.faces[pieces[index].faces[0], 0]][None]
-    found = []
-    for other, piece in enumerate(pieces):
-        if other == index or (piece.box[0] > box[0]).any() or (piece.box[1] < box[1]).any():
+    points = np.array([mesh.vertices[mesh.faces[piece.faces[0], 0]] for piece in pieces])
+    low, high = (np.array([piece.box[side] for piece in pieces]) for side in (0, 1))
+    around: list[list[int]] = [[] for _ in pieces]
+    for outer, piece in enumerate(pieces):
+        within = (low >= piece.box[0]).all(axis=1) & (high <= piece.box[1]).all(axis=1)
+        within[outer] = False
+        if not within.any():
             continue
-        winding = igl.winding_number(mesh.vertices, np.ascontiguousarray(mesh.faces[piece.faces]), point)
-        if abs(float(np.asarray(winding).reshape(-1)[0])) > 0.5:
-            found.append(other)
-    return found
+        used, corners = np.unique(mesh.faces[piece.faces], return_inverse=True)
+        multipoles = igl.FastWindingNumberBVH()
+        multipoles.init(mesh.vertices[used], corners.reshape(-1, 3).astype(np.int64))
+        winding = np.asarray(multipoles.winding_number(points[within])).reshape(-1)
+        for inner in np.flatnonzero(within)[np.abs(winding) > INSIDE_WINDING]:
+            around[inner].append(outer)
+    return around
 
 
 def _face_outward(mesh: Mesh, open_edges: int) -> tuple[Mesh, bool, bool]:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import signal
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -18,39 +16,23 @@ from ..io.registry import plugin_errors
 from ..runtime import keep_freed_memory, limited_threads, sleep_idle_threads
 from . import shared_options as shared
 from .console import Console, FitProgress, print_output
+from .decode_output import DecodeOptions, output_paths, target_of
 from .help import HARDWARE, QUALITY, SIZE, SOURCE
 from .paths import (
     STDIO,
     Found,
     check_output,
-    decoded_stem,
     expand_all,
     field_suffixes,
     is_folder,
     is_skipped,
     make_folder,
-    output_path,
     refuse_duplicates,
 )
 from .shared_options import LIMITS
 
 if TYPE_CHECKING:
     from ..artifact.artifact import Artifact
-    from ..modalities import Request
-
-
-@dataclass(frozen=True)
-class DecodeOptions:
-    """The options of decode, which apply to every field."""
-
-    output: str | None
-    format: str | None
-    request: Request
-    device: str
-    threads: int | None
-    force: bool
-    skip_existing: bool
-    limits: Limits
 
 
 def decode(  # one option a line
@@ -175,19 +157,6 @@ def decode(  # one option a line
     return run_all(files, options, console)
 
 
-def output_paths(files: list[Found], options: DecodeOptions) -> list[tuple[str, str]]:
-    """Each field that can be read, with the path of its output. They are read only if there are several."""
-    from ..artifact.artifact import load
-
-    if len(files) < 2 or options.output == STDIO:
-        return []
-    paths = []
-    for file in files:
-        with contextlib.suppress(InrfitError), plugin_errors():
-            paths.append((file.path, target_of(file, load(file.path, options.limits), options)[0]))
-    return paths
-
-
 def run_all(files: list[Found], options: DecodeOptions, console: Console) -> int:
     """Decodes the fields and returns the exit code of the command; an interrupt skips the remaining ones."""
     codes = []
@@ -214,6 +183,7 @@ def run(file: Found, options: DecodeOptions, console: Console, stop: StopRequest
     from ..artifact.artifact import load
     from ..io import files
     from ..modalities import MODALITIES
+    from ..modalities.notes import about_samples
 
     model = file.path
     with stop.interrupting_reads():
@@ -229,7 +199,11 @@ def run(file: Found, options: DecodeOptions, console: Console, stop: StopRequest
     modality.check_request(options.request)
     notes = modality.check_writable(artifact.meta, suffix, options.request, artifact.attachments)
     own_suffix, own_note = modality.suffix(artifact.meta)
-    for note in dict.fromkeys([*([own_note] if own_note and suffix == own_suffix else []), *notes]):
+    first = [own_note] if own_note and suffix == own_suffix else []
+    source_notes = [
+        f"when encoded: {note}" for note in about_samples(artifact.provenance["notes"]) if note not in notes
+    ]
+    for note in (notes := list(dict.fromkeys([*first, *notes, *source_notes]))):
         console.log(f"inrfit: {model}: {note}")
     decoded = decoded_values(model, artifact, options, console, stop)
     if artifact.spec.formula.TRAITS.raster_only and (note := artifact.spec.resampling(decoded.shape[:-1])):
@@ -246,29 +220,6 @@ def run(file: Found, options: DecodeOptions, console: Console, stop: StopRequest
     console.log(f"{model} -> {shown}: {outcome}, {len(data):,} bytes")
     record = {"ok": True, "source": model, "output": target, "bytes": len(data), "notes": [*notes, *losses]}
     console.print_json(record | {"quality": artifact.quality})
-
-
-def target_of(file: Found, artifact: Artifact, options: DecodeOptions) -> tuple[str, str]:
-    """The path of the output of a field, and its suffix. Raises ``UsageError`` for a suffix that is not written."""
-    from ..modalities import MODALITIES
-
-    modality, output = MODALITIES[artifact.modality], options.output
-    suffix = modality.suffix(artifact.meta)[0]
-    if options.format is not None:
-        suffix = "." + options.format.removeprefix(".").lower()
-    named = output is not None and output != STDIO and not is_folder(output)
-    if named and options.format is None:
-        suffix = os.path.splitext(str(output))[1] or suffix
-    ending = os.path.splitext(str(output))[1].lower()
-    if named and ending in modality.output_suffixes and ending != suffix.lower():
-        raise UsageError(f"-o {output} and --format {options.format} name two formats: leave one out", "suffix")
-    option = f"--format {options.format}" if options.format is not None else f"-o {output}"
-    if suffix.lower() not in modality.output_suffixes:
-        raise UsageError(f"{option}: this field is written as {' '.join(modality.output_suffixes)}", "suffix")
-    if output == STDIO:
-        return STDIO, suffix
-    stems = Found(decoded_stem(file.path), decoded_stem(file.below) if file.below else "")
-    return output_path(stems, output, suffix), suffix
 
 
 def decoded_values(model: str, artifact: Artifact, options: DecodeOptions, console: Console, stop: StopRequest) -> Any:

@@ -87,7 +87,10 @@ def print_summary(
 
 def format_origins(origins: Mapping[str, int]) -> str:
     """Numbers of training samples by the rule that chose them, in one line."""
-    return ", ".join(f"{'uniform' if name == 'chance' else name} {count:,}" for name, count in sorted(origins.items()))
+    return (
+        ", ".join(f"{'uniform' if name == 'chance' else name} {count:,}" for name, count in sorted(origins.items()))
+        or "none"
+    )
 
 
 def summary_record(

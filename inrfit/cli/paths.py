@@ -216,7 +216,10 @@ def refuse_duplicates(targets: Sequence[tuple[str, str]]) -> None:
     for source, target in targets:
         earlier = seen.setdefault(os.path.realpath(target), source)
         if earlier is not source:
-            raise UsageError(f"{earlier} and {source} have the same output {target}", "same-output")
+            raise UsageError(
+                f"{earlier} and {source} have the same output {target}: write them into different folders",
+                "same-output",
+            )
 
 
 def is_skipped(job: Any, output: str, skip_existing: bool, console: Console, name: Callable[[], str]) -> bool:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .modality import Modality, OnProgress, Request
+from .modality import Modality, OnProgress
+from .request import Request
 
 if TYPE_CHECKING:
     from .registry import MODALITIES, file_of

@@ -8,12 +8,12 @@ so that a bad file is refused at once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
 from ..errors import UsageError
+from .request import Request
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,9 +29,6 @@ OnProgress = Callable[[float], None]
 """``on_progress(fraction)`` is called between chunks with the fraction of the work that is done, 0 to 1. It may raise
 an exception to cancel the work, which must not be caught."""
 
-NONE: Mapping[str, Any] = MappingProxyType({})
-"""No attachments."""
-
 Meta = Mapping[str, Any]
 """``Signal.meta``: JSON values that describe the source. A decoded file is written from only these and the field."""
 
@@ -43,45 +40,6 @@ Layout = Literal["raster", "timeline", "points"]
 surface."""
 
 Probe = Callable[["Signal", int], "tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]"]
-
-
-@dataclass(frozen=True)
-class Request:
-    """The output, where it differs from the source's own grid and kind of file.
-
-    ``size``: (width, height) in pixels; one of them may be None and then follows from the source's aspect. ``scale``:
-    factor on width and height; not together with ``size``. ``rate``: sample rate in Hz. ``resolution``: cells per side
-    of the cube from which a surface is extracted. ``bits``: 8 to reduce samples of more bits. ``image_quality``: 1 to
-    100, of lossy files. ``faces``: number of triangles that a mesh is simplified to. ``centred``: whether a mesh
-    is written around the origin rather than at its own place. ``background``: the colour behind transparent pixels,
-    such as "white" or "#ffcc00"."""
-
-    size: tuple[int | None, int | None] | None = None
-    scale: float | None = None
-    rate: int | None = None
-    resolution: int | None = None
-    bits: int | None = None
-    image_quality: int | None = None
-    background: str | None = None
-    faces: int | None = None
-    centred: bool | None = None
-
-
-_WEIGHTS = (
-    ("dynamic range", "gain map", "labels", "thinner than", "smaller than", "inside out", "no inside"),
-    ("colour", "profile", "converted", "reduced", "alpha", "palette", "scaled", "lossy", "clipped", "surface is open"),
-    ("pages", "pictures", "frames", "slices", "parts", "film", "morph", "end mark", "no length"),
-)
-"""Words in notes, by what the note is about: what changes the measure; the look or the sound; what is left out."""
-
-
-def by_weight(notes: Iterable[str]) -> tuple[str, ...]:
-    """``notes`` without repetitions, those first that change what is measured, seen or heard most."""
-
-    def weight(note: str) -> int:
-        return next((k for k, words in enumerate(_WEIGHTS) if any(word in note for word in words)), len(_WEIGHTS))
-
-    return tuple(sorted(dict.fromkeys(notes), key=weight))
 
 
 @dataclass(frozen=True)

@@ -97,6 +97,15 @@ def test_a_source_that_comes_back_as_another_format_is_named_before_the_fit(tmp_
     assert "ICO is written as PNG by decode" in capsys.readouterr().err
 
 
+def test_decode_repeats_what_was_changed_when_the_source_was_read(tmp_path: Path, capsys) -> None:
+    labels = np.random.default_rng(0).integers(0, 5, (24, 24), dtype=np.uint8)
+    Image.fromarray(labels).save(tmp_path / "labels.png")
+    assert encode(tmp_path / "labels.png") == 0
+    capsys.readouterr()
+    assert run(["decode", str(tmp_path / "labels.png.safetensors")]) == 0
+    assert "when encoded: few different values, like labels" in capsys.readouterr().err
+
+
 def test_a_missing_parent_of_a_named_file_is_not_created(tmp_path: Path) -> None:
     photo = save(tmp_path / "photo.png")
     assert encode(photo, "-o", tmp_path / "no" / "such.safetensors") == 4

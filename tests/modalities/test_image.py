@@ -278,7 +278,7 @@ def test_sixteen_bit_tiff_with_white_as_zero_is_not_negative() -> None:
         (saved(pixels(), "JPEG", xmp=b"<x/>"), "RGB", "XMP not kept"),
         (saved(pixels(), "WEBP", xmp=b"<x/>"), "RGB", "XMP not kept"),
         (saved(pixels(), "JPEG", comment=b"hello"), "RGB", "comment not kept"),
-        (saved(pixels(), "TIFF", description="hello"), "RGB", "description not kept"),
+        (saved(pixels(), "TIFF", description="ImageJ=1.5"), "RGB", "description not kept"),
         (
             saved(pixels(), "TIFF", save_all=True, append_images=[Image.new("L", (3, 3))]),
             "RGB",

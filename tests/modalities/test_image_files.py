@@ -275,6 +275,21 @@ def test_profile_and_exif_come_back_without_orientation_and_position(kind: str) 
         assert found.get_ifd(0x8769).get(0x9003) == "2026:11:29 12:00:00"
 
 
+@pytest.mark.parametrize("block", [False, True])
+def test_a_caption_of_tiff_comes_back_without_empty_blocks_of_exif(block: bool) -> None:
+    exif = Image.Exif()
+    exif[270], exif[315] = "a caption", "somebody"
+    if block:
+        exif.get_ifd(0x8769)[0x829A] = 0.5
+    data = saved(picture(16, 24, 3), "TIFF", exif=exif.tobytes())
+    assert not any("not kept" in note for note in load(data).notes)
+    with tifffile.TiffFile(BytesIO(round_trip(data))) as file:
+        tags = {tag.code: tag.value for tag in file.pages[0].tags}  # type: ignore[union-attr]
+    assert (tags[270], tags[315]) == ("a caption", "somebody")
+    assert (0x8769 in tags, 0x8825 in tags) == (block, False)
+    assert tags[259] == (1 if block else 5)  # without EXIF blocks it is compressed
+
+
 def test_position_and_maker_notes_are_kept_on_request_and_everything_is_dropped_on_request() -> None:
     exif = Image.Exif()
     exif.get_ifd(0x8825)[1] = "N"

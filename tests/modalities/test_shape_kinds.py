@@ -528,6 +528,8 @@ def test_a_surface_is_simplified_to_the_triangles_that_are_asked_for() -> None:
     assert "1 component, watertight" in shape.describe_decoded(mesh, signal.meta, ".ply", Request())
     with pytest.raises(UsageError, match="--faces"):
         shape.check_writable(signal.meta, ".ply", Request(faces=3))
+    assert shape.losses(mesh, signal.meta, ".ply", Request(faces=500)) == []
+    assert "only" in shape.losses(mesh, signal.meta, ".ply", Request(faces=5000))[0]
 
 
 def test_the_summary_of_a_decoded_mesh_says_what_it_consists_of() -> None:

@@ -20,7 +20,8 @@ from ...io.limits import Limits
 from ...io.options import setting
 from ...signal import CHUNK, SCALE, SCALE_BEFORE_3, Grid, Scale, Signal
 from .. import metrics
-from ..modality import EarlierMeta, OnProgress, Request
+from ..modality import EarlierMeta, OnProgress
+from ..request import Request
 from . import containers, reading, sample_formats, speakers, tags
 from .resampling import downsample
 from .sample_formats import Array

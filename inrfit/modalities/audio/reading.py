@@ -12,7 +12,7 @@ import numpy as np
 from ...errors import UnreadableFile, UnsupportedInput
 from ...io.limits import Limits
 from ...signal import Grid, Scale, Signal
-from ..modality import by_weight
+from ..notes import by_weight
 from . import containers, mpeg4, sample_formats, speakers, tags
 from .container import Container
 from .sample_formats import FRAMES_PER_BLOCK, Array

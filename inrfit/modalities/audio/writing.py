@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import UsageError, printable
-from ..modality import NONE, Request
+from ..request import NONE, Request
 from . import flac, riff, sample_formats, speakers, tags
 from .sample_formats import FRAMES_PER_BLOCK, Array
 

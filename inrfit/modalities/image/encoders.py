@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from ...errors import UsageError
-from ..modality import Request
+from ..request import Request
 from . import png_writer
 from .channels import nearest_entries, palette_of
-from .metadata import INCH
+from .metadata import INCH, has_blocks
 from .picture import MODES_WITH_ALPHA, Raster
 
 Meta = Mapping[str, Any]
@@ -190,14 +190,10 @@ def save_tiff(raster: Raster, sheet: Sheet) -> bytes:
             extra = {"x_resolution": density["x"] * factor, "y_resolution": density["y"] * factor}
             extra["resolution_unit"] = 3 if per_cm else 2 if density["unit"] else 1
         image = _paletted(raster, sheet) if sheet.mode == "RGB" else None
-        compression = None if "exif" in sheet.attachments else "tiff_lzw"  # libtiff cannot write blocks of EXIF
-        return _saved(
-            _image(raster, sheet) if image is None else image,
-            "TIFF",
-            compression=compression,
-            **extra,
-            **_blocks(sheet),
-        )
+        blocks = _blocks(sheet)
+        compression = None if has_blocks(blocks["exif"]) else "tiff_lzw"  # libtiff cannot write blocks of EXIF
+        image = _image(raster, sheet) if image is None else image
+        return _saved(image, "TIFF", compression=compression, **extra, **blocks)
     return _tifffile(raster, sheet)
 
 

@@ -179,7 +179,9 @@ def _seek(image: Any, data: bytes, frame: int, notes: list[str]) -> None:
     sizes = image.info.get("sizes")
     frames = len(sizes) if image.format == "ICO" and sizes else getattr(image, "n_frames", 1)
     if frame > frames:
-        raise UsageError(f"--frame {frame}: the file has {frames} picture{'s' * (frames != 1)}", "option")
+        raise UsageError(
+            f"picture {frame} (--frame, --page): the file has {frames} picture{'s' * (frames != 1)}", "option"
+        )
     if image.format == "ICO" and sizes:
         image.size = sorted(sizes, reverse=True)[frame - 1]
     elif frame > 1:
@@ -274,7 +276,7 @@ def _single(reader: Callable[[bytes, Limits, list[str]], Picture]) -> Callable[.
 def _require_first(frame: int) -> None:
     """Raises ``UsageError`` unless ``frame`` is 1."""
     if frame > 1:
-        raise UsageError(f"--frame {frame}: only the first picture of such a file is read", "option")
+        raise UsageError(f"picture {frame} (--frame, --page): only the first picture of such a file is read", "option")
 
 
 def _png(data: bytes, how: Reading, limits: Limits, notes: list[str]) -> tuple[Picture, Any]:

@@ -1,5 +1,4 @@
-"""Images: samples of every number type, fitted in their own range and written back as they were. Notes list what is
-converted or not kept."""
+"""Images: samples of every number type, fitted in their own range and written back as they were."""
 
 from __future__ import annotations
 
@@ -16,7 +15,9 @@ from ...io.limits import Limits
 from ...io.options import setting
 from ...signal import SCALE, SCALE_BEFORE_3, Grid, Scale, Signal
 from ..metrics import psnr
-from ..modality import NONE, EarlierMeta, OnProgress, Request, by_weight
+from ..modality import EarlierMeta, OnProgress
+from ..notes import by_weight
+from ..request import NONE, Request
 from . import channels, formats, metadata, quality, raster_decode, sample_types, writing
 from .picture import CHANNELS_BY_MODE, MAX_BANDS, MAX_SIDE, MODES_WITH_ALPHA, Picture, Raster
 from .png_writer import write_png

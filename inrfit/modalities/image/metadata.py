@@ -15,8 +15,10 @@ ORIENTATION, EXIF_IFD, GPS_IFD, MAKER_NOTE = 0x0112, 0x8769, 0x8825, 0x927C
 _LAYOUT_TAGS = (256, 257, 258, 259, 262, 273, 277, 278, 279, 282, 283, 284, 296, 513, 514, 530, 531, 532)
 """Tags that describe the file rather than the picture. Some writers copy them into EXIF."""
 
-TIFF_TAGS = (271, 272, 306, 315, 33432, EXIF_IFD, GPS_IFD)
-"""Tags of a TIFF file that are kept as EXIF: make, model, date, artist, copyright, and the blocks of EXIF and GPS."""
+CAPTION = 270
+TIFF_TAGS = (CAPTION, 271, 272, 306, 315, 33432, EXIF_IFD, GPS_IFD)
+"""Tags of a TIFF file that are kept as EXIF: caption, make, model, date, artist, copyright, and the blocks of EXIF and
+GPS."""
 
 NAMES = {
     "xmp": "XMP",
@@ -55,9 +57,10 @@ def clean_exif(image: Any, keep_all: bool, notes: list[str]) -> bytes:
         if not image.info.get("exif") and image.format not in ("TIFF", "PNG"):
             return b""
         exif = image.getexif()
-        unwanted = (ORIENTATION, *_LAYOUT_TAGS)
+        unwanted: tuple[int, ...] = (ORIENTATION, *_LAYOUT_TAGS)
         if image.format == "TIFF":
             unwanted = tuple(tag for tag in exif if tag not in TIFF_TAGS)
+            unwanted += (CAPTION,) * describes_layout(exif.get(CAPTION))
         for tag in unwanted:
             exif.pop(tag, None)
         details = exif.get_ifd(EXIF_IFD)
@@ -69,12 +72,31 @@ def clean_exif(image: Any, keep_all: bool, notes: list[str]) -> bytes:
                 notes.append("GPS position not kept (keep it with --metadata all)")
             if details.pop(MAKER_NOTE, None) is not None:
                 notes.append("maker notes of the camera not kept (keep them with --metadata all)")
+        for tag in (EXIF_IFD, GPS_IFD):
+            if not exif.get_ifd(tag):  # an empty block would be written
+                exif.pop(tag, None)
+                exif._ifds.pop(tag, None)
         if not (len(exif) or details):
             return b""
         return bytes(exif.tobytes())
     except Exception:  # depends on the damage
         notes.append("damaged EXIF ignored")
         return b""
+
+
+def has_blocks(exif: bytes | None) -> bool:
+    """Whether there are blocks of EXIF or GPS, beside single tags, in an EXIF block that can be read."""
+    from PIL import Image
+
+    block = Image.Exif()
+    block.load(exif or b"")
+    return EXIF_IFD in block or GPS_IFD in block
+
+
+def describes_layout(caption: Any) -> bool:
+    """Whether the caption of a TIFF file is a program's description of its arrays rather than text: ImageJ's, the JSON
+    of tifffile, OME-XML."""
+    return str(caption).lstrip().startswith(("ImageJ=", "{", "<"))
 
 
 def density_of(image: Any) -> Density | None:

@@ -17,7 +17,7 @@ import numpy as np
 
 from ...errors import InrfitError, UnreadableFile, UnsupportedInput, UsageError, printable
 from ...io.limits import Limits
-from .metadata import INCH, METRE, TIFF_TAGS, transposed
+from .metadata import CAPTION, INCH, METRE, TIFF_TAGS, describes_layout, transposed
 from .picture import Density, Picture, Raster, mode_of
 from .pillow_reader import decoded, open_image, read_16_bit, upright
 from .tiff_layout import (
@@ -67,7 +67,9 @@ def read_tiff(data: bytes, frame: int, limits: Limits, notes: list[str]) -> tupl
     with _translated(), tifffile.TiffFile(BytesIO(data)) as file:
         pages = _count_pages(file)
         if frame > pages:
-            raise UsageError(f"--frame {frame}: the file has {pages} {'page' if pages == 1 else 'pages'}", "option")
+            raise UsageError(
+                f"picture {frame} (--frame, --page): the file has {pages} {'page' if pages == 1 else 'pages'}", "option"
+            )
         page: Any = file.pages[frame - 1]
         layout, tags = layout_of(page), {tag.code: tag.value for tag in page.tags}
         slices = _slices(file, layout)
@@ -80,7 +82,8 @@ def read_tiff(data: bytes, frame: int, limits: Limits, notes: list[str]) -> tupl
         notes.append(f"page {frame} of {shown} used" + (" (choose one with --page)" if frame == 1 else ""))
     elif slices > 1:
         notes.append(f"1 of {slices} slices used: the others have no pages of their own")
-    names = (_METADATA_NAMES.get(code, "private tags") for code in tags if code not in _LAYOUT_TAGS | _KEPT_TAGS)
+    known = _LAYOUT_TAGS | _KEPT_TAGS - ({CAPTION} if describes_layout(tags.get(CAPTION)) else set())
+    names = (_METADATA_NAMES.get(code, "private tags") for code in tags if code not in known)
     notes.extend(f"{name} not kept" for name in names)
     icc = bytes(profile) if isinstance(profile, bytes) else b""
     image = open_exif(data, frame, limits) if tags.keys() & set(TIFF_TAGS) else None

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ...errors import UsageError
-from ..modality import NONE, Request
+from ..request import NONE, Request
 from . import encoders
 from .encoders import Attachments, Meta, Sheet
 from .openexr import write_openexr

@@ -59,6 +59,7 @@ SHAPE = Modality(
     decode=shape.decode,
     write=shape.write,
     check_writable=shape.check_writable,
+    losses=shape.losses,
     meta_before_3=shape.META_BEFORE_3,
     check_meta=shape.check_meta,
     measure=quality.measure,

@@ -19,7 +19,9 @@ from ...io import json_schema
 from ...io.limits import Limits
 from ...io.options import setting
 from ...signal import IDENTITY, Scale, Signal, Surface
-from ..modality import NONE, EarlierMeta, OnProgress, Request, by_weight
+from ..modality import EarlierMeta, OnProgress
+from ..notes import by_weight
+from ..request import NONE, Request
 from . import point_sampling
 from .detail import BOX, MAX_BOXES, check_boxes, find_detail
 from .mesh import Mesh
@@ -197,6 +199,14 @@ def check_writable(
             "mesh to the origin with --centred"
         )
     return notes
+
+
+def losses(decoded: Mesh, meta: Mapping[str, Any], suffix: str, request: Request) -> list[str]:
+    """A note if the surface has far fewer triangles than were asked for."""
+    found = len(decoded.faces)
+    if request.faces is None or found >= 0.9 * request.faces:
+        return []
+    return [f"the surface has only {found:,} triangles; a larger --resolution gives more"]
 
 
 def decode(field: Field, meta: Mapping[str, Any], request: Request, limits: Limits, on_progress: OnProgress) -> Mesh:

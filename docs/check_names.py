@@ -177,12 +177,9 @@ def leads(values: Any, path: list[str]) -> bool:
 @cache
 def example_header() -> dict[str, Any]:
     """The header of a small field."""
-    import json
 
     import numpy as np
 
     pixels = np.add.outer(np.arange(16), np.arange(16)).astype(np.uint8) * 8
-    data = inrfit.encode(pixels, width=16, depth=1, budget="100it").to_bytes()
-    length = int.from_bytes(data[:8], "little")
-    header: dict[str, Any] = json.loads(json.loads(data[8 : 8 + length])["__metadata__"]["inrfit"])
+    header = inrfit.encode(pixels, width=16, depth=1, budget="100it").header()
     return {"header": header, **header}

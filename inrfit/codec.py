@@ -5,8 +5,8 @@
 1. ``plan_source`` reads the file and plans the fit: it loads the file as a Signal and chooses sampler, architecture
    and field size. Torch is not imported until the input has been accepted.
 2. ``execute_plan`` chooses the recipe (precision, engine, batch, learning rates) and fits the field within the budget.
-3. ``build_artifact`` serialises the field, reads these bytes back as any reader would, decodes them and measures the
-   quality, which is stored in the header.
+3. ``storing.build_artifact`` rounds and serialises the field, reads these bytes back as any reader would, decodes them
+   and measures the quality, which is stored in the header.
 """
 
 from __future__ import annotations
@@ -15,17 +15,14 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from . import output_files
+from . import output_files, storing
 from .artifact.artifact import Artifact, load
-from .artifact.weight_dtypes import fitting_store
-from .config.identity import SETTINGS_DIGEST, settings_digest
 from .config.plan import Plan, check_memory, plan
-from .config.settings import Settings, parsed_count, settings_from
+from .config.settings import Settings, settings_from
 from .errors import NotEnoughMemory, UsageError
-from .fit.outcome import Outcome
 from .interrupts import stop_on_signals
 from .io import files
 from .io.limits import Limits
@@ -42,7 +39,6 @@ if TYPE_CHECKING:
     from .fields import FieldSpec
     from .fit.events import ProgressReport, StepEvent
     from .fit.recipe import Recipe
-    from .fit.record import FitResult
 
 OnProgress = Callable[[float], None]
 """Called during long work with the fraction done, 0 to 1."""
@@ -189,7 +185,7 @@ def execute_plan(
             final_settings = result.final_settings | start.record | initial_field_record(initial_field)
             notes = (*result.notes, *start.save_errors)
             result = replace(result, usage=usage, final_settings=final_settings, notes=notes)
-            return build_artifact(planned, result, recipe, device, should_stop, on_measure_progress)
+            return storing.build_artifact(planned, result, recipe, device, should_stop, on_measure_progress)
 
 
 def choose_recipe(planned: Plan, device: torch.device) -> tuple[FieldSpec, Recipe]:
@@ -208,70 +204,6 @@ def choose_recipe(planned: Plan, device: torch.device) -> tuple[FieldSpec, Recip
         regime=settings.regime,
     )
     return spec, recipe.choose(spec, device, choices, planned.budget)
-
-
-def build_artifact(
-    planned: Plan,
-    result: FitResult,
-    recipe: Recipe,
-    device: torch.device,
-    should_stop: Callable[[], bool],
-    on_progress: OnProgress,
-) -> Artifact:
-    """The artifact of a fit, with its measured quality.
-
-    The field is serialised and read back, which rounds the weights to the stored type; what is measured is the decoded
-    signal (float32 arithmetic) of these weights."""
-    from .artifact.provenance import describe
-    from .fit.evaluation import measure
-
-    weights = {name: w.detach().cpu().numpy().copy() for name, w in result.field.weights.items()}
-    seed_and_digest = {"seed": planned.settings.seed, SETTINGS_DIGEST: settings_digest(planned)}
-    provenance = describe(
-        device,
-        source={"name": planned.name, "bytes": planned.bytes, "sha256": planned.sha256},
-        samples=result.signal.n,
-        sampler={"name": planned.sampler_name, "options": asdict(planned.sampler)},  # type: ignore[call-overload]
-        settings=recipe.config.json() | result.final_settings | seed_and_digest,
-        budget=asdict(planned.budget),
-        spent=result.usage,
-        ended=result.outcome.slug,
-        notes=[*planned.signal.notes, *result.notes],
-    )
-    store = fitting_store(weights, planned.store, planned.spec.fp32_tensors)
-    if store != planned.store:
-        provenance["notes"].append(f"a weight is beyond the range of {planned.store}: all are stored as {store}")
-    unmeasured = Artifact(
-        result.field.spec,
-        weights,
-        planned.signal.modality,
-        dict(planned.signal.meta),
-        provenance,
-        {},
-        store,
-        planned.signal.attachments,
-    )
-    started_at = time.monotonic()
-    stored = Artifact.from_bytes(unmeasured.to_bytes())
-    interrupted = result.outcome is Outcome.INTERRUPTED
-    field = stored.field(device)
-    quality = measure(field, result.signal, planned.settings.verify, interrupted, should_stop, on_progress)
-    value = quality.get(planned.modality.main_measure)
-    if planned.budget.target is not None:
-        provenance["target_reached"] = value is not None and value >= planned.budget.target
-    provenance["spent"]["check_seconds"] = round(time.monotonic() - started_at, 3)
-    artifact = replace(unmeasured, weights=stored.weights, provenance=provenance).with_quality(quality)
-    if planned.settings.bytes is None:
-        return artifact
-    return _without_excess_notes(artifact, parsed_count("bytes", planned.settings.bytes))
-
-
-def _without_excess_notes(artifact: Artifact, max_bytes: int) -> Artifact:
-    """``artifact`` with as many of its notes as fit into a file of ``max_bytes``. The notes are the only part of the
-    header whose length is not known before the fit."""
-    while artifact.stored_bytes > max_bytes and (notes := artifact.provenance["notes"]):
-        artifact = replace(artifact, provenance={**artifact.provenance, "notes": notes[:-1]})
-    return artifact
 
 
 @renamed_arguments(tick="on_progress")

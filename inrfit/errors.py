@@ -13,8 +13,8 @@
     ├── Diverged                 6  the result of the fit is no better than a constant
     └── OutputClosed           141  stdout was closed by its reader
 
-Exit codes without an exception: 7 if some of several sources, or some runs of a comparison, failed; 130 (SIGINT), 143
-(SIGTERM) or 129 (SIGHUP) if interrupted.
+Exit codes without an exception: 7 if some of several sources, or some runs of a comparison, failed; 8 if ``measure``
+does not confirm the figure in a header; 130 (SIGINT), 143 (SIGTERM) or 129 (SIGHUP) if interrupted.
 """
 
 from __future__ import annotations

@@ -33,6 +33,10 @@ def find_complete(planned: Plan, output: str, initial_field: Artifact | None = N
     except RefusedInput as error:
         raise OutputExists(f"{name}: exists and is not a field: {error}", "exists") from None
     provenance = artifact.provenance
+    if not provenance.keys() >= {"source", "settings"}:
+        raise OutputExists(
+            f"{name}: does not say which settings it was made with (replace it with --force)", "other-settings"
+        )
     if provenance["source"]["sha256"] != planned.sha256:
         raise OutputExists(f"{name}: is the field of another source (replace it with --force)", "other-source")
     if stored_digest(provenance["settings"]) != settings_digest(planned):
@@ -69,7 +73,7 @@ def _name_for(artifact: Artifact, output: str) -> tuple[str, bool]:
     first_name = _beside(output, "interrupted")
     with contextlib.suppress(RefusedInput):
         earlier = Artifact.from_bytes(files.read(first_name, Limits())).provenance
-        same = all(earlier[key] == artifact.provenance[key] for key in ("source", "budget", "sampler"))
+        same = all(earlier.get(key) == artifact.provenance[key] for key in ("source", "budget", "sampler"))
         if same and stored_digest(earlier["settings"]) == stored_digest(artifact.provenance["settings"]):
             return first_name, True
     return free_name(output, "interrupted"), False

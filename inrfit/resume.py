@@ -76,7 +76,7 @@ class CheckpointPolicy:
 
         with contextlib.suppress(RefusedInput):
             saved_state = loads(files.read(self.path, Limits()))
-            if saved_state.values["tracker"]["budget"] == artifact.provenance["budget"]:
+            if saved_state.values["tracker"]["budget"] == artifact.provenance.get("budget"):
                 self.remove_state()
 
 
@@ -227,5 +227,6 @@ def initial_field_record(initial_field: Artifact | None) -> dict[str, Any]:
     """What the provenance records about the field that a fit started from."""
     if initial_field is None:
         return {}
-    name = printable(os.path.basename(str(initial_field.provenance["source"]["name"])))[:200]
+    source = initial_field.provenance.get("source", {"name": "an unknown source"})
+    name = printable(os.path.basename(str(source["name"])))[:200]
     return {STARTED_FROM: f"the field of {name}, SHA-256 {files.sha256(initial_field.to_bytes())}"}

@@ -83,6 +83,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 
 
 NOT_QUICK = {
+    "artifact/test_measuring.py",
     "cli/test_cli.py",
     "cli/test_compare_command.py",
     "cli/test_resume.py",
@@ -129,6 +130,13 @@ def one_thread():
     import torch
 
     torch.set_num_threads(1)
+
+
+def with_header(artifact: Any, header: dict[str, Any]) -> bytes:
+    """The file of an artifact with another inrfit header."""
+    from inrfit.artifact import container
+
+    return container.serialize(3, {**artifact._stored(), container.KEY: container.deflated(header)})
 
 
 def picture(height: int = 24, width: int = 32, channels: int = 3, seed: int = 0) -> np.ndarray:

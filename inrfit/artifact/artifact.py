@@ -6,6 +6,7 @@ in Python integers before anything is allocated. Only ``Artifact.field`` and ``A
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -16,11 +17,13 @@ import numpy.typing as npt
 
 from ..errors import InrfitError, RefusedInput, UnreadableFile, UnwritableOutput
 from ..fields import FieldSpec
-from ..io import files, strict_json
+from ..io import files
 from ..io.limits import Limits
-from ..modalities import MODALITIES, Request
-from . import container, weight_dtypes
+from ..modalities import MODALITIES, Request, file_of
+from . import container, quantisation, weight_dtypes
 from .header import VERSION, json_quality, sanitized_provenance, spec_of, validate
+from .provenance import kept
+from .quantisation import Steps
 
 if TYPE_CHECKING:
     import torch
@@ -61,11 +64,31 @@ class Artifact:
     key "infinite" lists the names of the infinite ones, separated by spaces."""
 
     store: str = "fp32"
-    """Number type of the stored weights: "fp32", "fp16" or "bf16". Weights are rounded to it when the file is written,
-    except for ``spec.fp32_tensors``."""
+    """How the weights are stored: "fp32", "fp16", "bf16", or "int" for entropy-coded multiples of ``steps``. Weights
+    are rounded accordingly when the file is written, except for ``spec.fp32_tensors``."""
 
     attachments: Mapping[str, bytes] = field(default_factory=dict)
     """Data of the source that are kept as they are, by name: for an image "icc" (colour profile) and "exif"."""
+
+    steps: Steps = field(default_factory=dict)
+    """With the store "int": the step of each group of ``spec.rounding_groups``, positive and exact in bfloat16."""
+
+    provenance_kept: str = "full"
+    """How much of ``provenance`` is written to the file: "full", "short" or "none"."""
+
+    _measured: Any = field(default=None, repr=False)
+    """What ``quality`` was measured on. ``dataclasses.replace`` hands it on."""
+
+    def __post_init__(self) -> None:
+        """Drops a quality that was measured on other weights, or on the same in another store."""
+        arrays = {name: id(weight) for name, weight in self.weights.items()}
+        spec = (replace(self.spec, options={}), self.spec.formula)
+        measured_on = (arrays, self.store, dict(self.steps), spec, dict(self.meta))
+        if self._measured is not None:
+            quality, measured_before = self._measured
+            if quality is self.quality and measured_before != measured_on:
+                object.__setattr__(self, "quality", {})  # the dataclass is frozen
+        object.__setattr__(self, "_measured", (self.quality, measured_on))
 
     @staticmethod
     def from_bytes(data: bytes, limits: Limits = LIMITS) -> Artifact:
@@ -76,11 +99,9 @@ class Artifact:
         parsed = container.parse(data)
         header = validate(parsed.inrfit)
         spec = spec_of(header["field"], header["modality"], header["signal"])
-        lengths = header["attachments"]
-        store = container.match_tensors(parsed, spec.shapes, spec.fp32_tensors, lengths)
-        if header["version"] == 1 and (spec.architecture, store) != ("siren", "fp32"):
-            raise UnreadableFile(f"{spec.architecture} in {store}: format version 1 has only siren in fp32", "version")
-        weights, attachments = _tensors(data, spec, store, lengths)
+        store = container.match_tensors(parsed, spec.shapes, spec.fp32_tensors, header["attachments"])
+        _check_version(header["version"], spec.architecture, store)
+        weights, steps, attachments = _tensors(data, spec, store, header["attachments"])
         return Artifact(
             spec,
             weights,
@@ -90,22 +111,16 @@ class Artifact:
             header["quality"],
             store,
             attachments,
+            steps,
         )
 
     def to_bytes(self) -> bytes:
         """The bytes of the artifact's file; equal artifacts give equal bytes.
 
         Raises an ``InrfitError`` if the file could not be loaded again."""
-        if self.store not in weight_dtypes.STORES:
-            raise InrfitError(
-                f"{self.store}: unknown number type for weights; choose from {', '.join(weight_dtypes.STORES)}",
-                "artifact",
-            )
-        if weight_dtypes.fitting_store(self.weights, self.store, self.spec.fp32_tensors) != self.store:
-            raise InrfitError(f"a weight is beyond the range of {self.store}", "artifact")
+        self._check_store()
         try:
-            metadata = {container.KEY: strict_json.dumps(self.header())}
-            data = container.serialize(self.weights, self.store, self.spec.fp32_tensors, metadata, self.attachments)
+            data = container.serialize(VERSION, self._stored())
             parsed = container.parse(data)
             header = validate(parsed.inrfit)
             spec = spec_of(header["field"], self.modality, self.meta)
@@ -114,18 +129,45 @@ class Artifact:
             raise InrfitError(f"this artifact could not be loaded again: {error}", "artifact") from error
         return data
 
+    def _check_store(self) -> None:
+        """Raises ``InrfitError`` unless the weights can be stored as ``store`` says."""
+        keep_fp32 = self.spec.fp32_tensors
+        if self.store == "int":
+            groups = self.spec.rounding_groups
+            if {name: len(steps) for name, steps in self.steps.items()} != {k: len(v) for k, v in groups.items()}:
+                raise InrfitError("the store int needs a step for each group of weights", "artifact")
+        elif self.store not in weight_dtypes.STORES:
+            raise InrfitError(
+                f"{self.store}: unknown number type for weights; choose from {', '.join(weight_dtypes.STORES)}, int",
+                "artifact",
+            )
+        elif weight_dtypes.fitting_store(self.weights, self.store, keep_fp32) != self.store:
+            raise InrfitError(f"a weight is beyond the range of {self.store}", "artifact")
+
+    def _stored(self) -> dict[str, container.Stored]:
+        """The tensors of the file, in their order."""
+        tensors = {container.KEY: container.deflated(self.header())}
+        for name, kind in weight_dtypes.tensor_stores(self.weights, self.store, self.spec.fp32_tensors).items():
+            packed = weight_dtypes.pack(self.weights[name], kind)
+            tensors[name] = container.Stored(weight_dtypes.STORES[kind].dtype, packed.shape, packed.tobytes())
+        if self.store == "int":
+            coded = quantisation.pack(self.weights, self.spec.rounding_groups, self.steps)
+            tensors[container.CODED] = container.bytes_tensor(coded)
+        for name, content in sorted(self.attachments.items()):
+            tensors[container.ATTACHMENT_PREFIX + name] = container.bytes_tensor(content)
+        return tensors
+
     def header(self) -> dict[str, Any]:
-        """The header that is stored with the weights, as JSON values."""
+        """The header that is stored with the weights, as JSON values without the version."""
         # All options are written, so that a later change of a default does not change existing fields.
         spec = replace(self.spec, options=asdict(self.spec.formula))
         attachments = {name: len(content) for name, content in sorted(self.attachments.items())}
         return {
-            "version": VERSION,
             "field": spec.json(),
             "modality": self.modality,
             "signal": {key: value for key, value in self.meta.items() if value is not None},
             **({"attachments": attachments} if attachments else {}),
-            "provenance": sanitized_provenance(self.provenance),
+            "provenance": sanitized_provenance(kept(self.provenance, self.provenance_kept)),
             "quality": json_quality(self.quality),
         }
 
@@ -171,6 +213,31 @@ class Artifact:
         modality.check_request(request)
         return modality.decode(self.field(device), self.meta, request, limits, on_progress)
 
+    def measure(
+        self,
+        source: str | os.PathLike[str] | npt.NDArray[Any],
+        limits: Limits = LIMITS,
+        device: str | torch.device = "cpu",
+        on_progress: OnProgress = lambda fraction: None,
+        **options: Any,
+    ) -> Artifact:
+        """A copy with the quality of the stored weights, measured on every sample of ``source``: a path, or an array as
+        ``inrfit.encode`` takes it. ``options`` are those of the modality, such as ``frame=2``.
+
+        An artifact whose weights, store or description were replaced has no quality until it is measured. Raises
+        ``UsageError`` if the source differs in size or channels, ``RefusedInput`` if it cannot be read."""
+        import torch
+
+        from . import measuring
+
+        if isinstance(source, np.ndarray):
+            arguments = {key: self.meta[key] for key in ("rate",) if key in self.meta}
+            data, name = file_of(source, arguments), "array"
+        else:
+            data, name = files.read(source, limits), os.fspath(source)
+        signal = measuring.source_signal(self, data, name, limits, options)
+        return self.with_quality(measuring.measured(self, signal, torch.device(device), on_progress))
+
     def with_quality(self, quality: Mapping[str, Any]) -> Artifact:
         """A copy of this artifact with ``quality``, converted by ``json_quality``."""
         return replace(self, quality=json_quality(quality))
@@ -182,8 +249,10 @@ class Artifact:
 
     @property
     def bits_per_sample(self) -> float:
-        """Size of the file in bits per sample of the source (a pixel, an audio frame or a point)."""
-        return 8 * self.stored_bytes / int(self.provenance["samples"])
+        """Size of the file in bits per sample of the source (a pixel, an audio frame or a point); nan if the file does
+        not say how many samples that has."""
+        samples = self.provenance.get("samples", self.quality.get("samples"))
+        return 8 * self.stored_bytes / int(samples) if samples else math.nan
 
 
 def load(path: str | os.PathLike[str] | int, limits: Limits = LIMITS) -> Artifact:
@@ -193,11 +262,19 @@ def load(path: str | os.PathLike[str] | int, limits: Limits = LIMITS) -> Artifac
     return Artifact.from_bytes(files.read(path, limits), limits)
 
 
+def _check_version(version: int, architecture: str, store: str) -> None:
+    """Raises ``UnreadableFile`` if the version of the format had no such architecture or store."""
+    if version == 1 and (architecture, store) != ("siren", "fp32"):
+        raise UnreadableFile(f"{architecture} in {store}: format version 1 has only siren in fp32", "version")
+    if version < 3 and store == "int":
+        raise UnreadableFile(f"coded weights: format version {version} has none", "version")
+
+
 def _tensors(
     data: bytes, spec: FieldSpec, store: str, attachments: Mapping[str, int]
-) -> tuple[dict[str, npt.NDArray[np.float32]], dict[str, bytes]]:
-    """The weights in a validated file as float32, in the order of ``spec.shapes``, and the attachments. Raises
-    ``UnreadableFile`` if a weight is not finite."""
+) -> tuple[dict[str, npt.NDArray[np.float32]], dict[str, tuple[float, ...]], dict[str, bytes]]:
+    """The weights in a validated file as float32, in the order of ``spec.shapes``, the steps of coded ones, and the
+    attachments. Raises ``UnreadableFile`` if a weight is not finite."""
     import safetensors
 
     deserialize: Any = safetensors.deserialize
@@ -205,12 +282,15 @@ def _tensors(
         tensors = {name: tensor["data"] for name, tensor in deserialize(data)}
     except safetensors.SafetensorError as error:  # the library is stricter than the checks above
         raise UnreadableFile(f"damaged: {error}", "safetensors") from None
-    stores = weight_dtypes.tensor_stores(spec.shapes, store, spec.fp32_tensors)
-    weights = {
-        name: weight_dtypes.unpack(tensors.pop(name), shape, stores[name]) for name, shape in spec.shapes.items()
-    }
+    kinds = weight_dtypes.tensor_stores(spec.shapes, store, spec.fp32_tensors)
+    weights = {name: weight_dtypes.unpack(tensors.pop(name), spec.shapes[name], kind) for name, kind in kinds.items()}
+    steps: dict[str, tuple[float, ...]] = {}
+    if store == "int":
+        coded, steps = quantisation.unpack(bytes(tensors[container.CODED]), spec.shapes, spec.rounding_groups)
+        weights |= coded
     for name, weight in weights.items():
         not_finite = weight.size - int(np.isfinite(weight).sum())
         if not_finite:
             raise UnreadableFile(f"tensor {name!r} has {not_finite:,} values that are not finite", "nonfinite")
-    return weights, {name: bytes(tensors[container.ATTACHMENT_PREFIX + name]) for name in attachments}
+    in_order = {name: weights[name] for name in spec.shapes}
+    return in_order, steps, {name: bytes(tensors[container.ATTACHMENT_PREFIX + name]) for name in attachments}

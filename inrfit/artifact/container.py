@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import zlib
 from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -17,12 +18,16 @@ from typing import Any
 from ..errors import UnreadableFile, UnsupportedInput
 from ..io.json_schema import integer, items, text
 from ..io.signatures import Signatures, detect_format
-from ..io.strict_json import check_schema, loads
+from ..io.strict_json import check_schema, dumps, loads
 from ..io.tensors import STATE_KEY
-from .weight_dtypes import STORES, Weights, pack, tensor_stores
+from . import header_dictionary
+from .weight_dtypes import STORES, tensor_stores
 
 KEY = "inrfit"
-"""Key of inrfit's header in the metadata of a safetensors file."""
+"""Key in the metadata of a safetensors file, and name of the tensor with inrfit's header."""
+
+CODED = "weights"
+"""Name of the tensor with coded weights."""
 
 ATTACHMENT_PREFIX = "attachment."
 """Beginning of the names of tensors that hold attachments."""
@@ -79,11 +84,23 @@ class Tensor:
 @dataclass(frozen=True)
 class ParsedContainer:
     """The content of a container before it is validated against a field: ``inrfit`` is inrfit's header, any JSON value;
-    ``data_bytes`` is the number of bytes after the safetensors header."""
+    ``tensors`` are all others than that header; ``data_bytes`` is the number of bytes after the safetensors header."""
 
     inrfit: Any
     tensors: Mapping[str, Tensor]
     data_bytes: int
+    header_bytes: int = 0
+    """Bytes of the tensor that holds inrfit's header; 0 if the header is in the metadata."""
+
+    @property
+    def store(self) -> str:
+        """The store of the weights: "int" for coded ones, otherwise that of the first tensor in a type of STORES which
+        is not F32, or "fp32"."""
+        if CODED in self.tensors:
+            return "int"
+        stores = {store.dtype: name for name, store in STORES.items()}
+        kinds = [stores[tensor.dtype] for tensor in self.tensors.values() if tensor.dtype in stores]
+        return next((kind for kind in kinds if kind != "fp32"), "fp32")
 
 
 def parse(data: bytes) -> ParsedContainer:
@@ -109,7 +126,31 @@ def parse(data: bytes) -> ParsedContainer:
     tensors = {
         name: Tensor(entry["dtype"], tuple(entry["shape"]), *entry["data_offsets"]) for name, entry in header.items()
     }
-    return ParsedContainer(loads(metadata[KEY].encode(), f"the metadata {KEY!r}"), tensors, len(data) - 8 - length)
+    inrfit, header_bytes = loads(metadata[KEY].encode(), f"the metadata {KEY!r}"), 0
+    if type(inrfit) is int:
+        header_bytes, inrfit = _deflated_header(data[8 + length :], tensors, inrfit)
+        tensors.pop(KEY, None)
+    return ParsedContainer(inrfit, tensors, len(data) - 8 - length, header_bytes)
+
+
+def _deflated_header(data: bytes, tensors: Mapping[str, Tensor], version: int) -> tuple[int, Any]:
+    """The size of the tensor KEY, which comes first, and the header in it: deflated JSON without its version. Of a
+    later version it may be missing."""
+    tensor = tensors.get(KEY)
+    end = 0 if tensor is None else tensor.stop
+    if tensor is None or tensor != Tensor("U8", (end,), 0, end):
+        raise UnreadableFile(f"the tensor {KEY!r} must come first, as bytes (U8)", "header")
+    inflate = zlib.decompressobj(-zlib.MAX_WBITS, zdict=header_dictionary.TEXT)
+    try:
+        plain = inflate.decompress(data[:end], MAX_HEADER + 1)
+    except zlib.error:
+        plain = b""
+    if not inflate.eof or len(plain) > MAX_HEADER or inflate.unused_data.strip(b"\0") or len(inflate.unused_data) >= 8:
+        raise UnreadableFile("the header does not inflate, or to too many bytes", "header")
+    header = loads(plain, "the header")
+    if type(header) is not dict or "version" in header:
+        raise UnreadableFile("the deflated header is not a JSON object without a version", "header")
+    return end, {"version": version, **header}
 
 
 def _header_length(data: bytes) -> int:
@@ -138,6 +179,11 @@ def _header_length(data: bytes) -> int:
     return length
 
 
+def is_safetensors(data: bytes) -> bool:
+    """Whether ``data`` begins like a safetensors file, possibly damaged."""
+    return data[8:9] == b"{" and int.from_bytes(data[:8], "little") <= MAX_HEADER
+
+
 def looks_like(data: bytes) -> str | None:
     """A description of the kind of file that begins like ``data``; None if unknown."""
     if (kind := detect_format(data, _SIGNATURES)) is not None:
@@ -156,56 +202,49 @@ def match_tensors(
     keep_fp32: Set[str],
     attachments: Mapping[str, int] = MappingProxyType({}),
 ) -> str:
-    """The number type of the stored weights (a key of STORES). ``attachments`` are the lengths of attachments by name.
+    """The store of the weights (a key of STORES, or "int"). ``attachments`` are the lengths of attachments by name.
 
     Raises ``UnreadableFile`` unless the table has exactly the tensors in ``shapes``, those named in ``keep_fp32`` in
-    fp32 and all others in one type, and the attachments as bytes, and they fill the file without gaps."""
+    fp32 and all others in one type, or coded in one tensor of bytes, and the attachments as bytes, and they fill the
+    file without gaps."""
+    store = parsed.store
     attached = {ATTACHMENT_PREFIX + name: length for name, length in attachments.items()}
+    if store == "int":
+        attached[CODED] = math.prod(parsed.tensors[CODED].shape)
+    types = tensor_stores(shapes, store, keep_fp32)
     for name in parsed.tensors:
-        if name not in shapes and name not in attached:
+        if name not in types and name not in attached:
             raise UnreadableFile(f"unexpected tensor {name[:80]!r}", "tensors")
-    for name in (*shapes, *attached):
+    for name in (*types, *attached):
         if name not in parsed.tensors:
             raise UnreadableFile(f"the tensor {name!r} is missing", "tensors")
     for name, length in attached.items():
         tensor = parsed.tensors[name]
         if (tensor.dtype, tensor.shape, tensor.stop - tensor.start) != ("U8", (length,), length):
             raise UnreadableFile(f"tensor {name!r} must be {length:,} bytes (U8)", "attachment")
-    weights = {name: tensor for name, tensor in parsed.tensors.items() if name not in attached}
-    store = _store(weights, keep_fp32)
-    sizes = {name: STORES[kind].size for name, kind in tensor_stores(shapes, store, keep_fp32).items()}
-    for name, shape in shapes.items():
-        tensor, size = parsed.tensors[name], sizes[name] * math.prod(shape)
-        if tensor.shape != shape:
-            raise UnreadableFile(f"tensor {name!r} has the shape {tensor.shape}, it must be {shape}", "shape")
-        if tensor.stop - tensor.start != size:
-            raise UnreadableFile(
-                f"tensor {name!r} takes bytes {tensor.start:,} to {tensor.stop:,}, but {shape} in {tensor.dtype} needs "
-                f"{size:,} bytes",
-                "offsets",
-            )
+    for name, kind in types.items():
+        _check_weights(name, parsed.tensors[name], kind, shapes[name])
     _check_layout(parsed)
     return store
 
 
-def _store(tensors: Mapping[str, Tensor], keep_fp32: Set[str]) -> str:
-    """The number type of the weights that are not in ``keep_fp32``. Raises ``UnreadableFile`` if they have several, or
-    one that is not supported."""
-    stores = {store.dtype: name for name, store in STORES.items()}
-    first = next((tensor.dtype for name, tensor in tensors.items() if name not in keep_fp32), "F32")
-    for name, tensor in tensors.items():
-        if name in keep_fp32 and tensor.dtype != "F32":
-            raise UnreadableFile(f"tensor {name!r} has the type {tensor.dtype!r}, it must be F32", "dtype")
-        if tensor.dtype not in stores:
-            raise UnreadableFile(f"tensor {name!r} has the type {tensor.dtype!r}, not {', '.join(stores)}", "dtype")
-        if name not in keep_fp32 and tensor.dtype != first:
-            raise UnreadableFile(f"tensor {name!r} has the type {tensor.dtype}, others have {first}", "dtype")
-    return stores[first]
+def _check_weights(name: str, tensor: Tensor, store: str, shape: tuple[int, ...]) -> None:
+    """Raises ``UnreadableFile`` unless ``tensor`` has this type and shape, and their number of bytes."""
+    if tensor.dtype != STORES[store].dtype:
+        raise UnreadableFile(f"tensor {name!r} has the type {tensor.dtype!r}, not {STORES[store].dtype}", "dtype")
+    if tensor.shape != shape:
+        raise UnreadableFile(f"tensor {name!r} has the shape {tensor.shape}, it must be {shape}", "shape")
+    if tensor.stop - tensor.start != (size := STORES[store].size * math.prod(shape)):
+        raise UnreadableFile(
+            f"tensor {name!r} takes bytes {tensor.start:,} to {tensor.stop:,}, but {shape} in {tensor.dtype} needs "
+            f"{size:,} bytes",
+            "offsets",
+        )
 
 
 def _check_layout(parsed: ParsedContainer) -> None:
     """Raises ``UnreadableFile`` if there are gaps or overlaps between the tensors, or bytes after the last one."""
-    end = 0
+    end = parsed.header_bytes
     for name, tensor in sorted(parsed.tensors.items(), key=lambda item: item[1].start):
         if tensor.start != end:
             what = "a gap before" if tensor.start > end else "an overlap at"
@@ -220,38 +259,36 @@ def _check_layout(parsed: ParsedContainer) -> None:
         raise UnreadableFile(f"{parsed.data_bytes - end:,} bytes follow the last tensor", "trailing")
 
 
-def header_bytes(
-    shapes: Mapping[str, tuple[int, ...]],
-    store: str,
-    keep_fp32: Set[str],
-    metadata: Mapping[str, str],
-    attachments: Mapping[str, int] = MappingProxyType({}),
-) -> bytes:
-    """The part of a safetensors file before the tensors: the length of the header, and the header."""
-    table: dict[str, object] = {"__metadata__": dict(metadata)}
+@dataclass(frozen=True)
+class Stored:
+    """A tensor to be written: its type and shape in safetensors, and its bytes."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    content: bytes
+
+
+def deflated(header: Mapping[str, Any]) -> Stored:
+    """The tensor of inrfit's header, padded with zeros so that those after it are aligned."""
+    deflate = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS, zdict=header_dictionary.TEXT)
+    content = deflate.compress(dumps(header).encode()) + deflate.flush()
+    content += bytes(-len(content) % 8)
+    return bytes_tensor(content)
+
+
+def bytes_tensor(content: bytes) -> Stored:
+    """A tensor of bytes."""
+    return Stored("U8", (len(content),), content)
+
+
+def serialize(version: int, tensors: Mapping[str, Stored]) -> bytes:
+    """A safetensors file with ``tensors`` in their order, the first of which is KEY."""
+    table: dict[str, object] = {"__metadata__": {KEY: str(version)}}
     end = 0
-    for name, kind in tensor_stores(shapes, store, keep_fp32).items():
-        begin, end = end, end + STORES[kind].size * math.prod(shapes[name])
-        table[name] = {"dtype": STORES[kind].dtype, "shape": list(shapes[name]), "data_offsets": [begin, end]}
-    for name, length in sorted(attachments.items()):
-        begin, end = end, end + length
-        table[ATTACHMENT_PREFIX + name] = {"dtype": "U8", "shape": [length], "data_offsets": [begin, end]}
+    for name, tensor in tensors.items():
+        begin, end = end, end + len(tensor.content)
+        table[name] = {"dtype": tensor.dtype, "shape": list(tensor.shape), "data_offsets": [begin, end]}
     header = json.dumps(table, separators=(",", ":"), ensure_ascii=True).encode()
     header += b" " * (-len(header) % 8)
-    return len(header).to_bytes(8, "little") + header
-
-
-def serialize(
-    weights: Weights,
-    store: str,
-    keep_fp32: Set[str],
-    metadata: Mapping[str, str],
-    attachments: Mapping[str, bytes] = MappingProxyType({}),
-) -> bytes:
-    """A safetensors file with ``weights`` and ``attachments``: the same bytes that the safetensors library would
-    write."""
-    shapes = {name: weight.shape for name, weight in weights.items()}
-    tensors = (pack(weights[name], kind).tobytes() for name, kind in tensor_stores(shapes, store, keep_fp32).items())
-    attached = (attachments[name] for name in sorted(attachments))
-    lengths = {name: len(content) for name, content in attachments.items()}
-    return b"".join((header_bytes(shapes, store, keep_fp32, metadata, lengths), *tensors, *attached))
+    contents = (tensor.content for tensor in tensors.values())
+    return b"".join((len(header).to_bytes(8, "little"), header, *contents))

@@ -1,43 +1,58 @@
-"""Upper bounds on the size of an artifact's file, before there are weights."""
+"""The size of an artifact's file, before there are weights."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 from ..fields import FieldSpec
-from ..io import strict_json
-from . import container, weight_dtypes
+from . import container
 from .artifact import Artifact
+from .header import VERSION
+from .weight_dtypes import CODED_BITS, STORES, tensor_stores
 
-HEADER_RESERVE = 2500
-"""Bytes reserved for what a fit adds to the header: versions, settings, times, quality and notes."""
-
-
-def max_header_bytes(
-    spec: FieldSpec,
-    store: str,
-    modality: str,
-    meta: Mapping[str, Any],
-    attachments: Mapping[str, bytes],
-    provenance: Mapping[str, Any],
-) -> int:
-    """Upper bound on the bytes of the header and the attachments. ``provenance`` holds what is known before the fit."""
-    artifact = Artifact(spec, {}, modality, meta, provenance, {}, store, attachments)
-    metadata = {container.KEY: strict_json.dumps(artifact.header())}
-    lengths = {name: len(content) for name, content in attachments.items()}
-    header = container.header_bytes(spec.shapes, store, spec.fp32_tensors, metadata, lengths)
-    return len(header) + HEADER_RESERVE + sum(lengths.values())
+HEADER_RESERVE = {"full": 700, "short": 300, "none": 150}
+"""Bytes reserved for what a fit adds to the header: versions, settings, times, quality and notes, deflated."""
 
 
-def max_file_bytes(
-    spec: FieldSpec,
-    store: str,
-    modality: str,
-    meta: Mapping[str, Any],
-    attachments: Mapping[str, bytes],
-    provenance: Mapping[str, Any],
-) -> int:
-    """Upper bound on the bytes of the whole file."""
-    weights = weight_dtypes.weight_bytes(spec.shapes, store, spec.fp32_tensors)
-    return max_header_bytes(spec, store, modality, meta, attachments, provenance) + weights
+@dataclass(frozen=True)
+class FileContents:
+    """What is known of a file before the fit. ``store`` is a key of STORES or of CODED_BITS; ``provenance`` holds what
+    is known so far."""
+
+    store: str
+    modality: str
+    meta: Mapping[str, Any]
+    attachments: Mapping[str, bytes]
+    provenance: Mapping[str, Any]
+    provenance_kept: str
+
+    @property
+    def bytes_per_weight(self) -> float:
+        """Bytes that a weight takes which is not always stored in fp32."""
+        return STORES[self.store].size if self.store in STORES else CODED_BITS[self.store] / 8
+
+    def header_bytes(self, spec: FieldSpec) -> int:
+        """Upper bound on the bytes of everything but the weights."""
+        kind = self.store if self.store in STORES else "int"
+        artifact = Artifact(
+            spec, {}, self.modality, self.meta, self.provenance, {}, "fp32", self.attachments,
+            provenance_kept=self.provenance_kept,
+        )  # fmt: skip
+        tensors = {container.KEY: container.deflated(artifact.header())}
+        for name, store in tensor_stores(spec.shapes, kind, spec.fp32_tensors).items():
+            tensors[name] = container.Stored(STORES[store].dtype, spec.shapes[name], b"")
+        if kind == "int":
+            tensors[container.CODED] = container.bytes_tensor(b"")
+        for name, content in self.attachments.items():
+            tensors[container.ATTACHMENT_PREFIX + name] = container.bytes_tensor(content)
+        offsets = 20 * len(tensors)  # of tensors that are not empty
+        return len(container.serialize(VERSION, tensors)) + offsets + HEADER_RESERVE[self.provenance_kept]
+
+    def file_bytes(self, spec: FieldSpec) -> int:
+        """Upper bound on the bytes of the whole file; of coded weights, the bytes that are planned for them."""
+        exact = sum(prod(spec.shapes[name]) for name in spec.fp32_tensors)
+        weights = 4 * exact + self.bytes_per_weight * (spec.parameters - exact)
+        return self.header_bytes(spec) + round(weights)

@@ -19,7 +19,7 @@ from .provenance import COUNT, PROVENANCE
 
 VERSION = 3
 """Version of the header that is written. Version 1 had the architecture siren with float32 weights only; versions 1 and
-2 had no attachments, and 8-bit images only."""
+2 had no attachments, no coded weights, a plain header, the whole provenance, and 8-bit images only."""
 
 MAX_ATTACHMENTS, MAX_ATTACHMENT_BYTES = 16, 1 << 20
 """Largest number of attachments, and largest size of one."""
@@ -90,7 +90,7 @@ def validate(untrusted: Any) -> dict[str, Any]:
         "modality": registered(MODALITIES),
         "signal": mapping(lambda value: None),
         **({} if "attachments" not in header or before_3 else {"attachments": _ATTACHMENTS_SCHEMA}),
-        "provenance": PROVENANCE,
+        "provenance": PROVENANCE if before_3 else _some_of(PROVENANCE, header.get("provenance")),
         "quality": mapping(scalar),
     }
     strict_json.check_schema(header, schema, "header", "schema")
@@ -115,6 +115,11 @@ def validate(untrusted: Any) -> dict[str, Any]:
     except ValueError as error:
         raise UnreadableFile(f"header.signal.{error}", "schema") from None
     return header
+
+
+def _some_of(schema: Mapping[str, Any], values: Any) -> Mapping[str, Any]:
+    """``schema`` without the keys that ``values`` lack."""
+    return {key: value for key, value in schema.items() if key in values} if type(values) is dict else schema
 
 
 def spec_of(field: Mapping[str, Any], modality: str, meta: Mapping[str, Any]) -> FieldSpec:

@@ -64,6 +64,20 @@ PROVENANCE: Mapping[str, Any] = {
 """Schema of what ``describe`` returns. A new key here requires a new ``artifact.VERSION``."""
 
 
+KEPT = ("full", "short", "none")
+"""How much of the provenance a file keeps."""
+
+SHORT = ("inrfit", "created", "source", "samples", "ended", "target_reached", "notes")
+"""The keys of a short provenance."""
+
+
+def kept(provenance: Mapping[str, Any], how_much: str) -> dict[str, Any]:
+    """The part of ``provenance`` that a file keeps: KEPT."""
+    if how_much == "full":
+        return dict(provenance)
+    return {} if how_much == "none" else {key: provenance[key] for key in SHORT if key in provenance}
+
+
 def describe(
     device: torch.device,
     *,

@@ -5,7 +5,6 @@ Implemented with NumPy, which has no bfloat16, so that artifacts can be written 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -26,6 +25,10 @@ class Store:
 STORES: Mapping[str, Store] = {"fp32": Store("F32", 4), "fp16": Store("F16", 2), "bf16": Store("BF16", 2)}
 """Number types by their names in ``--store``: IEEE 754 binary32 and binary16, and bfloat16 (the upper half of
 binary32)."""
+
+CODED_BITS: Mapping[str, float] = {"int8": 6.6, "int6": 4.6}
+"""Bits a weight of the entropy-coded stores in ``--store``: what integers of 8 and 6 bits take that span five standard
+deviations on either side."""
 
 WIDER_STORE = {"fp16": "bf16", "bf16": "fp32"}
 """Number type to fall back to if a weight overflows. The largest finite fp16 is 65,504; the range of bf16 is almost
@@ -61,6 +64,14 @@ def unpack(raw: bytes | bytearray | memoryview, shape: tuple[int, ...], store: s
     return np.frombuffer(raw, f"<f{STORES[store].size}").astype("<f4").reshape(shape)
 
 
+def rounded(weights: Weights, store: str, keep_fp32: Set[str]) -> dict[str, npt.NDArray[np.float32]]:
+    """``weights`` as they are read back from a file in ``store``."""
+    return {
+        name: weight if name in keep_fp32 else unpack(pack(weight, store).tobytes(), weight.shape, store)
+        for name, weight in weights.items()
+    }
+
+
 def fitting_store(weights: Weights, store: str, keep_fp32: Set[str]) -> str:
     """Returns ``store``, or the next wider number type in which no finite weight overflows.
 
@@ -80,12 +91,7 @@ def _overflows(weight: npt.NDArray[np.float32], store: str) -> bool:
 
 
 def tensor_stores(names: Iterable[str], store: str, keep_fp32: Set[str]) -> dict[str, str]:
-    """The number type of each tensor, in the order of the file: wider types first, then by name."""
-    stores = {name: "fp32" if name in keep_fp32 else store for name in names}
+    """The number type of each tensor, in the order of the file: wider types first, then by name. With the store "int"
+    only the tensors in ``keep_fp32`` have one."""
+    stores = {name: "fp32" if name in keep_fp32 else store for name in names if name in keep_fp32 or store != "int"}
     return dict(sorted(stores.items(), key=lambda item: (-STORES[item[1]].size, item[0])))
-
-
-def weight_bytes(shapes: Mapping[str, tuple[int, ...]], store: str, keep_fp32: Set[str]) -> int:
-    """Bytes of all tensors together."""
-    stores = tensor_stores(shapes, store, keep_fp32)
-    return sum(STORES[kind].size * math.prod(shapes[name]) for name, kind in stores.items())

@@ -13,10 +13,17 @@ from .decode import decode
 from .encode import encode
 from .help import HelpCommand, HelpGroup
 from .info import info
+from .measure import measure
 
 CONTEXT_SETTINGS = {"help_option_names": ["-h", "--help"]}
 
-COMMANDS: dict[str, Callable[..., int]] = {"encode": encode, "decode": decode, "info": info, "compare": compare}
+COMMANDS: dict[str, Callable[..., int]] = {
+    "encode": encode,
+    "decode": decode,
+    "info": info,
+    "measure": measure,
+    "compare": compare,
+}
 
 app = typer.Typer(
     name="inrfit",
@@ -30,7 +37,8 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings=CONTEXT_SETTINGS,
     epilog="Exit codes: 0 done, 1 bug, 2 wrong usage or output exists, 3 input refused, 4 cannot write, 5 out of "
-    "memory, 6 diverged, 7 some sources or runs failed, 130/143 interrupted, 141 standard output closed.",
+    "memory, 6 diverged, 7 some sources or runs failed, 8 figure not confirmed, 130/143 interrupted, 141 standard "
+    "output closed.",
 )
 for name, command in COMMANDS.items():
     app.command(name, cls=HelpCommand, context_settings=CONTEXT_SETTINGS)(command)

@@ -201,7 +201,7 @@ def run(file: Found, options: DecodeOptions, console: Console, stop: StopRequest
     own_suffix, own_note = modality.suffix(artifact.meta)
     first = [own_note] if own_note and suffix == own_suffix else []
     source_notes = [
-        f"when encoded: {note}" for note in about_samples(artifact.provenance["notes"]) if note not in notes
+        f"when encoded: {note}" for note in about_samples(artifact.provenance.get("notes", ())) if note not in notes
     ]
     for note in (notes := list(dict.fromkeys([*first, *notes, *source_notes]))):
         console.log(f"inrfit: {model}: {note}")

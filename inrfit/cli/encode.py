@@ -52,6 +52,7 @@ def encode(  # one option a line
     width: shared.Width = None,
     depth: shared.Depth = None,
     store: shared.Store = DEFAULTS.store,
+    provenance: shared.Provenance = DEFAULTS.provenance,
     dry_run: Annotated[
         bool,
         shared.flag(

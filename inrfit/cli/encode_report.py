@@ -17,14 +17,15 @@ if TYPE_CHECKING:
     from ..fit.recipe import Recipe
 
 
-def field_sizes(spec: FieldSpec, stored: int, source: int, samples: int) -> dict[str, Any]:
+def field_sizes(spec: FieldSpec, stored: int, source: int | None, samples: int) -> dict[str, Any]:
     """Sizes and costs of a field of ``stored`` bytes whose source has ``source`` bytes, for the JSON object. Bits per
-    sample are None if the number of samples is not known yet (shapes, whose points are drawn during the fit)."""
+    sample are None if the number of samples is not known yet (shapes, whose points are drawn during the fit), or the
+    bytes of the source are not known."""
     return {
         "parameters": spec.parameters,
         "bits_per_sample": 8 * stored / samples if samples else None,
         "source_bytes": source,
-        "source_bits_per_sample": 8 * source / samples if samples else None,
+        "source_bits_per_sample": 8 * source / samples if samples and source is not None else None,
         "macs_per_sample": spec.macs,
         "sines_per_sample": spec.sines,
     }
@@ -57,12 +58,11 @@ def print_summary(
 
     modality = MODALITIES[artifact.modality]
     spent, provenance = artifact.provenance["spent"], artifact.provenance
-    stored = f"{size:,} bytes in {artifact.store} (source: {provenance['source']['bytes']:,})"
+    source_bytes = provenance["source"]["bytes"]
     shown = "standard output" if output == STDIO else output
-    console.log(f"{job.name} -> {shown}: {format_quality(artifact.quality, modality.measures)}; {stored}")
-    console.log(
-        f"  {format_sizes(field_sizes(artifact.spec, size, provenance['source']['bytes'], provenance['samples']))}"
-    )
+    console.log(f"{job.name} -> {shown}: {format_quality(artifact.quality, modality.measures)}")
+    console.log(f"  {size:,} bytes in {artifact.store}, {compare_bytes(size, source_bytes, artifact)}")
+    console.log(f"  {format_sizes(field_sizes(artifact.spec, size, source_bytes, provenance['samples']))}")
     since = "since it was resumed" if "resumed_at_step" in provenance["settings"] else "in total"
     share = spent["sampler_seconds"] / max(spent["fit_seconds"], 1e-9)
     console.log(
@@ -83,6 +83,17 @@ def print_summary(
         console.warn(job.name, caution)
     if provenance["target_reached"] is False:
         console.warn(job.name, "the target was not reached within the budget")
+
+
+def compare_bytes(size: int, source: int, artifact: Artifact) -> str:
+    """The bytes of a field beside those of its source, and of a common lossy format for the same quality."""
+    times, plain = size / max(source, 1), artifact.quality.get("plain_codec_bytes")
+    text = f"{times:.{2 if times < 1 else 1 if times < 10 else 0}f} times the source's {source:,}"
+    if isinstance(plain, int):
+        text += f"; {artifact.quality.get('plain_codec')} needs about {plain:,} for this quality"
+    if size > source and (smaller := round(min(source, plain or source), -3)) >= 4000:
+        text += f"; --bytes {smaller // 1000}kB makes it smaller, at a price"
+    return text
 
 
 def format_origins(origins: Mapping[str, int]) -> str:
@@ -172,7 +183,7 @@ def plan_lines(job: Job, planned: Plan, memory: int, problem: str | None) -> lis
         *(f"  not kept: {note}" for note in signal.notes),
         f"  plan: {spec.architecture} {spec.depth}x{spec.width}, {spec.parameters:,} parameters "
         f"in {planned.store}, {planned.sampler}, batch {planned.settings.batch}, budget {planned.budget}",
-        f"  stored: at most about {planned.stored_bytes:,} bytes (source: {planned.bytes:,}): "
+        f"  stored: about {planned.stored_bytes:,} bytes (source: {planned.bytes:,}): "
         f"{format_sizes(plan_sizes(planned))}",
         f"  memory: about {memory / 1e9:.1f} GB at most",
     ]

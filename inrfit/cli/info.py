@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InrfitError, UsageError, printable
@@ -12,7 +12,7 @@ from ..fit.outcome import Outcome
 from ..io.limits import Limits
 from . import shared_options as shared
 from .console import Console, format_number, format_quality, print_output
-from .encode_report import field_sizes, format_origins
+from .encode_report import compare_bytes, field_sizes, format_origins
 from .paths import expand_all, field_suffixes
 from .shared_options import LIMITS
 
@@ -58,21 +58,22 @@ def info(
 
         inrfit info photo.png.safetensors
     """
-    from ..artifact.artifact import load
+    from ..artifact.artifact import Artifact
+    from ..io import files as io_files
 
-    console = Console(as_json=as_json)
+    console, limits = Console(as_json=as_json), Limits(max_bytes=max_bytes)
     files = [file.path for file in expand_all(models, field_suffixes, console)]
     if not files:
         raise UsageError("no fields found", "no-sources")
     codes = []
     for model in files:
         try:
-            artifact = load(model, Limits(max_bytes=max_bytes))
+            data = io_files.read(model, limits)
+            artifact, size = Artifact.from_bytes(data, limits), len(data)
         except InrfitError as error:
             console.report_failure(model, error)
             codes.append(error.exit_code)
             continue
-        size = artifact.stored_bytes
         if as_json:
             console.print_json(record(model, artifact, size))
         else:
@@ -85,29 +86,31 @@ def info(
 
 def record(model: str, artifact: Artifact, size: int) -> dict[str, Any]:
     """The JSON object: everything that the file holds."""
-    source = artifact.provenance["source"]
+    provenance = artifact.provenance
+    source, samples = provenance.get("source", {}), provenance.get("samples", artifact.quality.get("samples", 0))
     return {
         "ok": True,
         "source": model,
         "bytes": size,
         "store": artifact.store,
-        **field_sizes(artifact.spec, size, source["bytes"], artifact.provenance["samples"]),
+        **field_sizes(artifact.spec, size, source.get("bytes"), samples),
         "field": artifact.spec.json(),
         "modality": artifact.modality,
         "signal": dict(artifact.meta),
         "quality": dict(artifact.quality),
-        "provenance": dict(artifact.provenance),
+        "provenance": dict(provenance),
     }
 
 
 def rows(artifact: Artifact, size: int) -> list[tuple[str, str]]:
-    """Label and text of each row of the table. ``--json`` prints more."""
+    """Label and text of each row of the table. ``--json`` prints more. A file with a short provenance has fewer."""
     from ..modalities import MODALITIES
 
-    modality, provenance, spec = MODALITIES[artifact.modality], artifact.provenance, artifact.spec
-    source, spent, samples = provenance["source"], provenance["spent"], provenance["samples"]
-    sampler, settings = provenance["sampler"], provenance["settings"]
-    times = {key: label for key, label in TIME_LABELS.items() if isinstance(spent.get(key), int | float)}
+    modality, spec = MODALITIES[artifact.modality], artifact.spec
+    source_bytes, samples = artifact.provenance.get("source", {}).get("bytes"), artifact.quality.get("samples")
+    samples = artifact.provenance.get("samples", samples)
+    bits = f", {8 * size / samples:.2f} bits per sample" if samples else ""
+    beside = f", {compare_bytes(size, source_bytes, artifact)}" if source_bytes is not None else ""
     return [
         ("contents", f"{artifact.modality}: {modality.describe_source(artifact.meta)}"),
         ("quality", format_quality(artifact.quality, modality.measures)),
@@ -116,28 +119,62 @@ def rows(artifact: Artifact, size: int) -> list[tuple[str, str]]:
             for key in modality.extra_measures
             if key in artifact.quality
         ),
-        ("file size", f"{size:,} bytes in {artifact.store}, {8 * size / samples:.2f} bits per sample"),
-        ("source", f"{source['name']}: {source['bytes']:,} bytes, {8 * source['bytes'] / samples:.2f} bits per sample"),
-        ("source SHA-256", source["sha256"]),
+        ("file size", f"{size:,} bytes in {artifact.store}{bits}{beside}"),
         ("architecture", f"{spec.architecture} {spec.depth}x{spec.width} {_in_brackets(spec.options)}".rstrip()),
         ("parameters", f"{spec.parameters:,}"),
         ("cost", f"{spec.macs:,} MACs per sample, {spec.sines:,} sines per sample"),
-        ("sampler", f"{sampler['name']} {_in_brackets(sampler['options'])}".rstrip()),
+        *(row for key, row_of in _PROVENANCE_ROWS.items() if key in artifact.provenance for row in row_of(artifact)),
+    ]
+
+
+def _source_rows(artifact: Artifact) -> list[tuple[str, str]]:
+    source = artifact.provenance["source"]
+    return [("source", f"{source['name']}: {source['bytes']:,} bytes"), ("source SHA-256", source["sha256"])]
+
+
+def _spent_rows(artifact: Artifact) -> list[tuple[str, str]]:
+    spent = artifact.provenance["spent"]
+    times = {key: label for key, label in TIME_LABELS.items() if isinstance(spent.get(key), int | float)}
+    return [
         ("samples chosen by", format_origins(spent["origin"])),
-        ("budget", _format_budget(provenance["budget"])),
-        ("ended", next(outcome.sentence for outcome in Outcome if outcome.slug == provenance["ended"])),
         ("training", f"{spent['steps']:,} steps, {spent['points']:,} samples, {spent['fit_seconds']:.1f} s"),
         ("time", ", ".join(f"{label} {spent[key]:.1f} s" for key, label in times.items())),
-        (
-            "settings",
-            format_pairs(
-                {label: settings[key] for key, label in SETTING_LABELS.items() if settings.get(key) is not None}
-            ),
-        ),
-        ("notes", "; ".join(provenance["notes"]) or "none"),
-        ("created", f"{provenance['created']} on {provenance['device']}, {provenance['threads']} threads"),
-        ("versions", format_pairs({key: provenance[key] for key in VERSION_KEYS})),
     ]
+
+
+def _setting_rows(artifact: Artifact) -> list[tuple[str, str]]:
+    settings = artifact.provenance["settings"]
+    shown = {label: settings[key] for key, label in SETTING_LABELS.items() if settings.get(key) is not None}
+    return [("settings", format_pairs(shown))]
+
+
+def _created_rows(artifact: Artifact) -> list[tuple[str, str]]:
+    provenance = artifact.provenance
+    where = f" on {provenance['device']}, {provenance['threads']} threads" if "device" in provenance else ""
+    versions = {key: provenance[key] for key in VERSION_KEYS if key in provenance}
+    return [("created", f"{provenance['created']}{where}"), ("versions", format_pairs(versions))]
+
+
+def _sampler_rows(artifact: Artifact) -> list[tuple[str, str]]:
+    sampler = artifact.provenance["sampler"]
+    return [("sampler", f"{sampler['name']} {_in_brackets(sampler['options'])}".rstrip())]
+
+
+def _ended_rows(artifact: Artifact) -> list[tuple[str, str]]:
+    return [("ended", next(outcome.sentence for outcome in Outcome if outcome.slug == artifact.provenance["ended"]))]
+
+
+_PROVENANCE_ROWS: Mapping[str, Callable[[Artifact], list[tuple[str, str]]]] = {
+    "source": _source_rows,
+    "sampler": _sampler_rows,
+    "budget": lambda artifact: [("budget", _format_budget(artifact.provenance["budget"]))],
+    "ended": _ended_rows,
+    "spent": _spent_rows,
+    "settings": _setting_rows,
+    "notes": lambda artifact: [("notes", "; ".join(artifact.provenance["notes"]) or "none")],
+    "created": _created_rows,
+}
+"""The rows about each part of the provenance, which a file may lack."""
 
 
 def format_pairs(values: Mapping[str, Any]) -> str:

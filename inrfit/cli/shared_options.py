@@ -51,6 +51,7 @@ Params = Annotated[str | None, option("params", metavar="COUNT", panel=SIZE)]
 Width = Annotated[int | None, option("width", metavar="N", panel=SIZE)]
 Depth = Annotated[int | None, option("depth", metavar="N", panel=SIZE)]
 Store = Annotated[str, option("store", metavar="TYPE", panel=SIZE)]
+Provenance = Annotated[str, option("provenance", metavar="MODE", panel=SIZE)]
 Verify = Annotated[str | None, option("verify", metavar="MODE", panel=REPORTING)]
 Arch = Annotated[str, option("arch", metavar="NAME", panel=STRATEGY)]
 Sampler = Annotated[str, option("sampler", metavar="NAME", panel=STRATEGY)]
@@ -105,6 +106,15 @@ CompareEngine = Annotated[
     ),
 ]
 
+FileOptions = Annotated[
+    list[str] | None,
+    typer.Option(
+        "-O",
+        metavar="KEY=VALUE",
+        rich_help_panel=INPUT,
+        help="Set an option of the file type (docs/cli.md lists them). Repeatable. Default: as in the field.",
+    ),
+]
 MaxBytes = Annotated[int, option("max_bytes", metavar="N", panel=INPUT, cls=Limits)]
 MaxPixels = Annotated[int, option("max_pixels", metavar="N", panel=INPUT, cls=Limits)]
 MaxSamples = Annotated[int, option("max_samples", metavar="N", panel=INPUT, cls=Limits)]

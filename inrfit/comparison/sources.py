@@ -6,9 +6,10 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..config.plan import identify, plan, replan
+from ..config.plan import plan, replan
 from ..errors import InrfitError, UsageError, printable
 from ..io import files
+from ..modalities.recognition import identify
 from .spec import ComparisonSpec, Source
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
-from ..config.settings import Settings, changed_options, registered_name
+from ..config.settings import Settings, registered_name
 from ..errors import UsageError
 from ..fields import FIELDS
 from ..io import options
@@ -249,7 +249,7 @@ def _listed(option: str, given: str | Sequence[Any], registry: Registry[Any]) ->
     parts = [
         _parse_named(option, item, registry)
         if isinstance(item, str)
-        else (registered_name(item, registry), changed_options(item))
+        else (registered_name(item, registry), options.changed_options(item))
         for item in items
     ]
     for item, (name, _) in zip(items, parts, strict=True):

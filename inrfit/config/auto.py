@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from ..artifact import weight_dtypes
+from ..artifact.weight_dtypes import CODED_BITS, STORES
 from ..errors import PluginError
 from ..fields import FIELDS, FieldSpec
 from ..fit.budget import Budget
@@ -17,7 +17,7 @@ from ..modalities import MODALITIES
 from ..modalities.modality import ArchitectureRule, Modality
 from ..signal import Signal
 from .settings import Settings, parsed_count
-from .sizing import resolve_store
+from .sizing import sized_store
 
 
 def rule_inputs(settings: Settings, signal: Signal, budget: Budget) -> dict[str, float]:
@@ -27,7 +27,9 @@ def rule_inputs(settings: Settings, signal: Signal, budget: Budget) -> dict[str,
     if settings.params is not None:
         weights = parsed_count("params", settings.params)
     elif settings.bytes is not None:
-        weights = parsed_count("bytes", settings.bytes) / weight_dtypes.STORES[resolve_store(settings)].size
+        store = sized_store(settings)
+        bits = CODED_BITS[store] if store in CODED_BITS else 8 * STORES[store].size
+        weights = 8 * parsed_count("bytes", settings.bytes) / bits
     seconds = math.inf if budget.seconds is None else budget.seconds
     return {"samples": signal.n, "seconds": seconds, "weights": weights}
 
@@ -57,7 +59,9 @@ def choose_architecture(settings: Settings, signal: Signal, budget: Budget) -> t
     return rule.arch, f"auto: {rule.why}"
 
 
-def explain_choices(settings: Settings, spec: FieldSpec, arch_reason: str) -> tuple[tuple[str, str, str], ...]:
+def explain_choices(
+    settings: Settings, spec: FieldSpec, arch_reason: str, modality: Modality
+) -> tuple[tuple[str, str, str], ...]:
     """(name, value, reason) of each choice made without torch; ``arch_reason`` is that of the architecture."""
     if settings.params is not None or settings.bytes is not None:
         size_reason = f"the most that --{'params' if settings.bytes is None else 'bytes'} allows"
@@ -69,11 +73,13 @@ def explain_choices(settings: Settings, spec: FieldSpec, arch_reason: str) -> tu
     if settings.store != "auto":
         store_reason = "set by --store"
     elif settings.bytes is not None:
-        store_reason = "twice as many weights as fp32 in the same number of bytes (docs/architectures.md)"
+        store_reason = "integers as fine as the bytes allow, at 6.6 bits a weight (docs/benchmarks.md)"
     else:
-        store_reason = "the type of the weights during the fit"
+        label = modality.measures[modality.main_measure].label
+        loss = f"{modality.rounding_loss:g} {modality.unit}".rstrip()
+        store_reason = f"the smallest that loses at most {loss} of {label} (docs/benchmarks.md)"
     return (
         ("architecture", f"{spec.architecture} {spec.depth}x{spec.width}", arch_reason),
         ("parameters", f"{spec.parameters:,}", size_reason),
-        ("store", resolve_store(settings), store_reason),
+        ("store", settings.store, store_reason),
     )

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
-from ..artifact.file_size import max_file_bytes
-from ..errors import NotEnoughMemory, PluginError, UnreadableFile, UnsupportedInput, UsageError, warn
+from ..artifact.file_size import FileContents
+from ..errors import NotEnoughMemory, PluginError, UsageError
 from ..fields import FIELDS, MAX_PARAMETERS, Architecture, FieldSpec
 from ..fit.budget import Budget
 from ..io import files, json_schema, options
-from ..io.registry import plugin_errors
 from ..modalities import MODALITIES, Modality
+from ..modalities.recognition import identify, load_signal
 from ..runtime import physical_memory
 from ..samplers import SAMPLERS, Sampler, uses_coord_gradients
 from ..signal import Signal
@@ -57,10 +56,13 @@ class Plan:
     """Limits of the fit, with the defaults resolved."""
 
     store: str
-    """Number type of the stored weights: "fp32", "fp16" or "bf16"."""
+    """How the weights are stored: "auto", a key of ``CODED_BITS`` or one of ``STORES``."""
 
     stored_bytes: int
-    """Upper bound on the size of the artifact's file in bytes."""
+    """Approximate size of the artifact's file in bytes; an upper bound if the weights are not coded."""
+
+    header_bytes: int
+    """Upper bound on the bytes of the file without the weights."""
 
     explicit_options: frozenset[str]
     """Names of the architecture's options that the user set."""
@@ -80,34 +82,6 @@ class Plan:
         return MODALITIES[self.signal.modality]
 
 
-def identify(data: bytes, name: str, type: str | None = None) -> Modality:
-    """The modality of ``data``: the one called ``type`` if given, else recognised by content, else by the suffix of
-    ``name``. Raises ``UnsupportedInput``."""
-    if type is not None:
-        return MODALITIES[type]
-    suffix = os.path.splitext(name)[1].lower()
-    for _ in ("built in", "from other packages"):
-        for modality in MODALITIES.values():
-            if _recognises(modality, data):
-                return modality
-        for modality in MODALITIES.values():
-            if suffix in modality.input_suffixes:
-                return modality
-        MODALITIES.load_all()
-    readable = "; ".join(f"{m.name}: {', '.join(m.formats)}" for m in MODALITIES.values())
-    raise UnsupportedInput(f"not a type of file that inrfit reads ({readable})", "format")
-
-
-def _recognises(modality: Modality, data: bytes) -> bool:
-    """Whether the content of a file is of this modality. A plug-in that fails is passed over, with a warning."""
-    try:
-        with plugin_errors():
-            return modality.sniff(data)
-    except PluginError as error:
-        warn(str(error))
-        return False
-
-
 def plan(data: bytes, name: str, settings: Settings, started: float | None = None) -> Plan:
     """Loads the bytes of a file and decides how to fit it, without importing torch.
 
@@ -116,8 +90,7 @@ def plan(data: bytes, name: str, settings: Settings, started: float | None = Non
     started = time.monotonic() if started is None else started
     modality = identify(data, name, settings.type)
     modality_options = _build_options(settings, modality, choose_sampler(settings, modality))[modality.name]
-    with plugin_errors(UnreadableFile):
-        signal = modality.load(data, name, modality_options, settings.limits).named(modality.name)
+    signal = load_signal(modality, data, name, modality_options, settings.limits)
     source = {"name": name, "bytes": len(data), "sha256": files.sha256(data)}
     return _plan_signal(settings, signal, source, started)
 
@@ -147,7 +120,9 @@ def _plan_signal(settings: Settings, signal: Signal, source: Mapping[str, Any], 
         "budget": asdict(budget),
         "notes": list(signal.notes),
     }
-    spec, store = _spec(resolved, architecture, signal, provenance), sizing.resolve_store(settings)
+    store = sizing.sized_store(settings)
+    contents = FileContents(store, signal.modality, signal.meta, signal.attachments, provenance, settings.provenance)
+    spec = _spec(resolved, architecture, signal, contents)
     return Plan(
         **source,
         signal=signal,
@@ -157,10 +132,11 @@ def _plan_signal(settings: Settings, signal: Signal, source: Mapping[str, Any], 
         modality_options=instances[modality.name],
         settings=settings,
         budget=budget,
-        store=store,
-        stored_bytes=max_file_bytes(spec, store, signal.modality, signal.meta, signal.attachments, provenance),
+        store=settings.store,
+        stored_bytes=contents.file_bytes(spec),
+        header_bytes=contents.header_bytes(spec),
         explicit_options=frozenset(_explicit_options(settings, architecture)),
-        choices=auto.explain_choices(settings, spec, arch_reason),
+        choices=auto.explain_choices(settings, spec, arch_reason, modality),
         read_seconds=time.monotonic() - started,
         loaded_at=time.monotonic(),
     )
@@ -224,10 +200,10 @@ def _build_options(settings: Settings, modality: Modality, sampler_name: str) ->
     return options.build(classes, values)
 
 
-def _spec(settings: Settings, architecture: Architecture, signal: Signal, provenance: Mapping[str, Any]) -> FieldSpec:
+def _spec(settings: Settings, architecture: Architecture, signal: Signal, contents: FileContents) -> FieldSpec:
     """The sizes of the field and the options of the architecture that are set or follow from the signal's size.
 
-    ``provenance`` holds what is known before the fit; its length counts against ``--bytes``."""
+    ``contents`` is what else the file holds, which counts against ``--bytes``."""
     traits, option_values = architecture.TRAITS, asdict(architecture)
     if traits.raster_only and signal.grid is None:
         others = ", ".join(name for name, other in FIELDS.items() if not other.TRAITS.raster_only)
@@ -244,7 +220,7 @@ def _spec(settings: Settings, architecture: Architecture, signal: Signal, proven
         settings.depth or traits.depth,
         {key: option_values[key] for key in _explicit_options(settings, architecture)},
     )
-    spec = sizing.sized(spec, settings, signal, provenance)
+    spec = sizing.sized(spec, settings, signal, contents)
     if spec.parameters > MAX_PARAMETERS:
         raise UsageError(f"{spec.parameters:,} parameters: at most {MAX_PARAMETERS:,} are supported", "option")
     return spec

@@ -6,11 +6,7 @@ over the layers.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
-from ..artifact import weight_dtypes
-from ..artifact.file_size import max_file_bytes, max_header_bytes
+from ..artifact.file_size import FileContents
 from ..errors import UsageError
 from ..fields import MAX_PARAMETERS, FieldSpec
 from ..signal import Signal
@@ -20,38 +16,32 @@ Shape = tuple[int, ...] | None
 """Shape of the signal's grid; None if it has none."""
 
 
-def resolve_store(settings: Settings) -> str:
-    """The number type of the stored weights, with "auto" resolved."""
-    if settings.store != "auto":
-        return settings.store
-    return "fp32" if settings.bytes is None else "fp16"
+def sized_store(settings: Settings) -> str:
+    """The store by which fields are sized: that of "auto" is int8."""
+    return "int8" if settings.store == "auto" else settings.store
 
 
-def sized(spec: FieldSpec, settings: Settings, signal: Signal, provenance: Mapping[str, Any]) -> FieldSpec:
-    """``spec`` with the sizes that the settings ``params`` or ``bytes`` allow. ``provenance`` holds what is known
-    before the fit. Raises ``UsageError`` if even the smallest field is too large."""
+def sized(spec: FieldSpec, settings: Settings, signal: Signal, contents: FileContents) -> FieldSpec:
+    """``spec`` with the sizes that the settings ``params`` or ``bytes`` allow. Raises ``UsageError`` if even the
+    smallest field is too large."""
     shape = None if signal.grid is None else signal.grid.shape
     if settings.bytes is None:
         return spec.formula.sized(
             spec, shape, None if settings.params is None else parsed_count("params", settings.params)
         )
-    limit, kind = parsed_count("bytes", settings.bytes), resolve_store(settings)
-    header = (signal.modality, signal.meta, signal.attachments, provenance)
+    limit = parsed_count("bytes", settings.bytes)
     largest = smallest_field(spec, shape)
-    if (needed := max_file_bytes(largest, kind, *header)) > limit:
+    if (needed := contents.file_bytes(largest)) > limit:
         raise UsageError(
             f"--bytes {settings.bytes}: the smallest {spec.architecture} for this file ({largest.parameters:,} "
             f"parameters) takes up to {needed:,} bytes with its header",
             "option",
         )
-    low, high = (
-        largest.parameters,
-        (limit - max_header_bytes(largest, kind, *header)) // weight_dtypes.STORES[kind].size,
-    )
+    low, high = largest.parameters, int((limit - contents.header_bytes(largest)) / contents.bytes_per_weight)
     while high > low:
         middle = (low + high + 1) // 2
         candidate = spec.formula.sized(spec, shape, middle)
-        if max_file_bytes(candidate, kind, *header) > limit:
+        if contents.file_bytes(candidate) > limit:
             high = middle - 1
         else:
             largest, low = candidate, middle

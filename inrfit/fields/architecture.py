@@ -8,6 +8,7 @@ Shapes: n points, d input dimensions, c output channels.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
@@ -143,6 +144,10 @@ class Architecture(Protocol):
         a phase may be thousands of radians, and rounding errors are proportional to it. Default:
         ``no_fp32_tensors``."""
 
+    def rounding_groups(self, spec: FieldSpec) -> dict[str, tuple[int, ...]]:
+        """The numbers of each tensor that are rounded to multiples of one step, as the sizes of consecutive groups in
+        row-major order: those of a layer, or of a level. Default: ``layer_groups``."""
+
     def raster(self) -> tuple[int, ...] | None:
         """Cells per axis of the only raster on which the field is defined; None: it is defined everywhere. Default:
         ``no_raster``."""
@@ -205,6 +210,16 @@ def forward_in_chunks(
 def no_fp32_tensors(net: object) -> frozenset[str]:
     """Default of ``fp32_tensors``: all tensors may be rounded."""
     return frozenset()
+
+
+def layer_groups(net: Architecture, spec: FieldSpec) -> dict[str, tuple[int, ...]]:
+    """Default of ``rounding_groups``: a tensor is one group. One of three or more axes is a stack of layers, each of
+    which is a group."""
+    groups = {}
+    for name, shape in net.shapes(spec).items():
+        stacked = shape[0] if len(shape) > 2 else 1
+        groups[name] = (math.prod(shape) // stacked,) * stacked
+    return groups
 
 
 def no_raster(net: object) -> tuple[int, ...] | None:

@@ -52,6 +52,13 @@ class FieldSpec:
         return self.formula.fp32_tensors()
 
     @property
+    def rounding_groups(self) -> dict[str, tuple[int, ...]]:
+        """Sizes of the groups of numbers that share a step if the weights are stored as integers, of each tensor that
+        may be rounded, in the order of ``shapes``."""
+        groups = self.formula.rounding_groups(self)
+        return {name: groups[name] for name in self.shapes if name not in self.fp32_tensors}
+
+    @property
     def macs(self) -> int:
         """Multiply-accumulates per sample."""
         return self.formula.macs(self)

@@ -191,6 +191,13 @@ def build(classes: Mapping[str, type[Any]], values: Mapping[str, Any]) -> dict[s
     return {label: from_mapping(cls, values) for label, cls in classes.items()}
 
 
+def changed_options(instance: Any) -> dict[str, Any]:
+    """The options of ``instance`` that differ from the defaults of its class."""
+    default = type(instance)()
+    values = {field.name: getattr(instance, field.name) for field in dataclasses.fields(instance)}
+    return {name: value for name, value in values.items() if value != getattr(default, name)}
+
+
 def parse_pairs(pairs: Iterable[str]) -> dict[str, str]:
     """``["a=1", "b=x"]`` as a mapping. Raises ``UsageError`` for anything else, and for a name that is given twice."""
     values: dict[str, str] = {}

@@ -44,10 +44,13 @@ Probe = Callable[["Signal", int], "tuple[npt.NDArray[np.float32], npt.NDArray[np
 
 @dataclass(frozen=True)
 class Measure:
-    """How a quality measure is printed: its name, and its unit ("" if it has none)."""
+    """How a quality measure is printed: its name, and its unit ("" if it has none). A figure is confirmed by one that
+    differs by at most ``tolerance`` plus the share ``relative_tolerance`` of it: machines round differently."""
 
     label: str
     unit: str = ""
+    tolerance: float = 0.01
+    relative_tolerance: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -94,6 +97,16 @@ def always_writable(meta: Meta, suffix: str, request: Request, attachments: Mapp
 def no_losses(decoded: Any, meta: Meta, suffix: str, request: Request) -> list[str]:
     """Default of ``Modality.losses``: none."""
     return []
+
+
+def no_plain_codec(signal: Signal, quality: Quality) -> tuple[str, int] | None:
+    """Default of ``Modality.plain_codec``: none."""
+    return None
+
+
+def default_options(meta: Meta) -> dict[str, Any]:
+    """Default of ``Modality.options_of``: none differ from their defaults."""
+    return {}
 
 
 def consistent_meta(meta: Meta) -> None:
@@ -226,9 +239,23 @@ class Modality:
     """``raster(meta)`` returns the number of cells along each axis of the source's grid; None for a signal of
     points."""
 
+    rounding_loss: float = 0.05
+    """Largest loss of the main measure by which ``--store auto`` rounds the weights, in its unit."""
+
     losses: Callable[[Any, Meta, str, Request], list[str]] = no_losses
     """``losses(decoded, meta, suffix, request)`` returns notes on what of the decoded samples the file cannot hold,
     such as samples that are clipped."""
+
+    options_of: Callable[[Meta], dict[str, Any]] = default_options
+    """``options_of(meta)`` returns the options with which ``load`` reads the source again as it was for ``meta``."""
+
+    compare: Callable[[Signal, Signal, OnProgress], dict[str, Any]] | None = None
+    """``compare(signal, reference, on_progress)`` returns the measures of a file, as those of a decoded field, against
+    another one. Raises ``UsageError`` if they cannot be compared. None: files are not compared."""
+
+    plain_codec: Callable[[Signal, Quality], tuple[str, int] | None] = no_plain_codec
+    """``plain_codec(signal, quality)`` returns the name of a common lossy format, and about the bytes that a file in it
+    takes for the same quality, or None. It must not take more than about 0.2 s."""
 
     check_meta: Callable[[Meta], None] = consistent_meta
     """``check_meta(meta)`` raises ``ValueError`` if values that match ``meta_schema`` contradict each other."""

@@ -25,11 +25,11 @@ import tifffile
 from common import SHARED, table
 from PIL import Image, ImageOps
 
-from inrfit.config.plan import identify
 from inrfit.errors import InrfitError
 from inrfit.io.limits import Limits
 from inrfit.modalities import Request
 from inrfit.modalities.image import quality
+from inrfit.modalities.recognition import identify
 
 NAMED_BY = {
     "mode": ("converted", "expanded", "alpha", "palette", "written back", "written as", "Lab"),

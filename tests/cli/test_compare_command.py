@@ -85,7 +85,7 @@ def test_sizes_of_one_architecture_stand_side_by_side(small, capsys):
     assert compare(small, *words, "--json", quick=FAST) == 0
     record = json.loads(capsys.readouterr().out)
     size, _ = [result["size"] for result in record["results"]]
-    assert (size["parameters"], size["store"]) == (123, "fp32")
+    assert (size["parameters"], size["store"]) == (123, "int")
     assert f"{size['bytes']:,}" == first.split()[-1]
     assert record["standings"]["tables"][0]["rows"][0]["parameters"]["mean"] == 123
     assert set(record["recipes"]["photo.png"]) == {"siren:width=8:depth=2", "siren:width=16:first_omega=20"}
@@ -95,7 +95,7 @@ def test_architectures_are_compared_at_equal_bytes(small, capsys):
     words = ("--seeds", "1", "--archs", "siren:depth=1,siren:depth=3", "--bytes", "20kB")
     assert compare(small, *words, "--json", quick=FAST) == 0
     sizes = [result["size"] for result in json.loads(capsys.readouterr().out)["results"]]
-    assert all(size["store"] == "fp16" and 16_000 < size["bytes"] <= 20_000 for size in sizes)
+    assert all(size["store"] == "int" and 16_000 < size["bytes"] <= 20_000 for size in sizes)
 
 
 def test_the_same_command_goes_on_and_another_is_refused(small, tmp_path, capsys):
@@ -184,7 +184,7 @@ def test_an_interrupt_keeps_the_finished_runs(small, tmp_path):
         (["PHOTO", "--archs", "siren:width=wide"], 2),
         (["PHOTO", "--archs", "siren:xi=0.5"], 2),
         (["PHOTO", "--archs", "siren:width=8", "--params", "5k"], 2),
-        (["PHOTO", "--bytes", "3k"], 2),
+        (["PHOTO", "--bytes", "500"], 2),
         (["PHOTO", "--regime", "ours"], 2),
         (["PHOTO", "--to", "good"], 2),
         (["PHOTO", "-O", "nothing=1"], 2),

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 import re
 
 import numpy as np
 import pytest
 import torch
-from conftest import image_signal
+from conftest import image_signal, with_header
 from jaxtyping import TypeCheckError
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -509,23 +508,18 @@ def test_a_file_whose_raster_is_not_its_signals_is_refused():
     artifact = encoded(np.zeros((24, 16, 3), np.uint8))
     options = {**artifact.spec.options, "grid": "24x17", "factors": "1x1,1x1,1x1,24x17"}
     other = dataclasses.replace(artifact, spec=dataclasses.replace(artifact.spec, options=options))
-    for other_grid in (b"24x15", b"24y16", b"99x99", b"24x1\n"):
+    for other_grid in ("24x15", "24y16", "99x99", "24x1\n"):
         with pytest.raises(UnreadableFile):
-            Artifact.from_bytes(artifact.to_bytes().replace(b"24x16", other_grid))
+            Artifact.from_bytes(header_with(artifact, "grid", other_grid))
     with pytest.raises(Exception, match="raster"):
         other.to_bytes()
 
 
 def header_with(artifact, option, value):
     """The bytes of the artifact with another value of an option in its header, and the header length adjusted."""
-    data = artifact.to_bytes()
-    length = int.from_bytes(data[:8], "little")
-    header = json.loads(data[8 : 8 + length])
-    inside = json.loads(header["__metadata__"]["inrfit"])
-    inside["field"]["options"][option] = value
-    header["__metadata__"]["inrfit"] = json.dumps(inside)
-    written = json.dumps(header).encode()
-    return len(written).to_bytes(8, "little") + written + data[8 + length :]
+    header = artifact.header()
+    header["field"]["options"] |= {option: value}
+    return with_header(artifact, header)
 
 
 @pytest.mark.parametrize("option", [f.name for f in dataclasses.fields(asmr.Asmr)])

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import itertools
-import json
 import math
-import struct
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from conftest import image_signal, picture
+from conftest import image_signal, picture, with_header
 
 import inrfit
 from inrfit.artifact.artifact import Artifact
@@ -294,14 +292,10 @@ def test_a_fitted_field_has_no_seams():
 
 def with_another_header(data, width, tiles):
     """The bytes of the artifact with another width and other tiles in its header."""
-    length = int.from_bytes(data[:8], "little")
-    outer = json.loads(data[8 : 8 + length])
-    inner = json.loads(outer["__metadata__"]["inrfit"])
-    inner["field"]["width"] = width
-    inner["field"]["options"]["tiles"] = tiles
-    outer["__metadata__"]["inrfit"] = json.dumps(inner)
-    header = json.dumps(outer).encode()
-    return struct.pack("<Q", len(header)) + header + data[8 + length :]
+    artifact = Artifact.from_bytes(data)
+    header = artifact.header()
+    header["field"] |= {"width": width, "options": header["field"]["options"] | {"tiles": tiles}}
+    return with_header(artifact, header)
 
 
 def test_an_artifact_that_claims_too_much_is_unreadable():

@@ -45,7 +45,8 @@ def of_both(monkeypatch, work):
 
 
 @pytest.mark.parametrize(
-    "settings", [{}, {"arch": "auto"}, {"arch": "gauss"}, {"regime": "paper"}, {"bytes": "6kB", "width": None}]
+    "settings",
+    [{}, {"arch": "auto"}, {"arch": "gauss"}, {"regime": "paper"}, {"bytes": "12kB", "store": "fp16", "width": None}],
 )
 def test_a_copy_gives_the_same_pixels(settings, monkeypatch):
     def pixels():

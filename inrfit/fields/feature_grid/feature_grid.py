@@ -90,6 +90,11 @@ class FeatureGrid:
         table = {"table": (last.start + last.rows, self.features)}
         return table | mlp.layer_shapes(self.levels * self.features, spec.width, spec.depth - 1, spec.outputs)
 
+    def rounding_groups(self, spec: FieldSpec) -> dict[str, tuple[int, ...]]:
+        """The features of each level, and the layers of the network."""
+        levels = tuple(level.rows * self.features for level in self.grids(spec.inputs))
+        return architecture.layer_groups(self, spec) | {"table": levels}
+
     def macs(self, spec: FieldSpec) -> int:
         """Multiply-accumulates per point: those of the network, and one per feature of a level's 2^d corners.
 

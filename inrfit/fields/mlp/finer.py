@@ -51,6 +51,7 @@ class Finer:
     constant, muon_tensors, fp32_tensors = mlp.constant, mlp.muon_tensors, mlp.first_layer
     gradients = mlp.gradients
     on_grid, raster, block = architecture.forward_in_chunks, architecture.no_raster, architecture.no_blocks
+    rounding_groups = architecture.layer_groups
     notes, options_for, reason = architecture.no_notes, architecture.frequency_options, architecture.no_reason
 
     def initial(self, spec: FieldSpec, generator: torch.Generator, mean: Float[Tensor, " c"]) -> dict[str, Tensor]:

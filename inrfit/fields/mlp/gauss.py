@@ -45,6 +45,7 @@ class Gauss:
     constant, muon_tensors, fp32_tensors = mlp.constant, mlp.muon_tensors, mlp.first_layer
     forward, gradients = mlp.forward, mlp.gradients
     on_grid, raster, block = architecture.forward_in_chunks, architecture.no_raster, architecture.no_blocks
+    rounding_groups = architecture.layer_groups
     notes, options_for, reason = architecture.no_notes, architecture.frequency_options, architecture.no_reason
     kernel_coefficients = architecture.no_kernel
 

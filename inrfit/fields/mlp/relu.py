@@ -72,6 +72,7 @@ class Mlp:
     initial, activate, activate_backward, rates = _initial, _activate, _activate_backward, _rates
     fp32_tensors = architecture.no_fp32_tensors
     on_grid, raster, block = architecture.forward_in_chunks, architecture.no_raster, architecture.no_blocks
+    rounding_groups = architecture.layer_groups
     notes, options_for, reason = architecture.no_notes, architecture.frequency_options, architecture.no_reason
     kernel_coefficients = architecture.no_kernel
 
@@ -101,6 +102,7 @@ class PeMlp:
     initial, activate, activate_backward, rates = _initial, _activate, _activate_backward, _rates
     fp32_tensors = architecture.no_fp32_tensors
     on_grid, raster, block = architecture.forward_in_chunks, architecture.no_raster, architecture.no_blocks
+    rounding_groups = architecture.layer_groups
     notes, options_for, reason = architecture.no_notes, architecture.frequency_options, architecture.no_reason
     kernel_coefficients = architecture.no_kernel
 
@@ -147,6 +149,7 @@ class Ffn:
     forward, gradients = mlp.forward, mlp.gradients
     activate, activate_backward = _activate, _activate_backward
     on_grid, raster, block = architecture.forward_in_chunks, architecture.no_raster, architecture.no_blocks
+    rounding_groups = architecture.layer_groups
     notes, options_for, reason = architecture.no_notes, architecture.frequency_options, architecture.no_reason
     kernel_coefficients = architecture.no_kernel
 

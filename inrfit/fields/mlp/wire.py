@@ -64,6 +64,7 @@ class Wire:
     encode, sized = mlp.no_encoding, mlp.sized
     constant, muon_tensors, fp32_tensors = mlp.constant, mlp.muon_tensors, mlp.first_layer
     on_grid, raster, block = architecture.forward_in_chunks, architecture.no_raster, architecture.no_blocks
+    rounding_groups = architecture.layer_groups
     notes, options_for, reason = architecture.no_notes, architecture.frequency_options, architecture.no_reason
     kernel_coefficients = architecture.no_kernel
 

@@ -10,7 +10,7 @@
 from __future__ import annotations
 
 from ..modality import ArchitectureRule, ArrayInput, Measure, Modality
-from . import audio, writing
+from . import audio, plain_codec, writing
 from .containers import FORMATS
 
 AUDIO = Modality(
@@ -48,6 +48,8 @@ AUDIO = Modality(
     decode=audio.decode,
     write=writing.write,
     losses=writing.losses,
+    compare=audio.compare,
+    plain_codec=plain_codec.vorbis_bytes,
     check_writable=writing.check_writable,
     measure=audio.measure,
     describe_source=audio.describe_source,

@@ -217,16 +217,7 @@ def measure(field: Field, signal: Signal, on_progress: OnProgress) -> dict[str, 
 
     meta, source = signal.meta, signal.samples
     decoded = _samples(field, meta, signal.n, on_progress)
-    peak = 1.0 if source.dtype.kind == "f" else 2.0 ** (8 * source.itemsize - 1)
-    estimate, reference = decoded, source
-    if source.dtype == np.float64:  # the squares could overflow
-        factor = meta["scale"]["factor"]
-        estimate, reference, peak = decoded * factor, source * factor, peak * factor
-    quality = {
-        "snr": metrics.snr(estimate, reference),
-        "si_snr": metrics.si_snr(estimate, reference),
-        "psnr": metrics.psnr(estimate, reference, peak),
-    }
+    quality = _measures(decoded, source, meta)
     if meta["subtype"] in sample_formats.LOSSY_SUBTYPES:
         data = write(decoded, meta, suffix(meta)[0], Request(), {})
         with soundfile.SoundFile(io.BytesIO(data)) as file:
@@ -236,6 +227,34 @@ def measure(field: Field, signal: Signal, on_progress: OnProgress) -> dict[str, 
         length = min(len(reread), signal.n)
         quality["snr_in_file"] = metrics.snr(reread[:length], source[:length])
     return quality
+
+
+def _measures(decoded: Array, source: Array, meta: Mapping[str, Any]) -> dict[str, Any]:
+    """``snr``, ``si_snr`` and ``psnr`` of samples (n, c) in the number type of ``source``."""
+    peak = 1.0 if source.dtype.kind == "f" else 2.0 ** (8 * source.itemsize - 1)
+    if source.dtype == np.float64:  # the squares could overflow
+        factor = meta["scale"]["factor"]
+        decoded, source, peak = decoded * factor, source * factor, peak * factor
+    return {
+        "snr": metrics.snr(decoded, source),
+        "si_snr": metrics.si_snr(decoded, source),
+        "psnr": metrics.psnr(decoded, source, peak),
+    }
+
+
+def compare(signal: Signal, reference: Signal, on_progress: OnProgress) -> dict[str, Any]:
+    """The measures of one sound against another, over the length that both have, in full scale of the reference. Raises
+    ``UsageError`` if their rates or channels differ."""
+    shapes = [(m["rate"], m["channels"], m["mask"]) for m in (signal.meta, reference.meta)]
+    if shapes[0][:2] != shapes[1][:2]:
+        said = " and ".join(f"{rate} Hz, {channels} channels" for rate, channels, _ in shapes)
+        raise UsageError(f"the sounds have {said}", "different")
+    arrays = (signal.samples, reference.samples)
+    full_scales = [1.0 if array.dtype.kind == "f" else 2.0 ** (8 * array.itemsize - 1) for array in arrays]
+    length = min(signal.n, reference.n)
+    samples = signal.samples[:length] * (full_scales[1] / full_scales[0])
+    on_progress(1.0)
+    return {**_measures(samples, reference.samples[:length], reference.meta), "samples": length}
 
 
 def describe_source(meta: Mapping[str, Any]) -> str:

@@ -4,7 +4,8 @@
 - formats.py: reading files, by png_reader.py (png_check.py validates the file first), tiff_reader.py, netpbm.py,
   radiance.py, openexr.py and pillow_reader.py; each returns a ``Picture`` (picture.py). metadata.py: what else is kept.
 - sample_types.py: number types, ranges and curves. channels.py: channels that need no fit, transparency, palettes.
-- raster_decode.py: evaluating a field on pixels. quality.py: measures.
+- raster_decode.py: evaluating a field on pixels. quality.py: measures. comparison.py: two pictures.
+  plain_codec.py: the bytes of a JPEG file.
 - writing.py: what each format holds; encoders.py and png_writer.py write it.
 """
 
@@ -13,7 +14,7 @@ from __future__ import annotations
 import math
 
 from ..modality import ArchitectureRule, ArrayInput, Measure, Modality
-from . import image, quality, writing
+from . import comparison, image, plain_codec, quality, writing
 from .channels import fitted_channels
 from .formats import FORMATS
 
@@ -29,7 +30,7 @@ IMAGE = Modality(
         "psnr_log2": Measure("PSNR of the logarithm", "dB"),
         "psnr_range": Measure("PSNR over the range of the samples", "dB"),
         "psnr_raw": Measure("PSNR with the colours under transparency", "dB"),
-        "ssim": Measure("SSIM"),
+        "ssim": Measure("SSIM", tolerance=2e-4),
         "psnr_in_file": Measure("PSNR in the lossy file", "dB"),
     },
     main_measure="psnr",
@@ -56,6 +57,9 @@ IMAGE = Modality(
     write=writing.write,
     check_writable=image.check_writable,
     measure=image.measure,
+    options_of=image.options_of,
+    compare=comparison.compare,
+    plain_codec=plain_codec.jpeg_bytes,
     describe_source=image.describe_source,
     describe_decoded=image.describe_decoded,
     field_size=lambda meta: (2, len(fitted_channels(meta["channels"], meta["bands"]))),

@@ -134,6 +134,11 @@ class Options:
     )
 
 
+def options_of(meta: Mapping[str, Any]) -> dict[str, Any]:
+    """``bits`` where samples may have been reduced."""
+    return {"bits": 8} if meta["bits"] == 8 else {}
+
+
 def sniff(data: bytes) -> bool:
     """Whether the content has the signature of an image format, supported or not."""
     return formats.signature(data) is not None
@@ -199,14 +204,9 @@ def from_array(array: npt.NDArray[Any]) -> bytes:
             "its rate as well",
             "array",
         )
-    if (
-        array.ndim == 2
-        and array.shape[1] <= _MAX_SOUND_CHANNELS
-        and array.dtype.name in ("int16", "float32", "float64")
-    ):
-        raise UsageError(
-            f"an array of shape {array.shape} may be a sound: pass its rate; an image is (h, w, 1)", "array"
-        )
+    narrow = array.ndim == 2 and array.shape[1] <= _MAX_SOUND_CHANNELS
+    if narrow and array.dtype.name in ("int16", "float32", "float64"):
+        raise UsageError(f"an array {array.shape} may be a sound: pass its rate; an image is (h, w, 1)", "array")
     pixels = np.ascontiguousarray(array[..., None] if array.ndim == 2 else array)
     if pixels.shape[2] > MAX_BANDS:
         raise UsageError(f"an image has 1 to {MAX_BANDS} channels, not {pixels.shape[2]}", "array")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -72,28 +72,72 @@ def measure(field: Field, signal: Signal, on_progress: OnProgress) -> dict[str, 
     mesh, meta = signal.reference, signal.meta
     values = grid_values(field, RESOLUTION, lambda fraction: on_progress(0.7 * fraction))
     boxes = find_detail(mesh, RESOLUTION).boxes
-    counted = _count_coarse(mesh, is_inside(values, meta), boxes, on_progress)
-    finest = 2 / RESOLUTION
-    for box in boxes:
-        counted += box.cell_volume * np.array(_count_fine(field, mesh, meta, box))
-        finest = min(finest, float(((box.high - box.low) / box.shape).min()))
-    intersection, union = counted
-    quality: dict[str, Any] = {
-        "iou": float(intersection / union) if union else math.nan,
-        "iou_resolution": round(2 / finest),
-    }
+
+    def inside_box(box: Box) -> npt.NDArray[np.bool_]:
+        return is_inside(box_values(field, box), meta).reshape(-1)
+
     try:
         surface = extract_parts(field, meta, lambda fraction: None) if boxes else extract_surface(values, meta)
-        on_progress(0.9)
-        distance = chamfer(mesh, surface, CHAMFER_POINTS) * meta["extent"]
-        low, high = mesh.bounds
-        bbox_error = float(np.abs(surface.bounds - mesh.bounds).max() / (high - low).max())
     except Diverged:
-        distance = bbox_error = math.nan
+        surface = None
+    quality = _overlap_with(mesh, is_inside(values, meta), inside_box, boxes, on_progress)
+    quality |= _distances(mesh, surface, meta)
     if mesh.colours is not None:
         quality["psnr_colour"] = _colour_psnr(field, mesh)
     on_progress(1.0)
-    return quality | {"chamfer": distance, "chamfer_points": CHAMFER_POINTS, "bbox_error": bbox_error}
+    return quality
+
+
+def compare(signal: Signal, reference: Signal, on_progress: OnProgress) -> dict[str, Any]:
+    """The measures ``iou``, ``chamfer`` and ``bbox_error`` of one mesh against another. What lies outside the box of
+    the other one counts for the distances only."""
+    mesh, meta, own = reference.reference, reference.meta, signal.meta
+    vertices = signal.reference.vertices * own["extent"] + np.asarray(own["centre"]) - np.asarray(meta["centre"])
+    surface = Mesh(vertices / meta["extent"], signal.reference.faces)
+    queries = mesh_queries(surface)
+    axis = (2 * np.arange(RESOLUTION) + 1) / RESOLUTION - 1
+    inside = np.empty((RESOLUTION,) * 3, np.bool_)
+    for index, x in enumerate(axis):
+        y, z = np.meshgrid(axis, axis, indexing="ij")
+        slab = np.stack([np.full(y.shape, x), y, z], -1).reshape(-1, 3)
+        inside[index] = (queries.winding(slab) > INSIDE_WINDING).reshape(y.shape)
+        on_progress(0.6 * index / RESOLUTION)
+
+    def inside_box(box: Box) -> npt.NDArray[np.bool_]:
+        return np.asarray(queries.winding(box.centres(np.arange(box.count))) > INSIDE_WINDING)
+
+    boxes = find_detail(mesh, RESOLUTION).boxes
+    quality = _overlap_with(mesh, inside, inside_box, boxes, on_progress) | _distances(mesh, surface, meta)
+    on_progress(1.0)
+    return quality
+
+
+def _overlap_with(
+    mesh: Mesh,
+    inside: npt.NDArray[np.bool_],
+    inside_box: Callable[[Box], npt.NDArray[np.bool_]],
+    boxes: tuple[Box, ...],
+    on_progress: OnProgress,
+) -> dict[str, Any]:
+    """``iou`` and ``iou_resolution`` of what is ``inside`` of the cells of the box (r, r, r), and of those of finer
+    boxes."""
+    counted = _count_coarse(mesh, inside, boxes, on_progress)
+    finest = 2 / RESOLUTION
+    for box in boxes:
+        counted += box.cell_volume * np.array(_count_fine(inside_box(box), mesh, box))
+        finest = min(finest, float(((box.high - box.low) / box.shape).min()))
+    intersection, union = counted
+    return {"iou": float(intersection / union) if union else math.nan, "iou_resolution": round(2 / finest)}
+
+
+def _distances(mesh: Mesh, surface: Mesh | None, meta: Mapping[str, Any]) -> dict[str, Any]:
+    """``chamfer`` and ``bbox_error`` of a surface; nan if there is none."""
+    distance = bbox_error = math.nan
+    if surface is not None:
+        distance = chamfer(mesh, surface, CHAMFER_POINTS) * meta["extent"]
+        low, high = mesh.bounds
+        bbox_error = float(np.abs(surface.bounds - mesh.bounds).max() / (high - low).max())
+    return {"chamfer": distance, "chamfer_points": CHAMFER_POINTS, "bbox_error": bbox_error}
 
 
 def _colour_psnr(field: Field, mesh: Mesh) -> float:
@@ -124,9 +168,8 @@ def _overlap(a: npt.NDArray[np.bool_], b: npt.NDArray[np.bool_]) -> tuple[int, i
     return int(np.count_nonzero(a & b)), int(np.count_nonzero(a | b))
 
 
-def _count_fine(field: Field, mesh: Mesh, meta: Mapping[str, Any], box: Box) -> tuple[int, int]:
-    """Numbers of cells of ``box`` that are inside of both field and mesh, and of either."""
-    inside = is_inside(box_values(field, box), meta).reshape(-1)
+def _count_fine(inside: npt.NDArray[np.bool_], mesh: Mesh, box: Box) -> tuple[int, int]:
+    """Numbers of cells of ``box`` that are both ``inside`` (n,) and inside of the mesh, and of either."""
     both = either = 0
     step, queries = 1 << 16, mesh_queries(mesh)
     for start in range(0, box.count, step):

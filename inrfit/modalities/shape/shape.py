@@ -93,6 +93,11 @@ class Options:
     )
 
 
+def options_of(meta: Mapping[str, Any]) -> dict[str, Any]:
+    """The target, and whether colours are fitted."""
+    return {"target": meta["target"], "colours": "keep" if meta["colours"] else "drop"}
+
+
 def sniff(data: bytes) -> bool:
     """Whether the content is a mesh, in a supported or an unsupported format."""
     return signature(data) is not None or unsupported_format(data) is not None

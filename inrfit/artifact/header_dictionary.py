@@ -1,0 +1,32 @@
+"""The text that headers are deflated with: what they usually contain. It is part of format version 3 and never changes;
+docs/artifact.md repeats it."""
+
+TEXT = (
+    b'{"boxes":[],"colours":false,"extent":,"faces":,"format":"OBJ","level":0.0,"needed_resolution":,"open_edges":0,'
+    b'"size":[,"target":"sdf","vertices":"PLY""STL""GLB""occupancy","centre":[0.0,0.0,0.0],"band":0.05'
+    b'"endian":"FILE","format":"WAV","frames":,"mask":,"rate":44100,"scale":{"dtype":"int16","subtype":"PCM_16","tags":'
+    b'{},"valid_bits":48000"FLAC""OGG""VORBIS""MP3""MPEG_LAYER_III""FLOAT""PCM_24"16000"channels":1,"dtype":"float32"'
+    b'"chromaticities":null,"cicp":null,"gamma":null,"srgb":0},"density":{"unit":"inch","x":72.0,"y":72.0},"palette":'
+    b'"bits":16,"dtype":"uint16","channels":[0,0,0],"format":"JPEG","WEBP""TIFF""mode":"RGBA","LA"'
+    b'{"architecture":"siren","depth":5,"inputs":1,"options":{"first_omega":30.0,"omega":30.0},"outputs":1,"width":256}'
+    b'{"encoding":"wire","gauss","ffn","pemlp","mlp","asmr","tiles","finer","scale":,"sigma":,"frequencies":"factors":'
+    b'"modulation":"linear","modulator_omega":"grid":"overlap":"halo":'
+    b'"architecture":"grid","depth":2,"inputs":2,"options":{"features":1,"finest":"x","growth":2.0,"levels":4,"table":'
+    b'16777216},"outputs":3,"width":64},"modality":"audio""modality":"shape""modality":"image","attachments":{"exif":'
+    b'"icc":"riff":"flac":'
+    b'"budget":{"seconds":60.0,"steps":null,"target":null},"device":"cpu","numpy":"2.","platform":"Linux x86_64",'
+    b'"python":"3.1","sampler":{"name":"stream","options":{"hard":0.9,"limit":10.0,"power":1.5,"ratio":0.1,"temper":0.25}'
+    b'},"settings":{"adam_rate":0.0,"adapt_threads":true,"annealed":true,"batch":8192,"boost":1.0,"boosted":false,'
+    b'"engine":"compiled""analytic","epsilon":1e-08,"exact_from_step":null,"last_threads":2,"momentum":0.95,"muon_rate":'
+    b'0.0,"precision":"bf16","probe":"fp32  GFLOP/s (error 1e-07), bf16  GFLOP/s (error 2e-03), fp32-fast  GFLOP/s ('
+    b'error","second_beta":0.99,"seed":0,"settings_sha256":"","warm_up":0.02},"spent":{"check_seconds":0.,'
+    b'"compile_wait_seconds":0.0,"evaluate_seconds":0.,"first_step_seconds":,"fit_seconds":,"origin":{"error":,"uniform":'
+    b'},"points":,"prepare_seconds":,"read_seconds":0.,"sampler_seconds":0.,"scoring_passes":0,"startup_seconds":1.,'
+    b'"steps":},"threads":2,"torch":"2.+cpu"'
+    b'{"field":{"architecture":"grid","modality":"image","provenance":{"created":"2026-1-T:+00:00","ended":"budget",'
+    b'"inrfit":"0.1.0","notes":[" not kept"],"samples":,"source":{"bytes":,"name":".png","sha256":"},"target_reached":'
+    b'null},"quality":{"bbox_error":0.00,"chamfer":0.000,"chamfer_points":30000,"iou":0.99,"iou_resolution":128,"estimate":'
+    b'false,"plain_codec":"Ogg Vorbis","plain_codec":"JPEG","plain_codec_bytes":,"psnr":3,"samples":,"si_snr":,"snr":,'
+    b'"ssim":0.9},"signal":{"bands":3,"bits":8,"colour":{"format":"PNG","height":512,"mode":"RGB","scale":{"dtype":'
+    b'"uint8","factor":0.00784313725490196,"high":255,"knee":0.0,"low":0,"offset":-1.0,"step":1.0},"width":768}'
+)

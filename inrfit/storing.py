@@ -1,0 +1,144 @@
+"""From a fit to an artifact: how the weights are stored, and the quality of what is stored."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .artifact import weight_dtypes
+from .artifact.artifact import Artifact
+from .artifact.weight_dtypes import STORES
+from .config.identity import SETTINGS_DIGEST, settings_digest
+from .config.plan import Plan
+from .config.settings import parsed_count
+from .fit.outcome import Outcome
+
+if TYPE_CHECKING:
+    import torch
+
+    from .fit.recipe import Recipe
+    from .fit.record import FitResult
+
+Weights = Mapping[str, npt.NDArray[np.float32]]
+
+_POINTS = {True: 16_384, False: 65_536}
+"""Number of points on which roundings are compared, by whether the signal has a grid. The IoU of a shape counts only
+the points next to its surface."""
+
+_QUALITY_RESERVE = 200
+"""Bytes that the quality takes in the header. It is measured after the steps have been chosen."""
+
+
+def build_artifact(
+    planned: Plan,
+    result: FitResult,
+    recipe: Recipe,
+    device: torch.device,
+    should_stop: Callable[[], bool],
+    on_progress: Callable[[float], None],
+) -> Artifact:
+    """The artifact of a fit, with its measured quality.
+
+    The field is rounded, serialised and read back; what is measured is the decoded signal (float32 arithmetic) of these
+    weights. ``on_progress(fraction)`` is called while it is measured."""
+    from .fit.evaluation import measure
+
+    started_at = time.monotonic()
+    interrupted = result.outcome is Outcome.INTERRUPTED
+    artifact = _stored(planned, result, recipe, device)
+    stored = Artifact.from_bytes(artifact.to_bytes())
+    field = stored.field(device)
+    quality = measure(field, result.signal, planned.settings.verify, interrupted, should_stop, on_progress)
+    if not interrupted and (plain := planned.modality.plain_codec(result.signal, quality)) is not None:
+        quality |= {"plain_codec": plain[0], "plain_codec_bytes": plain[1]}
+    provenance, value = dict(artifact.provenance), quality.get(planned.modality.main_measure)
+    if planned.budget.target is not None:
+        provenance["target_reached"] = value is not None and value >= planned.budget.target
+    provenance["spent"] = provenance["spent"] | {"check_seconds": round(time.monotonic() - started_at, 3)}
+    artifact = replace(artifact, weights=stored.weights, provenance=provenance).with_quality(quality)
+    limit = _byte_limit(planned)
+    return artifact if limit is None else _without_excess_notes(artifact, limit)
+
+
+def _stored(planned: Plan, result: FitResult, recipe: Recipe, device: torch.device) -> Artifact:
+    """The artifact of a fit without its quality, in a store that suits the weights and the settings."""
+    weights = {name: w.detach().cpu().numpy().copy() for name, w in result.field.weights.items()}
+    artifact = Artifact(
+        result.field.spec,
+        weights,
+        planned.signal.modality,
+        dict(planned.signal.meta),
+        _provenance(planned, result, recipe, device),
+        {},
+        planned.store if planned.store in STORES else "fp32",
+        planned.signal.attachments,
+        provenance_kept=planned.settings.provenance,
+    )
+    exact = planned.store == "auto" and _byte_limit(planned) is None and result.outcome is Outcome.INTERRUPTED
+    if planned.store not in STORES and not exact and artifact.spec.rounding_groups:
+        artifact = _rounded(artifact, planned, result, device)
+    store = artifact.store
+    if store != "int":
+        store = weight_dtypes.fitting_store(weights, store, planned.spec.fp32_tensors)
+    if store != artifact.store:
+        note = f"a weight is beyond the range of {artifact.store}: all are stored as {store}"
+        artifact = _noted(replace(artifact, store=store), [*artifact.provenance["notes"], note])
+    return artifact
+
+
+def _rounded(artifact: Artifact, planned: Plan, result: FitResult, device: torch.device) -> Artifact:
+    """``artifact`` in a store that its weights are rounded to: "int", or what ``auto`` chooses instead."""
+    from .artifact.rounding import stored_as
+    from .fit.evaluation import evaluation_set
+
+    points = evaluation_set(result.signal, _POINTS[result.signal.grid is not None], device)
+    loss, target = planned.modality.rounding_loss, planned.budget.target
+    if target is not None and result.quality >= target:
+        loss = min(loss, result.quality - target)
+    room = None
+    if (limit := _byte_limit(planned)) is not None:
+        weights = sum(map(sum, artifact.spec.rounding_groups.values()))
+        header = artifact.stored_bytes - 4 * weights + _QUALITY_RESERVE
+        room = limit - min(header, planned.header_bytes + 4 * (artifact.spec.parameters - weights))
+    return stored_as(artifact, planned.store, points, loss, room, device)
+
+
+def _byte_limit(planned: Plan) -> int | None:
+    """The value of the setting ``bytes``."""
+    return None if planned.settings.bytes is None else parsed_count("bytes", planned.settings.bytes)
+
+
+def _provenance(planned: Plan, result: FitResult, recipe: Recipe, device: torch.device) -> dict[str, Any]:
+    """How the field was made."""
+    from .artifact.provenance import describe
+
+    seed_and_digest = {"seed": planned.settings.seed, SETTINGS_DIGEST: settings_digest(planned)}
+    return describe(
+        device,
+        source={"name": planned.name, "bytes": planned.bytes, "sha256": planned.sha256},
+        samples=result.signal.n,
+        sampler={"name": planned.sampler_name, "options": asdict(planned.sampler)},  # type: ignore[call-overload]
+        settings=recipe.config.json() | result.final_settings | seed_and_digest,
+        budget=asdict(planned.budget),
+        spent=result.usage,
+        ended=result.outcome.slug,
+        notes=[*planned.signal.notes, *result.notes],
+    )
+
+
+def _without_excess_notes(artifact: Artifact, max_bytes: int) -> Artifact:
+    """``artifact`` with as many of its notes as fit into a file of ``max_bytes``. The notes are the only part of the
+    header whose length is not known before the fit."""
+    while artifact.stored_bytes > max_bytes and (notes := artifact.provenance["notes"]):
+        artifact = _noted(artifact, notes[:-1])
+    return artifact
+
+
+def _noted(artifact: Artifact, notes: list[str]) -> Artifact:
+    """``artifact`` with these notes."""
+    return replace(artifact, provenance={**artifact.provenance, "notes": notes})

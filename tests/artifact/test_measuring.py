@@ -1,0 +1,214 @@
+"""The figure in a header is that of the file, and anyone can check it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import trimesh
+from conftest import picture
+from PIL import Image
+
+import inrfit
+from inrfit.__main__ import run
+from inrfit.artifact import container
+from inrfit.errors import UsageError
+from inrfit.fields import FIELDS
+
+QUICK = ["--budget", "60it", "--width", "16", "--depth", "2", "--device", "cpu", "--threads", "1", "-q"]
+
+
+@pytest.fixture
+def sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
+    monkeypatch.setattr("inrfit.modalities.shape.quality.RESOLUTION", 16)
+    monkeypatch.setattr("inrfit.modalities.shape.quality.CHAMFER_POINTS", 500)
+    monkeypatch.setattr("inrfit.modalities.shape.shape.RESOLUTION", 16)
+    paths = {"image": tmp_path / "a.png", "audio": tmp_path / "a.wav", "shape": tmp_path / "a.ply"}
+    Image.fromarray(picture(24, 24)).save(paths["image"])
+    soundfile.write(paths["audio"], (0.5 * np.sin(np.arange(900) / 9)).astype(np.float32), 8000)
+    trimesh.creation.icosphere(2).export(paths["shape"])
+    return paths
+
+
+def encoded(source: Path, *words: str) -> Path:
+    assert run(["encode", str(source), *QUICK, "-f", *words]) == 0
+    return source.with_name(source.name + ".safetensors")
+
+
+def restated(path: Path, **changes) -> None:
+    """Another quality in the header of a file."""
+    artifact = inrfit.load(path)
+    header = artifact.header()
+    header["quality"] |= changes
+    path.write_bytes(container.serialize(3, {**artifact._stored(), container.KEY: container.deflated(header)}))
+
+
+@pytest.mark.parametrize("kind", ["image", "audio", "shape"])
+@pytest.mark.parametrize("store", ["auto", "int6", "fp16", "fp32"])
+def test_the_figure_of_every_kind_and_store_is_confirmed(kind, store, sources, capsys):
+    field = encoded(sources[kind], "--store", store)
+    assert run(["measure", str(field), str(sources[kind])]) == 0
+    shown = capsys.readouterr().out
+    assert "confirmed" in shown
+    assert "NOT" not in shown
+    assert run(["measure", str(field), str(sources[kind]), "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert (said["ok"], said["confirmed"]) == (True, True)
+
+
+@pytest.mark.parametrize("arch", FIELDS)
+def test_the_figure_of_every_architecture_is_confirmed(arch, sources):
+    field = encoded(sources["image"], "--arch", arch)
+    assert run(["measure", str(field), str(sources["image"]), "-q"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("kind", "key", "change"), [("image", "psnr", 0.1), ("audio", "snr", -0.1), ("shape", "iou", 0.01)]
+)
+def test_a_changed_figure_is_found(kind, key, change, sources, capsys):
+    field = encoded(sources[kind])
+    restated(field, **{key: inrfit.load(field).quality[key] + change})
+    capsys.readouterr()
+    assert run(["measure", str(field), str(sources[kind])]) == 8
+    printed = capsys.readouterr()
+    assert "NOT CONFIRMED" in printed.out
+    assert "figure not confirmed" in printed.err
+    assert run(["measure", str(field), str(sources[kind]), "--json", "-q"]) == 8
+    said = json.loads(capsys.readouterr().out)
+    assert (said["ok"], said["confirmed"]) == (False, False)
+    assert abs(said["quality"][key] - said["stated"][key]) == pytest.approx(abs(change), abs=1e-3)
+
+
+def test_a_figure_that_claims_to_be_perfect_is_found(sources):
+    field = encoded(sources["image"])
+    restated(field, psnr=None, infinite="psnr")
+    assert run(["measure", str(field), str(sources["image"]), "-q"]) == 8
+
+
+def test_without_a_source_the_integrity_is_checked(sources, capsys):
+    field = encoded(sources["image"])
+    assert run(["measure", str(field)]) == 0
+    assert "intact" in capsys.readouterr().out
+    data = bytearray(field.read_bytes())
+    data[-9] ^= 16
+    field.write_bytes(data)
+    assert run(["measure", str(field)]) == 3
+
+
+def test_a_source_of_another_size_or_kind_is_refused(sources, tmp_path, capsys):
+    field = encoded(sources["image"])
+    Image.fromarray(picture(24, 25)).save(tmp_path / "b.png")
+    assert run(["measure", str(field), str(tmp_path / "b.png")]) == 2
+    assert "not the source of this field" in capsys.readouterr().err
+    assert run(["measure", str(field), str(sources["audio"])]) == 3
+
+
+def test_another_file_of_the_same_size_is_told(sources, tmp_path, capsys):
+    field = encoded(sources["image"])
+    Image.fromarray(picture(24, 24)).save(tmp_path / "b.png", compress_level=1)
+    capsys.readouterr()
+    assert run(["measure", str(field), str(tmp_path / "b.png")]) == 0
+    assert "SHA-256 differs" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", ["image", "audio", "shape"])
+def test_a_decoded_file_has_the_figure_of_its_field(kind, sources, tmp_path, capsys):
+    field = encoded(sources[kind])
+    decoded = tmp_path / f"decoded{sources[kind].suffix}"
+    assert run(["decode", str(field), "-o", str(decoded), "-q"]) == 0
+    capsys.readouterr()
+    assert run(["measure", str(decoded), str(sources[kind]), "--json"]) == 0
+    said, quality = json.loads(capsys.readouterr().out)["quality"], inrfit.load(field).quality
+    for key in {"image": ("psnr", "ssim"), "audio": ("snr", "psnr"), "shape": ("iou", "chamfer")}[kind]:
+        assert said[key] == pytest.approx(quality[key], rel=1e-3)
+
+
+def test_pictures_of_other_types_are_compared_in_that_of_the_second(tmp_path, capsys):
+    pixels = picture(16, 16)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    Image.fromarray(np.dstack([pixels, np.full((16, 16), 255, np.uint8)])).save(tmp_path / "alpha.png")
+    inrfit.encode  # noqa: B018 - imported for its readers
+    import tifffile
+
+    tifffile.imwrite(tmp_path / "deep.tif", pixels.astype(np.uint16) * 257, photometric="rgb")
+    for other in ("alpha.png", "deep.tif"):
+        for pair in (("a.png", other), (other, "a.png")):
+            assert run(["measure", *(str(tmp_path / name) for name in pair)]) == 0
+            assert "PSNR  inf dB" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("other", ["b.png", "a.wav", "missing.png"])
+def test_files_that_cannot_be_compared_are_refused(sources, tmp_path, other, capsys):
+    Image.fromarray(picture(8, 9)).save(tmp_path / "b.png")
+    assert run(["measure", str(sources["image"]), str(tmp_path / other)]) == (3 if other == "missing.png" else 2)
+    assert capsys.readouterr().err.startswith("inrfit: error: ")
+
+
+def test_a_file_that_is_no_field_needs_another(sources):
+    assert run(["measure", str(sources["image"])]) == 2
+
+
+# --- from Python
+
+
+def test_an_artifact_whose_weights_were_changed_has_no_quality_until_it_is_measured(sources):
+    artifact = inrfit.load(encoded(sources["image"], "--store", "fp32"))
+    assert artifact.quality["psnr"] > 0
+    worse = replace(artifact, weights={name: 0.9 * weight for name, weight in artifact.weights.items()})
+    assert worse.quality == {}
+    assert inrfit.Artifact.from_bytes(worse.to_bytes()).quality == {}
+    measured = worse.measure(sources["image"])
+    assert measured.quality["psnr"] < artifact.quality["psnr"] - 0.1
+    assert artifact.measure(picture(24, 24)).quality["psnr"] == pytest.approx(artifact.quality["psnr"], abs=1e-6)
+
+
+def test_another_store_has_no_quality_and_another_note_keeps_it(sources):
+    artifact = inrfit.load(encoded(sources["image"], "--store", "fp32"))
+    assert replace(artifact, store="bf16").quality == {}
+    assert replace(artifact, provenance={**artifact.provenance, "notes": []}).quality == artifact.quality
+    assert artifact.with_quality({"psnr": 1.0}).quality == {"psnr": 1.0}
+    rounded = replace(artifact, store="bf16").measure(sources["image"])
+    assert rounded.quality["psnr"] == pytest.approx(artifact.quality["psnr"], abs=0.5)
+
+
+def test_measuring_against_another_size_is_refused(sources):
+    with pytest.raises(UsageError, match="not the source"):
+        inrfit.load(encoded(sources["image"])).measure(picture(7, 8))
+
+
+# --- bytes
+
+
+def test_the_header_of_a_short_provenance_has_less_than_600_bytes(sources):
+    for kind, path in sources.items():
+        for arch in ("siren", "grid"):
+            data = encoded(path, "--provenance", "short", "--arch", arch).read_bytes()
+            table = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+            assert 8 + int.from_bytes(data[:8], "little") + table["inrfit"]["data_offsets"][1] < 600, kind
+
+
+@pytest.mark.parametrize("kept", ["short", "none"])
+def test_a_field_with_less_provenance_is_a_field(kept, sources, capsys):
+    field = encoded(sources["image"], "--provenance", kept)
+    provenance = inrfit.load(field).provenance
+    assert ("sha256" in provenance.get("source", {})) == (kept == "short")
+    assert "settings" not in provenance
+    for words in (["info"], ["info", "--json"], ["decode", "-f"], ["measure"]):
+        assert run([*words, str(field)]) == 0
+    assert run(["encode", str(sources["image"]), *QUICK, "--resume"]) == 2
+    assert "does not say which settings" in capsys.readouterr().err
+
+
+def test_the_summary_tells_the_bytes_beside_those_of_the_source_and_of_a_plain_codec(sources, capsys):
+    assert run(["encode", str(sources["image"]), *QUICK[:-1], "-f"]) == 0
+    second = capsys.readouterr().err.splitlines()[1]
+    size, source = (path.stat().st_size for path in (Path(f"{sources['image']}.safetensors"), sources["image"]))
+    assert second.startswith(f"  {size:,} bytes in int, ")
+    assert f"times the source's {source:,}" in second
+    assert "JPEG needs about" in second
+    assert run(["info", f"{sources['image']}.safetensors"]) == 0
+    assert "JPEG needs about" in " ".join(capsys.readouterr().out.split())

@@ -115,20 +115,8 @@ def test_on_the_command_line_with_its_sampling_map(name, sources, tmp_path, caps
     records, maps, pictures = [], [], []
     for arch in (name, COPIES[name]):
         out, chart, back = (str(tmp_path / f"{arch}.{suffix}") for suffix in ("safetensors", "map.png", "back.png"))
-        words = [
-            "--arch",
-            arch,
-            "--bytes",
-            "12kB",
-            "--store",
-            "fp16",
-            "-o",
-            out,
-            "--sampling-map",
-            chart,
-            "--json",
-            "-q",
-        ]
+        words = ["--arch", arch, "--bytes", "12kB", "--store", "fp16", "-o", out, "--sampling-map", chart]
+        words += ["--json", "-q"]
         assert run(["encode", str(sources["image"]), *words, *QUICK]) == 0
         records.append(json.loads(capsys.readouterr().out))
         assert run(["decode", out, "-o", back, "-q"]) == 0

@@ -21,7 +21,7 @@ from ..io import files
 from ..io.limits import Limits
 from ..modalities import MODALITIES, Request, file_of
 from . import container, quantisation, weight_dtypes
-from .header import VERSION, json_quality, sanitized_provenance, spec_of, validate
+from .header import json_quality, sanitized_provenance, spec_of, validate
 from .provenance import kept
 from .quantisation import Steps
 
@@ -120,7 +120,7 @@ class Artifact:
         Raises an ``InrfitError`` if the file could not be loaded again."""
         self._check_store()
         try:
-            data = container.serialize(VERSION, self._stored())
+            data = container.serialize(container.VERSION, self._stored())
             parsed = container.parse(data)
             header = validate(parsed.inrfit)
             spec = spec_of(header["field"], self.modality, self.meta)

@@ -23,6 +23,10 @@ from ..io.tensors import STATE_KEY
 from . import header_dictionary
 from .weight_dtypes import STORES, tensor_stores
 
+VERSION = 3
+"""Version of the header that is written. Version 1 had the architecture siren with float32 weights only; versions 1 and
+2 had no attachments, no coded weights, a plain header, the whole provenance, and 8-bit images only."""
+
 KEY = "inrfit"
 """Key in the metadata of a safetensors file, and name of the tensor with inrfit's header."""
 
@@ -128,14 +132,19 @@ def parse(data: bytes) -> ParsedContainer:
     }
     inrfit, header_bytes = loads(metadata[KEY].encode(), f"the metadata {KEY!r}"), 0
     if type(inrfit) is int:
-        header_bytes, inrfit = _deflated_header(data[8 + length :], tensors, inrfit)
+        version = inrfit
+        try:
+            header_bytes, inrfit = _deflated_header(data[8 + length :], tensors, version)
+        except UnreadableFile:
+            if version <= VERSION:
+                raise
+            inrfit = {"version": version}  # a later version may have another form of header
         tensors.pop(KEY, None)
     return ParsedContainer(inrfit, tensors, len(data) - 8 - length, header_bytes)
 
 
 def _deflated_header(data: bytes, tensors: Mapping[str, Tensor], version: int) -> tuple[int, Any]:
-    """The size of the tensor KEY, which comes first, and the header in it: deflated JSON without its version. Of a
-    later version it may be missing."""
+    """The size of the tensor KEY, which comes first, and the header in it: deflated JSON without its version."""
     tensor = tensors.get(KEY)
     end = 0 if tensor is None else tensor.stop
     if tensor is None or tensor != Tensor("U8", (end,), 0, end):

@@ -10,7 +10,6 @@ from typing import Any
 from ..fields import FieldSpec
 from . import container
 from .artifact import Artifact
-from .header import VERSION
 from .weight_dtypes import CODED_BITS, STORES, tensor_stores
 
 HEADER_RESERVE = {"full": 700, "short": 300, "none": 150}
@@ -49,7 +48,7 @@ class FileContents:
         for name, content in self.attachments.items():
             tensors[container.ATTACHMENT_PREFIX + name] = container.bytes_tensor(content)
         offsets = 20 * len(tensors)  # of tensors that are not empty
-        return len(container.serialize(VERSION, tensors)) + offsets + HEADER_RESERVE[self.provenance_kept]
+        return len(container.serialize(container.VERSION, tensors)) + offsets + HEADER_RESERVE[self.provenance_kept]
 
     def file_bytes(self, spec: FieldSpec) -> int:
         """Upper bound on the bytes of the whole file; of coded weights, the bytes that are planned for them."""

@@ -15,11 +15,8 @@ from ..fields import FIELDS, MAX_DEPTH, MAX_PARAMETERS, MAX_WIDTH, FieldSpec
 from ..io import strict_json
 from ..io.json_schema import boolean, integer, mapping, number, optional, registered, scalar, text
 from ..modalities import MODALITIES
+from .container import VERSION
 from .provenance import COUNT, PROVENANCE
-
-VERSION = 3
-"""Version of the header that is written. Version 1 had the architecture siren with float32 weights only; versions 1 and
-2 had no attachments, no coded weights, a plain header, the whole provenance, and 8-bit images only."""
 
 MAX_ATTACHMENTS, MAX_ATTACHMENT_BYTES = 16, 1 << 20
 """Largest number of attachments, and largest size of one."""

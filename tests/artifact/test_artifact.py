@@ -570,6 +570,71 @@ def test_any_reader_of_safetensors_reads_the_weights(store, dtype):
         np.testing.assert_array_equal(found[name], weight.astype(kinds[name]))
 
 
+# --- the compressed header
+
+
+def with_header_tensor(content, **table):
+    """The valid file with other bytes in the tensor of the header."""
+    length = int.from_bytes(VALID[:8], "little")
+    outer, data = json.loads(VALID[8 : 8 + length]), VALID[8 + length :]
+    end = outer["inrfit"]["data_offsets"][1]
+    for name in outer.keys() - {"__metadata__", "inrfit"}:
+        outer[name]["data_offsets"] = [offset - end + len(content) for offset in outer[name]["data_offsets"]]
+    outer["inrfit"] = {"dtype": "U8", "shape": [len(content)], "data_offsets": [0, len(content)]} | table
+    return serialize(json.dumps(outer), content + data[end:])
+
+
+def deflated(text):
+    deflate = zlib.compressobj(9, zlib.DEFLATED, -15, zdict=header_dictionary.TEXT)
+    return deflate.compress(text.encode()) + deflate.flush()
+
+
+HEADER = json.dumps(made().header())
+
+
+def test_the_header_put_together_again_is_accepted():
+    for content in (deflated(HEADER), deflated(HEADER) + b"\0" * 7):
+        assert Artifact.from_bytes(with_header_tensor(content)).spec.width == 4
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        with_header_tensor(b""),
+        with_header_tensor(deflated(HEADER)[:-3]),
+        with_header_tensor(deflated(HEADER) + b"\0" * 8),
+        with_header_tensor(deflated(HEADER) + b"\1"),
+        with_header_tensor(deflated(HEADER + " " * (1 << 20))),
+        with_header_tensor(deflated("[1, 2]")),
+        with_header_tensor(deflated("not JSON")),
+        with_header_tensor(deflated(HEADER.replace('{"', '{"version": 3, "', 1))),
+        with_header_tensor(deflated(HEADER), dtype="F32"),
+        with_header_tensor(deflated(HEADER), shape=[1, len(deflated(HEADER))]),
+        with_header_tensor(deflated(HEADER), data_offsets=[1, len(deflated(HEADER))]),
+        with_header_tensor(deflated(HEADER)).replace(b'"inrfit": "3"', b'"inrfit": "2"'),
+        with_header_tensor(deflated(HEADER)).replace(b'"inrfit": "3"', b'"inrfit": "0"'),
+    ],
+)
+def test_a_damaged_header_tensor_is_refused(data):
+    assert refusal(data)[0] == "UnreadableFile"
+
+
+def test_a_header_that_inflates_to_gigabytes_takes_no_memory():
+    import tracemalloc
+
+    bomb = with_header_tensor(deflated(" " * (1 << 28)))
+    tracemalloc.start()
+    assert refusal(bomb) == ("UnreadableFile", "header")
+    assert tracemalloc.get_traced_memory()[1] < 8 << 20
+    tracemalloc.stop()
+
+
+def test_a_newer_version_is_named_even_without_a_header_that_can_be_read():
+    for content in (deflated(HEADER), b"anything"):
+        data = with_header_tensor(content).replace(b'"inrfit": "3"', b'"inrfit": "4"')
+        assert refusal(data) == ("UnsupportedInput", "version")
+
+
 # --- narrower numbers
 
 

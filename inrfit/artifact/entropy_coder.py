@@ -7,6 +7,7 @@ All arithmetic is on integers, so that every machine decodes the same. docs/arti
 from __future__ import annotations
 
 from functools import cache
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -125,29 +126,30 @@ def _emit(state: Ints, full: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint16]:
     return words
 
 
-def decode(code: bytes, classes: Ints) -> Ints:
-    """The integers in ``code``, one for each of ``classes``. Raises ``UnreadableFile`` if it is not exactly the code of
-    so many integers."""
-    tables, (kinds, shifts) = _tables(), split_classes(classes)
+def decode(code: bytes, classes: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.int32]:
+    """The integers in ``code``, one for each of ``classes``. Needs little memory besides them. Raises
+    ``UnreadableFile`` if it is not exactly the code of so many integers."""
+    tables, (kinds, shifts) = _tables(), split_classes(np.arange(CLASSES))
     lanes, count = state_count(len(classes)), len(classes)
     if len(code) < 4 * lanes or len(code) % 2:
         raise _damaged()
     states = np.frombuffer(code, "<u4", lanes).astype(np.int64)
     words = _Words(np.frombuffer(code, "<u2", offset=4 * lanes).astype(np.int64))
     slots, centres = kinds * _TOTAL, tables.centre[kinds]
-    integers = np.empty(count, np.int64)
+    integers = np.empty(count, np.int32)
     for first in range(0, count, lanes):
         step = slice(first, min(first + lanes, count))
-        state, shift = states[: step.stop - first], shifts[step]
-        slot = state & (_TOTAL - 1)
-        position = tables.position[slots[step] + slot]
+        part, state = classes[step], states[: step.stop - first]
+        slot, shift = state & (_TOTAL - 1), shifts[part]
+        position = tables.position[slots[part] + slot]
         state[:] = tables.frequency[position] * (state >> _BITS) + slot - tables.start[position]
         words.refill(state)
-        integers[step] = position - centres[step]
+        symbols = position - centres[part]
         if shift.any():
-            integers[step] = (integers[step] << shift) | (state & ((1 << shift) - 1))
+            symbols = (symbols << shift) | (state & ((1 << shift) - 1))
             state >>= shift
             words.refill(state)
+        integers[step] = symbols
     if words.left or (states != _LOW).any():
         raise _damaged()
     return integers

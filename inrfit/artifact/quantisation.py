@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -48,14 +49,17 @@ def rounded(weights: Weights, groups: Groups, steps: Steps) -> dict[str, npt.NDA
 
 
 def _from_integers(
-    integers: Ints, shapes: Mapping[str, tuple[int, ...]], groups: Groups, steps: Steps
+    integers: npt.NDArray[np.integer[Any]], shapes: Mapping[str, tuple[int, ...]], groups: Groups, steps: Steps
 ) -> dict[str, npt.NDArray[np.float32]]:
     """The weights that ``integers`` stand for: the products are computed in float64 and rounded to float32."""
     weights, start = {}, 0
     for name, sizes in groups.items():
-        stop = start + sum(sizes)
-        values = integers[start:stop] * np.repeat(steps[name], sizes)
-        weights[name], start = values.astype("<f4").reshape(shapes[name]), stop
+        values = np.empty(sum(sizes), np.float32)
+        begin = 0
+        for step, size in zip(steps[name], sizes, strict=True):
+            values[begin : begin + size] = integers[start : start + size] * step
+            begin, start = begin + size, start + size
+        weights[name] = values.reshape(shapes[name])
     return weights
 
 
@@ -116,7 +120,7 @@ def unpack(
         raise UnreadableFile("damaged: the checksum of the coded weights is wrong", "code")
     side, code = _inflate(code[4:], 2 * count + len(blocks))
     numbers = unpack_floats(side[: 2 * count], (count,), "bf16")
-    classes = np.cumsum(np.frombuffer(side, np.uint8, offset=2 * count), dtype=np.int64) % 256
+    classes = np.cumsum(np.frombuffer(side, np.uint8, offset=2 * count), dtype=np.uint8)  # modulo 256
     if (classes >= entropy_coder.CLASSES).any() or not (np.isfinite(numbers) & (numbers > 0)).all():
         raise UnreadableFile("damaged: the coded weights have an impossible class or step", "code")
     steps, start = {}, 0

@@ -32,6 +32,9 @@ _TRIALS = 6
 """Largest number of measured roundings in a search."""
 
 
+_SAMPLING_MARGIN = 0.95
+"""Share of the largest loss that is used: on all samples the loss differs by some per cent from that on the points."""
+
 _WORTH_CODING = 0.9
 """Coded weights are kept if they take at most this share of the bytes of fp16."""
 
@@ -50,7 +53,7 @@ def stored_as(
         return _within(artifact, rounding, room, 0.0 if store == "auto" else scale)
     if store != "auto":
         return replace(artifact, store="int", steps=rounding.steps(scale))
-    found = rounding.within_loss(max_loss, scale)
+    found = rounding.within_loss(_SAMPLING_MARGIN * max_loss, scale)
     if found is not None and found.bytes <= _WORTH_CODING * 2 * rounding.weight_count:
         return replace(artifact, store="int", steps=found.steps)
     half = weight_dtypes.rounded(artifact.weights, "fp16", artifact.spec.fp32_tensors)

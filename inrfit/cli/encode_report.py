@@ -182,7 +182,7 @@ def plan_lines(job: Job, planned: Plan, memory: int, problem: str | None) -> lis
         f"  kept: {planned.modality.describe_source(signal.meta)}",
         *(f"  not kept: {note}" for note in signal.notes),
         f"  plan: {spec.architecture} {spec.depth}x{spec.width}, {spec.parameters:,} parameters "
-        f"in {planned.store}, {planned.sampler}, batch {planned.settings.batch}, budget {planned.budget}",
+        f"stored as {planned.store}, {planned.sampler}, batch {planned.settings.batch}, budget {planned.budget}",
         f"  stored: about {planned.stored_bytes:,} bytes (source: {planned.bytes:,}): "
         f"{format_sizes(plan_sizes(planned))}",
         f"  memory: about {memory / 1e9:.1f} GB at most",

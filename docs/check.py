@@ -89,7 +89,7 @@ def option_item(parameter: inspect.Parameter, hint: Any) -> str:
     given_names = (info.default, *(info.param_decls or ()))
     names = ", ".join(name for name in given_names if isinstance(name, str)) or "--" + parameter.name.replace("_", "-")
     if type(info).__name__ == "ArgumentInfo":
-        names, value = parameter.name.upper() + "...", ""
+        names, value = info.metavar, ""
     given = parameter.default
     default = "" if given in (None, False, inspect.Parameter.empty) else f" ({given})"
     return item(f"`{names}{value}`{default}", info.help)

@@ -33,7 +33,7 @@ def find_complete(planned: Plan, output: str, initial_field: Artifact | None = N
     except RefusedInput as error:
         raise OutputExists(f"{name}: exists and is not a field: {error}", "exists") from None
     provenance = artifact.provenance
-    if not provenance.keys() >= {"source", "settings"}:
+    if not provenance.keys() >= {"source", "settings", "ended"}:
         raise OutputExists(
             f"{name}: does not say which settings it was made with (replace it with --force)", "other-settings"
         )
@@ -74,7 +74,7 @@ def _name_for(artifact: Artifact, output: str) -> tuple[str, bool]:
     with contextlib.suppress(RefusedInput):
         earlier = Artifact.from_bytes(files.read(first_name, Limits())).provenance
         same = all(earlier.get(key) == artifact.provenance[key] for key in ("source", "budget", "sampler"))
-        if same and stored_digest(earlier["settings"]) == stored_digest(artifact.provenance["settings"]):
+        if same and stored_digest(earlier.get("settings", {})) == stored_digest(artifact.provenance["settings"]):
             return first_name, True
     return free_name(output, "interrupted"), False
 

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from .artifact import weight_dtypes
+from .artifact import quantisation, weight_dtypes
 from .artifact.artifact import Artifact
+from .artifact.measuring import plain_codec
 from .artifact.weight_dtypes import STORES
 from .config.identity import SETTINGS_DIGEST, settings_digest
 from .config.plan import Plan
@@ -30,7 +31,10 @@ _POINTS = {True: 16_384, False: 65_536}
 """Number of points on which roundings are compared, by whether the signal has a grid. The IoU of a shape counts only
 the points next to its surface."""
 
-_QUALITY_RESERVE = 200
+_COARSE = 2.0**80
+"""A step that rounds every weight to 0."""
+
+_QUALITY_RESERVE = 150
 """Bytes that the quality takes in the header. It is measured after the steps have been chosen."""
 
 
@@ -54,8 +58,8 @@ def build_artifact(
     stored = Artifact.from_bytes(artifact.to_bytes())
     field = stored.field(device)
     quality = measure(field, result.signal, planned.settings.verify, interrupted, should_stop, on_progress)
-    if not interrupted and (plain := planned.modality.plain_codec(result.signal, quality)) is not None:
-        quality |= {"plain_codec": plain[0], "plain_codec_bytes": plain[1]}
+    if not interrupted:
+        quality |= plain_codec(planned.modality, result.signal, quality)
     provenance, value = dict(artifact.provenance), quality.get(planned.modality.main_measure)
     if planned.budget.target is not None:
         provenance["target_reached"] = value is not None and value >= planned.budget.target
@@ -102,9 +106,11 @@ def _rounded(artifact: Artifact, planned: Plan, result: FitResult, device: torch
         loss = min(loss, result.quality - target)
     room = None
     if (limit := _byte_limit(planned)) is not None:
-        weights = sum(map(sum, artifact.spec.rounding_groups.values()))
-        header = artifact.stored_bytes - 4 * weights + _QUALITY_RESERVE
-        room = limit - min(header, planned.header_bytes + 4 * (artifact.spec.parameters - weights))
+        groups = artifact.spec.rounding_groups
+        coarse = replace(artifact, store="int", steps={name: (_COARSE,) * len(sizes) for name, sizes in groups.items()})
+        weights = len(quantisation.pack(coarse.weights, groups, coarse.steps))
+        exact = 4 * (artifact.spec.parameters - sum(map(sum, groups.values())))
+        room = limit - min(coarse.stored_bytes - weights + _QUALITY_RESERVE, planned.header_bytes + exact)
     return stored_as(artifact, planned.store, points, loss, room, device)
 
 

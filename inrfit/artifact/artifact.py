@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import InrfitError, RefusedInput, UnreadableFile, UnwritableOutput
+from ..errors import InrfitError, RefusedInput, UnreadableFile, UnwritableOutput, UsageError
 from ..fields import FieldSpec
 from ..io import files
 from ..io.limits import Limits
@@ -81,14 +81,13 @@ class Artifact:
 
     def __post_init__(self) -> None:
         """Drops a quality that was measured on other weights, or on the same in another store."""
-        arrays = {name: id(weight) for name, weight in self.weights.items()}
         spec = (replace(self.spec, options={}), self.spec.formula)
-        measured_on = (arrays, self.store, dict(self.steps), spec, dict(self.meta))
+        described = (self.store, dict(self.steps), spec, dict(self.meta))
         if self._measured is not None:
-            quality, measured_before = self._measured
-            if quality is self.quality and measured_before != measured_on:
+            quality, weights, before = self._measured
+            if quality is self.quality and not (before == described and _equal(weights, self.weights)):
                 object.__setattr__(self, "quality", {})  # the dataclass is frozen
-        object.__setattr__(self, "_measured", (self.quality, measured_on))
+        object.__setattr__(self, "_measured", (self.quality, self.weights, described))
 
     @staticmethod
     def from_bytes(data: bytes, limits: Limits = LIMITS) -> Artifact:
@@ -99,6 +98,7 @@ class Artifact:
         parsed = container.parse(data)
         header = validate(parsed.inrfit)
         spec = spec_of(header["field"], header["modality"], header["signal"])
+        limits.check("max_bytes", 4 * spec.parameters, "size of the weights in bytes")
         store = container.match_tensors(parsed, spec.shapes, spec.fp32_tensors, header["attachments"])
         _check_version(header["version"], spec.architecture, store)
         weights, steps, attachments = _tensors(data, spec, store, header["attachments"])
@@ -136,10 +136,13 @@ class Artifact:
             groups = self.spec.rounding_groups
             if {name: len(steps) for name, steps in self.steps.items()} != {k: len(v) for k, v in groups.items()}:
                 raise InrfitError("the store int needs a step for each group of weights", "artifact")
+            if problem := quantisation.problem(self.weights, groups, self.steps):
+                raise InrfitError(problem, "artifact")
         elif self.store not in weight_dtypes.STORES:
-            raise InrfitError(
-                f"{self.store}: unknown number type for weights; choose from {', '.join(weight_dtypes.STORES)}, int",
-                "artifact",
+            raise UsageError(
+                f"store={self.store!r}: an artifact stores its weights as {', '.join(weight_dtypes.STORES)}, or as int "
+                "with steps; int8, int6 and auto are settings of encode",
+                "option",
             )
         elif weight_dtypes.fitting_store(self.weights, self.store, keep_fp32) != self.store:
             raise InrfitError(f"a weight is beyond the range of {self.store}", "artifact")
@@ -179,7 +182,7 @@ class Artifact:
 
         def check(written: bytes) -> None:
             try:
-                Artifact.from_bytes(written, Limits(max_bytes=len(written)))
+                Artifact.from_bytes(written, Limits(max_bytes=2**62))
             except RefusedInput as error:
                 raise UnwritableOutput(f"the model cannot be loaded again: {error}", error.reason) from error
 
@@ -255,6 +258,12 @@ class Artifact:
         return 8 * self.stored_bytes / int(samples) if samples else math.nan
 
 
+def _equal(first: Mapping[str, npt.NDArray[np.float32]], second: Mapping[str, npt.NDArray[np.float32]]) -> bool:
+    """Whether two sets of weights are the same."""
+    same = first.keys() == second.keys()
+    return same and all(first[name] is second[name] or np.array_equal(first[name], second[name]) for name in first)
+
+
 def load(path: str | os.PathLike[str] | int, limits: Limits = LIMITS) -> Artifact:
     """Reads an artifact from a file, or from standard input if ``path`` is "-". Does not import torch.
 
@@ -293,4 +302,6 @@ def _tensors(
         if not_finite:
             raise UnreadableFile(f"tensor {name!r} has {not_finite:,} values that are not finite", "nonfinite")
     in_order = {name: weights[name] for name in spec.shapes}
+    for weight in in_order.values():
+        weight.flags.writeable = False  # the quality is that of these weights
     return in_order, steps, {name: bytes(tensors[container.ATTACHMENT_PREFIX + name]) for name in attachments}

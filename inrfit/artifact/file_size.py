@@ -12,7 +12,7 @@ from . import container
 from .artifact import Artifact
 from .weight_dtypes import CODED_BITS, STORES, tensor_stores
 
-HEADER_RESERVE = {"full": 700, "short": 300, "none": 150}
+HEADER_RESERVE = {"full": 450, "short": 250, "none": 120}
 """Bytes reserved for what a fit adds to the header: versions, settings, times, quality and notes, deflated."""
 
 

@@ -34,7 +34,13 @@ _FIELD_SCHEMA: Mapping[str, Any] = {
     "options": mapping(scalar),
 }
 
-_OTHER_QUALITY = {"infinite": text(), "estimate": boolean, "samples": COUNT}
+_OTHER_QUALITY = {
+    "infinite": text(),
+    "estimate": boolean,
+    "samples": COUNT,
+    "plain_codec": text(100),
+    "plain_codec_bytes": COUNT,
+}
 """Schema of the keys of ``quality`` that say how it was measured; all may be missing."""
 
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UsageError
 from ..io import options as io_options
 from ..io.limits import Limits
-from ..modalities import MODALITIES, Request
-from ..modalities.recognition import load_signal
-from ..signal import Signal
+from ..modalities import MODALITIES, Modality, Request
+from ..modalities.recognition import identify, load_signal
+from ..signal import Scale, Signal
 from .header import json_quality
 
 if TYPE_CHECKING:
@@ -25,8 +26,8 @@ OnProgress = Callable[[float], None]
 
 @dataclass(frozen=True)
 class Figure:
-    """One measure: its value in the header (None: there is none, or it is not finite), the value that was measured, and
-    whether they confirm each other (None: the header has no such measure)."""
+    """One measure: its value in the header and the value that was measured (inf: perfect; nan: undefined; None: there
+    is none), and whether they confirm each other (None: one of them is missing)."""
 
     key: str
     stated: float | None
@@ -36,32 +37,44 @@ class Figure:
 
 def source_signal(artifact: Artifact, data: bytes, name: str, limits: Limits, values: Mapping[str, Any]) -> Signal:
     """The signal of a source file, read with the options that the field was made with as far as it tells them, and with
-    the further options ``values``. Raises ``RefusedInput``, and ``UsageError`` for a source that differs in what the
-    field describes."""
-    modality = MODALITIES[artifact.modality]
+    the further options ``values``, in the scale and the place of the field. Raises ``RefusedInput``, and ``UsageError``
+    for a source that differs in what the field describes."""
+    modality, shown = MODALITIES[artifact.modality], os.path.basename(name)
+    found = identify(data, name)
+    if found.name != modality.name:
+        raise UsageError(f"{shown} is of the type {found.name}, the field of the type {modality.name}", "different")
     given = modality.options_of(artifact.meta) | dict(values)
     options = io_options.build({modality.name: modality.options}, given)[modality.name]
     signal = load_signal(modality, data, name, options, limits)
-    shape = modality.raster(artifact.meta)
-    if (None if signal.grid is None else signal.grid.shape) != shape or signal.channels != artifact.spec.outputs:
-        own, other = modality.describe_source(artifact.meta), modality.describe_source(signal.meta)
-        raise UsageError(f"{os.path.basename(name)} is not the source of this field: {other}, not {own}", "different")
-    return signal
+    meta, shape = artifact.meta, None if signal.grid is None else signal.grid.shape
+    scale = Scale.from_json(meta["scale"]) if "scale" in meta else signal.scale
+    same = shape == modality.raster(meta) and signal.channels == artifact.spec.outputs
+    if not same or scale.dtype != signal.scale.dtype or meta.get("rate") != signal.meta.get("rate"):
+        own, other = modality.describe_source(meta), modality.describe_source(signal.meta)
+        raise UsageError(f"{shown} is not the source of this field: {other}, not {own}", "different")
+    return replace(modality.in_place_of(signal, meta), meta=meta, scale=scale)
 
 
 def measured(
     artifact: Artifact, signal: Signal, device: torch.device, on_progress: OnProgress = lambda fraction: None
 ) -> dict[str, Any]:
-    """The quality of the artifact's weights, as they are stored, on every sample; if that in the header is an estimate,
-    on the same samples."""
+    """The quality of the artifact's weights, as they are stored, on every sample; if that in the header is an estimate
+    on as many samples as inrfit takes for estimates, on the same ones."""
     from ..fit import evaluation
 
     stored = type(artifact).from_bytes(artifact.to_bytes(), Limits(max_bytes=2**62))
-    field, quality = stored.field(device), artifact.quality
-    if quality.get("estimate") and isinstance(count := quality.get("samples"), int):
+    field, quality, modality = stored.field(device), artifact.quality, MODALITIES[artifact.modality]
+    if quality.get("estimate") and (count := quality.get("samples")) in evaluation.ESTIMATE_POINTS:
         return evaluation.estimate(field, signal, count, on_progress)
-    found = MODALITIES[artifact.modality].measure(field, signal, on_progress)
-    return {**found, "samples": quality.get("samples", signal.n), "estimate": False}
+    found = modality.measure(field, signal, on_progress)
+    found |= {"samples": quality.get("samples", artifact.provenance.get("samples", signal.n)), "estimate": False}
+    return found | plain_codec(modality, signal, found)
+
+
+def plain_codec(modality: Modality, signal: Signal, quality: Mapping[str, Any]) -> dict[str, Any]:
+    """What ``quality`` records about a common lossy format: its name, and its bytes for the same quality."""
+    plain = modality.plain_codec(signal, quality)
+    return {} if plain is None else {"plain_codec": plain[0], "plain_codec_bytes": plain[1]}
 
 
 def check_integrity(artifact: Artifact, limits: Limits, device: torch.device, on_progress: OnProgress) -> str:
@@ -77,18 +90,21 @@ def figures(artifact: Artifact, quality: Mapping[str, Any]) -> list[Figure]:
     """The measures of the modality that were measured, or stand in the header, in the order in which they are
     printed."""
     stated, found = artifact.quality, json_quality(quality)
-    keys = [key for key in MODALITIES[artifact.modality].measures if key in stated or key in found]
-    return [_figure(artifact, key, stated, found) for key in keys]
+    figures = []
+    for key, measure in MODALITIES[artifact.modality].measures.items():
+        before, now = _value(stated, key), _value(found, key)
+        confirmed = None
+        if before is not None and now is not None:
+            room = measure.tolerance + measure.relative_tolerance * abs(before)
+            confirmed = before == now or (before != before and now != now) or abs(before - now) <= room
+        if before is not None or now is not None:
+            figures.append(Figure(key, before, now, confirmed))
+    return figures
 
 
-def _figure(artifact: Artifact, key: str, stated: Mapping[str, Any], found: Mapping[str, Any]) -> Figure:
-    before, now = stated.get(key), found.get(key)
-    confirmed = None
-    if key in stated and key in found:
-        infinite = [key in str(quality.get("infinite", "")).split() for quality in (stated, found)]
-        measure = MODALITIES[artifact.modality].measures[key]
-        if before is None or now is None:
-            confirmed = before is now and infinite[0] == infinite[1]
-        else:
-            confirmed = abs(before - now) <= measure.tolerance + measure.relative_tolerance * abs(before)
-    return Figure(key, before, now, confirmed)
+def _value(quality: Mapping[str, Any], key: str) -> float | None:
+    """A measure with inf and nan, which ``json_quality`` replaced by None; None if there is none."""
+    if key not in quality:
+        return None
+    infinite = key in str(quality.get("infinite", "")).split()
+    return (math.inf if infinite else math.nan) if quality[key] is None else float(quality[key])

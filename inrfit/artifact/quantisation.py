@@ -36,6 +36,21 @@ def storable(steps: npt.NDArray[np.float64], peaks: npt.NDArray[np.float64]) -> 
     return tuple(unpack_floats(pack_floats(wanted, "bf16").tobytes(), wanted.shape, "bf16").tolist())
 
 
+def problem(weights: Weights, groups: Groups, steps: Steps) -> str:
+    """Why the weights cannot be stored in these steps; "" if they can."""
+    for name, sizes in groups.items():
+        own = np.array(steps[name], np.float64)
+        with np.errstate(over="ignore"):
+            exact = unpack_floats(pack_floats(own.astype(np.float32), "bf16").tobytes(), own.shape, "bf16")
+        if not (np.isfinite(own) & (own > 0) & (exact == own)).all():
+            return f"the steps of {name} are not positive numbers of bfloat16"
+        with np.errstate(over="ignore"):
+            largest = np.abs(weights[name].reshape(-1) / np.repeat(own, sizes)).max(initial=0)
+        if not largest <= entropy_coder.LARGEST:
+            return f"a weight of {name} is not finite, or beyond {entropy_coder.LARGEST:,} steps"
+    return ""
+
+
 def to_integers(weights: Weights, groups: Groups, steps: Steps) -> Ints:
     """All weights of the tensors in ``groups`` in steps, rounded to the nearest, ties to even."""
     parts = [np.rint(weights[name].reshape(-1) / np.repeat(steps[name], sizes)) for name, sizes in groups.items()]
@@ -57,7 +72,8 @@ def _from_integers(
         values = np.empty(sum(sizes), np.float32)
         begin = 0
         for step, size in zip(steps[name], sizes, strict=True):
-            values[begin : begin + size] = integers[start : start + size] * step
+            with np.errstate(over="ignore"):  # infinite weights are refused
+                values[begin : begin + size] = integers[start : start + size] * step
             begin, start = begin + size, start + size
         weights[name] = values.reshape(shapes[name])
     return weights
@@ -127,6 +143,8 @@ def unpack(
     for name, sizes in groups.items():
         steps[name], start = tuple(numbers[start : start + len(sizes)].tolist()), start + len(sizes)
     integers = entropy_coder.decode(code, np.repeat(classes, blocks))
+    if max(abs(int(integers.min())), abs(int(integers.max()))) > entropy_coder.LARGEST:
+        raise UnreadableFile(f"a coded weight is beyond {entropy_coder.LARGEST:,} steps", "code")
     return _from_integers(integers, {name: shapes[name] for name in groups}, groups, steps), steps
 
 

@@ -32,8 +32,9 @@ _TRIALS = 6
 """Largest number of measured roundings in a search."""
 
 
-_SAMPLING_MARGIN = 0.95
-"""Share of the largest loss that is used: on all samples the loss differs by some per cent from that on the points."""
+_SAMPLING_MARGIN = {True: 0.95, False: 0.6}
+"""Share of the largest loss that is used, by whether the signal has a grid: on all samples the loss differs from that
+on the points, by some per cent, and by a third if it counts the few points next to a surface."""
 
 _WORTH_CODING = 0.9
 """Coded weights are kept if they take at most this share of the bytes of fp16."""
@@ -51,9 +52,10 @@ def stored_as(
     scale = rounding.within_bytes(CODED_BITS.get(store, CODED_BITS["int8"]) / 8 * rounding.weight_count)
     if room is not None:
         return _within(artifact, rounding, room, 0.0 if store == "auto" else scale)
-    if store != "auto":
+    nothing_to_lose = rounding.quality == 0 or math.isnan(rounding.quality)  # the IoU of a field without a surface
+    if store != "auto" or nothing_to_lose:
         return replace(artifact, store="int", steps=rounding.steps(scale))
-    found = rounding.within_loss(_SAMPLING_MARGIN * max_loss, scale)
+    found = rounding.within_loss(_SAMPLING_MARGIN[points.signal.grid is not None] * max_loss, scale)
     if found is not None and found.bytes <= _WORTH_CODING * 2 * rounding.weight_count:
         return replace(artifact, store="int", steps=found.steps)
     half = weight_dtypes.rounded(artifact.weights, "fp16", artifact.spec.fp32_tensors)
@@ -110,11 +112,17 @@ class Rounding:
         }
 
     def within_bytes(self, limit: float) -> float:
-        """The smallest scale at which the code takes at most about ``limit`` bytes."""
-        low, high = -60.0, 60.0
+        """About the smallest scale at which the code takes at most about ``limit`` bytes. A weight takes one bit less
+        for each doubling of the scale, as long as it takes several."""
+        low, high, exponent = -60.0, 60.0, 0.0
         while high - low > 0.02:
-            middle = (low + high) / 2
-            low, high = (middle, high) if self._bytes(self.steps(2.0**middle)) > limit else (low, middle)
+            excess = self._bytes(self.steps(2.0**exponent)) - limit
+            low, high = (exponent, high) if excess > 0 else (low, exponent)
+            if -0.004 * limit <= excess <= 0:
+                break
+            exponent += 8 * excess / self.weight_count + 0.005
+            if not low < exponent < high:
+                exponent = (low + high) / 2
         return float(2.0**high)
 
     def within_loss(self, limit: float, first_scale: float) -> Rounded | None:
@@ -138,7 +146,7 @@ class Rounding:
     def loss_of(self, weights: Weights) -> float:
         """How much worse ``weights`` are than those of the fit; 0 if they are not, inf if a perfect fit is lost."""
         for name, weight in self._field.weights.items():
-            weight.copy_(torch.from_numpy(weights[name]))
+            weight.copy_(torch.tensor(weights[name]))
         quality = self._quality()
         loss: float = self.quality - quality
         return 0.0 if quality >= self.quality else loss

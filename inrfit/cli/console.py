@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import sys
 import time
@@ -181,15 +182,16 @@ def format_quality(quality: Mapping[str, Any], measures: Mapping[str, Measure]) 
     words = []
     for key, measure in measures.items():
         if key in quality:
-            value = format_number(quality[key], key in quality.get("infinite", ""))
+            value = format_number(quality[key], key in str(quality.get("infinite", "")).split())
             words.append(f"{measure.label} {value} {measure.unit}".rstrip())
     if quality.get("estimate"):
-        words.append(f"estimated from {quality.get('samples'):,} samples")
-    return ", ".join(words)
+        samples = quality.get("samples")
+        words.append("estimated" + (f" from {samples:,} samples" if isinstance(samples, int) else ""))
+    return ", ".join(words) or "not measured"
 
 
 def format_number(value: float | None, infinite: bool = False) -> str:
     """A number with two decimals or four digits; None is ``inf`` if ``infinite``, otherwise ``undefined``."""
-    if value is None or value != value:
+    if value is None or not math.isfinite(value):
         return "inf" if infinite else "undefined"
     return f"{value:.2f}" if abs(value) >= 10 else f"{value:.4g}"

@@ -61,7 +61,7 @@ def print_summary(
     source_bytes = provenance["source"]["bytes"]
     shown = "standard output" if output == STDIO else output
     console.log(f"{job.name} -> {shown}: {format_quality(artifact.quality, modality.measures)}")
-    console.log(f"  {size:,} bytes in {artifact.store}, {compare_bytes(size, source_bytes, artifact)}")
+    console.log(f"  {describe_store(artifact, size)}, {compare_bytes(size, source_bytes, artifact)}")
     console.log(f"  {format_sizes(field_sizes(artifact.spec, size, source_bytes, provenance['samples']))}")
     since = "since it was resumed" if "resumed_at_step" in provenance["settings"] else "in total"
     share = spent["sampler_seconds"] / max(spent["fit_seconds"], 1e-9)
@@ -85,14 +85,22 @@ def print_summary(
         console.warn(job.name, "the target was not reached within the budget")
 
 
+def describe_store(artifact: Artifact, size: int) -> str:
+    """The bytes of a field, and how its weights are stored."""
+    kind = artifact.store
+    if kind == "int":
+        kind = f"integers, {8 * size / artifact.spec.parameters:.1f} bits a weight"
+    return f"{size:,} bytes ({kind})"
+
+
 def compare_bytes(size: int, source: int, artifact: Artifact) -> str:
     """The bytes of a field beside those of its source, and of a common lossy format for the same quality."""
     times, plain = size / max(source, 1), artifact.quality.get("plain_codec_bytes")
     text = f"{times:.{2 if times < 1 else 1 if times < 10 else 0}f} times the source's {source:,}"
     if isinstance(plain, int):
         text += f"; {artifact.quality.get('plain_codec')} needs about {plain:,} for this quality"
-    if size > source and (smaller := round(min(source, plain or source), -3)) >= 4000:
-        text += f"; --bytes {smaller // 1000}kB makes it smaller, at a price"
+    if size > source >= 4000:
+        text += f"; --bytes {source // 1000}kB makes it no larger, at a price in quality"
     return text
 
 
@@ -108,6 +116,8 @@ def summary_record(
     job: Job, output: str, size: int, artifact: Artifact, writing: float, total: float
 ) -> dict[str, Any]:
     """The JSON object of a fit."""
+    from ..artifact.provenance import kept
+
     provenance = artifact.provenance
     record = {"ok": True, "source": job.source, "output": output, "bytes": size, "seconds": round(total, 3)}
     record |= {"store": artifact.store}
@@ -116,7 +126,7 @@ def summary_record(
     record |= {"ended": provenance["ended"], "target_reached": provenance["target_reached"]}
     if provenance["ended"] == Outcome.INTERRUPTED.slug:
         record |= {"interrupted": True}
-    return record | {"provenance": dict(provenance)}
+    return record | {"provenance": kept(provenance, artifact.provenance_kept)}
 
 
 def show_recipe(planned: Plan, spec: FieldSpec, recipe: Recipe, console: Console, explain: bool) -> None:

@@ -12,7 +12,7 @@ from ..fit.outcome import Outcome
 from ..io.limits import Limits
 from . import shared_options as shared
 from .console import Console, format_number, format_quality, print_output
-from .encode_report import compare_bytes, field_sizes, format_origins
+from .encode_report import compare_bytes, describe_store, field_sizes, format_origins
 from .paths import expand_all, field_suffixes
 from .shared_options import LIMITS
 
@@ -119,7 +119,7 @@ def rows(artifact: Artifact, size: int) -> list[tuple[str, str]]:
             for key in modality.extra_measures
             if key in artifact.quality
         ),
-        ("file size", f"{size:,} bytes in {artifact.store}{bits}{beside}"),
+        ("file size", f"{describe_store(artifact, size)}{bits}{beside}"),
         ("architecture", f"{spec.architecture} {spec.depth}x{spec.width} {_in_brackets(spec.options)}".rstrip()),
         ("parameters", f"{spec.parameters:,}"),
         ("cost", f"{spec.macs:,} MACs per sample, {spec.sines:,} sines per sample"),
@@ -150,7 +150,8 @@ def _setting_rows(artifact: Artifact) -> list[tuple[str, str]]:
 
 def _created_rows(artifact: Artifact) -> list[tuple[str, str]]:
     provenance = artifact.provenance
-    where = f" on {provenance['device']}, {provenance['threads']} threads" if "device" in provenance else ""
+    where = f" on {provenance['device']}" if "device" in provenance else ""
+    where += f", {provenance['threads']} threads" if "threads" in provenance else ""
     versions = {key: provenance[key] for key in VERSION_KEYS if key in provenance}
     return [("created", f"{provenance['created']}{where}"), ("versions", format_pairs(versions))]
 

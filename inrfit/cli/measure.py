@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import os
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..errors import UsageError
+from ..errors import InrfitError, UsageError
 from ..interrupts import StopRequest, stop_on_signals
 from ..io.limits import Limits
 from ..io.options import parse_pairs
@@ -15,7 +16,7 @@ from ..io.registry import plugin_errors
 from ..runtime import keep_freed_memory, limited_threads, sleep_idle_threads
 from . import shared_options as shared
 from .console import Console, FitProgress, format_number, print_output
-from .help import SOURCE
+from .help import REPORTING, SOURCE
 from .paths import STDIO
 from .shared_options import LIMITS
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from ..artifact.artifact import Artifact
     from ..artifact.measuring import Figure
     from ..modalities import Modality
+    from ..modalities.modality import Measure
     from ..signal import Signal
 
 NOT_CONFIRMED = 8
@@ -44,13 +46,15 @@ def measure(
         typer.Argument(
             metavar="[B]",
             rich_help_panel=SOURCE,
-            help="The source of the field, or the file that A is compared with. Default: only the integrity of A is "
-            "checked.",
+            help="The source of the field, or the file that A is compared with. Default: only whether A is well-formed "
+            "and decodes.",
             show_default=False,
         ),
     ] = None,
-    as_json: Annotated[bool, shared.flag("--json", panel=SOURCE, help="Print one JSON object on stdout.")] = False,
-    quiet: shared.Quiet = False,
+    as_json: Annotated[bool, shared.flag("--json", panel=REPORTING, help="Print one JSON object on stdout.")] = False,
+    quiet: Annotated[
+        bool, shared.flag("-q", "--quiet", panel=REPORTING, help="Print errors only; the exit code is the result.")
+    ] = False,
     options: shared.FileOptions = None,
     frame: shared.Frame = None,
     device: shared.Device = shared.DEFAULTS.device,
@@ -102,24 +106,43 @@ class _Measurement:
         self.first, self.second, self.values, self.device = first, second, values, device
         self.limits, self.console, self.stop = limits, console, stop
         self.progress = FitProgress(console, os.path.basename(first))
+        self.current = first
+        """The file that is worked on, which errors name."""
 
     def run(self) -> int:
         """Measures, prints, and returns the exit code."""
-        from ..artifact.artifact import Artifact
-        from ..artifact.container import is_safetensors
-        from ..io import files
-
-        with self.stop.interrupting_reads():
-            data = files.read(self.first, self.limits)
         try:
-            if not is_safetensors(data):
-                return self._compare(data)
-            artifact = Artifact.from_bytes(data, self.limits)
-            return self._check(artifact) if self.second is None else self._confirm(artifact, self.second)
+            return self._run()
         except KeyboardInterrupt:
             return self.stop.exit_code
+        except InrfitError as error:
+            self.progress.close()
+            self.console.report_failure(self.current, error)
+            return error.exit_code
         finally:
             self.progress.close()
+
+    def _run(self) -> int:
+        from ..artifact.artifact import Artifact
+        from ..artifact.container import is_safetensors
+
+        data = self._read(self.first)
+        other = None if self.second is None else self._read(self.second)
+        self.current = self.first
+        if other is not None and is_safetensors(other):
+            hint = "name its source" if is_safetensors(data) else "name the field first"
+            raise UsageError(f"{self.second} is a field: {hint}", "option")
+        if not is_safetensors(data):
+            return self._compare(data, other)
+        artifact = Artifact.from_bytes(data, self.limits)
+        return self._check(artifact) if other is None else self._confirm(artifact, other)
+
+    def _read(self, path: str) -> bytes:
+        from ..io import files
+
+        self.current = path
+        with self.stop.interrupting_reads():
+            return files.read(path, self.limits)
 
     def _check(self, artifact: Artifact) -> int:
         """Integrity alone."""
@@ -127,90 +150,82 @@ class _Measurement:
         from ..fit.engine.step import choose_device
 
         decoded = check_integrity(artifact, self.limits, choose_device(self.device), self._on_progress)
-        self.progress.close()
-        if not self.console.as_json:
-            print_output(f"{self.first}: intact; decodes to {decoded} (name its source to check the quality)\n")
-        self.console.print_json({"ok": True, "source": self.first, "intact": True, "confirmed": None})
+        self._print(f"{self.first}: well-formed; decodes to {decoded} (name its source to check the quality)\n")
+        self.console.print_json({"ok": True, "source": self.first, "decodes": True, "confirmed": None})
         return 0
 
-    def _confirm(self, artifact: Artifact, source: str) -> int:
+    def _confirm(self, artifact: Artifact, data: bytes) -> int:
         """The quality of a field against its source, beside that in its header."""
+        from ..artifact.header import json_quality
         from ..artifact.measuring import figures, measured, source_signal
         from ..fit.engine.step import choose_device
         from ..io import files
+        from ..modalities import MODALITIES
 
-        with self.stop.interrupting_reads():
-            data = files.read(source, self.limits)
+        self.current = source = str(self.second)
         signal = source_signal(artifact, data, source, self.limits, self.values)
         stated = artifact.provenance.get("source", {}).get("sha256")
         if stated is not None and stated != files.sha256(data):
             self.console.warn(source, "not the very file that the field was made from (its SHA-256 differs)")
-        quality = measured(artifact, signal, choose_device(self.device), self._on_progress)
-        found = figures(artifact, quality)
-        self.progress.close()
-        confirmed = any(figure.confirmed for figure in found) and all(f.confirmed is not False for f in found)
-        if not self.console.as_json:
-            self._print(artifact, found)
-        self.console.print_json(
-            {
-                "ok": confirmed,
-                "source": self.first,
-                "reference": source,
-                "confirmed": confirmed,
-                "quality": {figure.key: figure.measured for figure in found},
-                "stated": {figure.key: figure.stated for figure in found},
-            }
-        )
-        if not confirmed:
-            self.console.log(f"inrfit: {self.first}: figure not confirmed", level=-1)
-        return 0 if confirmed else NOT_CONFIRMED
+        self.current = self.first
+        found = figures(artifact, measured(artifact, signal, choose_device(self.device), self._on_progress))
+        answers = {figure.key: figure.confirmed for figure in found}
+        main = answers.get(MODALITIES[artifact.modality].main_measure)
+        confirmed = False if False in answers.values() else main
+        self._print(f"{self.first}\n" + _table(self._rows(artifact, found)))
+        record = {
+            "ok": confirmed is not False,
+            "source": self.first,
+            "reference": source,
+            "confirmed": confirmed,
+            "quality": json_quality({f.key: f.measured for f in found if f.measured is not None}),
+            "stated": json_quality({f.key: f.stated for f in found if f.stated is not None}),
+        }
+        if confirmed is False:
+            failure = {"code": NOT_CONFIRMED, "reason": "not-confirmed", "message": "figure not confirmed"}
+            hint = " (if the field was made with --frame or -O, name them)" if stated == files.sha256(data) else ""
+            self.console.log(f"inrfit: error: {self.first}: {failure['message']}{hint}", level=-1)
+            record |= {"error": failure}
+        elif confirmed is None:
+            self.console.log(f"inrfit: {self.first}: there is no quality in the header to be confirmed")
+        self.console.print_json(record)
+        return NOT_CONFIRMED if confirmed is False else 0
 
-    def _print(self, artifact: Artifact, found: list[Figure]) -> None:
+    def _rows(self, artifact: Artifact, found: list[Figure]) -> list[tuple[str, ...]]:
         """The table of a field's measures."""
         from ..modalities import MODALITIES
 
-        measures = MODALITIES[artifact.modality].measures
         rows: list[tuple[str, ...]] = [("", "measured", "in the header", "")]
         for figure in found:
-            unit = measures[figure.key].unit
+            measure = MODALITIES[artifact.modality].measures[figure.key]
             said = {True: "confirmed", False: "NOT CONFIRMED", None: "not in the header"}[figure.confirmed]
-            if figure.confirmed is None and figure.measured is None:
-                said = "not measured"
-            infinite = figure.key in str(artifact.quality.get("infinite", "")).split()
-            measured = f"{format_number(figure.measured, infinite)} {unit}".rstrip()
-            stated = f"{format_number(figure.stated, infinite)} {unit}".rstrip() if said != "not in the header" else ""
-            rows.append((measures[figure.key].label, measured, stated, said))
-        print_output(f"{self.first}\n" + _table(rows))
+            rows.append((measure.label, _figure(figure.measured, measure), _figure(figure.stated, measure), said))
+        return rows
 
-    def _compare(self, data: bytes) -> int:
+    def _compare(self, data: bytes, other: bytes | None) -> int:
         """Two pictures, sounds or meshes."""
         from ..artifact.header import json_quality
-        from ..io import files
 
-        if self.second is None:
-            raise UsageError(f"{self.first} is not a field: name the file that it is compared with", "option")
-        with self.stop.interrupting_reads():
-            other = files.read(self.second, self.limits)
+        if other is None or self.second is None:
+            raise UsageError("not a field: name the file that it is compared with, too", "option")
         modality, signal = self._load(data, self.first)
         reference_modality, reference = self._load(other, self.second)
+        self.current = self.first
         if modality.name != reference_modality.name or modality.compare is None:
-            raise UsageError(
-                f"{self.first} ({modality.name}) and {self.second} ({reference_modality.name}) cannot be compared",
-                "different",
-            )
-        quality = json_quality(modality.compare(signal, reference, self._on_progress))
-        self.progress.close()
-        infinite = quality.get("infinite", "").split()
+            kinds = f"type {modality.name}; {self.second} is of the type {reference_modality.name}"
+            raise UsageError(f"cannot be compared: this file is of the {kinds}", "different")
+        quality = modality.compare(signal, reference, self._on_progress)
+        if signal.grid is not None and signal.n != reference.n:
+            compared = f"only the first {min(signal.n, reference.n):,} are compared"
+            self.console.warn(self.first, f"{signal.n:,} samples, {self.second} has {reference.n:,}: {compared}")
         rows: list[tuple[str, ...]] = [
-            (measure.label, f"{format_number(quality[key], key in infinite)} {measure.unit}".rstrip())
+            (measure.label, _figure(quality[key], measure))
             for key, measure in modality.measures.items()
             if key in quality
         ]
-        if not self.console.as_json:
-            print_output(f"{self.first} against {self.second}\n" + _table(rows))
-        self.console.print_json(
-            {"ok": True, "source": self.first, "reference": self.second, "confirmed": None, "quality": quality}
-        )
+        self._print(f"{self.first} against {self.second}\n" + _table(rows))
+        record = {"ok": True, "source": self.first, "reference": self.second, "confirmed": None}
+        self.console.print_json(record | {"quality": json_quality(quality)})
         return 0
 
     def _load(self, data: bytes, name: str) -> tuple[Modality, Signal]:
@@ -218,16 +233,30 @@ class _Measurement:
         from ..io import options
         from ..modalities.recognition import identify, load_signal
 
+        self.current = name
         modality = identify(data, name)
         known = options.declared(modality.options)
         values = {key: value for key, value in self.values.items() if key in known or key != "frame"}
         built = options.build({modality.name: modality.options}, values)[modality.name]
         return modality, load_signal(modality, data, name, built, self.limits)
 
+    def _print(self, text: str) -> None:
+        """Prints a result, unless there is JSON or only errors are wanted."""
+        self.progress.close()
+        if not self.console.as_json and self.console.level >= 0:
+            print_output(text)
+
     def _on_progress(self, fraction: float) -> None:
         if self.stop():
             raise KeyboardInterrupt
         self.progress.update(fraction, "measuring")
+
+
+def _figure(value: float | None, measure: Measure) -> str:
+    """A measure with its unit; nothing if there is none."""
+    if value is None:
+        return ""
+    return f"{format_number(value, infinite=value == math.inf)} {measure.unit}".rstrip()
 
 
 def _table(rows: list[tuple[str, ...]]) -> str:

@@ -28,6 +28,9 @@ SAMPLE_POINTS = 1_000_000
 INTERRUPTED_POINTS = 65_536
 """Number of points by which the result of an interrupted fit is measured, which must be written within two seconds."""
 
+ESTIMATE_POINTS = (SAMPLE_POINTS, INTERRUPTED_POINTS)
+"""Numbers of points by which a quality is estimated."""
+
 
 def stratified(n: int, count: int) -> Tensor:
     """``count`` distinct indices spread evenly over 0..n-1, int64, sorted; all of them if ``n <= count``.

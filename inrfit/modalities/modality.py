@@ -104,6 +104,11 @@ def no_plain_codec(signal: Signal, quality: Quality) -> tuple[str, int] | None:
     return None
 
 
+def in_place(signal: Signal, meta: Meta) -> Signal:
+    """Default of ``Modality.in_place_of``: the signal as it is."""
+    return signal
+
+
 def default_options(meta: Meta) -> dict[str, Any]:
     """Default of ``Modality.options_of``: none differ from their defaults."""
     return {}
@@ -248,6 +253,10 @@ class Modality:
 
     options_of: Callable[[Meta], dict[str, Any]] = default_options
     """``options_of(meta)`` returns the options with which ``load`` reads the source again as it was for ``meta``."""
+
+    in_place_of: Callable[[Signal, Meta], Signal] = in_place
+    """``in_place_of(signal, meta)`` returns the signal in the place that ``meta`` describes, for signals that are
+    normalised by their own size."""
 
     compare: Callable[[Signal, Signal, OnProgress], dict[str, Any]] | None = None
     """``compare(signal, reference, on_progress)`` returns the measures of a file, as those of a decoded field, against

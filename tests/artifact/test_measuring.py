@@ -19,6 +19,7 @@ from inrfit.artifact import container
 from inrfit.errors import UsageError
 from inrfit.fields import FIELDS
 
+SOLID = ["--arch", "grid", "--budget", "300it", "-O", "finest=16x16x16"]
 QUICK = ["--budget", "60it", "--width", "16", "--depth", "2", "--device", "cpu", "--threads", "1", "-q"]
 
 
@@ -92,7 +93,7 @@ def test_a_figure_that_claims_to_be_perfect_is_found(sources):
 def test_without_a_source_the_integrity_is_checked(sources, capsys):
     field = encoded(sources["image"])
     assert run(["measure", str(field)]) == 0
-    assert "intact" in capsys.readouterr().out
+    assert "well-formed" in capsys.readouterr().out
     data = bytearray(field.read_bytes())
     data[-9] ^= 16
     field.write_bytes(data)
@@ -104,7 +105,9 @@ def test_a_source_of_another_size_or_kind_is_refused(sources, tmp_path, capsys):
     Image.fromarray(picture(24, 25)).save(tmp_path / "b.png")
     assert run(["measure", str(field), str(tmp_path / "b.png")]) == 2
     assert "not the source of this field" in capsys.readouterr().err
-    assert run(["measure", str(field), str(sources["audio"])]) == 3
+    capsys.readouterr()
+    assert run(["measure", str(field), str(sources["audio"])]) == 2
+    assert "a.wav is of the type audio, the field of the type image" in capsys.readouterr().err
 
 
 def test_another_file_of_the_same_size_is_told(sources, tmp_path, capsys):
@@ -113,6 +116,57 @@ def test_another_file_of_the_same_size_is_told(sources, tmp_path, capsys):
     capsys.readouterr()
     assert run(["measure", str(field), str(tmp_path / "b.png")]) == 0
     assert "SHA-256 differs" in capsys.readouterr().err
+
+
+def test_another_place_or_size_of_a_mesh_is_not_confirmed(sources, tmp_path):
+    field, mesh = encoded(sources["shape"], *SOLID), trimesh.load(sources["shape"])
+    quality = inrfit.load(field).quality
+    assert quality["iou"] > 0.5
+    for other in (mesh.copy().apply_translation((0.5, 0, 0)), mesh.copy().apply_scale(2.0)):
+        other.export(tmp_path / "other.ply")
+        assert run(["measure", str(field), str(tmp_path / "other.ply"), "-q"]) == 8
+        assert inrfit.load(field).measure(tmp_path / "other.ply").quality["iou"] < quality["iou"] - 0.1
+
+
+@pytest.mark.parametrize("kind", ["image", "audio", "shape"])
+def test_against_its_own_decode_a_field_is_perfect(kind, sources, tmp_path, capsys):
+    field = encoded(sources[kind], *(SOLID if kind == "shape" else []))
+    decoded = tmp_path / f"decoded{sources[kind].suffix}"
+    assert run(["decode", str(field), "-o", str(decoded), "-q"]) == 0
+    capsys.readouterr()
+    assert run(["measure", str(field), str(decoded), "--json"]) == 8  # the header has the figure of the source
+    said = json.loads(capsys.readouterr().out)
+    assert said["error"]["code"] == 8
+    if kind == "shape":
+        assert said["quality"]["iou"] > 0.9
+    else:
+        assert {"image": "psnr", "audio": "snr"}[kind] in said["quality"]["infinite"]
+
+
+def test_a_field_without_quality_is_neither_confirmed_nor_not(sources, tmp_path, capsys):
+    artifact = inrfit.load(encoded(sources["image"], "--store", "fp32"))
+    replace(artifact, store="fp16").save(tmp_path / "b.safetensors")
+    capsys.readouterr()
+    assert run(["measure", str(tmp_path / "b.safetensors"), str(sources["image"]), "--json"]) == 0
+    printed = capsys.readouterr()
+    assert json.loads(printed.out)["confirmed"] is None
+    assert "no quality in the header" in printed.err
+    assert run(["info", str(tmp_path / "b.safetensors")]) == 0
+    assert "not measured" in capsys.readouterr().out
+
+
+def test_errors_name_the_file_they_are_about(sources, tmp_path, capsys):
+    field, photo = str(encoded(sources["image"])), str(sources["image"])
+    (tmp_path / "cut.png").write_bytes(sources["image"].read_bytes()[:100])
+    capsys.readouterr()
+    for words, code, message in (
+        ([field, "no.png"], 3, "no.png: no such file"),
+        ([photo, field], 2, "is a field: name the field first"),
+        ([field, field], 2, "is a field: name its source"),
+        ([field, str(tmp_path / "cut.png")], 3, "cut.png: "),
+    ):
+        assert run(["measure", *words]) == code
+        assert message in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("kind", ["image", "audio", "shape"])
@@ -207,7 +261,7 @@ def test_the_summary_tells_the_bytes_beside_those_of_the_source_and_of_a_plain_c
     assert run(["encode", str(sources["image"]), *QUICK[:-1], "-f"]) == 0
     second = capsys.readouterr().err.splitlines()[1]
     size, source = (path.stat().st_size for path in (Path(f"{sources['image']}.safetensors"), sources["image"]))
-    assert second.startswith(f"  {size:,} bytes in int, ")
+    assert second.startswith(f"  {size:,} bytes (integers, ")
     assert f"times the source's {source:,}" in second
     assert "JPEG needs about" in second
     assert run(["info", f"{sources['image']}.safetensors"]) == 0

@@ -237,8 +237,8 @@ def test_what_is_reserved_for_the_header_holds_for_every_modality(modality, tmp_
 
 
 def test_too_few_bytes_are_refused_with_the_least_that_would_do():
-    with pytest.raises(UsageError, match=r"--bytes 1k: the smallest siren .* takes up to (\d,\d{3}) bytes") as caught:
-        planned(bytes="1k")
+    with pytest.raises(UsageError, match=r"--bytes 800: the smallest siren .* takes up to ([\d,]+) bytes") as caught:
+        planned(bytes="800")
     least = int(str(caught.value).split("up to ")[1].split(" bytes")[0].replace(",", ""))
     assert planned(bytes=least).spec.width == 1
     with pytest.raises(UsageError):
@@ -337,13 +337,13 @@ def test_the_plan_and_the_summary_say_what_is_stored(tmp_path, capsys):
     same = ("parameters", "macs_per_sample", "sines_per_sample")
     assert [plan_said[key] for key in same] == [said[key] for key in same]
     assert said["bits_per_sample"] == 8 * size / (24 * 32)
-    assert f"{size:,} bytes in int, " in err
+    assert f"{size:,} bytes (integers, {8 * size / said['parameters']:.1f} bits a weight), " in err
     assert f"times the source's {source_size:,}" in err
     assert f"{said['parameters']:,} parameters, {said['bits_per_sample']:.2f} bits per sample" in err
     assert "the most that --bytes allows" in err
     assert run(["info", f"{source}.safetensors"]) == 0
     shown = capsys.readouterr().out
-    assert f"{size:,} bytes in int" in shown
+    assert f"{size:,} bytes (integers, " in shown
     assert run(["info", f"{source}.safetensors", "--json"]) == 0
     known = json.loads(capsys.readouterr().out)
     assert {key: known[key] for key in same} == {key: said[key] for key in same}

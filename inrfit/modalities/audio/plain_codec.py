@@ -40,7 +40,10 @@ def vorbis_bytes(signal: Signal, quality: Mapping[str, Any]) -> tuple[str, int] 
         middle = (low + high) / 2
         size, reached = _trial(part, meta["rate"], middle)
         low, high, found = (middle, high, size) if reached >= wanted else (low, middle, found)
-    return "Ogg Vorbis", round(found * signal.n / len(part))
+    if len(part) == signal.n:
+        return "Ogg Vorbis", found
+    fixed = _trial(part[:64], meta["rate"], 0.5)[0]  # the headers, about
+    return "Ogg Vorbis", round(fixed + max(0, found - fixed) * signal.n / len(part))
 
 
 def _trial(samples: Any, rate: int, level: float) -> tuple[int, float]:

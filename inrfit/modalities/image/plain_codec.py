@@ -30,7 +30,9 @@ def jpeg_bytes(signal: Signal, quality: Mapping[str, Any]) -> tuple[str, int] | 
     for subsampling in ("4:2:0", "4:4:4"):
         found = _smallest(part, subsampling, wanted)
         if found is not None:
-            return "JPEG", round(found * meta["width"] * meta["height"] / (part.shape[0] * part.shape[1]))
+            share = part.shape[0] * part.shape[1] / (meta["width"] * meta["height"])
+            fixed = _trial(part[:8, :8], subsampling, 50)[0]  # the header and the tables, about
+            return "JPEG", found if share == 1 else round(fixed + max(0, found - fixed) / share)
     return None
 
 

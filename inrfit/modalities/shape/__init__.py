@@ -38,6 +38,7 @@ SHAPE = Modality(
     },
     main_measure="iou",
     options_of=shape.options_of,
+    in_place_of=quality.in_place_of,
     compare=quality.compare,
     rounding_loss=0.0005,
     extra_measures=("bbox_error", "iou_resolution"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -91,9 +92,8 @@ def measure(field: Field, signal: Signal, on_progress: OnProgress) -> dict[str, 
 def compare(signal: Signal, reference: Signal, on_progress: OnProgress) -> dict[str, Any]:
     """The measures ``iou``, ``chamfer`` and ``bbox_error`` of one mesh against another. What lies outside the box of
     the other one counts for the distances only."""
-    mesh, meta, own = reference.reference, reference.meta, signal.meta
-    vertices = signal.reference.vertices * own["extent"] + np.asarray(own["centre"]) - np.asarray(meta["centre"])
-    surface = Mesh(vertices / meta["extent"], signal.reference.faces)
+    mesh, meta = reference.reference, reference.meta
+    surface = in_place_of(signal, meta).reference
     queries = mesh_queries(surface)
     axis = (2 * np.arange(RESOLUTION) + 1) / RESOLUTION - 1
     inside = np.empty((RESOLUTION,) * 3, np.bool_)
@@ -110,6 +110,15 @@ def compare(signal: Signal, reference: Signal, on_progress: OnProgress) -> dict[
     quality = _overlap_with(mesh, inside, inside_box, boxes, on_progress) | _distances(mesh, surface, meta)
     on_progress(1.0)
     return quality
+
+
+def in_place_of(signal: Signal, meta: Mapping[str, Any]) -> Signal:
+    """The mesh of ``signal`` in the normalised units of ``meta``, which may be those of another mesh."""
+    own, mesh = signal.meta, signal.reference
+    if own["centre"] == meta["centre"] and own["extent"] == meta["extent"]:
+        return signal
+    vertices = mesh.vertices * own["extent"] + np.asarray(own["centre"]) - np.asarray(meta["centre"])
+    return replace(signal, reference=replace(mesh, vertices=vertices / meta["extent"]))
 
 
 def _overlap_with(

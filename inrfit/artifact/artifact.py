@@ -21,7 +21,7 @@ from ..io import files
 from ..io.limits import Limits
 from ..modalities import MODALITIES, Request, file_of
 from . import container, quantisation, weight_dtypes
-from .header import json_quality, sanitized_provenance, spec_of, validate
+from .header import check_version, json_quality, sanitized_provenance, spec_of, validate
 from .provenance import kept
 from .quantisation import Steps
 
@@ -100,7 +100,7 @@ class Artifact:
         spec = spec_of(header["field"], header["modality"], header["signal"])
         limits.check("max_bytes", 4 * spec.parameters, "size of the weights in bytes")
         store = container.match_tensors(parsed, spec.shapes, spec.fp32_tensors, header["attachments"])
-        _check_version(header["version"], spec.architecture, store)
+        check_version(header["version"], spec.architecture, store)
         weights, steps, attachments = _tensors(data, spec, store, header["attachments"])
         return Artifact(
             spec,
@@ -269,14 +269,6 @@ def load(path: str | os.PathLike[str] | int, limits: Limits = LIMITS) -> Artifac
 
     Raises a ``RefusedInput`` that says what is wrong with the file, or that it exceeds ``limits``."""
     return Artifact.from_bytes(files.read(path, limits), limits)
-
-
-def _check_version(version: int, architecture: str, store: str) -> None:
-    """Raises ``UnreadableFile`` if the version of the format had no such architecture or store."""
-    if version == 1 and (architecture, store) != ("siren", "fp32"):
-        raise UnreadableFile(f"{architecture} in {store}: format version 1 has only siren in fp32", "version")
-    if version < 3 and store == "int":
-        raise UnreadableFile(f"coded weights: format version {version} has none", "version")
 
 
 def _tensors(

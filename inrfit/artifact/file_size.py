@@ -18,8 +18,8 @@ HEADER_RESERVE = {"full": 450, "short": 250, "none": 120}
 
 @dataclass(frozen=True)
 class FileContents:
-    """What is known of a file before the fit. ``store`` is a key of STORES or of CODED_BITS; ``provenance`` holds what
-    is known so far."""
+    """What is known of a file before the fit. ``store`` is a key of STORES or of CODED_BITS, or "auto"; ``provenance``
+    holds what is known so far."""
 
     store: str
     modality: str
@@ -28,10 +28,9 @@ class FileContents:
     provenance: Mapping[str, Any]
     provenance_kept: str
 
-    @property
-    def bytes_per_weight(self) -> float:
-        """Bytes that a weight takes which is not always stored in fp32."""
-        return STORES[self.store].size if self.store in STORES else CODED_BITS[self.store] / 8
+    def bytes_per_weight(self, spec: FieldSpec) -> float:
+        """Bytes that are planned for a weight which is not always stored in fp32."""
+        return planned_bits(self.store, spec.formula.TRAITS.planned_bits) / 8
 
     def header_bytes(self, spec: FieldSpec) -> int:
         """Upper bound on the bytes of everything but the weights."""
@@ -53,5 +52,10 @@ class FileContents:
     def file_bytes(self, spec: FieldSpec) -> int:
         """Upper bound on the bytes of the whole file; of coded weights, the bytes that are planned for them."""
         exact = sum(prod(spec.shapes[name]) for name in spec.fp32_tensors)
-        weights = 4 * exact + self.bytes_per_weight * (spec.parameters - exact)
+        weights = 4 * exact + self.bytes_per_weight(spec) * (spec.parameters - exact)
         return self.header_bytes(spec) + round(weights)
+
+
+def planned_bits(store: str, of_architecture: float) -> float:
+    """Bits a weight in a store; for "auto" those of the architecture."""
+    return 8 * STORES[store].size if store in STORES else CODED_BITS.get(store, of_architecture)

@@ -120,6 +120,14 @@ def validate(untrusted: Any) -> dict[str, Any]:
     return header
 
 
+def check_version(version: int, architecture: str, store: str) -> None:
+    """Raises ``UnreadableFile`` if the version of the format had no such architecture or store."""
+    if version == 1 and (architecture, store) != ("siren", "fp32"):
+        raise UnreadableFile(f"{architecture} in {store}: format version 1 has only siren in fp32", "version")
+    if version < 3 and store == "int":
+        raise UnreadableFile(f"coded weights: format version {version} has none", "version")
+
+
 def _some_of(schema: Mapping[str, Any], values: Any) -> Mapping[str, Any]:
     """``schema`` without the keys that ``values`` lack."""
     return {key: value for key, value in schema.items() if key in values} if type(values) is dict else schema

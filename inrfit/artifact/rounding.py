@@ -18,7 +18,8 @@ from torch import Tensor
 
 from ..fields import FieldSpec
 from ..fields.module import Field
-from ..fit.evaluation import EVALUATION_CHUNK_SIZE, EvaluationSet
+from ..fit.evaluation import EVALUATION_CHUNK_SIZE, EvaluationSet, predict
+from ..modalities import MODALITIES
 from . import quantisation, weight_dtypes
 from .artifact import Artifact
 from .quantisation import Steps
@@ -32,9 +33,8 @@ _TRIALS = 6
 """Largest number of measured roundings in a search."""
 
 
-_SAMPLING_MARGIN = {True: 0.95, False: 0.6}
-"""Share of the largest loss that is used, by whether the signal has a grid: on all samples the loss differs from that
-on the points, by some per cent, and by a third if it counts the few points next to a surface."""
+_SAMPLING_MARGIN = 0.9
+"""Share of the largest loss that is used: on all samples the loss differs by some per cent from that on the points."""
 
 _WORTH_CODING = 0.9
 """Coded weights are kept if they take at most this share of the bytes of fp16."""
@@ -55,7 +55,7 @@ def stored_as(
     nothing_to_lose = rounding.quality == 0 or math.isnan(rounding.quality)  # the IoU of a field without a surface
     if store != "auto" or nothing_to_lose:
         return replace(artifact, store="int", steps=rounding.steps(scale))
-    found = rounding.within_loss(_SAMPLING_MARGIN[points.signal.grid is not None] * max_loss, scale)
+    found = rounding.within_loss(_SAMPLING_MARGIN * max_loss, scale)
     if found is not None and found.bytes <= _WORTH_CODING * 2 * rounding.weight_count:
         return replace(artifact, store="int", steps=found.steps)
     half = weight_dtypes.rounded(artifact.weights, "fp16", artifact.spec.fp32_tensors)
@@ -89,7 +89,9 @@ class Rounding:
     def __init__(self, spec: FieldSpec, weights: Weights, points: EvaluationSet, device: torch.device) -> None:
         self.spec, self.weights, self.points, self.groups = spec, weights, points, spec.rounding_groups
         self._field = Field(spec, {name: torch.tensor(weights[name], device=device) for name in spec.shapes})
-        self.quality = self._quality()
+        with torch.no_grad():
+            self._exact = predict(self._field, points.coords, EVALUATION_CHUNK_SIZE)
+        self.quality = float(points.quality_of(self._exact))
         """The quality of the weights as they are, in float32."""
         self.weight_count = sum(map(sum, self.groups.values()))
         """Number of weights that are rounded."""
@@ -142,21 +144,23 @@ class Rounding:
                 scale = math.sqrt(low * high) if low else high / 2
         return best
 
-    @torch.no_grad()
-    def loss_of(self, weights: Weights) -> float:
-        """How much worse ``weights`` are than those of the fit; 0 if they are not, inf if a perfect fit is lost."""
-        for name, weight in self._field.weights.items():
-            weight.copy_(torch.tensor(weights[name]))
-        quality = self._quality()
-        loss: float = self.quality - quality
-        return 0.0 if quality >= self.quality else loss
-
     def _bytes(self, steps: Steps) -> float:
         return quantisation.coded_bytes(quantisation.to_integers(self.weights, self.groups, steps), self.groups)
 
     @torch.no_grad()
-    def _quality(self) -> float:
-        return float(self.points.quality(self._field, EVALUATION_CHUNK_SIZE))
+    def loss_of(self, weights: Weights) -> float:
+        """How much worse ``weights`` are than those of the fit; 0 if they are not, inf if a perfect fit is lost.
+
+        Of a measure without unit, which counts points, it is the share of the points that change sides: among the few
+        next to a surface those that gain would hide those that lose."""
+        for name, weight in self._field.weights.items():
+            weight.copy_(torch.tensor(weights[name]))
+        predicted = predict(self._field, self.points.coords, EVALUATION_CHUNK_SIZE)
+        if not MODALITIES[self.points.signal.modality].unit:
+            return 1.0 - float(self.points.estimate(predicted, self._exact, self.points.signal))
+        quality = float(self.points.quality_of(predicted))
+        loss: float = self.quality - quality
+        return 0.0 if quality >= self.quality else loss
 
     def _sensitivities(self) -> dict[str, npt.NDArray[np.float64]]:
         """The mean square derivative of a value with respect to the weights of each group."""

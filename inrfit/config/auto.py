@@ -9,15 +9,15 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from ..artifact.weight_dtypes import CODED_BITS, STORES
+from ..artifact.file_size import planned_bits
 from ..errors import PluginError
 from ..fields import FIELDS, FieldSpec
+from ..fields.architecture import Traits
 from ..fit.budget import Budget
 from ..modalities import MODALITIES
 from ..modalities.modality import ArchitectureRule, Modality
 from ..signal import Signal
 from .settings import Settings, parsed_count
-from .sizing import sized_store
 
 
 def rule_inputs(settings: Settings, signal: Signal, budget: Budget) -> dict[str, float]:
@@ -27,8 +27,7 @@ def rule_inputs(settings: Settings, signal: Signal, budget: Budget) -> dict[str,
     if settings.params is not None:
         weights = parsed_count("params", settings.params)
     elif settings.bytes is not None:
-        store = sized_store(settings)
-        bits = CODED_BITS[store] if store in CODED_BITS else 8 * STORES[store].size
+        bits = planned_bits(settings.store, Traits.planned_bits)
         weights = 8 * parsed_count("bytes", settings.bytes) / bits
     seconds = math.inf if budget.seconds is None else budget.seconds
     return {"samples": signal.n, "seconds": seconds, "weights": weights}
@@ -73,7 +72,7 @@ def explain_choices(
     if settings.store != "auto":
         store_reason = "set by --store"
     elif settings.bytes is not None:
-        store_reason = "integers as fine as the bytes allow, at 6.6 bits a weight (docs/benchmarks.md)"
+        store_reason = "integers as fine as the bytes allow (docs/benchmarks.md)"
     else:
         label = modality.measures[modality.main_measure].label
         loss = f"{modality.rounding_loss:g} {modality.unit}".rstrip()

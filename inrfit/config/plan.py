@@ -120,8 +120,9 @@ def _plan_signal(settings: Settings, signal: Signal, source: Mapping[str, Any], 
         "budget": asdict(budget),
         "notes": list(signal.notes),
     }
-    store = sizing.sized_store(settings)
-    contents = FileContents(store, signal.modality, signal.meta, signal.attachments, provenance, settings.provenance)
+    contents = FileContents(
+        settings.store, signal.modality, signal.meta, signal.attachments, provenance, settings.provenance
+    )
     spec = _spec(resolved, architecture, signal, contents)
     return Plan(
         **source,

@@ -16,11 +16,6 @@ Shape = tuple[int, ...] | None
 """Shape of the signal's grid; None if it has none."""
 
 
-def sized_store(settings: Settings) -> str:
-    """The store by which fields are sized: that of "auto" is int8."""
-    return "int8" if settings.store == "auto" else settings.store
-
-
 def sized(spec: FieldSpec, settings: Settings, signal: Signal, contents: FileContents) -> FieldSpec:
     """``spec`` with the sizes that the settings ``params`` or ``bytes`` allow. Raises ``UsageError`` if even the
     smallest field is too large."""
@@ -37,7 +32,7 @@ def sized(spec: FieldSpec, settings: Settings, signal: Signal, contents: FileCon
             f"parameters) takes up to {needed:,} bytes with its header",
             "option",
         )
-    low, high = largest.parameters, int((limit - contents.header_bytes(largest)) / contents.bytes_per_weight)
+    low, high = largest.parameters, int((limit - contents.header_bytes(largest)) / contents.bytes_per_weight(spec))
     while high > low:
         middle = (low + high + 1) // 2
         candidate = spec.formula.sized(spec, shape, middle)

@@ -40,6 +40,8 @@ class Traits:
     raster_only: bool = False
     """The field is defined on the cells of one raster only (``raster``). It cannot represent shapes and has no
     derivatives with respect to coordinates."""
+    planned_bits: float = 5.0
+    """Bits a weight for which ``--bytes`` plans the number of weights: more weights of fewer bits, or fewer of more."""
     own_gradients: bool = True
     """``gradients`` is an analytic backward pass. Otherwise it is ``autograd_gradients``, and nothing is compiled."""
     same_shapes: bool = True

@@ -1,0 +1,45 @@
+"""The defaults of what a modality may leave out (``modality.py``)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ..signal import Signal
+    from .modality import Meta, Quality
+    from .request import Request
+
+
+def no_quality_warning(quality: Quality) -> str | None:
+    """Default of ``Modality.quality_warning``: None."""
+    return None
+
+
+def always_writable(meta: Meta, suffix: str, request: Request, attachments: Mapping[str, bytes]) -> list[str]:
+    """A ``Modality.check_writable`` for modalities whose output formats can hold every grid."""
+    return []
+
+
+def no_losses(decoded: Any, meta: Meta, suffix: str, request: Request) -> list[str]:
+    """Default of ``Modality.losses``: none."""
+    return []
+
+
+def no_plain_codec(signal: Signal, quality: Quality) -> tuple[str, int] | None:
+    """Default of ``Modality.plain_codec``: none."""
+    return None
+
+
+def in_place(signal: Signal, meta: Meta) -> Signal:
+    """Default of ``Modality.in_place_of``: the signal as it is."""
+    return signal
+
+
+def default_options(meta: Meta) -> dict[str, Any]:
+    """Default of ``Modality.options_of``: none differ from their defaults."""
+    return {}
+
+
+def consistent_meta(meta: Meta) -> None:
+    """Default of ``Modality.check_meta``: nothing is checked."""

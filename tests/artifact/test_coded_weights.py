@@ -214,3 +214,47 @@ def test_a_perfect_fit_stays_perfect():
     assert artifact.quality["psnr"] is None
     assert "psnr" in artifact.quality["infinite"]
     assert (artifact.decode() == 77).all()
+
+
+@pytest.mark.parametrize("step", [0.0, -1.0, float("nan"), float("inf"), 0.1, 1e300])
+def test_steps_that_the_format_cannot_hold_are_refused(fitted, step):
+    steps = {name: (step,) * len(sizes) for name, sizes in fitted.spec.rounding_groups.items()}
+    with pytest.raises(InrfitError, match="steps of"):
+        replace(fitted, store="int", steps=steps).to_bytes()
+
+
+@pytest.mark.parametrize("factor", [1e9, float("inf"), float("nan")])
+def test_weights_beyond_the_integers_are_refused(fitted, rounding, factor):
+    with np.errstate(all="ignore"):
+        weights = {name: (weight * np.float32(factor)) for name, weight in fitted.weights.items()}
+    with pytest.raises(InrfitError, match="beyond"):
+        replace(fitted, store="int", steps=rounding.steps(1e-3), weights=weights).to_bytes()
+
+
+@pytest.mark.parametrize("given", [1000, 1400, 2000])
+def test_few_bytes_are_used_and_not_thrown_away(given):
+    artifact = inrfit.encode(
+        picture(24, 24), bytes=given, depth=2, budget="60it", device="cpu", threads=1, provenance="short"
+    )
+    assert 0.85 * given < artifact.stored_bytes <= given
+    assert any(np.abs(artifact.weights[name]).max() > 0 for name in artifact.spec.rounding_groups)
+
+
+def test_a_field_without_a_surface_keeps_its_weights(tmp_path):
+    import trimesh
+
+    trimesh.creation.icosphere(1).export(tmp_path / "a.ply")
+    artifact = inrfit.encode(
+        tmp_path / "a.ply", width=16, depth=3, budget="2it", device="cpu", verify="sample", options={"points": 1000}
+    )
+    hidden = artifact.weights["hidden.weight"]
+    assert np.count_nonzero(hidden) > 0.9 * hidden.size
+
+
+def test_a_large_claim_in_a_small_file_is_bounded_by_max_bytes(fitted):
+    from inrfit.errors import OverLimit
+    from inrfit.io.limits import Limits
+
+    coded = replace(fitted, store="int", steps={n: (1.0,) * len(g) for n, g in fitted.spec.rounding_groups.items()})
+    with pytest.raises(OverLimit, match="size of the weights"):
+        Artifact.from_bytes(coded.to_bytes(), Limits(max_bytes=4 * fitted.spec.parameters - 1))

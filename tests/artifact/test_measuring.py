@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+import tifffile
 import trimesh
 from conftest import picture
 from PIL import Image
@@ -186,8 +187,6 @@ def test_pictures_of_other_types_are_compared_in_that_of_the_second(tmp_path, ca
     Image.fromarray(pixels).save(tmp_path / "a.png")
     Image.fromarray(np.dstack([pixels, np.full((16, 16), 255, np.uint8)])).save(tmp_path / "alpha.png")
     inrfit.encode  # noqa: B018 - imported for its readers
-    import tifffile
-
     tifffile.imwrite(tmp_path / "deep.tif", pixels.astype(np.uint16) * 257, photometric="rgb")
     for other in ("alpha.png", "deep.tif"):
         for pair in (("a.png", other), (other, "a.png")):
@@ -266,3 +265,59 @@ def test_the_summary_tells_the_bytes_beside_those_of_the_source_and_of_a_plain_c
     assert "JPEG needs about" in second
     assert run(["info", f"{sources['image']}.safetensors"]) == 0
     assert "JPEG needs about" in " ".join(capsys.readouterr().out.split())
+
+
+# --- what a review found
+
+
+def test_another_range_or_loudness_is_not_confirmed(tmp_path):
+    floats = np.random.default_rng(0).uniform(0, 1, (16, 16)).astype(np.float32)
+    tifffile.imwrite(tmp_path / "a.tif", floats)
+    tifffile.imwrite(tmp_path / "b.tif", 2 * floats)
+    soundfile.write(tmp_path / "a.wav", floats.ravel() - 0.5, 8000, subtype="FLOAT")
+    soundfile.write(tmp_path / "b.wav", 2 * (floats.ravel() - 0.5), 8000, subtype="FLOAT")
+    Image.fromarray(np.full((16, 16), 77, np.uint8)).save(tmp_path / "a.png")
+    Image.fromarray(np.full((16, 16), 200, np.uint8)).save(tmp_path / "b.png")
+    for suffix in (".tif", ".wav", ".png"):
+        field = encoded(tmp_path / f"a{suffix}")
+        assert run(["measure", str(field), str(tmp_path / f"a{suffix}"), "-q"]) == 0
+        assert run(["measure", str(field), str(tmp_path / f"b{suffix}"), "-q"]) in (2, 8)
+
+
+def test_floats_are_compared_as_they_are(tmp_path, capsys):
+    floats = np.random.default_rng(0).uniform(0, 1, (16, 16)).astype(np.float32)
+    tifffile.imwrite(tmp_path / "a.tif", floats)
+    tifffile.imwrite(tmp_path / "b.tif", 2 * floats)
+    assert run(["measure", str(tmp_path / "a.tif"), str(tmp_path / "b.tif"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["quality"]["psnr"] < 20
+
+
+@pytest.mark.parametrize("missing", [["threads"], ["ended"], ["settings"], ["source"], ["created", "notes"]])
+def test_a_provenance_may_lack_any_key(missing, sources, capsys):
+    artifact = inrfit.load(field := encoded(sources["image"]))
+    provenance = {key: value for key, value in artifact.provenance.items() if key not in missing}
+    replace(artifact, provenance=provenance).save(field, force=True)
+    for words in (["info"], ["info", "--json"], ["decode", "-f"], ["measure"]):
+        assert run([*words, str(field)]) == 0
+    assert run(["encode", str(sources["image"]), *QUICK, "--resume"]) in (0, 2)
+
+
+@pytest.mark.parametrize("quality", [{"estimate": True, "samples": 0}, {"estimate": True}, {}, {"ssim": 0.5}])
+def test_a_header_without_the_main_figure_confirms_nothing(quality, sources, capsys):
+    artifact = inrfit.load(field := encoded(sources["image"]))
+    field.write_bytes(artifact.with_quality(quality).to_bytes())
+    assert run(["info", str(field)]) == 0
+    assert run(["measure", str(field), str(sources["image"])]) == (8 if "ssim" in quality else 0)
+
+
+def test_copies_keep_their_quality_and_weights_cannot_be_edited(sources):
+    import copy
+    import pickle
+
+    artifact = inrfit.load(encoded(sources["image"]))
+    for twin in (copy.deepcopy(artifact), pickle.loads(pickle.dumps(artifact))):
+        assert replace(twin, provenance_kept="short").quality == artifact.quality
+    equal = {name: weight.copy() for name, weight in artifact.weights.items()}
+    assert replace(artifact, weights=equal).quality == artifact.quality
+    with pytest.raises(ValueError, match="read-only"):
+        artifact.weights["last.weight"][:] = 0

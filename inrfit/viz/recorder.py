@@ -144,7 +144,7 @@ class Recorder(StatefulCallback):
         output of the field, on the right the visits since the last frame. ``on_progress`` gets the fraction done, and
         may raise to stop. Costs an evaluation of about 100,000 points per frame."""
         video_file.check_suffix(suffix)
-        weights = {name: torch.from_numpy(weight) for name, weight in artifact.weights.items()}
+        weights = {name: torch.tensor(weight) for name, weight in artifact.weights.items()}
         frames = [*self.frames, Frame(self.steps, self.seconds, weights, self._thumbnail())]
         before = [np.zeros_like(frames[0].visits), *(frame.visits for frame in frames)]
         panels = [

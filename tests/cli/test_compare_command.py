@@ -86,7 +86,7 @@ def test_sizes_of_one_architecture_stand_side_by_side(small, capsys):
     record = json.loads(capsys.readouterr().out)
     size, _ = [result["size"] for result in record["results"]]
     assert (size["parameters"], size["store"]) == (123, "int")
-    assert f"{size['bytes']:,}" == first.split()[-1]
+    assert abs(size["bytes"] - int(first.split()[-1])) < 64  # two fits: their times compress differently
     assert record["standings"]["tables"][0]["rows"][0]["parameters"]["mean"] == 123
     assert set(record["recipes"]["photo.png"]) == {"siren:width=8:depth=2", "siren:width=16:first_omega=20"}
 

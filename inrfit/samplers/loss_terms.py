@@ -61,7 +61,9 @@ def grey_weights(residuals: Float[Tensor, "k c"]) -> Float[Tensor, "c"]:
 def grey_residuals(residuals: Float[Tensor, "k c"]) -> Float[Tensor, "k"]:
     """Grey of the residuals, clamped to plus or minus MAX_GREY_RESIDUAL, with 0 for NaN: a fit that diverged leaves no
     lasting trace in the map."""
-    grey: Tensor = residuals.float() @ grey_weights(residuals)
+    # Added channel by channel: the last bit of a matrix product depends on where in memory the residuals are.
+    red, *others = (residuals.float() * grey_weights(residuals))[:, : len(LUMA)].unbind(-1)
+    grey: Tensor = sum(others, start=red)
     return grey.nan_to_num(0.0).clamp(-MAX_GREY_RESIDUAL, MAX_GREY_RESIDUAL)
 
 

@@ -155,7 +155,8 @@ def execute_plan(
 ) -> Artifact:
     """Fits and measures what was planned.
 
-    The budget runs from ``planned.loaded_at``, so the time to import torch counts. ``on_recipe`` is called once,
+    The budget runs from ``planned.loaded_at``, so that the time to import torch counts, or with the clock "fit" from
+    the end of start-up. ``on_recipe`` is called once,
     before the first step; ``on_measure_progress`` while the result is measured. If ``on_step`` is a
     ``StatefulCallback``, its state is saved with that of the fit. Raises ``KeyboardInterrupt`` when stopped before
     anything was learned."""
@@ -175,17 +176,32 @@ def execute_plan(
             start = prepare_start(planned, spec, recipe, device, checkpointing, callback, initial_field)
             recipe = start.recipe
             on_recipe(spec, recipe)
+            started_at = planned.loaded_at
+            if settings.clock == "fit":
+                started_at = _end_of_startup(spec, recipe, should_stop)
             with matmul_precision(recipe.config.matmul_precision), current_device(device):
                 result = fit(
                     planned.signal, spec, planned.sampler, recipe.config, planned.budget, device, settings.seed,
-                    on_report=on_report, should_stop=should_stop, on_step=on_step, started_at=planned.loaded_at,
+                    on_report=on_report, should_stop=should_stop, on_step=on_step, started_at=started_at,
                     initial_weights=weights, saved_state=start.saved_state, checkpointer=start.checkpointer,
                 )  # fmt: skip
             usage = {"startup_seconds": startup, **result.usage, "read_seconds": planned.read_seconds}
             final_settings = result.final_settings | start.record | initial_field_record(initial_field)
+            final_settings["clock"] = settings.clock
             notes = (*result.notes, *start.save_errors)
             result = replace(result, usage=usage, final_settings=final_settings, notes=notes)
             return storing.build_artifact(planned, result, recipe, device, should_stop, on_measure_progress)
+
+
+def _end_of_startup(spec: FieldSpec, recipe: Recipe, should_stop: Callable[[], bool]) -> float:
+    """The time (``time.monotonic``) when the C++ kernel, if the fit uses it, has been compiled."""
+    from .fit.engine.background_compile import kernel_compilation, wait_for_all
+    from .fit.engine.cpp_kernel import is_supported
+
+    if recipe.config.engine == "compiled" and is_supported(spec, recipe.config.dtype):
+        kernel_compilation(spec)
+        wait_for_all(should_stop)
+    return time.monotonic()
 
 
 def choose_recipe(planned: Plan, device: torch.device) -> tuple[FieldSpec, Recipe]:

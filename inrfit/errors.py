@@ -10,7 +10,9 @@
     │   └── OverLimit            3  larger than a limit that an option can raise
     ├── UnwritableOutput         4  the output cannot be written, or does not read back the same
     ├── NotEnoughMemory          5  a valid input that does not fit into memory
-    ├── Diverged                 6  the result of the fit is no better than a constant
+    ├── NothingLearned           6  the fit has no result
+    │   ├── Diverged             6  its weights are no better than a constant
+    │   └── BudgetTooShort       6  the budget ended before the first step
     └── OutputClosed           141  stdout was closed by its reader
 
 Exit codes without an exception: 7 if some of several sources, or some runs of a comparison, failed; 8 if ``measure``
@@ -81,10 +83,18 @@ class NotEnoughMemory(InrfitError):
     exit_code = 5
 
 
-class Diverged(InrfitError):
-    """The fit found no weights better than a constant."""
+class NothingLearned(InrfitError):
+    """The fit has no result."""
 
     exit_code = 6
+
+
+class Diverged(NothingLearned):
+    """The fit diverged and found no weights better than a constant, or the field has no surface."""
+
+
+class BudgetTooShort(NothingLearned):
+    """The budget ended before the first step. The message says what took the time."""
 
 
 class OutputClosed(InrfitError):

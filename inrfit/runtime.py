@@ -7,6 +7,7 @@ import gc
 import os
 import stat
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -96,6 +97,15 @@ def sleep_idle_threads() -> None:
     command line only."""
     if not {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"} & set(os.environ):
         os.environ["GOMP_SPINCOUNT"] = "20000"
+
+
+def slowdown(cpu_seconds: float = 0.02) -> float:
+    """How many times longer than alone one thread takes at present, because other programs use the cores. It is
+    measured by computing for ``cpu_seconds``."""
+    started_at, cpu_started_at = time.perf_counter(), time.thread_time()
+    while time.thread_time() - cpu_started_at < cpu_seconds:
+        pass
+    return max(1.0, (time.perf_counter() - started_at) / cpu_seconds)
 
 
 def physical_memory() -> int:

@@ -130,6 +130,7 @@ def encode(  # one option a line
     seed: shared.Seed = DEFAULTS.seed,
     device: shared.Device = DEFAULTS.device,
     threads: shared.Threads = None,
+    clock: shared.Clock = DEFAULTS.clock,
     precision: shared.Precision = DEFAULTS.precision,
     engine: shared.Engine = DEFAULTS.engine,
     type: shared.Type = None,

@@ -65,9 +65,10 @@ def print_summary(
     console.log(f"  {format_sizes(field_sizes(artifact.spec, size, source_bytes, provenance['samples']))}")
     since = "since it was resumed" if "resumed_at_step" in provenance["settings"] else "in total"
     share = spent["sampler_seconds"] / max(spent["fit_seconds"], 1e-9)
+    of_it = "before it" if provenance["settings"].get("clock") == "fit" else "of it"
     console.log(
         f"  fit: {spent['fit_seconds']:.1f} s (ended: {provenance['ended']}; starting torch "
-        f"{spent['startup_seconds']:.1f} s of it), {spent['steps']:,} steps on {spent['points']:,} samples"
+        f"{spent['startup_seconds']:.1f} s {of_it}), {spent['steps']:,} steps on {spent['points']:,} samples"
     )
     console.log(
         f"  sampler {provenance['sampler']['name']}: {share:.1%} of the fit, {spent['scoring_passes']} scoring passes; "

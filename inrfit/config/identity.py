@@ -36,6 +36,8 @@ def settings_digest(planned: Plan) -> str:
     fit["settings"] = with_old_values(fit["settings"])
     fit["modality"] = with_old_names(fit["modality"])
     settings = {**fit, "budget": asdict(planned.budget), "store": planned.store}
+    if planned.settings.clock != "load":  # the digests of earlier versions are those of "load"
+        settings["clock"] = planned.settings.clock
     return files.sha256(strict_json.dumps(settings).encode())
 
 

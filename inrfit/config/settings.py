@@ -26,6 +26,10 @@ PRECISIONS = ("fp32", "fp32-fast", "bf16")
 ENGINES = ("autograd", "analytic", "compiled", "cuda-graph")
 """How optimiser steps are computed (fit/engine/step.py)."""
 
+CLOCKS = ("load", "fit")
+"""When the clock of a budget in seconds starts: when the source has been loaded, or after the start-up of torch and of
+the compiler."""
+
 REGIMES = ("inrfit", "paper")
 """inrfit's recipe, or that of the papers: Adam at a constant rate, float32, one step per selection (fit/recipe.py)."""
 
@@ -98,6 +102,8 @@ class Settings:
 
     - ``budget``: limits of the fit, which ends at the first that is reached: a ``Budget``, or one or several texts such
       as "60s", "5m" or "2000it" (steps). Default: 60 s, or 10 minutes if only a target is given.
+    - ``clock``: when the clock of the budget starts: "load" (default; when the source has been loaded, so that the
+      start-up of torch and the compiler counts) or "fit" (after start-up).
     - ``target``: quality at which the fit ends, in the unit of the modality: 35 or "35dB" (PSNR of an image, SNR of a
       sound), 0.98 (IoU of a shape). Default: none.
     - ``ratio``: share of the samples that the sampler selects at a time, 1e-6 to 1. Default: the sampler's own.
@@ -174,6 +180,12 @@ class Settings:
         "When to stop: a time (60s, 5m, 1h30m) or a number of steps (2000it); if given twice, the first one reached. "
         "Default: 60s, or 10m if only --target is given.",
         parse=check_budget,
+    )
+    clock: str = setting(
+        "load",
+        "When the clock of the budget starts: load (when the source is loaded; starting torch counts) or fit (after "
+        "start-up, as for comparisons and clusters).",
+        choices=CLOCKS,
     )
     target: str | float | None = setting(
         None, "Stop at this quality: 35dB (PSNR of an image, SNR of a sound) or 0.98 (IoU of a shape)."

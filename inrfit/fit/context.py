@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from ..errors import Diverged, PluginError, UnreadableFile
+from ..errors import PluginError, UnreadableFile
 from ..fields import FieldSpec
 from ..fields.module import Field
 from ..io.registry import describe_plugin
@@ -19,6 +19,7 @@ from ..samplers import SAMPLERS, Sampler, Selection
 from ..samplers.learner import FORWARDS_PER_TRAINED_POINT, Learner, default_chunk_size
 from ..samplers.selection import invalid_because
 from ..signal import Samples, Signal
+from .batch_size import BatchSizeTuner
 from .checkpoint import SavedState, check_tensors, saved_points
 from .divergence import DivergenceDetector
 from .engine.background_compile import wait_for_all
@@ -54,6 +55,8 @@ class FitContext:
     evaluator: FitEvaluator
     threads: ThreadCountTuner | None
     """Adapts the number of threads; None if that is fixed."""
+    batch_size: BatchSizeTuner | None
+    """Adapts the number of points per step; None if that is fixed."""
     should_stop: Callable[[], bool]
     """Whether the caller wants the fit to end."""
     check_cancelled: Callable[[], None]
@@ -139,22 +142,6 @@ def evaluate(context: FitContext, state: FitState) -> BestWeights:
     return BestWeights(context.engine.snapshot(), error, quality)
 
 
-def require_learned(context: FitContext, state: FitState, interrupted: bool) -> None:
-    """Raises ``Diverged``, or ``KeyboardInterrupt`` if the fit was ``interrupted``, unless the best weights are at
-    least as good as the best constant, and better if the budget was too short for a step. A NaN error
-    counts as worse."""
-    rounding = 1e-6 if context.tracker.step or interrupted else -1e-6
-    constant_error = context.evaluator.constant_error * (1 + rounding) + 1e-12
-    if state.best.error <= constant_error and not math.isnan(state.best.quality):
-        return
-    if interrupted:
-        raise KeyboardInterrupt
-    raise Diverged(
-        f"after {context.tracker.step} steps the fit is no better than a constant (give it a larger --budget)",
-        "diverged",
-    )
-
-
 def start_fit(
     signal: Signal,
     spec: FieldSpec,
@@ -185,7 +172,8 @@ def start_fit(
     field = Field(spec, weights).to(device)
     engine_samples = samples if pool is None else pool.all_rows()
     engine = Engine(field, engine_samples, config, not tracker.timed, check_cancelled)
-    threads = ThreadCountTuner() if tracker.timed and config.adapt_threads else None
+    threads = ThreadCountTuner(config.first_threads) if tracker.timed and config.adapt_threads else None
+    batch_size = BatchSizeTuner(config.batch) if tracker.timed and config.adapt_batch and config.batch else None
     context = FitContext(
         signal,
         samples,
@@ -196,6 +184,7 @@ def start_fit(
         engine,
         evaluator,
         threads,
+        batch_size,
         should_stop,
         check_cancelled,
         constant,
@@ -277,7 +266,7 @@ def _initial_state(context: FitContext, pool: PointPool | None, generator: torch
         schedule=LRSchedule(context.config, context.tracker),
         divergence=DivergenceDetector(context.evaluator.constant_error),
         best=BestWeights({}, math.inf, -math.inf),
-        batch=context.config.batch,
+        batch=context.config.batch if context.batch_size is None else context.batch_size.first,
         engine_chunk_size=context.engine.chunk_size,
         scoring_chunk_size=default_chunk_size(context.field),
         pool=pool,

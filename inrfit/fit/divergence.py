@@ -20,6 +20,11 @@ learning rate has been used for 15 % of the budget. Noise cannot be learned at a
 times."""
 
 
+LEAST_STEPS = 20
+"""Steps before which a fit has neither failed nor stalled: those of the warm-up teach little, and on a busy machine they
+may take a large part of a short budget."""
+
+
 @dataclass
 class DivergenceDetector:
     """Decides from the errors of a fit when to roll back and halve the learning rate. ``constant_error`` is the mean
@@ -38,10 +43,13 @@ class DivergenceDetector:
         """Called before the first step with the share of the budget spent so far."""
         self.lr_since = progress
 
-    def diverged(self, error: float, cycle_error: float, progress: float) -> bool:
-        """Whether to roll back, given the current error and the best error of the annealing cycle."""
+    def diverged(self, error: float, cycle_error: float, progress: float, step: int) -> bool:
+        """Whether to roll back after ``step`` steps, given the current error and the best error of the annealing
+        cycle."""
         if not error <= EXPLOSION_FACTOR * cycle_error:
             return True
+        if step < LEAST_STEPS:
+            return False
         falling, self.last_error = error < self.last_error, error
         share_at_lr = progress - self.lr_since
         if share_at_lr >= HARMFUL_AFTER and error > HARMFUL_ERROR * self.constant_error:

@@ -20,9 +20,10 @@ from . import record
 from .batch_queue import Batch, BatchQueue, next_batch, queue_selection
 from .budget import Budget
 from .checkpoint import Checkpointer, SavedState
-from .context import Cancelled, FitContext, evaluate, learner_view, require_learned, start_fit
+from .context import Cancelled, FitContext, evaluate, learner_view, start_fit
 from .engine.config import TrainingConfig
 from .events import ProgressReport, StepEvent
+from .nothing_learned import require_learned
 from .outcome import Outcome
 from .progress import BudgetTracker
 from .record import FitResult
@@ -34,9 +35,6 @@ only evaluations detect them."""
 
 MAX_BATCH_HALVINGS = 4
 """Maximum number of times the batch is halved when memory runs out."""
-
-MAX_TRAINED_POINTS = 1 << 21
-"""Maximum number of trained points whose residuals are kept for the next selection."""
 
 KERNEL_WAIT_SECONDS, KERNEL_WAIT_SHARE = 3.0, 0.4
 """The first step waits for the compiler of the C++ kernel for at most 3 s and 40 % of the remaining budget; compile
@@ -68,9 +66,11 @@ def fit(
     the fit ends with the best weights so far. The fit starts from ``initial_weights``, if given, or resumes from
     ``saved_state``. ``checkpointer`` saves the state at its interval and when the fit is stopped.
 
-    Raises ``Diverged`` if the result is no better than a constant, or ``KeyboardInterrupt`` if it is so because the fit
-    was stopped."""
+    A fit that learned nothing in the few steps of a short budget gives the field of the mean. Raises ``BudgetTooShort``
+    if the budget ended before the first step, ``Diverged`` if the fit diverged and has no weights better than a
+    constant, or ``KeyboardInterrupt`` if it is so because the fit was stopped."""
     tracker = BudgetTracker(budget, now, now() if started_at is None else started_at)
+    started_late = tracker.seconds
     context, state = start_fit(
         signal, spec, sampler, config, tracker, device, seed, should_stop, initial_weights, saved_state
     )
@@ -78,8 +78,8 @@ def fit(
         outcome = Loop(context, state, on_report, on_step, checkpointer).run()
     finally:
         context.close()
+    require_learned(context, state, outcome is Outcome.INTERRUPTED, started_late)
     context.engine.load(state.best.weights)
-    require_learned(context, state, outcome is Outcome.INTERRUPTED)
     fitted_signal = context.signal if state.pool is None else state.pool.signal()
     context.attribute_points(state)
     usage, final_settings = record.usage_record(context, state), record.final_settings(context, state)
@@ -188,15 +188,26 @@ class Loop:
         loss_terms = () if state.selection is None else state.selection.loss_terms
         factor = state.schedule.factor(context.engine.backend.compiling) * state.divergence.lr_scale
         residuals = context.engine.step(indices, weights, factor, loss_terms)
-        self._keep_trained(indices, residuals)
+        state.keep_trained(indices, residuals)
         tracker.count_step(tracker.now() - started_at)
         if threads is not None:
             threads.after_step(tracker.last_step_seconds)
+        if context.batch_size is not None:
+            self._set_batch(context.batch_size.after_step(state.batch or 1, tracker))
         if self._on_step is not None:
             signal = context.signal if state.pool is None else state.pool.signal()
             copy_weights = context.engine.snapshot
             self._on_step(StepEvent(tracker.step, tracker.seconds, tracker.progress, indices, copy_weights, signal))
         return residuals
+
+    def _set_batch(self, points: int) -> None:
+        """Makes the steps that follow with so many points."""
+        state, threads = self.state, self.context.threads
+        if points == state.batch:
+            return
+        state.batch, state.queue = points, replace(state.queue, batch_size=points)
+        if threads is not None:
+            threads.forget()
 
     def _prepare_first_step(self) -> None:
         """Before the first step of this process: waits for compiled code. Before the first step of the fit, also starts
@@ -227,24 +238,13 @@ class Loop:
         state.generation += 1
         pool.count_time_since(started_at)
 
-    def _keep_trained(self, indices: Tensor, residuals: Tensor) -> None:
-        """Keeps the points and residuals of a step for the next selection."""
-        state = self.state
-        state.usage.points += indices.shape[0]
-        trained = (*state.trained_batches, (indices, residuals))
-        too_many = len(trained) * indices.shape[0] > MAX_TRAINED_POINTS and len(trained) > 1
-        state.trained_batches = trained[1:] if too_many else trained
-        if state.selection is not None and state.selection.loss_terms:
-            loss_terms = tuple(term.with_residuals(indices, residuals) for term in state.selection.loss_terms)
-            state.selection = replace(state.selection, loss_terms=loss_terms)
-
     def _evaluate(self) -> bool:
         """Evaluates the weights: keeps the best, rolls back a diverged fit, starts the final annealing, switches to
         float32. Returns whether the fit is exact."""
         context, state, tracker = self.context, self.state, self.context.tracker
         cycle_ended = tracker.cycle != state.cycle
         evaluated = evaluate(context, state)
-        diverged = state.divergence.diverged(evaluated.error, state.cycle_error, tracker.progress)
+        diverged = state.divergence.diverged(evaluated.error, state.cycle_error, tracker.progress, tracker.step)
         self._keep_if_better(evaluated)
         if diverged:
             self._roll_back()
@@ -283,13 +283,15 @@ class Loop:
             max(1, state.scoring_chunk_size // 2),
         )
         state.batch = None if state.batch is None else max(1, state.batch // 2)
+        if context.batch_size is not None and state.batch is not None:
+            context.batch_size.full = state.batch
         state.queue = BatchQueue()
         context.engine.load(state.best.weights)
         state.notes.append(f"out of memory at {context.tracker.progress:.0%} of the budget; the batch was halved")
 
     def _end_cancelled(self, mark: IterationMark) -> Outcome:
-        """Ends a cancelled fit. Discards the unfinished iteration, saves
-        the state if the fit was stopped after a step, and evaluates the weights."""
+        """Ends a cancelled fit. Discards the unfinished iteration, saves the state if the fit was stopped after a step,
+        and evaluates the weights."""
         context, state = self.context, self.state
         state.undo_to(mark)
         interrupted = context.should_stop()

@@ -2,7 +2,7 @@
 
 Constants name the benchmark that chose them; the figures are in docs/benchmarks.md. Some values were set once and never
 varied: WARM_UP, LONGEST_WARM_UP, LAST_FACTOR and SHORT_FIT_BOUNDS (engine/config.py), FLOAT32_FINISH_SHARE and
-FLOAT32_FINISH_DB. The minimum budgets for compiling follow from compile times on one machine.
+FLOAT32_FINISH_DB.
 """
 
 from __future__ import annotations
@@ -17,12 +17,13 @@ import torch
 from ..errors import UsageError
 from ..fields import Architecture, FieldSpec, Hyperparameters, OptionContext
 from ..modalities import MODALITIES
+from ..runtime import slowdown
 from ..signal import Signal
 from .budget import Budget
 from .engine import cpp_kernel
 from .engine import precision as precisions
-from .engine.background_compile import compilation_key, cpp_compiler, is_compiled
 from .engine.config import TrainingConfig
+from .engine_choice import choose_engine
 
 CUDA_BATCH = 16_896
 """Points per step on CUDA: 132 tiles of 128 points, one tile per multiprocessor of an H100. Not measured yet."""
@@ -35,14 +36,12 @@ PAPER_REASON = "as in the papers"
 USER_REASON = "set by the user"
 ADAPT_THREADS_REASON = "half or twice the threads are tried now and then: on a busy machine fewer are faster"
 
+BUSY_SLOWDOWN = 2.0
+"""Slowdown of a thread (``runtime.slowdown``) from which the first steps use one thread: threads that share their cores
+with other programs wait for each other."""
+
 PAPER_SECOND_BETA = 0.999
 """Adam's second beta with ``--regime paper``: torch's default, which the papers use."""
-
-COMPILE_MIN_SECONDS, COMPILED_MIN_SECONDS = 45.0, 12.0
-"""Minimum budgets (s) for which torch.compile pays off: if it has to compile, and if the code is on disk already."""
-
-KERNEL_COMPILE_MIN_SECONDS = 4.0
-"""Minimum budget (s) for which compiling ``cpp_kernel.cpp`` pays off. Once compiled it is used for any budget."""
 
 KERNEL_BATCH, KERNEL_BATCH_MIN_SECONDS = 8192, 5.0
 """Points per step of the C++ kernel, and the minimum budget (s) for it: shorter fits would have too few steps."""
@@ -52,9 +51,6 @@ KERNEL_BATCH_REASON = "best of 4,096 to 16,384 points for steps of the C++ kerne
 BF16_MIN_WIDTH = 48
 """Minimum width for which bfloat16 products pay off: in narrower layers, the slower sines cost what the products gain
 (docs/benchmarks.md)."""
-
-MAX_COMPILED_CHUNK = 8192
-"""Maximum points of a compiled step, for architectures that split longer batches themselves (``gradient_chunk``)."""
 
 FLOAT32_FINISH_SHARE, FLOAT32_FINISH_DB = 0.1, 50.0
 """The last FLOAT32_FINISH_SHARE of the budget is computed in float32 if the quality is above FLOAT32_FINISH_DB (dB):
@@ -115,17 +111,37 @@ def choose(
         raise UsageError(
             f"--engine {user.engine}: {spec.architecture} has no analytic backward pass (use autograd)", "option"
         )
+    timed_cpu = device.type != "cuda" and budget.seconds is not None
+    slower = slowdown() if timed_cpu else 1.0
     precision, probe = choose_precision(spec, device, budget, user)
     dtype = torch.bfloat16 if precision.value == "bf16" else torch.float32
     default_batch = None if paper else traits.hyperparameters.batch_size(spec.parameters)
     planned_batch = default_batch if user.batch == "auto" else _batch_size(user.batch)
-    engine = _user_choice("engine", user.engine) or choose_engine(spec, device, budget, dtype, planned_batch)
+    engine = _user_choice("engine", user.engine) or Choice(
+        "engine", *choose_engine(spec, device, budget, dtype, planned_batch, slower)
+    )
     batch = choose_batch(spec, device, budget, user, dtype, engine.value)
-    adapt_threads = Choice("adapt_threads", device.type != "cuda" and budget.seconds is not None, ADAPT_THREADS_REASON)
-    if user.threads is not None:
-        adapt_threads = Choice("adapt_threads", False, USER_REASON)
+    torch_compiled = engine.value == "compiled" and not cpp_kernel.is_supported(spec, dtype)
+    adapt_batch = timed_cpu and user.batch == "auto" and not (paper or torch_compiled or traits.shares_blocks)
     rates = _paper_rates if paper else partial(_rates, cuda=device.type == "cuda")
-    return Recipe((precision, engine, batch, adapt_threads, *rates(traits.hyperparameters, user.lr)), probe)
+    choices = (
+        precision,
+        engine,
+        batch,
+        Choice("adapt_batch", adapt_batch, "the first steps are small; fewer points where the time is short"),
+        *_thread_choices(timed_cpu, user.threads, slower),
+        *rates(traits.hyperparameters, user.lr),
+    )
+    return Recipe(choices, probe)
+
+
+def _thread_choices(timed_cpu: bool, user_threads: int | None, slower: float) -> tuple[Choice, ...]:
+    """Whether the number of threads is tuned, and the first one, given the ``slowdown`` of one thread."""
+    if user_threads is not None:
+        return (Choice("adapt_threads", False, USER_REASON),)
+    busy = slower >= BUSY_SLOWDOWN
+    reason = f"the machine is busy: a thread gets {1 / slower:.0%} of a core" if busy else ""
+    return Choice("adapt_threads", timed_cpu, ADAPT_THREADS_REASON), Choice("first_threads", int(busy), reason)
 
 
 def _user_choice(name: str, value: Any) -> Choice | None:
@@ -213,44 +229,6 @@ def choose_precision(spec: FieldSpec, device: torch.device, budget: Budget, user
     speeds = ", ".join(f"{name} {m.gflops:.0f} GFLOP/s (error {m.error:.0e})" for name, m in measured.items())
     reason = f"the fastest with a safe error: {speeds}" if len(measured) > 1 else "the machine is too busy to probe"
     return Choice("precision", precisions.fastest(measured, default), reason), speeds
-
-
-def choose_engine(
-    spec: FieldSpec, device: torch.device, budget: Budget, dtype: torch.dtype, batch: int | None
-) -> Choice:
-    """How steps are computed: autograd, analytic, compiled or cuda-graph (``engine/step.py``)."""
-    return Choice("engine", *_engine_and_reason(spec, device, budget, dtype, batch))
-
-
-def _engine_and_reason(
-    spec: FieldSpec, device: torch.device, budget: Budget, dtype: torch.dtype, batch: int | None
-) -> tuple[str, str]:
-    """The engine, and the reason for it."""
-    traits = spec.formula.TRAITS
-    if not traits.own_gradients:
-        return "autograd", "this architecture has no analytic backward pass"
-    if not traits.same_shapes:
-        return "analytic", "this architecture sorts its points in every step, which cannot be compiled"
-    if device.type == "cuda":
-        return "cuda-graph", "one launch per step"
-    if budget.seconds is None:
-        return "analytic", "budget in steps: nothing is compiled unless the user asks for it"
-    if cpp_kernel.is_supported(spec, dtype):
-        if budget.seconds >= KERNEL_COMPILE_MIN_SECONDS or cpp_kernel.is_cached():
-            return "compiled", "one C++ function that stays within the cache; g++ compiles it once, in a second"
-        return "analytic", f"compiling pays off from a budget of {KERNEL_COMPILE_MIN_SECONDS:.0f} s"
-    if cpp_compiler() is None:
-        return "analytic", "there is no C++ compiler"
-    on_disk = is_compiled(compilation_key(spec, dtype, batch or 0))
-    if budget.seconds < (COMPILED_MIN_SECONDS if on_disk else COMPILE_MIN_SECONDS):
-        first, later = f"{COMPILE_MIN_SECONDS:.0f} s", f"{COMPILED_MIN_SECONDS:.0f} s"
-        return "analytic", f"compiling pays off from a budget of {first}, compiled code from {later}"
-    if traits.gradient_chunk is not None and not 0 < (batch or 0) <= MAX_COMPILED_CHUNK:
-        return (
-            "analytic",
-            f"a step of more than {MAX_COMPILED_CHUNK:,} points is split, and each part would be compiled",
-        )
-    return "compiled", "1.3 times as fast once compiled, some seconds into the fit"
 
 
 def architecture_options(signal: Signal, formula: Architecture, regime: str = "inrfit") -> dict[str, float]:

@@ -28,6 +28,9 @@ from .progress import BudgetTracker
 TrainedBatches = tuple[tuple[Tensor, Tensor], ...]
 """(indices, residuals) of the batches of past steps."""
 
+MAX_TRAINED_POINTS = 1 << 21
+"""Maximum number of trained points whose residuals are kept for the next selection."""
+
 
 @dataclass
 class BestWeights:
@@ -97,6 +100,16 @@ class FitState:
     float32_from_step: int | None = None
     """The step from which hidden layers are computed in float32."""
     notes: list[str] = field(default_factory=list)
+
+    def keep_trained(self, indices: Tensor, residuals: Tensor) -> None:
+        """Keeps the points and residuals (k, c) of a step for the next selection."""
+        self.usage.points += indices.shape[0]
+        trained = (*self.trained_batches, (indices, residuals))
+        too_many = len(trained) * indices.shape[0] > MAX_TRAINED_POINTS and len(trained) > 1
+        self.trained_batches = trained[1:] if too_many else trained
+        if self.selection is not None and self.selection.loss_terms:
+            loss_terms = tuple(term.with_residuals(indices, residuals) for term in self.selection.loss_terms)
+            self.selection = replace(self.selection, loss_terms=loss_terms)
 
     def mark(self) -> IterationMark:
         """A copy of everything that an iteration changes before its optimiser step."""

@@ -33,6 +33,7 @@ BAD = {
     "options": "nothing=1",
     "budget": "soon",
     "target": "good",
+    "clock": "noon",
     "ratio": "2",
     "batch": "some",
     "lr": "100",

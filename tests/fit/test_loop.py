@@ -9,7 +9,7 @@ import pytest
 import torch
 from conftest import image_signal
 
-from inrfit.errors import Diverged
+from inrfit.errors import BudgetTooShort, Diverged
 from inrfit.fields import FieldSpec
 from inrfit.fields.module import Field
 from inrfit.fit import recipe
@@ -140,8 +140,8 @@ def test_one_pixel_is_an_exact_fit():
     assert run(signal).quality == math.inf
 
 
-def test_never_worse_than_a_constant():
-    """Noise cannot be learned in two steps at an absurd rate: the fit raises ``Diverged``."""
+def noise_and_a_wild_rate():
+    """Noise, which cannot be learned, and an absurd rate."""
     rng = np.random.default_rng(0)
     signal = image_signal()
     noise = Signal(
@@ -153,8 +153,22 @@ def test_never_worse_than_a_constant():
     )
     spec = spec_for(noise)
     wild = recipe.choose(spec, CPU, recipe.UserChoices(batch=128, precision="fp32", lr=10.0)).config
-    with pytest.raises(Diverged):
-        fit(noise, spec, Uniform(), wild, Budget(steps=2), CPU)
+    return noise, spec, wild
+
+
+def test_after_a_few_steps_that_teach_nothing_the_field_is_the_mean():
+    noise, spec, wild = noise_and_a_wild_rate()
+    result = fit(noise, spec, Uniform(), wild, Budget(steps=2), CPU)
+    mean = noise.samples.mean(0) / 127.5 - 1
+    decoded = result.field(torch.rand(50, 2) * 2 - 1)
+    assert torch.allclose(decoded, torch.tensor(mean, dtype=torch.float32).expand(50, 3), atol=0.01)
+    assert any("the field is the mean of the samples" in note for note in result.notes)
+
+
+def test_a_fit_that_diverges_is_refused():
+    noise, spec, wild = noise_and_a_wild_rate()
+    with pytest.raises(Diverged, match="the fit diverged: after 40 steps it is no better than a constant"):
+        fit(noise, spec, Uniform(), wild, Budget(steps=40), CPU)
 
 
 def test_non_finite_weights_fall_back_to_the_last_good_ones(monkeypatch):
@@ -286,6 +300,7 @@ def test_a_fit_with_a_nan_error_or_quality_fails(monkeypatch, error, quality):
 
 def test_a_budget_too_short_for_a_step_gives_no_field_that_is_a_constant(monkeypatch):
     monkeypatch.setattr(FitEvaluator, "evaluate", lambda self, field, chunk_size: (self.constant_error, 10.0))
-    with pytest.raises(Diverged, match="after 0 steps the fit is no better than a constant"):
+    with pytest.raises(BudgetTooShort, match="budget of 0.001 s ended before the first step: .* took 1.0 s") as caught:
         run(image_signal(), budget=Budget(seconds=1e-3), now=FakeClock(1.0))
+    assert (caught.value.reason, caught.value.exit_code) == ("budget", 6)
     run(image_signal(), budget=Budget(steps=5))

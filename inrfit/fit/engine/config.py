@@ -44,6 +44,10 @@ class TrainingConfig:
     """How steps are computed: autograd, analytic, compiled or cuda-graph (``step.py``)."""
     adapt_threads: bool = False
     """Whether the number of threads is tuned during the fit (``thread_count.py``)."""
+    first_threads: int = 0
+    """Threads of the first steps if their number is tuned; 0: as many as torch has."""
+    adapt_batch: bool = False
+    """Whether ``batch`` is an upper bound that the fit approaches as far as its time allows (``batch_size.py``)."""
     boosted: bool = True
     """Whether the learning rates depend on the number of steps that the budget allows (``short_run_lr_factor``)."""
     annealed: bool = True

@@ -31,12 +31,13 @@ class ThreadCountTuner:
 
     ``counts`` are the candidates, ``level`` is the index of the present one."""
 
-    def __init__(self) -> None:
+    def __init__(self, first: int = 0) -> None:
+        """``first`` threads are the first that are used; 0: as many as torch has."""
         self.initial = torch.get_num_threads()
         self.counts = [self.initial]
         while self.counts[-1] > 1:
             self.counts.append(self.counts[-1] // 2)
-        self.level = 0
+        self.level = next(i for i, count in enumerate(self.counts) if count <= (first or count) or count == 1)
         self.trial_level: int | None = None
         self.trial_seconds: list[float] = []
         self.recent_seconds: deque[float] = deque(maxlen=5)
@@ -77,6 +78,11 @@ class ThreadCountTuner:
             self.level = self.trial_level
             self.recent_seconds.clear()
         self.trial_level, self.seconds_since_trial = None, 0.0
+
+    def forget(self) -> None:
+        """Forgets how long steps took, because those that follow have another number of points."""
+        self.recent_seconds.clear()
+        self.trial_level = None
 
     def restore(self) -> None:
         """Sets the number of threads that was set before the fit."""

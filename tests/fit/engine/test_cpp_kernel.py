@@ -17,6 +17,7 @@ from inrfit.fields import FieldSpec
 from inrfit.fields.mlp.siren import Siren
 from inrfit.fit import context, recipe
 from inrfit.fit.budget import Budget
+from inrfit.fit.engine_choice import choose_engine
 from inrfit.fit.engine import background_compile, code_cache, cpp_kernel, precision
 from inrfit.fit.engine.backends import analytic_gradients
 from inrfit.fit.loop import fit
@@ -120,8 +121,8 @@ def test_it_is_compiled_from_some_seconds_of_budget_and_used_at_once_when_kept(m
     monkeypatch.setattr(cpp_kernel, "compiler_command", lambda: ["g++"])
     for kept, seconds, expected in ((False, 2, "analytic"), (False, 5, "compiled"), (True, 2, "compiled")):
         monkeypatch.setattr(cpp_kernel, "is_cached", lambda: kept)  # noqa: B023
-        assert recipe.choose_engine(SPEC, CPU, Budget(seconds=seconds), BFLOAT, 4096).value == expected
-    assert recipe.choose_engine(SPEC, CPU, Budget(steps=100), BFLOAT, 4096).value == "analytic"
+        assert choose_engine(SPEC, CPU, Budget(seconds=seconds), BFLOAT, 4096)[0] == expected
+    assert choose_engine(SPEC, CPU, Budget(steps=100), BFLOAT, 4096)[0] == "analytic"
 
 
 def kept_in(folder):

@@ -19,7 +19,8 @@ from inrfit import runtime
 from inrfit.errors import UsageError
 from inrfit.fields import FIELDS, FieldSpec
 from inrfit.fields.module import Field
-from inrfit.fit import context, recipe
+from inrfit.fit import context, engine_choice, recipe
+from inrfit.fit.engine_choice import choose_engine
 from inrfit.fit.budget import Budget
 from inrfit.fit.engine import background_compile, cpp_kernel, cuda_graph, precision
 from inrfit.fit.engine.backends import analytic_gradients, autograd_gradients
@@ -163,10 +164,10 @@ def test_a_script_that_ends_meanwhile_waits_for_its_compiler(tmp_path):
 
 @pytest.mark.parametrize("width", [256, 250])
 def test_without_a_compiler_nothing_is_compiled(monkeypatch, width):
-    monkeypatch.setattr(recipe, "cpp_compiler", lambda: None)
+    monkeypatch.setattr(engine_choice, "cpp_compiler", lambda: None)
     monkeypatch.setattr(cpp_kernel, "compiler_command", lambda: None)
     spec = FieldSpec("siren", 2, 3, width, 5, {})
-    assert recipe.choose_engine(spec, CPU, Budget(seconds=600), torch.bfloat16, 4096).value == "analytic"
+    assert choose_engine(spec, CPU, Budget(seconds=600), torch.bfloat16, 4096)[0] == "analytic"
 
 
 def test_sounds_of_other_frequencies_share_what_was_compiled():
@@ -401,7 +402,7 @@ def test_a_short_budget_does_not_compile_and_a_long_one_does_where_it_can(tmp_pa
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))  # torch names its own, with what others left there
     expected = "compiled" if background_compile.cpp_compiler() else "analytic"
     for seconds, found in {5: "analytic", 20: "analytic", 60: expected}.items():
-        chosen = recipe.choose_engine(NOT_FOR_THE_KERNEL, CPU, Budget(seconds=seconds), torch.bfloat16, 4096).value
+        chosen = choose_engine(NOT_FOR_THE_KERNEL, CPU, Budget(seconds=seconds), torch.bfloat16, 4096)[0]
         assert chosen == found
 
 
@@ -415,7 +416,7 @@ def test_what_was_compiled_before_is_used_sooner(tmp_path, monkeypatch):
     assert background_compile.is_compiled(wanted)
     expected = "compiled" if background_compile.cpp_compiler() else "analytic"
     budget = Budget(seconds=20)
-    assert recipe.choose_engine(NOT_FOR_THE_KERNEL, CPU, budget, torch.bfloat16, 4096).value == expected
+    assert choose_engine(NOT_FOR_THE_KERNEL, CPU, budget, torch.bfloat16, 4096)[0] == expected
 
 
 def test_points_sorted_anew_in_every_step_are_neither_compiled_nor_captured():

@@ -1,0 +1,58 @@
+"""Chooses how the steps of a fit are computed. The minimum budgets follow from compile times on one machine."""
+
+from __future__ import annotations
+
+import torch
+
+from ..fields import FieldSpec
+from .budget import Budget
+from .engine import cpp_kernel
+from .engine.background_compile import compilation_key, cpp_compiler, is_compiled
+
+COMPILE_MIN_SECONDS, COMPILED_MIN_SECONDS = 45.0, 12.0
+"""Minimum budgets (s) for which torch.compile pays off: if it has to compile, and if the code is on disk already."""
+
+KERNEL_COMPILE_MIN_SECONDS = 4.0
+"""Minimum budget (s) for which compiling ``cpp_kernel.cpp`` pays off on a machine that does nothing else. Once compiled
+it is used for any budget."""
+
+MAX_COMPILED_CHUNK = 8192
+"""Maximum points of a compiled step, for architectures that split longer batches themselves (``gradient_chunk``)."""
+
+
+def choose_engine(
+    spec: FieldSpec,
+    device: torch.device,
+    budget: Budget,
+    dtype: torch.dtype,
+    batch: int | None,
+    slower: float = 1.0,
+) -> tuple[str, str]:
+    """How steps are computed: autograd, analytic, compiled or cuda-graph (``engine/step.py``), and the reason. ``slower``
+    is the ``slowdown`` of the machine, which compilers suffer too."""
+    traits = spec.formula.TRAITS
+    if not traits.own_gradients:
+        return "autograd", "this architecture has no analytic backward pass"
+    if not traits.same_shapes:
+        return "analytic", "this architecture sorts its points in every step, which cannot be compiled"
+    if device.type == "cuda":
+        return "cuda-graph", "one launch per step"
+    if budget.seconds is None:
+        return "analytic", "budget in steps: nothing is compiled unless the user asks for it"
+    if cpp_kernel.is_supported(spec, dtype):
+        least = KERNEL_COMPILE_MIN_SECONDS * slower
+        if budget.seconds >= least or cpp_kernel.is_cached():
+            return "compiled", "one C++ function that stays within the cache; g++ compiles it once, in a second"
+        return "analytic", f"compiling pays off from a budget of {least:.0f} s"
+    if cpp_compiler() is None:
+        return "analytic", "there is no C++ compiler"
+    on_disk = is_compiled(compilation_key(spec, dtype, batch or 0))
+    if budget.seconds < (COMPILED_MIN_SECONDS if on_disk else COMPILE_MIN_SECONDS):
+        first, later = f"{COMPILE_MIN_SECONDS:.0f} s", f"{COMPILED_MIN_SECONDS:.0f} s"
+        return "analytic", f"compiling pays off from a budget of {first}, compiled code from {later}"
+    if traits.gradient_chunk is not None and not 0 < (batch or 0) <= MAX_COMPILED_CHUNK:
+        return (
+            "analytic",
+            f"a step of more than {MAX_COMPILED_CHUNK:,} points is split, and each part would be compiled",
+        )
+    return "compiled", "1.3 times as fast once compiled, some seconds into the fit"

@@ -19,8 +19,8 @@ CHEAP_GROWTH = 1.5
 
 
 class BatchSizeTuner:
-    """Doubles the points per step up to ``full``, as long as this is cheap or leaves room for WANTED_STEPS steps; halves
-    them if there is not even room for LEAST_STEPS."""
+    """Doubles the points per step up to ``full``, as long as this is cheap or leaves room for WANTED_STEPS
+    steps. Halves them if there is not even room for LEAST_STEPS."""
 
     def __init__(self, full: int) -> None:
         self.full = full

@@ -21,8 +21,8 @@ times."""
 
 
 LEAST_STEPS = 20
-"""Steps before which a fit has neither failed nor stalled: those of the warm-up teach little, and on a busy machine they
-may take a large part of a short budget."""
+"""Steps before which a fit has neither failed nor stalled: those of the warm-up teach little, and on a busy machine
+they may take a large part of a short budget."""
 
 
 @dataclass

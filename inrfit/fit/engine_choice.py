@@ -28,8 +28,9 @@ def choose_engine(
     batch: int | None,
     slower: float = 1.0,
 ) -> tuple[str, str]:
-    """How steps are computed: autograd, analytic, compiled or cuda-graph (``engine/step.py``), and the reason. ``slower``
-    is the ``slowdown`` of the machine, which compilers suffer too."""
+    """How steps are computed: autograd, analytic, compiled or cuda-graph (``engine/step.py``), and the reason.
+
+    ``slower`` is the ``slowdown`` of the machine, which compilers suffer too."""
     traits = spec.formula.TRAITS
     if not traits.own_gradients:
         return "autograd", "this architecture has no analytic backward pass"

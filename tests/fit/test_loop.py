@@ -300,7 +300,7 @@ def test_a_fit_with_a_nan_error_or_quality_fails(monkeypatch, error, quality):
 
 def test_a_budget_too_short_for_a_step_gives_no_field_that_is_a_constant(monkeypatch):
     monkeypatch.setattr(FitEvaluator, "evaluate", lambda self, field, chunk_size: (self.constant_error, 10.0))
-    with pytest.raises(BudgetTooShort, match="budget of 0.001 s ended before the first step: .* took 1.0 s") as caught:
+    with pytest.raises(BudgetTooShort, match=r"ended before the first step: .* took 1\.0 s") as caught:
         run(image_signal(), budget=Budget(seconds=1e-3), now=FakeClock(1.0))
     assert (caught.value.reason, caught.value.exit_code) == ("budget", 6)
     run(image_signal(), budget=Budget(steps=5))

@@ -17,9 +17,9 @@ from inrfit.fields import FieldSpec
 from inrfit.fields.mlp.siren import Siren
 from inrfit.fit import context, recipe
 from inrfit.fit.budget import Budget
-from inrfit.fit.engine_choice import choose_engine
 from inrfit.fit.engine import background_compile, code_cache, cpp_kernel, precision
 from inrfit.fit.engine.backends import analytic_gradients
+from inrfit.fit.engine_choice import choose_engine
 from inrfit.fit.loop import fit
 from inrfit.samplers import Uniform
 

@@ -20,13 +20,13 @@ from inrfit.errors import UsageError
 from inrfit.fields import FIELDS, FieldSpec
 from inrfit.fields.module import Field
 from inrfit.fit import context, engine_choice, recipe
-from inrfit.fit.engine_choice import choose_engine
 from inrfit.fit.budget import Budget
 from inrfit.fit.engine import background_compile, cpp_kernel, cuda_graph, precision
 from inrfit.fit.engine.backends import analytic_gradients, autograd_gradients
 from inrfit.fit.engine.config import TrainingConfig
 from inrfit.fit.engine.cuda_graph import SECONDS_AHEAD, Capture, Throttle
 from inrfit.fit.engine.step import Engine
+from inrfit.fit.engine_choice import choose_engine
 from inrfit.fit.loop import MAX_BATCH_HALVINGS, fit
 from inrfit.samplers import Full, Uniform
 

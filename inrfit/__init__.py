@@ -10,11 +10,12 @@ Importing this package does not import torch.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 __version__ = "0.1.0"
 
+TYPE_CHECKING = False  # that of typing, which takes a while to import: until ``main`` runs, Ctrl-C prints a traceback
 if TYPE_CHECKING:
+    from typing import Any
+
     from .artifact.artifact import Artifact
     from .codec import decode, encode
     from .comparison.compare import compare

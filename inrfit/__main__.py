@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import contextlib
-import errno
-import os
 import sys
-import traceback
-from typing import TYPE_CHECKING
 
+TYPE_CHECKING = False  # as in ``inrfit/__init__.py``
 if TYPE_CHECKING:
     from .errors import InrfitError
 
 
 def main() -> None:
     """The console script."""
+    from .interrupts import leave_on_signals  # first: until then, Ctrl-C prints a traceback
+
+    leave_on_signals()
     if sys.platform == "win32":
         sys.stderr.write("inrfit: error: inrfit does not support Windows; use WSL\n")
         sys.exit(2)
+    import os
+
     arguments = sys.argv[1:]
     if [word for word in arguments if word != "--debug"] in (["--version"], ["-V"]):
         from . import __version__
@@ -30,14 +31,17 @@ def main() -> None:
         sys.stderr.reconfigure(errors="backslashreplace")
     code = _finish(run(arguments))
     compilation = sys.modules.get("inrfit.fit.engine.background_compile")
-    if compilation is not None and compilation.is_compiling():
-        os._exit(code)  # a normal exit could crash in the compiler's thread; all output is written
+    if code >= 128 or (compilation is not None and compilation.is_compiling()):
+        # A normal exit could crash in the compiler's thread or in an interrupted import. All output is written.
+        os._exit(code)
     skip_final_collection()
     sys.exit(code)
 
 
 def _discard_stdout() -> None:
     """Sends what is still to be written to nowhere; otherwise the interpreter reports an error at exit."""
+    import os
+
     if sys.stdout is not None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
@@ -71,6 +75,9 @@ def run(arguments: list[str]) -> int:
 
 
 def _run(arguments: list[str]) -> int:
+    import contextlib
+    import traceback
+
     import typer
 
     from .cli import run_command
@@ -101,6 +108,8 @@ def _run(arguments: list[str]) -> int:
 
 def _failure(error: BaseException, arguments: list[str]) -> InrfitError:
     """What is reported of an exception: an error of inrfit as it is, others as the error that they stand for."""
+    import errno
+
     import typer
 
     from .cli import COMMANDS

@@ -1,13 +1,30 @@
-"""Ctrl-C and other signals: the first one is noted and the work ends in order, the second one ends the process."""
+"""Ctrl-C and other signals.
+
+In a command (``leave_on_signals``) a signal ends the process at once where there is nothing to keep, and while an
+output is written, after that. During a fit (``stop_on_signals``) the first signal is noted and the work ends in order;
+the second one ends the process. If the work has not ended GRACE_SECONDS after the first signal, because it is in the
+code of a library, a thread ends the process.
+"""
 
 from __future__ import annotations
 
 import os
+import select
 import signal
 import threading
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""The signals that end a command. One that is ignored stays ignored, as nohup expects."""
+
+GRACE_SECONDS = 1.6
+"""Time that the work has to end in order. Commands promise to end within two seconds."""
+
+_writes = 0  # number of outputs that are being written
+_pending: int | None = None  # the signal that came meanwhile
 
 
 class StopRequest:
@@ -23,7 +40,7 @@ class StopRequest:
     @contextmanager
     def interrupting_reads(self) -> Iterator[None]:
         """Within the context a signal raises ``KeyboardInterrupt`` at once: for reading, which may block for ever, and
-        after which there is nothing to keep."""
+        for imports, after which there is nothing to keep."""
         self.interrupting = True
         try:
             if self.signal is not None:
@@ -36,6 +53,66 @@ class StopRequest:
     def exit_code(self) -> int:
         """128 + signal number: 130 for SIGINT, 143 for SIGTERM, 129 for SIGHUP."""
         return 128 + (self.signal or 0)
+
+
+@contextmanager
+def finishing_output() -> Iterator[None]:
+    """Within the context a signal does not end the process: an output is being written, which takes moments."""
+    global _writes
+    _writes += 1
+    try:
+        yield
+    finally:
+        _writes -= 1
+        if not _writes and _pending is not None:
+            _leave(_pending)
+
+
+def leave_on_signals() -> None:
+    """From now on signals end this process. For the command line only."""
+    for number in SIGNALS:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _leave_or_note)
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+    threading.Thread(target=_watch, args=(reading,), daemon=True).start()
+
+
+def _leave_or_note(number: int, frame: FrameType | None) -> None:
+    """The handler outside of fits."""
+    global _pending
+    if _writes and _pending is None:
+        _pending = number
+    else:
+        _leave(number)
+
+
+def _leave(number: int) -> None:
+    """Ends the process, with one line on stderr."""
+    show_cursor()
+    with suppress(OSError):
+        os.write(2, b"inrfit: error: interrupted\n")
+    os._exit(128 + number)
+
+
+def _watch(signals: int) -> None:
+    """Ends the process GRACE_SECONDS after the first signal, whose number is read from the descriptor ``signals``, or
+    after the output that is being written then; at the second signal at once."""
+    first = _next_signal(signals, None)
+    deadline = time.monotonic() + GRACE_SECONDS
+    while first and (_writes or time.monotonic() < deadline):
+        if second := _next_signal(signals, 0.05):
+            _leave(second)
+    _leave(first)
+
+
+def _next_signal(signals: int, seconds: float | None) -> int:
+    """The number of the next one of SIGNALS; 0 if none comes within ``seconds``."""
+    while select.select([signals], [], [], seconds)[0]:
+        if (number := os.read(signals, 1)[0]) in SIGNALS:
+            return number
+    return 0
 
 
 def show_cursor() -> None:

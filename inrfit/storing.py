@@ -54,7 +54,7 @@ def build_artifact(
 
     started_at = time.monotonic()
     interrupted = result.outcome is Outcome.INTERRUPTED
-    artifact = _stored(planned, result, recipe, device)
+    artifact = _stored(planned, result, recipe, device, should_stop)
     stored = Artifact.from_bytes(artifact.to_bytes())
     field = stored.field(device)
     quality = measure(field, result.signal, planned.settings.verify, interrupted, should_stop, on_progress)
@@ -69,7 +69,9 @@ def build_artifact(
     return artifact if limit is None else _without_excess_notes(artifact, limit)
 
 
-def _stored(planned: Plan, result: FitResult, recipe: Recipe, device: torch.device) -> Artifact:
+def _stored(
+    planned: Plan, result: FitResult, recipe: Recipe, device: torch.device, should_stop: Callable[[], bool]
+) -> Artifact:
     """The artifact of a fit without its quality, in a store that suits the weights and the settings."""
     weights = {name: w.detach().cpu().numpy().copy() for name, w in result.field.weights.items()}
     artifact = Artifact(
@@ -83,9 +85,8 @@ def _stored(planned: Plan, result: FitResult, recipe: Recipe, device: torch.devi
         planned.signal.attachments,
         provenance_kept=planned.settings.provenance,
     )
-    exact = planned.store == "auto" and _byte_limit(planned) is None and result.outcome is Outcome.INTERRUPTED
-    if planned.store not in STORES and not exact and artifact.spec.rounding_groups:
-        artifact = _rounded(artifact, planned, result, device)
+    if planned.store not in STORES and artifact.spec.rounding_groups:
+        artifact = _rounded(artifact, planned, result, device, should_stop)
     store = artifact.store
     if store != "int":
         store = weight_dtypes.fitting_store(weights, store, planned.spec.fp32_tensors)
@@ -95,11 +96,17 @@ def _stored(planned: Plan, result: FitResult, recipe: Recipe, device: torch.devi
     return artifact
 
 
-def _rounded(artifact: Artifact, planned: Plan, result: FitResult, device: torch.device) -> Artifact:
-    """``artifact`` in a store that its weights are rounded to: "int", or what ``auto`` chooses instead."""
+def _rounded(
+    artifact: Artifact, planned: Plan, result: FitResult, device: torch.device, should_stop: Callable[[], bool]
+) -> Artifact:
+    """``artifact`` in a store that its weights are rounded to: "int", or what ``auto`` chooses instead. After an
+    interrupt, which leaves two seconds, the weights stay exact, unless their bytes are limited."""
     from .artifact.rounding import stored_as
-    from .fit.evaluation import evaluation_set
+    from .fit.evaluation import MeasureCancelled, evaluation_set
 
+    limited = _byte_limit(planned) is not None
+    if result.outcome is Outcome.INTERRUPTED and not limited:
+        return artifact
     points = evaluation_set(result.signal, _POINTS[result.signal.grid is not None], device)
     loss, target = planned.modality.rounding_loss, planned.budget.target
     if target is not None and result.quality >= target:
@@ -111,7 +118,10 @@ def _rounded(artifact: Artifact, planned: Plan, result: FitResult, device: torch
         weights = len(quantisation.pack(coarse.weights, groups, coarse.steps))
         exact = 4 * (artifact.spec.parameters - sum(map(sum, groups.values())))
         room = limit - min(coarse.stored_bytes - weights + _QUALITY_RESERVE, planned.header_bytes + exact)
-    return stored_as(artifact, planned.store, points, loss, room, device)
+    try:
+        return stored_as(artifact, planned.store, points, loss, room, device, lambda: should_stop() and not limited)
+    except MeasureCancelled:
+        return artifact
 
 
 def _byte_limit(planned: Plan) -> int | None:

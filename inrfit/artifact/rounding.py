@@ -8,6 +8,7 @@ in all groups, so that one number, the ``scale``, determines all steps.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -18,7 +19,7 @@ from torch import Tensor
 
 from ..fields import FieldSpec
 from ..fields.module import Field
-from ..fit.evaluation import EVALUATION_CHUNK_SIZE, EvaluationSet, predict
+from ..fit.evaluation import EVALUATION_CHUNK_SIZE, EvaluationSet, MeasureCancelled, predict
 from ..modalities import MODALITIES
 from . import quantisation, weight_dtypes
 from .artifact import Artifact
@@ -45,14 +46,20 @@ _WORTH_CODING = 0.9
 
 
 def stored_as(
-    artifact: Artifact, store: str, points: EvaluationSet, max_loss: float, room: int | None, device: torch.device
+    artifact: Artifact,
+    store: str,
+    points: EvaluationSet,
+    max_loss: float,
+    room: int | None,
+    device: torch.device,
+    should_stop: Callable[[], bool] = lambda: False,
 ) -> Artifact:
     """``artifact``, whose weights are those of the fit, in a store that rounds them: one of CODED_BITS, or that which
     "auto" chooses: the smallest whose loss of quality at ``points`` is at most ``max_loss``.
 
     With ``room``, the coded weights take at most so many bytes, and "auto" chooses the finest steps for which they
-    do."""
-    rounding = Rounding(artifact.spec, artifact.weights, points, device)
+    do. Raises ``MeasureCancelled`` if ``should_stop()`` becomes true meanwhile."""
+    rounding = Rounding(artifact.spec, artifact.weights, points, device, should_stop)
     scale = rounding.within_bytes(CODED_BITS.get(store, CODED_BITS["int8"]) / 8 * rounding.weight_count)
     if room is not None:
         return _within(artifact, rounding, room, 0.0 if store == "auto" else scale)
@@ -90,11 +97,19 @@ class Rounded:
 class Rounding:
     """The roundings of one field's weights, measured on ``points``."""
 
-    def __init__(self, spec: FieldSpec, weights: Weights, points: EvaluationSet, device: torch.device) -> None:
+    def __init__(
+        self,
+        spec: FieldSpec,
+        weights: Weights,
+        points: EvaluationSet,
+        device: torch.device,
+        should_stop: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self._should_stop = should_stop
         self.spec, self.weights, self.points, self.groups = spec, weights, points, spec.rounding_groups
         self._field = Field(spec, {name: torch.tensor(weights[name], device=device) for name in spec.shapes})
         with torch.no_grad():
-            self._exact = predict(self._field, points.coords, EVALUATION_CHUNK_SIZE)
+            self._exact = self._predict()
         self.quality = float(points.quality_of(self._exact))
         """The quality of the weights as they are, in float32."""
         self.weight_count = sum(map(sum, self.groups.values()))
@@ -159,13 +174,20 @@ class Rounding:
         change sides: among the few next to a surface those that gain would hide those that lose."""
         for name, weight in self._field.weights.items():
             weight.copy_(torch.tensor(weights[name]))
-        predicted = predict(self._field, self.points.coords, EVALUATION_CHUNK_SIZE)
+        predicted = self._predict()
         quality, least = float(self.points.quality_of(predicted)), 0.0
         if not MODALITIES[self.points.signal.modality].unit:
             agreement = float(self.points.estimate(predicted, self._exact, self.points.signal))
             least = _CHANGED_SIDES * (1.0 - agreement)
         loss: float = self.quality - quality
         return least if quality >= self.quality else max(least, loss)
+
+    def _predict(self) -> Tensor:
+        return predict(self._field, self.points.coords, EVALUATION_CHUNK_SIZE, lambda fraction: self._check())
+
+    def _check(self) -> None:
+        if self._should_stop():
+            raise MeasureCancelled
 
     def _sensitivities(self) -> dict[str, npt.NDArray[np.float64]]:
         """The mean square derivative of a value with respect to the weights of each group."""
@@ -186,6 +208,7 @@ class Rounding:
         for start in range(0, self.points.coords.shape[0], EVALUATION_CHUNK_SIZE):
             part = slice(start, start + EVALUATION_CHUNK_SIZE)
             coords, values = self.points.coords[part], self.points.values[part]
+            self._check()
             signs = (torch.randint(0, 2, values.shape, generator=generator) * 2.0 - 1.0).to(coords.device)
             no_loss = torch.zeros(coords.shape[0], 1, device=coords.device)
             _, gradients = self.spec.formula.gradients(

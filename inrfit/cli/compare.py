@@ -137,6 +137,7 @@ def compare(  # one option a line
                 with stop.interrupting_reads():
                     paths = [found.path for found in expand_all(sources, source_suffixes, console)]
                     comparison = open_comparison(output, prepare(paths, samplers, archs, seeds, settings), force)
+                    from ..fit import loop  # noqa: F401  imports torch
                 if output is not None and not plot_available():
                     console.log(f"inrfit: {PLOT_FILE} will not be written: {NO_MATPLOTLIB}")
                 run_all(comparison, output, levels, console, stop, checkpointing)

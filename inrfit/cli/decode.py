@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import os
 import re
-import signal
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ..errors import InrfitError, OutputClosed, UsageError
-from ..interrupts import StopRequest, stop_on_signals
 from ..io.limits import Limits
 from ..io.registry import plugin_errors
 from ..runtime import keep_freed_memory, limited_threads, sleep_idle_threads
@@ -158,27 +156,24 @@ def decode(  # one option a line
 
 
 def run_all(files: list[Found], options: DecodeOptions, console: Console) -> int:
-    """Decodes the fields and returns the exit code of the command; an interrupt skips the remaining ones."""
+    """Decodes the fields and returns the exit code of the command."""
     codes = []
-    with stop_on_signals((signal.SIGINT, signal.SIGTERM, signal.SIGHUP)) as stop:
-        for file in files:
-            try:
-                with plugin_errors():
-                    run(file, options, console, stop)
-                codes.append(0)
-            except OutputClosed:
-                raise
-            except InrfitError as error:
-                console.report_failure(file.path, error)
-                codes.append(error.exit_code)
-            except KeyboardInterrupt:
-                return stop.exit_code
+    for file in files:
+        try:
+            with plugin_errors():
+                run(file, options, console)
+            codes.append(0)
+        except OutputClosed:
+            raise
+        except InrfitError as error:
+            console.report_failure(file.path, error)
+            codes.append(error.exit_code)
     if len(codes) == 1:
         return codes[0]
     return 7 if any(codes) else 0
 
 
-def run(file: Found, options: DecodeOptions, console: Console, stop: StopRequest) -> None:
+def run(file: Found, options: DecodeOptions, console: Console) -> None:
     """Decodes one field."""
     from ..artifact.artifact import load
     from ..io import files
@@ -186,8 +181,7 @@ def run(file: Found, options: DecodeOptions, console: Console, stop: StopRequest
     from ..modalities.notes import about_samples
 
     model = file.path
-    with stop.interrupting_reads():
-        artifact = load(model, options.limits)
+    artifact = load(model, options.limits)
     modality = MODALITIES[artifact.modality]
     target, suffix = target_of(file, artifact, options)
     if is_skipped(model, target, options.skip_existing, console, lambda: model):
@@ -205,7 +199,7 @@ def run(file: Found, options: DecodeOptions, console: Console, stop: StopRequest
     ]
     for note in (notes := list(dict.fromkeys([*first, *notes, *source_notes]))):
         console.log(f"inrfit: {model}: {note}")
-    decoded = decoded_values(model, artifact, options, console, stop)
+    decoded = decoded_values(model, artifact, options, console)
     if artifact.spec.formula.TRAITS.raster_only and (note := artifact.spec.resampling(decoded.shape[:-1])):
         console.warn(model, note)
     for note in (losses := modality.losses(decoded, artifact.meta, suffix, options.request)):
@@ -222,15 +216,13 @@ def run(file: Found, options: DecodeOptions, console: Console, stop: StopRequest
     console.print_json(record | {"quality": artifact.quality})
 
 
-def decoded_values(model: str, artifact: Artifact, options: DecodeOptions, console: Console, stop: StopRequest) -> Any:
+def decoded_values(model: str, artifact: Artifact, options: DecodeOptions, console: Console) -> Any:
     """The decoded samples, computed with a progress bar."""
     from .. import codec
 
     progress = FitProgress(console, os.path.basename(model))
 
     def on_progress(fraction: float) -> None:
-        if stop():
-            raise KeyboardInterrupt
         progress.update(fraction, "decoding")
 
     try:

@@ -278,6 +278,8 @@ def fit_source(
         files.check_target(job.output, job_options.force, 4 * planned.spec.parameters + (1 << 20))
     for path in (job.output, *job.pictures.paths, *([checkpointing.path] if checkpointing else [])):
         files.remove_stale(os.path.dirname(path) or ".", os.path.basename(path))
+    with stop.interrupting_reads():
+        from ..fit import loop  # noqa: F401  imports torch
     recorder = job.pictures.recorder(planned)
     if checkpointing is not None and checkpointing.resume and os.path.exists(checkpointing.path):
         console.log(f"inrfit: {job.name}: resuming from {checkpointing.path}")

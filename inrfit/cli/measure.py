@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import InrfitError, UsageError
-from ..interrupts import StopRequest, stop_on_signals
 from ..io.limits import Limits
 from ..io.options import parse_pairs
 from ..io.registry import plugin_errors
@@ -86,8 +85,8 @@ def measure(
         values["frame"] = frame
     if first == second == STDIO:
         raise UsageError("only one of the files can be standard input", "option")
-    with stop_on_signals() as stop, plugin_errors(), limited_threads(threads):
-        return _Measurement(first, second, values, device, limits, console, stop).run()
+    with plugin_errors(), limited_threads(threads):
+        return _Measurement(first, second, values, device, limits, console).run()
 
 
 class _Measurement:
@@ -101,10 +100,9 @@ class _Measurement:
         device: str,
         limits: Limits,
         console: Console,
-        stop: StopRequest,
     ) -> None:
         self.first, self.second, self.values, self.device = first, second, values, device
-        self.limits, self.console, self.stop = limits, console, stop
+        self.limits, self.console = limits, console
         self.progress = FitProgress(console, os.path.basename(first))
         self.current = first
         """The file that is worked on, which errors name."""
@@ -113,8 +111,6 @@ class _Measurement:
         """Measures, prints, and returns the exit code."""
         try:
             return self._run()
-        except KeyboardInterrupt:
-            return self.stop.exit_code
         except InrfitError as error:
             self.progress.close()
             self.console.report_failure(self.current, error)
@@ -141,8 +137,7 @@ class _Measurement:
         from ..io import files
 
         self.current = path
-        with self.stop.interrupting_reads():
-            return files.read(path, self.limits)
+        return files.read(path, self.limits)
 
     def _check(self, artifact: Artifact) -> int:
         """Integrity alone."""
@@ -247,8 +242,6 @@ class _Measurement:
             print_output(text)
 
     def _on_progress(self, fraction: float) -> None:
-        if self.stop():
-            raise KeyboardInterrupt
         self.progress.update(fraction, "measuring")
 
 

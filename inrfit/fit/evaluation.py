@@ -25,11 +25,11 @@ FULL_MEASURE_LIMIT = 16_000_000
 SAMPLE_POINTS = 1_000_000
 """Number of points by which a longer signal is measured."""
 
-INTERRUPTED_POINTS = 65_536
+INTERRUPTED_POINTS = 16_384
 """Number of points by which the result of an interrupted fit is measured, which must be written within two seconds."""
 
-ESTIMATE_POINTS = (SAMPLE_POINTS, INTERRUPTED_POINTS)
-"""Numbers of points by which a quality is estimated."""
+ESTIMATE_POINTS = (SAMPLE_POINTS, INTERRUPTED_POINTS, 65_536)
+"""Numbers of points by which a quality is estimated; the last one by earlier versions."""
 
 
 def stratified(n: int, count: int) -> Tensor:

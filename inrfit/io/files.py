@@ -14,6 +14,7 @@ import stat
 from collections.abc import Callable
 
 from ..errors import NotEnoughMemory, OutputExists, UnreadableFile, UnwritableOutput, UsageError, printable
+from ..interrupts import finishing_output
 from .limits import Limits
 from .temporary import is_stale, temporary_name
 
@@ -161,6 +162,12 @@ def write(
     Links are followed, and the mode follows the umask. Raises ``OutputExists`` if the target exists and ``force`` is
     false, ``UnwritableOutput`` for errors of the system, and the exceptions of ``check``. Temporary files are removed
     in any case, also on Ctrl-C."""
+    with finishing_output():
+        _write(path, data, force, check)
+
+
+def _write(path: str | os.PathLike[str], data: bytes, force: bool, check: Callable[[bytes], None] | None) -> None:
+    """``write``, which a signal may interrupt."""
     target, label = _target(path, force)
     folder, name = os.path.split(target)
     temporary = os.path.join(folder, temporary_name(name))

@@ -9,6 +9,7 @@
     │   ├── UnsupportedInput     3  a kind of file, or a property of it, that is not supported
     │   └── OverLimit            3  larger than a limit that an option can raise
     ├── UnwritableOutput         4  the output cannot be written, or does not read back the same
+    │   └── FolderNotSynced      4  the output is complete, but a power failure may undo it
     ├── NotEnoughMemory          5  a valid input that does not fit into memory
     ├── NothingLearned           6  the fit has no result
     │   ├── Diverged             6  its weights are no better than a constant
@@ -75,6 +76,10 @@ class UnwritableOutput(InrfitError):
     """The output could not be written completely, or reading it back gave other data."""
 
     exit_code = 4
+
+
+class FolderNotSynced(UnwritableOutput):
+    """The output is complete and has its name, but its folder could not be synced to disk."""
 
 
 class NotEnoughMemory(InrfitError):

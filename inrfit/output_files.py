@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from .errors import OutputExists, RefusedInput, printable
+from .errors import FolderNotSynced, InrfitError, OutputExists, RefusedInput, UnwritableOutput, printable
 from .fit.outcome import Outcome
 from .io import files
 from .io.limits import Limits
@@ -52,14 +53,54 @@ def find_complete(planned: Plan, output: str, initial_field: Artifact | None = N
     return artifact
 
 
-def save(artifact: Artifact, output: str, force: bool, checkpointing: CheckpointPolicy | None) -> str:
+def save(
+    artifact: Artifact,
+    output: str,
+    force: bool,
+    checkpointing: CheckpointPolicy | None,
+    rescue_folder: str | None = None,
+) -> str:
     """Writes the field and returns the name written: ``output`` for a complete field, a name beside it for an
-    interrupted one. The saved state of the fit is deleted once the field is complete."""
-    name, replaces = _name_for(artifact, output)
-    artifact.save(name, force=replaces or (force and name == output))
+    interrupted one. The saved state of the fit is deleted once the field is complete.
+
+    If the field cannot be written, it is rescued (``rescue``), and the error says where it is."""
+    try:
+        name, replaces = _name_for(artifact, output)
+        artifact.save(name, force=replaces or (force and name == output))
+    except (OutputExists, UnwritableOutput) as error:
+        if isinstance(error, FolderNotSynced) or (rescued := rescue(artifact, output, rescue_folder)) is None:
+            raise
+        raise type(error)(f"{error}; the finished field was written to {printable(rescued)}", error.reason) from None
     if checkpointing is not None and name == output:
         checkpointing.remove_state()
     return name
+
+
+def rescue(artifact: Artifact, output: str, folder: str | None) -> str | None:
+    """Writes a field that cannot be written to ``output`` to the first possible folder: ``folder``, that of the output,
+    the user's folder for the state of programs, or the temporary folder. Returns its path; None if there is none."""
+    name = os.path.basename(output)
+    for candidate in _rescue_folders(output, folder):
+        with contextlib.suppress(InrfitError, OSError):
+            os.makedirs(candidate, 0o700, exist_ok=True)
+            path = free_name(os.path.join(candidate, name), "rescued")
+            artifact.save(path)
+            return path
+    return None
+
+
+def _rescue_folders(output: str, folder: str | None) -> Iterator[str]:
+    """The folders of ``rescue``."""
+    import tempfile
+
+    import platformdirs
+
+    if folder is not None:
+        yield folder
+    yield os.path.dirname(output) or "."
+    yield platformdirs.user_state_dir("inrfit", appauthor=False)
+    with contextlib.suppress(OSError):
+        yield tempfile.gettempdir()
 
 
 def _name_for(artifact: Artifact, output: str) -> tuple[str, bool]:

@@ -120,11 +120,12 @@ def keep_compiled_code() -> None:
     TORCHINDUCTOR_CACHE_DIR has priority if it is absolute; a relative one is ignored, because code would then be loaded
     from the current folder. If the cache folder is relative (the home folder is unknown) or not private, no code is
     kept (``fit/engine/code_cache.py``), and it is compiled every time."""
+    import platformdirs
+
     user_folder = os.environ.get("TORCHINDUCTOR_CACHE_DIR")
     if user_folder is not None and not os.path.isabs(user_folder):
         del os.environ["TORCHINDUCTOR_CACHE_DIR"]
-    cache = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-    folder = os.path.join(cache, "inrfit", "compiled")
+    folder = os.path.join(platformdirs.user_cache_dir("inrfit", appauthor=False), "compiled")
     if "TORCHINDUCTOR_CACHE_DIR" not in os.environ and private_folder(folder, own_levels=2, create=True):
         os.environ["TORCHINDUCTOR_CACHE_DIR"] = folder
 

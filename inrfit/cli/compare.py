@@ -118,7 +118,7 @@ def compare(  # one option a line
     """
     parameters = locals()
     from ..codec import translated_errors
-    from ..comparison.runs import PLOT_FILE, open_comparison, prepare, run_checkpointing
+    from ..comparison.runs import PLOT_FILE, open_comparison, output_folder, prepare, run_checkpointing
     from ..comparison.statistics import parse_levels
     from ..runtime import keep_compiled_code, keep_freed_memory, sleep_idle_threads
 
@@ -136,12 +136,14 @@ def compare(  # one option a line
             with translated_errors():
                 with stop.interrupting_reads():
                     paths = [found.path for found in expand_all(sources, source_suffixes, console)]
-                    comparison = open_comparison(output, prepare(paths, samplers, archs, seeds, settings), force)
+                    spec = prepare(paths, samplers, archs, seeds, settings)
                     from ..fit import loop  # noqa: F401  imports torch
                 if output is not None and not plot_available():
                     console.log(f"inrfit: {PLOT_FILE} will not be written: {NO_MATPLOTLIB}")
-                run_all(comparison, output, levels, console, stop, checkpointing)
-                return finish(comparison, output, levels, console, stop)
+                with output_folder(output):
+                    comparison = open_comparison(output, spec, force)
+                    run_all(comparison, output, levels, console, stop, checkpointing)
+                    return finish(comparison, output, levels, console, stop)
         except KeyboardInterrupt:
             return report_interrupt(console, stop)
 

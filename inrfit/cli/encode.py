@@ -13,12 +13,13 @@ import typer
 from ..config.settings import Settings
 from ..errors import InrfitError, NotEnoughMemory, OutputClosed
 from ..interrupts import StopRequest, stop_on_signals
+from ..io.locks import locked_folder
 from ..io.registry import plugin_errors
 from . import shared_options as shared
 from .console import Console, FitProgress
 from .encode_report import print_summary, show_plan, show_recipe, summary_record
 from .help import REPORTING, RESUMING, SOURCE
-from .paths import STDIO, Job, is_skipped, list_jobs, make_folder
+from .paths import STDIO, Job, batch_folder, is_skipped, list_jobs, make_folder
 from .resuming import JobOptions, is_complete, load_initial_field, report_interrupt, report_saved_state, save_field
 from .sampling_outputs import sampling_outputs_of, write_sampling_outputs
 from .shared_options import DEFAULTS, LIMITS
@@ -121,6 +122,15 @@ def encode(  # one option a line
             help="Start from the weights of this field, of the same architecture and size.",
         ),
     ] = None,
+    rescue: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FOLDER",
+            rich_help_panel=RESUMING,
+            help="Where to save a finished field that cannot be written to its output. Otherwise: beside it, in the "
+            "user's state folder, or in the temporary folder.",
+        ),
+    ] = None,
     arch: shared.Arch = DEFAULTS.arch,
     sampler: shared.Sampler = DEFAULTS.sampler,
     options: shared.OptionPairs = None,
@@ -163,9 +173,10 @@ def encode(  # one option a line
     )
     jobs = [replace(job, pictures=pictures) for job, pictures in zip(jobs, sampling_outputs, strict=True)]
     initial_field = load_initial_field(start, settings)
-    job_options = JobOptions(force, dry_run, explain, checkpoint, resume, initial_field, skip_existing)
+    job_options = JobOptions(force, dry_run, explain, checkpoint, resume, initial_field, skip_existing, rescue)
     job_options.checkpointing(jobs[0])  # raises UsageError before anything is read
-    codes = run_jobs(jobs, settings, job_options, console)
+    with locked_folder(batch_folder(jobs, output, dry_run)):
+        codes = run_jobs(jobs, settings, job_options, console)
     return exit_code(codes, len(jobs), console)
 
 

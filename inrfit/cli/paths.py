@@ -109,6 +109,14 @@ def output_path(file: Found, output: str | None, suffix: str) -> str:
     return os.path.join(output, (file.below or os.path.basename(file.path)) + suffix)
 
 
+def batch_folder(jobs: Sequence[Job], output: str | None, dry_run: bool) -> str | None:
+    """The folder that several ``jobs`` are written into, which is created; None if there is none."""
+    if output is None or dry_run or len(jobs) < 2 or not is_folder(output):
+        return None
+    make_folder(os.path.join(output, ""))
+    return output
+
+
 def make_folder(output: str) -> None:
     """Creates the folder of an output, and those above it, if they are missing. Errors are left to the check of the
     output."""

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..config.settings import Settings
-from ..errors import InrfitError, OutputExists, RefusedInput, UnwritableOutput, UsageError
+from ..errors import OutputClosed, RefusedInput, UnwritableOutput, UsageError
 from ..interrupts import StopRequest
-from ..output_files import find_complete, free_name, save
+from ..output_files import FIELD_SUFFIX, find_complete, rescue, save
 from ..resume import CheckpointPolicy, checkpoint_policy
 from .console import Console, print_output
 from .paths import STDIO, Job
@@ -30,6 +30,7 @@ class JobOptions:
     resume: bool = False
     initial_field: Artifact | None = None
     skip_existing: bool = False
+    rescue: str | None = None
 
     def checkpointing(self, job: Job) -> CheckpointPolicy | None:
         """How the state of the fit of ``job`` is saved and resumed; None if it is not. Raises ``UsageError``."""
@@ -84,20 +85,16 @@ def report_interrupt(job: Job, console: Console, stop: StopRequest) -> int:
 
 def save_field(artifact: Artifact, job: Job, job_options: JobOptions, console: Console) -> tuple[str, int]:
     """Writes the artifact and returns its path and its size in bytes: the job's output, or another name beside it after
-    an interrupted fit. If that fails, the field, which may have taken hours, is saved beside it before the error is
-    raised."""
-    if job.output == STDIO:
-        data = artifact.to_bytes()
-        print_output(data)
-        return STDIO, len(data)
-    try:
-        path = save(artifact, job.output, job_options.force, job_options.checkpointing(job))
+    an interrupted fit. If that fails, the field, which may have taken hours, is rescued before the error is raised."""
+    if job.output != STDIO:
+        path = save(artifact, job.output, job_options.force, job_options.checkpointing(job), job_options.rescue)
         return path, os.path.getsize(path)
-    except (OutputExists, UnwritableOutput) as error:
-        rescue = free_name(job.output, "rescued")
-        try:
-            artifact.save(rescue)
-        except InrfitError:
-            raise error from None
-        console.log(f"inrfit: {job.name}: the finished field was written to {rescue} instead", level=-1)
+    data = artifact.to_bytes()
+    try:
+        print_output(data)
+    except (OutputClosed, UnwritableOutput):
+        name = "stdin" if job.source == STDIO else os.path.basename(job.source)
+        if (rescued := rescue(artifact, name + FIELD_SUFFIX, job_options.rescue)) is not None:
+            console.log(f"inrfit: {job.name}: the finished field was written to {rescued}", level=-1)
         raise
+    return STDIO, len(data)

@@ -11,7 +11,7 @@ from ..codec import translated_errors
 from ..config.settings import settings_from
 from ..errors import UsageError
 from ..interrupts import stop_on_signals
-from .runs import Comparison, open_comparison, prepare, run_checkpointing, run_comparison, save
+from .runs import Comparison, open_comparison, output_folder, prepare, run_checkpointing, run_comparison, save
 from .spec import Result, RunKey
 
 if TYPE_CHECKING:
@@ -65,14 +65,15 @@ def compare(
     checkpointing = run_checkpointing(folder, checkpoint)
     with translated_errors():
         spec = prepare(paths, _sequence(samplers), _sequence(archs), seeds, checked_settings)
-        comparison = open_comparison(folder, spec, force)
+        with output_folder(folder):
+            comparison = open_comparison(folder, spec, force)
 
-        def save_results() -> None:
-            if folder is not None:
-                save(comparison, folder)
+            def save_results() -> None:
+                if folder is not None:
+                    save(comparison, folder)
 
-        with nullcontext(should_stop) if should_stop is not None else stop_on_signals() as stop:
-            run_comparison(comparison, stop, _Callbacks(on_report, on_run_end), save_results, checkpointing)
+            with nullcontext(should_stop) if should_stop is not None else stop_on_signals() as stop:
+                run_comparison(comparison, stop, _Callbacks(on_report, on_run_end), save_results, checkpointing)
     return comparison
 
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -21,6 +22,7 @@ from ..fit.budget import parse_seconds
 from ..io import files
 from ..io.json_schema import without_nonfinite
 from ..io.limits import Limits
+from ..io.locks import locked_folder
 from ..io.options import check_option
 from ..io.renamed import with_new_values, with_old_names, with_old_values
 from ..resume import CheckpointPolicy
@@ -118,7 +120,7 @@ def machine_of(spec: ComparisonSpec) -> dict[str, Any]:
 
 
 def open_comparison(folder: str | None, spec: ComparisonSpec, force: bool = False) -> Comparison:
-    """The comparison with the results that ``folder`` holds, or a new one. The folder is created if its parent exists.
+    """The comparison with the results that ``folder`` holds, or a new one.
 
     Without ``force``, raises ``UsageError`` if the folder holds another comparison. Raises ``UnwritableOutput`` if one
     of the files cannot be written."""
@@ -126,7 +128,6 @@ def open_comparison(folder: str | None, spec: ComparisonSpec, force: bool = Fals
     if folder is None:
         return comparison
     path = os.path.join(folder, RESULTS_FILE)
-    _make_folder(folder)
     for name in (RESULTS_FILE, PLOT_FILE, STATE_FILE):
         files.check_target(os.path.join(folder, name), force=True)
         files.remove_stale(folder, name)
@@ -263,12 +264,16 @@ def _is_finished(comparison: Comparison, run_key: RunKey) -> bool:
     return run_key in comparison.results and comparison.results[run_key].ok
 
 
-def _make_folder(folder: str) -> None:
-    """Creates the folder unless it exists. Raises ``UnwritableOutput``."""
-    if os.path.isdir(folder):
-        return
-    try:
-        os.mkdir(folder)
-    except (OSError, ValueError) as error:
-        reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
-        raise UnwritableOutput(f"{printable(folder)}: {reason[:1].lower() + reason[1:]}", "folder") from error
+@contextmanager
+def output_folder(folder: str | None) -> Iterator[None]:
+    """Creates the folder of a comparison unless it exists, and keeps other processes from writing a comparison into it.
+
+    Raises ``UnwritableOutput``, or ``UsageError`` if another process writes into it."""
+    if folder is not None and not os.path.isdir(folder):
+        try:
+            os.mkdir(folder)
+        except (OSError, ValueError) as error:
+            reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
+            raise UnwritableOutput(f"{printable(folder)}: {reason[:1].lower() + reason[1:]}", "folder") from error
+    with locked_folder(folder):
+        yield

@@ -13,7 +13,15 @@ import os
 import stat
 from collections.abc import Callable
 
-from ..errors import NotEnoughMemory, OutputExists, UnreadableFile, UnwritableOutput, UsageError, printable
+from ..errors import (
+    FolderNotSynced,
+    NotEnoughMemory,
+    OutputExists,
+    UnreadableFile,
+    UnwritableOutput,
+    UsageError,
+    printable,
+)
 from ..interrupts import finishing_output
 from .limits import Limits
 from .temporary import is_stale, temporary_name
@@ -159,7 +167,8 @@ def write(
     """Writes ``data`` to ``path``, completely or not at all. ``check(data)`` is called when the data is on disk, before
     it gets its name, and may raise.
 
-    Links are followed, and the mode follows the umask. Raises ``OutputExists`` if the target exists and ``force`` is
+    Links are followed. A file that is replaced keeps its owner and permissions; those of a new one follow the umask.
+    Raises ``OutputExists`` if the target exists and ``force`` is
     false, ``UnwritableOutput`` for errors of the system, and the exceptions of ``check``. Temporary files are removed
     in any case, also on Ctrl-C."""
     with finishing_output():
@@ -179,6 +188,7 @@ def _write(path: str | os.PathLike[str], data: bytes, force: bool, check: Callab
             if check is not None:
                 check(data)
             if force:
+                _keep_owner_and_mode(temporary, target)
                 os.replace(temporary, target)
             else:
                 _publish(temporary, target, label)
@@ -186,9 +196,26 @@ def _write(path: str | os.PathLike[str], data: bytes, force: bool, check: Callab
             with contextlib.suppress(OSError):
                 os.unlink(temporary)
             raise
-        _sync_folder(folder)
     except OSError as error:
         raise UnwritableOutput(f"{label}: {_describe_error(error)}", _errno_name(error)) from error
+    try:
+        _sync_folder(folder)
+    except OSError as error:
+        raise FolderNotSynced(
+            f"{label}: the new file is complete and in its place, but the folder could not be synced, so that a power "
+            f"failure may undo it: {_describe_error(error)}",
+            _errno_name(error),
+        ) from error
+
+
+def _keep_owner_and_mode(temporary: str, target: str) -> None:
+    """Gives the temporary file the owner, the group and the permissions of the target, if that exists and as far as the
+    system allows it."""
+    with contextlib.suppress(OSError):
+        status = os.stat(target)
+        with contextlib.suppress(OSError):
+            os.chown(temporary, status.st_uid, status.st_gid)
+        os.chmod(temporary, stat.S_IMODE(status.st_mode) & 0o777)
 
 
 def _write_new(path: str, data: bytes) -> None:

@@ -7,8 +7,11 @@ import hashlib
 import os
 import re
 import secrets
+import shutil
 import socket
+import tempfile
 import time
+from collections.abc import Iterator
 
 SUFFIX = ".inrfit-tmp"
 MAX_NAME_BYTES = 143
@@ -16,6 +19,9 @@ MAX_NAME_BYTES = 143
 
 STALE_SECONDS = 3600
 """Age in seconds from which a temporary file is stale, whichever process wrote it. Writing takes only seconds."""
+
+FOLDER = "inrfit"
+"""What temporary folders are named after, as files are after their targets."""
 
 _NAME_ENDING = re.compile(rf"([0-9a-f]{{8}})-(\d+)-[0-9a-f]{{16}}{re.escape(SUFFIX)}")
 
@@ -26,15 +32,34 @@ def temporary_name(name: str) -> str:
     return f"{_name_prefix(name)}{host_id()}-{os.getpid()}-{secrets.token_hex(8)}{SUFFIX}"
 
 
-def is_stale(entry: os.DirEntry[str], name: str) -> bool:
-    """Whether ``entry`` is a temporary file of the target ``name`` that no process needs any more: it is older than
-    STALE_SECONDS, or its process was on this machine and has ended. Raises ``OSError`` if the entry cannot be read."""
+def is_stale(entry: os.DirEntry[str], name: str, by_age: bool = True) -> bool:
+    """Whether ``entry`` is a temporary file of the target ``name`` that no process needs any more: its process was on
+    this machine and has ended, or, if ``by_age``, it is older than STALE_SECONDS. Raises ``OSError`` if the entry
+    cannot be read."""
     prefix = _name_prefix(name)
     parts = _NAME_ENDING.fullmatch(entry.name[len(prefix) :]) if entry.name.startswith(prefix) else None
     if not parts:
         return False
     age = time.time() - entry.stat(follow_symlinks=False).st_mtime
-    return age > STALE_SECONDS or (parts[1] == host_id() and not _is_alive(int(parts[2])))
+    return (by_age and age > STALE_SECONDS) or (parts[1] == host_id() and not _is_alive(int(parts[2])))
+
+
+@contextlib.contextmanager
+def temporary_folder(parent: str | None = None) -> Iterator[str]:
+    """A folder in ``parent`` (None: the folder for temporary files) that is removed in the end, and now those that
+    killed processes of this user have left. Raises ``OSError``."""
+    parent = tempfile.gettempdir() if parent is None else parent
+    with contextlib.suppress(OSError), os.scandir(parent) as entries:
+        for entry in entries:
+            with contextlib.suppress(OSError):
+                if is_stale(entry, FOLDER, by_age=False) and entry.stat(follow_symlinks=False).st_uid == os.geteuid():
+                    shutil.rmtree(entry.path, ignore_errors=True)
+    folder = os.path.join(parent, temporary_name(FOLDER))
+    os.mkdir(folder, 0o700)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def host_id() -> str:

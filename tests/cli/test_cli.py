@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -17,6 +18,7 @@ from PIL import Image
 
 from inrfit import codec
 from inrfit.__main__ import run
+from inrfit.io import files
 
 QUICK = ["--budget", "40it", "--width", "24", "--depth", "2", "--device", "cpu"]
 
@@ -447,6 +449,60 @@ def test_a_finished_fit_that_cannot_be_written_is_rescued(png, monkeypatch, caps
     assert encode(png) == 2
     assert target.read_bytes() == b"somebody else's"
     assert run(["info", str(png.parent / "photo.png.rescued.safetensors")]) == 0
+
+
+def full_folders(monkeypatch, *names):
+    """Folders of these names are full from the end of the fit on."""
+    from inrfit import codec
+
+    honest, write = codec.execute_plan, files._write_new
+
+    def full(path, data):
+        if os.path.basename(os.path.dirname(path)) in names:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write(path, data)
+
+    def meanwhile(*args, **more):
+        made = honest(*args, **more)
+        monkeypatch.setattr(files, "_write_new", full)
+        return made
+
+    monkeypatch.setattr(codec, "execute_plan", meanwhile)
+
+
+@pytest.mark.parametrize("full", [1, 2, 3])
+def test_a_full_disk_does_not_cost_the_field(png, monkeypatch, capsys, tmp_path, full):
+    """It goes to --rescue, else to the state folder, else to the temporary folder; the line says where."""
+    folders = ["rescue", "state", "temporary"]
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state-home"))
+    monkeypatch.setattr("platformdirs.user_state_dir", lambda *given, **more: str(tmp_path / "state"))
+    monkeypatch.setattr("tempfile.gettempdir", lambda: str(tmp_path / "temporary"))
+    full_folders(monkeypatch, png.parent.name, *folders[: full - 1])
+    assert encode(png, "--rescue", tmp_path / "rescue") == 4
+    rescued = tmp_path / folders[full - 1] / "photo.png.rescued.safetensors"
+    message = capsys.readouterr().err
+    assert f"no space left on device; the finished field was written to {rescued}" in message
+    assert run(["info", str(rescued)]) == 0
+
+
+def test_a_full_standard_output_does_not_cost_the_field(png, monkeypatch, tmp_path):
+    command = f"{sys.executable} -m inrfit encode {png} -o - --rescue {tmp_path} {' '.join(QUICK)} > /dev/full"
+    found = subprocess.run(["bash", "-c", command], stderr=subprocess.PIPE, text=True)
+    assert found.returncode == 4
+    assert f"the finished field was written to {tmp_path}" in found.stderr
+    assert run(["info", str(tmp_path / "photo.png.rescued.safetensors")]) == 0
+
+
+def test_two_batches_do_not_write_into_one_folder(png, tmp_path, capsys):
+    from inrfit.io.locks import locked_folder
+
+    twin = png.with_name("twin.png")
+    twin.write_bytes(png.read_bytes())
+    (tmp_path / "out").mkdir()
+    with locked_folder(tmp_path / "out"):
+        assert encode(png, twin, "-o", tmp_path / "out") == 2
+    assert "another inrfit is writing into this folder" in capsys.readouterr().err
+    assert encode(png, twin, "-o", tmp_path / "out") == 0
 
 
 def test_a_source_is_never_replaced_by_its_field(png, capsys):

@@ -8,10 +8,11 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
-from inrfit.errors import OutputExists, OverLimit, UnreadableFile, UnwritableOutput
+from inrfit.errors import FolderNotSynced, OutputExists, OverLimit, UnreadableFile, UnwritableOutput
 from inrfit.io import files, temporary
 from inrfit.io.limits import Limits
 
@@ -148,6 +149,30 @@ def test_the_mode_honours_the_umask(tmp_path, mask, mode):
     finally:
         os.umask(before)
     assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == mode
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o444])
+def test_a_file_that_is_replaced_keeps_its_mode(tmp_path, mode):
+    (tmp_path / "a").write_bytes(b"old")
+    (tmp_path / "a").chmod(mode)
+    files.write(tmp_path / "a", b"new", force=True)
+    assert (tmp_path / "a").read_bytes() == b"new"
+    assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == mode
+
+
+def test_a_file_that_is_replaced_keeps_its_owner(tmp_path, monkeypatch):
+    (tmp_path / "a").write_bytes(b"old")
+    status, owners = (tmp_path / "a").stat(), []
+    monkeypatch.setattr(os, "chown", lambda path, user, group: owners.append((user, group)))
+    files.write(tmp_path / "a", b"new", force=True)
+    assert owners == [(status.st_uid, status.st_gid)]
+
+
+def test_a_folder_that_cannot_be_synced_leaves_the_new_file_and_says_so(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "fsync", failing_at(os.fsync, errno.EIO, 1))
+    with pytest.raises(FolderNotSynced, match="the new file is complete and in its place"):
+        files.write(tmp_path / "a", b"new", force=True)
+    assert (tmp_path / "a").read_bytes() == b"new"
 
 
 def test_a_link_is_followed_and_stays_a_link(tmp_path):
@@ -371,6 +396,20 @@ files.write(sys.argv[1], b"new", True, lambda data: os.kill(os.getpid(), 9))
     assert len(leftovers(tmp_path)) == 1
     assert files.remove_stale(tmp_path, "a") == 1
     assert os.listdir(tmp_path) == ["a"]
+
+
+def test_a_temporary_folder_removes_those_of_ended_processes(tmp_path):
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    own = temporary.temporary_name(temporary.FOLDER)
+    stale = tmp_path / own.replace(f"-{os.getpid()}-", f"-{ended.pid}-")
+    (stale / "below").mkdir(parents=True)
+    other = tmp_path / "inrfit.of.the.user"
+    other.mkdir()
+    with temporary.temporary_folder(str(tmp_path)) as first, temporary.temporary_folder(str(tmp_path)) as second:
+        assert stat.S_IMODE(os.stat(first).st_mode) == 0o700
+        assert set(tmp_path.iterdir()) == {Path(first), Path(second), other}
+    assert list(tmp_path.iterdir()) == [other]
 
 
 def test_sha256_matches_a_known_digest():

@@ -15,11 +15,11 @@ import getpass
 import hashlib
 import os
 import re
-import shutil
 import stat
 import tempfile
 from pathlib import Path
 
+from ...io.temporary import temporary_folder
 from ...runtime import private_folder
 
 FOLDER_VARIABLE = "TORCHINDUCTOR_CACHE_DIR"
@@ -49,8 +49,9 @@ def ensure_private_torch_cache() -> None:
     default = os.path.join(tempfile.gettempdir(), f"torchinductor_{user}")  # torch's own choice
     path = os.environ.get(FOLDER_VARIABLE) or default
     if not private_folder(path, create=True):
-        path = tempfile.mkdtemp(prefix="inrfit")
-        atexit.register(shutil.rmtree, path, ignore_errors=True)
+        folder = contextlib.ExitStack()
+        path = folder.enter_context(temporary_folder())
+        atexit.register(folder.close)
     os.environ[FOLDER_VARIABLE] = path
 
 

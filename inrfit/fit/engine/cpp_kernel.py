@@ -15,7 +15,6 @@ import shlex
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ import torch
 from torch import Tensor
 
 from ...fields import FieldSpec
+from ...io.temporary import temporary_folder
 from . import code_cache
 from .precision import has_fast_bf16
 
@@ -107,11 +107,12 @@ def build(spec: FieldSpec) -> CompiledGradients:
         library = code_cache.load(name)
         if library is not None:
             return bind(spec, library)
-        with tempfile.TemporaryDirectory(prefix="inrfit") as folder:
+        with temporary_folder() as folder:
             object_file, library_file = os.path.join(folder, "kernel.o"), os.path.join(folder, "kernel.so")
             _run([*command, *COMPILER_FLAGS, str(SOURCE), "-o", object_file])
             # Without -fopenmp the library uses the OpenMP runtime that torch has loaded: one set of threads.
             _run([*command, "-shared", object_file, "-o", library_file, str(TORCH_LIBRARY)])
+            _try_in_child(library_file, spec.architecture)
             library = ctypes.CDLL(library_file)
             _verify(FieldSpec(spec.architecture, 2, 3, 64, 3, {}), library)
             code_cache.store(name, library_file)
@@ -194,6 +195,27 @@ def bind(spec: FieldSpec, library: Any) -> CompiledGradients:
         return residuals, {n: part.view(shape) for (n, shape), part in zip(shapes.items(), parts, strict=True)}
 
     return gradients
+
+
+def _try_in_child(library_file: str, architecture: str) -> None:
+    """``verify_library`` in a process of its own, which code that crashes takes with it. Raises
+    ``KernelUnavailable``."""
+    script = f"from {__name__} import verify_library; verify_library({library_file!r}, {architecture!r})"
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    try:
+        child = subprocess.run(
+            [sys.executable, "-c", script], capture_output=True, env=environment, timeout=COMPILER_TIMEOUT, text=True
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise KernelUnavailable(str(error)) from None
+    if child.returncode:
+        reason = f"killed by signal {-child.returncode}" if child.returncode < 0 else child.stderr.strip()[-150:]
+        raise KernelUnavailable(f"the compiled code failed when it was tried: {reason}")
+
+
+def verify_library(library_file: str, architecture: str) -> None:
+    """Compares the kernel in ``library_file`` with the formula. Raises ``KernelUnavailable``."""
+    _verify(FieldSpec(architecture, 2, 3, 64, 3, {}), ctypes.CDLL(library_file))
 
 
 def _verify(spec: FieldSpec, library: Any) -> None:

@@ -31,6 +31,7 @@ from .shared_options import LIMITS
 
 if TYPE_CHECKING:
     from ..artifact.artifact import Artifact
+    from .worker import Worker
 
 
 def decode(  # one option a line
@@ -157,28 +158,32 @@ def decode(  # one option a line
 
 def run_all(files: list[Found], options: DecodeOptions, console: Console) -> int:
     """Decodes the fields and returns the exit code of the command."""
+    from .worker import Worker
+
     codes = []
-    for file in files:
-        try:
-            with plugin_errors():
-                run(file, options, console)
-            codes.append(0)
-        except OutputClosed:
-            raise
-        except InrfitError as error:
-            console.report_failure(file.path, error)
-            codes.append(error.exit_code)
+    with Worker() as worker:
+        for file in files:
+            try:
+                with plugin_errors():
+                    run(file, options, console, worker if len(files) > 1 else None)
+                codes.append(0)
+            except OutputClosed:
+                raise
+            except InrfitError as error:
+                console.report_failure(file.path, error)
+                codes.append(error.exit_code)
     if len(codes) == 1:
         return codes[0]
     return 7 if any(codes) else 0
 
 
-def run(file: Found, options: DecodeOptions, console: Console) -> None:
+def run(file: Found, options: DecodeOptions, console: Console, worker: Worker | None) -> None:
     """Decodes one field."""
     from ..artifact.artifact import load
     from ..io import files
     from ..modalities import MODALITIES
     from ..modalities.notes import about_samples
+    from .worker import media_bytes
 
     model = file.path
     artifact = load(model, options.limits)
@@ -205,7 +210,7 @@ def run(file: Found, options: DecodeOptions, console: Console) -> None:
         console.warn(model, note)
     for note in (losses := modality.losses(decoded, artifact.meta, suffix, options.request)):
         console.warn(model, note)
-    data = modality.write(decoded, artifact.meta, suffix, options.request, artifact.attachments)
+    data = media_bytes(worker, artifact.modality, decoded, artifact.meta, suffix, options.request, artifact.attachments)
     if target == STDIO:
         print_output(data)
     else:

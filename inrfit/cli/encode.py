@@ -161,6 +161,7 @@ def encode(  # one option a line
     """
     parameters = locals()
     from ..runtime import keep_compiled_code, keep_freed_memory, sleep_idle_threads
+    from .worker import Worker
 
     keep_freed_memory()
     keep_compiled_code()
@@ -175,8 +176,8 @@ def encode(  # one option a line
     initial_field = load_initial_field(start, settings)
     job_options = JobOptions(force, dry_run, explain, checkpoint, resume, initial_field, skip_existing, rescue)
     job_options.checkpointing(jobs[0])  # raises UsageError before anything is read
-    with locked_folder(batch_folder(jobs, output, dry_run)):
-        codes = run_jobs(jobs, settings, job_options, console)
+    with locked_folder(batch_folder(jobs, output, dry_run)), Worker() as worker:
+        codes = run_jobs(jobs, settings, replace(job_options, worker=worker if len(jobs) > 1 else None), console)
     return exit_code(codes, len(jobs), console)
 
 
@@ -251,9 +252,9 @@ def plan_source(
     job: Job, settings: Settings, job_options: JobOptions, console: Console, stop: StopRequest, started: float
 ) -> Plan:
     """Reads and plans one source. Outputs that could not be written are refused before the source is read."""
-    from ..config.plan import plan
     from ..io import files
     from ..modalities import MODALITIES
+    from .worker import plan_file
 
     if not job_options.dry_run:
         # With --resume the output may exist already; it is compared with the source once that is read.
@@ -267,8 +268,7 @@ def plan_source(
     if job.source == "-":
         console.log("inrfit: reading standard input")
     with stop.interrupting_reads():
-        data = files.read(job.source, settings.limits)
-        planned = plan(data, os.path.basename(job.source), settings, started)
+        planned = plan_file(job_options.worker, job.source, settings, started)
     written_as = MODALITIES[planned.signal.modality].suffix(planned.signal.meta)[1]
     notes = (*planned.signal.notes, *([f"{written_as} by decode"] if written_as else []))
     if notes:

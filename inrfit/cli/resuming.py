@@ -17,6 +17,7 @@ from .paths import STDIO, Job
 if TYPE_CHECKING:
     from ..artifact.artifact import Artifact
     from ..config.plan import Plan
+    from .worker import Worker
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,8 @@ class JobOptions:
     initial_field: Artifact | None = None
     skip_existing: bool = False
     rescue: str | None = None
+    worker: Worker | None = None
+    """Where the readers of files run; None: in this process."""
 
     def checkpointing(self, job: Job) -> CheckpointPolicy | None:
         """How the state of the fit of ``job`` is saved and resumed; None if it is not. Raises ``UsageError``."""

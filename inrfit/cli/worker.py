@@ -1,0 +1,170 @@
+"""A process of its own for the libraries that read and write media files, in commands that work on many files: if a
+library crashes there, one file has failed.
+
+The process is started for the first file and used for all. Calls and results travel through its pipes as pickles: both
+ends are this program.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import time
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from types import TracebackType
+from typing import Any, ParamSpec, TypeVar
+
+from ..config.plan import Plan, plan
+from ..config.settings import Settings
+from ..errors import InrfitError, InrfitWarning, UnreadableFile, UnwritableOutput, printable
+from ..io import files
+from ..modalities import MODALITIES, Request
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_SERVE = "from inrfit.cli.worker import serve; serve()"
+
+
+class WorkerDied(Exception):
+    """The process ended during a call. The text says how."""
+
+
+class Worker:
+    """Runs functions in another process, until the context is left."""
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Worker:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def call(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """The result of the function, which is one of a module, or what it raises. Raises ``WorkerDied``."""
+        process = self._process or self._start()
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            pickle.dump((function, args, kwargs), process.stdin, pickle.HIGHEST_PROTOCOL)
+            process.stdin.flush()
+            raised, result, messages = pickle.load(process.stdout)
+        except (EOFError, OSError, pickle.UnpicklingError):
+            self._process = None
+            raise WorkerDied(_how_it_ended(process)) from None
+        except BaseException:  # Ctrl-C: the answer of this call must not become that of the next one
+            self.close()
+            raise
+        for message in messages:
+            warnings.warn(message, InrfitWarning, stacklevel=2)
+        if raised:
+            raise result
+        answer: R = result
+        return answer
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", _SERVE],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,  # the last words of a library that crashes
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+            start_new_session=True,  # Ctrl-C in a terminal goes to this process only
+        )
+        return self._process
+
+    def close(self) -> None:
+        """Ends the process."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.communicate()
+            self._process = None
+
+
+def _how_it_ended(process: subprocess.Popen[bytes]) -> str:
+    """How a process that has ended, or closed its pipes, has ended."""
+    process.kill()
+    process.communicate()
+    number = -process.returncode
+    if number > 0:
+        names = {known.value: known.name for known in signal.Signals}
+        return names.get(number, f"signal {number}")
+    return f"exit code {process.returncode}"
+
+
+def serve() -> None:
+    """The other end: answers the calls that come through stdin, until it is closed."""
+    calls, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # what a library prints is no answer
+    while True:
+        try:
+            function, args, kwargs = pickle.load(calls)
+        except EOFError:
+            return
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", InrfitWarning)
+            try:
+                raised, result = False, function(*args, **kwargs)
+            except Exception as error:
+                raised, result = True, error
+        messages = [str(warning.message) for warning in caught if issubclass(warning.category, InrfitWarning)]
+        try:
+            answer = pickle.dumps((raised, result, messages), pickle.HIGHEST_PROTOCOL)
+        except Exception as error:
+            bug = InrfitError(f"a bug in inrfit: {type(error).__name__}: {error}", "bug")
+            answer = pickle.dumps((True, bug, messages))
+        answers.write(answer)
+        answers.flush()
+
+
+def plan_file(worker: Worker | None, path: str, settings: Settings, started: float) -> Plan:
+    """Reads the file ``path`` and plans it in ``worker`` (None: in this process). Raises ``UnreadableFile`` if a
+    library crashes."""
+    data, name = files.read(path, settings.limits), os.path.basename(path)
+    if worker is None:
+        return plan(data, name, settings, started)
+    try:
+        planned = worker.call(plan, data, name, settings, started)
+    except WorkerDied as death:
+        raise UnreadableFile(f"a library crashed while it read the file ({death})", "crash") from None
+    return replace(planned, loaded_at=time.monotonic())
+
+
+def media_bytes(
+    worker: Worker | None,
+    modality: str,
+    decoded: Any,
+    meta: Mapping[str, Any],
+    suffix: str,
+    request: Request,
+    attachments: Mapping[str, bytes],
+) -> bytes:
+    """The bytes of a file of ``decoded`` samples, made in ``worker`` (None: in this process). Raises
+    ``UnwritableOutput`` if a library crashes."""
+    arguments = (modality, decoded, dict(meta), suffix, request, dict(attachments))
+    if worker is None:
+        return _media_bytes(*arguments)
+    try:
+        return worker.call(_media_bytes, *arguments)
+    except WorkerDied as death:
+        raise UnwritableOutput(f"a library crashed while it wrote a {printable(suffix)} ({death})", "crash") from None
+
+
+def _media_bytes(
+    modality: str,
+    decoded: Any,
+    meta: Mapping[str, Any],
+    suffix: str,
+    request: Request,
+    attachments: Mapping[str, bytes],
+) -> bytes:
+    return MODALITIES[modality].write(decoded, meta, suffix, request, attachments)

@@ -1,0 +1,107 @@
+"""Readers and writers of media files run in a process of their own, which may crash."""
+
+from __future__ import annotations
+
+import os
+import time
+
+import numpy as np
+import pytest
+from conftest import picture
+from PIL import Image
+
+from inrfit.__main__ import run
+from inrfit.cli import worker as module
+from inrfit.cli.worker import Worker, WorkerDied
+from inrfit.config.plan import plan
+from inrfit.config.settings import Settings
+from inrfit.errors import InrfitWarning, UnreadableFile, warn
+
+QUICK = ["--budget", "40it", "--width", "24", "--depth", "2", "--device", "cpu"]
+
+
+def test_calls_share_one_process_which_is_not_this_one():
+    with Worker() as worker:
+        first = worker.call(os.getpid)
+        assert first == worker.call(os.getpid) != os.getpid()
+
+
+def test_a_process_that_ends_costs_one_call():
+    with Worker() as worker:
+        with pytest.raises(WorkerDied, match="SIGABRT"):
+            worker.call(os.abort)
+        with pytest.raises(WorkerDied, match="exit code 3"):
+            worker.call(os._exit, 3)
+        assert worker.call(max, 1, 2) == 2
+
+
+def test_errors_and_warnings_arrive():
+    with Worker() as worker:
+        with pytest.raises(UnreadableFile) as caught:
+            worker.call(plan, b"\x89PNG\r\n\x1a\nbroken", "a.png", Settings(), 0.0)
+        assert caught.value.reason
+        assert str(caught.value)
+        with pytest.warns(InrfitWarning, match="something"):
+            worker.call(warn, "something")
+
+
+def test_what_is_printed_there_is_no_answer():
+    with Worker() as worker:
+        assert worker.call(os.write, 1, b"a library prints") == 16
+        assert worker.call(print, "more") is None
+
+
+def test_results_of_any_size_arrive():
+    with Worker() as worker:
+        assert worker.call(np.zeros, 3_000_000).shape == (3_000_000,)
+
+
+def test_an_interrupted_call_does_not_answer_the_next_one(monkeypatch):
+    def interrupted(stream):
+        raise KeyboardInterrupt
+
+    with Worker() as worker:
+        with monkeypatch.context() as patched:
+            patched.setattr(module.pickle, "load", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                worker.call(time.time)
+        assert worker.call(max, 1, 2) == 2
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    for name in "abc":
+        Image.fromarray(picture()).save(tmp_path / f"{name}.png")
+    return [tmp_path / f"{name}.png" for name in "abc"]
+
+
+class Crashing(Worker):
+    """A worker whose process crashes at call number ``at``."""
+
+    at, calls = 1, 0
+
+    def call(self, function, *args, **kwargs):
+        Crashing.calls += 1
+        if Crashing.calls - 1 == self.at:
+            function, args = os.abort, ()
+        return super().call(function, *args, **kwargs)
+
+
+def test_in_a_batch_a_crash_is_the_failure_of_one_file(pictures, monkeypatch, capsys):
+    monkeypatch.setattr(module, "Worker", Crashing)
+    Crashing.calls = 0
+    assert run(["encode", *map(str, pictures), *QUICK]) == 7
+    assert "b.png: a library crashed while it read the file (SIGABRT)" in capsys.readouterr().err
+    fields = [path.with_name(path.name + ".safetensors") for path in pictures]
+    assert [field.exists() for field in fields] == [True, False, True]
+    Crashing.calls = 0
+    assert run(["decode", str(fields[0]), str(fields[2])]) == 7
+    assert "a library crashed while it wrote a .png (SIGABRT)" in capsys.readouterr().err
+    assert (pictures[0].with_name("a.decoded.png")).exists()
+    assert not (pictures[2].with_name("c.decoded.png")).exists()
+
+
+def test_a_single_file_needs_no_second_process(pictures, monkeypatch):
+    monkeypatch.setattr(Worker, "_start", lambda self: pytest.fail("a process was started"))
+    assert run(["encode", str(pictures[0]), *QUICK]) == 0
+    assert run(["decode", f"{pictures[0]}.safetensors"]) == 0

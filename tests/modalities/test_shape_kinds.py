@@ -82,7 +82,7 @@ def test_any_simple_polygon_keeps_its_area_and_direction(seed: int) -> None:
     star = draws.uniform(0.3, 1, count)[:, None] * np.stack([np.cos(angles), np.sin(angles)], 1)
     corners = np.concatenate([star, np.zeros((count, 1))], 1)
     polygon = list(range(count))[:: int(draws.choice([-1, 1]))]
-    faces, _ = polygons.triangulate([polygon], corners, Limits())
+    faces, _ = polygons.triangulate(np.array(polygon), np.array([count]), corners, Limits())
     flat = corners[polygon]
     wanted = np.cross(flat, np.roll(flat, -1, 0)).sum(0)[2] / 2
     a, b, c = (corners[faces[:, k]] for k in range(3))
@@ -93,7 +93,7 @@ def test_any_simple_polygon_keeps_its_area_and_direction(seed: int) -> None:
 
 def test_convex_polygons_become_fans() -> None:
     faces, notes = polygons.triangulate(
-        [[0, 1, 2, 3]], np.array([[0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0.0]]), Limits()
+        np.arange(4), np.array([4]), np.array([[0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0.0]]), Limits()
     )
     assert faces.tolist() == [[0, 1, 2], [0, 2, 3]]
     assert notes == ("1 polygons cut into triangles",)

@@ -20,6 +20,15 @@ _TRIANGLES, _STRIP, _FAN = 4, 5, 6
 """Modes of glTF primitives that consist of triangles; fans are not read."""
 _MAX_NODE_DEPTH, _MAX_PARTS = 256, 2000
 
+_ITEM_BYTES = {"SCALAR": 4, "VEC2": 8, "VEC3": 12, "VEC4": 16, "MAT2": 16, "MAT3": 36, "MAT4": 64}
+"""Bytes of an item of an accessor, at most."""
+
+_MAX_COPIES, _SMALL_BYTES = 16, 1 << 26
+"""Times that the parts of a file may take its size, and bytes that they may take in any case. Parts may overlap."""
+
+_MAX_VALUES = 20_000_000
+"""Values of JSON that are read, at most: each takes about a hundred bytes."""
+
 
 def read_glb(data: bytes, limits: Limits) -> RawMesh:
     """Reads binary glTF 2: all objects of the scene in world coordinates, in the rest pose."""
@@ -35,6 +44,8 @@ def read_gltf(data: bytes, limits: Limits) -> RawMesh:
 
 def _read(data: bytes, file_type: str, header: bytes, limits: Limits) -> RawMesh:
     """The mesh of a glTF file with this JSON ``header``."""
+    if (values := header.count(b",") + header.count(b"{") + header.count(b"[")) > _MAX_VALUES:
+        raise UnsupportedInput(f"a header of {values:,} values: at most {_MAX_VALUES:,} are read", "layout")
     notes = _check_header(json.loads(header), len(data), limits)
     import trimesh
 
@@ -81,24 +92,19 @@ def _check_header(header: Mapping[str, Any], size: int, limits: Limits) -> tuple
         raise UnsupportedInput(f"glTF extension {printable(needed[0])} is not supported", "extension")
     if any(p.get("mode") == _FAN for mesh in header.get("meshes", []) for p in mesh["primitives"]):
         raise UnsupportedInput("triangle fans of glTF are not supported", "layout")
+    _check_accessors(header, size)
     accessors = header.get("accessors", [])
-    for accessor in accessors:
-        if "bufferView" not in accessor or "sparse" in accessor:
-            raise UnsupportedInput("glTF accessors without data of their own are not supported", "accessor")
-        if not 0 <= accessor["count"] <= size:
-            raise UnreadableFile(f"the file ends early: an accessor claims {accessor['count']:,} items", "truncated")
     primitives = [mesh["primitives"] for mesh in header.get("meshes", [])]
-    faces = [
-        sum(accessors[p.get("indices", p["attributes"]["POSITION"])]["count"] for p in ps if _has_triangles(p)) // 3
-        for ps in primitives
-    ]
+    faces = [sum(_triangles(p, accessors) for p in ps) for ps in primitives]
+    corners = [sum(accessors[p["attributes"]["POSITION"]]["count"] for p in ps) for ps in primitives]
     nodes = header.get("nodes", [])
     _require_tree(nodes)
-    corners = [sum(accessors[p["attributes"]["POSITION"]]["count"] for p in ps) for ps in primitives]
     placed = [node["mesh"] for node in nodes if "mesh" in node]
-    limits.check("max_faces", sum(faces[mesh] for mesh in placed), "faces")
-    limits.check("max_faces", sum(corners[mesh] for mesh in placed) // 3, "faces' worth of vertices")
-    if sum(len(primitives[mesh]) for mesh in placed) > _MAX_PARTS:
+    # All meshes are read, and each of them once more for every node that it is in.
+    for what, counts in (("triangles", faces), ("faces' worth of vertices", [count // 3 for count in corners])):
+        limits.check("max_faces", sum(counts), what)
+        limits.check("max_faces", sum(counts[mesh] for mesh in placed), f"{what} of all instances")
+    if len(placed) > _MAX_PARTS or sum(len(primitives[mesh]) for mesh in placed) > _MAX_PARTS:
         raise UnsupportedInput(f"a scene of more than {_MAX_PARTS:,} parts: not supported", "layout")
     skipped = sum(not _has_triangles(p) for p in chain.from_iterable(primitives))
     lost = [key for key in ("materials", "textures", "skins", "animations") if header.get(key)]
@@ -106,6 +112,34 @@ def _check_header(header: Mapping[str, Any], size: int, limits: Limits) -> tuple
     notes = ["morph targets not applied: the shape is the base shape"] if any(p.get("targets") for p in parts) else []
     notes += [f"{', '.join(lost)} not kept"] if lost else []
     return (*notes, *([f"{skipped} parts that are no triangles left out"] if skipped else []))
+
+
+def _check_accessors(header: Mapping[str, Any], size: int) -> None:
+    """Raises ``UnreadableFile`` unless the accessors and the views of buffers, which are all copied, fit into a file of
+    ``size`` bytes; ``UnsupportedInput`` for accessors without data."""
+    total = 0
+    for view in header.get("bufferViews", []):
+        total += _count(view["byteLength"], "a view of a buffer", size)
+    for accessor in header.get("accessors", []):
+        if "bufferView" not in accessor or "sparse" in accessor:
+            raise UnsupportedInput("glTF accessors without data of their own are not supported", "accessor")
+        total += _count(accessor["count"], "an accessor", size) * _ITEM_BYTES.get(accessor["type"], 64)
+    if total > max(_MAX_COPIES * size, _SMALL_BYTES):
+        raise UnreadableFile(f"its parts take {total:,} bytes, but the file has {size:,}", "overlap")
+
+
+def _count(value: Any, what: str, size: int) -> int:
+    """``value``, a count in the header. Raises ``UnreadableFile`` unless it is an integer of at most ``size``."""
+    if type(value) is not int or not 0 <= value <= size:
+        raise UnreadableFile(f"the file ends early: {what} claims {printable(value)[:30]} items", "truncated")
+    return value
+
+
+def _triangles(primitive: Mapping[str, Any], accessors: list[Mapping[str, Any]]) -> int:
+    """Number of triangles of a glTF primitive."""
+    count = int(accessors[primitive.get("indices", primitive["attributes"]["POSITION"])]["count"])
+    mode = primitive.get("mode", _TRIANGLES)
+    return count // 3 if mode == _TRIANGLES else max(0, count - 2) if mode == _STRIP else 0
 
 
 def _has_triangles(primitive: Mapping[str, Any]) -> bool:

@@ -3,7 +3,7 @@ a fan of a concave polygon covers points outside of it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from array import array
 from typing import Any
 
 import numpy as np
@@ -16,26 +16,69 @@ from .raw_mesh import Faces, Vertices
 MAX_CORNERS = 65_536
 """Largest number of corners of a polygon that is read."""
 
+_LARGE_POLYGON, _MAX_SQUARES = 1024, MAX_CORNERS**2
+"""Cutting a polygon takes up to 2 ns times the square of its corners. The sum of these squares over all polygons of
+more than the first number of corners is at most the second number: about ten seconds."""
+
+_CORNERS_PER_PART = 1 << 20
+"""Corners of polygons that are cut at a time: about 200 MB."""
+
+Corners = npt.NDArray[np.int64]
+
+
+class PolygonList:
+    """The polygons of a file: the corners of all, one polygon after the other, and the number of corners of each. The
+    triangles are counted before the corners are made."""
+
+    def __init__(self, limits: Limits) -> None:
+        self.corners, self.counts = array("q"), array("q")
+        self._limits, self._triangles = limits, 0
+
+    def begin(self, count: int) -> None:
+        """Counts a polygon of ``count`` corners, which follow. Raises ``OverLimit`` if there are too many."""
+        if count > MAX_CORNERS:
+            raise OverLimit(f"a face of {count:,} corners: at most {MAX_CORNERS:,} are read", "limit.corners")
+        if count > 2:
+            self._triangles += count - 2
+            if self._triangles > self._limits.max_faces:
+                self._limits.check("max_faces", self._triangles, "triangles so far")
+        self.counts.append(count)
+
+    def triangulated(self, vertices: Vertices, first: int = 0) -> tuple[Faces, tuple[str, ...]]:
+        """The faces and notes of ``triangulate``."""
+        corners, counts = np.array(self.corners, np.int64), np.array(self.counts, np.int64)
+        return triangulate(corners, counts, vertices, self._limits, first)
+
 
 def triangulate(
-    polygons: Sequence[Sequence[int]], vertices: Vertices, limits: Limits, first: int = 0
+    corners: Corners, counts: Corners, vertices: Vertices, limits: Limits, first: int = 0
 ) -> tuple[Faces, tuple[str, ...]]:
-    """Faces (f, 3), of indices from ``first``, that cover ``polygons``, and notes about what that changed. Indices out
-    of range are left to later checks. Raises ``OverLimit`` for too many triangles or corners."""
-    counts = np.fromiter((len(polygon) for polygon in polygons), np.int64, len(polygons))
+    """Faces (f, 3), of indices from ``first``, that cover polygons, and notes about what that changed. ``corners`` are
+    those of all polygons, one after the other, ``counts`` their numbers. Indices out of range are left to later checks.
+    Raises ``OverLimit`` for too many triangles or corners."""
     limits.check("max_faces", int((counts - 2).clip(0).sum()), "triangles")
     if len(counts) and counts.max() > MAX_CORNERS:
         raise OverLimit(f"a face of {counts.max():,} corners: at most {MAX_CORNERS:,} are read", "limit.corners")
-    parts = [np.array([p for p in polygons if len(p) == 3], np.int64).reshape(-1, 3)]
-    for size in np.unique(counts[counts > 3]):
-        group = np.array([p for p in polygons if len(p) == size], np.int64)
-        parts.append(_cut(group, vertices, first))
+    large = counts[counts > _LARGE_POLYGON]
+    if int((large**2).sum()) > _MAX_SQUARES:
+        raise OverLimit(
+            f"{len(large):,} faces of {large.min():,} to {large.max():,} corners: cutting them takes too long",
+            "limit.corners",
+        )
+    starts = np.cumsum(counts) - counts
+    parts = []
+    for size in np.unique(counts[counts > 2]):
+        own = starts[counts == size]
+        step = max(1, _CORNERS_PER_PART // size)
+        for begin in range(0, len(own), step):
+            group = corners[own[begin : begin + step, None] + np.arange(size)]
+            parts.append(group if size == 3 else _cut(group, vertices, first))
     notes = []
     if larger := int((counts > 3).sum()):
         notes.append(f"{larger:,} polygons cut into triangles")
     if smaller := int((counts < 3).sum()):
         notes.append(f"{smaller:,} faces of fewer than three corners left out")
-    return np.concatenate(parts), tuple(notes)
+    return np.concatenate([np.empty((0, 3), np.int64), *parts]), tuple(notes)
 
 
 def _cut(polygons: Faces, vertices: Vertices, first: int) -> Faces:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from ...io.limits import Limits
+
 Vertices = npt.NDArray[np.float64]
 Faces = npt.NDArray[np.int64]
 
@@ -23,3 +25,8 @@ class RawMesh:
     faces: Faces
     notes: tuple[str, ...] = ()
     colours: Vertices | None = None
+
+
+def check_vertices(count: int, limits: Limits) -> None:
+    """Raises ``OverLimit`` for more vertices than the largest mesh has if none of its triangles share one."""
+    limits.check("max_faces", -(-count // 3), "faces' worth of vertices")

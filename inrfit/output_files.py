@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING
 
 from .errors import FolderNotSynced, InrfitError, OutputExists, RefusedInput, UnwritableOutput, printable
 from .fit.outcome import Outcome
-from .io import files
-from .io.limits import Limits
 from .resume import STARTED_FROM, CheckpointPolicy, initial_field_record
 
 if TYPE_CHECKING:
@@ -23,14 +21,14 @@ FIELD_SUFFIX = ".safetensors"
 def find_complete(planned: Plan, output: str, initial_field: Artifact | None = None) -> Artifact | None:
     """The complete field of ``planned``, started from ``initial_field``, if ``output`` holds it; None if there is no
     such file. Raises ``OutputExists`` if the file is anything else."""
-    from .artifact.artifact import Artifact
+    from .artifact.artifact import load
     from .config.identity import settings_digest, stored_digest
 
     if not os.path.lexists(output):
         return None
     name = printable(output)
     try:
-        artifact = Artifact.from_bytes(files.read(output, Limits()))
+        artifact = load(output)
     except RefusedInput as error:
         raise OutputExists(f"{name}: exists and is not a field: {error}", "exists") from None
     provenance = artifact.provenance
@@ -108,12 +106,12 @@ def _name_for(artifact: Artifact, output: str) -> tuple[str, bool]:
     that an earlier part of the same fit has left."""
     if artifact.provenance["ended"] != Outcome.INTERRUPTED.slug:
         return output, False
-    from .artifact.artifact import Artifact
+    from .artifact.artifact import load
     from .config.identity import stored_digest
 
     first_name = _beside(output, "interrupted")
     with contextlib.suppress(RefusedInput):
-        earlier = Artifact.from_bytes(files.read(first_name, Limits())).provenance
+        earlier = load(first_name).provenance
         same = all(earlier.get(key) == artifact.provenance[key] for key in ("source", "budget", "sampler"))
         if same and stored_digest(earlier.get("settings", {})) == stored_digest(artifact.provenance["settings"]):
             return first_name, True

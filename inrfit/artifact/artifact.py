@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import InrfitError, RefusedInput, UnreadableFile, UnwritableOutput, UsageError
+from ..errors import InrfitError, RefusedInput, UnwritableOutput, UsageError
 from ..fields import FieldSpec
 from ..io import files
 from ..io.limits import Limits
 from ..modalities import MODALITIES, Request, file_of
-from . import container, quantisation, weight_dtypes
-from .header import check_version, json_quality, sanitized_provenance, spec_of, validate
+from . import container, contents, quantisation, weight_dtypes
+from .header import json_quality, sanitized_provenance, spec_of, validate
 from .provenance import kept
 from .quantisation import Steps
 
@@ -95,13 +95,8 @@ class Artifact:
 
         Raises a ``RefusedInput`` that says what is wrong with the file, or that it exceeds ``limits``."""
         limits.check("max_bytes", len(data), "size in bytes")
-        parsed = container.parse(data)
-        header = validate(parsed.inrfit)
-        spec = spec_of(header["field"], header["modality"], header["signal"])
-        limits.check("max_bytes", 4 * spec.parameters, "size of the weights in bytes")
-        store = container.match_tensors(parsed, spec.shapes, spec.fp32_tensors, header["attachments"])
-        check_version(header["version"], spec.architecture, store)
-        weights, steps, attachments = _tensors(data, spec, store, header["attachments"])
+        parsed, header, spec, store = contents.judged(data, len(data), limits)
+        weights, steps, attachments = contents.stored_tensors(data, parsed, spec, store, header["attachments"])
         return Artifact(
             spec,
             weights,
@@ -121,7 +116,7 @@ class Artifact:
         self._check_store()
         try:
             data = container.serialize(container.VERSION, self._stored())
-            parsed = container.parse(data)
+            parsed = container.parse(data, len(data))
             header = validate(parsed.inrfit)
             spec = spec_of(header["field"], self.modality, self.meta)
             container.match_tensors(parsed, spec.shapes, spec.fp32_tensors, header["attachments"])
@@ -265,35 +260,20 @@ def _equal(first: Mapping[str, npt.NDArray[np.float32]], second: Mapping[str, np
 
 
 def load(path: str | os.PathLike[str] | int, limits: Limits = LIMITS) -> Artifact:
-    """Reads an artifact from a file, or from standard input if ``path`` is "-". Does not import torch.
+    """Reads an artifact from a file, or from standard input if ``path`` is "-". Does not import torch. The header is
+    judged before the rest of the file is read.
 
     Raises a ``RefusedInput`` that says what is wrong with the file, or that it exceeds ``limits``."""
-    return Artifact.from_bytes(files.read(path, limits), limits)
+    return Artifact.from_bytes(read(path, limits), limits)
 
 
-def _tensors(
-    data: bytes, spec: FieldSpec, store: str, attachments: Mapping[str, int]
-) -> tuple[dict[str, npt.NDArray[np.float32]], dict[str, tuple[float, ...]], dict[str, bytes]]:
-    """The weights in a validated file as float32, in the order of ``spec.shapes``, the steps of coded ones, and the
-    attachments. Raises ``UnreadableFile`` if a weight is not finite."""
-    import safetensors
+def read(path: str | os.PathLike[str] | int, limits: Limits, or_other: bool = False) -> bytes:
+    """The bytes of the file of a field, whose header is judged before the rest is read; with ``or_other`` also those of
+    a file that does not begin like one. Raises a ``RefusedInput``."""
 
-    deserialize: Any = safetensors.deserialize
-    try:
-        tensors = {name: tensor["data"] for name, tensor in deserialize(data)}
-    except safetensors.SafetensorError as error:  # the library is stricter than the checks above
-        raise UnreadableFile(f"damaged: {error}", "safetensors") from None
-    kinds = weight_dtypes.tensor_stores(spec.shapes, store, spec.fp32_tensors)
-    weights = {name: weight_dtypes.unpack(tensors.pop(name), spec.shapes[name], kind) for name, kind in kinds.items()}
-    steps: dict[str, tuple[float, ...]] = {}
-    if store == "int":
-        coded, steps = quantisation.unpack(bytes(tensors[container.CODED]), spec.shapes, spec.rounding_groups)
-        weights |= coded
-    for name, weight in weights.items():
-        not_finite = weight.size - int(np.isfinite(weight).sum())
-        if not_finite:
-            raise UnreadableFile(f"tensor {name!r} has {not_finite:,} values that are not finite", "nonfinite")
-    in_order = {name: weights[name] for name in spec.shapes}
-    for weight in in_order.values():
-        weight.flags.writeable = False  # the quality is that of these weights
-    return in_order, steps, {name: bytes(tensors[container.ATTACHMENT_PREFIX + name]) for name in attachments}
+    def expected_bytes(start: bytes, size: int | None) -> int:
+        if or_other and not container.is_safetensors(start):
+            return limits.max_bytes
+        return contents.judged(start, size, limits)[0].file_bytes
+
+    return files.read(path, limits, files.Head(container.HEAD_BYTES, expected_bytes))

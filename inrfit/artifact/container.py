@@ -17,10 +17,10 @@ from typing import Any
 
 from ..errors import UnreadableFile, UnsupportedInput
 from ..io.json_schema import integer, items, text
-from ..io.signatures import Signatures, detect_format
 from ..io.strict_json import check_schema, dumps, loads
 from ..io.tensors import STATE_KEY
 from . import header_dictionary
+from .other_files import looks_like
 from .weight_dtypes import STORES, tensor_stores
 
 VERSION = 3
@@ -39,34 +39,11 @@ ATTACHMENT_PREFIX = "attachment."
 MAX_HEADER = 1 << 20
 """Largest header that is read, in bytes."""
 
+HEAD_BYTES = 2 * MAX_HEADER + 4096
+"""Bytes at the beginning of a file that hold both headers, that of safetensors and that of inrfit."""
+
 MAX_TENSORS = 1000
 """Largest number of tensors that is read."""
-
-_SIGNATURES: Signatures = {
-    "a Git LFS pointer: fetch the file itself with git lfs pull": rb"version https://git-lfs",
-    "a ZIP archive, as torch.save writes": rb"PK\x03\x04",
-    "a NumPy array": rb"\x93NUMPY",
-    "a PNG image": rb"\x89PNG\r\n\x1a\n",
-    "a JPEG image": rb"\xff\xd8\xff",
-    "a GIF image": rb"GIF8",
-    "a TIFF image": rb"II\*\0|MM\0\*",
-    "a RIFF file: WAV or WebP": rb"RIFF",
-    "a FLAC sound": rb"fLaC",
-    "an Ogg sound": rb"OggS",
-    "an MP3 sound": rb"ID3",
-    "an HDF5 file": rb"\x89HDF",
-    "a GGUF model": rb"GGUF",
-    "gzip-compressed data": rb"\x1f\x8b",
-    "a PDF document": rb"%PDF",
-    "a PLY mesh": rb"ply",
-    "an STL mesh": rb"solid ",
-}
-
-_TEXT_SIGNATURES: Signatures = {
-    "an HTML page: a web page was downloaded instead of the file": rb"<!doctype html|<html",
-    "XML or HTML": rb"<",
-    "JSON": rb"\{|\[",
-}
 
 _TENSOR_SCHEMA = {
     "dtype": text(16),
@@ -88,13 +65,20 @@ class Tensor:
 @dataclass(frozen=True)
 class ParsedContainer:
     """The content of a container before it is validated against a field: ``inrfit`` is inrfit's header, any JSON value;
-    ``tensors`` are all others than that header; ``data_bytes`` is the number of bytes after the safetensors header."""
+    ``tensors`` are all others than that header; ``start`` is where the bytes after the safetensors header begin, and
+    ``data_bytes`` their number (None: unknown)."""
 
     inrfit: Any
     tensors: Mapping[str, Tensor]
-    data_bytes: int
+    start: int
+    data_bytes: int | None
     header_bytes: int = 0
     """Bytes of the tensor that holds inrfit's header; 0 if the header is in the metadata."""
+
+    @property
+    def file_bytes(self) -> int:
+        """Size of a file without gaps, in bytes."""
+        return self.start + max((tensor.stop for tensor in self.tensors.values()), default=self.header_bytes)
 
     @property
     def store(self) -> str:
@@ -107,8 +91,9 @@ class ParsedContainer:
         return next((kind for kind in kinds if kind != "fp32"), "fp32")
 
 
-def parse(data: bytes) -> ParsedContainer:
-    """Parses the bytes of a file. Raises ``UnreadableFile`` or ``UnsupportedInput`` with what is wrong."""
+def parse(data: bytes, size: int | None) -> ParsedContainer:
+    """Parses a file, of which ``data`` is the whole or the first HEAD_BYTES. ``size`` is that of the file in bytes, or
+    None if it is not known. Raises ``UnreadableFile`` or ``UnsupportedInput`` with what is wrong."""
     length = _header_length(data)
     header = loads(data[8 : 8 + length], "the header")
     if len(header) > MAX_TENSORS + 1:
@@ -134,13 +119,14 @@ def parse(data: bytes) -> ParsedContainer:
     if type(inrfit) is int:
         version = inrfit
         try:
-            header_bytes, inrfit = _deflated_header(data[8 + length :], tensors, version)
+            header_bytes, inrfit = _deflated_header(data[8 + length : HEAD_BYTES], tensors, version)
         except UnreadableFile:
             if version <= VERSION:
                 raise
             inrfit = {"version": version}  # a later version may have another form of header
         tensors.pop(KEY, None)
-    return ParsedContainer(inrfit, tensors, len(data) - 8 - length, header_bytes)
+    start = 8 + length
+    return ParsedContainer(inrfit, tensors, start, None if size is None else size - start, header_bytes)
 
 
 def _deflated_header(data: bytes, tensors: Mapping[str, Tensor], version: int) -> tuple[int, Any]:
@@ -193,18 +179,6 @@ def is_safetensors(data: bytes) -> bool:
     return data[8:9] == b"{" and int.from_bytes(data[:8], "little") <= MAX_HEADER
 
 
-def looks_like(data: bytes) -> str | None:
-    """A description of the kind of file that begins like ``data``; None if unknown."""
-    if (kind := detect_format(data, _SIGNATURES)) is not None:
-        return kind
-    start = data[:64].lstrip().lower()
-    if b"\0" not in start and (kind := detect_format(start, _TEXT_SIGNATURES)) is not None:
-        return kind
-    if data[:1] == b"\x80" and data[1:2] in b"\x02\x03\x04\x05" and data[-1:] == b".":
-        return "a pickle file, which is never executed"
-    return None
-
-
 def match_tensors(
     parsed: ParsedContainer,
     shapes: Mapping[str, tuple[int, ...]],
@@ -215,7 +189,7 @@ def match_tensors(
 
     Raises ``UnreadableFile`` unless the table has exactly the tensors in ``shapes``, those named in ``keep_fp32`` in
     fp32 and all others in one type, or coded in one tensor of bytes, and the attachments as bytes, and they fill the
-    file without gaps."""
+    file, if its size is known, without gaps."""
     store = parsed.store
     attached = {ATTACHMENT_PREFIX + name: length for name, length in attachments.items()}
     if store == "int":
@@ -259,6 +233,8 @@ def _check_layout(parsed: ParsedContainer) -> None:
             what = "a gap before" if tensor.start > end else "an overlap at"
             raise UnreadableFile(f"{what} tensor {name!r} (starts at {tensor.start:,}, not {end:,})", "offsets")
         end = tensor.stop
+    if parsed.data_bytes is None:
+        return
     if parsed.data_bytes < end:
         raise UnreadableFile(
             f"the file ends early: the weights take {end:,} bytes, but only {parsed.data_bytes:,} follow the header",

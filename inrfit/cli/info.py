@@ -58,8 +58,7 @@ def info(
 
         inrfit info photo.png.safetensors
     """
-    from ..artifact.artifact import Artifact
-    from ..io import files as io_files
+    from ..artifact.artifact import Artifact, read
 
     console, limits = Console(as_json=as_json), Limits(max_bytes=max_bytes)
     files = [file.path for file in expand_all(models, field_suffixes, console)]
@@ -68,7 +67,7 @@ def info(
     codes = []
     for model in files:
         try:
-            data = io_files.read(model, limits)
+            data = read(model, limits)
             artifact, size = Artifact.from_bytes(data, limits), len(data)
         except InrfitError as error:
             console.report_failure(model, error)

@@ -134,10 +134,10 @@ class _Measurement:
         return self._check(artifact) if other is None else self._confirm(artifact, other)
 
     def _read(self, path: str) -> bytes:
-        from ..io import files
+        from ..artifact.artifact import read
 
         self.current = path
-        return files.read(path, self.limits)
+        return read(path, self.limits, or_other=True)
 
     def _check(self, artifact: Artifact) -> int:
         """Integrity alone."""

@@ -9,9 +9,11 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
+import io
 import os
 import stat
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from ..errors import (
     FolderNotSynced,
@@ -38,8 +40,18 @@ def sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def read(path: str | os.PathLike[str] | int, limits: Limits) -> bytes:
+@dataclass(frozen=True)
+class Head:
+    """How the first ``size`` bytes of a file are judged before the rest is read: ``expected_bytes(start, size)`` gets
+    them, and the size of the file (None: unknown), and returns the size that it should have, or raises an error."""
+
+    size: int
+    expected_bytes: Callable[[bytes, int | None], int]
+
+
+def read(path: str | os.PathLike[str] | int, limits: Limits, head: Head | None = None) -> bytes:
     """The whole content of a file, which is read once. ``path`` may be "-" for stdin, a file descriptor, or a FIFO.
+    With ``head``, its beginning is judged first, and not more than a byte beyond the expected size is read.
 
     Raises ``UsageError`` for a value of another type, ``UnreadableFile`` (with the reason missing, directory, device,
     permission, empty or unreadable), and ``OverLimit`` before more than ``limits.max_bytes`` bytes are in memory."""
@@ -47,13 +59,13 @@ def read(path: str | os.PathLike[str] | int, limits: Limits) -> bytes:
         raise UsageError(f"a file is named by its path, not by a value of type {type(path).__name__}", "option")
     try:
         if path == "-" or isinstance(path, int):
-            data = _read_all(0 if path == "-" else int(path), limits)
+            data = _read_all(0 if path == "-" else int(path), limits, head)
         else:
             # Checked before opening, which has side effects on some devices.
             _require_regular(os.stat(path))
             descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
             try:
-                data = _read_all(descriptor, limits)
+                data = _read_all(descriptor, limits, head)
             finally:
                 os.close(descriptor)
     except OSError as error:
@@ -87,20 +99,40 @@ def _require_regular(status: os.stat_result) -> None:
         raise UnreadableFile("is a socket", "device")
 
 
-def _read_all(descriptor: int, limits: Limits) -> bytes:
+def _read_all(descriptor: int, limits: Limits, head: Head | None) -> bytes:
     """The content of the open file up to its end."""
     status = os.fstat(descriptor)
     if not os.isatty(descriptor):
         _require_regular(status)
     limits.check("max_bytes", status.st_size, "size in bytes")
+    content = io.BytesIO()
+    most = limits.max_bytes + 1
+    if head is not None:
+        most = min(most, _judge_head(descriptor, status, head, content) + 1)
     # A regular file is read in one call, so that a large one is not in memory twice. Its size may be wrong (/proc).
-    count, pieces, total = max(status.st_size + 1, READ_BYTES), [], 0
-    while piece := os.read(descriptor, min(count, limits.max_bytes + 1 - total)):
-        pieces.append(piece)
-        total += len(piece)
-        limits.check("max_bytes", total, "bytes read so far")
-        count = max(status.st_size + 1 - total, READ_BYTES)
-    return b"".join(pieces)
+    count = max(status.st_size + 1, READ_BYTES)
+    while (left := most - content.tell()) > 0 and (piece := os.read(descriptor, min(count, left))):
+        if not content.tell() and len(piece) == status.st_size:
+            return piece
+        content.write(piece)
+        limits.check("max_bytes", content.tell(), "bytes read so far")
+        count = max(status.st_size + 1 - content.tell(), READ_BYTES)
+    return content.getvalue()
+
+
+def _judge_head(descriptor: int, status: os.stat_result, head: Head, content: io.BytesIO) -> int:
+    """The expected size of the open file, by its first bytes, which go to ``content`` if they can be read only once."""
+    size: int | None = None
+    if stat.S_ISREG(status.st_mode) and status.st_size:
+        at = os.lseek(descriptor, 0, os.SEEK_CUR)
+        start, size = os.pread(descriptor, head.size, at), status.st_size - at
+    else:
+        while (missing := head.size - content.tell()) and (piece := os.read(descriptor, missing)):
+            content.write(piece)
+        start = content.getvalue()
+        if missing:  # the file has ended
+            size = len(start)
+    return head.expected_bytes(start, size) if start else 0
 
 
 def check_target(path: str | os.PathLike[str], force: bool, size: int = 0) -> None:

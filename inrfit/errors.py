@@ -11,6 +11,7 @@
     ├── UnwritableOutput         4  the output cannot be written, or does not read back the same
     │   └── FolderNotSynced      4  the output is complete, but a power failure may undo it
     ├── NotEnoughMemory          5  a valid input that does not fit into memory
+    ├── TooMuchWork              5  a valid input whose decoding would take too long
     ├── NothingLearned           6  the fit has no result
     │   ├── Diverged             6  its weights are no better than a constant
     │   └── BudgetTooShort       6  the budget ended before the first step
@@ -84,6 +85,12 @@ class FolderNotSynced(UnwritableOutput):
 
 class NotEnoughMemory(InrfitError):
     """A valid input that does not fit into memory."""
+
+    exit_code = 5
+
+
+class TooMuchWork(InrfitError):
+    """The input is valid, but decoding it would take too long. Nothing was written."""
 
     exit_code = 5
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import gc
 import os
+import re
 import stat
 import sys
 import time
@@ -111,6 +112,44 @@ def slowdown(cpu_seconds: float = 0.02) -> float:
 def physical_memory() -> int:
     """Bytes of physical memory of this machine."""
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def available_memory() -> int:
+    """Bytes of memory that this process can still take: what the system has available, within the limits of its control
+    group and of its address space."""
+    bounds = [physical_memory()]
+    for line in _text("/proc/meminfo").splitlines():
+        if line.startswith("MemAvailable:"):
+            bounds.append(1024 * int(line.split()[1]))
+    for most, now in _CONTROL_GROUPS:
+        limit, taken = _text(most).strip(), _text(now).strip()
+        if limit.isdigit() and taken.isdigit():
+            cache = re.search(r"^(?:total_)?inactive_file (\d+)$", _text(os.path.dirname(now) + "/memory.stat"), re.M)
+            bounds.append(int(limit) - int(taken) + (int(cache[1]) if cache else 0))
+    pages = _text("/proc/self/statm").split()
+    if pages:  # Linux
+        import resource
+
+        for kind, used in ((resource.RLIMIT_AS, pages[0]), (resource.RLIMIT_DATA, pages[5])):
+            soft = resource.getrlimit(kind)[0]
+            if soft != resource.RLIM_INFINITY:
+                bounds.append(soft - os.sysconf("SC_PAGE_SIZE") * int(used))
+    return max(0, min(bounds))
+
+
+_CONTROL_GROUPS = (
+    ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
+    ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
+)
+"""The files with the limit of a control group and with what it uses, in both versions of Linux."""
+
+
+def _text(path: str) -> str:
+    """The text of a file of the system; "" where there is none."""
+    try:
+        return Path(path).read_text()
+    except OSError:
+        return ""
 
 
 def keep_compiled_code() -> None:

@@ -21,6 +21,7 @@ from ..io import files
 from ..io.limits import Limits
 from ..modalities import MODALITIES, Request, file_of
 from . import container, contents, quantisation, weight_dtypes
+from .decode_cost import check_decode
 from .header import json_quality, sanitized_provenance, spec_of, validate
 from .provenance import kept
 from .quantisation import Steps
@@ -209,6 +210,7 @@ class Artifact:
         apply to the modality, and ``OverLimit`` for a result larger than ``limits.max_output`` bytes."""
         modality, request = MODALITIES[self.modality], Request() if request is None else request
         modality.check_request(request)
+        check_decode(self.spec, self.modality, self.meta, request, limits)
         return modality.decode(self.field(device), self.meta, request, limits, on_progress)
 
     def measure(

@@ -12,6 +12,7 @@ from ..errors import UnreadableFile
 from ..fields import FieldSpec
 from ..io.limits import Limits
 from . import container, quantisation, weight_dtypes
+from .decode_cost import check_load
 from .header import check_version, spec_of, validate
 
 
@@ -27,6 +28,7 @@ def judged(
     limits.check("max_bytes", 4 * spec.parameters, "size of the weights in bytes")
     store = container.match_tensors(parsed, spec.shapes, spec.fp32_tensors, header["attachments"])
     check_version(header["version"], spec.architecture, store)
+    check_load(parsed.file_bytes, spec.parameters, store == "int")
     return parsed, header, spec, store
 
 

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 OUTPUT_VERSION = 1
 """Version of the JSON objects on stdout."""
 
-LINE_INTERVAL = 10.0
-"""Seconds between two progress lines if stderr is not a terminal."""
+FIRST_LINE, LINE_INTERVAL = 5.0, 10.0
+"""Seconds before the first progress line if stderr is not a terminal, and between two of them."""
 
 
 class Console:
@@ -111,13 +111,15 @@ def print_output(text: str | bytes) -> None:
 
 
 class FitProgress:
-    """Shows the progress of a fit: a bar on a terminal, otherwise a line every LINE_INTERVAL seconds."""
+    """Shows the progress of a fit: a bar on a terminal, otherwise a line after FIRST_LINE seconds, and then every
+    LINE_INTERVAL seconds."""
 
     def __init__(self, console: Console, name: str, now: Callable[[], float] = time.monotonic) -> None:
         self.console = console
         self.name = printable(name)
         self.now = now
-        self.last_line = now()
+        self.began = now()
+        self.last_line = self.began - LINE_INTERVAL + FIRST_LINE
         self.done, self.total = 0, 1
         self.bar: Progress | None = None
         self.task: TaskID | None = None
@@ -157,7 +159,10 @@ class FitProgress:
             self.bar.update(self.task, completed=(self.done + fraction) / self.total, status=label)
         elif self.console.level >= 0 and self.now() - self.last_line >= LINE_INTERVAL:
             self.last_line = self.now()
-            self.console.log(f"{self.name}: {label} {fraction:.0%}")
+            left = (self.last_line - self.began) * (1 - fraction) / fraction if fraction else 0.0
+            self.console.log(
+                f"{self.name}: {label} {fraction:.0%}" + (f", about {left:,.0f} s left" if left >= 1 else "")
+            )
 
     def close(self) -> None:
         """Removes the bar."""

@@ -180,6 +180,7 @@ def run_all(files: list[Found], options: DecodeOptions, console: Console) -> int
 def run(file: Found, options: DecodeOptions, console: Console, worker: Worker | None) -> None:
     """Decodes one field."""
     from ..artifact.artifact import load
+    from ..artifact.decode_cost import check_decode
     from ..io import files
     from ..modalities import MODALITIES
     from ..modalities.notes import about_samples
@@ -197,6 +198,7 @@ def run(file: Found, options: DecodeOptions, console: Console, worker: Worker | 
         files.check_target(target, options.force)
         files.remove_stale(os.path.dirname(target) or ".", os.path.basename(target))
     modality.check_request(options.request)
+    check_decode(artifact.spec, artifact.modality, artifact.meta, options.request, options.limits)
     notes = modality.check_writable(artifact.meta, suffix, options.request, artifact.attachments)
     own_suffix, own_note = modality.suffix(artifact.meta)
     first = [own_note] if own_note and suffix == own_suffix else []
@@ -223,9 +225,13 @@ def run(file: Found, options: DecodeOptions, console: Console, worker: Worker | 
 
 
 def decoded_values(model: str, artifact: Artifact, options: DecodeOptions, console: Console) -> Any:
-    """The decoded samples, computed with a progress bar."""
+    """The decoded samples, computed with a progress bar; long work is announced."""
     from .. import codec
+    from ..artifact.decode_cost import LONG_SECONDS, decode_cost
 
+    cost = decode_cost(artifact.spec, artifact.modality, artifact.meta, options.request)
+    if cost is not None and cost.seconds > LONG_SECONDS and not options.device.startswith("cuda"):
+        console.log(f"inrfit: {model}: decoding takes about {cost.seconds:,.0f} s on two cores")
     progress = FitProgress(console, os.path.basename(model))
 
     def on_progress(fraction: float) -> None:

@@ -9,7 +9,7 @@ Shapes: n points, d input dimensions, c output channels.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
@@ -25,6 +25,13 @@ if TYPE_CHECKING:
 
 FrequencyShares = Mapping[str, Mapping[str, float]]
 """Values of options, by option and class of signals, as a share of the initial frequency of a SIREN's first layer."""
+
+
+DecodeBytes = Callable[["FieldSpec", tuple[int, ...], int], int]
+"""``decode_bytes(spec, shape, cells)``: bytes for a number of cells of a grid of this shape, in Python integers."""
+
+MAX_CHUNK_UNITS = 1 << 23
+"""Units of the widest layer that are evaluated at a time on a CPU, over all points: 32 MB."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +57,10 @@ class Traits:
     """Maximum number of points per call of ``gradients``; None: the engine's default."""
     decode_chunk: int | None = None
     """Preferred number of cells per call of ``on_grid``; None: ``signal.CHUNK``."""
+    unit_bytes: int = 8
+    """Bytes that a layer takes for each of its units and each point, when nothing is differentiated."""
+    decode_bytes: DecodeBytes | None = None
+    """Bytes that ``on_grid`` takes beside the weights; None: those of a perceptron (``FieldSpec.decode_bytes``)."""
     shares_blocks: bool = False
     """The cells of a block of the raster (``block``) share work, so batches consist of whole blocks where possible."""
     single_point_cost: float = 1.0
@@ -203,10 +214,26 @@ def forward_in_chunks(
 
     device = next(iter(weights.values())).device
     # The activations of a quarter of a chunk fit into the caches of a CPU. A CUDA device needs large chunks.
-    step = CHUNK if device.type == "cuda" else CHUNK // 4
-    starts = range(start, max(stop, start + 1), step)
-    cells = (torch.arange(begin, min(begin + step, stop), device=device) for begin in starts)
-    return torch.cat([net.forward(weights, grid.coords(part), torch.float32) for part in cells])
+    step = CHUNK if device.type == "cuda" else points_at_a_time(widest_layer(tuple(w.shape) for w in weights.values()))
+    values: Tensor | None = None
+    for begin in range(start, max(stop, start + 1), step):
+        cells = torch.arange(begin, min(begin + step, stop), device=device)
+        part = net.forward(weights, grid.coords(cells), torch.float32)
+        # Results that were kept one by one would lie between the freed activations, which could then not be used again.
+        values = part.new_empty(stop - start, part.shape[1]) if values is None else values
+        values[begin - start : begin - start + step] = part
+    assert values is not None
+    return values
+
+
+def widest_layer(shapes: Iterable[tuple[int, ...]]) -> int:
+    """The largest number of units of a layer, or of inputs of one, among weights of these shapes."""
+    return max((shape[-1] for shape in shapes), default=1)
+
+
+def points_at_a_time(width: int) -> int:
+    """Points that are evaluated together on a CPU by layers of up to ``width`` units."""
+    return max(1, min(CHUNK // 4, MAX_CHUNK_UNITS // width))
 
 
 def no_fp32_tensors(net: object) -> frozenset[str]:

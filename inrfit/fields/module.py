@@ -9,7 +9,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ..errors import PluginError
-from ..signal import CHUNK, Grid
+from ..signal import Grid
+from .architecture import widest_layer
 from .spec import FieldSpec
 
 
@@ -46,7 +47,12 @@ class Field(nn.Module):
     @property
     def decode_chunk(self) -> int:
         """Preferred number of cells per call of ``on_grid``."""
-        return self.formula.TRAITS.decode_chunk or CHUNK
+        return self.spec.decode_chunk
+
+    @property
+    def point_chunk(self) -> int:
+        """Points per call of the field itself, so that their activations take at most 128 MB."""
+        return min(1 << 16, (1 << 24) // widest_layer(tuple(weight.shape) for weight in self.parameters()) + 1)
 
     def forward(self, coords: Float[Tensor, "n d"], precision: torch.dtype = torch.float32) -> Float[Tensor, "n c"]:
         """Values at ``coords`` in float32. Hidden layers are computed in ``precision``; decoders use float32."""

@@ -10,8 +10,12 @@ from typing import Any
 
 from ..errors import PluginError
 from ..io.options import from_mapping
-from .architecture import Architecture
+from ..signal import CHUNK
+from .architecture import Architecture, points_at_a_time, widest_layer
 from .registry import FIELDS
+
+MAX_CHUNK_VALUES, MAX_CHUNK_MACS = 1 << 22, 1 << 35
+"""Values, and multiply-accumulates, of a call of ``on_grid``: 16 MB, and about a second of a CPU."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +71,23 @@ class FieldSpec:
     def sines(self) -> int:
         """Sines, cosines and exponentials per sample."""
         return self.formula.sines(self)
+
+    @property
+    def decode_chunk(self) -> int:
+        """Cells per call of ``on_grid``: fewer for many channels, and for fields that take long for each."""
+        chunk = self.formula.TRAITS.decode_chunk or CHUNK
+        most = min(chunk, MAX_CHUNK_VALUES // self.outputs, MAX_CHUNK_MACS // max(1, self.macs))
+        return 1 << max(0, most.bit_length() - 1)
+
+    def decode_bytes(self, shape: tuple[int, ...], cells: int) -> int:
+        """Bytes of memory that ``on_grid`` takes beside the weights, for ``cells`` cells of a grid of ``shape``."""
+        traits = self.formula.TRAITS
+        if traits.decode_bytes is not None:
+            return traits.decode_bytes(self, shape, cells)
+        widest = widest_layer(self.shapes.values())
+        rows = min(cells, points_at_a_time(widest))
+        encoding = 10 * widest if widest > self.width else 0
+        return rows * (traits.unit_bytes * self.width + encoding + 64) + 8 * cells * self.outputs
 
     def resampling(self, shape: tuple[int, ...]) -> str:
         """A remark that decoding on a grid of ``shape`` resamples the only raster of the field; "" if it does not."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..errors import OverLimit
+from ..errors import NotEnoughMemory, OverLimit
+from ..runtime import available_memory
 from .options import setting
 
 
@@ -25,3 +26,17 @@ class Limits:
         if claimed > limit:
             option = "--" + name.replace("_", "-")
             raise OverLimit(f"{what}: {claimed:,}, the limit is {limit:,} (raise it with {option})", "limit." + name)
+
+
+def require_memory(needed: int, what: str, advice: str) -> None:
+    """Raises ``NotEnoughMemory`` if ``what`` needs more bytes than there are."""
+    available = available_memory()
+    if needed > available:
+        raise NotEnoughMemory(
+            f"{what} needs about {in_bytes(needed)} of memory, {in_bytes(available)} are available ({advice})", "memory"
+        )
+
+
+def in_bytes(count: int) -> str:
+    """A number of bytes for people, as in 3.2 GB or 480 MB."""
+    return f"{count / 1e9:,.1f} GB" if count >= 10**9 else f"{count / 1e6:,.0f} MB"

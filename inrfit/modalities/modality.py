@@ -93,6 +93,21 @@ class EarlierMeta:
 
 
 @dataclass(frozen=True)
+class DecodeNeed:
+    """What decoding a signal and writing it needs, in Python integers: the ``shape`` of the grid on which the field is
+    evaluated, the number of ``points`` there, and of those in one call, given the chunk that the field prefers; bytes
+    for each value of such a chunk beside the field's own (``value_bytes``), bytes held while the field is evaluated
+    (``held``), and bytes that are needed afterwards (``finish``), the decoded signal included in both."""
+
+    shape: tuple[int, ...]
+    points: int
+    cells: Callable[[int], int]
+    value_bytes: int
+    held: int
+    finish: int
+
+
+@dataclass(frozen=True)
 class Modality:
     """One kind of file. ``modalities.MODALITIES`` lists the modalities by name.
 
@@ -220,6 +235,10 @@ class Modality:
 
     rounding_loss: float = 0.05
     """Largest loss of the main measure by which ``--store auto`` rounds the weights, in its unit."""
+
+    decode_need: Callable[[Meta, Request], DecodeNeed] | None = None
+    """``decode_need(meta, request)`` returns what ``decode`` and ``write`` need beside the field. None: they are not
+    bounded before they start."""
 
     losses: Callable[[Any, Meta, str, Request], list[str]] = no_losses
     """``losses(decoded, meta, suffix, request)`` returns notes on what of the decoded samples the file cannot hold,

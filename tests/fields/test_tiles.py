@@ -14,10 +14,9 @@ from conftest import image_signal, picture, with_header
 import inrfit
 from inrfit.artifact.artifact import Artifact
 from inrfit.errors import UnreadableFile, UsageError
-from inrfit.fields import FieldSpec
+from inrfit.fields import FieldSpec, architecture
 from inrfit.fields.module import Field
 from inrfit.fields.tiles import partition
-from inrfit.fields.tiles import tiles as tiles_module
 from inrfit.fields.tiles.tiles import MAX_DEFAULT_TILES, MIN_SAMPLES_PER_TILE, SAMPLES_PER_TILE, Tiles
 from inrfit.fit import recipe
 from inrfit.fit.budget import Budget
@@ -118,7 +117,7 @@ def test_is_continuous_across_borders_and_edges_of_bands(edge):
 @pytest.mark.parametrize("shape", [(37,), (13, 17), (1, 9), (5, 6, 7)])
 @pytest.mark.parametrize("overlap", [0.1, 1.0])
 def test_a_raster_equals_its_points(shape, overlap, monkeypatch):
-    monkeypatch.setattr(tiles_module, "CELLS_IN_CACHE", 5)
+    monkeypatch.setattr(architecture, "points_at_a_time", lambda width: 5)
     field, grid = make(len(shape), overlap=overlap), Grid(shape)
     expected = field(grid.coords(torch.arange(grid.n))).detach()
     for start, stop in ((0, grid.n), (0, 1), (3, grid.n - 2), (grid.n // 2, grid.n // 2 + 3), (4, 4)):

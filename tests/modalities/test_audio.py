@@ -33,6 +33,8 @@ class Perfect:
     """A field that knows the signal: the nearest source sample, in float64 (a double may be off by a
     rounding)."""
 
+    decode_chunk, point_chunk = 1 << 15, 1 << 16
+
     def __init__(self, signal):
         raw = torch.from_numpy(signal.samples).double()
         self.values = raw * signal.scale.factor

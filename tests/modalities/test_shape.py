@@ -65,6 +65,8 @@ def silent(share: float) -> None:
 class Perfect:
     """A field that gives exactly the values that the signal asks for, plus ``error``."""
 
+    decode_chunk, point_chunk = 1 << 15, 1 << 16
+
     def __init__(self, signal: Signal, error: float = 0.0) -> None:
         self.meta, self.queries, self.error = signal.meta, mesh_queries(signal.reference), error
 
@@ -78,6 +80,8 @@ class Perfect:
 
 
 class Constant:
+    decode_chunk, point_chunk = 1 << 15, 1 << 16
+
     def __init__(self, value: float) -> None:
         self.value = value
 

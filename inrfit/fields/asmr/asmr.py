@@ -70,6 +70,7 @@ class Asmr:
         same_shapes=False,  # the number of active cells changes from batch to batch
         gradient_chunk=POINTS_PER_PASS,
         decode_chunk=POINTS_PER_PASS,
+        decode_bytes=raster_decode.decode_bytes,
         shares_blocks=True,
         single_point_cost=25.0,
         default_sampler="full",

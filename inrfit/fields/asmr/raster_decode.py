@@ -7,10 +7,14 @@ from math import prod
 from operator import mul
 from typing import TYPE_CHECKING
 
+from .hierarchy import hierarchy_from_options
+from .resample import CELLS_PER_PART
+
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
     from torch import Tensor
 
+    from ..spec import FieldSpec
     from .hierarchy import Hierarchy
 
 MAX_BLOCKS = 8192
@@ -18,6 +22,24 @@ MAX_BLOCKS = 8192
 
 MAX_VALUES = 1 << 23
 """Maximum number of values decoded at a time."""
+
+
+def decode_bytes(spec: FieldSpec, shape: tuple[int, ...], cells: int) -> int:
+    """Bytes that ``Asmr.on_grid`` takes for ``cells`` cells of a grid of ``shape``: the modulations, the matrix of the
+    last level, the phases and waves of the blocks decoded together, and the values of all blocks in a row of them."""
+    options = spec.formula
+    hierarchy = hierarchy_from_options(*(getattr(options, name) for name in ("grid", "factors")))
+    children = [hierarchy.children(level) for level in range(1, hierarchy.levels)]
+    block, channels = prod(hierarchy.block), spec.outputs
+    row_blocks = prod(hierarchy.evaluated(hierarchy.levels - 2)[1:])
+    together = max(1, min(MAX_BLOCKS, MAX_VALUES // (block * channels)))
+    wanted = cells if shape == hierarchy.grid else max(cells, 2 * CELLS_PER_PART)
+    rows = max(1, min(together // row_blocks, -(-wanted // (block * row_blocks))))
+    blocks = min(together, rows * row_blocks)
+    values = 4 * channels * (2 * rows * row_blocks * block + wanted + cells)
+    resampled = 0 if shape == hierarchy.grid else 16 * channels * CELLS_PER_PART
+    folded = 16 * spec.width * children[-1] * channels
+    return 8 * spec.width * sum(children) + folded + 20 * spec.width * blocks + values + resampled
 
 
 def decode_rows(

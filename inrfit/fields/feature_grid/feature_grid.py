@@ -42,6 +42,7 @@ class FeatureGrid:
         width=64,
         depth=2,
         gradient_chunk=1 << 18,
+        decode_bytes=sizes.decode_bytes,
         planned_bits=4.0,  # better than 5 to 8 (docs/benchmarks.md)
         hyperparameters=Hyperparameters(
             adam_rate=1e-2,

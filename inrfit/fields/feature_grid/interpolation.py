@@ -14,12 +14,10 @@ from torch import Tensor
 from torch.nn.functional import embedding_bag, linear
 
 from ..mlp.mlp import outer
+from .sizes import POINTS_IN_CACHE
 
 if TYPE_CHECKING:
     from .levels import Level
-
-POINTS_IN_CACHE = 4096
-"""Points that are processed at a time, so that their features stay in a CPU's caches."""
 
 
 def corners(

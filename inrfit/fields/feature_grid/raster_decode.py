@@ -11,7 +11,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import embedding_bag
 
-from .interpolation import POINTS_IN_CACHE, interpolate_at, neighbours, network
+from .interpolation import interpolate_at, neighbours, network
+from .sizes import POINTS_IN_CACHE
 
 if TYPE_CHECKING:
     from ...signal import Grid

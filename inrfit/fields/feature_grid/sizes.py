@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ...errors import UsageError
@@ -13,6 +13,9 @@ from .levels import MAX_FEATURES, MAX_ROWS, node_counts
 
 if TYPE_CHECKING:
     from ..spec import FieldSpec
+
+POINTS_IN_CACHE = 4096
+"""Points that are processed at a time, so that their features stay in a CPU's caches."""
 
 MAX_FINEST_WITHOUT_RASTER = 1024
 """Maximum nodes per axis of the finest level for signals of points, which have no resolution of their own."""
@@ -164,3 +167,14 @@ def _node_count(finest: str, axes: int) -> int:
 def format_finest(shape: tuple[int, ...], nodes: int) -> str:
     """The option ``finest`` with ``nodes`` along the longest axis and the aspect of a raster of ``shape``."""
     return "x".join(str(max(1, round(nodes * length / max(shape)))) for length in shape)
+
+
+def decode_bytes(spec: FieldSpec, shape: tuple[int, ...], cells: int) -> int:
+    """Bytes that decoding takes: the features of a group of planes, or of some points, and the values."""
+    options: dict[str, Any] = asdict(spec.formula)
+    features, planes = options["levels"] * options["features"], math.prod(shape[1:])
+    group = max(min(POINTS_IN_CACHE, cells), planes if planes > 1 and 2 * cells >= planes else 0)
+    rows = min(group, POINTS_IN_CACHE)
+    corners = 24 * options["levels"] << spec.inputs
+    held = group * (8 * features + 8 * options["features"] + 8 * spec.outputs)
+    return int(held + rows * (8 * spec.width + 8 * features + corners) + 4 * cells * spec.outputs)

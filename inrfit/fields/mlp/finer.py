@@ -34,6 +34,7 @@ class Finer:
 
     TRAITS: ClassVar[Traits] = Traits(
         width=256,
+        unit_bytes=16,
         depth=5,
         initialization_options=frozenset({"first_bias"}),
         frequency_scaling={"first_omega": {"audio": 2 / 9, "shape": 1 / 2}},

@@ -48,6 +48,7 @@ class Wire:
 
     TRAITS: ClassVar[Traits] = Traits(
         width=256,
+        unit_bytes=28,
         depth=3,
         initialization_options=frozenset({"first_omega"}),
         frequency_scaling={"first_omega": {"audio": 2 / 3, "shape": 1 / 3}},

@@ -39,8 +39,11 @@ MAX_DEFAULT_TILES, MAX_SIZED_TILES = 256, 1024
 ASSUMED_SIDE = 64
 """Samples per axis assumed for a signal of points, which has no raster."""
 
-CELLS_IN_CACHE = 8192
-"""Cells of a raster that are evaluated at a time, so that their activations stay in a CPU's caches."""
+
+def _decode_bytes(spec: FieldSpec, shape: tuple[int, ...], cells: int) -> int:
+    """The activations of one tile, the coordinates and values of its cells, and the values of all cells twice."""
+    rows = min(cells, architecture.points_at_a_time(spec.width))
+    return rows * 8 * spec.width + 4 * cells * (3 * spec.outputs + 2 * spec.inputs + 2)
 
 
 Layer = tuple["Tensor", "Tensor"]
@@ -61,6 +64,7 @@ class Tiles:
         width=32,
         depth=4,
         same_shapes=False,  # the number of points per tile changes from batch to batch
+        decode_bytes=_decode_bytes,
         initialization_options=frozenset({"omega", "first_omega"}),
         frequency_scaling={"first_omega": {"audio": 1.0, "shape": 1 / 12}},
         hyperparameters=Hyperparameters(
@@ -219,7 +223,8 @@ class Tiles:
                 tile = tile * count + span.tile
             tile_layers = [(matrix[tile : tile + 1], bias[tile : tile + 1]) for matrix, bias in layers]
             local = torch.cartesian_prod(*(span.local for span in spans)).view(-1, len(counts))
-            parts = [_evaluate(tile_layers, part[None], torch.float32)[0] for part in local.split(CELLS_IN_CACHE)]
+            together = architecture.points_at_a_time(layers[0][1].shape[-1])
+            parts = [_evaluate(tile_layers, part[None], torch.float32)[0] for part in local.split(together)]
             reached = values[tuple(slice(span.start, span.start + len(span.local)) for span in spans)]
             weight = torch.ones((), device=device)
             for span in spans:

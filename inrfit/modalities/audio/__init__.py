@@ -46,6 +46,7 @@ AUDIO = Modality(
     estimate=audio.estimate,
     suffix=writing.suffix,
     decode=audio.decode,
+    decode_need=audio.decode_need,
     write=writing.write,
     losses=writing.losses,
     compare=audio.compare,

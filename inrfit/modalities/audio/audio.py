@@ -18,12 +18,12 @@ from ...errors import InrfitError, UnreadableFile, UsageError, printable
 from ...io import json_schema
 from ...io.limits import Limits
 from ...io.options import setting
-from ...signal import CHUNK, SCALE, SCALE_BEFORE_3, Grid, Scale, Signal
+from ...signal import SCALE, SCALE_BEFORE_3, Grid, Scale, Signal
 from .. import metrics
-from ..modality import EarlierMeta, OnProgress
+from ..modality import DecodeNeed, EarlierMeta, OnProgress
 from ..request import Request
 from . import containers, reading, sample_formats, speakers, tags
-from .resampling import downsample
+from .resampling import downsample, filter_bytes
 from .sample_formats import Array
 from .writing import OUTPUT_SUFFIXES, check_rate, suffix, write
 
@@ -34,6 +34,10 @@ if TYPE_CHECKING:
 
 INPUT_SUFFIXES: tuple[str, ...] = (*OUTPUT_SUFFIXES, ".mp3", ".m4a", ".m4b", ".aac", ".bwf")
 LOWEST_OMEGA, HIGHEST_OMEGA = 500.0, 4500.0
+VALUE_BYTES, FINISH_FACTOR = 28, 3
+"""Bytes that converting a value to a sample takes, and times that a sound is in memory when it is written: as samples,
+as a file while that grows, and as the finished file (docs/benchmarks.md)."""
+
 OMEGA_SHARE, ENERGY_QUANTILE = 0.2, 0.95
 """Constants of ``first_omega``, chosen by tests/bench/omega.py (docs/benchmarks.md)."""
 
@@ -161,20 +165,41 @@ def decode(field: Field, meta: Mapping[str, Any], request: Request, limits: Limi
     and resampled. Raises ``UsageError``, ``OverLimit``, and ``UnreadableFile`` for a field with other channels or with
     values that are not finite."""
     check_rate(meta, request)
-    frames, scale = meta["frames"], Scale.from_json(meta["scale"])
-    lower = request.rate is not None and request.rate < meta["rate"]
-    if request.rate is not None:
-        frames = max(1, round(frames * request.rate / meta["rate"]))
-    size = (
-        max(frames, meta["frames"] if lower else 0)
-        * meta["channels"]
-        * (8 if lower else np.dtype(scale.dtype).itemsize)
-    )
+    frames, lower, size = _decoded_size(meta, request)
+    scale = Scale.from_json(meta["scale"])
     limits.check("max_output", size, "bytes of decoded samples")
     if not lower:
         return _samples(field, meta, frames, on_progress)
     exact = _samples(field, meta, meta["frames"], on_progress, rounded=False)
     return _rounded(downsample(exact, meta["rate"], request.rate or 1, frames), scale)
+
+
+def _decoded_size(meta: Mapping[str, Any], request: Request) -> tuple[int, bool, int]:
+    """Frames of the decoded sound, whether its rate is lower than the source's, and bytes of the samples that are
+    computed for it."""
+    frames, lower = meta["frames"], request.rate is not None and request.rate < meta["rate"]
+    if request.rate is not None:
+        frames = max(1, round(frames * request.rate / meta["rate"]))
+    sample_bytes = 8 if lower else np.dtype(meta["scale"]["dtype"]).itemsize
+    return frames, lower, max(frames, meta["frames"] if lower else 0) * meta["channels"] * sample_bytes
+
+
+def decode_need(meta: Mapping[str, Any], request: Request) -> DecodeNeed:
+    """What decoding needs, and writing the sound."""
+    check_rate(meta, request)
+    frames, lower, held = _decoded_size(meta, request)
+    written = frames * meta["channels"] * max(2, np.dtype(meta["scale"]["dtype"]).itemsize)
+    finish = FINISH_FACTOR * written
+    points = frames
+    if lower:
+        points = meta["frames"]
+        filters = filter_bytes(meta["rate"], request.rate or 1)
+        finish = max(finish, 2 * held + 2 * 8 * frames * meta["channels"] + filters)
+
+    def cells(chunk: int) -> int:
+        return min(points, 4 * chunk)
+
+    return DecodeNeed((points,), points, cells, VALUE_BYTES, held, finish)
 
 
 def _rounded(raw: Array, scale: Scale) -> Array:
@@ -194,8 +219,9 @@ def _samples(
     if not rounded:
         scale = dataclasses.replace(scale, step=0.0, dtype="float64")
     decoded = np.empty((frames, meta["channels"]), scale.dtype)
-    for start in range(0, frames, 4 * CHUNK):
-        stop = min(start + 4 * CHUNK, frames)
+    step = 4 * field.decode_chunk
+    for start in range(0, frames, step):
+        stop = min(start + step, frames)
         values = field.on_grid(grid, start, stop)
         if values.shape[1] != meta["channels"]:
             raise UnreadableFile(

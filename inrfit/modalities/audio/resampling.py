@@ -13,6 +13,11 @@ HALF_LENGTH, KAISER_BETA, CUTOFF = 32, 10.0, 0.9
 and its cutoff as a share of half the lower rate."""
 
 
+def filter_bytes(rate: int, lower_rate: int) -> int:
+    """Bytes that the filter of ``downsample`` takes while it is computed."""
+    return 6 * 8 * 2 * HALF_LENGTH * rate // math.gcd(rate, lower_rate)
+
+
 def downsample(samples: Array, rate: int, lower_rate: int, frames: int) -> Array:
     """``samples`` (n, c), at ``rate`` Hz, as ``frames`` samples at ``lower_rate``, in float64.
 

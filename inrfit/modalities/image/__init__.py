@@ -17,6 +17,7 @@ from ..modality import ArchitectureRule, ArrayInput, Measure, Modality
 from . import comparison, image, plain_codec, quality, writing
 from .channels import fitted_channels
 from .formats import FORMATS
+from .raster_decode import decode_need
 
 IMAGE = Modality(
     name="image",
@@ -54,6 +55,7 @@ IMAGE = Modality(
     estimate=quality.estimate,
     suffix=writing.default_suffix,
     decode=image.decode,
+    decode_need=lambda meta, request: decode_need(meta, *image.output_size(meta, request)),
     write=writing.write,
     check_writable=image.check_writable,
     measure=image.measure,

@@ -10,7 +10,7 @@ import numpy as np
 
 from ...errors import UnreadableFile
 from ...signal import Grid, Scale
-from ..modality import OnProgress
+from ..modality import DecodeNeed, OnProgress
 from .channels import assemble, fitted_channels
 from .picture import MODES_WITH_ALPHA, Raster
 
@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 MAX_POINTS = 1 << 30
 """Points at which a field is evaluated at most, for averages."""
 
+VALUE_BYTES, FINISH_FACTOR = 36, 4
+"""Bytes that converting a value to a sample takes, and times that an image is in memory when it is written: as samples,
+as the picture of a library, and as a file, while that grows (docs/benchmarks.md)."""
+
 
 def decode(field: Field, meta: Mapping[str, Any], width: int, height: int, on_progress: OnProgress) -> Raster:
     """The image (height, width, c) in the sample type of the file. Raises ``UnreadableFile`` for a field with other
@@ -29,35 +33,63 @@ def decode(field: Field, meta: Mapping[str, Any], width: int, height: int, on_pr
     import torch
 
     scale = Scale.from_json(meta["scale"])
-    down, across = _points_per_pixel(meta, width, height)
-    fine = Grid((height * down, width * across))
+    down, across = points_per_pixel(meta, width, height)
     raster = np.empty((height, width, meta["bands"]), scale.dtype)
     flat = raster.reshape(height * width, -1)
-    averaged = down * across > 1
+    reader = _Reader(field, meta, Grid((height * down, width * across)))
+    averaged, row = down * across > 1, width * across * down
     if averaged:
-        step = max(1, field.decode_chunk // (width * across * down)) * width
+        step = max(1, field.decode_chunk // row) * width
     else:
         step = field.decode_chunk // width * width or field.decode_chunk
-    nonfinite = 0
     for start in range(0, height * width, step):
         stop = min(start + step, height * width)
-        values = _checked(field.on_grid(fine, start * down * across, stop * down * across), meta)
-        nonfinite += int((~values.isfinite()).any(dim=1).sum())
-        values = values.nan_to_num()
-        raw = _area_means(scale, values, meta, width, across, down) if averaged else scale.raw(values)
+        if averaged and row > field.decode_chunk:
+            raw = _row_means(scale, reader, meta, start // width, width, across, down)
+        else:
+            values = reader.values(start * down * across, stop * down * across)
+            raw = _area_means(scale, values, meta, width, across, down) if averaged else scale.raw(values)
         flat[start:stop] = assemble(raw.cpu(), meta["channels"]).to(torch.float64).numpy()
         on_progress(stop / (height * width))
-    if nonfinite:
-        raise UnreadableFile(f"the field has non-finite values at {nonfinite:,} points", "nonfinite")
+    if reader.nonfinite:
+        raise UnreadableFile(f"the field has non-finite values at {reader.nonfinite:,} points", "nonfinite")
     return raster
 
 
-def _points_per_pixel(meta: Mapping[str, Any], width: int, height: int) -> tuple[int, int]:
+class _Reader:
+    """Reads the values of a field on a grid, and counts points where they are not finite."""
+
+    def __init__(self, field: Field, meta: Mapping[str, Any], grid: Grid) -> None:
+        self.field, self.meta, self.grid, self.nonfinite = field, meta, grid, 0
+
+    def values(self, start: int, stop: int) -> Tensor:
+        """The values of the cells start..stop, zero where they are not finite."""
+        values = _checked(self.field.on_grid(self.grid, start, stop), self.meta)
+        self.nonfinite += int((~values.isfinite()).any(dim=1).sum())
+        return values.nan_to_num()
+
+
+def points_per_pixel(meta: Mapping[str, Any], width: int, height: int) -> tuple[int, int]:
     """Points along y and x in each pixel: as many as the source has there, rounded up; at most MAX_POINTS in all."""
     down, across = max(1, -(-meta["height"] // height)), max(1, -(-meta["width"] // width))
     while height * down * width * across > MAX_POINTS and down * across > 1:
         down, across = max(1, down // 2), max(1, across // 2)
     return down, across
+
+
+def decode_need(meta: Mapping[str, Any], width: int, height: int) -> DecodeNeed:
+    """What decoding an image at this size needs, and writing it."""
+    down, across = points_per_pixel(meta, width, height)
+    size = width * height * meta["bands"] * np.dtype(meta["scale"]["dtype"]).itemsize
+    line = width * across
+
+    def cells(chunk: int) -> int:
+        together = chunk // (line * down) * line * down or max(1, chunk // line) * line if down * across > 1 else chunk
+        return min(line * down * height, together)
+
+    return DecodeNeed(
+        (height * down, width * across), height * line * down, cells, VALUE_BYTES, size, FINISH_FACTOR * size
+    )
 
 
 def _checked(values: Tensor, meta: Mapping[str, Any]) -> Tensor:
@@ -73,16 +105,48 @@ def _checked(values: Tensor, meta: Mapping[str, Any]) -> Tensor:
 def _area_means(scale: Scale, values: Tensor, meta: Mapping[str, Any], width: int, across: int, down: int) -> Tensor:
     """Means of raw samples over pixels of ``down`` times ``across`` points, (n, k); colours are weighted by alpha."""
     points = scale.raw(values).reshape(-1, down, width, across, values.shape[1])
+    return _combined(scale, _weighted(points, meta).mean(dim=(1, 3)), meta)
+
+
+def _row_means(
+    scale: Scale, reader: _Reader, meta: Mapping[str, Any], row: int, width: int, across: int, down: int
+) -> Tensor:
+    """As ``_area_means``, of one row of pixels with so many points that they are evaluated in parts."""
+    lines, line = max(1, reader.field.decode_chunk // (width * across)), width * across
+    total: Tensor | None = None
+    for first in range(row * down, (row + 1) * down, lines):
+        count = min(lines, (row + 1) * down - first)
+        values = reader.values(first * line, (first + count) * line)
+        points = scale.raw(values).reshape(1, count, width, across, values.shape[1])
+        part = _weighted(points, meta).sum(dim=(1, 3))
+        total = part if total is None else total + part
+    assert total is not None
+    return _combined(scale, total / (down * across), meta)
+
+
+def _fits_alpha(meta: Mapping[str, Any]) -> bool:
+    """Whether the last value of a point is its alpha."""
     sources = meta["channels"]
-    if meta["mode"] in MODES_WITH_ALPHA and (sources is None or isinstance(sources[-1], int)):
-        alpha = points[..., -1:]
-        total = alpha.mean(dim=(1, 3))
-        colours = (points[..., :-1] * alpha).mean(dim=(1, 3))
-        plain = points[..., :-1].mean(dim=(1, 3))
-        colours = colours.div(total.clamp_min(1e-12)).where(total > 0, plain)
-        means = colours.new_empty((*total.shape[:-1], values.shape[1]))
-        means[..., :-1], means[..., -1:] = colours, total
-    else:
-        means = points.mean(dim=(1, 3))
-    means = means.reshape(-1, values.shape[1])
+    return meta["mode"] in MODES_WITH_ALPHA and (sources is None or isinstance(sources[-1], int))
+
+
+def _weighted(points: Tensor, meta: Mapping[str, Any]) -> Tensor:
+    """``points`` (..., k), or with alpha: the colours times alpha, alpha, and the colours (..., 2 k - 1)."""
+    import torch
+
+    if not _fits_alpha(meta):
+        return points
+    colours, alpha = points[..., :-1], points[..., -1:]
+    return torch.cat([colours * alpha, alpha, colours], -1)
+
+
+def _combined(scale: Scale, means: Tensor, meta: Mapping[str, Any]) -> Tensor:
+    """Samples (n, k) from the means of ``_weighted`` points."""
+    import torch
+
+    means = means.flatten(0, -2)
+    if _fits_alpha(meta):
+        colours = means.shape[-1] // 2
+        weighted, total, plain = means.split([colours, 1, colours], -1)
+        means = torch.cat([weighted.div(total.clamp_min(1e-12)).where(total > 0, plain), total], -1)
     return (means / scale.step).round() * scale.step if scale.step else means

@@ -61,6 +61,7 @@ SHAPE = Modality(
     probe=quality.probe,
     suffix=shape.suffix,
     decode=shape.decode,
+    decode_need=shape.decode_need,
     write=shape.write,
     check_writable=shape.check_writable,
     losses=shape.losses,

@@ -7,6 +7,7 @@ it (a truncated signed distance). A point is inside if its winding number is abo
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -19,7 +20,7 @@ from ...io import json_schema
 from ...io.limits import Limits
 from ...io.options import setting
 from ...signal import IDENTITY, Scale, Signal, Surface
-from ..modality import EarlierMeta, OnProgress
+from ..modality import DecodeNeed, EarlierMeta, OnProgress
 from ..notes import by_weight
 from ..request import NONE, Request
 from . import point_sampling
@@ -29,7 +30,17 @@ from .mesh_formats import FORMATS, read, signature, unsupported_format
 from .mesh_writers import COLOURED, WRITERS, mesh_bytes
 from .normalisation import NormalizedMesh, normalize
 from .orientation import find_pieces
-from .surface import RESOLUTION, extract_parts, extract_surface, grid_values, surface_colours
+from .surface import (
+    RESOLUTION,
+    USUAL_SURFACE,
+    cells_per_call,
+    extract_parts,
+    extract_surface,
+    grid_values,
+    march_bytes,
+    surface_bytes,
+    surface_colours,
+)
 
 if TYPE_CHECKING:
     from ...fields.module import Field
@@ -236,6 +247,21 @@ def decode(field: Field, meta: Mapping[str, Any], request: Request, limits: Limi
     colours = surface_colours(field, surface.vertices) if meta["colours"] else None
     centre = 0.0 if request.centred else np.asarray(meta["centre"])
     return Mesh(centre + meta["extent"] * surface.vertices, surface.faces, colours)
+
+
+def decode_need(meta: Mapping[str, Any], request: Request) -> DecodeNeed:
+    """What decoding needs, and writing a surface of usual size. The surface is judged again once the values are known
+    (``surface.march``)."""
+    resolution = RESOLUTION if request.resolution is None else request.resolution
+    shape, points = (resolution,) * 3, resolution**3
+    if meta["boxes"] and request.resolution is None:
+        sizes = [math.prod(box["shape"]) for box in meta["boxes"]]
+        points, largest = sum(sizes), max(sizes)
+    else:
+        largest = points
+    finish = 4 * largest + march_bytes(largest) + surface_bytes(USUAL_SURFACE * round(points ** (2 / 3)))
+    cells = partial(cells_per_call, resolution)
+    return DecodeNeed(shape, points, cells, 8, 4 * largest, finish)
 
 
 def simplified(mesh: Mesh, faces: int) -> Mesh:

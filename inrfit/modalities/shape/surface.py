@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...errors import Diverged, UnreadableFile
+from ...io.limits import require_memory
 from ...signal import Grid
 from ..modality import OnProgress
 from .detail import Box
@@ -21,18 +22,31 @@ if TYPE_CHECKING:
 RESOLUTION = 128
 """Cells per side of the grid for decoding by default, and for the IoU."""
 
+MIN_SLAB = RESOLUTION**2
+"""Cells of a slab that are evaluated together by every field."""
+
+USUAL_SURFACE = 3
+"""Cells in a surface that are assumed before the values are known, as a multiple of the cells of a plane."""
+
 
 def grid_values(field: Field, resolution: int, on_progress: OnProgress) -> npt.NDArray[np.float32]:
-    """Values of the field at the cell centres of the box (r, r, r), evaluated slab by slab."""
-    grid, slab = Grid((resolution,) * 3), resolution * resolution
-    values = np.empty((resolution, resolution, resolution), np.float32)
-    for index in range(resolution):
-        slab_values = field.on_grid(grid, index * slab, (index + 1) * slab)
-        values[index] = slab_values[:, 0].numpy().reshape(resolution, resolution)
-        if not np.isfinite(values[index]).all():
+    """Values of the field at the cell centres of the box (r, r, r), evaluated slab by slab, or in parts of slabs."""
+    grid, count = Grid((resolution,) * 3), resolution**3
+    values = np.empty(count, np.float32)
+    step = cells_per_call(resolution, field.decode_chunk)
+    for start in range(0, count, step):
+        stop = min(start + step, count)
+        values[start:stop] = field.on_grid(grid, start, stop)[:, 0].numpy()
+        if not np.isfinite(values[start:stop]).all():
             raise UnreadableFile("the field has values that are not finite", "nonfinite")
-        on_progress(0.9 * (index + 1) / resolution)
-    return values
+        on_progress(0.9 * stop / count)
+    return values.reshape(grid.shape)
+
+
+def cells_per_call(resolution: int, chunk: int) -> int:
+    """Cells of a cube that are evaluated together: whole slabs, or a slab, or lines of one if it has many cells."""
+    slab = resolution * resolution
+    return slab if slab <= max(chunk, MIN_SLAB) else max(resolution, chunk // resolution * resolution)
 
 
 def is_inside(values: npt.NDArray[np.float32], meta: Mapping[str, Any]) -> npt.NDArray[np.bool_]:
@@ -76,8 +90,8 @@ def box_values(field: Field, box: Box) -> npt.NDArray[np.float32]:
     import torch
 
     values = np.empty(box.count, np.float32)
-    for start in range(0, box.count, 1 << 16):
-        stop = min(start + (1 << 16), box.count)
+    for start in range(0, box.count, field.point_chunk):
+        stop = min(start + field.point_chunk, box.count)
         coords = torch.from_numpy(box.centres(np.arange(start, stop)).astype(np.float32)).to(field.device)
         with torch.no_grad():
             values[start:stop] = field(coords)[:, 0].cpu().numpy()
@@ -91,11 +105,30 @@ def surface_colours(field: Field, vertices: Array) -> Array:
     import torch
 
     colours = []
-    for part in np.array_split(vertices, max(1, -(-len(vertices) // (1 << 16)))):
+    for part in np.array_split(vertices, max(1, -(-len(vertices) // field.point_chunk))):
         with torch.no_grad():
             values = field(torch.from_numpy(part.astype(np.float32)).to(field.device))
         colours.append(to_colours(values[:, 1:4].cpu().numpy()))
     return np.concatenate(colours)
+
+
+def march_bytes(cells: int) -> int:
+    """Bytes that marching cubes takes for a grid of this many cells, beside their values and the surface."""
+    return 4 * cells
+
+
+def surface_bytes(cells: int) -> int:
+    """Bytes of a surface that passes through this many cells, and of the file that it is written to."""
+    return 450 * cells
+
+
+def _cells_of_surface(values: npt.NDArray[np.float32], level: float) -> int:
+    """About the number of cells that the surface passes through: pairs of neighbours on two sides of it, the most along
+    one axis, twice."""
+    inside = values > level
+    pairs = (int((inside[1:] != inside[:-1]).sum()), int((inside[:, 1:] != inside[:, :-1]).sum()),
+             int((inside[..., 1:] != inside[..., :-1]).sum()))  # fmt: skip
+    return 2 * max(pairs)
 
 
 def _march(values: npt.NDArray[np.float32], meta: Mapping[str, Any]) -> tuple[Array, npt.NDArray[np.int64]]:
@@ -104,6 +137,8 @@ def _march(values: npt.NDArray[np.float32], meta: Mapping[str, Any]) -> tuple[Ar
     from skimage.measure import marching_cubes
 
     level, sdf = meta["level"], meta["target"] == "sdf"
+    needed = march_bytes(values.size) + surface_bytes(_cells_of_surface(values, level))
+    require_memory(needed, f"a surface in {values.size:,} cells", "choose a smaller --resolution")
     outside = max(float(values.max()), level + 1) if sdf else min(float(values.min()), level - 1)
     padded = np.pad(values, 1, constant_values=outside)
     # The direction for which the triangles face outward; the tests check the sign of the volume.

@@ -1,0 +1,87 @@
+"""What decoding takes, in memory and in work, from the header of a field and a request: in Python integers, before
+anything is allocated. docs/benchmarks.md compares it with what was measured (tests/bench/memory.py)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ..errors import TooMuchWork
+from ..io.limits import Limits, in_bytes, require_memory
+from ..modalities import MODALITIES, Request
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+    from ..fields import FieldSpec
+
+FIXED_BYTES = 40_000_000
+"""Bytes that the first products of torch take, and the libraries that write files, beside torch itself."""
+
+ALWAYS_GRANTED = 256_000_000
+"""Bytes that ``max_output`` does not refuse: it bounds the memory of large decodes."""
+
+MACS_PER_SECOND, MACS_PER_SINE, MACS_PER_POINT = 2e10, 16, 10_000
+"""Multiply-accumulates in float32 that two cores do in a second, and those that take as long as a sine, and as
+converting the values of a point and writing it (docs/benchmarks.md)."""
+
+LONG_SECONDS = 10.0
+"""Seconds of a decode that are announced."""
+
+MAX_MACS = 10**15
+"""Most multiply-accumulates of a decode: 14 hours of two cores at MACS_PER_SECOND."""
+
+_ADVICE = "choose a smaller --size, --scale, --rate or --resolution"
+
+
+@dataclass(frozen=True)
+class DecodeCost:
+    """The memory of a decode in bytes, beside Python and torch, and its multiply-accumulates: the sines and conversions
+    count as some."""
+
+    memory: int
+    macs: int
+
+    @property
+    def seconds(self) -> float:
+        """About the seconds that it takes on two cores."""
+        return self.macs / MACS_PER_SECOND
+
+
+def decode_cost(spec: FieldSpec, modality: str, meta: Mapping[str, Any], request: Request) -> DecodeCost | None:
+    """The cost of decoding a field, and of writing the file; None for a modality that does not say what it needs."""
+    described = MODALITIES[modality].decode_need
+    if described is None:
+        return None
+    need, weights = described(meta, request), 4 * spec.parameters
+    cells = need.cells(spec.decode_chunk)
+    evaluated = spec.decode_bytes(need.shape, cells) + need.value_bytes * cells * spec.outputs
+    memory = FIXED_BYTES + weights + max(weights + need.held + evaluated, need.finish)
+    return DecodeCost(memory, need.points * (spec.macs + MACS_PER_SINE * spec.sines + MACS_PER_POINT))
+
+
+def check_decode(spec: FieldSpec, modality: str, meta: Mapping[str, Any], request: Request, limits: Limits) -> None:
+    """Raises ``NotEnoughMemory``, ``OverLimit`` or ``TooMuchWork`` for a decode that takes too much."""
+    cost = decode_cost(spec, modality, meta, request)
+    if cost is None:
+        return
+    if cost.memory > ALWAYS_GRANTED:
+        limits.check("max_output", cost.memory, "bytes of memory that decoding needs")
+    require_memory(cost.memory, "decoding", _ADVICE)
+    if cost.macs > MAX_MACS:
+        raise TooMuchWork(
+            f"decoding takes about {cost.macs:.1e} multiply-accumulates, {cost.seconds / 3600:,.0f} hours of two "
+            f"cores; at most {MAX_MACS:.0e} are done ({_ADVICE})",
+            "work",
+        )
+
+
+def check_load(file_bytes: int, parameters: int, coded: bool) -> None:
+    """Raises ``NotEnoughMemory`` if a file of this size, and its weights, do not fit into memory."""
+    needed = file_bytes + (CODED_BYTES if coded else 4) * parameters
+    require_memory(needed, "the field", f"the file has {in_bytes(file_bytes)}")
+
+
+CODED_BYTES = 24
+"""Bytes a weight while coded weights are read."""

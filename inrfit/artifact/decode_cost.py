@@ -26,9 +26,6 @@ MACS_PER_SECOND, MACS_PER_SINE, MACS_PER_POINT = 2e10, 16, 10_000
 """Multiply-accumulates in float32 that two cores do in a second, and those that take as long as a sine, and as
 converting the values of a point and writing it (docs/benchmarks.md)."""
 
-LONG_SECONDS = 10.0
-"""Seconds of a decode that are announced."""
-
 MAX_MACS = 10**15
 """Most multiply-accumulates of a decode: 14 hours of two cores at MACS_PER_SECOND."""
 

@@ -28,6 +28,10 @@ FIRST_LINE, LINE_INTERVAL = 5.0, 10.0
 """Seconds before the first progress line if stderr is not a terminal, and between two of them."""
 
 
+LONG_SECONDS, MEASURED_SECONDS = 10.0, 1.0
+"""Seconds of a decode that are announced, and after which its speed is known."""
+
+
 class Console:
     """Prints messages up to ``level`` (-1 errors only, 0 normal, 1 verbose), and JSON objects if ``as_json``."""
 
@@ -169,6 +173,26 @@ class FitProgress:
         if self.bar is not None:
             self.bar.stop()
             self.bar = None
+
+
+class LongWork:
+    """Announces once that decoding takes more than LONG_SECONDS: by its estimate, or by how fast it begins."""
+
+    def __init__(self, console: Console, source: str, now: Callable[[], float] = time.monotonic) -> None:
+        self.console, self.source, self.now = console, source, now
+        self.began, self.open = now(), True
+
+    def expect(self, seconds: float) -> None:
+        """Announces the work if it takes so long."""
+        if self.open and seconds > LONG_SECONDS:
+            self.open = False
+            self.console.log(f"inrfit: {self.source}: decoding takes about {seconds:,.0f} s")
+
+    def update(self, fraction: float) -> None:
+        """Called with the fraction done, 0 to 1; the time until then tells the rest after MEASURED_SECONDS."""
+        elapsed = self.now() - self.began
+        if self.open and fraction and elapsed >= MEASURED_SECONDS:
+            self.expect(elapsed / fraction)
 
 
 def without_color() -> bool:

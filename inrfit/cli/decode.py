@@ -13,7 +13,7 @@ from ..io.limits import Limits
 from ..io.registry import plugin_errors
 from ..runtime import keep_freed_memory, limited_threads, sleep_idle_threads
 from . import shared_options as shared
-from .console import Console, FitProgress, print_output
+from .console import Console, FitProgress, LongWork, print_output
 from .decode_output import DecodeOptions, output_paths, target_of
 from .help import HARDWARE, QUALITY, SIZE, SOURCE
 from .paths import (
@@ -227,14 +227,16 @@ def run(file: Found, options: DecodeOptions, console: Console, worker: Worker | 
 def decoded_values(model: str, artifact: Artifact, options: DecodeOptions, console: Console) -> Any:
     """The decoded samples, computed with a progress bar; long work is announced."""
     from .. import codec
-    from ..artifact.decode_cost import LONG_SECONDS, decode_cost
+    from ..artifact.decode_cost import decode_cost
 
     cost = decode_cost(artifact.spec, artifact.modality, artifact.meta, options.request)
-    if cost is not None and cost.seconds > LONG_SECONDS and not options.device.startswith("cuda"):
-        console.log(f"inrfit: {model}: decoding takes about {cost.seconds:,.0f} s on two cores")
+    announcement = LongWork(console, model)
+    if cost is not None and not options.device.startswith("cuda"):
+        announcement.expect(cost.seconds)
     progress = FitProgress(console, os.path.basename(model))
 
     def on_progress(fraction: float) -> None:
+        announcement.update(fraction)
         progress.update(fraction, "decoding")
 
     try:

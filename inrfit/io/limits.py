@@ -17,8 +17,8 @@ class Limits:
     max_pixels: int = setting(200_000_000, "Largest image, in pixels.")
     max_samples: int = setting(16_777_216, "Longest sound, in samples per channel.")
     max_channels: int = setting(64, "Largest number of channels of a sound.")
-    max_faces: int = setting(5_000_000, "Largest mesh, in triangles.")
-    max_output: int = setting(4_000_000_000, "Largest decoded signal, in bytes.")
+    max_faces: int = setting(5_000_000, "Largest mesh, in triangles, all polygons cut and all instances counted.")
+    max_output: int = setting(4_000_000_000, "Largest decoded signal, and most memory for decoding one, in bytes.")
 
     def check(self, name: str, claimed: int, what: str) -> None:
         """Raises ``OverLimit`` if ``claimed`` exceeds the limit ``name``. ``what`` names the unit in the message."""

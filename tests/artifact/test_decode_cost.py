@@ -44,8 +44,8 @@ HUNGRY = {
         Request(),
     ),
     "many channels": (
-        FieldSpec("siren", 2, 4000, 64, 3, {}),
-        image_meta(2000, 2000, mode="bands", bands=4000),
+        FieldSpec("siren", 2, 60, 64, 3, {}),
+        image_meta(9000, 9000, mode="bands", bands=60),
         Request(),
     ),
 }

@@ -193,8 +193,7 @@ def decode_need(meta: Mapping[str, Any], request: Request) -> DecodeNeed:
     points = frames
     if lower:
         points = meta["frames"]
-        filters = filter_bytes(meta["rate"], request.rate or 1)
-        finish = max(finish, 2 * held + 2 * 8 * frames * meta["channels"] + filters)
+        finish = max(finish, 3 * held + 16 * frames * meta["channels"] + filter_bytes(meta["rate"], request.rate or 1))
 
     def cells(chunk: int) -> int:
         return min(points, 4 * chunk)

@@ -14,8 +14,8 @@ and its cutoff as a share of half the lower rate."""
 
 
 def filter_bytes(rate: int, lower_rate: int) -> int:
-    """Bytes that the filter of ``downsample`` takes while it is computed."""
-    return 6 * 8 * 2 * HALF_LENGTH * rate // math.gcd(rate, lower_rate)
+    """Bytes that the filter of ``downsample`` takes while it is computed, and scipy."""
+    return 40_000_000 + 6 * 8 * 2 * HALF_LENGTH * rate // math.gcd(rate, lower_rate)
 
 
 def downsample(samples: Array, rate: int, lower_rate: int, frames: int) -> Array:

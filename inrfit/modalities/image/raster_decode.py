@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 MAX_POINTS = 1 << 30
 """Points at which a field is evaluated at most, for averages."""
 
-VALUE_BYTES, FINISH_FACTOR = 36, 4
+VALUE_BYTES, FINISH_FACTOR = 36, 3
 """Bytes that converting a value to a sample takes, and times that an image is in memory when it is written: as samples,
 as the picture of a library, and as a file, while that grows (docs/benchmarks.md)."""
 

@@ -90,7 +90,7 @@ CASES: list[tuple[str, str, int, int, dict[str, Any], str, dict[str, Any], dict[
     ("sound to 8 kHz", "siren", 16, 1, {}, "audio", sound(5_000_000), {"rate": 8000}),
     ("sound from 44,101 Hz", "siren", 16, 1, {}, "audio", sound(100_000, 1, 44_101), {"rate": 8000}),
     ("shape 128", "siren", 32, 2, SMOOTH, "shape", mesh(), {}),
-    ("shape 400", "siren", 16, 1, SMOOTH, "shape", mesh(), {"resolution": 300}),
+    ("shape 300", "siren", 16, 1, SMOOTH, "shape", mesh(), {"resolution": 300}),
     ("shape of noise 128", "siren", 32, 2, {"first_omega": 60.0}, "shape", mesh(), {}),
 ]  # fmt: skip
 

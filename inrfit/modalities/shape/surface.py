@@ -113,9 +113,9 @@ def surface_colours(field: Field, vertices: Array) -> Array:
 
 
 def march_bytes(cells: int) -> int:
-    """Bytes that marching cubes takes for a grid of this many cells, beside values and surface: a padded copy,
+    """Bytes that marching cubes takes for a grid of this many cells, beside values and surface: two copies,
     and scikit-image."""
-    return 50_000_000 + 4 * cells
+    return 50_000_000 + 8 * cells
 
 
 def surface_bytes(cells: int) -> int:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..errors import TooMuchWork
-from ..io.limits import Limits, in_bytes, require_memory
+from ..io.limits import Limits, require_memory
 from ..modalities import MODALITIES, Request
 
 if TYPE_CHECKING:
@@ -59,13 +59,14 @@ def decode_cost(spec: FieldSpec, modality: str, meta: Mapping[str, Any], request
 
 
 def check_decode(spec: FieldSpec, modality: str, meta: Mapping[str, Any], request: Request, limits: Limits) -> None:
-    """Raises ``NotEnoughMemory``, ``OverLimit`` or ``TooMuchWork`` for a decode that takes too much."""
+    """Raises ``NotEnoughMemory``, ``OverLimit`` or ``TooMuchWork`` for a decode of a loaded field that takes too
+    much."""
     cost = decode_cost(spec, modality, meta, request)
     if cost is None:
         return
     if cost.memory > ALWAYS_GRANTED:
         limits.check("max_output", cost.memory, "bytes of memory that decoding needs")
-    require_memory(cost.memory, "decoding", _ADVICE)
+    require_memory(cost.memory - 4 * spec.parameters, "decoding", _ADVICE)
     if cost.macs > MAX_MACS:
         raise TooMuchWork(
             f"decoding takes about {cost.macs:.1e} multiply-accumulates, {cost.seconds / 3600:,.0f} hours of two "
@@ -75,9 +76,10 @@ def check_decode(spec: FieldSpec, modality: str, meta: Mapping[str, Any], reques
 
 
 def check_load(file_bytes: int, parameters: int, coded: bool) -> None:
-    """Raises ``NotEnoughMemory`` if a file of this size, and its weights, do not fit into memory."""
+    """Raises ``NotEnoughMemory`` if so many bytes of a file, which are still to be read, and its weights do not fit in
+    memory."""
     needed = file_bytes + (CODED_BYTES if coded else 4) * parameters
-    require_memory(needed, "the field", f"the file has {in_bytes(file_bytes)}")
+    require_memory(needed, "the field", f"it has {parameters:,} weights")
 
 
 CODED_BYTES = 24

@@ -11,12 +11,12 @@ if TYPE_CHECKING:
 
 def main() -> None:
     """The console script."""
-    from .interrupts import leave_on_signals  # first: until then, Ctrl-C prints a traceback
-
-    leave_on_signals()
     if sys.platform == "win32":
         sys.stderr.write("inrfit: error: inrfit does not support Windows; use WSL\n")
         sys.exit(2)
+    from .interrupts import leave_on_signals  # first: until then, Ctrl-C prints a traceback
+
+    leave_on_signals()
     import os
 
     arguments = sys.argv[1:]

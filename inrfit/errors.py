@@ -9,7 +9,7 @@
     │   ├── UnsupportedInput     3  a kind of file, or a property of it, that is not supported
     │   └── OverLimit            3  larger than a limit that an option can raise
     ├── UnwritableOutput         4  the output cannot be written, or does not read back the same
-    ├── NotEnoughMemory          5  a valid input that does not fit into memory
+    ├── NotEnoughMemory          5  too little memory, or too few files that the process may open
     ├── Diverged                 6  the result of the fit is no better than a constant
     └── OutputClosed           141  stdout was closed by its reader
 
@@ -19,6 +19,7 @@ does not confirm the figure in a header; 130 (SIGINT), 143 (SIGTERM) or 129 (SIG
 
 from __future__ import annotations
 
+import errno
 import sys
 import warnings
 
@@ -76,7 +77,7 @@ class UnwritableOutput(InrfitError):
 
 
 class NotEnoughMemory(InrfitError):
-    """A valid input that does not fit into memory."""
+    """A valid input that does not fit into memory, or needs more open files than the process may have."""
 
     exit_code = 5
 
@@ -103,6 +104,28 @@ def warn(message: str) -> None:
     while sys._getframe(level - 1).f_globals.get("__name__", "").split(".")[0] == __name__.split(".")[0]:
         level += 1
     warnings.warn(message, InrfitWarning, stacklevel=level)
+
+
+def machine_error(error: BaseException) -> InrfitError | None:
+    """The error for an exception that is due to the machine and not to a file: too little memory, too few files that
+    may be open, no place for temporary files. None for other exceptions.
+
+    Whoever takes the exceptions of a library for damage of a file asks this first."""
+    text, number = str(error), getattr(error, "errno", None)
+    if isinstance(error, MemoryError) or number == errno.ENOMEM:
+        return NotEnoughMemory("out of memory", "memory")
+    if number in (errno.EMFILE, errno.ENFILE) or (isinstance(error, ImportError) and "oo many open files" in text):
+        return NotEnoughMemory(f"too many open files ({_open_files_limit()}; raise it with ulimit -n)", "open-files")
+    if isinstance(error, FileNotFoundError) and "temporary directory" in text:
+        return UnwritableOutput("no folder for temporary files can be used (set TMPDIR to one)", "tmpdir")
+    return None
+
+
+def _open_files_limit() -> str:
+    """The limit on open files of this process, in words."""
+    import resource
+
+    return f"the limit is {resource.getrlimit(resource.RLIMIT_NOFILE)[0]:,}"
 
 
 def printable(text: object) -> str:

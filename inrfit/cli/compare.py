@@ -120,8 +120,9 @@ def compare(  # one option a line
     from ..codec import translated_errors
     from ..comparison.runs import PLOT_FILE, open_comparison, prepare, run_checkpointing
     from ..comparison.statistics import parse_levels
-    from ..runtime import keep_compiled_code, keep_freed_memory, sleep_idle_threads
+    from ..runtime import keep_compiled_code, keep_freed_memory, silence_libraries, sleep_idle_threads
 
+    silence_libraries()
     keep_freed_memory()
     keep_compiled_code()
     sleep_idle_threads()

@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..errors import InrfitError, OutputClosed, UsageError
+from ..errors import UsageError
 from ..interrupts import StopRequest, stop_on_signals
 from ..io.limits import Limits
 from ..io.registry import plugin_errors
-from ..runtime import keep_freed_memory, limited_threads, sleep_idle_threads
+from ..runtime import keep_freed_memory, limited_threads, silence_libraries, sleep_idle_threads
 from . import shared_options as shared
 from .console import Console, FitProgress, print_output
 from .decode_output import DecodeOptions, output_paths, target_of
+from .failures import report_failed
 from .help import HARDWARE, QUALITY, SIZE, SOURCE
 from .paths import (
     STDIO,
@@ -136,6 +137,7 @@ def decode(  # one option a line
     """
     from ..modalities import Request
 
+    silence_libraries()
     keep_freed_memory()
     sleep_idle_threads()
 
@@ -166,13 +168,10 @@ def run_all(files: list[Found], options: DecodeOptions, console: Console) -> int
                 with plugin_errors():
                     run(file, options, console, stop)
                 codes.append(0)
-            except OutputClosed:
-                raise
-            except InrfitError as error:
-                console.report_failure(file.path, error)
-                codes.append(error.exit_code)
             except KeyboardInterrupt:
                 return stop.exit_code
+            except Exception as error:  # whatever is wrong with one field, the others are decoded
+                codes.append(report_failed(file.path, error, console))
     if len(codes) == 1:
         return codes[0]
     return 7 if any(codes) else 0

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..config.plan import plan, replan
-from ..errors import InrfitError, UsageError, printable
+from ..errors import InrfitError, UnreadableFile, UsageError, printable
 from ..io import files
+from ..io.arguments import described
 from ..modalities.recognition import identify
 from .spec import ComparisonSpec, Source
 
@@ -34,10 +35,14 @@ def load_source(spec: ComparisonSpec, path: str, name: str) -> Source:
 def named_sources(given: Sequence[str | os.PathLike[str]]) -> list[tuple[str, str]]:
     """Each path with its name in the comparison: the name of the file, or the path if file names are not unique.
 
-    Raises ``UsageError`` for pipes, which cannot be read more than once, and for repeated sources."""
+    Raises ``UsageError`` if there are none, for pipes, which cannot be read more than once, and for repeated sources."""
     if wrong := [path for path in given if not isinstance(path, str | os.PathLike)]:
-        raise UsageError(f"a source must be a path, not {type(wrong[0]).__name__}", "source")
+        raise UsageError(f"a source must be a path, not {described(wrong[0])}", "source")
     paths = [os.fspath(path) for path in given]
+    if not paths:
+        raise UsageError("there are no sources to be compared", "no-sources")
+    if wrong := [path for path in paths if "\0" in path]:
+        raise UnreadableFile(f"{printable(wrong[0])}: no such file", "missing")
     for path in paths:
         if path == "-" or Path(path).is_fifo():
             raise UsageError(f"{printable(path)}: must be a file, because it is read more than once", "source")

@@ -60,7 +60,7 @@ def read(path: str | os.PathLike[str] | int, limits: Limits) -> bytes:
                 os.close(descriptor)
     except OSError as error:
         raise machine_error(error) or _unreadable(error, path) from error
-    except ValueError as error:  # a NUL in the name
+    except (ValueError, OverflowError) as error:  # a NUL in the name; a number that is no descriptor
         raise UnreadableFile(f"no such file ({error})", "missing") from error
     except MemoryError:
         raise NotEnoughMemory("the file does not fit into memory", "memory") from None

@@ -35,7 +35,7 @@ def load_source(spec: ComparisonSpec, path: str, name: str) -> Source:
 def named_sources(given: Sequence[str | os.PathLike[str]]) -> list[tuple[str, str]]:
     """Each path with its name in the comparison: the name of the file, or the path if file names are not unique.
 
-    Raises ``UsageError`` if there are none, for pipes, which cannot be read more than once, and for repeated sources."""
+    Raises ``UsageError`` if there are none, for pipes, which cannot be read more than once, and for repetitions."""
     if wrong := [path for path in given if not isinstance(path, str | os.PathLike)]:
         raise UsageError(f"a source must be a path, not {described(wrong[0])}", "source")
     paths = [os.fspath(path) for path in given]

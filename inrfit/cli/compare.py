@@ -137,11 +137,16 @@ def compare(  # one option a line
             with translated_errors():
                 with stop.interrupting_reads():
                     paths = [found.path for found in expand_all(sources, source_suffixes, console)]
-                    comparison = open_comparison(output, prepare(paths, samplers, archs, seeds, settings), force)
+                    spec = prepare(paths, samplers, archs, seeds, settings, console.report_failure)
+                    bad_sources = len(paths) - len(spec.sources)
+                    if not spec.sources:
+                        return report_bad_sources(bad_sources, len(paths), console)
+                    comparison = open_comparison(output, spec, force)
                 if output is not None and not plot_available():
                     console.log(f"inrfit: {PLOT_FILE} will not be written: {NO_MATPLOTLIB}")
                 run_all(comparison, output, levels, console, stop, checkpointing)
-                return finish(comparison, output, levels, console, stop)
+                code = finish(comparison, output, levels, console, stop, bad_sources)
+                return code or (report_bad_sources(bad_sources, len(paths), console) if bad_sources else 0)
         except KeyboardInterrupt:
             return report_interrupt(console, stop)
 
@@ -153,6 +158,12 @@ def plot_available() -> bool:
     except ImportError:
         return False
     return True
+
+
+def report_bad_sources(bad: int, total: int, console: Console) -> int:
+    """Reports how many sources could not be read; returns the exit code."""
+    console.log(f"inrfit: {bad} of {total} sources failed", level=-1)
+    return 7
 
 
 def report_interrupt(console: Console, stop: StopRequest) -> int:
@@ -227,9 +238,14 @@ class ComparisonProgress:
 
 
 def finish(
-    comparison: Comparison, output: str | None, levels: tuple[str, ...], console: Console, stop: StopRequest
+    comparison: Comparison,
+    output: str | None,
+    levels: tuple[str, ...],
+    console: Console,
+    stop: StopRequest,
+    bad_sources: int,
 ) -> int:
-    """Writes and prints the results so far; returns the exit code."""
+    """Writes and prints the results so far; returns the exit code. ``bad_sources`` were left out."""
     from ..comparison.runs import record, save
     from ..comparison.statistics import summarize
     from .comparison_table import format_tables
@@ -240,7 +256,7 @@ def finish(
         save(comparison, output, levels)
         plot_result = write_plot(comparison, output, console)
     if console.as_json:
-        ok = not comparison.unfinished and "error" not in plot_result
+        ok = not comparison.unfinished and not bad_sources and "error" not in plot_result
         console.print_json({"ok": ok, "output": output} | plot_result | record(comparison, levels))
     elif results:
         print_output(format_tables(comparison.spec, summarize(comparison.spec, results, levels)))

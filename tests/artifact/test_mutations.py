@@ -116,10 +116,8 @@ def field_of(name: str, arch: str = "siren", store: str = "fp32") -> Artifact:
     steps = {name: (0.03125,) * len(sizes) for name, sizes in spec.rounding_groups.items()} if store == "int" else {}
     if store == "int":
         weights = {k: np.round(w * 32) / np.float32(32) if k in steps else w for k, w in weights.items()}
-    artifact = Artifact(
-        spec, weights, modality.name, signal.meta, PROVENANCE, quality, store, signal.attachments, steps
-    )
-    return replace(artifact, quality=quality)
+    kept = signal.attachments
+    return Artifact(spec, weights, modality.name, signal.meta, PROVENANCE, quality, store, kept, steps)
 
 
 def paths(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:

@@ -1,4 +1,4 @@
-"""Full and closed streams, pipes without a writer, and what a machine lacks: one line, and the code that is documented."""
+"""Full and closed streams, pipes without a writer, and what a machine lacks: one line, and the documented code."""
 
 from __future__ import annotations
 

@@ -25,6 +25,7 @@ from .config.settings import Settings, settings_from
 from .errors import NotEnoughMemory, UsageError
 from .interrupts import stop_on_signals
 from .io import files
+from .io.arguments import BOOLEAN, DEVICE, FUNCTION, PATH, a, checked, described, or_none
 from .io.limits import Limits
 from .io.registry import plugin_errors
 from .io.renamed import renamed_arguments
@@ -45,6 +46,14 @@ OnProgress = Callable[[float], None]
 
 
 @renamed_arguments(progress="on_report", watch="on_step", stop="should_stop", start="initial_field")
+@checked(
+    on_report=or_none(FUNCTION),
+    on_step=or_none(FUNCTION),
+    should_stop=or_none(FUNCTION),
+    output=or_none(PATH),
+    force=BOOLEAN,
+    resume=BOOLEAN,
+)
 def encode(
     source: str | os.PathLike[str] | npt.NDArray[Any],
     *,
@@ -91,7 +100,6 @@ def encode(
     before it has learned anything. All but the last are ``InrfitError``.
     """
     checked_settings = settings_from(settings)
-    _require_path("output", output)
     checkpointing = checkpoint_policy(output, checkpoint, resume)
     initial = _load_initial_field(initial_field, checked_settings)
     planned = plan_source(source, rate, checked_settings)
@@ -117,14 +125,9 @@ def _load_initial_field(field: str | os.PathLike[str] | Artifact | None, setting
     """The field whose weights a fit starts from."""
     if field is None or isinstance(field, Artifact):
         return field
-    _require_path("initial_field", field)
+    if not PATH.accepts(field):  # ``open`` would take a number for a file descriptor
+        raise UsageError(f"initial_field: must be a path or an Artifact, not {described(field)}", "option")
     return load(field, settings.limits)
-
-
-def _require_path(name: str, path: Any) -> None:
-    """Raises ``UsageError`` unless ``path`` is a path or None: ``open`` would take a number for a file descriptor."""
-    if path is not None and not isinstance(path, str | os.PathLike):
-        raise UsageError(f"{name}: must be a path, not {type(path).__name__}", "option")
 
 
 def plan_source(source: str | os.PathLike[str] | npt.NDArray[Any], rate: int | None, settings: Settings) -> Plan:
@@ -139,7 +142,7 @@ def plan_source(source: str | os.PathLike[str] | npt.NDArray[Any], rate: int | N
     elif isinstance(source, np.ndarray):
         data, name = file_of(source, {} if rate is None else {"rate": rate}), "array"
     else:
-        raise UsageError(f"source: must be a path or a NumPy array, not {type(source).__name__}", "option")
+        raise UsageError(f"source: must be a path or a NumPy array, not {described(source)}", "option")
     return plan(data, name, settings, started_at)
 
 
@@ -223,6 +226,7 @@ def choose_recipe(planned: Plan, device: torch.device) -> tuple[FieldSpec, Recip
 
 
 @renamed_arguments(tick="on_progress")
+@checked(artifact=a(Artifact), request=a(Request), device=DEVICE, limits=a(Limits), on_progress=FUNCTION)
 def decode(
     artifact: Artifact,
     request: Request = Request(),

@@ -10,7 +10,7 @@
     │   └── OverLimit            3  larger than a limit that an option can raise
     ├── UnwritableOutput         4  the output cannot be written, or does not read back the same
     │   └── FolderNotSynced      4  the output is complete, but a power failure may undo it
-    ├── NotEnoughMemory          5  a valid input that does not fit into memory
+    ├── NotEnoughMemory          5  too little memory, or too few files that the process may open
     ├── TooMuchWork              5  a valid input whose decoding would take too long
     ├── NothingLearned           6  the fit has no result
     │   ├── Diverged             6  its weights are no better than a constant
@@ -23,6 +23,7 @@ does not confirm the figure in a header; 130 (SIGINT), 143 (SIGTERM) or 129 (SIG
 
 from __future__ import annotations
 
+import errno
 import sys
 import warnings
 
@@ -84,7 +85,7 @@ class FolderNotSynced(UnwritableOutput):
 
 
 class NotEnoughMemory(InrfitError):
-    """A valid input that does not fit into memory."""
+    """A valid input that does not fit into memory, or needs more open files than the process may have."""
 
     exit_code = 5
 
@@ -125,6 +126,28 @@ def warn(message: str) -> None:
     while sys._getframe(level - 1).f_globals.get("__name__", "").split(".")[0] == __name__.split(".")[0]:
         level += 1
     warnings.warn(message, InrfitWarning, stacklevel=level)
+
+
+def machine_error(error: BaseException) -> InrfitError | None:
+    """The error for an exception that is due to the machine and not to a file: too little memory, too few files that
+    may be open, no place for temporary files. None for other exceptions.
+
+    Whoever takes the exceptions of a library for damage of a file asks this first."""
+    text, number = str(error), getattr(error, "errno", None)
+    if isinstance(error, MemoryError) or number == errno.ENOMEM:
+        return NotEnoughMemory("out of memory", "memory")
+    if number in (errno.EMFILE, errno.ENFILE) or (isinstance(error, ImportError) and "oo many open files" in text):
+        return NotEnoughMemory(f"too many open files ({_open_files_limit()}; raise it with ulimit -n)", "open-files")
+    if isinstance(error, FileNotFoundError) and "temporary directory" in text:
+        return UnwritableOutput("no folder for temporary files can be used (set TMPDIR to one)", "tmpdir")
+    return None
+
+
+def _open_files_limit() -> str:
+    """The limit on open files of this process, in words."""
+    import resource
+
+    return f"the limit is {resource.getrlimit(resource.RLIMIT_NOFILE)[0]:,}"
 
 
 def printable(text: object) -> str:

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from .errors import FolderNotSynced, InrfitError, OutputExists, RefusedInput, UnwritableOutput, printable
+from .errors import FolderNotSynced, InrfitError, NotEnoughMemory, OutputExists, RefusedInput, UnwritableOutput, printable
 from .fit.outcome import Outcome
 from .resume import STARTED_FROM, CheckpointPolicy, initial_field_record
 
@@ -65,7 +65,7 @@ def save(
     try:
         name, replaces = _name_for(artifact, output)
         artifact.save(name, force=replaces or (force and name == output))
-    except (OutputExists, UnwritableOutput) as error:
+    except (NotEnoughMemory, OutputExists, UnwritableOutput) as error:
         if isinstance(error, FolderNotSynced) or (rescued := rescue(artifact, output, rescue_folder)) is None:
             raise
         raise type(error)(f"{error}; the finished field was written to {printable(rescued)}", error.reason) from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import gc
 import os
 import re
@@ -58,6 +59,43 @@ def current_device(device: torch.device) -> Iterator[None]:
         return
     with torch.cuda.device(device):
         yield
+
+
+@contextmanager
+def captured_stderr() -> Iterator[list[bytes]]:
+    """Within the context nothing is written to stderr; afterwards the list has the lines that libraries printed, up to
+    what a pipe holds (64 KiB). What other threads print meanwhile is among them.
+
+    Only redirecting the descriptor catches messages of libraries in C. No temporary file is needed."""
+    lines: list[bytes] = []
+    reader, writer = os.pipe()
+    try:
+        stderr = os.dup(2)
+    except OSError as error:
+        os.close(reader)
+        os.close(writer)
+        if error.errno != errno.EBADF:
+            raise
+        yield lines  # stderr is closed
+        return
+    os.set_blocking(writer, False)  # a library must not wait for a reader
+    os.dup2(writer, 2)
+    os.close(writer)
+    try:
+        yield lines
+    finally:
+        os.dup2(stderr, 2)
+        os.close(stderr)
+        with os.fdopen(reader, "rb") as pipe:
+            os.set_blocking(reader, False)  # a child process may still have the other end
+            lines += (pipe.read() or b"").splitlines(keepends=True)
+
+
+def silence_libraries() -> None:
+    """Keeps what libraries log off stderr: Python prints warnings that no handler takes. For the command line only."""
+    import logging
+
+    logging.getLogger().addHandler(logging.NullHandler())
 
 
 def keep_freed_memory() -> None:

@@ -84,8 +84,12 @@ class Scale:
     @staticmethod
     def from_json(scale: Mapping[str, Any]) -> Scale:
         """The scale that ``json`` returned."""
-        values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in scale.items()}
-        return Scale(**values)
+        values: dict[str, Any] = {
+            name: tuple(map(float, v)) if isinstance(v, list) else float(v)
+            for name, v in scale.items()
+            if name != "dtype"
+        }
+        return Scale(scale["dtype"], **values)
 
     def json(self) -> dict[str, Any]:
         """The scale as JSON values with the schema SCALE."""

@@ -87,6 +87,7 @@ NOT_QUICK = {
     "cli/test_cli.py",
     "cli/test_compare_command.py",
     "cli/test_resume.py",
+    "cli/test_streams.py",
     "comparison/test_comparison.py",
     "config/test_auto.py",
     "fields/test_architecture_contract.py",

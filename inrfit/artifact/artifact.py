@@ -18,9 +18,10 @@ import numpy.typing as npt
 from ..errors import InrfitError, RefusedInput, UnwritableOutput, UsageError
 from ..fields import FieldSpec
 from ..io import files
+from ..io.arguments import BOOLEAN, BYTES, DEVICE, FILE, FUNCTION, MAPPING, PATH, TEXT, a, checked, described, or_none
 from ..io.limits import Limits
 from ..modalities import MODALITIES, Request, file_of
-from . import container, contents, quantisation, weight_dtypes
+from . import checks, container, contents, quantisation, weight_dtypes
 from .decode_cost import check_decode
 from .header import json_quality, sanitized_provenance, spec_of, validate
 from .provenance import kept
@@ -36,6 +37,18 @@ LIMITS = Limits()
 """Default size limits."""
 
 
+@checked(
+    spec=a(FieldSpec),
+    weights=MAPPING,
+    modality=TEXT,
+    meta=MAPPING,
+    provenance=MAPPING,
+    quality=MAPPING,
+    store=TEXT,
+    attachments=MAPPING,
+    steps=MAPPING,
+    provenance_kept=TEXT,
+)
 @dataclass(frozen=True, eq=False)
 class Artifact:
     """A fitted field with all that is needed to write it to a file and to decode it.
@@ -86,11 +99,12 @@ class Artifact:
         described = (self.store, dict(self.steps), spec, dict(self.meta))
         if self._measured is not None:
             quality, weights, before = self._measured
-            if quality is self.quality and not (before == described and _equal(weights, self.weights)):
+            if quality is self.quality and not (before == described and checks.equal(weights, self.weights)):
                 object.__setattr__(self, "quality", {})  # the dataclass is frozen
         object.__setattr__(self, "_measured", (self.quality, self.weights, described))
 
     @staticmethod
+    @checked(data=BYTES, limits=a(Limits))
     def from_bytes(data: bytes, limits: Limits = LIMITS) -> Artifact:
         """Reads the artifact in ``data``, the bytes of a file. Does not import torch.
 
@@ -114,7 +128,7 @@ class Artifact:
         """The bytes of the artifact's file; equal artifacts give equal bytes.
 
         Raises an ``InrfitError`` if the file could not be loaded again."""
-        self._check_store()
+        checks.check_storable(self.spec, self.weights, self.store, self.steps)
         try:
             data = container.serialize(container.VERSION, self._stored())
             parsed = container.parse(data, len(data))
@@ -124,24 +138,6 @@ class Artifact:
         except (RefusedInput, ValueError, TypeError) as error:
             raise InrfitError(f"this artifact could not be loaded again: {error}", "artifact") from error
         return data
-
-    def _check_store(self) -> None:
-        """Raises ``InrfitError`` unless the weights can be stored as ``store`` says."""
-        keep_fp32 = self.spec.fp32_tensors
-        if self.store == "int":
-            groups = self.spec.rounding_groups
-            if {name: len(steps) for name, steps in self.steps.items()} != {k: len(v) for k, v in groups.items()}:
-                raise InrfitError("the store int needs a step for each group of weights", "artifact")
-            if problem := quantisation.problem(self.weights, groups, self.steps):
-                raise InrfitError(problem, "artifact")
-        elif self.store not in weight_dtypes.STORES:
-            raise UsageError(
-                f"store={self.store!r}: an artifact stores its weights as {', '.join(weight_dtypes.STORES)}, or as int "
-                "with steps; int8, int6 and auto are settings of encode",
-                "option",
-            )
-        elif weight_dtypes.fitting_store(self.weights, self.store, keep_fp32) != self.store:
-            raise InrfitError(f"a weight is beyond the range of {self.store}", "artifact")
 
     def _stored(self) -> dict[str, container.Stored]:
         """The tensors of the file, in their order."""
@@ -170,6 +166,7 @@ class Artifact:
             "quality": json_quality(self.quality),
         }
 
+    @checked(path=PATH, force=BOOLEAN)
     def save(self, path: str | os.PathLike[str], force: bool = False) -> None:
         """Writes the artifact to ``path``, completely or not at all, after checking that it can be loaded again.
 
@@ -184,6 +181,7 @@ class Artifact:
 
         files.write(path, self.to_bytes(), force, check)
 
+    @checked(device=DEVICE)
     def field(self, device: str | torch.device = "cpu") -> Field:
         """The field as a ``torch.nn.Module`` on ``device``, with its own copy of the weights.
 
@@ -191,10 +189,14 @@ class Artifact:
         import torch
 
         from ..fields.module import Field
+        from ..fit.engine.step import choose_device
 
-        weights = {name: torch.tensor(self.weights[name], device=device) for name in self.spec.shapes}
+        checks.check_weights(self.spec, self.weights, UsageError)
+        place = choose_device(device)
+        weights = {name: torch.tensor(self.weights[name], device=place) for name in self.spec.shapes}
         return Field(self.spec, weights)
 
+    @checked(request=or_none(a(Request)), device=DEVICE, limits=a(Limits), on_progress=FUNCTION)
     def decode(
         self,
         request: Request | None = None,
@@ -208,11 +210,13 @@ class Artifact:
         ``request`` chooses another size, scale, sample rate (Hz) or grid resolution than that of the source.
         ``on_progress`` is called with the fraction done, 0 to 1. Raises ``UsageError`` for a request that does not
         apply to the modality, and ``OverLimit`` for a result larger than ``limits.max_output`` bytes."""
+        checks.check_described(self.modality, self.meta)
         modality, request = MODALITIES[self.modality], Request() if request is None else request
         modality.check_request(request)
         check_decode(self.spec, self.modality, self.meta, request, limits)
         return modality.decode(self.field(device), self.meta, request, limits, on_progress)
 
+    @checked(limits=a(Limits), device=DEVICE, on_progress=FUNCTION)
     def measure(
         self,
         source: str | os.PathLike[str] | npt.NDArray[Any],
@@ -226,18 +230,21 @@ class Artifact:
 
         An artifact whose weights, store or description were replaced has no quality until it is measured. Raises
         ``UsageError`` if the source differs in size or channels, ``RefusedInput`` if it cannot be read."""
-        import torch
-
+        from ..fit.engine.step import choose_device
         from . import measuring
 
+        checks.check_described(self.modality, self.meta)
         if isinstance(source, np.ndarray):
             arguments = {key: self.meta[key] for key in ("rate",) if key in self.meta}
             data, name = file_of(source, arguments), "array"
-        else:
+        elif PATH.accepts(source):
             data, name = files.read(source, limits), os.fspath(source)
+        else:
+            raise UsageError(f"source: must be a path or a NumPy array, not {described(source)}", "option")
         signal = measuring.source_signal(self, data, name, limits, options)
-        return self.with_quality(measuring.measured(self, signal, torch.device(device), on_progress))
+        return self.with_quality(measuring.measured(self, signal, choose_device(device), on_progress))
 
+    @checked(quality=MAPPING)
     def with_quality(self, quality: Mapping[str, Any]) -> Artifact:
         """A copy of this artifact with ``quality``, converted by ``json_quality``."""
         return replace(self, quality=json_quality(quality))
@@ -255,12 +262,7 @@ class Artifact:
         return 8 * self.stored_bytes / int(samples) if samples else math.nan
 
 
-def _equal(first: Mapping[str, npt.NDArray[np.float32]], second: Mapping[str, npt.NDArray[np.float32]]) -> bool:
-    """Whether two sets of weights are the same."""
-    same = first.keys() == second.keys()
-    return same and all(first[name] is second[name] or np.array_equal(first[name], second[name]) for name in first)
-
-
+@checked(path=FILE, limits=a(Limits))
 def load(path: str | os.PathLike[str] | int, limits: Limits = LIMITS) -> Artifact:
     """Reads an artifact from a file, or from standard input if ``path`` is "-". Does not import torch. The header is
     judged before the rest of the file is read.

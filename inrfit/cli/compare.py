@@ -120,8 +120,9 @@ def compare(  # one option a line
     from ..codec import translated_errors
     from ..comparison.runs import PLOT_FILE, open_comparison, output_folder, prepare, run_checkpointing
     from ..comparison.statistics import parse_levels
-    from ..runtime import keep_compiled_code, keep_freed_memory, sleep_idle_threads
+    from ..runtime import keep_compiled_code, keep_freed_memory, silence_libraries, sleep_idle_threads
 
+    silence_libraries()
     keep_freed_memory()
     keep_compiled_code()
     sleep_idle_threads()
@@ -136,14 +137,18 @@ def compare(  # one option a line
             with translated_errors():
                 with stop.interrupting_reads():
                     paths = [found.path for found in expand_all(sources, source_suffixes, console)]
-                    spec = prepare(paths, samplers, archs, seeds, settings)
+                    spec = prepare(paths, samplers, archs, seeds, settings, console.report_failure)
+                    bad_sources = len(paths) - len(spec.sources)
+                    if not spec.sources:
+                        return report_bad_sources(bad_sources, len(paths), console)
                     from ..fit import loop  # noqa: F401  imports torch
                 if output is not None and not plot_available():
                     console.log(f"inrfit: {PLOT_FILE} will not be written: {NO_MATPLOTLIB}")
                 with output_folder(output):
                     comparison = open_comparison(output, spec, force)
                     run_all(comparison, output, levels, console, stop, checkpointing)
-                    return finish(comparison, output, levels, console, stop)
+                    code = finish(comparison, output, levels, console, stop, bad_sources)
+                    return code or (report_bad_sources(bad_sources, len(paths), console) if bad_sources else 0)
         except KeyboardInterrupt:
             return report_interrupt(console, stop)
 
@@ -155,6 +160,12 @@ def plot_available() -> bool:
     except ImportError:
         return False
     return True
+
+
+def report_bad_sources(bad: int, total: int, console: Console) -> int:
+    """Reports how many sources could not be read; returns the exit code."""
+    console.log(f"inrfit: {bad} of {total} sources failed", level=-1)
+    return 7
 
 
 def report_interrupt(console: Console, stop: StopRequest) -> int:
@@ -229,9 +240,14 @@ class ComparisonProgress:
 
 
 def finish(
-    comparison: Comparison, output: str | None, levels: tuple[str, ...], console: Console, stop: StopRequest
+    comparison: Comparison,
+    output: str | None,
+    levels: tuple[str, ...],
+    console: Console,
+    stop: StopRequest,
+    bad_sources: int,
 ) -> int:
-    """Writes and prints the results so far; returns the exit code."""
+    """Writes and prints the results so far; returns the exit code. ``bad_sources`` were left out."""
     from ..comparison.runs import record, save
     from ..comparison.statistics import summarize
     from .comparison_table import format_tables
@@ -242,7 +258,7 @@ def finish(
         save(comparison, output, levels)
         plot_result = write_plot(comparison, output, console)
     if console.as_json:
-        ok = not comparison.unfinished and "error" not in plot_result
+        ok = not comparison.unfinished and not bad_sources and "error" not in plot_result
         console.print_json({"ok": ok, "output": output} | plot_result | record(comparison, levels))
     elif results:
         print_output(format_tables(comparison.spec, summarize(comparison.spec, results, levels)))

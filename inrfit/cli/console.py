@@ -8,8 +8,10 @@ import math
 import os
 import sys
 import time
+import traceback
 import warnings
 from collections.abc import Callable, Iterator, Mapping
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InrfitError, InrfitWarning, OutputClosed, UnwritableOutput, UsageError, printable
@@ -24,9 +26,11 @@ if TYPE_CHECKING:
 OUTPUT_VERSION = 1
 """Version of the JSON objects on stdout."""
 
+_debug = ContextVar("debug", default=False)
+"""Whether ``--debug`` was given: tracebacks and the warnings of libraries are printed."""
+
 FIRST_LINE, LINE_INTERVAL = 5.0, 10.0
 """Seconds before the first progress line if stderr is not a terminal, and between two of them."""
-
 
 LONG_SECONDS, MEASURED_SECONDS = 10.0, 1.0
 """Seconds of a decode that are announced, and after which its speed is known."""
@@ -39,7 +43,7 @@ class Console:
         self.level = level
         self.as_json = as_json
         if level < 0:
-            warnings.simplefilter("ignore", InrfitWarning)  # until one_line_warnings ends
+            warnings.simplefilter("ignore", InrfitWarning)  # until one_line_messages ends
 
     def log(self, text: str, level: int = 0) -> None:
         """Prints one line on stderr if ``level`` is not above that of the console."""
@@ -64,8 +68,13 @@ class Console:
                 f"-o -: standard output is a terminal, where a {what} cannot be shown; use a pipe", "output"
             )
 
-    def report_failure(self, source: str, error: InrfitError) -> None:
-        """Prints an error on stderr, and with ``--json`` its object on stdout."""
+    def report_failure(self, source: str, error: InrfitError, cause: BaseException | None = None) -> None:
+        """Prints an error on stderr, and with ``--json`` its object on stdout. ``cause``: the exception that it stands
+        for, whose traceback ``--debug`` prints."""
+        if _debug.get():
+            print_traceback(cause or error)
+        if error.reason == "stdout":
+            source = ""
         print_error(f"inrfit: error: {source}: {error}" if source else f"inrfit: error: {error}")
         if error.reason == "stdout":
             return
@@ -80,21 +89,33 @@ def print_error(text: str) -> None:
         sys.stderr.flush()
 
 
+def print_traceback(error: BaseException) -> None:
+    """Prints the traceback of an exception on stderr."""
+    for line in "".join(traceback.format_exception(error)).splitlines():
+        print_error(line)
+
+
 @contextlib.contextmanager
-def one_line_warnings() -> Iterator[None]:
-    """While active, an ``InrfitWarning`` is printed as one line, and once; all other warnings as Python prints them."""
+def one_line_messages(debug: bool = False) -> Iterator[None]:
+    """While active, an ``InrfitWarning`` is printed as one line, and once. The warnings of libraries, which are about
+    their own lines, are printed only for ``debug``, as the tracebacks of errors."""
+    token = _debug.set(debug)
     with warnings.catch_warnings():
         show, shown = warnings.showwarning, set[str]()
 
         def one_line(message: Warning | str, category: type[Warning], *args: Any, **kwargs: Any) -> None:
-            if not issubclass(category, InrfitWarning):
+            if issubclass(category, InrfitWarning):
+                if str(message) not in shown:
+                    shown.add(str(message))
+                    print_error(f"inrfit: warning: {message}")
+            elif debug:
                 show(message, category, *args, **kwargs)
-            elif str(message) not in shown:
-                shown.add(str(message))
-                print_error(f"inrfit: warning: {message}")
 
         warnings.showwarning = one_line
-        yield
+        try:
+            yield
+        finally:
+            _debug.reset(token)
 
 
 def print_output(text: str | bytes) -> None:

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..errors import InrfitError, OutputClosed, UsageError
+from ..errors import UsageError
 from ..io.limits import Limits
 from ..io.registry import plugin_errors
-from ..runtime import keep_freed_memory, limited_threads, sleep_idle_threads
+from ..runtime import keep_freed_memory, limited_threads, silence_libraries, sleep_idle_threads
 from . import shared_options as shared
 from .console import Console, FitProgress, LongWork, print_output
 from .decode_output import DecodeOptions, output_paths, target_of
+from .failures import report_failed
 from .help import HARDWARE, QUALITY, SIZE, SOURCE
 from .paths import (
     STDIO,
@@ -135,6 +136,7 @@ def decode(  # one option a line
     """
     from ..modalities import Request
 
+    silence_libraries()
     keep_freed_memory()
     sleep_idle_threads()
 
@@ -167,11 +169,8 @@ def run_all(files: list[Found], options: DecodeOptions, console: Console) -> int
                 with plugin_errors():
                     run(file, options, console, worker if len(files) > 1 else None)
                 codes.append(0)
-            except OutputClosed:
-                raise
-            except InrfitError as error:
-                console.report_failure(file.path, error)
-                codes.append(error.exit_code)
+            except Exception as error:  # whatever is wrong with one field, the others are decoded
+                codes.append(report_failed(file.path, error, console))
     if len(codes) == 1:
         return codes[0]
     return 7 if any(codes) else 0

@@ -7,9 +7,8 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ..errors import InrfitError, UsageError
+from ..errors import UsageError
 from ..io.limits import Limits
-from ..io.registry import plugin_errors
 from .paths import STDIO, Found, decoded_stem, is_folder, output_path
 
 if TYPE_CHECKING:
@@ -39,7 +38,7 @@ def output_paths(files: list[Found], options: DecodeOptions) -> list[tuple[str, 
         return []
     paths = []
     for file in files:
-        with contextlib.suppress(InrfitError), plugin_errors():
+        with contextlib.suppress(Exception):  # reported when this field is decoded
             paths.append((file.path, target_of(file, load(file.path, options.limits), options)[0]))
     return paths
 

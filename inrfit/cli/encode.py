@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..config.settings import Settings
-from ..errors import InrfitError, NotEnoughMemory, OutputClosed
 from ..interrupts import StopRequest, stop_on_signals
 from ..io.locks import locked_folder
 from ..io.registry import plugin_errors
 from . import shared_options as shared
 from .console import Console, FitProgress
 from .encode_report import print_summary, show_plan, show_recipe, summary_record
+from .failures import report_failed
 from .help import REPORTING, RESUMING, SOURCE
 from .paths import STDIO, Job, batch_folder, is_skipped, list_jobs, make_folder
 from .resuming import JobOptions, is_complete, load_initial_field, report_interrupt, report_saved_state, save_field
@@ -160,9 +160,10 @@ def encode(  # one option a line
         inrfit encode song.flac --budget 5m --bytes 500kB
     """
     parameters = locals()
-    from ..runtime import keep_compiled_code, keep_freed_memory, sleep_idle_threads
+    from ..runtime import keep_compiled_code, keep_freed_memory, silence_libraries, sleep_idle_threads
     from .worker import Worker
 
+    silence_libraries()
     keep_freed_memory()
     keep_compiled_code()
     sleep_idle_threads()
@@ -201,18 +202,11 @@ def run_jobs(jobs: list[Job], settings: Settings, job_options: JobOptions, conso
             try:
                 with plugin_errors():
                     codes.append(run_job(job, settings, job_options, console, stop))
-            except OutputClosed:
-                raise
             except KeyboardInterrupt:
                 codes.append(report_interrupt(job, console, stop))
                 report_saved_state(job, job_options, console)
-            except InrfitError as error:
-                console.report_failure(job.name, error)
-                codes.append(error.exit_code)
-            except MemoryError:
-                failure = NotEnoughMemory("out of memory (try a smaller --batch)", "memory")
-                console.report_failure(job.name, failure)
-                codes.append(failure.exit_code)
+            except Exception as error:  # whatever is wrong with one source, the others are encoded
+                codes.append(report_failed(job.name, error, console))
             if stop():
                 for left in jobs[position + 1 :]:
                     report_interrupt(left, console, stop)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 import shutil
+import sys
 import textwrap
 from collections.abc import Sequence
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 import typer
 from typer.core import TyperArgument, TyperCommand, TyperGroup, TyperOption
 
-from .console import without_color
+from .console import print_output, without_color
 
 SOURCE = "Source and output"
 METHODS = "What is compared"
@@ -42,8 +43,21 @@ UNBROKEN = "\N{NO-BREAK SPACE}"
 Row = tuple[str, str]
 
 
+def _print_help(ctx: Any, param: Any, value: bool) -> None:
+    """The callback of ``--help``. Unlike that of Typer it fails if stdout is full or closed."""
+    if value and not ctx.resilient_parsing:
+        print_output(ctx.get_help() + "\n")
+        ctx.exit()
+
+
 class HelpCommand(TyperCommand):
     """A command with a plain help page."""
+
+    def get_help_option(self, ctx: Any) -> Any:
+        """The option ``--help``, with ``_print_help``."""
+        option: Any = super().get_help_option(ctx)
+        option.callback = _print_help
+        return option
 
     def get_help(self, ctx: Any) -> str:
         """The page: usage, what the command does, and a section for each panel of options."""
@@ -58,6 +72,12 @@ class HelpCommand(TyperCommand):
 
 class HelpGroup(TyperGroup):
     """The list of commands with a plain help page."""
+
+    def get_help_option(self, ctx: Any) -> Any:
+        """The option ``--help``, with ``_print_help``."""
+        option: Any = super().get_help_option(ctx)
+        option.callback = _print_help
+        return option
 
     def get_help(self, ctx: Any) -> str:
         """The page: usage, what the program does, the commands and the common options."""
@@ -122,4 +142,5 @@ def _wrapped(text: str, width: int) -> list[str]:
 
 
 def _heading(title: str) -> str:
-    return f"{title}:" if without_color() else typer.style(f"{title}:", bold=True)
+    plain = without_color() or sys.stdout is None or not sys.stdout.isatty()
+    return f"{title}:" if plain else typer.style(f"{title}:", bold=True)

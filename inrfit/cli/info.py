@@ -7,12 +7,13 @@ import textwrap
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from ..errors import InrfitError, UsageError, printable
+from ..errors import UsageError, printable
 from ..fit.outcome import Outcome
 from ..io.limits import Limits
 from . import shared_options as shared
 from .console import Console, format_number, format_quality, print_output
 from .encode_report import compare_bytes, describe_store, field_sizes, format_origins
+from .failures import report_failed
 from .paths import expand_all, field_suffixes
 from .shared_options import LIMITS
 
@@ -69,15 +70,13 @@ def info(
         try:
             data = read(model, limits)
             artifact, size = Artifact.from_bytes(data, limits), len(data)
-        except InrfitError as error:
-            console.report_failure(model, error)
-            codes.append(error.exit_code)
-            continue
-        if as_json:
-            console.print_json(record(model, artifact, size))
-        else:
-            show(model, rows(artifact, size))
-        codes.append(0)
+            if as_json:
+                console.print_json(record(model, artifact, size))
+            else:
+                show(model, rows(artifact, size))
+            codes.append(0)
+        except Exception as error:  # whatever is wrong with one field, the others are shown
+            codes.append(report_failed(model, error, console))
     if len(codes) == 1:
         return codes[0]
     return 7 if any(codes) else 0

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..errors import InrfitError, UsageError
+from ..errors import UsageError
 from ..io.limits import Limits
 from ..io.options import parse_pairs
 from ..io.registry import plugin_errors
-from ..runtime import keep_freed_memory, limited_threads, sleep_idle_threads
+from ..runtime import keep_freed_memory, limited_threads, silence_libraries, sleep_idle_threads
 from . import shared_options as shared
 from .console import Console, FitProgress, format_number, print_output
+from .failures import report_failed
 from .help import REPORTING, SOURCE
 from .paths import STDIO
 from .shared_options import LIMITS
@@ -76,6 +77,7 @@ def measure(
         inrfit measure photo.decoded.png photo.png
         inrfit measure photo.png.safetensors
     """
+    silence_libraries()
     keep_freed_memory()
     sleep_idle_threads()
     console = Console(-1 if quiet else 0, as_json)
@@ -111,10 +113,9 @@ class _Measurement:
         """Measures, prints, and returns the exit code."""
         try:
             return self._run()
-        except InrfitError as error:
+        except Exception as error:
             self.progress.close()
-            self.console.report_failure(self.current, error)
-            return error.exit_code
+            return report_failed(self.current, error, self.console)
         finally:
             self.progress.close()
 

@@ -11,6 +11,7 @@ from ..codec import translated_errors
 from ..config.settings import settings_from
 from ..errors import UsageError
 from ..interrupts import stop_on_signals
+from ..io.arguments import BOOLEAN, FUNCTION, PATH, TEXT, checked, or_none
 from .runs import Comparison, open_comparison, output_folder, prepare, run_checkpointing, run_comparison, save
 from .spec import Result, RunKey
 
@@ -26,6 +27,14 @@ FIXED_SETTINGS = {"sampler": "samplers", "arch": "archs", "seed": "seeds"}
 """Fields of ``Settings`` that a comparison sets itself, and the arguments that it takes for them."""
 
 
+@checked(
+    output=or_none(PATH),
+    force=BOOLEAN,
+    checkpoint=or_none(TEXT),
+    on_report=or_none(FUNCTION),
+    on_run_end=or_none(FUNCTION),
+    should_stop=or_none(FUNCTION),
+)
 def compare(
     sources: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
     samplers: Sequence[str | Sampler] = DEFAULT_SAMPLERS,

@@ -17,9 +17,9 @@ from typing import Any
 from .. import __version__
 from ..codec import translated_errors
 from ..config.settings import Settings
-from ..errors import InrfitError, UnwritableOutput, UsageError, printable
+from ..errors import InrfitError, RefusedInput, UnwritableOutput, UsageError, printable
 from ..fit.budget import parse_seconds
-from ..io import files
+from ..io import files, strict_json
 from ..io.json_schema import without_nonfinite
 from ..io.limits import Limits
 from ..io.locks import locked_folder
@@ -27,8 +27,9 @@ from ..io.options import check_option
 from ..io.renamed import with_new_values, with_old_names, with_old_values
 from ..resume import CheckpointPolicy
 from ..runtime import limited_threads
+from .record_schema import RECORD
 from .single_run import ComparisonCallbacks, Recipes, RunContext, execute_run, prepare_run, warm_up
-from .sources import load_source, named_sources
+from .sources import load_sources
 from .spec import PAPER_BUDGET, ComparisonSpec, Result, RunKey, check_options, parse_methods
 from .statistics import ComparisonSummary, summarize
 
@@ -92,12 +93,14 @@ def prepare(
     archs: str | Sequence[Any] = "siren",
     seeds: int = 3,
     settings: Settings = Settings(),
+    on_bad_source: Callable[[str, InrfitError], None] | None = None,
 ) -> ComparisonSpec:
     """Validates a comparison and returns its spec. Does not import torch.
 
     ``paths`` are files; each is loaded once to check that it can be. ``samplers`` and ``archs`` are lists as on the
     command line, such as "uniform,nint:xi=0.5", or sequences whose items are such texts or instances. Raises an
-    ``InrfitError`` if any run could not be executed."""
+    ``InrfitError`` if any run could not be executed; with ``on_bad_source``, files that cannot be read are left out
+    (``load_sources``)."""
     check_option(ComparisonSpec, "seeds", seeds)
     common_options = dict(settings.options) | ({} if settings.ratio is None else {"ratio": settings.ratio})
     budget = settings.budget or ((PAPER_BUDGET,) if settings.regime == "paper" else ())
@@ -107,7 +110,7 @@ def prepare(
     spec.settings.parsed_budget()  # raises UsageError
     for method in methods:
         spec.build_sampler(method)
-    return replace(spec, sources=tuple(load_source(spec, path, name) for path, name in named_sources(paths)))
+    return replace(spec, sources=load_sources(spec, paths, on_bad_source))
 
 
 def machine_of(spec: ComparisonSpec) -> dict[str, Any]:
@@ -122,7 +125,8 @@ def machine_of(spec: ComparisonSpec) -> dict[str, Any]:
 def open_comparison(folder: str | None, spec: ComparisonSpec, force: bool = False) -> Comparison:
     """The comparison with the results that ``folder`` holds, or a new one.
 
-    Without ``force``, raises ``UsageError`` if the folder holds another comparison. Raises ``UnwritableOutput`` if one
+    Without ``force``, raises ``UsageError`` if the folder holds another comparison, and a ``RefusedInput`` if it holds
+    a damaged one. Raises ``UnwritableOutput`` if one
     of the files cannot be written."""
     comparison = Comparison(spec, machine_of(spec))
     if folder is None:
@@ -136,25 +140,25 @@ def open_comparison(folder: str | None, spec: ComparisonSpec, force: bool = Fals
     if force or not os.path.lexists(path):
         return comparison
     earlier = _read_record(path, spec.settings.limits)
-    try:
-        results = [Result.from_json(record) for record in earlier["results"]]
-        same = earlier["key"] == comparison.key
-        recipes = {
-            source: {arch: with_new_values(chosen) for arch, chosen in by_arch.items()}
-            for source, by_arch in earlier["recipes"].items()
-        }
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise _not_a_comparison(path) from error
+    results = [Result.from_json(record) for record in earlier["results"]]
+    same = earlier["key"] == comparison.key
+    recipes = {
+        source: {arch: with_new_values(chosen) for arch, chosen in by_arch.items()}
+        for source, by_arch in earlier["recipes"].items()
+    }
     if not same:
         now = {"inrfit": __version__, **spec.json(), "machine": comparison.machine}
-        then = {"inrfit": earlier.get("inrfit"), **earlier.get("plan", {}), "machine": earlier.get("machine")}
+        then = {"inrfit": earlier["inrfit"], **earlier["plan"], "machine": earlier["machine"]}
         if isinstance(then.get("settings"), dict):
             then["settings"] = with_new_values(then["settings"])
         changed = ", ".join(key for key in now if json.loads(json.dumps(now[key])) != then.get(key))
         raise UsageError(
-            f"{printable(path)}: is a comparison that differs in {changed} (replace it with --force)", "other-plan"
+            f"{printable(path)}: is a comparison that differs in {changed or 'its key'} (replace it with --force)",
+            "other-plan",
         )
-    return replace(comparison, recipes=recipes, results={result.run_key: result for result in results})
+    expected = {run_key for run_key, _, _ in spec.runs()}
+    found = {result.run_key: result for result in results if result.run_key in expected}
+    return replace(comparison, recipes=recipes, results=found)
 
 
 def run_checkpointing(folder: str | None, checkpoint: str | None) -> CheckpointPolicy | None:
@@ -239,24 +243,25 @@ def save(comparison: Comparison, folder: str, levels: Sequence[str] = ()) -> Non
 
 
 def _read_record(path: str, limits: Limits) -> dict[str, Any]:
-    """The record in the file ``path``. Raises ``UsageError`` if it is something else or has another version."""
+    """The record in the file ``path``. Raises a ``RefusedInput`` if it is damaged or something else, ``UsageError`` if
+    it has another version."""
+    label = printable(path)
     try:
-        record: dict[str, Any] = json.loads(files.read(path, limits))
-        version = record["schema"]
-    except (ValueError, KeyError, TypeError, InrfitError) as error:
-        raise _not_a_comparison(path) from error
-    if version != RECORD_VERSION:
-        raise UsageError(
-            f"{printable(path)}: is a comparison in format {printable(version)}, and this inrfit continues only format "
-            f"{RECORD_VERSION} (replace it with --force)",
-            "other-schema",
-        )
-    return record
-
-
-def _not_a_comparison(path: str) -> UsageError:
-    """The error for a file that is not a comparison's record."""
-    return UsageError(f"{printable(path)}: is not a comparison (replace it with --force)", "other-plan")
+        record = strict_json.loads(files.read(path, limits), "the file")
+        version = record.get("schema") if type(record) is dict else None
+        if type(version) is int and version != RECORD_VERSION:
+            raise UsageError(
+                f"{label}: is a comparison in format {version}, and this inrfit continues only format "
+                f"{RECORD_VERSION} (replace it with --force)",
+                "other-schema",
+            )
+        strict_json.check_schema(record, RECORD, "record", "schema")
+    except RefusedInput as error:
+        raise type(error)(
+            f"{label}: damaged, or not a comparison: {error} (replace it with --force)", error.reason
+        ) from error
+    checked: dict[str, Any] = record
+    return checked
 
 
 def _is_finished(comparison: Comparison, run_key: RunKey) -> bool:

@@ -3,41 +3,59 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ..config.plan import plan, replan
-from ..errors import InrfitError, UsageError, printable
+from ..errors import InrfitError, NotEnoughMemory, RefusedInput, UnreadableFile, UsageError, printable
 from ..io import files
+from ..io.arguments import described
 from ..modalities.recognition import identify
 from .spec import ComparisonSpec, Source
 
 
-def load_source(spec: ComparisonSpec, path: str, name: str) -> Source:
-    """Loads a file and checks that every method can be fitted to it. Errors name the file."""
+def load_sources(
+    spec: ComparisonSpec,
+    paths: Sequence[str | os.PathLike[str]],
+    on_bad_source: Callable[[str, InrfitError], None] | None,
+) -> tuple[Source, ...]:
+    """Loads each file once, to check that every method can be fitted to it. One that cannot be read is passed to
+    ``on_bad_source`` and left out, if that is given and there are several; otherwise its error is raised. Raises
+    ``UsageError`` for settings that do not suit a file. Errors name the file."""
+    sources = []
+    for path, name in named_sources(paths):
+        try:
+            sources.append(_load_source(spec, path, name))
+        except InrfitError as error:
+            if on_bad_source is None or len(paths) == 1 or not isinstance(error, RefusedInput | NotEnoughMemory):
+                raise type(error)(f"{printable(path)}: {error}", error.reason) from error
+            on_bad_source(path, error)
+    return tuple(sources)
+
+
+def _load_source(spec: ComparisonSpec, path: str, name: str) -> Source:
+    """The source in a file that every method can be fitted to."""
     settings = spec.settings
-    try:
-        data = files.read(path, settings.limits)
-        modality = identify(data, os.path.basename(path), settings.type)
-        planned = None
-        for method in spec.methods:
-            run_settings = spec.settings_for(method, modality.name)
-            if planned is None:
-                planned = plan(data, os.path.basename(path), run_settings)
-            else:
-                planned = replan(planned, run_settings)
-    except InrfitError as error:
-        raise type(error)(f"{printable(path)}: {error}", error.reason) from error
+    data = files.read(path, settings.limits)
+    modality = identify(data, os.path.basename(path), settings.type)
+    planned = None
+    for method in spec.methods:
+        run_settings = spec.settings_for(method, modality.name)
+        planned = replan(planned, run_settings) if planned else plan(data, os.path.basename(path), run_settings)
     return Source(name, path, files.sha256(data), len(data), modality.name)
 
 
 def named_sources(given: Sequence[str | os.PathLike[str]]) -> list[tuple[str, str]]:
     """Each path with its name in the comparison: the name of the file, or the path if file names are not unique.
 
-    Raises ``UsageError`` for pipes, which cannot be read more than once, and for repeated sources."""
+    Raises ``UsageError`` if there are none, for pipes, which cannot be read more than once, and for repetitions."""
     if wrong := [path for path in given if not isinstance(path, str | os.PathLike)]:
-        raise UsageError(f"a source must be a path, not {type(wrong[0]).__name__}", "source")
+        raise UsageError(f"a source must be a path, not {described(wrong[0])}", "source")
     paths = [os.fspath(path) for path in given]
+    if not paths:
+        raise UsageError("there are no sources to be compared", "no-sources")
+    if wrong := [path for path in paths if "\0" in path]:
+        raise UnreadableFile(f"{printable(wrong[0])}: no such file", "missing")
     for path in paths:
         if path == "-" or Path(path).is_fifo():
             raise UsageError(f"{printable(path)}: must be a file, because it is read more than once", "source")

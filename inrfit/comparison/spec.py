@@ -244,7 +244,7 @@ def _listed(option: str, given: str | Sequence[Any], registry: Registry[Any]) ->
     items: list[Any] = []
     for item in [given] if isinstance(given, str) else given:
         items += [word.strip() for word in item.split(",")] if isinstance(item, str) else [item]
-    if not items or "" in items:
+    if not items or any(isinstance(item, str) and not item for item in items):
         raise UsageError(f"--{option} {given!r}: must be names separated by commas", "option")
     parts = [
         _parse_named(option, item, registry)

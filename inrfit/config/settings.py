@@ -13,6 +13,7 @@ from ..errors import UsageError
 from ..fields import FIELDS, MAX_DEPTH, MAX_WIDTH
 from ..fit import budget as budgets
 from ..fit.budget import Budget
+from ..io.arguments import QUALITY, TEXT, a, checked, or_none
 from ..io.limits import Limits
 from ..io.options import changed_options, check_option, setting, usage_errors
 from ..io.registry import Registry
@@ -74,6 +75,7 @@ def check_mapping(value: Any) -> None:
         raise ValueError("must be a mapping of the names of options to their values")
 
 
+@checked(device=TEXT, target=or_none(QUALITY), limits=a(Limits))
 @dataclass(frozen=True, kw_only=True)
 class Settings:
     """The settings of an encode: the keyword arguments of ``inrfit.encode`` and the options of ``inrfit encode``.
@@ -151,11 +153,7 @@ class Settings:
         None, "Number of hidden layers. Default: the architecture's own (siren: 5).", 1, MAX_DEPTH
     )
     params: int | str | None = setting(None, "Largest number of weights, such as 50000, 50k or 1M.", parse=parse_count)
-    bytes: int | str | None = setting(
-        None,
-        "Largest size of the output file, such as 500kB or 2MB.",
-        parse=parse_bytes,
-    )
+    bytes: int | str | None = setting(None, "Largest size of the output file, such as 500kB or 2MB.", parse=parse_bytes)
     store: str = setting(
         "auto",
         f"How the weights are stored: {', '.join((*CODED_BITS, *STORES))}, or auto (the smallest whose rounding loses "

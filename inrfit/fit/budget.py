@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from ..errors import UsageError
+from ..io.arguments import checked
+from ..io.options import check_option, setting
 
 DEFAULT_SECONDS = 60.0
 DEFAULT_SECONDS_TO_TARGET = 600.0
@@ -16,14 +18,20 @@ _UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0}
 _DURATION = re.compile(r"(?:(?P<h>\d+(?:\.\d+)?)h)?(?:(?P<m>\d+(?:\.\d+)?)m)?(?:(?P<s>\d+(?:\.\d+)?)s)?")
 
 
+@checked()
 @dataclass(frozen=True)
 class Budget:
     """The limits of a fit; the first one reached ends it. ``target`` is a quality in the unit of the modality (dB or
-    IoU)."""
+    IoU). Raises ``UsageError``."""
 
-    seconds: float | None = None
-    steps: int | None = None
-    target: float | None = None
+    seconds: float | None = setting(None, "time in seconds", 0, 1e10)
+    steps: int | None = setting(None, "number of optimiser steps", 0, 1 << 62)
+    target: float | None = setting(None, "quality in the unit of the modality", -1e6, 1e6)
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = check_option(Budget, field.name, getattr(self, field.name), "--budget: {}={}")
+            object.__setattr__(self, field.name, value)  # the dataclass is frozen
 
     def __str__(self) -> str:
         parts = []

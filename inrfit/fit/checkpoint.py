@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,8 @@ from torch import Tensor
 
 from ..errors import UnreadableFile, UnsupportedInput, UsageError
 from ..io import tensors as tensor_file
-from ..io.json_schema import boolean, either, integer, items, mapping, number, optional, scalar, text
+from ..io.json_schema import boolean, either, integer, items, mapping, number, one_of, optional, scalar, text
+from ..io.renamed import OLD_VALUES
 from ..io.strict_json import check_schema
 from ..signal import Signal
 from .point_pool import Lot
@@ -29,12 +30,29 @@ UNKNOWN_SHAPES = frozenset({"memory", "loss_terms", "selection", "queue", "train
 VERSION = 2
 """Version of the file; a file of another version is not read."""
 
-_COUNT, _SHARE, _SECONDS = integer(0, 2**62), number(0, 1), number(0)
+_COUNT, _SHARE, _SECONDS = integer(0, 2**53), number(0, 1), number(0, 1e15)
+
+_CONFIG: Mapping[str, Any] = {
+    "batch": integer(0, 2**40),
+    "precision": one_of("fp32", "fp32-fast", "bf16", *OLD_VALUES["precision"]),
+    "adam_rate": number(0, 1000),
+    "muon_rate": number(0, 1000),
+    "warm_up": _SHARE,
+    "engine": one_of("autograd", "analytic", "compiled", "cuda-graph", *OLD_VALUES["engine"]),
+    "adapt_threads": boolean,
+    "boosted": boolean,
+    "annealed": boolean,
+    "momentum": _SHARE,
+    "second_beta": _SHARE,
+    "epsilon": number(0, 1),
+    "probe": text(2000),
+}
+"""The schema of a ``TrainingConfig``. Keys that have defaults may be missing."""
 
 SCHEMA: Mapping[str, Any] = {
     "version": integer(VERSION, VERSION),
     "fit": mapping(either(scalar, mapping(either(scalar, mapping(scalar))))),
-    "config": mapping(scalar),
+    "config": mapping(scalar),  # and _CONFIG
     "callback": mapping(lambda value: None),
     "state": {
         "tracker": {
@@ -164,8 +182,25 @@ def loads(data: bytes) -> SavedState:
     if type(values) is dict and values.get("version") != VERSION:
         raise UnsupportedInput("the state was saved by another version of inrfit", "version")
     check_schema(values, SCHEMA, "state", "schema")
+    config = values["config"]
+    needed = {key: schema for key, schema in _CONFIG.items() if key in config or key in ("batch", "precision")}
+    check_schema(config, needed, "state.config", "schema")
+    if config.get("annealed", True) and config.get("warm_up") == 0:
+        raise UnreadableFile("state.config.warm_up is 0", "schema")
+    _check_consistency(values["state"], arrays.keys())
     tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
     return SavedState(values["fit"], values["config"], values["callback"], values["state"], tensors)
+
+
+def _check_consistency(values: Mapping[str, Any], tensors: Collection[str]) -> None:
+    """Raises ``UnreadableFile`` if numbers in the state contradict each other. ``tensors``: names of its tensors."""
+    finish, usage, queue = values["tracker"]["finish"], values["usage"], values["queue"]
+    if (
+        (finish is not None and not finish[0] < finish[1])
+        or usage["points_at_selection"] > usage["points"]
+        or (queue["batch_size"] == 0 and (queue["random_batches"] or "queue/points/indices" in tensors))
+    ):
+        raise UnreadableFile("the numbers in the state contradict each other", "state")
 
 
 def restore_callback(saved_state: SavedState, callback: StatefulCallback) -> None:

@@ -17,14 +17,17 @@ from dataclasses import dataclass
 
 from ..errors import (
     FolderNotSynced,
+    InrfitError,
     NotEnoughMemory,
     OutputExists,
     UnreadableFile,
     UnwritableOutput,
     UsageError,
+    machine_error,
     printable,
 )
 from ..interrupts import finishing_output
+from .fifo import notice_of_waiting
 from .limits import Limits
 from .temporary import is_stale, temporary_name
 
@@ -62,15 +65,16 @@ def read(path: str | os.PathLike[str] | int, limits: Limits, head: Head | None =
             data = _read_all(0 if path == "-" else int(path), limits, head)
         else:
             # Checked before opening, which has side effects on some devices.
-            _require_regular(os.stat(path))
-            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            _require_regular(status := os.stat(path))
+            with notice_of_waiting(path) if stat.S_ISFIFO(status.st_mode) else contextlib.nullcontext():
+                descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
             try:
                 data = _read_all(descriptor, limits, head)
             finally:
                 os.close(descriptor)
     except OSError as error:
-        raise _unreadable(error, path) from error
-    except ValueError as error:  # a NUL in the name
+        raise machine_error(error) or _unreadable(error, path) from error
+    except (ValueError, OverflowError) as error:  # a NUL in the name; a number that is no descriptor
         raise UnreadableFile(f"no such file ({error})", "missing") from error
     except MemoryError:
         raise NotEnoughMemory("the file does not fit into memory", "memory") from None
@@ -149,7 +153,7 @@ def check_target(path: str | os.PathLike[str], force: bool, size: int = 0) -> No
     except OSError as error:
         with contextlib.suppress(OSError):
             os.unlink(probe)
-        raise UnwritableOutput(f"{label}: {_describe_error(error)}", _errno_name(error)) from error
+        raise _unwritable(error, label) from error
     free = space.f_bavail * space.f_frsize
     if size > free:
         raise UnwritableOutput(f"{label}: needs {size:,} bytes, but only {free:,} are free", "enospc")
@@ -228,8 +232,8 @@ def _write(path: str | os.PathLike[str], data: bytes, force: bool, check: Callab
             with contextlib.suppress(OSError):
                 os.unlink(temporary)
             raise
-    except OSError as error:
-        raise UnwritableOutput(f"{label}: {_describe_error(error)}", _errno_name(error)) from error
+    except (OSError, MemoryError) as error:
+        raise _unwritable(error, label) from error
     try:
         _sync_folder(folder)
     except OSError as error:
@@ -238,6 +242,14 @@ def _write(path: str | os.PathLike[str], data: bytes, force: bool, check: Callab
             f"failure may undo it: {_describe_error(error)}",
             _errno_name(error),
         ) from error
+
+
+def _unwritable(error: OSError | MemoryError, label: str) -> InrfitError:
+    """The error for an exception while the output ``label`` is written."""
+    if (failure := machine_error(error)) is not None:
+        return type(failure)(f"{label}: {failure}", failure.reason)
+    assert isinstance(error, OSError)
+    return UnwritableOutput(f"{label}: {_describe_error(error)}", _errno_name(error))
 
 
 def _keep_owner_and_mode(temporary: str, target: str) -> None:

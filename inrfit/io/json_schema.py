@@ -45,11 +45,16 @@ def integer(low: int, high: int) -> Callable[[Any], None]:
     return validate
 
 
+def _is_number(value: Any) -> bool:
+    """Whether ``value`` is a finite float, or an int of 64 bits, which NumPy and torch can hold, and not a bool."""
+    return math.isfinite(value) if type(value) is float else type(value) is int and -(2**63) <= value < 2**63
+
+
 def number(low: float = -math.inf, high: float = math.inf) -> Callable[[Any], None]:
-    """A schema for a finite int or float (not a bool) from ``low`` to ``high``."""
+    """A schema for a finite float or an int of 64 bits (not a bool) from ``low`` to ``high``."""
 
     def validate(value: Any) -> None:
-        if type(value) not in (int, float) or not math.isfinite(value) or not low <= value <= high:
+        if not _is_number(value) or not low <= value <= high:
             raise ValueError(f"must be a finite number from {low:g} to {high:g}")
 
     return validate
@@ -129,8 +134,7 @@ def matching(pattern: str, noun: str) -> Callable[[Any], None]:
 
 def scalar(value: Any) -> None:
     """The schema for null, true, false, a finite number or a string of at most 1,000 characters."""
-    finite = type(value) in (int, float) and math.isfinite(value)
-    if not (value is None or type(value) is bool or finite or (type(value) is str and len(value) <= 1000)):
+    if not (value is None or type(value) is bool or _is_number(value) or (type(value) is str and len(value) <= 1000)):
         raise ValueError("must be null, true, false, a finite number or a string of at most 1000 characters")
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from ..errors import NotEnoughMemory, OverLimit
 from ..runtime import available_memory
-from .options import setting
+from .arguments import checked
+from .options import check_option, setting
 
 
+@checked()
 @dataclass(frozen=True)
 class Limits:
     """Upper bounds on the size of inputs and outputs, which are checked before memory is allocated."""
@@ -19,6 +21,11 @@ class Limits:
     max_channels: int = setting(64, "Largest number of channels of a sound.")
     max_faces: int = setting(5_000_000, "Largest mesh, in triangles, all polygons cut and all instances counted.")
     max_output: int = setting(4_000_000_000, "Largest decoded signal, and most memory for decoding one, in bytes.")
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = check_option(Limits, field.name, getattr(self, field.name))
+            object.__setattr__(self, field.name, value)  # the dataclass is frozen
 
     def check(self, name: str, claimed: int, what: str) -> None:
         """Raises ``OverLimit`` if ``claimed`` exceeds the limit ``name``. ``what`` names the unit in the message."""

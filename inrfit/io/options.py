@@ -86,7 +86,7 @@ class DeclaredOption:
         choices, registry = self.choices, self.registry
         if isinstance(value, str) and value in (old_values := self.rules.get("old_values", {})):
             value = renamed(value, old_values[value], f"value of {self.name}")
-        if value in choices or value in registry:
+        if isinstance(value, str) and (value in choices or value in registry):
             return value
         if choices and self.kind not in (int, float):
             return check_choice(value, (*choices, *(registry.offered() if isinstance(registry, Registry) else ())))
@@ -222,7 +222,7 @@ def usage_errors(prefix: str) -> Iterator[None]:
 
 def check_choice(value: str, choices: Collection[str]) -> str:
     """``value``. Raises ``ValueError`` if it is not among ``choices``."""
-    if value not in choices:
+    if not isinstance(value, str) or value not in choices:
         names = dict.fromkeys(choices.offered() if isinstance(choices, Registry) else choices)
         raise ValueError(f"choose from {', '.join(names)}")
     return value
@@ -230,17 +230,18 @@ def check_choice(value: str, choices: Collection[str]) -> str:
 
 def _to_bool(value: Any) -> bool:
     """A bool, or its text. Raises ``ValueError``."""
-    booleans = {"true": True, "false": False, True: True, False: False}
-    if value not in booleans:
+    if isinstance(value, bool):
+        return value
+    if value not in ("true", "false"):
         raise ValueError("must be true or false")
-    return booleans[value]
+    return bool(value == "true")
 
 
 def _to_number(kind: type[Any], value: Any, choices: tuple[str, ...]) -> Any:
     """``value``, or its text, as an int or a float. Raises ``ValueError``, also for nan, and for fractions if ``kind``
     is int. The message names ``choices``, which are admitted as well."""
-    with contextlib.suppress(TypeError, ValueError):
-        if not (kind is int and isinstance(value, float) and not value.is_integer()):
+    with contextlib.suppress(TypeError, ValueError, OverflowError):
+        if not isinstance(value, bool) and not (kind is int and isinstance(value, float) and not value.is_integer()):
             number = kind(value)
             if number == number:
                 return number

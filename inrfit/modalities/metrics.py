@@ -13,10 +13,14 @@ Array = npt.NDArray[Any]
 
 
 def decibels(power: float, noise: float) -> float:
-    """10 log10(power / noise) in dB: inf if only ``noise`` is 0, -inf if only ``power`` is 0, nan if both are."""
+    """10 log10(power / noise) in dB: inf if only ``noise`` is 0, -inf if only ``power`` is 0 or ``noise`` is infinite,
+    nan if both are, or one is not a number."""
     if noise == 0:
         return math.inf if power > 0 else math.nan
-    return -math.inf if power == 0 else 10 * math.log10(power / noise)
+    if power == 0 or math.isnan(power) or math.isnan(noise) or math.isinf(power) or math.isinf(noise):
+        return -math.inf if power == 0 or (math.isinf(noise) and math.isfinite(power)) else math.nan
+    ratio = power / noise
+    return 10 * (math.log10(ratio) if 0 < ratio < math.inf else math.log10(power) - math.log10(noise))
 
 
 def psnr(decoded: Array, source: Array, peak: float) -> float:

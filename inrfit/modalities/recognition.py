@@ -42,6 +42,10 @@ def _recognises(modality: Modality, data: bytes) -> bool:
 
 
 def load_signal(modality: Modality, data: bytes, name: str, options: Any, limits: Limits) -> Signal:
-    """The signal of a file; ``options`` is an instance of ``modality.options``. Raises a ``RefusedInput``."""
-    with plugin_errors(UnreadableFile):
+    """The signal of a file; ``options`` is an instance of ``modality.options``. Raises a ``RefusedInput``.
+
+    Numbers that are not finite are refused by the readers, so NumPy does not warn of them."""
+    import numpy as np
+
+    with np.errstate(all="ignore"), plugin_errors(UnreadableFile):
         return modality.load(data, name, options, limits).named(modality.name)

@@ -4,13 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from numbers import Integral
 from types import MappingProxyType
 from typing import Any
+
+from ..errors import UsageError
+from ..io.arguments import BOOLEAN, NUMBER, TEXT, checked, described, or_none
 
 NONE: Mapping[str, Any] = MappingProxyType({})
 """No attachments."""
 
 
+_WHOLE_NUMBERS = ("rate", "resolution", "bits", "image_quality", "faces")
+"""Fields that are whole numbers."""
+
+
+@checked(scale=or_none(NUMBER), background=or_none(TEXT), centred=or_none(BOOLEAN))
 @dataclass(frozen=True)
 class Request:
     """The output, where it differs from the source's own grid and kind of file.
@@ -20,7 +29,7 @@ class Request:
     of the cube from which a surface is extracted. ``bits``: 8 to reduce samples of more bits. ``image_quality``: 1 to
     100, of lossy files. ``faces``: number of triangles that a mesh is simplified to. ``centred``: whether a mesh
     is written around the origin rather than at its own place. ``background``: the colour behind transparent pixels,
-    such as "white" or "#ffcc00"."""
+    such as "white" or "#ffcc00". Raises ``UsageError`` for values of other types."""
 
     size: tuple[int | None, int | None] | None = None
     scale: float | None = None
@@ -31,3 +40,21 @@ class Request:
     background: str | None = None
     faces: int | None = None
     centred: bool | None = None
+
+    def __post_init__(self) -> None:
+        for name in _WHOLE_NUMBERS:
+            object.__setattr__(self, name, _whole(name, getattr(self, name)))  # the dataclass is frozen
+        if self.size is not None:
+            if not isinstance(self.size, tuple | list) or len(self.size) != 2 or tuple(self.size) == (None, None):
+                raise UsageError(f"size must be (width, height), not {self.size!r:.60}", "request")
+            width, height = (_whole("size", side) for side in self.size)
+            object.__setattr__(self, "size", (width, height))
+
+
+def _whole(name: str, value: Any) -> int | None:
+    """``value`` as an int or None. Raises ``UsageError`` for other types."""
+    if value is None:
+        return None
+    if isinstance(value, Integral) and not BOOLEAN.accepts(value):
+        return int(value)
+    raise UsageError(f"{name} must be a whole number, not {described(value)}", "request")

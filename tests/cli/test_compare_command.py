@@ -273,3 +273,27 @@ def test_json_says_that_it_was_interrupted_before_anything_ran(small, monkeypatc
     monkeypatch.setattr(module, "open_comparison", lambda *given: os.kill(os.getpid(), signal.SIGINT))
     assert compare(small, "--json") == 130
     assert json.loads(capsys.readouterr().out)["error"]["reason"] == "interrupted"
+
+
+def test_a_bad_source_does_not_end_the_comparison_of_the_others(small, tmp_path, capsys):
+    (bad := tmp_path / "bad.png").write_bytes(b"no picture")
+    words = ["compare", str(small), str(bad), str(tmp_path / "missing.png"), *FAST, "--seeds", "1"]
+    assert run([*words, "--json"]) == 7
+    out, err = capsys.readouterr()
+    first, second, record = map(json.loads, out.splitlines())
+    assert [first["source"], second["source"]] == [str(bad), str(tmp_path / "missing.png")]
+    assert not record["ok"]
+    assert [source["name"] for source in record["plan"]["sources"]] == [small.name]
+    assert all(result["ok"] for result in record["results"])
+    assert sum(line.startswith("inrfit: error: ") for line in err.splitlines()) == 2
+    assert run(["compare", str(bad), str(tmp_path / "missing.png")]) == 7
+    assert run(["compare", str(bad)]) == 3
+
+
+def test_a_damaged_record_is_refused_with_one_line(small, tmp_path, capsys):
+    words = ["compare", str(small), *FAST, "--seeds", "1", "-o", str(tmp_path / "out"), "-q"]
+    assert run(words) == 0
+    (tmp_path / "out" / "comparison.json").write_text('{"schema": 1}')
+    capsys.readouterr()
+    assert run(words) == 3
+    assert capsys.readouterr().err.count("\n") == 1

@@ -84,7 +84,7 @@ def test_encode_offers_every_setting_but_the_regime():
 
 
 def test_settings_are_given_by_keyword():
-    with pytest.raises(TypeError):
+    with pytest.raises(UsageError):
         Settings("uniform")
 
 

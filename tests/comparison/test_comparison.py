@@ -10,6 +10,7 @@ import pytest
 from conftest import picture
 from PIL import Image
 
+from inrfit.cli.comparison_table import format_tables
 from inrfit.comparison import quality_trace, runs, single_run
 from inrfit.comparison.spec import Method, Point, Result, RunKey, Source, parse_methods
 from inrfit.comparison.statistics import interpolate, mean_std, paired_difference, parse_levels, seconds_to, summarize
@@ -178,10 +179,69 @@ def test_another_plan_in_the_folder_is_refused(two, tmp_path):
     with pytest.raises(UsageError, match="in format 2, and this inrfit continues only format 1"):
         runs.open_comparison(folder, other)
     kept.write_text("{}")
-    with pytest.raises(UsageError, match="is not a comparison"):
+    with pytest.raises(RefusedInput, match="not a comparison"):
         runs.open_comparison(folder, other)
     with pytest.raises(UnwritableOutput):
         runs.open_comparison(str(tmp_path / "no" / "such"), other)
+
+
+RECORD_CHANGES = {
+    "cut": lambda text: text[: len(text) // 2],
+    "empty": lambda text: "",
+    "a list": lambda text: "[]",
+    "NaN": lambda text: text.replace('"step": ', '"step": NaN, "x": ', 1),
+    "a key twice": lambda text: text.replace('"schema": 1', '"schema": 1, "schema": 1', 1),
+    "not UTF-8": lambda text: text + "\udcff",
+}
+
+
+@pytest.mark.parametrize("change", RECORD_CHANGES)
+def test_a_damaged_record_is_refused(two, tmp_path, change):
+    folder = str(tmp_path / "out")
+    spec = runs.prepare(two[:1], "uniform", seeds=1, settings=SMALL)
+    run_all(spec, folder=folder)
+    kept = tmp_path / "out" / runs.RESULTS_FILE
+    kept.write_bytes(RECORD_CHANGES[change](kept.read_text()).encode("utf-8", "surrogateescape"))
+    with pytest.raises(RefusedInput, match=r"comparison\.json: damaged, or not a comparison: .*--force"):
+        runs.open_comparison(folder, spec)
+
+
+def changes(value, path=()):
+    """Each value of a JSON value replaced by others, or taken out."""
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, item in items:
+        for new in (None, True, "x", -1, 1e300, 10**39, [], {}, {"a": "b"}, [1]):
+            yield {**value, key: new} if isinstance(value, dict) else [*value[:key], new, *value[key + 1 :]]
+        if isinstance(value, dict):
+            yield {name: other for name, other in value.items() if name != key}
+        for changed in changes(item, (*path, key)):
+            yield {**value, key: changed} if isinstance(value, dict) else [*value[:key], changed, *value[key + 1 :]]
+
+
+def test_whatever_record_is_accepted_can_be_shown_and_saved(two, tmp_path):
+    folder = str(tmp_path / "out")
+    spec = runs.prepare(two[:1], "uniform,full", seeds=1, settings=SMALL)
+    comparison, _ = run_all(spec, folder=folder)
+    failed = Result(comparison.ordered()[1].run_key, error={"code": 6, "reason": "diverged", "message": "no"})
+    comparison.results[failed.run_key] = failed
+    runs.save(comparison, folder)
+    kept = tmp_path / "out" / runs.RESULTS_FILE
+    whole = json.loads(kept.read_text())
+    whole = {**whole, "standings": {}, "plan": {}, "machine": {}}
+    whole["results"][0]["trace"] = whole["results"][0]["trace"][:2]
+    accepted = 0
+    for record in changes(whole):
+        kept.write_text(json.dumps(record))
+        try:
+            opened = runs.open_comparison(folder, spec)
+        except (RefusedInput, UsageError):
+            continue
+        accepted += 1
+        assert opened.unfinished >= 0
+        text = format_tables(spec, opened.summary())
+        assert "full" in text
+        runs.save(opened, folder)
+    assert accepted > 20
 
 
 def test_a_comparison_with_the_old_values_of_settings_goes_on(two, tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import errno
 import json
 import math
 import struct
@@ -20,7 +21,15 @@ import torch
 from conftest import image_meta as meta
 from PIL import Image, ImageFile, PngImagePlugin, WebPImagePlugin
 
-from inrfit.errors import OverLimit, RefusedInput, UnreadableFile, UnsupportedInput, UsageError
+from inrfit.errors import (
+    NotEnoughMemory,
+    OverLimit,
+    RefusedInput,
+    UnreadableFile,
+    UnsupportedInput,
+    UnwritableOutput,
+    UsageError,
+)
 from inrfit.io import json_schema
 from inrfit.io.limits import Limits
 from inrfit.modalities import Request
@@ -515,9 +524,7 @@ def test_samples_that_cannot_be_kept_are_refused_by_name(data: bytes, what: str)
         load(data)
 
 
-@pytest.mark.parametrize(
-    "error", [SyntaxError, struct.error, ValueError, RecursionError, MemoryError, KeyError, EOFError]
-)
+@pytest.mark.parametrize("error", [SyntaxError, struct.error, ValueError, RecursionError, KeyError, EOFError])
 def test_any_exception_of_a_decoder_becomes_a_refusal(error: type[Exception], monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(self: Any) -> None:
         raise error("told by\x1b[31m the decoder")
@@ -526,6 +533,25 @@ def test_any_exception_of_a_decoder_becomes_a_refusal(error: type[Exception], mo
     with pytest.raises(RefusedInput) as caught:
         load(saved(pixels(), "BMP"))
     assert "\x1b" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (MemoryError(), NotEnoughMemory),
+        (OSError(errno.EMFILE, "Too many open files"), NotEnoughMemory),
+        (FileNotFoundError("No usable temporary directory found in ['/tmp']"), UnwritableOutput),
+    ],
+)
+def test_what_the_machine_lacks_is_no_damage_of_the_file(
+    error: Exception, kind: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(self: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(ImageFile.ImageFile, "load", fail)
+    with pytest.raises(kind):
+        load(saved(pixels(), "BMP"))
 
 
 def test_an_interrupt_is_not_a_refusal(monkeypatch: pytest.MonkeyPatch) -> None:

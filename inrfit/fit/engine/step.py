@@ -32,8 +32,8 @@ does not grow with the batch."""
 CHUNK_WIDTH = 256
 
 
-def choose_device(name: str) -> torch.device:
-    """The device called ``name`` (auto, cpu, cuda or cuda:N); ``auto`` is CUDA if available. MPS is not supported
+def choose_device(name: str | torch.device) -> torch.device:
+    """The device ``name`` (auto, cpu, cuda or cuda:N); ``auto`` is CUDA if available. MPS is not supported
     because its results have not been verified. Raises ``UsageError``."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from ...errors import InrfitError, UnreadableFile, UsageError, printable
+from ...errors import InrfitError, UnreadableFile, UsageError, machine_error, printable
 from ...io import json_schema
 from ...io.limits import Limits
 from ...io.options import setting
@@ -22,6 +22,7 @@ from ...signal import SCALE, SCALE_BEFORE_3, Grid, Scale, Signal
 from .. import metrics
 from ..modality import DecodeNeed, EarlierMeta, OnProgress
 from ..request import Request
+from ..scales import check_scale
 from . import containers, reading, sample_formats, speakers, tags
 from .resampling import downsample, filter_bytes
 from .sample_formats import Array
@@ -85,10 +86,7 @@ def check_meta(meta: Mapping[str, Any]) -> None:
         raise ValueError(f"tags: {unknown[0][:40]!r} is not a tag of sounds")
     if meta["format"] == "OGG" and sample_formats.exceeds_ogg_limits(meta["rate"], meta["channels"]):
         raise ValueError(f"rate: Ogg has no sounds of {meta['channels']} channels at {meta['rate']} Hz")
-    scale, dtype = meta["scale"], np.dtype(meta["scale"]["dtype"])
-    limits = np.iinfo(dtype) if dtype.kind == "i" else np.finfo(dtype)
-    if not limits.min <= scale["low"] <= scale["high"] <= limits.max:
-        raise ValueError(f"scale: the range of the samples is beyond {dtype}")
+    check_scale(Scale.from_json(meta["scale"]), meta["channels"])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,7 +109,7 @@ def load(data: bytes, name: str, options: Options, limits: Limits) -> Signal:
         raise
     except Exception as error:
         cause = printable(getattr(error, "error_string", None) or error or type(error).__name__)
-        raise UnreadableFile(f"damaged or cut short: {cause}", "decode") from error
+        raise machine_error(error) or UnreadableFile(f"damaged or cut short: {cause}", "decode") from error
 
 
 def from_array(array: Array, rate: int) -> bytes:

@@ -6,14 +6,14 @@ decoded, and no memory is allocated by what a header claims.
 
 from __future__ import annotations
 
-import os
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 
 from ...errors import UnreadableFile, UnsupportedInput
 from ...io.signatures import Signatures, detect_format
+from ...runtime import captured_stderr
 from . import tags
 from .container import Container, after_id3, truncated
 from .flac import check_flac
@@ -170,20 +170,6 @@ _READERS: dict[str, Callable[[bytes], Container]] = {
 
 @contextmanager
 def suppressed_stderr(kind: str) -> Iterator[None]:
-    """Context in which mpg123 cannot print messages about damaged MP3 frames. Only redirecting the descriptor of stderr
-    prevents them, so what other threads print meanwhile is lost. Does nothing for other formats than MP3."""
-    try:
-        stderr = os.dup(2) if kind == "MP3" else None
-    except OSError:  # stderr is closed
-        stderr = None
-    if stderr is None:
+    """Context in which mpg123 cannot print messages about damaged MP3 frames. Does nothing for other formats."""
+    with captured_stderr() if kind == "MP3" else nullcontext():
         yield
-        return
-    null = os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(null, 2)
-        yield
-    finally:
-        os.dup2(stderr, 2)
-        os.close(stderr)
-        os.close(null)

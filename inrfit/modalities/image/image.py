@@ -18,6 +18,7 @@ from ..metrics import psnr
 from ..modality import EarlierMeta, OnProgress
 from ..notes import by_weight
 from ..request import NONE, Request
+from ..scales import check_scale
 from . import channels, formats, metadata, quality, raster_decode, sample_types, writing
 from .picture import CHANNELS_BY_MODE, MAX_BANDS, MAX_SIDE, MODES_WITH_ALPHA, Picture, Raster
 from .png_writer import write_png
@@ -102,12 +103,7 @@ def check_meta(meta: Mapping[str, Any]) -> None:
         if len(meta["channels"]) != bands or used != set(range(len(used))) or not used:
             raise ValueError("channels does not name every output of the field")
     scale = Scale.from_json(meta["scale"])
-    for name in ("factor", "offset", "low", "high"):
-        value = getattr(scale, name)
-        if isinstance(value, tuple) and len(value) != outputs:
-            raise ValueError(f"scale.{name} has {len(value)} numbers for {outputs} outputs")
-        if name == "factor" and 0 in (value if isinstance(value, tuple) else (value,)):
-            raise ValueError("scale.factor is 0")
+    check_scale(scale, outputs)
     if not scale.dtype.startswith("float"):
         size = np.dtype(scale.dtype).itemsize * 8
         if size != (8 if meta["bits"] <= 8 else 16 if meta["bits"] <= 16 else 32):
@@ -115,8 +111,6 @@ def check_meta(meta: Mapping[str, Any]) -> None:
         low, high = sample_types.type_range(scale.dtype, size)
         if meta["bits"] > size or sample_types.lowest(scale.low) < low or sample_types.highest(scale.high) > high:
             raise ValueError(f"scale goes beyond {scale.dtype}")
-    if sample_types.lowest(scale.low) > sample_types.highest(scale.high):
-        raise ValueError("scale.low is above scale.high")
     if meta["palette"] is not None:
         if bands not in (3, 4) or scale.dtype != "uint8":
             raise ValueError("palette does not match the mode")

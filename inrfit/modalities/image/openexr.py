@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import UnreadableFile, UnsupportedInput, printable
+from ...errors import UnreadableFile, UnsupportedInput, machine_error, printable
 from ...io.limits import Limits
 from .picture import MAX_BANDS, MODES_WITH_ALPHA, Picture, Raster, mode_of
 from .pillow_reader import require_size
@@ -25,7 +25,7 @@ def read_openexr(data: bytes, limits: Limits, notes: list[str]) -> Picture:
             channels = {name: np.array(channel.pixels) for name, channel in part.channels.items()}
             parts = len(file.parts)
     except Exception as error:  # the library raises RuntimeError for damage
-        raise UnreadableFile(f"damaged: {printable(error)[:120]}", "corrupt") from error
+        raise machine_error(error) or UnreadableFile(f"damaged: {printable(error)[:120]}", "corrupt") from error
     if parts > 1:
         notes.append(f"1 of {parts} parts used")
     return _picture(channels, header, notes)

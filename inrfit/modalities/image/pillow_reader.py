@@ -10,19 +10,19 @@ import logging
 import os
 import re
 import sys
-import tempfile
 import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ...errors import InrfitError, OverLimit, RefusedInput, UnreadableFile, UnsupportedInput, printable
+from ...errors import InrfitError, OverLimit, RefusedInput, UnreadableFile, UnsupportedInput, machine_error, printable
 from ...io.limits import Limits
+from ...runtime import captured_stderr
 from .picture import CHANNELS_BY_MODE, MAX_SIDE, Picture, Raster
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def reading(limits: Limits) -> Iterator[list[warnings.WarningMessage]]:
         except InrfitError:
             raise
         except Exception as error:
-            raise _refusal(error, limits) from error
+            raise machine_error(error) or _refusal(error, limits) from error
         finally:
             for logger in loggers:
                 logger.removeHandler(null_handler)
@@ -67,8 +67,6 @@ def _refusal(error: Exception, limits: Limits) -> RefusedInput:
     text = printable(error)[:200]
     if isinstance(error, Image.DecompressionBombError):
         return OverLimit(f"{text} (raise --max-pixels, {limits.max_pixels:,})", "limit.max_pixels")
-    if isinstance(error, MemoryError):
-        return OverLimit("not enough memory to decode the image", "memory")
     if isinstance(error, UnidentifiedImageError):
         return UnreadableFile("damaged, or an unsupported variant of the format", "corrupt")
     if "truncated" in text.lower() or "not enough" in text:
@@ -188,24 +186,16 @@ def _decode(image: ImageFile) -> None:
 def _libtiff_errors_raised() -> Iterator[None]:
     """Context that raises the first message that libtiff writes to stderr as an ``OSError``. Other output, such as
     that of other threads, is passed on."""
+    lines: list[bytes] = []
     try:
-        stderr = os.dup(2)
-    except OSError:  # stderr is closed
-        yield
-        return
-    with tempfile.TemporaryFile() as captured:
-        os.dup2(captured.fileno(), 2)
-        try:
+        with captured_stderr() as lines:
             yield
-        finally:
-            os.dup2(stderr, 2)
-            os.close(stderr)
-            captured.seek(0)
-            lines = captured.readlines()
-            errors = [line for line in lines if re.fullmatch(rb"[\w.]+: [^\x1b]+\.\n", line)]
+    finally:
+        errors = [line for line in lines if re.fullmatch(rb"[\w.]+: [^\x1b]+\.\n", line)]
+        with suppress(OSError):  # stderr is full
             os.write(2, b"".join(line for line in lines if line not in errors))
-            if errors:
-                raise OSError(errors[0].decode("utf-8", "replace").strip())
+        if errors:
+            raise OSError(errors[0].decode("utf-8", "replace").strip())
 
 
 def read_16_bit(data: bytes, format_name: str, limits: Limits, frame: int = 1) -> Raster:

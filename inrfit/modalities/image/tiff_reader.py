@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import InrfitError, UnreadableFile, UnsupportedInput, UsageError, printable
+from ...errors import InrfitError, UnreadableFile, UnsupportedInput, UsageError, machine_error, printable
 from ...io.limits import Limits
 from .metadata import CAPTION, INCH, METRE, TIFF_TAGS, describes_layout, transposed
 from .picture import Density, Picture, Raster, mode_of
@@ -116,6 +116,8 @@ def _translated() -> Iterator[None]:
     except (MemoryError, KeyboardInterrupt):
         raise
     except Exception as error:
+        if (failure := machine_error(error)) is not None:
+            raise failure from error
         text = printable(error)[:120]
         if "imagecodecs" in text:
             raise UnsupportedInput(

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from ...errors import InrfitError, UnreadableFile, UsageError, printable
+from ...errors import InrfitError, UnreadableFile, UsageError, machine_error, printable
 from ...io import json_schema
 from ...io.limits import Limits
 from ...io.options import setting
@@ -126,7 +126,7 @@ def load(data: bytes, name: str, options: Options, limits: Limits) -> Signal:
         raise
     except Exception as error:
         cause = f"{type(error).__name__}: {printable(error)[:80]}"
-        raise UnreadableFile(f"the mesh cannot be read ({cause})", "damaged") from error
+        raise machine_error(error) or UnreadableFile(f"the mesh cannot be read ({cause})", "damaged") from error
     notes = list(normalized.notes)
     if normalized.mesh.colours is not None and (options.colours == "drop" or options.target != "sdf"):
         notes.append("vertex colours not kept" + " (they are with the target sdf)" * (options.colours == "keep"))

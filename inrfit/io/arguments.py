@@ -1,0 +1,94 @@
+"""Checks of the arguments of public functions and classes: a wrong one raises ``UsageError``.
+
+Without them, the first exception would come from somewhere inside, and be about something else.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from numbers import Real
+from typing import Any, TypeVar
+
+from ..errors import UsageError
+
+T = TypeVar("T", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What an argument must be, in words, and the function that says whether a value is one."""
+
+    words: str
+    accepts: Callable[[Any], bool]
+
+
+PATH = Kind("a path", lambda value: isinstance(value, str | os.PathLike))
+FILE = Kind(
+    "a path, or the number of an open file",
+    lambda value: isinstance(value, str | os.PathLike | int) and not isinstance(value, bool),
+)
+FUNCTION = Kind("a function", callable)
+MAPPING = Kind("a mapping", lambda value: isinstance(value, Mapping))
+TEXT = Kind("a text", lambda value: isinstance(value, str))
+NUMBER = Kind("a number", lambda value: isinstance(value, Real) and not isinstance(value, bool))
+QUALITY = Kind("a number or a text such as 35dB", lambda value: NUMBER.accepts(value) or TEXT.accepts(value))
+BYTES = Kind("bytes", lambda value: isinstance(value, bytes))
+BOOLEAN = Kind("True or False", lambda value: isinstance(value, bool))
+DEVICE = Kind(
+    'a device: "cpu", "cuda" or "cuda:N"',
+    lambda value: isinstance(value, str) or (type(value).__module__, type(value).__name__) == ("torch", "device"),
+)
+
+
+def a(cls: type[Any]) -> Kind:
+    """An instance of ``cls``."""
+    article = "an" if cls.__name__[0] in "AEIO" else "a"
+    return Kind(f"{article} {cls.__name__}", lambda value: isinstance(value, cls))
+
+
+def or_none(kind: Kind) -> Kind:
+    """``kind``, or None."""
+    return Kind(f"{kind.words}, or None", lambda value: value is None or kind.accepts(value))
+
+
+def checked(**kinds: Kind) -> Callable[[T], T]:
+    """A decorator for functions and classes: ``UsageError`` is raised for an unknown or missing argument, and for one
+    that is not of its kind."""
+
+    def decorate(target: Any) -> Any:
+        if not isinstance(target, type):
+            return _checked(target, target.__name__, kinds)
+        type.__setattr__(target, "__init__", _checked(vars(target)["__init__"], target.__name__, kinds))
+        return target
+
+    return decorate
+
+
+def _checked(function: Any, name: str, kinds: Mapping[str, Kind]) -> Any:
+    """``function`` with checks. ``name`` is what messages call it."""
+    signature = inspect.signature(function)
+
+    @functools.wraps(function)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        try:
+            given = signature.bind(*args, **kwargs).arguments
+        except TypeError as error:
+            raise UsageError(f"{name}: {error}", "option") from None
+        for argument, kind in kinds.items():
+            if argument in given and not kind.accepts(given[argument]):
+                raise UsageError(f"{name}: {argument} must be {kind.words}, not {described(given[argument])}", "option")
+        return function(*args, **kwargs)
+
+    return wrapper
+
+
+def described(value: Any) -> str:
+    """The type of a value, with advice for types that are often given by mistake."""
+    name = f"{type(value).__module__.partition('.')[0]}.{type(value).__name__}".removeprefix("builtins.")
+    if hasattr(value, "__array_interface__") and not name.startswith("numpy."):
+        return f"{name} (pass numpy.asarray of it)"
+    return name

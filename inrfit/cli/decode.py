@@ -196,6 +196,7 @@ def run(file: Found, options: DecodeOptions, console: Console, stop: StopRequest
         if options.output is not None and is_folder(options.output):
             make_folder(target)
         files.check_target(target, options.force)
+        files.remove_stale(os.path.dirname(target) or ".", os.path.basename(target))
     modality.check_request(options.request)
     notes = modality.check_writable(artifact.meta, suffix, options.request, artifact.attachments)
     own_suffix, own_note = modality.suffix(artifact.meta)

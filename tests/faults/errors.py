@@ -1,10 +1,10 @@
-"""Errors of the system (ENOSPC, EDQUOT, EIO, EMFILE, EACCES, EROFS) from each call that touches an output, once and from
-then on, in encode, decode and compare.
+"""Errors of the system (ENOSPC, EDQUOT, EIO, EMFILE, EACCES, EROFS) from each call that touches an output, once and
+from then on, in encode, decode and compare.
 
     python tests/faults/errors.py --count 200 --seed 0
 
-Every output is the old or a complete new file. A command that fails exits with 3 (of a source), 4 or 5 and one line, and
-leaves no temporary file unless removing files is what fails; the next run without errors succeeds.
+Every output is the old or a complete new file. A command that fails exits with 3 (of a source), 4 or 5 and one
+line, and leaves no temporary file unless removing files is what fails; the next run without errors succeeds.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 from kills import after_fault
 from scenarios import SCENARIOS, Scenario, Stage, leftovers, torn, watched
 from system_calls import POSSIBLE, Calls
-from workbench import Report, Verdict, chance, forked, parse, warm_up
+from workbench import Report, Verdict, chance, forked, parser, warm_up
 
 CODES = (0, 3, 4, 5)
 
@@ -34,7 +34,7 @@ def problem_of(scenario: Scenario, stage: Stage, folder: Path, verdict: Verdict,
 
 def main() -> None:
     """The loop."""
-    given = parse(__doc__, 200)
+    given = parser(__doc__, 200).parse_args()
     warm_up()
     report = Report("errors", given.seed)
     with tempfile.TemporaryDirectory() as root:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from scenarios import SCENARIOS, Scenario, Stage, is_complete, leftovers, torn, watched
 from system_calls import Calls
-from workbench import Report, Verdict, chance, command, forked, parse, warm_up
+from workbench import Report, Verdict, chance, command, forked, parser, warm_up
 
 
 def killed(scenario: Scenario, folder: Path, calls: int, moment: random.Random) -> tuple[str, Verdict]:
@@ -49,7 +49,7 @@ def after_fault(scenario: Scenario, stage: Stage, folder: Path) -> str | None:
 
 def main() -> None:
     """The loop."""
-    given = parse(__doc__, 200)
+    given = parser(__doc__, 200).parse_args()
     warm_up()
     report = Report("kills", given.seed)
     with tempfile.TemporaryDirectory() as root:

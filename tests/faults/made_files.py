@@ -1,4 +1,4 @@
-"""Small valid files of every format that is read: the modalities' own writers make them, and other libraries the rest."""
+"""Small valid files of every format that is read, made by the modalities' own writers and by other libraries."""
 
 from __future__ import annotations
 
@@ -229,7 +229,8 @@ def _other_meshes() -> Iterator[tuple[str, Callable[[], bytes]]]:
     ball = trimesh.creation.icosphere(1)
     yield "text.stl", lambda: trimesh.exchange.stl.export_stl_ascii(ball).encode()
     yield "text.ply", lambda: trimesh.exchange.ply.export_ply(ball, encoding="ascii")
-    yield "scene.glb", lambda: bytes(trimesh.Scene([ball, ball.copy().apply_translation([3, 0, 0])]).export(file_type="glb"))
+    scene = trimesh.Scene([ball, ball.copy().apply_translation([3, 0, 0])])
+    yield "scene.glb", lambda: bytes(scene.export(file_type="glb"))
     yield "inline.gltf", lambda: _gltf(ball)
     yield "ball.3mf", lambda: _threemf(ball)
     yield "groups.obj", lambda: b"# quads\no box\n" + _BOX
@@ -280,3 +281,9 @@ def sources() -> dict[str, bytes]:
     for others in (_other_pictures, _other_sounds, _other_meshes):
         makers.update(others())
     return {name: make() for name, make in makers.items()}
+
+
+@cache
+def distinct_sources() -> dict[str, bytes]:
+    """``sources`` without those of equal content."""
+    return dict(reversed({data: (name, data) for name, data in reversed(sources().items())}.values()))

@@ -1,7 +1,7 @@
 """Kills this process, or lets a call of the system fail, at its N-th call that touches a folder.
 
-Calls that open, create, rename, link or remove are seen by an audit hook, whoever makes them; ``os.write``, ``os.read``,
-``os.fsync`` and ``os.close`` are wrapped. ``test_real_calls.py`` does the same with strace, without this module.
+Calls that open, create, rename, link or remove are seen by an audit hook, whoever makes them; ``os.write``,
+``os.read``, ``os.fsync`` and ``os.close`` are wrapped. ``test_real_calls.py`` does the same with strace, without this module.
 """
 
 from __future__ import annotations
@@ -64,7 +64,9 @@ class Calls:
             self._before(name)
 
     def _concerns(self, path: Any) -> bool:
-        return isinstance(path, str | bytes | os.PathLike) and os.path.abspath(os.fsdecode(path)).startswith(self.folder)
+        return isinstance(path, str | bytes | os.PathLike) and os.path.abspath(os.fsdecode(path)).startswith(
+            self.folder
+        )
 
     def _wrapped(self, name: str, real: Any) -> Any:
         def call(descriptor: int, *rest: Any) -> Any:

@@ -1,4 +1,4 @@
-"""What the loops of this folder share: forked children with caps on time and memory, and one report for people and tests.
+"""What the loops of this folder share: forked children with caps on time and memory, and a report.
 
 A loop is a script (``python tests/faults/kills.py --count 200 --seed 0``). It imports torch once and runs every case
 in a fork of itself, which costs milliseconds. test_loops.py runs a short share of each. A case is named by its number
@@ -51,8 +51,9 @@ class Verdict:
     err: str = ""
     peak: int = 0
 
-    def problem(self, codes: Iterable[int] = EXIT_CODES) -> str | None:
-        """What is wrong with it: a crash, a traceback, an unexpected code, several error lines, time or memory."""
+    def problem(self, codes: Iterable[int] = EXIT_CODES, silent: bool = False) -> str | None:
+        """What is wrong with it: a crash, a traceback, an unexpected code, several error lines, memory; if ``silent``,
+        also SILENT_SECONDS without a line of progress."""
         lines = [line for line in self.err.splitlines() if line.startswith("inrfit: error:")]
         if self.code == -signal.SIGKILL and self.seconds >= TIME_CAP:
             return f"no end after {self.seconds:.0f} s"
@@ -60,13 +61,13 @@ class Verdict:
             return f"ended by {signal.Signals(-self.code).name}"
         if self.code not in codes or "Traceback" in self.err:
             return f"exit code {self.code}: {self.err.strip()[-600:]}"
-        if self.code and len(lines) != 1:
+        if self.code and (len(lines) != 1 or not all(line.startswith("inrfit: ") for line in self.err.splitlines())):
             return f"exit code {self.code} with {len(lines)} error lines: {self.err.strip()[-600:]}"
         if not self.err.replace("\n", "").isprintable():
             return f"control characters on stderr: {self.err[-600:]!r}"
         if self.peak > MEMORY_CAP:
             return f"{self.peak >> 20} MiB"
-        if self.seconds > SILENT_SECONDS and "%" not in self.err:
+        if silent and self.seconds > SILENT_SECONDS and "%" not in self.err:
             return f"{self.seconds:.1f} s without a line of progress"
         return None
 
@@ -235,13 +236,13 @@ class Report:
         sys.exit(1 if self.finds else 0)
 
 
-def parse(description: str | None, count: int) -> argparse.Namespace:
+def parser(description: str | None, count: int) -> argparse.ArgumentParser:
     """The options of a loop: how many cases, the seed, and the one case to run again."""
-    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--count", type=int, default=count, help="Number of cases.")
-    parser.add_argument("--seed", type=int, default=0, help="Every seed gives other cases.")
-    parser.add_argument("--only", type=int, help="Run only the case of this number.")
-    return parser.parse_args()
+    made = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    made.add_argument("--count", type=int, default=count, help="Number of cases.")
+    made.add_argument("--seed", type=int, default=0, help="Every seed gives other cases.")
+    made.add_argument("--only", type=int, help="Run only the case of this number.")
+    return made
 
 
 def chance(seed: int, number: int) -> random.Random:

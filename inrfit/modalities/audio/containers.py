@@ -6,10 +6,8 @@ decoded, and no memory is allocated by what a header claims.
 
 from __future__ import annotations
 
-import os
 import zlib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 
 from ...errors import UnreadableFile, UnsupportedInput
@@ -166,24 +164,3 @@ _READERS: dict[str, Callable[[bytes], Container]] = {
     "M4A": lambda data: Container("M4A", data),
     "AAC": lambda data: Container("AAC", data),
 }
-
-
-@contextmanager
-def suppressed_stderr(kind: str) -> Iterator[None]:
-    """Context in which mpg123 cannot print messages about damaged MP3 frames. Only redirecting the descriptor of stderr
-    prevents them, so what other threads print meanwhile is lost. Does nothing for other formats than MP3."""
-    try:
-        stderr = os.dup(2) if kind == "MP3" else None
-    except OSError:  # stderr is closed
-        stderr = None
-    if stderr is None:
-        yield
-        return
-    null = os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(null, 2)
-        yield
-    finally:
-        os.dup2(stderr, 2)
-        os.close(stderr)
-        os.close(null)

@@ -10,6 +10,7 @@ import numpy as np
 
 from ...errors import UnreadableFile, UnsupportedInput, printable
 from ...io.limits import Limits
+from ..library_messages import silenced
 from .picture import MAX_BANDS, MODES_WITH_ALPHA, Picture, Raster, mode_of
 from .pillow_reader import require_size
 
@@ -19,11 +20,15 @@ def read_openexr(data: bytes, limits: Limits, notes: list[str]) -> Picture:
     _check_header(data, limits)
     openexr = _library()
     try:
-        with openexr.File(BytesIO(data), separate_channels=True) as file:
+        with silenced(), openexr.File(BytesIO(data), separate_channels=True) as file:
+            if not file.parts:
+                raise UnreadableFile("damaged: OpenEXR cannot decode its pixels", "corrupt")
             part = file.parts[0]
             header = part.header
             channels = {name: np.array(channel.pixels) for name, channel in part.channels.items()}
             parts = len(file.parts)
+    except UnreadableFile:
+        raise
     except Exception as error:  # the library raises RuntimeError for damage
         raise UnreadableFile(f"damaged: {printable(error)[:120]}", "corrupt") from error
     if parts > 1:

@@ -31,8 +31,30 @@ SIZES: dict[str, Any] = {"budget": "60it", "batch": 256, "device": "cpu", "engin
 REQUESTS = {"image": ["--scale", "1.5"], "audio": ["--rate", "9000"], "shape": ["--resolution", "16"]}
 SUFFIXES = {"image": ".png", "audio": ".wav", "shape": ".ply"}
 REASONS = {
-    "header": {"schema", "field", "version", "shape", "tensors", "attachment", "offsets", "trailing", "truncated"},
-    "table": {"header", "dtype", "shape", "tensors", "offsets", "trailing", "truncated", "attachment", "version"},
+    "header": {
+        "code",
+        "schema",
+        "field",
+        "version",
+        "shape",
+        "tensors",
+        "attachment",
+        "offsets",
+        "trailing",
+        "truncated",
+    },
+    "table": {
+        "metadata",
+        "header",
+        "dtype",
+        "shape",
+        "tensors",
+        "offsets",
+        "trailing",
+        "truncated",
+        "attachment",
+        "version",
+    },
     "weight": {"nonfinite"},
     "code": {"code", "nonfinite"},
     "bytes": set(),

@@ -70,9 +70,7 @@ def test_a_kill_at_a_call_leaves_old_or_new(folder, call, force):
 
 @needs_strace
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("call", "error"), [("fsync", "EIO"), ("rename", "EDQUOT")]
-)
+@pytest.mark.parametrize(("call", "error"), [("fsync", "EIO"), ("rename", "EDQUOT")])
 def test_an_error_of_a_call_leaves_the_old_file_and_says_so(folder, call, error):
     (folder / "new.png").write_bytes(OLD)
     failed = decode(folder, True, *injected(call, f"error={error}:when=1"))

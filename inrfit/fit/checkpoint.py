@@ -29,7 +29,7 @@ UNKNOWN_SHAPES = frozenset({"memory", "loss_terms", "selection", "queue", "train
 VERSION = 2
 """Version of the file; a file of another version is not read."""
 
-_COUNT, _SHARE, _SECONDS = integer(0, 2**62), number(0, 1), number(0)
+_COUNT, _SHARE, _POSITIVE, _NUMBER = integer(0, 2**62), number(0, 1), number(0, 1e40), number(-1e40, 1e40)
 
 SCHEMA: Mapping[str, Any] = {
     "version": integer(VERSION, VERSION),
@@ -39,21 +39,21 @@ SCHEMA: Mapping[str, Any] = {
     "state": {
         "tracker": {
             "budget": mapping(scalar),
-            "seconds": _SECONDS,
+            "seconds": _POSITIVE,
             "step": _COUNT,
-            "finish": optional(items(number(), 3, 3)),
-            "recent_step_seconds": items(_SECONDS, 0, RECENT_STEPS),
-            "reserved_seconds": _SECONDS,
+            "finish": optional(items(_NUMBER, 3, 3)),
+            "recent_step_seconds": items(_POSITIVE, 0, RECENT_STEPS),
+            "reserved_seconds": _POSITIVE,
         },
-        "schedule": {"first_step_progress": number(), "last_factor": number()},
+        "schedule": {"first_step_progress": _NUMBER, "last_factor": _NUMBER},
         "divergence": {
-            "constant_error": _SECONDS,
+            "constant_error": _POSITIVE,
             "lr_scale": _SHARE,
             "lr_since": _SHARE,
             "stalls": _COUNT,
-            "last_error": optional(number()),
+            "last_error": optional(_NUMBER),
         },
-        "best": {"error": optional(_SECONDS), "quality": optional(number())},
+        "best": {"error": optional(_POSITIVE), "quality": optional(_NUMBER)},
         "batch": optional(integer(1, 2**40)),
         "engine_chunk_size": integer(1, 2**40),
         "scoring_chunk_size": integer(1, 2**40),
@@ -62,29 +62,29 @@ SCHEMA: Mapping[str, Any] = {
                 "drawn": _COUNT,
                 "first": _COUNT,
                 "capacity": integer(1, 1 << 28),
-                "started_at": _SECONDS,
-                "seconds": _SECONDS,
+                "started_at": _POSITIVE,
+                "seconds": _POSITIVE,
             }
         ),
         "selection": optional(
-            {"origin": mapping(_COUNT), "keep_order": boolean, "loss_terms": items(number(), 0, 8), "note": text()}
+            {"origin": mapping(_COUNT), "keep_order": boolean, "loss_terms": items(_NUMBER, 0, 8), "note": text()}
         ),
         "queue": {"random_batches": _COUNT, "batch_size": _COUNT, "position": _COUNT},
         "trained_batches": items(_COUNT, 0, 1 << 22),
         "generation": _COUNT,
-        "scoring_cost": {"forwards": _SECONDS, "passes": _COUNT, "points": _COUNT},
+        "scoring_cost": {"forwards": _POSITIVE, "passes": _COUNT, "points": _COUNT},
         "usage": {
-            "prepare": _SECONDS,
-            "sampler": _SECONDS,
-            "evaluate": _SECONDS,
+            "prepare": _POSITIVE,
+            "sampler": _POSITIVE,
+            "evaluate": _POSITIVE,
             "points": _COUNT,
             "points_evaluated": _COUNT,
             "points_at_selection": _COUNT,
-            "first_step": optional(_SECONDS),
-            "origin": mapping(_SECONDS),
+            "first_step": optional(_POSITIVE),
+            "origin": mapping(number(0, 2**53)),
         },
         "cycle": _COUNT,
-        "cycle_error": optional(number()),
+        "cycle_error": optional(_NUMBER),
         "float32_from_step": optional(_COUNT),
         "notes": items(text(2000), 0, 1000),
     },

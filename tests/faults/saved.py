@@ -1,5 +1,5 @@
-"""Damaged files that inrfit itself has saved: the state of a fit through ``encode --resume``, and comparison.json through
-``compare -o``.
+"""Damaged files that inrfit itself has saved: the state of a fit through ``encode --resume``, and comparison.json
+through ``compare -o``.
 
     python tests/faults/saved.py --count 1000 --seed 0
 

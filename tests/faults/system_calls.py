@@ -1,7 +1,8 @@
 """Kills this process, or lets a call of the system fail, at its N-th call that touches a folder.
 
 Calls that open, create, rename, link or remove are seen by an audit hook, whoever makes them; ``os.write``,
-``os.read``, ``os.fsync`` and ``os.close`` are wrapped. ``test_real_calls.py`` does the same with strace, without this module.
+``os.read``, ``os.fsync`` and ``os.close`` are wrapped. ``test_real_calls.py`` does the same with strace, without this
+module.
 """
 
 from __future__ import annotations

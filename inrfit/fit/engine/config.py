@@ -32,7 +32,7 @@ _SCHEMA: Mapping[str, Schema] = {
     "precision": one_of("fp32", "fp32-fast", "bf16"),
     "adam_rate": number(0, 1e9),
     "muon_rate": number(0, 1e9),
-    "warm_up": number(0, 1),
+    "warm_up": number(1e-9, 1),
     "engine": one_of("autograd", "analytic", "compiled", "cuda-graph"),
     "adapt_threads": boolean,
     "boosted": boolean,

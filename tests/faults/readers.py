@@ -38,15 +38,23 @@ def judge(folder: Path, name: str, data: bytes, whole: bool) -> Verdict:
     source, field, decoded = folder / name, folder / "field.safetensors", folder / "decoded"
     source.write_bytes(data)
     try:
-        verdict = in_process(["encode", source, "-o", field, "--dry-run"])
+        verdict = in_process(["encode", source, "-o", field, "--force", "--dry-run", "--json"])
         if whole and verdict.code == 0:
-            fitted = in_process(["encode", source, "-o", field, *FIT])
+            fitted = in_process(["encode", source, "-o", field, "--json", *FIT])
             if fitted.problem() or fitted.code:
                 return fitted
-            verdict = in_process(["decode", field, "-o", str(decoded) + _suffix(field), "--force", "--threads", "1"])
+            verdict = in_process(
+                ["decode", field, "-o", str(decoded) + _suffix(field), "--force", "--threads", "1", "--json"]
+            )
         return verdict
     finally:
         source.unlink()
+
+
+def stray_output(out: str) -> str | None:
+    """What stands on stdout besides JSON objects."""
+    stray = [line for line in out.splitlines() if not line.startswith('{"schema": 1')]
+    return f"on stdout: {stray[0][:200]!r}" if stray else None
 
 
 def _suffix(field: Path) -> str:
@@ -81,7 +89,7 @@ def main() -> None:
 
         for number, verdict in in_turn(range(given.count) if given.only is None else [given.only], work):
             name, data = mutant(given.seed, number)
-            problem = verdict.problem(silent=True) or (f"on stdout: {verdict.out[:200]!r}" if verdict.out else None)
+            problem = verdict.problem(silent=True) or stray_output(verdict.out)
             report.add(number, f"{name}, {len(data)} bytes", verdict, problem)
             if problem is not None and given.keep is not None:
                 (Path(given.keep) / f"{given.seed}-{number}-{name}").write_bytes(data)

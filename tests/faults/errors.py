@@ -48,7 +48,7 @@ def main() -> None:
             calls = Calls("", random.randint(1, counts[key]), error, lasting)
             folder = stage.fresh(scenario)
             calls.folder = str(folder)
-            verdict = forked(lambda: watched(scenario.command(folder), calls))  # noqa: B023 - called in this iteration
+            verdict = forked(lambda: watched(scenario.command(folder, "-q"), calls))  # noqa: B023 - called in this iteration
             removable = not (lasting and "unlink" in POSSIBLE[error])
             problem = problem_of(scenario, stage, folder, verdict, removable)
             how = f"{errno.errorcode[error]} {'from' if lasting else 'at'} call {calls.at} of {counts[key]}"

@@ -50,10 +50,10 @@ def sound(suffix: str) -> bytes:
 
 @cache
 def mesh(suffix: str) -> bytes:
-    """A ball of 80 triangles."""
+    """A ball of 20 triangles."""
     import trimesh
 
-    made = trimesh.creation.icosphere(1).export(file_type=suffix[1:])
+    made = trimesh.creation.icosphere(0).export(file_type=suffix[1:])
     return made if isinstance(made, bytes) else made.encode()
 
 
@@ -226,7 +226,7 @@ def _aac() -> bytes:
 def _other_meshes() -> Iterator[tuple[str, Callable[[], bytes]]]:
     import trimesh
 
-    ball = trimesh.creation.icosphere(1)
+    ball = trimesh.creation.icosphere(0)
     yield "text.stl", lambda: trimesh.exchange.stl.export_stl_ascii(ball).encode()
     yield "text.ply", lambda: trimesh.exchange.ply.export_ply(ball, encoding="ascii")
     scene = trimesh.Scene([ball, ball.copy().apply_translation([3, 0, 0])])

@@ -84,6 +84,7 @@ def main() -> None:
     options = parser(__doc__, 100)
     options.add_argument("--busy", type=int, default=4, help="Number of busy processes beside the commands.")
     given = options.parse_args()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # commands in the background of a shell ignore it
     report = Report("signals", given.seed)
     with tempfile.TemporaryDirectory() as root:
         folder = Path(root)

@@ -224,6 +224,8 @@ class Report:
         self.figures["cases"] += 1
         self.figures[f"exit {verdict.code}"] += 1
         self.slowest, self.largest = max(self.slowest, verdict.seconds), max(self.largest, verdict.peak)
+        if self.figures["cases"] % 20 == 0:
+            print(f"{self.figures['cases']} cases, {len(self.finds)} finds", file=sys.stderr, flush=True)
         if problem is not None:
             self.finds.append(f"--seed {self.seed} --only {number} ({what}): {problem}")
             print(f"FOUND {self.finds[-1]}", file=sys.stderr, flush=True)

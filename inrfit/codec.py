@@ -110,8 +110,10 @@ def encode(
             return complete
     if output is not None:
         files.check_target(output, force)
+        files.remove_stale(os.path.dirname(output) or ".", os.path.basename(output))
     if checkpointing is not None:
         checkpointing.check_target(force)
+        files.remove_stale(os.path.dirname(checkpointing.path) or ".", os.path.basename(checkpointing.path))
     with nullcontext(should_stop) if should_stop is not None else stop_on_signals() as stop:
         artifact = execute_plan(
             planned, on_report, stop, on_step=on_step, checkpointing=checkpointing, initial_field=initial

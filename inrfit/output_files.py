@@ -7,7 +7,15 @@ import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from .errors import FolderNotSynced, InrfitError, NotEnoughMemory, OutputExists, RefusedInput, UnwritableOutput, printable
+from .errors import (
+    FolderNotSynced,
+    InrfitError,
+    NotEnoughMemory,
+    OutputExists,
+    RefusedInput,
+    UnwritableOutput,
+    printable,
+)
 from .fit.outcome import Outcome
 from .resume import STARTED_FROM, CheckpointPolicy, initial_field_record
 

@@ -183,7 +183,7 @@ def _recorded_recipe(recipe: Recipe, saved_state: SavedState) -> Recipe:
 
     try:
         config = TrainingConfig.from_json(dict(saved_state.config))
-    except (TypeError, KeyError, ValueError) as error:
+    except ValueError as error:
         raise UnreadableFile(f"the training configuration in the state is invalid: {error}", "state") from None
     saved_values = {choice.name: getattr(config, choice.name) for choice in recipe.choices}
     choices = tuple(

@@ -16,6 +16,7 @@ import inrfit
 from inrfit.config import plan
 from inrfit.errors import InrfitWarning, NotEnoughMemory, RefusedInput, UsageError
 from inrfit.fit import evaluation
+from inrfit.io.temporary import temporary_name
 from inrfit.modalities import MODALITIES
 
 QUICK = {"budget": "60it", "width": 32, "depth": 2, "device": "cpu"}
@@ -222,3 +223,14 @@ def test_old_argument_names_are_accepted_with_a_notice(png):
     assert events
     with pytest.raises(UsageError, match="watch and on_step"):
         inrfit.encode(png, watch=events.append, on_step=events.append, **QUICK)
+
+
+def test_what_a_killed_process_left_of_an_output_is_removed(png, tmp_path):
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    output = tmp_path / "field.safetensors"
+    for name in (output.name, f"{output.name}.state"):
+        left = temporary_name(name).replace(f"-{os.getpid()}-", f"-{ended.pid}-")
+        (tmp_path / left).write_bytes(b"a part of it")
+    inrfit.encode(png, output=output, checkpoint="1h", **QUICK)
+    assert sorted(tmp_path.iterdir()) == sorted([png, output])

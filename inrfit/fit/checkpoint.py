@@ -13,10 +13,10 @@ from torch import Tensor
 
 from ..errors import UnreadableFile, UnsupportedInput, UsageError
 from ..io import tensors as tensor_file
-from ..io.json_schema import boolean, either, integer, items, mapping, number, one_of, optional, scalar, text
-from ..io.renamed import OLD_VALUES
+from ..io.json_schema import boolean, either, integer, items, mapping, number, optional, scalar, text
 from ..io.strict_json import check_schema
 from ..signal import Signal
+from .engine.config import TrainingConfig
 from .point_pool import Lot
 from .progress import RECENT_STEPS
 from .state import FitState, state_tensors, state_values
@@ -30,48 +30,31 @@ UNKNOWN_SHAPES = frozenset({"memory", "loss_terms", "selection", "queue", "train
 VERSION = 2
 """Version of the file; a file of another version is not read."""
 
-_COUNT, _SHARE, _SECONDS = integer(0, 2**53), number(0, 1), number(0, 1e15)
-
-_CONFIG: Mapping[str, Any] = {
-    "batch": integer(0, 2**40),
-    "precision": one_of("fp32", "fp32-fast", "bf16", *OLD_VALUES["precision"]),
-    "adam_rate": number(0, 1000),
-    "muon_rate": number(0, 1000),
-    "warm_up": _SHARE,
-    "engine": one_of("autograd", "analytic", "compiled", "cuda-graph", *OLD_VALUES["engine"]),
-    "adapt_threads": boolean,
-    "boosted": boolean,
-    "annealed": boolean,
-    "momentum": _SHARE,
-    "second_beta": _SHARE,
-    "epsilon": number(0, 1),
-    "probe": text(2000),
-}
-"""The schema of a ``TrainingConfig``. Keys that have defaults may be missing."""
+_COUNT, _SHARE, _POSITIVE, _NUMBER = integer(0, 2**53), number(0, 1), number(0, 1e40), number(-1e40, 1e40)
 
 SCHEMA: Mapping[str, Any] = {
     "version": integer(VERSION, VERSION),
     "fit": mapping(either(scalar, mapping(either(scalar, mapping(scalar))))),
-    "config": mapping(scalar),  # and _CONFIG
+    "config": mapping(scalar),  # checked by TrainingConfig.from_json
     "callback": mapping(lambda value: None),
     "state": {
         "tracker": {
             "budget": mapping(scalar),
-            "seconds": _SECONDS,
+            "seconds": _POSITIVE,
             "step": _COUNT,
-            "finish": optional(items(number(), 3, 3)),
-            "recent_step_seconds": items(_SECONDS, 0, RECENT_STEPS),
-            "reserved_seconds": _SECONDS,
+            "finish": optional(items(_NUMBER, 3, 3)),
+            "recent_step_seconds": items(_POSITIVE, 0, RECENT_STEPS),
+            "reserved_seconds": _POSITIVE,
         },
-        "schedule": {"first_step_progress": number(), "last_factor": number()},
+        "schedule": {"first_step_progress": _NUMBER, "last_factor": _NUMBER},
         "divergence": {
-            "constant_error": _SECONDS,
+            "constant_error": _POSITIVE,
             "lr_scale": _SHARE,
             "lr_since": _SHARE,
             "stalls": _COUNT,
-            "last_error": optional(number()),
+            "last_error": optional(_NUMBER),
         },
-        "best": {"error": optional(_SECONDS), "quality": optional(number())},
+        "best": {"error": optional(_POSITIVE), "quality": optional(_NUMBER)},
         "batch": optional(integer(1, 2**40)),
         "engine_chunk_size": integer(1, 2**40),
         "scoring_chunk_size": integer(1, 2**40),
@@ -80,29 +63,29 @@ SCHEMA: Mapping[str, Any] = {
                 "drawn": _COUNT,
                 "first": _COUNT,
                 "capacity": integer(1, 1 << 28),
-                "started_at": _SECONDS,
-                "seconds": _SECONDS,
+                "started_at": _POSITIVE,
+                "seconds": _POSITIVE,
             }
         ),
         "selection": optional(
-            {"origin": mapping(_COUNT), "keep_order": boolean, "loss_terms": items(number(), 0, 8), "note": text()}
+            {"origin": mapping(_COUNT), "keep_order": boolean, "loss_terms": items(_NUMBER, 0, 8), "note": text()}
         ),
         "queue": {"random_batches": _COUNT, "batch_size": _COUNT, "position": _COUNT},
         "trained_batches": items(_COUNT, 0, 1 << 22),
         "generation": _COUNT,
-        "scoring_cost": {"forwards": _SECONDS, "passes": _COUNT, "points": _COUNT},
+        "scoring_cost": {"forwards": _POSITIVE, "passes": _COUNT, "points": _COUNT},
         "usage": {
-            "prepare": _SECONDS,
-            "sampler": _SECONDS,
-            "evaluate": _SECONDS,
+            "prepare": _POSITIVE,
+            "sampler": _POSITIVE,
+            "evaluate": _POSITIVE,
             "points": _COUNT,
             "points_evaluated": _COUNT,
             "points_at_selection": _COUNT,
-            "first_step": optional(_SECONDS),
-            "origin": mapping(_SECONDS),
+            "first_step": optional(_POSITIVE),
+            "origin": mapping(number(0, 2**53)),
         },
         "cycle": _COUNT,
-        "cycle_error": optional(number()),
+        "cycle_error": optional(_NUMBER),
         "float32_from_step": optional(_COUNT),
         "notes": items(text(2000), 0, 1000),
     },
@@ -182,10 +165,11 @@ def loads(data: bytes) -> SavedState:
     if type(values) is dict and values.get("version") != VERSION:
         raise UnsupportedInput("the state was saved by another version of inrfit", "version")
     check_schema(values, SCHEMA, "state", "schema")
-    config = values["config"]
-    needed = {key: schema for key, schema in _CONFIG.items() if key in config or key in ("batch", "precision")}
-    check_schema(config, needed, "state.config", "schema")
-    if config.get("annealed", True) and config.get("warm_up") == 0:
+    try:
+        config = TrainingConfig.from_json(values["config"])
+    except ValueError as error:
+        raise UnreadableFile(f"state.{error}", "schema") from None
+    if config.annealed and config.warm_up == 0:
         raise UnreadableFile("state.config.warm_up is 0", "schema")
     _check_consistency(values["state"], arrays.keys())
     tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}

@@ -63,6 +63,8 @@ class FitContext:
     """Called between chunks of work; raises ``Cancelled``."""
     constant: bool
     """Whether all samples of the signal are equal."""
+    restored: Selection | None = None
+    """The selection of the saved state that the fit resumes from. It comes from a file."""
 
     @property
     def modality(self) -> Modality:
@@ -87,8 +89,15 @@ class FitContext:
         return due and self.engine.precision != torch.float32 and state.best.quality >= FLOAT32_FINISH_DB
 
     def select(self, learner: Learner, previous: Selection | None) -> Selection:
-        """The next selection. Raises ``PluginError`` if a sampler of another package returns something invalid."""
-        selection = self.sampler.select(learner, previous)
+        """The next selection. Raises ``PluginError`` if a sampler of another package returns something invalid,
+        ``UnreadableFile`` if the sampler cannot use the memory in a saved state."""
+        try:
+            selection = self.sampler.select(learner, previous)
+        except (KeyError, IndexError, TypeError, ValueError, RuntimeError) as error:
+            if previous is None or previous is not self.restored or out_of_memory(error):
+                raise
+            name = type(self.sampler).__name__
+            raise UnreadableFile(f"the state holds no memory of the sampler {name}: {error}", "state") from error
         if not SAMPLERS.is_built_in(type(self.sampler)) and (problem := invalid_because(selection, learner)):
             raise PluginError(f"{describe_plugin(type(self.sampler), 'sampler')}: {problem}", "plugin")
         return selection
@@ -196,7 +205,7 @@ def start_fit(
         state.cycle_error = state.best.error
     else:
         _resume(context, state, saved_state)
-    return context, state
+    return replace(context, restored=state.selection), state
 
 
 def _resume(context: FitContext, state: FitState, saved_state: SavedState) -> None:

@@ -375,24 +375,6 @@ def test_an_interrupt_keeps_the_work(png, number, code, older):
     assert found.quality["estimate"] is True
 
 
-def test_a_kill_during_the_write_leaves_the_old_output(png, tmp_path):
-    """SIGKILL at the moment the temporary file is complete and about to be renamed."""
-    target = png.parent / "photo.png.safetensors"
-    target.write_bytes(b"precious")
-    script = (
-        "import os, signal, sys\nfrom inrfit.__main__ import run\n"
-        "os.replace = lambda *a, **k: os.kill(os.getpid(), signal.SIGKILL)\n"
-        "run(sys.argv[1:])"
-    )
-    words = ["encode", str(png), "--force", *QUICK]
-    found = subprocess.run([sys.executable, "-c", script, *words], capture_output=True)
-    assert found.returncode == -signal.SIGKILL
-    assert target.read_bytes() == b"precious"
-    assert encode(png, "--force", "-q") == 0
-    leftovers = [name for name in os.listdir(png.parent) if "inrfit-tmp" in name]
-    assert leftovers == []
-
-
 def test_a_closed_stderr_does_not_cost_the_fit(png):
     command = f"{sys.executable} -m inrfit encode {png} {' '.join(QUICK)} 2>&-"
     found = subprocess.run(["bash", "-c", command], stdout=subprocess.PIPE)

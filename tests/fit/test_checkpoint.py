@@ -15,6 +15,7 @@ from inrfit.fields import FIELDS, FieldSpec
 from inrfit.fit import checkpoint, recipe
 from inrfit.fit.budget import Budget
 from inrfit.fit.checkpoint import Checkpointer, loads
+from inrfit.fit.engine.config import TrainingConfig
 from inrfit.fit.engine.step import CHUNK_POINTS
 from inrfit.fit.loop import fit
 from inrfit.fit.progress import BudgetTracker
@@ -215,6 +216,8 @@ def changed(data, change):
         lambda arrays, value: value["state"]["tracker"].update(step=-1),
         lambda arrays, value: value["state"]["queue"].update(batch_size="many"),
         lambda arrays, value: value.update(more=1),
+        lambda arrays, value: value["state"]["usage"]["origin"].update(error=1e38),
+        lambda arrays, value: value["state"]["best"].update(error=10**30 * 10**12),
     ],
 )
 def test_invalid_values_in_a_state_are_refused(change):
@@ -246,6 +249,32 @@ def test_a_state_of_another_version_is_refused():
 def test_tensors_that_do_not_fit_are_refused(change):
     with pytest.raises(UnreadableFile):
         fitted(image_signal(), "siren", SAMPLERS["int"](), saved_state=loads(changed(a_state(), change)))
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("stream", lambda memory: memory.pop("memory/order")),
+        ("stream", lambda memory: memory.update({"memory/rank": memory["memory/rank"][None]})),
+        ("stream", lambda memory: memory.update({"memory/errors": memory["memory/errors"].astype(np.uint8)})),
+        ("nint", lambda memory: memory.pop("memory/scored")),
+    ],
+)
+def test_a_memory_that_the_sampler_cannot_use_is_refused(name, change):
+    saved = fitted(image_signal(), "siren", SAMPLERS[name]())[1].files[10]
+    with pytest.raises(UnreadableFile, match="no memory of the sampler"):
+        fitted(image_signal(), "siren", SAMPLERS[name](), saved_state=loads(changed(saved, lambda a, v: change(a))))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"engine": "quick"}, {"adam_rate": "0.1"}, {"batch": -1}, {"warm_up": 0}, {"more": 1}, {"momentum": 10**30}],
+)
+def test_an_invalid_training_configuration_is_refused(change):
+    config = TrainingConfig(64, "fp32", 1e-3, 0.0)
+    assert TrainingConfig.from_json(config.json()) == config
+    with pytest.raises(ValueError, match="config"):
+        TrainingConfig.from_json(config.json() | change)
 
 
 def test_a_state_is_safetensors_and_strict_json():

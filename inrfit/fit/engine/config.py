@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
 
 from ...fields.hyperparameters import MUON_MOMENTUM
+from ...io.json_schema import Schema, boolean, check, integer, number, one_of, text
 from ...io.renamed import with_new_values
 from .optimizer import BETAS, EPSILON
 
@@ -24,6 +26,25 @@ LAST_FACTOR = 0.0
 SHORT_FIT_STEPS, SHORT_FIT_POWER, SHORT_FIT_BOUNDS = 1100.0, 0.5, (0.8, 1.6)
 """Learning rates are multiplied by (SHORT_FIT_STEPS / steps)^SHORT_FIT_POWER, clamped to the bounds: short fits need
 larger rates (docs/benchmarks.md)."""
+
+_SCHEMA: Mapping[str, Schema] = {
+    "batch": integer(0, 2**40),
+    "precision": one_of("fp32", "fp32-fast", "bf16"),
+    "adam_rate": number(0, 1e9),
+    "muon_rate": number(0, 1e9),
+    "warm_up": number(0, 1),
+    "engine": one_of("autograd", "analytic", "compiled", "cuda-graph"),
+    "adapt_threads": boolean,
+    "first_threads": integer(0, 1024),
+    "adapt_batch": boolean,
+    "boosted": boolean,
+    "annealed": boolean,
+    "momentum": number(0, 1),
+    "second_beta": number(0, 1),
+    "epsilon": number(0, 1),
+    "probe": text(),
+}
+"""Schema of the configuration in a saved state."""
 
 
 @dataclass(frozen=True)
@@ -91,5 +112,7 @@ class TrainingConfig:
 
     @staticmethod
     def from_json(values: dict[str, Any]) -> TrainingConfig:
-        """The inverse of ``json``. Raises ``TypeError`` for unknown keys."""
-        return TrainingConfig(**with_new_values(values) | {"batch": values["batch"] or None})
+        """The inverse of ``json``. Raises ``ValueError`` for anything else."""
+        values = with_new_values(values)
+        check(values, _SCHEMA, "config")
+        return TrainingConfig(**values | {"batch": values["batch"] or None})

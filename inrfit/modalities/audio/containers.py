@@ -7,13 +7,11 @@ decoded, and no memory is allocated by what a header claims.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable
 from dataclasses import replace
 
 from ...errors import UnreadableFile, UnsupportedInput
 from ...io.signatures import Signatures, detect_format
-from ...runtime import captured_stderr
 from . import tags
 from .container import Container, after_id3, truncated
 from .flac import check_flac
@@ -166,10 +164,3 @@ _READERS: dict[str, Callable[[bytes], Container]] = {
     "M4A": lambda data: Container("M4A", data),
     "AAC": lambda data: Container("AAC", data),
 }
-
-
-@contextmanager
-def suppressed_stderr(kind: str) -> Iterator[None]:
-    """Context in which mpg123 cannot print messages about damaged MP3 frames. Does nothing for other formats."""
-    with captured_stderr() if kind == "MP3" else nullcontext():
-        yield

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import io
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,11 +13,22 @@ import numpy as np
 
 from ...errors import UnreadableFile, UnsupportedInput
 from ...io.limits import Limits
+from ...runtime import captured_stderr
 from ...signal import Grid, Scale, Signal
 from ..notes import by_weight
 from . import containers, mpeg4, sample_formats, speakers, tags
 from .container import Container
 from .sample_formats import FRAMES_PER_BLOCK, Array
+
+
+class _Bytes(io.BytesIO):
+    """A file in memory that stays where it is when libsndfile, misled by a damaged header, seeks before its beginning.
+    An exception would be printed with its traceback, because it cannot pass through the library."""
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
+        with contextlib.suppress(ValueError, OverflowError):
+            return super().seek(offset, whence)
+        return self.tell()
 
 
 def read(data: bytes, keep_metadata: bool, limits: Limits) -> Signal:
@@ -25,7 +38,9 @@ def read(data: bytes, keep_metadata: bool, limits: Limits) -> Signal:
     container = containers.check(data)
     if container.kind in ("M4A", "AAC"):
         return _load_mpeg4(container.kind, data, limits)
-    with containers.suppressed_stderr(container.kind), soundfile.SoundFile(io.BytesIO(container.data)) as file:
+    # mpg123 prints messages about damaged frames.
+    quiet = captured_stderr() if container.kind == "MP3" else contextlib.nullcontext()
+    with quiet, soundfile.SoundFile(_Bytes(container.data)) as file:
         claimed = _claimed_frames(file, container)
         _require_writable_ogg(container.kind, file.samplerate, file.channels)
         limits.check("max_channels", file.channels, "channels")

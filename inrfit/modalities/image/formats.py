@@ -15,7 +15,7 @@ from ...io.signatures import Signatures, detect_format
 from . import metadata
 from .netpbm import read_netpbm
 from .openexr import read_openexr
-from .picture import Picture
+from .picture import CHANNELS_BY_MODE, Picture
 from .pillow_reader import (
     decoded,
     open_image,
@@ -104,6 +104,9 @@ def read(data: bytes, name: str, how: Reading, limits: Limits) -> tuple[str, Pic
             if format_name != "TIFF":
                 picture = _turned(picture, image, notes)
             picture = replace(picture, exif=metadata.clean_exif(image, how.metadata == "all", notes))
+    shape = picture.raster.shape
+    if len(shape) != 3 or not picture.raster.size or shape[2] != CHANNELS_BY_MODE.get(picture.mode, shape[2]):
+        raise UnreadableFile(f"damaged: the samples are {shape}, which is no picture", "corrupt")
     if caught_warnings:
         notes.append("damaged metadata ignored")
     if how.bits == 8 and picture.bits > 8:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import struct
-from io import BytesIO
+from contextlib import redirect_stdout
+from io import BytesIO, StringIO
 from typing import Any
 
 import numpy as np
 
 from ...errors import UnreadableFile, UnsupportedInput, machine_error, printable
 from ...io.limits import Limits
+from ...runtime import captured_stderr
 from .picture import MAX_BANDS, MODES_WITH_ALPHA, Picture, Raster, mode_of
 from .pillow_reader import require_size
 
@@ -19,11 +21,19 @@ def read_openexr(data: bytes, limits: Limits, notes: list[str]) -> Picture:
     _check_header(data, limits)
     openexr = _library()
     try:
-        with openexr.File(BytesIO(data), separate_channels=True) as file:
+        with (
+            captured_stderr(),
+            redirect_stdout(StringIO()),
+            openexr.File(BytesIO(data), separate_channels=True) as file,
+        ):
+            if not file.parts:
+                raise UnreadableFile("damaged: OpenEXR cannot decode its pixels", "corrupt")
             part = file.parts[0]
             header = part.header
             channels = {name: np.array(channel.pixels) for name, channel in part.channels.items()}
             parts = len(file.parts)
+    except UnreadableFile:
+        raise
     except Exception as error:  # the library raises RuntimeError for damage
         raise machine_error(error) or UnreadableFile(f"damaged: {printable(error)[:120]}", "corrupt") from error
     if parts > 1:

@@ -200,6 +200,8 @@ def _from_array(array: Any, layout: Layout, orientation: int, notes: list[str]) 
         samples = samples.reshape(layout.height, layout.width, 1)
     elif layout.planar:
         samples = np.moveaxis(samples, 0, -1)
+    if samples.shape != (layout.height, layout.width, layout.channels):  # a page without strips decodes to nothing
+        raise UnreadableFile("damaged: the file does not say where its samples are", "corrupt")
     samples = samples.astype(samples.dtype.newbyteorder("="), copy=False)
     if samples.dtype == np.bool_:
         samples = samples.astype(np.uint8)

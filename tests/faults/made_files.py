@@ -1,0 +1,289 @@
+"""Small valid files of every format that is read, made by the modalities' own writers and by other libraries."""
+
+from __future__ import annotations
+
+import io
+import json
+import struct
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+RATE = 8000
+
+
+def pixels(height: int = 10, width: int = 12, channels: int = 3) -> np.ndarray:
+    """A smooth picture with an edge."""
+    y, x = np.mgrid[0:height, 0:width] / width
+    planes = [120 + 70 * np.sin(5 * x + k) * np.cos(4 * y) + 40 * (x > 0.5) for k in range(channels)]
+    return np.clip(np.stack(planes, -1), 0, 255).astype(np.uint8)
+
+
+def samples(count: int = 400) -> np.ndarray:
+    """A sweep in two channels."""
+    moment = np.arange(count) / count
+    sweep = 0.5 * np.sin(40 * moment * (1 + moment))
+    return np.stack([sweep, 0.5 * sweep], 1)
+
+
+@cache
+def picture(suffix: str) -> bytes:
+    """The picture, as inrfit writes it: in colour, or else as far as the format can hold it."""
+    from inrfit.errors import UsageError
+
+    for raster in (pixels(), pixels()[..., 0], pixels()[..., 0] > 120):
+        with suppress(UsageError):
+            return _written("image", "p.png", _saved(raster, "PNG"), suffix)
+    return _written("image", "p.pfm", _floats(), suffix)
+
+
+@cache
+def sound(suffix: str) -> bytes:
+    """The sweep, as inrfit writes it."""
+    return _written("audio", "s.wav", _recorded(samples(), "WAV", "PCM_16"), suffix)
+
+
+@cache
+def mesh(suffix: str) -> bytes:
+    """A ball of 20 triangles."""
+    import trimesh
+
+    made = trimesh.creation.icosphere(0).export(file_type=suffix[1:])
+    return made if isinstance(made, bytes) else made.encode()
+
+
+def _written(modality: str, name: str, data: bytes, suffix: str) -> bytes:
+    from inrfit.io.limits import Limits
+    from inrfit.modalities import MODALITIES, Request
+
+    facts = MODALITIES[modality]
+    signal = facts.load(data, name, facts.options(), Limits())
+    decoded = signal.samples.reshape(*signal.grid.shape, -1)
+    return facts.write(decoded, signal.meta, suffix, Request(), {})
+
+
+def _saved(raster: np.ndarray, kind: str, **options: Any) -> bytes:
+    from PIL import Image
+
+    made = io.BytesIO()
+    Image.fromarray(raster).save(made, kind, **options)
+    return made.getvalue()
+
+
+def _recorded(values: np.ndarray, kind: str, subtype: str) -> bytes:
+    import soundfile
+
+    made = io.BytesIO()
+    soundfile.write(made, values, RATE, subtype, format=kind)
+    return made.getvalue()
+
+
+def _floats() -> bytes:
+    """The picture as a portable float map."""
+    return b"PF\n12 10\n-1\n" + (pixels()[::-1].astype("<f4") / 255).tobytes()
+
+
+def _other_pictures() -> Iterator[tuple[str, Callable[[], bytes]]]:
+    """What the readers see besides the files of inrfit's own writers."""
+    from PIL import Image
+
+    raster, alpha = pixels(), pixels(channels=4)
+    deep = raster.astype(np.uint16) * 257
+    yield "rgba.png", lambda: _saved(alpha, "PNG")
+    yield "palette.png", lambda: _palette().getvalue()
+    yield "chunks.png", lambda: _with_chunks(_saved(raster, "PNG"))
+    yield "deep.png", lambda: _saved(deep[..., 0], "PNG")
+    yield "bilevel.png", lambda: _saved(raster[..., 0] > 120, "PNG")
+    yield "progressive.jpg", lambda: _saved(raster, "JPEG", progressive=True, exif=_exif(), icc_profile=_profile())
+    yield "cmyk.jpg", lambda: _image(Image.fromarray(raster).convert("CMYK"), "JPEG")
+    yield "frames.gif", lambda: _frames("GIF")
+    yield "frames.webp", lambda: _frames("WEBP")
+    yield "frames.png", lambda: _frames("PNG")
+    yield "icon.ico", lambda: _saved(raster, "ICO", sizes=[(8, 8)])
+    for name, options in _TIFFS.items():
+        yield f"{name}.tif", lambda options=options: _tiff(**options)
+    yield "pages.tif", lambda: _tiff(pages=3)
+
+
+_TIFFS: dict[str, dict[str, Any]] = {
+    "lzw": {"compression": "lzw"},
+    "deflate": {"compression": "zlib", "predictor": True},
+    "tiled": {"tile": (16, 16)},
+    "planar": {"planarconfig": "separate"},
+    "big": {"bigtiff": True},
+    "motorola": {"byteorder": ">"},
+}
+
+
+def _tiff(pages: int = 1, byteorder: str | None = None, bigtiff: bool = False, **options: Any) -> bytes:
+    import tifffile
+
+    made = io.BytesIO()
+    with tifffile.TiffWriter(made, byteorder=byteorder, bigtiff=bigtiff) as file:
+        for _ in range(pages):
+            file.write(pixels(16, 16), photometric="rgb", **options)
+    return made.getvalue()
+
+
+def _image(image: Any, kind: str, **options: Any) -> bytes:
+    made = io.BytesIO()
+    image.save(made, kind, **options)
+    return made.getvalue()
+
+
+def _palette() -> io.BytesIO:
+    from PIL import Image
+
+    made = io.BytesIO()
+    Image.fromarray(pixels()).quantize(8).save(made, "PNG", transparency=3)
+    return made
+
+
+def _frames(kind: str) -> bytes:
+    from PIL import Image
+
+    frames = [Image.fromarray(np.roll(pixels(), k, 1)) for k in range(3)]
+    return _image(frames[0], kind, save_all=True, append_images=frames[1:])
+
+
+def _exif() -> bytes:
+    from PIL import Image
+
+    exif = Image.Exif()
+    exif[0x0112], exif[0x010E] = 6, "a description"
+    return exif.tobytes()
+
+
+def _profile() -> bytes:
+    from PIL import ImageCms
+
+    return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+
+
+def png_chunk(kind: bytes, content: bytes) -> bytes:
+    """A chunk with its length and its checksum."""
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+
+def _with_chunks(data: bytes) -> bytes:
+    """A PNG with gamma, density, text, a profile and EXIF."""
+    profile = b"srgb\0\0" + zlib.compress(_profile())
+    more = {
+        b"gAMA": struct.pack(">I", 45455),
+        b"cHRM": struct.pack(">8I", 31270, 32900, 64000, 33000, 30000, 60000, 15000, 6000),
+        b"pHYs": struct.pack(">IIB", 2835, 2835, 1),
+        b"iCCP": profile,
+        b"tEXt": b"Title\0a title",
+        b"zTXt": b"Comment\0\0" + zlib.compress(b"a comment"),
+        b"eXIf": _exif().removeprefix(b"Exif\0\0"),
+        b"sBIT": b"\x08\x08\x08",
+    }
+    chunks = b"".join(png_chunk(kind, content) for kind, content in more.items())
+    return data[:33] + chunks + data[33:]
+
+
+def _other_sounds() -> Iterator[tuple[str, Callable[[], bytes]]]:
+    kinds = [
+        ("u8.wav", "WAV", "PCM_U8"), ("24.wav", "WAV", "PCM_24"), ("float.wav", "WAV", "FLOAT"),
+        ("adpcm.wav", "WAV", "MS_ADPCM"), ("ulaw.wav", "WAV", "ULAW"), ("extensible.wav", "WAVEX", "PCM_16"),
+        ("rf64.wav", "RF64", "PCM_16"), ("w64.w64", "W64", "PCM_16"), ("24.aiff", "AIFF", "PCM_24"),
+        ("float.au", "AU", "FLOAT"), ("alac.caf", "CAF", "ALAC_16"), ("24.flac", "FLAC", "PCM_24"),
+        ("vorbis.ogg", "OGG", "VORBIS"), ("opus.opus", "OGG", "OPUS"), ("mpeg.mp3", "MP3", "MPEG_LAYER_III"),
+    ]  # fmt: skip
+    for name, kind, subtype in kinds:
+        yield name, lambda kind=kind, subtype=subtype: _recorded(samples(), kind, subtype)
+    yield "listed.wav", lambda: _listed(_recorded(samples(), "WAV", "PCM_16"))
+    yield "aac.m4a", _aac
+
+
+def _listed(data: bytes) -> bytes:
+    """A WAV with tags and a cue point behind its samples."""
+    tags = b"INFOINAM" + struct.pack("<I", 8) + b"a title\0"
+    cue = struct.pack("<II4sIIII", 1, 1, b"data", 0, 0, 10, 0)[:28]
+    more = b"LIST" + struct.pack("<I", len(tags)) + tags + b"cue " + struct.pack("<I", len(cue)) + cue
+    whole = data + more
+    return whole[:4] + struct.pack("<I", len(whole) - 8) + whole[8:]
+
+
+def _aac() -> bytes:
+    import av
+
+    made = io.BytesIO()
+    with av.open(made, "w", format="ipod") as file:
+        stream = file.add_stream("aac", rate=RATE)
+        frame = av.AudioFrame.from_ndarray(samples(2048).T.astype(np.float32).copy(), "fltp", "stereo")
+        frame.sample_rate = RATE
+        for packet in (*stream.encode(frame), *stream.encode(None)):
+            file.mux(packet)
+    return made.getvalue()
+
+
+def _other_meshes() -> Iterator[tuple[str, Callable[[], bytes]]]:
+    import trimesh
+
+    ball = trimesh.creation.icosphere(0)
+    yield "text.stl", lambda: trimesh.exchange.stl.export_stl_ascii(ball).encode()
+    yield "text.ply", lambda: trimesh.exchange.ply.export_ply(ball, encoding="ascii")
+    scene = trimesh.Scene([ball, ball.copy().apply_translation([3, 0, 0])])
+    yield "scene.glb", lambda: bytes(scene.export(file_type="glb"))
+    yield "inline.gltf", lambda: _gltf(ball)
+    yield "ball.3mf", lambda: _threemf(ball)
+    yield "groups.obj", lambda: b"# quads\no box\n" + _BOX
+
+
+_BOX = b"".join(b"v %d %d %d\n" % (x, y, z) for x in (0, 1) for y in (0, 1) for z in (0, 1)) + b"".join(
+    b"f %s\n" % face for face in (b"1 2 4 3", b"5 7 8 6", b"1 5 6 2", b"3 4 8 7", b"1 3 7 5", b"2 6 8 4")
+)
+
+
+def _gltf(ball: Any) -> bytes:
+    """glTF with its buffer as a data URI."""
+    import base64
+
+    parts = ball.export(file_type="gltf")
+    tree = json.loads(parts.pop("model.gltf"))
+    for buffer in tree["buffers"]:
+        content = base64.b64encode(parts[buffer["uri"]]).decode()
+        buffer["uri"] = f"data:application/octet-stream;base64,{content}"
+    return json.dumps(tree).encode()
+
+
+def _threemf(ball: Any) -> bytes:
+    """The package of one object, written by hand."""
+    vertices = "".join(f'<vertex x="{x}" y="{y}" z="{z}"/>' for x, y, z in ball.vertices)
+    faces = "".join(f'<triangle v1="{a}" v2="{b}" v3="{c}"/>' for a, b, c in ball.faces)
+    model = (
+        '<?xml version="1.0"?><model unit="millimeter" xmlns="http://schemas.microsoft.com/3dmanufacturing/core/2015/02">'
+        f'<resources><object id="1" type="model"><mesh><vertices>{vertices}</vertices><triangles>{faces}</triangles>'
+        '</mesh></object></resources><build><item objectid="1"/></build></model>'
+    )
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as package:
+        package.writestr("3D/3dmodel.model", model)
+    return made.getvalue()
+
+
+@cache
+def sources() -> dict[str, bytes]:
+    """All files by name; the suffix of a name is that of its format."""
+    from inrfit.modalities import MODALITIES
+
+    makers: dict[str, Callable[[], bytes]] = {}
+    writers = {"image": picture, "audio": sound, "shape": mesh}
+    for name, writer in writers.items():
+        for suffix in MODALITIES[name].output_suffixes:
+            makers[f"own{suffix}"] = lambda writer=writer, suffix=suffix: writer(suffix)
+    for others in (_other_pictures, _other_sounds, _other_meshes):
+        makers.update(others())
+    return {name: make() for name, make in makers.items()}
+
+
+@cache
+def distinct_sources() -> dict[str, bytes]:
+    """``sources`` without those of equal content."""
+    return dict(reversed({data: (name, data) for name, data in reversed(sources().items())}.values()))

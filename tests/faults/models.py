@@ -1,0 +1,235 @@
+"""Hostile models: a valid artifact of every architecture, store and modality with one field of it changed, through
+``info`` and ``decode``.
+
+    python tests/faults/models.py --count 500 --seed 0
+
+Every command ends with 0, 2, 3, 4, 5 or 6, at most 512 MiB above the idle process, with a line every five seconds; a
+refusal has the reason that belongs to what was changed.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import random
+import struct
+import tempfile
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from made_files import mesh, picture, sound
+from mutations import bytes_mutated, json_mutated, paths
+from workbench import Report, Verdict, chance, in_process, in_turn, parser, warm_up
+
+STORES = ("fp32", "fp16", "bf16", "int")
+SIZES: dict[str, Any] = {"budget": "60it", "batch": 256, "device": "cpu", "engine": "analytic", "verify": "sample"}
+REQUESTS = {"image": ["--scale", "1.5"], "audio": ["--rate", "9000"], "shape": ["--resolution", "16"]}
+SUFFIXES = {"image": ".png", "audio": ".wav", "shape": ".ply"}
+REASONS = {
+    "header": {
+        "code",
+        "schema",
+        "field",
+        "version",
+        "shape",
+        "tensors",
+        "attachment",
+        "offsets",
+        "trailing",
+        "truncated",
+    },
+    "table": {
+        "metadata",
+        "header",
+        "dtype",
+        "shape",
+        "tensors",
+        "offsets",
+        "trailing",
+        "truncated",
+        "attachment",
+        "version",
+    },
+    "weight": {"nonfinite"},
+    "code": {"code", "nonfinite"},
+    "bytes": set(),
+}
+"""Reasons of a refusal by what was changed; an empty set admits all."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """A changed model: ``part`` is what was changed (a key of REASONS), ``what`` says how."""
+
+    name: str
+    modality: str
+    part: str
+    what: str
+    data: bytes
+
+
+@cache
+def fitted(architecture: str, modality: str) -> Any:
+    """A small field of a made source."""
+    import inrfit
+    from inrfit.errors import Diverged
+
+    name, data = {
+        "image": ("p.png", picture(".png")), "audio": ("s.flac", sound(".flac")), "shape": ("b.ply", mesh(".ply"))
+    }[modality]  # fmt: skip
+    options = {"points": "1000"} if modality == "shape" else {}
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(folder) / name
+        source.write_bytes(data)
+        for budget in ("60it", "400it"):
+            try:
+                return inrfit.encode(
+                    source, arch=architecture, options=options, store="fp32", **SIZES | {"budget": budget}
+                )
+            except Diverged:
+                continue
+    raise AssertionError(f"{architecture} learns nothing of {name}")
+
+
+def stored(artifact: Any, store: str) -> Any:
+    """The artifact in another store."""
+    from inrfit.artifact.quantisation import storable
+
+    steps = {}
+    for name, sizes in artifact.spec.rounding_groups.items() if store == "int" else ():
+        weights = np.split(np.abs(artifact.weights[name].reshape(-1)), np.cumsum(sizes)[:-1])
+        peaks = np.array([group.max(initial=1e-6) for group in weights], np.float64)
+        steps[name] = storable(peaks / 100, peaks)
+    return replace(artifact, store=store, steps=steps, quality=dict(artifact.quality))
+
+
+def kinds() -> Iterator[tuple[str, str, str]]:
+    """Every architecture, store and modality that go together."""
+    from inrfit.fields import FIELDS
+    from inrfit.modalities import MODALITIES
+
+    for store, modality, architecture in itertools.product(STORES, MODALITIES, FIELDS):
+        if not (modality == "shape" and FIELDS[architecture].TRAITS.raster_only):
+            yield architecture, store, modality
+
+
+def changed(artifact: Any, chance: random.Random) -> tuple[str, str, bytes]:
+    """What was changed, how, and the bytes of the file."""
+    part = chance.choice(("header", "header", "header", "table", "weight", "bytes"))
+    if part == "header":
+        return part, *_header_changed(artifact, chance)
+    data = artifact.to_bytes()
+    (length,) = struct.unpack_from("<Q", data)
+    table, body = json.loads(data[8 : 8 + length]), data[8 + length :]
+    if part == "table":
+        made = json_mutated(table, chance)
+        text = json.dumps(made).encode()
+        return part, _difference(table, made), struct.pack("<Q", len(text)) + text + body
+    if part == "weight":
+        return _weight_changed(data, table, 8 + length, chance)
+    return part, "bytes", bytes_mutated(data, chance)
+
+
+def _header_changed(artifact: Any, chance: random.Random) -> tuple[str, bytes]:
+    """One value of inrfit's own header."""
+    from inrfit.artifact import container
+
+    header = artifact.header()
+    parts = ["field", "signal", "provenance", "quality", None]
+    part = chance.choice([name for name in parts if name is None or header[name]])
+    made = json_mutated(header, chance) if part is None else header | {part: json_mutated(header[part], chance)}
+    tensors = {**artifact._stored(), container.KEY: container.deflated(made)}
+    return _difference(header, made), container.serialize(container.VERSION, tensors)
+
+
+def _weight_changed(data: bytes, table: dict[str, Any], start: int, chance: random.Random) -> tuple[str, str, bytes]:
+    """One weight or all of a tensor; or bytes of the coded weights, with the checksum made right."""
+    names = [name for name in table if not name.startswith(("__", "inrfit", "attachment."))]
+    name = chance.choice(names)
+    begin, end = (start + offset for offset in table[name]["data_offsets"])
+    if table[name]["dtype"] == "U8":
+        code = bytes_mutated(data[begin + 4 : end], chance)[: end - begin - 4].ljust(end - begin - 4, b"\0")
+        return "code", name, data[:begin] + zlib.crc32(code).to_bytes(4, "little") + code + data[end:]
+    size = {"F32": 4, "F16": 2, "BF16": 2}[table[name]["dtype"]]
+    pattern = chance.choice((b"\xff", b"\x7f", b"\x00\x7f", b"\x80\x7f", b"\x00\x7c"))
+    value = (bytes(4) + pattern)[-size:]
+    count = chance.choice((1, 1, (end - begin) // size))
+    at = begin + size * chance.randrange((end - begin) // size - count + 1)
+    return "weight", f"{name}: {count} times {value.hex()}", data[:at] + value * count + data[at + size * count :]
+
+
+def _difference(before: Any, after: Any) -> str:
+    """Where two JSON values differ."""
+    for path in dict.fromkeys([*paths(before), *paths(after)]):
+        if repr(old := _at(before, path)) != repr(new := _at(after, path)) and not isinstance(old, dict | list):
+            return f"{'.'.join(map(str, path))}: {str(old)[:40]!r} becomes {str(new)[:40]!r}"
+    return "nothing"
+
+
+def _at(tree: Any, path: tuple[Any, ...]) -> Any:
+    try:
+        for key in path:
+            tree = tree[key]
+    except (KeyError, IndexError, TypeError):
+        return "nothing"
+    return tree
+
+
+def model(seed: int, number: int) -> Model:
+    """One hostile model. All kinds take turns."""
+    random, every = chance(seed, number), list(kinds())
+    chance(seed, -1).shuffle(every)
+    architecture, store, modality = every[number % len(every)]
+    part, what, data = changed(stored(fitted(architecture, modality), store), random)
+    return Model(f"{architecture} {store} {modality}", modality, part, what, data)
+
+
+def judge(folder: Path, hostile: Model) -> Verdict:
+    """The verdict on ``info`` and on ``decode``; that of the first which ends badly."""
+    path, decoded = folder / "model.safetensors", folder / "decoded"
+    path.write_bytes(hostile.data)
+    told = [in_process(["info", path, "--json"]), in_process(["info", path])]
+    for more in (REQUESTS[hostile.modality], [] if hostile.modality != "shape" else REQUESTS["shape"]):
+        target = f"{decoded}{SUFFIXES[hostile.modality]}"
+        told.append(in_process(["decode", path, "-o", target, *more, "--force", "--threads", "1", "--json"]))
+    bad = [verdict for verdict in told if problem_of(hostile, verdict)]
+    return (bad or [max(told, key=lambda verdict: (verdict.code, verdict.peak))])[0]
+
+
+def problem_of(hostile: Model, verdict: Verdict) -> str | None:
+    """What is wrong with a verdict."""
+    problem = verdict.problem(silent=True)
+    if problem is None and verdict.code == 3 and REASONS[hostile.part] and verdict.out.startswith("{"):
+        reason = json.loads(verdict.out)["error"]["reason"]
+        if reason not in REASONS[hostile.part]:
+            return f"refused for the reason {reason}: {verdict.err.strip()}"
+    return problem
+
+
+def main() -> None:
+    """The loop."""
+    options = parser(__doc__, 500)
+    options.add_argument("--keep", metavar="FOLDER", help="Write the files of finds there.")
+    given = options.parse_args()
+    warm_up()
+    report = Report("models", given.seed)
+    numbers = range(given.count) if given.only is None else [given.only]
+    made = {number: model(given.seed, number) for number in numbers}
+    with tempfile.TemporaryDirectory() as root:
+        for number, verdict in in_turn(numbers, lambda number: judge(Path(root), made[number])):
+            hostile, problem = made[number], problem_of(made[number], verdict)
+            report.add(number, f"{hostile.name}, {hostile.part} {hostile.what}", verdict, problem)
+            report.figures[f"{hostile.part} refused"] += verdict.code == 3
+            if problem is not None and given.keep is not None:
+                (Path(given.keep) / f"{given.seed}-{number}.safetensors").write_bytes(hostile.data)
+    report.figures["kinds"] = len({hostile.name for hostile in made.values()})
+    report.end()
+
+
+if __name__ == "__main__":
+    main()

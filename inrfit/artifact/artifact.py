@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from ..errors import InrfitError, RefusedInput, UnwritableOutput, UsageError
 from ..fields import FieldSpec
-from ..io import files
+from ..io import descriptors, files
 from ..io.arguments import BOOLEAN, BYTES, DEVICE, FILE, FUNCTION, MAPPING, PATH, TEXT, a, checked, described, or_none
 from ..io.limits import Limits
 from ..modalities import MODALITIES, Request, file_of
@@ -280,4 +280,4 @@ def read(path: str | os.PathLike[str] | int, limits: Limits, or_other: bool = Fa
             return limits.max_bytes
         return contents.judged(start, size, limits)[0].file_bytes
 
-    return files.read(path, limits, files.Head(container.HEAD_BYTES, expected_bytes))
+    return files.read(path, limits, descriptors.Head(container.HEAD_BYTES, expected_bytes))

@@ -278,10 +278,8 @@ class Loop:
         """After memory ran out: halves the batch and all chunk sizes, and returns to the best weights."""
         context, state = self.context, self.state
         context.engine.halve_chunk_size()
-        state.engine_chunk_size, state.scoring_chunk_size = (
-            context.engine.chunk_size,
-            max(1, state.scoring_chunk_size // 2),
-        )
+        state.engine_chunk_size = context.engine.chunk_size
+        state.scoring_chunk_size = max(1, state.scoring_chunk_size // 2)
         state.batch = None if state.batch is None else max(1, state.batch // 2)
         if context.batch_size is not None and state.batch is not None:
             context.batch_size.full = state.batch

@@ -9,11 +9,9 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
-import io
 import os
 import stat
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from ..errors import (
     FolderNotSynced,
@@ -27,12 +25,10 @@ from ..errors import (
     printable,
 )
 from ..interrupts import finishing_output
+from .descriptors import READ_BYTES, Head, read_all, require_regular
 from .fifo import notice_of_waiting
 from .limits import Limits
 from .temporary import is_stale, temporary_name
-
-READ_BYTES = 1 << 20
-"""Number of bytes that are read at a time."""
 
 _UNSUPPORTED_ERRNOS = {errno.EPERM, errno.EACCES, errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
 """Error numbers of file systems without hard links, or without fsync of folders."""
@@ -41,15 +37,6 @@ _UNSUPPORTED_ERRNOS = {errno.EPERM, errno.EACCES, errno.EINVAL, errno.ENOSYS, er
 def sha256(data: bytes) -> str:
     """The SHA-256 of ``data`` as 64 hexadecimal digits."""
     return hashlib.sha256(data).hexdigest()
-
-
-@dataclass(frozen=True)
-class Head:
-    """How the first ``size`` bytes of a file are judged before the rest is read: ``expected_bytes(start, size)`` gets
-    them, and the size of the file (None: unknown), and returns the size that it should have, or raises an error."""
-
-    size: int
-    expected_bytes: Callable[[bytes, int | None], int]
 
 
 def read(path: str | os.PathLike[str] | int, limits: Limits, head: Head | None = None) -> bytes:
@@ -62,14 +49,14 @@ def read(path: str | os.PathLike[str] | int, limits: Limits, head: Head | None =
         raise UsageError(f"a file is named by its path, not by a value of type {type(path).__name__}", "option")
     try:
         if path == "-" or isinstance(path, int):
-            data = _read_all(0 if path == "-" else int(path), limits, head)
+            data = read_all(0 if path == "-" else int(path), limits, head)
         else:
             # Checked before opening, which has side effects on some devices.
-            _require_regular(status := os.stat(path))
+            require_regular(status := os.stat(path))
             with notice_of_waiting(path) if stat.S_ISFIFO(status.st_mode) else contextlib.nullcontext():
                 descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
             try:
-                data = _read_all(descriptor, limits, head)
+                data = read_all(descriptor, limits, head)
             finally:
                 os.close(descriptor)
     except OSError as error:
@@ -91,52 +78,6 @@ def _unreadable(error: OSError, path: str | os.PathLike[str] | int) -> Unreadabl
     if error.errno in (errno.EACCES, errno.EPERM):
         return UnreadableFile("permission denied", "permission")
     return UnreadableFile(f"cannot be read: {_describe_error(error)}", "unreadable")
-
-
-def _require_regular(status: os.stat_result) -> None:
-    """Raises ``UnreadableFile`` unless the file is a regular one or a FIFO."""
-    if stat.S_ISDIR(status.st_mode):
-        raise UnreadableFile("is a directory", "directory")
-    if stat.S_ISCHR(status.st_mode) or stat.S_ISBLK(status.st_mode):
-        raise UnreadableFile("is a device", "device")
-    if stat.S_ISSOCK(status.st_mode):
-        raise UnreadableFile("is a socket", "device")
-
-
-def _read_all(descriptor: int, limits: Limits, head: Head | None) -> bytes:
-    """The content of the open file up to its end."""
-    status = os.fstat(descriptor)
-    if not os.isatty(descriptor):
-        _require_regular(status)
-    limits.check("max_bytes", status.st_size, "size in bytes")
-    content = io.BytesIO()
-    most = limits.max_bytes + 1
-    if head is not None:
-        most = min(most, _judge_head(descriptor, status, head, content) + 1)
-    # A regular file is read in one call, so that a large one is not in memory twice. Its size may be wrong (/proc).
-    count = max(status.st_size + 1, READ_BYTES)
-    while (left := most - content.tell()) > 0 and (piece := os.read(descriptor, min(count, left))):
-        if not content.tell() and len(piece) == status.st_size:
-            return piece
-        content.write(piece)
-        limits.check("max_bytes", content.tell(), "bytes read so far")
-        count = max(status.st_size + 1 - content.tell(), READ_BYTES)
-    return content.getvalue()
-
-
-def _judge_head(descriptor: int, status: os.stat_result, head: Head, content: io.BytesIO) -> int:
-    """The expected size of the open file, by its first bytes, which go to ``content`` if they can be read only once."""
-    size: int | None = None
-    if stat.S_ISREG(status.st_mode) and status.st_size:
-        at = os.lseek(descriptor, 0, os.SEEK_CUR)
-        start, size = os.pread(descriptor, head.size, at), status.st_size - at
-    else:
-        while (missing := head.size - content.tell()) and (piece := os.read(descriptor, missing)):
-            content.write(piece)
-        start = content.getvalue()
-        if missing:  # the file has ended
-            size = len(start)
-    return head.expected_bytes(start, size) if start else 0
 
 
 def check_target(path: str | os.PathLike[str], force: bool, size: int = 0) -> None:

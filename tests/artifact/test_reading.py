@@ -13,7 +13,7 @@ from test_artifact import made
 from inrfit.artifact import artifact as module
 from inrfit.artifact.container import HEAD_BYTES
 from inrfit.errors import RefusedInput
-from inrfit.io import files
+from inrfit.io import descriptors, files
 from inrfit.io.limits import Limits
 
 GIGABYTE = 10**9
@@ -123,7 +123,7 @@ def test_a_head_is_given_whole_with_the_size_of_the_file(tmp_path: Path) -> None
         return 20
 
     (tmp_path / "a").write_bytes(b"x" * 10 + b"y" * 10)
-    assert files.read(tmp_path / "a", Limits(), files.Head(10, expected_bytes)) == b"x" * 10 + b"y" * 10
+    assert files.read(tmp_path / "a", Limits(), descriptors.Head(10, expected_bytes)) == b"x" * 10 + b"y" * 10
     assert seen == [(b"x" * 10, 20)]
     (tmp_path / "a").write_bytes(b"z" * 100)
-    assert len(files.read(tmp_path / "a", Limits(), files.Head(10, expected_bytes))) == 21
+    assert len(files.read(tmp_path / "a", Limits(), descriptors.Head(10, expected_bytes))) == 21

@@ -23,6 +23,9 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 GRACE_SECONDS = 1.6
 """Time that the work has to end in order. Commands promise to end within two seconds."""
 
+SPARE_DESCRIPTORS = 8
+"""Files that a command must be able to open besides the pipe of its signals."""
+
 _writes = 0  # number of outputs that are being written
 _pending: int | None = None  # the signal that came meanwhile
 
@@ -73,10 +76,27 @@ def leave_on_signals() -> None:
     for number in SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _leave_or_note)
-    reading, writing = os.pipe()
+    if (pipe := _spare_pipe()) is None:
+        return
+    reading, writing = pipe
     os.set_blocking(writing, False)
     signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
     threading.Thread(target=_watch, args=(reading,), daemon=True).start()
+
+
+def _spare_pipe() -> tuple[int, int] | None:
+    """A pipe; None if the process may open so few files that the rest of it needs them all."""
+    opened: list[int] = []
+    try:
+        opened += os.pipe()
+        opened += [os.dup(opened[0]) for _ in range(SPARE_DESCRIPTORS)]
+    except OSError:
+        return None
+    else:
+        return opened.pop(0), opened.pop(0)
+    finally:
+        for descriptor in opened:
+            os.close(descriptor)
 
 
 def _leave_or_note(number: int, frame: FrameType | None) -> None:

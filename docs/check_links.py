@@ -92,6 +92,10 @@ def options() -> frozenset[str]:
                 info = get_args(hint)[1]
                 declared = [text for text in (info.default, *(info.param_decls or ())) if isinstance(text, str)]
                 found |= set(declared) or {"--" + name.replace("_", "-")}
-    for script in (*(ROOT / "tests" / "bench").glob("*.py"), *(ROOT / "docs").glob("*.py")):
+    for script in (
+        *(ROOT / "tests" / "bench").glob("*.py"),
+        *(ROOT / "tests" / "faults").glob("*.py"),
+        *(ROOT / "docs").glob("*.py"),
+    ):
         found |= set(re.findall(r'"(--[a-z][\w-]*)"', script.read_text("utf-8")))
     return frozenset(found)

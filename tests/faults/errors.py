@@ -4,7 +4,7 @@ from then on, in encode, decode and compare.
     python tests/faults/errors.py --count 200 --seed 0
 
 Every output is the old or a complete new file. A command that fails exits with 3 (of a source), 4 or 5 and one
-line, and leaves no temporary file unless removing files is what fails; the next run without errors succeeds.
+line, and leaves no temporary file unless removing one can fail; the next run without errors succeeds.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def main() -> None:
             folder = stage.fresh(scenario)
             calls.folder = str(folder)
             verdict = forked(lambda: watched(scenario.command(folder, "-q"), calls))  # noqa: B023 - called in this iteration
-            removable = not (lasting and "unlink" in POSSIBLE[error])
+            removable = "unlink" not in POSSIBLE[error]
             problem = problem_of(scenario, stage, folder, verdict, removable)
             how = f"{errno.errorcode[error]} {'from' if lasting else 'at'} call {calls.at} of {counts[key]}"
             report.add(number, f"{scenario.name}, {how}", verdict, problem)

@@ -78,7 +78,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as root:
         folder = Path(root)
         for name, data in made_files.distinct_sources().items():  # imports what the readers import
-            verdict = judge(folder, name, data, whole=True)
+            verdict = judge(folder, name, data, whole=name in ("own.png", "own.wav", "own.obj"))
             if verdict.code not in (0, 6) or verdict.problem():
                 sys.exit(f"{name}: {verdict}")
 

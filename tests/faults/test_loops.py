@@ -24,14 +24,9 @@ def report_of(loop: str, *options: str) -> dict:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("loop", "count"), [("kills", 22), ("errors", 22), ("readers", 160), ("models", 40)])
+@pytest.mark.parametrize(("loop", "count"), [("kills", 11), ("errors", 11), ("readers", 75), ("models", 12)])
 def test_a_short_share_finds_nothing(loop, count):
     report = report_of(loop, "--count", str(count))
     assert report["finds"] == []
     assert report["cases"] == count
-
-
-@pytest.mark.slow
-def test_the_kills_kill():
-    report = report_of("kills", "--count", "5", "--seed", "1")
-    assert report["exit -9"] >= 3
+    assert loop != "kills" or report["exit -9"] >= 8

@@ -69,7 +69,8 @@ def _fills_range(raster: Raster) -> bool:
 
 def _channel_ranges(raster: Raster) -> tuple[np.ndarray, np.ndarray]:
     """Smallest and largest sample of each channel, as float64 (c,)."""
-    return raster.min(axis=(0, 1)).astype(np.float64), raster.max(axis=(0, 1)).astype(np.float64)
+    with np.errstate(invalid="ignore"):  # of a signalling NaN, which is refused later
+        return raster.min(axis=(0, 1)).astype(np.float64), raster.max(axis=(0, 1)).astype(np.float64)
 
 
 def _differ(spans: np.ndarray) -> bool:

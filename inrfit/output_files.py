@@ -104,7 +104,8 @@ def _rescue_folders(output: str, folder: str | None) -> Iterator[str]:
     if folder is not None:
         yield folder
     yield os.path.dirname(output) or "."
-    yield platformdirs.user_state_dir("inrfit", appauthor=False)
+    with contextlib.suppress(RuntimeError):  # there is no home folder
+        yield platformdirs.user_state_dir("inrfit", appauthor=False)
     with contextlib.suppress(OSError):
         yield tempfile.gettempdir()
 

@@ -202,7 +202,10 @@ def keep_compiled_code() -> None:
     user_folder = os.environ.get("TORCHINDUCTOR_CACHE_DIR")
     if user_folder is not None and not os.path.isabs(user_folder):
         del os.environ["TORCHINDUCTOR_CACHE_DIR"]
-    folder = os.path.join(platformdirs.user_cache_dir("inrfit", appauthor=False), "compiled")
+    try:
+        folder = os.path.join(platformdirs.user_cache_dir("inrfit", appauthor=False), "compiled")
+    except RuntimeError:  # there is no home folder
+        return
     if "TORCHINDUCTOR_CACHE_DIR" not in os.environ and private_folder(folder, own_levels=2, create=True):
         os.environ["TORCHINDUCTOR_CACHE_DIR"] = folder
 

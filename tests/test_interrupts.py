@@ -12,6 +12,7 @@ import pytest
 BEGIN = """
 import signal, sys, time
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup ignores it
 from inrfit import interrupts
 interrupts.leave_on_signals()
 """

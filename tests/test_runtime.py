@@ -124,8 +124,9 @@ def test_a_relative_folder_for_compiled_code_is_ignored(tmp_path, monkeypatch):
     usual = str(tmp_path / "home" / ".cache" / "inrfit" / "compiled")
     for relative in ("", "code", "./code"):
         assert kept_in(HOME=str(tmp_path / "home"), TORCHINDUCTOR_CACHE_DIR=relative) == usual
-    for relative in ({"HOME": "."}, {"HOME": "home"}, {"XDG_CACHE_HOME": "cache"}):
-        assert kept_in(**relative) == "None"
+    assert kept_in(HOME=str(tmp_path / "home"), XDG_CACHE_HOME="cache") == usual
+    for relative in ({"HOME": "."}, {"HOME": "home"}):
+        assert not kept_in(**relative).startswith((".", "home"))
     assert os.listdir(tmp_path) == ["home"]
 
 
@@ -133,8 +134,9 @@ def test_a_relative_folder_for_compiled_code_is_ignored(tmp_path, monkeypatch):
 def test_without_a_home_folder_torch_keeps_its_default(tmp_path):
     """``~`` would then be a folder in the current one."""
     code = (
-        "import os, sys; sys.path.insert(0, sys.argv[1]); from inrfit import runtime; os.setuid(54321);"
-        "runtime.keep_compiled_code(); print(os.environ.get('TORCHINDUCTOR_CACHE_DIR'), os.path.expanduser('~'))"
+        "import os, sys, platformdirs; sys.path.insert(0, sys.argv[1]); from inrfit import runtime; "
+        "import platformdirs.unix; os.setuid(54321); runtime.keep_compiled_code(); "
+        "print(os.environ.get('TORCHINDUCTOR_CACHE_DIR'), os.path.expanduser('~'))"
     )
     tmp_path.chmod(0o777)
     root = os.path.dirname(os.path.dirname(runtime.__file__))

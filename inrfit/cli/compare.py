@@ -145,7 +145,8 @@ def compare(  # one option a line
                 if output is not None and not plot_available():
                     console.log(f"inrfit: {PLOT_FILE} will not be written: {NO_MATPLOTLIB}")
                 with output_folder(output):
-                    comparison = open_comparison(output, spec, force)
+                    with stop.interrupting_reads():
+                        comparison = open_comparison(output, spec, force)
                     run_all(comparison, output, levels, console, stop, checkpointing)
                     code = finish(comparison, output, levels, console, stop, bad_sources)
                     return code or (report_bad_sources(bad_sources, len(paths), console) if bad_sources else 0)

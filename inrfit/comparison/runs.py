@@ -123,7 +123,7 @@ def machine_of(spec: ComparisonSpec) -> dict[str, Any]:
 
 
 def open_comparison(folder: str | None, spec: ComparisonSpec, force: bool = False) -> Comparison:
-    """The comparison with the results that ``folder`` holds, or a new one.
+    """The comparison with the results that ``folder`` holds, or a new one. The folder is created if its parent exists.
 
     Without ``force``, raises ``UsageError`` if the folder holds another comparison, and a ``RefusedInput`` if it holds
     a damaged one. Raises ``UnwritableOutput`` if one
@@ -132,6 +132,7 @@ def open_comparison(folder: str | None, spec: ComparisonSpec, force: bool = Fals
     if folder is None:
         return comparison
     path = os.path.join(folder, RESULTS_FILE)
+    _make_folder(folder)
     for name in (RESULTS_FILE, PLOT_FILE, STATE_FILE):
         files.check_target(os.path.join(folder, name), force=True)
         files.remove_stale(folder, name)
@@ -274,11 +275,18 @@ def output_folder(folder: str | None) -> Iterator[None]:
     """Creates the folder of a comparison unless it exists, and keeps other processes from writing a comparison into it.
 
     Raises ``UnwritableOutput``, or ``UsageError`` if another process writes into it."""
-    if folder is not None and not os.path.isdir(folder):
-        try:
-            os.mkdir(folder)
-        except (OSError, ValueError) as error:
-            reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
-            raise UnwritableOutput(f"{printable(folder)}: {reason[:1].lower() + reason[1:]}", "folder") from error
+    if folder is not None:
+        _make_folder(folder)
     with locked_folder(folder):
         yield
+
+
+def _make_folder(folder: str) -> None:
+    """Creates the folder unless it exists. Raises ``UnwritableOutput``."""
+    if os.path.isdir(folder):
+        return
+    try:
+        os.mkdir(folder)
+    except (OSError, ValueError) as error:
+        reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
+        raise UnwritableOutput(f"{printable(folder)}: {reason[:1].lower() + reason[1:]}", "folder") from error

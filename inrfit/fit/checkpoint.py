@@ -166,11 +166,9 @@ def loads(data: bytes) -> SavedState:
         raise UnsupportedInput("the state was saved by another version of inrfit", "version")
     check_schema(values, SCHEMA, "state", "schema")
     try:
-        config = TrainingConfig.from_json(values["config"])
+        TrainingConfig.from_json(values["config"])
     except ValueError as error:
         raise UnreadableFile(f"state.{error}", "schema") from None
-    if config.annealed and config.warm_up == 0:
-        raise UnreadableFile("state.config.warm_up is 0", "schema")
     _check_consistency(values["state"], arrays.keys())
     tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
     return SavedState(values["fit"], values["config"], values["callback"], values["state"], tensors)

@@ -115,4 +115,7 @@ class TrainingConfig:
         """The inverse of ``json``. Raises ``ValueError`` for anything else."""
         values = with_new_values(values)
         check(values, _SCHEMA, "config")
-        return TrainingConfig(**values | {"batch": values["batch"] or None})
+        if values["annealed"] and not values["warm_up"]:
+            raise ValueError("config.warm_up is 0")
+        floats = {name: float(values[name]) for name, kind in TrainingConfig.__annotations__.items() if kind == "float"}
+        return TrainingConfig(**values | floats | {"batch": values["batch"] or None})

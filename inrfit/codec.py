@@ -223,6 +223,7 @@ def choose_recipe(planned: Plan, device: torch.device) -> tuple[FieldSpec, Recip
         engine=settings.engine,
         threads=settings.threads,
         regime=settings.regime,
+        clock=settings.clock,
     )
     return spec, recipe.choose(spec, device, choices, planned.budget)
 

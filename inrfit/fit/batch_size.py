@@ -11,10 +11,10 @@ budget of some seconds. Steps of fewer are hardly faster."""
 STEPS_PER_SIZE = 2
 """Steps with one number of points before it may change. The faster one counts: the first one of its size is slower."""
 
-WANTED_STEPS, LEAST_STEPS = 100, 25
+WANTED_STEPS, LEAST_STEPS = 120, 30
 """Steps that a fit should have, and the fewest with which it learns anything (docs/benchmarks.md)."""
 
-CHEAP_GROWTH = 1.5
+CHEAP_GROWTH = 1.35
 """Twice the points pay off in any case if their steps take less than this many times as long."""
 
 

@@ -26,7 +26,7 @@ from .engine.background_compile import wait_for_all
 from .engine.config import TrainingConfig
 from .engine.step import Engine
 from .engine.thread_count import ThreadCountTuner
-from .evaluation import FitEvaluator
+from .evaluation import BUSY_EVALUATION_POINTS, FIT_EVALUATION_POINTS, FitEvaluator
 from .lr_schedule import LRSchedule
 from .point_pool import PointBudget, PointPool
 from .progress import BudgetTracker
@@ -35,6 +35,10 @@ from .state import BestWeights, FitState, restore
 
 EVALUATION_SHARE = 0.02
 """Maximum share of the arithmetic that is spent on evaluations, besides the first and the last one."""
+
+
+SHORT_SECONDS = 20.0
+"""Budget in seconds up to which a busy machine would spend too much of it on evaluations."""
 
 
 class Cancelled(Exception):
@@ -176,12 +180,12 @@ def start_fit(
     pool = _point_pool(signal, spec, config, tracker, device, should_stop, generator, saved_state)
     signal = signal if pool is None else pool.signal(pool.first)
     samples = signal.on(device)
-    evaluator = FitEvaluator(signal, samples)
+    threads = ThreadCountTuner(config.first_threads) if tracker.timed and config.adapt_threads else None
+    evaluator = FitEvaluator(signal, samples, _evaluation_points(config, tracker))
     weights, constant = _first_weights(spec, signal, evaluator, generator, initial_weights)
     field = Field(spec, weights).to(device)
     engine_samples = samples if pool is None else pool.all_rows()
     engine = Engine(field, engine_samples, config, not tracker.timed, check_cancelled)
-    threads = ThreadCountTuner(config.first_threads) if tracker.timed and config.adapt_threads else None
     batch_size = BatchSizeTuner(config.batch) if tracker.timed and config.adapt_batch and config.batch else None
     context = FitContext(
         signal,
@@ -206,6 +210,12 @@ def start_fit(
     else:
         _resume(context, state, saved_state)
     return replace(context, restored=state.selection), state
+
+
+def _evaluation_points(config: TrainingConfig, tracker: BudgetTracker) -> int:
+    """Number of points by which the weights are compared."""
+    short = (tracker.budget.seconds or math.inf) <= SHORT_SECONDS
+    return BUSY_EVALUATION_POINTS if config.first_threads and short else FIT_EVALUATION_POINTS
 
 
 def _resume(context: FitContext, state: FitState, saved_state: SavedState) -> None:

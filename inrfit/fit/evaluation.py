@@ -13,8 +13,8 @@ from ..fields.module import Field
 from ..modalities import MODALITIES
 from ..signal import Samples, Signal
 
-FIT_EVALUATION_POINTS = 16_384
-"""Number of points by which the weights of a fit are compared."""
+FIT_EVALUATION_POINTS, BUSY_EVALUATION_POINTS = 16_384, 2048
+"""Number of points by which the weights of a fit are compared, and that on a busy machine with a short budget."""
 
 EVALUATION_CHUNK_SIZE = 8192
 """Points evaluated at a time when quality is estimated after the fit: 8 MB for a width of 256."""
@@ -97,12 +97,13 @@ class FitEvaluator:
     ``indices`` are the points; ``cost`` is the number of points that an evaluation computes; ``mean`` (c,) is the best
     constant at these points, ``constant_error`` its mean squared error."""
 
-    def __init__(self, signal: Signal, samples: Samples) -> None:
+    def __init__(self, signal: Signal, samples: Samples, count: int = FIT_EVALUATION_POINTS) -> None:
+        """The weights are compared on ``count`` points."""
         modality, device = MODALITIES[signal.modality], samples.raw.device
-        self.indices = stratified(signal.n, FIT_EVALUATION_POINTS).to(device)
+        self.indices = stratified(signal.n, count).to(device)
         self.coords, self.values = samples.take(self.indices)
         self._own = EvaluationSet(self.coords, self.values, signal, modality.estimate)
-        self._probed = None if modality.probe is None else evaluation_set(signal, FIT_EVALUATION_POINTS, device)
+        self._probed = None if modality.probe is None else evaluation_set(signal, count, device)
         self.cost = self.indices.shape[0] + (0 if self._probed is None else self._probed.values.shape[0])
         self.mean = self.values.double().mean(0).float()
         self.constant_error = float((self.values - self.mean).square().mean())

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from .engine.config import LONGEST_WARM_UP, TrainingConfig
 from .progress import BudgetTracker
 
-MIN_TIMED_STEPS = 8
-"""Minimum number of steps after which their duration is known well enough to estimate the number of steps."""
+MIN_TIMED_STEPS = 2
+"""Minimum number of steps after which their duration is known well enough to estimate the number of steps. The first
+ones have few points, so that the estimate is too large, but a fit of few steps has no time for a long warm-up."""
 
 
 @dataclass

@@ -87,7 +87,8 @@ class Recipe:
 @dataclass(frozen=True)
 class UserChoices:
     """The values set by the user; "auto" or None leaves a value to the recipe. ``lr`` is Adam's peak learning rate;
-    Muon's is scaled with it. ``regime`` is "inrfit" (the recipe of this project) or "paper"."""
+    Muon's is scaled with it. ``regime`` is "inrfit" (the recipe of this project) or "paper"; with the ``clock`` "fit",
+    compiling does not count."""
 
     batch: str | int = "auto"
     precision: str = "auto"
@@ -95,6 +96,7 @@ class UserChoices:
     engine: str = "auto"
     threads: int | None = None
     regime: str = "inrfit"
+    clock: str = "load"
 
 
 def choose(
@@ -118,7 +120,7 @@ def choose(
     default_batch = None if paper else traits.hyperparameters.batch_size(spec.parameters)
     planned_batch = default_batch if user.batch == "auto" else _batch_size(user.batch)
     engine = _user_choice("engine", user.engine) or Choice(
-        "engine", *choose_engine(spec, device, budget, dtype, planned_batch, slower)
+        "engine", *choose_engine(spec, device, budget, dtype, planned_batch, 1.0 if user.clock == "fit" else slower)
     )
     batch = choose_batch(spec, device, budget, user, dtype, engine.value)
     torch_compiled = engine.value == "compiled" and not cpp_kernel.is_supported(spec, dtype)

@@ -39,7 +39,7 @@ def test_a_short_budget_has_the_steps_that_it_needs():
 
 def test_points_that_cost_nothing_are_taken():
     """Steps of 50 ms, however many points they have: fewer points would not give more steps."""
-    assert sizes_of_a_fit(3.0, 4096, 0.05, 1e-8)[-1] == 4096
+    assert sizes_of_a_fit(4.0, 4096, 0.05, 1e-8)[-1] == 4096
 
 
 @pytest.mark.parametrize("full", [1, 100, 1024, 5000])

@@ -15,7 +15,7 @@ import torch
 STEPS_BEFORE_TRIAL = 4
 """Minimum number of steps before the first trial, and after a change."""
 
-SECONDS_BETWEEN_TRIALS = 2.0
+SECONDS_BETWEEN_TRIALS = 4.0
 """Time between two trials."""
 
 TRIAL_STEPS = 2
@@ -32,7 +32,8 @@ class ThreadCountTuner:
     ``counts`` are the candidates, ``level`` is the index of the present one."""
 
     def __init__(self, first: int = 0) -> None:
-        """``first`` threads are the first that are used; 0: as many as torch has."""
+        """``first`` threads are used from now on, and others are not tried before SECONDS_BETWEEN_TRIALS; 0: as many as
+        torch has."""
         self.initial = torch.get_num_threads()
         self.counts = [self.initial]
         while self.counts[-1] > 1:
@@ -42,8 +43,9 @@ class ThreadCountTuner:
         self.trial_seconds: list[float] = []
         self.recent_seconds: deque[float] = deque(maxlen=5)
         self.seconds_since_trial = 0.0
-        self.settled = False
+        self.settled = bool(first)
         self.direction = 1
+        torch.set_num_threads(self.counts[self.level])
 
     def before_step(self) -> None:
         """Sets the number of threads for the next step."""
@@ -70,9 +72,9 @@ class ThreadCountTuner:
             self.seconds_since_trial += seconds
             return
         self.trial_seconds.append(seconds)
-        if len(self.trial_seconds) < TRIAL_STEPS:
-            return
         limit = MAX_TRIAL_RATIO * statistics.median(self.recent_seconds)
+        if len(self.trial_seconds) < TRIAL_STEPS and seconds < 2 * limit:
+            return
         self.settled = statistics.mean(self.trial_seconds) >= limit
         if not self.settled:
             self.level = self.trial_level

@@ -54,10 +54,11 @@ if __name__ == "__main__":
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--batch", default="auto")
     parser.add_argument("--arch", default="siren")
+    parser.add_argument("--budgets", default=",".join(BUDGETS))
     given = parser.parse_args()
     (source,) = data(FILE)
     print(machine() | {"busy processes": given.processes}, flush=True)
-    found: dict[str, list[tuple[float, int, float]]] = {budget: [] for budget in BUDGETS}
+    found: dict[str, list[tuple[float, int, float]]] = {budget: [] for budget in given.budgets.split(",")}
     with tempfile.TemporaryDirectory() as folder, busy(given.processes):
         for _ in range(given.rounds):
             for budget, results in found.items():

@@ -11,7 +11,7 @@ budget of some seconds. Steps of fewer are hardly faster."""
 STEPS_PER_SIZE = 2
 """Steps with one number of points before it may change. The faster one counts: the first one of its size is slower."""
 
-WANTED_STEPS, LEAST_STEPS = 120, 30
+WANTED_STEPS, LEAST_STEPS = 60, 20
 """Steps that a fit should have, and the fewest with which it learns anything (docs/benchmarks.md)."""
 
 CHEAP_GROWTH = 1.35

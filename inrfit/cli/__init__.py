@@ -37,8 +37,8 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings=CONTEXT_SETTINGS,
     epilog="Exit codes: 0 done, 1 bug, 2 wrong usage or output exists, 3 input refused, 4 cannot write, 5 out of "
-    "memory, 6 nothing learned, 7 some sources or runs failed, 8 figure not confirmed, 130/143 interrupted, 141 standard "
-    "output closed.",
+    "memory, 6 nothing learned, 7 some sources or runs failed, 8 figure not confirmed, 130/143 interrupted, 141 "
+    "standard output closed.",
 )
 for name, command in COMMANDS.items():
     app.command(name, cls=HelpCommand, context_settings=CONTEXT_SETTINGS)(command)

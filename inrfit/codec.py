@@ -118,8 +118,8 @@ def encode(
         artifact = execute_plan(
             planned, on_report, stop, on_step=on_step, checkpointing=checkpointing, initial_field=initial
         )
-    if output is not None:
-        output_files.save(artifact, os.fspath(output), force, checkpointing)
+        if output is not None:  # Ctrl-C has been noted by the handler, and does not cost the field
+            output_files.save(artifact, os.fspath(output), force, checkpointing)
     return artifact
 
 

@@ -17,6 +17,7 @@ from .errors import (
     printable,
 )
 from .fit.outcome import Outcome
+from .io import files
 from .resume import STARTED_FROM, CheckpointPolicy, initial_field_record
 
 if TYPE_CHECKING:
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from .config.plan import Plan
 
 FIELD_SUFFIX = ".safetensors"
+
+MAX_NAME_BYTES = 255
+"""Longest name of a file on common file systems, in bytes."""
 
 
 def find_complete(planned: Plan, output: str, initial_field: Artifact | None = None) -> Artifact | None:
@@ -88,9 +92,11 @@ def rescue(artifact: Artifact, output: str, folder: str | None) -> str | None:
     name = os.path.basename(output)
     for candidate in _rescue_folders(output, folder):
         with contextlib.suppress(InrfitError, OSError):
-            os.makedirs(candidate, 0o700, exist_ok=True)
+            if candidate != (os.path.dirname(output) or "."):
+                os.makedirs(candidate, 0o700, exist_ok=True)
             path = free_name(os.path.join(candidate, name), "rescued")
             artifact.save(path)
+            os.chmod(path, 0o600)
             return path
     return None
 
@@ -128,8 +134,12 @@ def _name_for(artifact: Artifact, output: str) -> tuple[str, bool]:
 
 
 def _beside(output: str, word: str) -> str:
-    """``photo.png.WORD.safetensors`` for ``photo.png.safetensors``."""
-    return f"{output.removesuffix(FIELD_SUFFIX)}.{word}{FIELD_SUFFIX}"
+    """``photo.png.WORD.safetensors`` for ``photo.png.safetensors``, with a hash in place of a name that would be too
+    long."""
+    folder, name = os.path.split(output.removesuffix(FIELD_SUFFIX))
+    if len(os.fsencode(f"{name}.{word}{FIELD_SUFFIX}")) > MAX_NAME_BYTES:
+        name = files.sha256(os.fsencode(name))[:32]
+    return os.path.join(folder, f"{name}.{word}{FIELD_SUFFIX}")
 
 
 def free_name(output: str, word: str) -> str:

@@ -147,6 +147,15 @@ def slowdown(cpu_seconds: float = 0.02) -> float:
     return max(1.0, (time.perf_counter() - started_at) / cpu_seconds)
 
 
+def python_command(script: str) -> list[str]:
+    """The command that runs ``script`` in another Python with the modules of this one, and none of the current folder.
+    Raises ``RuntimeError`` where the interpreter is unknown, as in programs that embed Python."""
+    if not sys.executable or getattr(sys, "frozen", False):
+        raise RuntimeError("the Python interpreter is unknown")
+    paths = [path for path in sys.path if path]
+    return [sys.executable, "-I", "-c", f"import sys; sys.path[:] = {paths!r}; {script}"]
+
+
 def physical_memory() -> int:
     """Bytes of physical memory of this machine."""
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

@@ -97,6 +97,10 @@ def plan_source(
                 make_folder(job.output)
             files.check_target(job.output, job_options.force or job_options.resume)
         job.pictures.check(job_options.force or job_options.resume)
+        if job_options.rescue is not None:
+            name = os.path.join(job_options.rescue, "field")
+            make_folder(name)
+            files.check_target(name, True)
         if (checkpointing := job_options.checkpointing(job)) is not None:
             checkpointing.check_target(job_options.force)
     if job.source == "-":

@@ -11,19 +11,22 @@ import os
 import pickle
 import signal
 import subprocess
-import sys
+import threading
 import time
 import warnings
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from types import TracebackType
 from typing import Any, ParamSpec, TypeVar
 
 from ..config.plan import Plan, plan
 from ..config.settings import Settings
-from ..errors import InrfitError, InrfitWarning, UnreadableFile, UnwritableOutput, printable
+from ..errors import InrfitError, InrfitWarning, NotEnoughMemory, UnreadableFile, UnwritableOutput, printable
 from ..io import files
+from ..io.registry import plugin_errors
 from ..modalities import MODALITIES, Request
+from ..runtime import python_command
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -31,8 +34,23 @@ R = TypeVar("R")
 _SERVE = "from inrfit.cli.worker import serve; serve()"
 
 
+OUT_OF_MEMORY = 5
+"""Exit code of the process if a call does not fit into memory."""
+
+
 class WorkerDied(Exception):
     """The process ended during a call. The text says how."""
+
+    def __init__(self, returncode: int) -> None:
+        names = {-known.value: known.name for known in signal.Signals}
+        super().__init__(names.get(returncode, f"exit code {returncode}"))
+        self.out_of_memory = returncode in (OUT_OF_MEMORY, -signal.SIGKILL)
+
+    def failure(self, kind: type[InrfitError], text: str) -> InrfitError:
+        """What is reported: ``text`` as an error of this ``kind``, or that there is not enough memory."""
+        if self.out_of_memory:
+            return NotEnoughMemory(f"out of memory while {text} ({self})", "memory")
+        return kind(f"a library crashed while {text} ({self})", "crash")
 
 
 class Worker:
@@ -51,7 +69,10 @@ class Worker:
 
     def call(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """The result of the function, which is one of a module, or what it raises. Raises ``WorkerDied``."""
-        process = self._process or self._start()
+        try:
+            process = self._process or self._start()
+        except RuntimeError:  # no interpreter is known
+            return function(*args, **kwargs)
         assert process.stdin is not None
         assert process.stdout is not None
         try:
@@ -59,8 +80,8 @@ class Worker:
             process.stdin.flush()
             raised, result, messages = pickle.load(process.stdout)
         except (EOFError, OSError, pickle.UnpicklingError):
-            self._process = None
-            raise WorkerDied(_how_it_ended(process)) from None
+            self.close()
+            raise WorkerDied(process.returncode) from None
         except BaseException:  # Ctrl-C: the answer of this call must not become that of the next one
             self.close()
             raise
@@ -73,11 +94,10 @@ class Worker:
 
     def _start(self) -> subprocess.Popen[bytes]:
         self._process = subprocess.Popen(
-            [sys.executable, "-c", _SERVE],
+            python_command(_SERVE),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,  # the last words of a library that crashes
-            env=os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
             start_new_session=True,  # Ctrl-C in a terminal goes to this process only
         )
         return self._process
@@ -85,45 +105,52 @@ class Worker:
     def close(self) -> None:
         """Ends the process."""
         if self._process is not None:
+            with suppress(subprocess.TimeoutExpired):  # one that has closed its pipe is about to end
+                self._process.wait(0.2)
             self._process.kill()
             self._process.communicate()
             self._process = None
 
 
-def _how_it_ended(process: subprocess.Popen[bytes]) -> str:
-    """How a process that has ended, or closed its pipes, has ended."""
-    process.kill()
-    process.communicate()
-    number = -process.returncode
-    if number > 0:
-        names = {known.value: known.name for known in signal.Signals}
-        return names.get(number, f"signal {number}")
-    return f"exit code {process.returncode}"
-
-
 def serve() -> None:
     """The other end: answers the calls that come through stdin, until it is closed."""
-    calls, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
+    calls, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)  # programs that a library starts must not read the calls
     os.dup2(2, 1)  # what a library prints is no answer
+    threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
     while True:
         try:
             function, args, kwargs = pickle.load(calls)
         except EOFError:
             return
+        except MemoryError:
+            os._exit(OUT_OF_MEMORY)
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", InrfitWarning)
             try:
-                raised, result = False, function(*args, **kwargs)
+                with plugin_errors():
+                    raised, result = False, function(*args, **kwargs)
             except Exception as error:
                 raised, result = True, error
         messages = [str(warning.message) for warning in caught if issubclass(warning.category, InrfitWarning)]
         try:
             answer = pickle.dumps((raised, result, messages), pickle.HIGHEST_PROTOCOL)
+            if raised:
+                pickle.loads(answer)  # not every exception can be made again
+        except MemoryError:
+            os._exit(OUT_OF_MEMORY)
         except Exception as error:
             bug = InrfitError(f"a bug in inrfit: {type(error).__name__}: {error}", "bug")
             answer = pickle.dumps((True, bug, messages))
         answers.write(answer)
         answers.flush()
+
+
+def _end_with_parent(parent: int) -> None:
+    """Ends this process soon after its parent, whatever it does then."""
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os._exit(1)
 
 
 def plan_file(worker: Worker | None, path: str, settings: Settings, started: float) -> Plan:
@@ -135,7 +162,7 @@ def plan_file(worker: Worker | None, path: str, settings: Settings, started: flo
     try:
         planned = worker.call(plan, data, name, settings, started)
     except WorkerDied as death:
-        raise UnreadableFile(f"a library crashed while it read the file ({death})", "crash") from None
+        raise death.failure(UnreadableFile, "it read the file") from None
     return replace(planned, loaded_at=time.monotonic())
 
 
@@ -156,7 +183,7 @@ def media_bytes(
     try:
         return worker.call(_media_bytes, *arguments)
     except WorkerDied as death:
-        raise UnwritableOutput(f"a library crashed while it wrote a {printable(suffix)} ({death})", "crash") from None
+        raise death.failure(UnwritableOutput, f"it wrote a {printable(suffix)}") from None
 
 
 def _media_bytes(

@@ -28,7 +28,7 @@ SAMPLE_POINTS = 1_000_000
 INTERRUPTED_POINTS = 16_384
 """Number of points by which the result of an interrupted fit is measured, which must be written within two seconds."""
 
-ESTIMATE_POINTS = (SAMPLE_POINTS, INTERRUPTED_POINTS, 65_536)
+ESTIMATE_POINTS = (SAMPLE_POINTS, INTERRUPTED_POINTS, BUSY_EVALUATION_POINTS, 65_536)
 """Numbers of points by which a quality is estimated; the last one by earlier versions."""
 
 
@@ -95,7 +95,8 @@ class FitEvaluator:
     """Compares the weights of a fit, by their error and quality on fixed points of the signal.
 
     ``indices`` are the points; ``cost`` is the number of points that an evaluation computes; ``mean`` (c,) is the best
-    constant at these points, ``constant_error`` its mean squared error."""
+    constant at these points, ``constant_error`` its mean squared error, ``quality_points`` the number of points of the
+    quality."""
 
     def __init__(self, signal: Signal, samples: Samples, count: int = FIT_EVALUATION_POINTS) -> None:
         """The weights are compared on ``count`` points."""
@@ -105,6 +106,7 @@ class FitEvaluator:
         self._own = EvaluationSet(self.coords, self.values, signal, modality.estimate)
         self._probed = None if modality.probe is None else evaluation_set(signal, count, device)
         self.cost = self.indices.shape[0] + (0 if self._probed is None else self._probed.values.shape[0])
+        self.quality_points = int((self._probed or self._own).coords.shape[0])
         self.mean = self.values.double().mean(0).float()
         self.constant_error = float((self.values - self.mean).square().mean())
 

@@ -36,6 +36,9 @@ only evaluations detect them."""
 MAX_BATCH_HALVINGS = 4
 """Maximum number of times the batch is halved when memory runs out."""
 
+SLOW_EVALUATION_SECONDS = 0.4
+"""Weights are not evaluated once more after an interrupt if that takes longer."""
+
 KERNEL_WAIT_SECONDS, KERNEL_WAIT_SHARE = 3.0, 0.4
 """The first step waits for the compiler of the C++ kernel for at most 3 s and 40 % of the remaining budget; compile
 times are in docs/benchmarks.md."""
@@ -71,9 +74,8 @@ def fit(
     constant, or ``KeyboardInterrupt`` if it is so because the fit was stopped."""
     tracker = BudgetTracker(budget, now, now() if started_at is None else started_at)
     started_late = tracker.seconds
-    context, state = start_fit(
-        signal, spec, sampler, config, tracker, device, seed, should_stop, initial_weights, saved_state
-    )
+    start = (signal, spec, sampler, config, tracker, device, seed, should_stop, initial_weights, saved_state)
+    context, state = start_fit(*start)
     try:
         outcome = Loop(context, state, on_report, on_step, checkpointer).run()
     finally:
@@ -83,9 +85,8 @@ def fit(
     fitted_signal = context.signal if state.pool is None else state.pool.signal()
     context.attribute_points(state)
     usage, final_settings = record.usage_record(context, state), record.final_settings(context, state)
-    return FitResult(
-        context.field, fitted_signal, state.best.quality, outcome, usage, final_settings, tuple(state.notes)
-    )
+    quality, points = state.best.quality, context.evaluator.quality_points
+    return FitResult(context.field, fitted_signal, quality, points, outcome, usage, final_settings, tuple(state.notes))
 
 
 class Loop:
@@ -295,5 +296,6 @@ class Loop:
         interrupted = context.should_stop()
         if interrupted and context.tracker.step and self._checkpointer is not None:
             self._checkpointer.save(state, context.tracker.now())
-        self._keep_if_better(evaluate(context, state))
+        if not (interrupted and state.best.weights and context.tracker.reserved_seconds > SLOW_EVALUATION_SECONDS):
+            self._keep_if_better(evaluate(context, state))
         return Outcome.INTERRUPTED if interrupted else Outcome.BUDGET

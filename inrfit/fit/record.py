@@ -24,12 +24,13 @@ class FitResult:
     """The result of a fit.
 
     ``field`` has the best weights seen, ``quality`` is its quality on the evaluation points, in the unit of the
-    modality. ``signal`` has all points that were drawn. ``usage`` says how the budget was used, ``final_settings`` what
-    the configuration had become at the end; both are JSON."""
+    modality, and ``evaluation_points`` their number. ``signal`` has all points that were drawn. ``usage`` says how the
+    budget was used, ``final_settings`` what the configuration had become at the end; both are JSON."""
 
     field: Field
     signal: Signal
     quality: float
+    evaluation_points: int
     outcome: Outcome
     usage: dict[str, Any]
     final_settings: dict[str, Any]

@@ -1,7 +1,9 @@
-"""Reads the content of an open file, a pipe or standard input, within limits."""
+"""Open files: reads the content of a file, a pipe or standard input, within limits; sets owner and permissions."""
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import io
 import os
 import stat
@@ -68,3 +70,23 @@ def _judge_head(descriptor: int, status: os.stat_result, head: Head, content: io
         if missing:  # the file has ended
             size = len(start)
     return head.expected_bytes(start, size) if start else 0
+
+
+def keep_owner_and_mode(temporary: str, made: os.stat_result, replaced: os.stat_result | None) -> None:
+    """Gives the temporary file, if it still is the one that was ``made``, the owner, the group and the permissions of
+    the file that is ``replaced``, as far as the system allows it. Raises ``OSError`` if it is another file."""
+    if replaced is None:
+        return
+    descriptor = os.open(temporary, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        if not os.path.samestat(os.fstat(descriptor), made):
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+        mode = stat.S_IMODE(replaced.st_mode) & 0o777
+        try:
+            os.fchown(descriptor, replaced.st_uid, replaced.st_gid)
+        except OSError:  # of another user: the permissions of its group are not those of this one
+            mode &= ~0o070
+        with contextlib.suppress(OSError):
+            os.fchmod(descriptor, mode)
+    finally:
+        os.close(descriptor)

@@ -25,7 +25,7 @@ from ..errors import (
     printable,
 )
 from ..interrupts import finishing_output
-from .descriptors import READ_BYTES, Head, read_all, require_regular
+from .descriptors import READ_BYTES, Head, keep_owner_and_mode, read_all, require_regular
 from .fifo import notice_of_waiting
 from .limits import Limits
 from .temporary import is_stale, temporary_name
@@ -159,13 +159,14 @@ def _write(path: str | os.PathLike[str], data: bytes, force: bool, check: Callab
     temporary = os.path.join(folder, temporary_name(name))
     try:
         try:
-            _write_new(temporary, data)
+            replaced = _status(target) if force else None
+            made = _write_new(temporary, data, 0o666 if replaced is None else 0o600)
             if not _content_equals(temporary, data):
                 raise UnwritableOutput(f"{label}: what was read back differs from what was written", "readback")
             if check is not None:
                 check(data)
             if force:
-                _keep_owner_and_mode(temporary, target)
+                keep_owner_and_mode(temporary, made, replaced)
                 os.replace(temporary, target)
             else:
                 _publish(temporary, target, label)
@@ -193,24 +194,22 @@ def _unwritable(error: OSError | MemoryError, label: str) -> InrfitError:
     return UnwritableOutput(f"{label}: {_describe_error(error)}", _errno_name(error))
 
 
-def _keep_owner_and_mode(temporary: str, target: str) -> None:
-    """Gives the temporary file the owner, the group and the permissions of the target, if that exists and as far as the
-    system allows it."""
+def _status(path: str) -> os.stat_result | None:
+    """The status of a file, if it exists."""
     with contextlib.suppress(OSError):
-        status = os.stat(target)
-        with contextlib.suppress(OSError):
-            os.chown(temporary, status.st_uid, status.st_gid)
-        os.chmod(temporary, stat.S_IMODE(status.st_mode) & 0o777)
+        return os.stat(path)
+    return None
 
 
-def _write_new(path: str, data: bytes) -> None:
-    """Creates a file with ``data`` and syncs it to disk."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+def _write_new(path: str, data: bytes, mode: int) -> os.stat_result:
+    """Creates a file with ``data`` and syncs it to disk; returns its status."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
     try:
         rest = memoryview(data)
         while rest:
             rest = rest[os.write(descriptor, rest) :]
         os.fsync(descriptor)
+        return os.fstat(descriptor)
     finally:
         # Not suppressed: some file systems report a failed write only here.
         os.close(descriptor)

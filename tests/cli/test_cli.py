@@ -439,10 +439,10 @@ def full_folders(monkeypatch, *names):
 
     honest, write = codec.execute_plan, files._write_new
 
-    def full(path, data):
+    def full(path, *more):
         if os.path.basename(os.path.dirname(path)) in names:
             raise OSError(errno.ENOSPC, "No space left on device")
-        write(path, data)
+        return write(path, *more)
 
     def meanwhile(*args, **more):
         made = honest(*args, **more)
@@ -465,6 +465,17 @@ def test_a_full_disk_does_not_cost_the_field(png, monkeypatch, capsys, tmp_path,
     message = capsys.readouterr().err
     assert f"no space left on device; the finished field was written to {rescued}" in message
     assert run(["info", str(rescued)]) == 0
+
+
+def test_a_field_with_the_longest_name_is_rescued_too(tmp_path, monkeypatch):
+    source = tmp_path / ("n" * 239 + ".png")
+    Image.fromarray(picture()).save(source)
+    full_folders(monkeypatch, tmp_path.name)
+    (tmp_path / "rescue").mkdir()
+    assert encode(source, "--rescue", tmp_path / "rescue") == 4
+    (rescued,) = (tmp_path / "rescue").iterdir()
+    assert rescued.name.endswith(".rescued.safetensors")
+    assert rescued.stat().st_mode & 0o777 == 0o600
 
 
 def test_a_full_standard_output_does_not_cost_the_field(png, monkeypatch, tmp_path):

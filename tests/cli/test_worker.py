@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import time
 
 import numpy as np
@@ -15,7 +17,7 @@ from inrfit.cli import worker as module
 from inrfit.cli.worker import Worker, WorkerDied
 from inrfit.config.plan import plan
 from inrfit.config.settings import Settings
-from inrfit.errors import InrfitWarning, UnreadableFile, warn
+from inrfit.errors import InrfitError, InrfitWarning, UnreadableFile, warn
 
 QUICK = ["--budget", "40it", "--width", "24", "--depth", "2", "--device", "cpu"]
 
@@ -54,6 +56,80 @@ def test_what_is_printed_there_is_no_answer():
 def test_results_of_any_size_arrive():
     with Worker() as worker:
         assert worker.call(np.zeros, 3_000_000).shape == (3_000_000,)
+
+
+def no_answer():
+    """A result that does not fit into memory."""
+
+    class Large:
+        def __reduce__(self):
+            raise MemoryError
+
+    return Large()
+
+
+def test_no_memory_is_no_crash():
+    with Worker() as worker:
+        with pytest.raises(WorkerDied) as caught:
+            worker.call(no_answer)
+        failure = caught.value.failure(UnreadableFile, "it read the file")
+        assert (failure.exit_code, str(failure)) == (5, "out of memory while it read the file (exit code 5)")
+
+
+class Odd(Exception):
+    """An exception that cannot be made again from its arguments."""
+
+    def __init__(self, first, second):
+        super().__init__(first)
+
+
+def odd():
+    raise Odd(1, 2)
+
+
+def test_an_exception_that_cannot_travel_is_reported_all_the_same():
+    with Worker() as worker:
+        with pytest.raises(InrfitError, match="a bug in inrfit"):
+            worker.call(odd)
+        assert worker.call(max, 1, 2) == 2
+
+
+def read_stdin():
+    return os.read(0, 1)
+
+
+def test_what_a_library_reads_is_not_the_next_call():
+    with Worker() as worker:
+        assert worker.call(read_stdin) == b""
+        assert worker.call(max, 1, 2) == 2
+
+
+def test_modules_in_the_current_folder_are_not_run(tmp_path, monkeypatch):
+    (tmp_path / "pickle.py").write_text("raise SystemExit(9)")
+    monkeypatch.chdir(tmp_path)
+    with Worker() as worker:
+        assert worker.call(max, 1, 2) == 2
+
+
+def test_where_no_interpreter_is_known_calls_are_made_here(monkeypatch):
+    monkeypatch.setattr(sys, "executable", "")
+    with Worker() as worker:
+        assert worker.call(os.getpid) == os.getpid()
+
+
+def test_a_process_does_not_outlive_its_parent():
+    script = (
+        "import os, time; from inrfit.cli.worker import Worker; w = Worker(); "
+        "print(w.call(os.getpid), flush=True); w.call(time.sleep, 60)"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+    child = int(parent.stdout.readline())
+    parent.kill()
+    parent.communicate()
+    until = time.monotonic() + 30
+    while time.monotonic() < until and os.path.exists(f"/proc/{child}"):
+        time.sleep(0.1)
+    assert not os.path.exists(f"/proc/{child}")
 
 
 def test_an_interrupted_call_does_not_answer_the_next_one(monkeypatch):

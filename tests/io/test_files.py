@@ -163,9 +163,36 @@ def test_a_file_that_is_replaced_keeps_its_mode(tmp_path, mode):
 def test_a_file_that_is_replaced_keeps_its_owner(tmp_path, monkeypatch):
     (tmp_path / "a").write_bytes(b"old")
     status, owners = (tmp_path / "a").stat(), []
-    monkeypatch.setattr(os, "chown", lambda path, user, group: owners.append((user, group)))
+    monkeypatch.setattr(os, "fchown", lambda descriptor, user, group: owners.append((user, group)))
     files.write(tmp_path / "a", b"new", force=True)
     assert owners == [(status.st_uid, status.st_gid)]
+
+
+def test_what_replaces_a_private_file_is_private_all_the_time(tmp_path):
+    (tmp_path / "a").write_bytes(b"old")
+    (tmp_path / "a").chmod(0o600)
+    modes = []
+    files.write(
+        tmp_path / "a", b"new", True, lambda data: modes.extend(p.stat().st_mode & 0o777 for p in tmp_path.iterdir())
+    )
+    assert modes == [0o600, 0o600]
+
+
+def test_the_mode_of_a_link_put_in_place_of_the_temporary_file_is_not_changed(tmp_path):
+    victim = tmp_path / "victim"
+    victim.write_bytes(b"secret")
+    victim.chmod(0o600)
+    (tmp_path / "a").write_bytes(b"old")
+    (tmp_path / "a").chmod(0o644)
+
+    def swap(data):
+        (temporary_file,) = tmp_path.glob(".a.*")
+        temporary_file.unlink()
+        temporary_file.symlink_to(victim)
+
+    with pytest.raises(UnwritableOutput):
+        files.write(tmp_path / "a", b"new", True, swap)
+    assert victim.stat().st_mode & 0o777 == 0o600
 
 
 def test_a_folder_that_cannot_be_synced_leaves_the_new_file_and_says_so(tmp_path, monkeypatch):

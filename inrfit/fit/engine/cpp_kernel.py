@@ -24,6 +24,7 @@ from torch import Tensor
 
 from ...fields import FieldSpec
 from ...io.temporary import temporary_folder
+from ...runtime import python_command
 from . import code_cache
 from .precision import has_fast_bf16
 
@@ -201,12 +202,9 @@ def _try_in_child(library_file: str, architecture: str) -> None:
     """``verify_library`` in a process of its own, which code that crashes takes with it. Raises
     ``KernelUnavailable``."""
     script = f"from {__name__} import verify_library; verify_library({library_file!r}, {architecture!r})"
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     try:
-        child = subprocess.run(
-            [sys.executable, "-c", script], capture_output=True, env=environment, timeout=COMPILER_TIMEOUT, text=True
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
+        child = subprocess.run(python_command(script), capture_output=True, timeout=COMPILER_TIMEOUT, text=True)
+    except (OSError, RuntimeError, subprocess.TimeoutExpired) as error:
         raise KernelUnavailable(str(error)) from None
     if child.returncode:
         reason = f"killed by signal {-child.returncode}" if child.returncode < 0 else child.stderr.strip()[-150:]

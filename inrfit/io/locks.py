@@ -32,4 +32,5 @@ def locked_folder(folder: str | os.PathLike[str] | None) -> Iterator[None]:
             pass
         yield
     finally:
-        os.close(descriptor)
+        with suppress(OSError):  # it must not hide the error of an output
+            os.close(descriptor)

@@ -143,7 +143,7 @@ def test_an_indented_fence_is_an_example(tmp_path, monkeypatch):
         ("It is in `inrfit/codecs.py`.", "`inrfit/codecs.py` is not there"),
         ("It is in `inrfit/room/`.", "`inrfit/room/` is not there"),
         ("Say `--budget 60s`, or `recipe.py --steps 5`.", ""),
-        ("Say `--budgets 60s`.", "no command has the option --budgets"),
+        ("Say `--budgetz 60s`.", "no command has the option --budgetz"),
     ],
 )
 def test_what_leads_nowhere_is_noticed(line, problem, tmp_path):

@@ -186,12 +186,5 @@ def media_bytes(
         raise death.failure(UnwritableOutput, f"it wrote a {printable(suffix)}") from None
 
 
-def _media_bytes(
-    modality: str,
-    decoded: Any,
-    meta: Mapping[str, Any],
-    suffix: str,
-    request: Request,
-    attachments: Mapping[str, bytes],
-) -> bytes:
-    return MODALITIES[modality].write(decoded, meta, suffix, request, attachments)
+def _media_bytes(modality: str, *arguments: Any) -> bytes:
+    return MODALITIES[modality].write(*arguments)

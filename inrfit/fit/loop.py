@@ -40,8 +40,7 @@ SLOW_EVALUATION_SECONDS = 0.4
 """Weights are not evaluated once more after an interrupt if that takes longer."""
 
 KERNEL_WAIT_SECONDS, KERNEL_WAIT_SHARE = 3.0, 0.4
-"""The first step waits for the compiler of the C++ kernel for at most 3 s and 40 % of the remaining budget; compile
-times are in docs/benchmarks.md."""
+"""The first step waits for the compiler of the C++ kernel for at most 3 s and 40 % of the remaining budget."""
 
 
 def fit(

@@ -11,9 +11,9 @@ import stat
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 if TYPE_CHECKING:
     import torch
@@ -62,33 +62,47 @@ def current_device(device: torch.device) -> Iterator[None]:
 
 
 @contextmanager
-def captured_stderr() -> Iterator[list[bytes]]:
-    """Within the context nothing is written to stderr; afterwards the list has the lines that libraries printed, up to
-    what a pipe holds (64 KiB). What other threads print meanwhile is among them.
+def captured_output(*descriptors: int) -> Iterator[list[bytes]]:
+    """Within the context nothing is written to ``descriptors`` (1: stdout, 2: stderr); afterwards the list has the
+    lines that libraries printed there, up to what a pipe holds (64 KiB). What other threads print meanwhile is among
+    them.
 
-    Only redirecting the descriptor catches messages of libraries in C. No temporary file is needed."""
+    Only redirecting the descriptors catches messages of libraries in C. No temporary file is needed."""
     lines: list[bytes] = []
-    reader, writer = os.pipe()
+    with ExitStack() as restored:
+        reader, writer = os.pipe()
+        pipe = restored.enter_context(os.fdopen(reader, "rb"))
+        restored.callback(lambda: lines.extend(_waiting_lines(pipe)))
+        os.set_blocking(writer, False)  # a library must not wait for a reader
+        restored.callback(os.close, writer)
+        for descriptor in descriptors:
+            _redirect(descriptor, writer, restored)
+        try:
+            yield lines
+        finally:
+            if 1 in descriptors:
+                ctypes.CDLL(None).fflush(None)  # C buffers what it prints on stdout
+
+
+def _redirect(descriptor: int, writer: int, restored: ExitStack) -> None:
+    """Lets a descriptor be a copy of ``writer`` until ``restored`` is closed; a closed one stays closed."""
     try:
-        stderr = os.dup(2)
+        kept = os.dup(descriptor)
     except OSError as error:
-        os.close(reader)
-        os.close(writer)
         if error.errno != errno.EBADF:
             raise
-        yield lines  # stderr is closed
         return
-    os.set_blocking(writer, False)  # a library must not wait for a reader
-    os.dup2(writer, 2)
-    os.close(writer)
-    try:
-        yield lines
-    finally:
-        os.dup2(stderr, 2)
-        os.close(stderr)
-        with os.fdopen(reader, "rb") as pipe:
-            os.set_blocking(reader, False)  # a child process may still have the other end
-            lines += (pipe.read() or b"").splitlines(keepends=True)
+    restored.callback(os.close, kept)
+    restored.callback(os.dup2, kept, descriptor)
+    if descriptor == 1 and sys.stdout is not None:
+        sys.stdout.flush()
+    os.dup2(writer, descriptor)
+
+
+def _waiting_lines(pipe: IO[bytes]) -> list[bytes]:
+    """What has been written to a pipe."""
+    os.set_blocking(pipe.fileno(), False)  # a child process may still have the other end
+    return (pipe.read() or b"").splitlines(keepends=True)
 
 
 def silence_libraries() -> None:

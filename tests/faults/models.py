@@ -3,8 +3,9 @@
 
     python tests/faults/models.py --count 500 --seed 0
 
-Every command ends with 0, 2, 3, 4, 5 or 6, at most 512 MiB above the idle process, with a line every five seconds; a
-refusal has the reason that belongs to what was changed.
+Every command ends with 0, 2, 3, 4, 5 or 6 and with a line every five seconds; a refusal has the reason that belongs to
+what was changed. Above the idle process, ``decode`` takes at most twice the memory of its estimate
+(``artifact.decode_cost``), ``info`` and what is refused 512 MiB.
 """
 
 from __future__ import annotations
@@ -24,11 +25,13 @@ from typing import Any
 import numpy as np
 from made_files import mesh, picture, sound
 from mutations import bytes_mutated, json_mutated, paths
-from workbench import Report, Verdict, chance, in_process, in_turn, parser, warm_up
+from workbench import MEMORY_CAP, Report, Verdict, chance, in_process, in_turn, parser, warm_up
 
 STORES = ("fp32", "fp16", "bf16", "int")
 SIZES: dict[str, Any] = {"budget": "60it", "batch": 256, "device": "cpu", "engine": "analytic", "verify": "sample"}
-REQUESTS = {"image": ["--scale", "1.5"], "audio": ["--rate", "9000"], "shape": ["--resolution", "16"]}
+REQUESTS: dict[str, dict[str, Any]] = {
+    "image": {"scale": 1.5}, "audio": {"rate": 9000}, "shape": {"resolution": 16}
+}  # fmt: skip
 SUFFIXES = {"image": ".png", "audio": ".wav", "shape": ".ply"}
 REASONS = {
     "header": {
@@ -58,19 +61,22 @@ REASONS = {
     "weight": {"nonfinite"},
     "code": {"code", "nonfinite"},
     "bytes": set(),
+    "size": {"work", "max_output"},
 }
 """Reasons of a refusal by what was changed; an empty set admits all."""
 
 
 @dataclass(frozen=True)
 class Model:
-    """A changed model: ``part`` is what was changed (a key of REASONS), ``what`` says how."""
+    """A changed model: ``part`` is what was changed (a key of REASONS), ``what`` says how; ``request`` is what its
+    decode is asked for."""
 
     name: str
     modality: str
     part: str
     what: str
     data: bytes
+    request: dict[str, Any]
 
 
 @cache
@@ -120,9 +126,11 @@ def kinds() -> Iterator[tuple[str, str, str]]:
 
 def changed(artifact: Any, chance: random.Random) -> tuple[str, str, bytes]:
     """What was changed, how, and the bytes of the file."""
-    part = chance.choice(("header", "header", "header", "table", "weight", "bytes"))
+    part = chance.choice(("header", "header", "header", "table", "weight", "bytes", "size"))
     if part == "header":
         return part, *_header_changed(artifact, chance)
+    if part == "size":
+        return part, *_enlarged(artifact, chance)
     data = artifact.to_bytes()
     (length,) = struct.unpack_from("<Q", data)
     table, body = json.loads(data[8 : 8 + length]), data[8 + length :]
@@ -145,6 +153,16 @@ def _header_changed(artifact: Any, chance: random.Random) -> tuple[str, bytes]:
     made = json_mutated(header, chance) if part is None else header | {part: json_mutated(header[part], chance)}
     tensors = {**artifact._stored(), container.KEY: container.deflated(made)}
     return _difference(header, made), container.serialize(container.VERSION, tensors)
+
+
+def _enlarged(artifact: Any, chance: random.Random) -> tuple[str, bytes]:
+    """More pixels or frames than the source has: enough for the memory to show, few enough for seconds."""
+    sizes = {
+        "image": {"width": chance.randint(12, 700), "height": chance.randint(10, 700)},
+        "audio": {"frames": chance.randint(400, 400_000), "rate": 9000},
+        "shape": {},
+    }[artifact.modality]
+    return f"sizes: {sizes}", replace(artifact, meta={**artifact.meta, **sizes}).to_bytes()
 
 
 def _weight_changed(data: bytes, table: dict[str, Any], start: int, chance: random.Random) -> tuple[str, str, bytes]:
@@ -186,7 +204,10 @@ def model(seed: int, number: int) -> Model:
     chance(seed, -1).shuffle(every)
     architecture, store, modality = every[number % len(every)]
     part, what, data = changed(stored(fitted(architecture, modality), store), random)
-    return Model(f"{architecture} {store} {modality}", modality, part, what, data)
+    request = REQUESTS[modality]
+    if part == "size":
+        request = {"resolution": random.randint(16, 80)} if modality == "shape" else {}
+    return Model(f"{architecture} {store} {modality}", modality, part, what, data, request)
 
 
 def judge(folder: Path, hostile: Model) -> Verdict:
@@ -194,11 +215,28 @@ def judge(folder: Path, hostile: Model) -> Verdict:
     path, decoded = folder / "model.safetensors", folder / "decoded"
     path.write_bytes(hostile.data)
     told = [in_process(["info", path, "--json"]), in_process(["info", path])]
-    for more in (REQUESTS[hostile.modality], [] if hostile.modality != "shape" else REQUESTS["shape"]):
+    for request in (hostile.request, {} if hostile.modality != "shape" else hostile.request):
         target = f"{decoded}{SUFFIXES[hostile.modality]}"
-        told.append(in_process(["decode", path, "-o", target, *more, "--force", "--threads", "1", "--json"]))
+        words = [word for key, value in request.items() for word in (f"--{key}", value)]
+        verdict = in_process(["decode", path, "-o", target, *words, "--force", "--threads", "1", "--json"])
+        told.append(replace(verdict, cap=memory_cap(hostile, request)))
     bad = [verdict for verdict in told if problem_of(hostile, verdict)]
-    return (bad or [max(told, key=lambda verdict: (verdict.code, verdict.peak))])[0]
+    return (bad or [max(told, key=lambda verdict: (verdict.code, verdict.peak / verdict.cap))])[0]
+
+
+def memory_cap(hostile: Model, request: dict[str, Any]) -> int:
+    """Twice the estimate for a decode, in bytes; MEMORY_CAP for a file that is refused."""
+    from inrfit.artifact.artifact import Artifact
+    from inrfit.artifact.decode_cost import decode_cost
+    from inrfit.errors import InrfitError
+    from inrfit.modalities import Request
+
+    try:
+        loaded = Artifact.from_bytes(hostile.data)
+        cost = decode_cost(loaded.spec, loaded.modality, loaded.meta, Request(**request))
+    except InrfitError:
+        return MEMORY_CAP
+    return MEMORY_CAP if cost is None else 2 * cost.memory
 
 
 def problem_of(hostile: Model, verdict: Verdict) -> str | None:

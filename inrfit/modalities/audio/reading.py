@@ -13,7 +13,7 @@ import numpy as np
 
 from ...errors import UnreadableFile, UnsupportedInput
 from ...io.limits import Limits
-from ...runtime import captured_stderr
+from ...runtime import captured_output
 from ...signal import Grid, Scale, Signal
 from ..notes import by_weight
 from . import containers, mpeg4, sample_formats, speakers, tags
@@ -38,9 +38,8 @@ def read(data: bytes, keep_metadata: bool, limits: Limits) -> Signal:
     container = containers.check(data)
     if container.kind in ("M4A", "AAC"):
         return _load_mpeg4(container.kind, data, limits)
-    # mpg123 prints messages about damaged frames.
-    quiet = captured_stderr() if container.kind == "MP3" else contextlib.nullcontext()
-    with quiet, soundfile.SoundFile(_Bytes(container.data)) as file:
+    # Decoders print messages about damaged frames.
+    with captured_output(1, 2), soundfile.SoundFile(_Bytes(container.data)) as file:
         claimed = _claimed_frames(file, container)
         _require_writable_ogg(container.kind, file.samplerate, file.channels)
         limits.check("max_channels", file.channels, "channels")

@@ -11,7 +11,7 @@ import numpy as np
 
 from ...errors import UnreadableFile, UnsupportedInput, machine_error, printable
 from ...io.limits import Limits
-from ...runtime import captured_stderr
+from ...runtime import captured_output
 from .picture import MAX_BANDS, MODES_WITH_ALPHA, Picture, Raster, mode_of
 from .pillow_reader import require_size
 
@@ -22,7 +22,7 @@ def read_openexr(data: bytes, limits: Limits, notes: list[str]) -> Picture:
     openexr = _library()
     try:
         with (
-            captured_stderr(),
+            captured_output(1, 2),
             redirect_stdout(StringIO()),
             openexr.File(BytesIO(data), separate_channels=True) as file,
         ):

@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 from ...errors import InrfitError, OverLimit, RefusedInput, UnreadableFile, UnsupportedInput, machine_error, printable
 from ...io.limits import Limits
-from ...runtime import captured_stderr
+from ...runtime import captured_output
 from .picture import CHANNELS_BY_MODE, MAX_SIDE, Picture, Raster
 
 if TYPE_CHECKING:
@@ -188,7 +188,7 @@ def _libtiff_errors_raised() -> Iterator[None]:
     that of other threads, is passed on."""
     lines: list[bytes] = []
     try:
-        with captured_stderr() as lines:
+        with captured_output(2) as lines:
             yield
     finally:
         errors = [line for line in lines if re.fullmatch(rb"[\w.]+: [^\x1b]+\.\n", line)]

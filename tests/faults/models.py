@@ -156,12 +156,13 @@ def _header_changed(artifact: Any, chance: random.Random) -> tuple[str, bytes]:
 
 
 def _enlarged(artifact: Any, chance: random.Random) -> tuple[str, bytes]:
-    """More pixels or frames than the source has: enough for the memory to show, few enough for seconds."""
-    sizes = {
-        "image": {"width": chance.randint(12, 700), "height": chance.randint(10, 700)},
-        "audio": {"frames": chance.randint(400, 400_000), "rate": 9000},
+    """More pixels or frames than the source has: enough for the memory to show, few enough for seconds. A field of one
+    raster keeps it."""
+    sizes: dict[str, int] = {} if artifact.spec.formula.raster() is not None else {
+        "image": {"width": chance.randint(12, 500), "height": chance.randint(10, 500)},
+        "audio": {"frames": chance.randint(400, 200_000)},
         "shape": {},
-    }[artifact.modality]
+    }[artifact.modality]  # fmt: skip
     return f"sizes: {sizes}", replace(artifact, meta={**artifact.meta, **sizes}).to_bytes()
 
 
@@ -204,10 +205,17 @@ def model(seed: int, number: int) -> Model:
     chance(seed, -1).shuffle(every)
     architecture, store, modality = every[number % len(every)]
     part, what, data = changed(stored(fitted(architecture, modality), store), random)
-    request = REQUESTS[modality]
-    if part == "size":
-        request = {"resolution": random.randint(16, 80)} if modality == "shape" else {}
+    request = large_request(modality, random) if part == "size" else REQUESTS[modality]
     return Model(f"{architecture} {store} {modality}", modality, part, what, data, request)
+
+
+def large_request(modality: str, chance: random.Random) -> dict[str, Any]:
+    """A request for more samples than the field has."""
+    return {
+        "image": {"scale": chance.choice((1.0, 1.5))},
+        "audio": {"rate": 9000},
+        "shape": {"resolution": chance.randint(16, 80)},
+    }[modality]
 
 
 def judge(folder: Path, hostile: Model) -> Verdict:

@@ -123,7 +123,7 @@ def tree_paths(text: str) -> set[str]:
 def wrong_tree(text: str) -> list[str]:
     """Files that the tree drawn in ``text`` (docs/architecture.md) lacks, and those it names that do not exist."""
     drawn = tree_paths(text)
-    files = (path for kind in ("py", "cpp") for path in (ROOT / "inrfit").rglob(f"*.{kind}"))
+    files = (path for kind in ("py", "cpp", "h", "inc") for path in (ROOT / "inrfit").rglob(f"*.{kind}"))
     names = {path.relative_to(ROOT).as_posix() for path in files}
     there = {name for name in names if not name.endswith("/__init__.py") or name == "inrfit/__init__.py"}
     return [

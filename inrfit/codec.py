@@ -183,7 +183,7 @@ def execute_plan(
             on_recipe(spec, recipe)
             started_at = planned.loaded_at
             if settings.clock == "fit":
-                started_at = _end_of_startup(spec, recipe, should_stop)
+                started_at = time.monotonic()
             with matmul_precision(recipe.config.matmul_precision), current_device(device):
                 result = fit(
                     planned.signal, spec, planned.sampler, recipe.config, planned.budget, device, settings.seed,
@@ -196,17 +196,6 @@ def execute_plan(
             notes = (*result.notes, *start.save_errors)
             result = replace(result, usage=usage, final_settings=final_settings, notes=notes)
             return storing.build_artifact(planned, result, recipe, device, should_stop, on_measure_progress)
-
-
-def _end_of_startup(spec: FieldSpec, recipe: Recipe, should_stop: Callable[[], bool]) -> float:
-    """The time (``time.monotonic``) when the C++ kernel, if the fit uses it, has been compiled."""
-    from .fit.engine.background_compile import kernel_compilation, wait_for_all
-    from .fit.engine.cpp_kernel import is_supported
-
-    if recipe.config.engine == "compiled" and is_supported(spec, recipe.config.dtype):
-        kernel_compilation(spec)
-        wait_for_all(should_stop)
-    return time.monotonic()
 
 
 def choose_recipe(planned: Plan, device: torch.device) -> tuple[FieldSpec, Recipe]:

@@ -214,7 +214,7 @@ def _text(path: str) -> str:
 
 
 def keep_compiled_code() -> None:
-    """Keeps the code that torch and ``cpp_kernel.py`` compile in the user's cache folder, not in the temporary folder,
+    """Keeps the code that torch.compile makes in the user's cache folder, not in the temporary folder,
     which may be emptied any day. For the command line only.
 
     TORCHINDUCTOR_CACHE_DIR has priority if it is absolute; a relative one is ignored, because code would then be loaded

@@ -91,7 +91,6 @@ NOT_QUICK = {
     "comparison/test_comparison.py",
     "config/test_auto.py",
     "fields/test_architecture_contract.py",
-    "fit/engine/test_cpp_kernel.py",
     "fit/engine/test_gpu_bench.py",
     "fit/engine/test_step.py",
     "fit/test_checkpoint.py",

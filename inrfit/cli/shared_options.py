@@ -103,7 +103,7 @@ CompareEngine = Annotated[
         "engine",
         metavar="NAME",
         panel=HARDWARE,
-        help="How steps are computed: auto (no torch.compile), autograd, analytic, compiled, cuda-graph (GPU).",
+        help="How steps are computed: auto (no torch.compile), autograd, analytic, kernel, compiled, cuda-graph (GPU).",
     ),
 ]
 

@@ -138,7 +138,6 @@ def warm_up(spec: ComparisonSpec) -> None:
     """Fits each method to a small noise image for a few steps, so that code loaded at first use is not timed."""
     import numpy as np
 
-    from ..fit.engine import cpp_kernel
     from ..fit.engine.step import choose_device
     from ..fit.loop import fit
     from ..modalities import file_of
@@ -159,30 +158,20 @@ def warm_up(spec: ComparisonSpec) -> None:
             field_spec, recipe = codec.choose_recipe(planned, device)
             with matmul_precision(recipe.config.matmul_precision), current_device(device):
                 fit(planned.signal, field_spec, planned.sampler, recipe.config, planned.budget, device)
-                if cpp_kernel.is_supported(field_spec, recipe.config.dtype) and run_settings.engine in (
-                    "auto",
-                    "compiled",
-                ):
-                    with contextlib.suppress(cpp_kernel.KernelUnavailable):
-                        cpp_kernel.build(field_spec)
 
 
 def _recipe(recipes: Recipes, arch: str, context: RunContext, planned: Plan) -> dict[str, str]:
     """Precision and engine of all runs with this source and architecture, chosen by the first.
 
     torch.compile is used only on request: it compiles in the background during the first run, and later runs would have
-    the advantage of its cache. The C++ kernel may be used, because ``warm_up`` has built it."""
-    from ..fit.engine import cpp_kernel
-
+    the advantage of its cache."""
     by_arch = recipes.setdefault(context.source.name, {})
     settings = planned.settings
     if arch not in by_arch:
         with limited_threads(settings.threads):
-            field_spec, recipe = codec.choose_recipe(planned, context.device)
+            _, recipe = codec.choose_recipe(planned, context.device)
         config = recipe.config
-        has_kernel = cpp_kernel.is_supported(field_spec, config.dtype) and cpp_kernel.is_cached()
-        uses_torch_compile = config.engine == "compiled" and not has_kernel
-        engine = "analytic" if settings.engine == "auto" and uses_torch_compile else config.engine
+        engine = "analytic" if settings.engine == "auto" and config.engine == "compiled" else config.engine
         by_arch[arch] = {"precision": config.precision, "engine": engine}
     return by_arch[arch]
 

@@ -24,7 +24,7 @@ from .parsing import check_budget, check_mapping, parse_bytes, parse_count
 PRECISIONS = ("fp32", "fp32-fast", "bf16")
 """Arithmetic of the hidden layers during the fit (fit/engine/precision.py)."""
 
-ENGINES = ("autograd", "analytic", "compiled", "cuda-graph")
+ENGINES = ("autograd", "analytic", "kernel", "compiled", "cuda-graph")
 """How optimiser steps are computed (fit/engine/step.py)."""
 
 CLOCKS = ("load", "fit")

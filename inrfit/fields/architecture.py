@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from jaxtyping import Float
     from torch import Tensor
 
+    from ..kernel.perceptron import Activation
     from .spec import FieldSpec
 
 FrequencyShares = Mapping[str, Mapping[str, float]]
@@ -179,9 +180,9 @@ class Architecture(Protocol):
         """Why ``option`` has its default value, for ``--explain``; "" if there is nothing to explain. Default:
         ``no_reason``."""
 
-    def kernel_coefficients(self) -> tuple[float, float] | None:
-        """The coefficients a of the first and of the hidden layers, if the field is a perceptron without encoding whose
-        activations are sin(u + a u |u|), which the C++ kernel computes. Default: ``no_kernel``."""
+    def kernel_activation(self) -> Activation | None:
+        """The activation, if the field is a perceptron (``mlp/mlp.py``) that the compiled kernel computes. Default:
+        ``no_kernel``."""
 
 
 def autograd_gradients(
@@ -212,13 +213,15 @@ def forward_in_chunks(
     """Default of ``on_grid``: evaluates ``forward`` at the centres of the cells, in chunks."""
     import torch
 
+    from .kernel_passes import evaluate
+
     device = next(iter(weights.values())).device
     # The activations of a quarter of a chunk fit into the caches of a CPU. A CUDA device needs large chunks.
     step = CHUNK if device.type == "cuda" else points_at_a_time(widest_layer(tuple(w.shape) for w in weights.values()))
     values: Tensor | None = None
     for begin in range(start, max(stop, start + 1), step):
         cells = torch.arange(begin, min(begin + step, stop), device=device)
-        part = net.forward(weights, grid.coords(cells), torch.float32)
+        part = evaluate(net, weights, grid.coords(cells))
         # Results that were kept one by one would lie between the freed activations, which could then not be used again.
         values = part.new_empty(stop - start, part.shape[1]) if values is None else values
         values[begin - start : begin - start + step] = part
@@ -271,8 +274,8 @@ def no_reason(net: object, option: str) -> str:
     return ""
 
 
-def no_kernel(net: object) -> tuple[float, float] | None:
-    """Default of ``kernel_coefficients``: the C++ kernel does not compute this architecture."""
+def no_kernel(net: object) -> Activation | None:
+    """Default of ``kernel_activation``: the compiled kernel does not compute this architecture."""
     return None
 
 

@@ -4,17 +4,12 @@ from __future__ import annotations
 
 import torch
 
-from ..fields import FieldSpec
+from ..fields import FieldSpec, kernel_passes
 from .budget import Budget
-from .engine import cpp_kernel
 from .engine.background_compile import compilation_key, cpp_compiler, is_compiled
 
 COMPILE_MIN_SECONDS, COMPILED_MIN_SECONDS = 45.0, 12.0
 """Minimum budgets (s) for which torch.compile pays off: if it has to compile, and if the code is on disk already."""
-
-KERNEL_COMPILE_MIN_SECONDS = 4.0
-"""Minimum budget (s) for which compiling ``cpp_kernel.cpp`` pays off on a machine that does nothing else. Once compiled
-it is used for any budget."""
 
 MAX_COMPILED_CHUNK = 8192
 """Maximum points of a compiled step, for architectures that split longer batches themselves (``gradient_chunk``)."""
@@ -26,11 +21,9 @@ def choose_engine(
     budget: Budget,
     dtype: torch.dtype,
     batch: int | None,
-    slower: float = 1.0,
 ) -> tuple[str, str]:
-    """How steps are computed: autograd, analytic, compiled or cuda-graph (``engine/step.py``), and the reason.
-
-    ``slower`` is the ``slowdown`` of the machine, which compilers suffer too."""
+    """How steps are computed: autograd, analytic, kernel, compiled or cuda-graph (``engine/step.py``), and the
+    reason."""
     traits = spec.formula.TRAITS
     if not traits.own_gradients:
         return "autograd", "this architecture has no analytic backward pass"
@@ -38,13 +31,11 @@ def choose_engine(
         return "analytic", "this architecture sorts its points in every step, which cannot be compiled"
     if device.type == "cuda":
         return "cuda-graph", "one launch per step"
+    instructions = kernel_passes.instructions_of(spec, dtype)
+    if instructions is not None:
+        return "kernel", f"compiled code that stays within the cache, for {instructions}"
     if budget.seconds is None:
         return "analytic", "budget in steps: nothing is compiled unless the user asks for it"
-    if cpp_kernel.is_supported(spec, dtype):
-        least = KERNEL_COMPILE_MIN_SECONDS * slower
-        if budget.seconds >= least or cpp_kernel.is_cached():
-            return "compiled", "one C++ function that stays within the cache; g++ compiles it once, in a second"
-        return "analytic", f"compiling pays off from a budget of {least:.0f} s"
     if cpp_compiler() is None:
         return "analytic", "there is no C++ compiler"
     on_disk = is_compiled(compilation_key(spec, dtype, batch or 0))

@@ -53,7 +53,7 @@ def predict(
     called after each chunk with the fraction done."""
     values = []
     for chunk in coords.split(chunk_size):
-        values.append(field(chunk))
+        values.append(field.evaluate(chunk))
         on_progress(len(values) * chunk_size / coords.shape[0])
     return torch.cat(values)
 

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -38,9 +37,6 @@ MAX_BATCH_HALVINGS = 4
 
 SLOW_EVALUATION_SECONDS = 0.4
 """Weights are not evaluated once more after an interrupt if that takes longer."""
-
-KERNEL_WAIT_SECONDS, KERNEL_WAIT_SHARE = 3.0, 0.4
-"""The first step waits for the compiler of the C++ kernel for at most 3 s and 40 % of the remaining budget."""
 
 
 def fit(
@@ -210,14 +206,9 @@ class Loop:
             threads.forget()
 
     def _prepare_first_step(self) -> None:
-        """Before the first step of this process: waits for compiled code. Before the first step of the fit, also starts
-        the learning-rate schedule."""
-        context, state, tracker = self.context, self.state, self.context.tracker
+        """Before the first step of the fit: starts the learning-rate schedule."""
+        state, tracker = self.state, self.context.tracker
         self._first_step = False
-        max_wait = math.inf
-        if tracker.timed:
-            max_wait = min(KERNEL_WAIT_SECONDS, KERNEL_WAIT_SHARE * (tracker.step_deadline - tracker.seconds))
-        context.engine.backend.wait(max_wait, context.check_cancelled)
         if state.usage.first_step is None:
             state.usage.first_step = tracker.seconds
             progress = tracker.progress if tracker.timed else 0.0

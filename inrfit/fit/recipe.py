@@ -7,7 +7,7 @@ FLOAT32_FINISH_DB.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -15,12 +15,11 @@ from typing import Any
 import torch
 
 from ..errors import UsageError
-from ..fields import Architecture, FieldSpec, Hyperparameters, OptionContext
+from ..fields import Architecture, FieldSpec, Hyperparameters, OptionContext, kernel_passes
 from ..modalities import MODALITIES
 from ..runtime import slowdown
 from ..signal import Signal
 from .budget import Budget
-from .engine import cpp_kernel
 from .engine import precision as precisions
 from .engine.config import TrainingConfig
 from .engine_choice import choose_engine
@@ -44,9 +43,10 @@ PAPER_SECOND_BETA = 0.999
 """Adam's second beta with ``--regime paper``: torch's default, which the papers use."""
 
 KERNEL_BATCH, KERNEL_BATCH_MIN_SECONDS = 8192, 5.0
-"""Points per step of the C++ kernel, and the minimum budget (s) for it: shorter fits would have too few steps."""
+"""Points per step of the kernel in bfloat16, and the minimum budget (s) for it: shorter fits would have too few
+steps."""
 
-KERNEL_BATCH_REASON = "best of 4,096 to 16,384 points for steps of the C++ kernel (docs/benchmarks.md)"
+KERNEL_BATCH_REASON = "best of 4,096 to 16,384 points for steps of the kernel (docs/benchmarks.md)"
 
 BF16_MIN_WIDTH = 48
 """Minimum width for which bfloat16 products pay off: in narrower layers, the slower sines cost what the products gain
@@ -117,14 +117,19 @@ def choose(
     slower = slowdown() if timed_cpu else 1.0
     precision, probe = choose_precision(spec, device, budget, user)
     dtype = torch.bfloat16 if precision.value == "bf16" else torch.float32
+    if user.engine == "kernel" and (device.type == "cuda" or kernel_passes.instructions_of(spec, dtype) is None):
+        raise UsageError(
+            f"--engine kernel: it does not compute {spec.architecture} of this size in {precision.value} here", "option"
+        )
     default_batch = None if paper else traits.hyperparameters.batch_size(spec.parameters)
     planned_batch = default_batch if user.batch == "auto" else _batch_size(user.batch)
     engine = _user_choice("engine", user.engine) or Choice(
-        "engine", *choose_engine(spec, device, budget, dtype, planned_batch, 1.0 if user.clock == "fit" else slower)
+        "engine", *choose_engine(spec, device, budget, dtype, planned_batch)
     )
     batch = choose_batch(spec, device, budget, user, dtype, engine.value)
-    torch_compiled = engine.value == "compiled" and not cpp_kernel.is_supported(spec, dtype)
-    adapt_batch = timed_cpu and user.batch == "auto" and not (paper or torch_compiled or traits.shares_blocks)
+    adapt_batch = (
+        timed_cpu and user.batch == "auto" and not (paper or engine.value == "compiled" or traits.shares_blocks)
+    )
     rates = _paper_rates if paper else partial(_rates, cuda=device.type == "cuda")
     choices = (
         precision,
@@ -167,8 +172,7 @@ def choose_batch(
         return Choice("batch", None, PAPER_REASON)
     if device.type == "cuda" and not spec.formula.TRAITS.shares_blocks:
         return Choice("batch", CUDA_BATCH, "not measured yet")
-    with_kernel = engine == "compiled" and cpp_kernel.is_supported(spec, dtype)
-    if with_kernel and (budget.seconds or 0.0) >= KERNEL_BATCH_MIN_SECONDS:
+    if engine == "kernel" and dtype == torch.bfloat16 and (budget.seconds or 0.0) >= KERNEL_BATCH_MIN_SECONDS:
         return Choice("batch", KERNEL_BATCH, KERNEL_BATCH_REASON)
     return Choice("batch", tuned.batch_size(spec.parameters), tuned.batch_source)
 
@@ -227,10 +231,22 @@ def choose_precision(spec: FieldSpec, device: torch.device, budget: Budget, user
     if budget.seconds is None:
         reason = "budget in steps: chosen by the processor type, so that the same steps give the same field"
         return Choice("precision", default, reason), ""
+    if device.type == "cpu" and (trained := precisions.probe_kernel(spec)):
+        return _faster_kernel(trained)
     measured = precisions.probe(device, spec.width)
     speeds = ", ".join(f"{name} {m.gflops:.0f} GFLOP/s (error {m.error:.0e})" for name, m in measured.items())
     reason = f"the fastest with a safe error: {speeds}" if len(measured) > 1 else "the machine is too busy to probe"
     return Choice("precision", precisions.fastest(measured, default), reason), speeds
+
+
+def _faster_kernel(speeds: Mapping[str, float]) -> tuple[Choice, str]:
+    """The arithmetic in which the kernel trains more points, given ``speeds`` (thousands a second and thread), and the
+    measurement as text."""
+    faster = "bf16" if speeds.get("bf16", 0.0) >= precisions.MIN_SPEEDUP * speeds.get("fp32", 0.0) else "fp32"
+    text = ", ".join(f"{name} {speed:,.0f}" for name, speed in speeds.items())
+    if len(speeds) == 1:
+        return Choice("precision", faster, "the only one that the kernel has on this processor"), text
+    return Choice("precision", faster, f"the faster in the kernel: {text} thousand points a second and thread"), text
 
 
 def architecture_options(signal: Signal, formula: Architecture, regime: str = "inrfit") -> dict[str, float]:

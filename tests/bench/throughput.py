@@ -1,19 +1,25 @@
-"""Trained points per second of every engine against the floor of its own arithmetic, measured beside it.
+"""Trained points per second of every engine against the floor of its arithmetic and instruction set, measured beside
+it.
 
 The floor of a step is what it cannot do without: the matrix products of the hidden layers (forward, to the activations,
 to the weights), one sine and one cosine per unit, and the products of Muon's iteration, in the step's own shapes and
 precision, with a buffer for every result. Everything else (gathering, casts, multiplications, sums, Adam) is overhead.
 It is given twice: each operation alone, over and over on the same operands, which then sit in the cache; and all of
-them once, in the step's order, on as many buffers as a step has. Floors and engines alternate.
+them once, in the step's order, on as many buffers as a step has. Floors and engines alternate. ``--instructions`` lets
+torch and the kernel use one instruction set at a time, each in a process of its own, and the processes take turns.
 
-python tests/bench/throughput.py
+python tests/bench/throughput.py --instructions amx,avx512,avx2
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
+import json
+import os
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -29,8 +35,20 @@ from inrfit.fields.module import Field
 from inrfit.fit import recipe
 from inrfit.fit.budget import Budget
 from inrfit.fit.engine.step import Engine, choose_device
+from inrfit.kernel.library import BFLOAT16_SETS, VARIABLE
 from inrfit.modalities.image import image
 from inrfit.modalities.image.picture import Picture
+
+ENGINES = {"cpu": ["autograd", "analytic", "kernel"], "cuda": ["autograd", "analytic", "cuda-graph"]}
+
+ENVIRONMENTS = {
+    "amx": {},
+    "avx512_bf16": {"ONEDNN_MAX_CPU_ISA": "AVX512_CORE_BF16"},
+    "avx512": {"MKL_ENABLE_INSTRUCTIONS": "AVX512", "ONEDNN_MAX_CPU_ISA": "AVX512_CORE"},
+    "avx2": {"MKL_ENABLE_INSTRUCTIONS": "AVX2", "ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2"},
+    "neon": {},
+}
+"""Variables by which torch's libraries use no more than an instruction set."""
 
 
 def made_engine(spec: FieldSpec, kind: str, batch: int, precision: str, device: torch.device) -> Engine:
@@ -116,9 +134,9 @@ def seconds(work: Callable[[], Any], repeats: int, device: torch.device) -> floa
 def measure(given: argparse.Namespace) -> list[dict[str, Any]]:
     """One row an engine, and the floor's parts."""
     device = choose_device(given.device)
-    spec = FieldSpec("siren", 2, 3, given.width, given.depth, {})
+    spec = FieldSpec(given.arch, 2, 3, given.width, given.depth, {})
     dtype = torch.bfloat16 if given.precision == "bf16" else torch.float32
-    kinds = ["autograd", "analytic", *(["cuda-graph"] if device.type == "cuda" else ["compiled"])]
+    kinds = given.engines.split(",") if given.engines else ENGINES[device.type]
     engines = {kind: made_engine(spec, kind, given.batch, given.precision, device) for kind in kinds}
     parts = floor_parts(spec, given.batch, dtype, device)
     indices = torch.randperm(512 * 512, device=device)[: given.batch]
@@ -150,14 +168,47 @@ def measure(given: argparse.Namespace) -> list[dict[str, Any]]:
     return rows
 
 
+def measure_each(given: argparse.Namespace) -> list[dict[str, Any]]:
+    """One row an instruction set, from processes of their own that take turns."""
+    found: dict[str, list[list[dict[str, Any]]]] = {name: [] for name in given.instructions.split(",")}
+    for _ in range(given.turns):
+        for name, results in found.items():
+            options = {"batch": given.batch, "width": given.width, "depth": given.depth, "arch": given.arch}
+            options |= {"precision": "bf16" if name in BFLOAT16_SETS else "fp32", "rounds": given.rounds}
+            words = [word for key, value in options.items() for word in (f"--{key}", str(value))]
+            environment = os.environ | ENVIRONMENTS[name] | {VARIABLE: name}
+            command = [sys.executable, __file__, "--engines", "analytic,kernel", *words]
+            told = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True).stdout
+            results.append(json.loads(told.splitlines()[-1])["rows"])
+            print(f"{name}: {told.splitlines()[1]}", flush=True)
+    return [instruction_row(name, results) for name, results in found.items()]
+
+
+def instruction_row(name: str, results: list[list[dict[str, Any]]]) -> dict[str, Any]:
+    """The medians over the turns of one instruction set."""
+    by_turn = [{row["what"]: row["ms"] for row in rows} for rows in results]
+    kernel, explicit, floor, bare = (
+        statistics.median(turn[what] for turn in by_turn)
+        for what in ("kernel", "analytic", "floor, each alone", "bare step")
+    )
+    return {
+        "instructions": name, "floor ms": floor, "bare step ms": bare, "analytic ms": explicit, "kernel ms": kernel,
+        "of the floor": floor / kernel, "of the bare step": bare / kernel, "times analytic": explicit / kernel,
+    }  # fmt: skip
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--batch", type=int, default=4096)
+    parser.add_argument("--arch", default="siren")
     parser.add_argument("--width", type=int, default=256)
     parser.add_argument("--depth", type=int, default=5)
     parser.add_argument("--precision", default="bf16")
     parser.add_argument("--device", default="auto")
+    parser.add_argument("--engines", help="default: all")
+    parser.add_argument("--instructions", help="of the kernel, such as amx,avx2: one row for each")
+    parser.add_argument("--turns", type=int, default=3, help="of each instruction set")
     parser.add_argument("--rounds", type=int, default=15)
     given = parser.parse_args()
     runtime.keep_freed_memory()
-    table(measure(given))
+    table(measure_each(given) if given.instructions else measure(given))

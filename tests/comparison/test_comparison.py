@@ -16,7 +16,6 @@ from inrfit.comparison.spec import Method, Point, Result, RunKey, Source, parse_
 from inrfit.comparison.statistics import interpolate, mean_std, paired_difference, parse_levels, seconds_to, summarize
 from inrfit.config.settings import Settings
 from inrfit.errors import Diverged, InrfitWarning, RefusedInput, UnwritableOutput, UsageError
-from inrfit.fit.engine import cpp_kernel
 
 SMALL = Settings(width=16, depth=2, budget="24it", device="cpu")
 
@@ -522,19 +521,3 @@ def test_the_picture_is_a_png(two):
     spec = runs.prepare(two, "uniform,nint", seeds=2, settings=SMALL)
     results = [fake_result("photo0.png", name, seed, 30.0 + seed) for name in ("uniform", "nint") for seed in (0, 1)]
     assert plot.png(spec, results).startswith(b"\x89PNG")
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(
-    cpp_kernel.compiler_command() is None or not cpp_kernel.machine_is_supported(),
-    reason="no g++, or no bfloat16 products",
-)
-def test_the_kernel_is_made_before_the_first_run_and_used_by_all(two, tmp_path, monkeypatch):
-    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "code"))
-    asked = replace(SMALL, width=64, depth=3, budget="4s", precision="bf16")
-    spec = runs.prepare(two[:1], "uniform,stream", seeds=1, settings=asked)
-    assert not cpp_kernel.is_cached()
-    single_run.warm_up(spec)
-    assert cpp_kernel.is_cached()
-    comparison, _ = run_all(spec)
-    assert [result.settings["engine"] for result in comparison.ordered()] == ["compiled", "compiled"]

@@ -25,7 +25,6 @@ from inrfit.fields import FIELDS, FieldSpec, architecture
 from inrfit.fields.mlp import mlp
 from inrfit.fields.module import Field
 from inrfit.fit import recipe
-from inrfit.fit.engine import cpp_kernel
 from inrfit.fit.engine.backends import analytic_gradients, autograd_gradients
 from inrfit.modalities.shape import quality
 from inrfit.signal import Grid
@@ -170,12 +169,10 @@ def test_its_recipe_on_every_device_is_the_same(name):
             assert recipes[0] == recipes[1]
 
 
-def test_the_kernel_suits_whatever_has_its_activation(monkeypatch):
-    monkeypatch.setattr(cpp_kernel, "machine_is_supported", lambda: True)
-    monkeypatch.setattr(cpp_kernel, "compiler_command", lambda: ["g++"])
+def test_the_kernel_suits_whatever_has_its_activation():
     for name, copy in COPIES.items():
-        suited = [cpp_kernel.is_supported(FieldSpec(arch, 2, 3, 64, 3, {}), torch.bfloat16) for arch in (name, copy)]
-        assert suited == [name in ("siren", "finer")] * 2
+        suited = [FieldSpec(arch, 2, 3, 64, 3, {}).formula.kernel_activation() is not None for arch in (name, copy)]
+        assert suited == [name in ("siren", "finer", "gauss", "mlp", "pemlp", "ffn")] * 2
 
 
 @dataclass(frozen=True)
@@ -194,7 +191,7 @@ class Cosine:
     fp32_tensors, raster, block = architecture.no_fp32_tensors, architecture.no_raster, architecture.no_blocks
     rounding_groups = architecture.layer_groups
     notes, options_for, reason = architecture.no_notes, architecture.frequency_options, architecture.no_reason
-    kernel_coefficients = architecture.no_kernel
+    kernel_activation = architecture.no_kernel
 
     def activate(self, phase, first, inplace):
         return phase.cos()

@@ -164,7 +164,7 @@ class ExactField(Perfect):
 
     device = "cpu"
 
-    def __call__(self, coords: torch.Tensor) -> torch.Tensor:
+    def evaluate(self, coords: torch.Tensor) -> torch.Tensor:
         values = (self.queries.signed_distance(coords.double().numpy()) / self.meta["band"]).clip(-1, 1)
         return torch.from_numpy(values + self.error).float()[:, None]
 
@@ -436,9 +436,9 @@ def test_colours_of_vertices_are_read_and_written(suffix: str) -> None:
 class ColouredField(ExactField):
     """As ``ExactField``, with the colours of the surface."""
 
-    def __call__(self, coords: torch.Tensor) -> torch.Tensor:
+    def evaluate(self, coords: torch.Tensor) -> torch.Tensor:
         colours = point_sampling.to_values(self.queries.colours(coords.double().numpy()))
-        return torch.cat([super().__call__(coords), torch.from_numpy(colours)], dim=1)
+        return torch.cat([super().evaluate(coords), torch.from_numpy(colours)], dim=1)
 
     def on_grid(self, grid: Any, start: int, stop: int) -> torch.Tensor:
         values = super().on_grid(grid, start, stop)

@@ -91,7 +91,7 @@ class Asmr:
     omega: float = setting(30.0, "frequency factor of all layers", 1e-3, 1e4)
     modulator_omega: float = setting(30.0, "further frequency factor of the modulators", 1e-3, 1e4)
 
-    constant, muon_tensors, kernel_coefficients = mlp.constant, mlp.muon_tensors, architecture.no_kernel
+    constant, muon_tensors, kernel_activation = mlp.constant, mlp.muon_tensors, architecture.no_kernel
     rounding_groups = architecture.layer_groups
 
     def sized(self, spec: FieldSpec, shape: tuple[int, ...] | None, parameters: int | None) -> FieldSpec:

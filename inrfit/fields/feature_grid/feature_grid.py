@@ -68,7 +68,7 @@ class FeatureGrid:
     constant, muon_tensors, fp32_tensors = mlp.constant, mlp.muon_tensors, architecture.no_fp32_tensors
     raster, block, notes = architecture.no_raster, architecture.no_blocks, architecture.no_notes
     options_for, reason = architecture.frequency_options, architecture.no_reason
-    kernel_coefficients = architecture.no_kernel
+    kernel_activation = architecture.no_kernel
 
     def __post_init__(self) -> None:
         check_finest(self.finest)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from ...io.options import setting
+from ...kernel.perceptron import Activation
 from .. import architecture
 from ..architecture import Traits
 from ..hyperparameters import Hyperparameters
@@ -103,9 +104,9 @@ class Finer:
         cosine = cosine_(torch.addcmul(phase, phase, size))
         return size.add_(1).mul_(cosine).mul_(grad)
 
-    def kernel_coefficients(self) -> tuple[float, float]:
-        """1 / omega of the layer."""
-        return 1 / self.first_omega, 1 / self.omega
+    def kernel_activation(self) -> Activation:
+        """sin(u + u |u| / omega) with the omega of the layer."""
+        return Activation("finer", 1 / self.first_omega, 1 / self.omega)
 
     def rates(self) -> dict[str, float]:
         """Tensors that include omega have omega times the rate."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from ...io.options import setting
+from ...kernel.perceptron import Activation
 from .. import architecture
 from ..architecture import Traits
 from ..hyperparameters import SWEPT_RATES, Hyperparameters
@@ -47,7 +48,6 @@ class Gauss:
     on_grid, raster, block = architecture.forward_in_chunks, architecture.no_raster, architecture.no_blocks
     rounding_groups = architecture.layer_groups
     notes, options_for, reason = architecture.no_notes, architecture.frequency_options, architecture.no_reason
-    kernel_coefficients = architecture.no_kernel
 
     def initial(self, spec: FieldSpec, generator: torch.Generator, mean: Float[Tensor, " c"]) -> dict[str, Tensor]:
         """PyTorch's ranges, as in the code of WIRE and FINER, times the scales."""
@@ -64,6 +64,10 @@ class Gauss:
     ) -> Float[Tensor, "n w"]:
         """-2 u exp(-u^2) grad."""
         return phase.mul_(activation).mul_(-2).mul_(grad)
+
+    def kernel_activation(self) -> Activation:
+        """exp(-u^2)."""
+        return Activation("gauss")
 
     def rates(self) -> dict[str, float]:
         """Tensors that include a scale have a rate that is larger by this factor."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from ...io.options import setting
+from ...kernel.perceptron import Activation
 from .. import architecture
 from ..architecture import Traits
 from ..hyperparameters import SWEPT_RATES, Hyperparameters
@@ -40,6 +41,11 @@ def _activate_backward(
     return grad_phase
 
 
+def _kernel_activation(net: object) -> Activation:
+    """max(u, 0)."""
+    return Activation("relu")
+
+
 def _initial(
     net: mlp.Encoding, spec: FieldSpec, generator: torch.Generator, mean: Float[Tensor, " c"]
 ) -> dict[str, Tensor]:
@@ -70,11 +76,11 @@ class Mlp:
     constant, muon_tensors = mlp.constant, mlp.muon_tensors
     forward, gradients = mlp.forward, mlp.gradients
     initial, activate, activate_backward, rates = _initial, _activate, _activate_backward, _rates
+    kernel_activation = _kernel_activation
     fp32_tensors = architecture.no_fp32_tensors
     on_grid, raster, block = architecture.forward_in_chunks, architecture.no_raster, architecture.no_blocks
     rounding_groups = architecture.layer_groups
     notes, options_for, reason = architecture.no_notes, architecture.frequency_options, architecture.no_reason
-    kernel_coefficients = architecture.no_kernel
 
     def sines(self, spec: FieldSpec) -> int:
         """No sines."""
@@ -100,11 +106,11 @@ class PeMlp:
     constant, muon_tensors = mlp.constant, mlp.muon_tensors
     forward, gradients = mlp.forward, mlp.gradients
     initial, activate, activate_backward, rates = _initial, _activate, _activate_backward, _rates
+    kernel_activation = _kernel_activation
     fp32_tensors = architecture.no_fp32_tensors
     on_grid, raster, block = architecture.forward_in_chunks, architecture.no_raster, architecture.no_blocks
     rounding_groups = architecture.layer_groups
     notes, options_for, reason = architecture.no_notes, architecture.frequency_options, architecture.no_reason
-    kernel_coefficients = architecture.no_kernel
 
     def encoding_size(self, inputs: int) -> int:
         """The coordinates, and one sine and one cosine per coordinate and frequency."""
@@ -147,11 +153,10 @@ class Ffn:
     sized, macs = mlp.sized, mlp.macs
     constant, muon_tensors = mlp.constant, mlp.muon_tensors
     forward, gradients = mlp.forward, mlp.gradients
-    activate, activate_backward = _activate, _activate_backward
+    activate, activate_backward, kernel_activation = _activate, _activate_backward, _kernel_activation
     on_grid, raster, block = architecture.forward_in_chunks, architecture.no_raster, architecture.no_blocks
     rounding_groups = architecture.layer_groups
     notes, options_for, reason = architecture.no_notes, architecture.frequency_options, architecture.no_reason
-    kernel_coefficients = architecture.no_kernel
 
     def encoding_size(self, inputs: int) -> int:
         """One sine and one cosine per feature."""

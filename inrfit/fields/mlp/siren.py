@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from ...io.options import setting
+from ...kernel.perceptron import Activation
 from .. import architecture
 from ..architecture import Traits
 from ..hyperparameters import Hyperparameters
@@ -82,9 +83,9 @@ class Siren:
         """grad cos(u)."""
         return cosine_(phase).mul_(grad)
 
-    def kernel_coefficients(self) -> tuple[float, float]:
-        """sin(u) has coefficient 0."""
-        return 0.0, 0.0
+    def kernel_activation(self) -> Activation:
+        """sin(u)."""
+        return Activation("sine")
 
     def rates(self) -> dict[str, float]:
         """Tensors that include omega have omega times the rate."""

@@ -67,7 +67,7 @@ class Wire:
     on_grid, raster, block = architecture.forward_in_chunks, architecture.no_raster, architecture.no_blocks
     rounding_groups = architecture.layer_groups
     notes, options_for, reason = architecture.no_notes, architecture.frequency_options, architecture.no_reason
-    kernel_coefficients = architecture.no_kernel
+    kernel_activation = architecture.no_kernel
 
     @property
     def parts(self) -> int:

@@ -85,7 +85,7 @@ class Tiles:
     constant, muon_tensors, fp32_tensors = mlp.constant, mlp.muon_tensors, mlp.first_layer
     raster, block, notes = architecture.no_raster, architecture.no_blocks, architecture.no_notes
     rounding_groups = architecture.layer_groups
-    reason, kernel_coefficients = architecture.no_reason, architecture.no_kernel
+    reason, kernel_activation = architecture.no_reason, architecture.no_kernel
 
     def __post_init__(self) -> None:
         if "x" not in self.tiles:

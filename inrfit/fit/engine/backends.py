@@ -1,12 +1,11 @@
 """Back ends: how residuals and gradients of one batch are computed.
 
-They are computed by autograd, by the architecture's own backward pass, or by compiled code. The back end is chosen once
-for a fit. All of them give the same results up to rounding.
+They are computed by autograd, by the architecture's own backward pass, by the compiled kernel (``inrfit.kernel``) or by
+code of torch.compile. The back end is chosen once for a fit. All of them give the same results up to rounding.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
@@ -14,16 +13,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from ...fields import Architecture, FieldSpec, architecture
-from . import cpp_kernel
-from .background_compile import (
-    POLL_SECONDS,
-    Compilation,
-    ExtraGradient,
-    Gradients,
-    kernel_compilation,
-    torch_compilation,
-)
+from ...fields import Architecture, FieldSpec, architecture, kernel_passes
+from .background_compile import Compilation, ExtraGradient, Gradients, torch_compilation
 
 CheckCancelled = Callable[[], None]
 """Raises an exception if the fit is cancelled."""
@@ -47,9 +38,6 @@ class Backend(Protocol):
     def compiling(self) -> bool:
         """Whether a compilation is running. The number of threads should not change meanwhile."""
 
-    def wait(self, seconds: float, check_cancelled: CheckCancelled) -> None:
-        """Waits at most ``seconds`` for a compilation that is worth waiting for."""
-
     def describe(self) -> str:
         """How gradients are computed at present, for the provenance."""
 
@@ -65,9 +53,6 @@ class DirectBackend:
     name: str
     compiling: bool = False
 
-    def wait(self, seconds: float, check_cancelled: CheckCancelled) -> None:
-        """Returns at once."""
-
     def describe(self) -> str:
         """The name of the engine."""
         return self.name
@@ -75,6 +60,36 @@ class DirectBackend:
     def without_compiled_code(self, gradients: Gradients) -> DirectBackend:
         """The same with another function."""
         return DirectBackend(gradients, self.name)
+
+
+class KernelBackend:
+    """Calls the compiled kernel, and for further loss terms the architecture's own backward pass."""
+
+    compiling = False
+
+    def __init__(self, formula: Architecture, instructions: str, analytic: Gradients) -> None:
+        self._formula, self._instructions, self._analytic = formula, instructions, analytic
+
+    def gradients(
+        self,
+        weights: Mapping[str, Tensor],
+        coords: Tensor,
+        values: Tensor,
+        loss_weights: Tensor,
+        extra_gradient: ExtraGradient | None = None,
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """By the kernel."""
+        if extra_gradient is not None:
+            return self._analytic(weights, coords, values, loss_weights, extra_gradient)
+        return kernel_passes.gradients(self._formula, weights, coords, values, loss_weights, self._instructions)
+
+    def describe(self) -> str:
+        """``kernel``, and the instruction set."""
+        return f"kernel ({self._instructions})"
+
+    def without_compiled_code(self, gradients: Gradients) -> DirectBackend:
+        """Nothing but ``gradients``."""
+        return DirectBackend(gradients, "analytic")
 
 
 class CompiledBackend:
@@ -86,8 +101,7 @@ class CompiledBackend:
     def __init__(self, spec: FieldSpec, precision: torch.dtype, analytic: Gradients, wait_for_compiler: bool) -> None:
         self._spec, self._precision, self._analytic = spec, precision, analytic
         self._wait_for_compiler = wait_for_compiler
-        kernel = cpp_kernel.is_supported(spec, precision)
-        self.compilation: Compilation | None = kernel_compilation(spec) if kernel else None
+        self.compilation: Compilation | None = None
         self.compiled_calls = 0
 
     def gradients(
@@ -116,16 +130,6 @@ class CompiledBackend:
         """Whether the compiler is running."""
         return self.compilation is not None and not self.compilation.finished
 
-    def wait(self, seconds: float, check_cancelled: CheckCancelled) -> None:
-        """Waits at most ``seconds`` for the C++ kernel: analytic steps meanwhile would delay its compiler by more than
-        they gain. torch.compile takes longer and is not waited for."""
-        compilation, deadline = self.compilation, time.monotonic() + seconds
-        if compilation is None or compilation.n_points is not None:
-            return
-        while not compilation.finished and time.monotonic() < deadline:
-            compilation.wait(POLL_SECONDS)
-            check_cancelled()
-
     def describe(self) -> str:
         """``compiled``, or ``analytic`` and the reason."""
         if self.compiled_calls:
@@ -153,15 +157,22 @@ def analytic_gradients(formula: Architecture, precision: torch.dtype) -> Gradien
 
 
 def uncompiled_gradients(engine: str, formula: Architecture, precision: torch.dtype) -> Gradients:
-    """The uncompiled gradient function of ``engine`` (autograd, analytic, compiled, cuda-graph)."""
+    """The uncompiled gradient function of ``engine`` (autograd, analytic, kernel, compiled, cuda-graph)."""
     return (autograd_gradients if engine == "autograd" else analytic_gradients)(formula, precision)
 
 
 def create_backend(
     engine: str, spec: FieldSpec, formula: Architecture, precision: torch.dtype, wait_for_compiler: bool
 ) -> Backend:
-    """The back end of ``engine``."""
+    """The back end of ``engine``; analytic gradients where there is no kernel for this field."""
     gradients = uncompiled_gradients(engine, formula, precision)
+    if engine == "kernel":
+        instructions = kernel_passes.instructions_of(spec, precision)
+        return (
+            DirectBackend(gradients, "analytic")
+            if instructions is None
+            else KernelBackend(formula, instructions, gradients)
+        )
     if engine == "compiled":
         return CompiledBackend(spec, precision, gradients, wait_for_compiler)
     return DirectBackend(gradients, engine)

@@ -1,9 +1,8 @@
-"""Compilation of the gradient function in a background thread. Until it has finished, steps are analytic.
+"""Compilation of the gradient function by torch.compile in a background thread. Until it has finished, steps are
+analytic.
 
-SIREN and FINER in bfloat16 use the C++ kernel (``cpp_kernel.py``), which compiles in about a second and is worth
-waiting for. Other fields use torch.compile, which takes about 10 s the first time and 3 s if torch finds its code on
-disk (``runtime.keep_compiled_code``). Compiled code is shared by all fits of one kind in a process. If a compilation
-fails, the fit continues with analytic steps.
+It takes about 10 s the first time and 3 s if torch finds its code on disk (``runtime.keep_compiled_code``). Compiled
+code is shared by all fits of one kind in a process. If a compilation fails, the fit continues with analytic steps.
 """
 
 from __future__ import annotations
@@ -25,8 +24,7 @@ from torch import Tensor
 
 from ... import fields
 from ...fields import FieldSpec
-from . import code_cache, cpp_kernel
-from .cpp_kernel import CompiledGradients
+from . import code_cache
 
 ExtraGradient = Callable[[Tensor], Tensor]
 """Maps residuals (n, c) to the gradient (n, c) of further loss terms with respect to them."""
@@ -48,6 +46,10 @@ class Gradients(Protocol):
         ``loss_weights`` is (n, 1)."""
 
 
+CompiledGradients = Callable[[Mapping[str, Tensor], Tensor, Tensor, Tensor], tuple[Tensor, dict[str, Tensor]]]
+"""Maps weights, coords (n, d), values (n, c) and loss weights (n, 1) to residuals (n, c) and the gradients of
+sum(loss_weights * residual^2)."""
+
 RECOMPILE_LIMIT = 256
 """Maximum number of kinds of fits that torch.compile compiles in one process."""
 
@@ -66,9 +68,9 @@ def cpp_compiler() -> str | None:
     return shutil.which(os.environ.get("CXX", "g++")) or shutil.which("clang++")
 
 
-def compilation_key(spec: FieldSpec, precision: torch.dtype, n_points: int | None) -> str:
-    """Everything that a compiled function for ``n_points`` points (None: any number) depends on. Options that only the
-    initial weights depend on are left out."""
+def compilation_key(spec: FieldSpec, precision: torch.dtype, n_points: int) -> str:
+    """Everything that a compiled function for ``n_points`` points depends on. Options that only the initial weights
+    depend on are left out."""
     left_out = spec.formula.TRAITS.initialization_options
     options = {name: value for name, value in spec.options.items() if name not in left_out}
     state = f"{torch.get_num_threads()} {torch.get_float32_matmul_precision()} {torch.__version__}"
@@ -96,22 +98,12 @@ def _marker(key: str) -> str | None:
     return None if folder is None else os.path.join(folder, hashlib.sha256(key.encode()).hexdigest()[:16] + ".known")
 
 
-def kernel_compilation(spec: FieldSpec) -> Compilation:
-    """The compilation of the C++ kernel for fields like ``spec``, started if needed; for any number of points and
-    threads."""
-    return _shared(compilation_key(spec, torch.bfloat16, None), None, partial(cpp_kernel.build, spec))
-
-
 def torch_compilation(spec: FieldSpec, precision: torch.dtype, n_points: int, gradients: Gradients) -> Compilation:
     """The compilation of ``gradients`` by torch.compile, started if needed; for ``n_points`` points and the present
     number of threads."""
-    build = partial(_torch_compile, spec, n_points, gradients)
-    return _shared(compilation_key(spec, precision, n_points), n_points, build)
-
-
-def _shared(key: str, n_points: int | None, build: Callable[[], CompiledGradients]) -> Compilation:
+    key = compilation_key(spec, precision, n_points)
     if key not in compilations:
-        compilations[key] = Compilation(key, n_points, build)
+        compilations[key] = Compilation(key, n_points, partial(_torch_compile, spec, n_points, gradients))
     return compilations[key]
 
 
@@ -160,9 +152,9 @@ class Compilation:
     """A running or finished compilation.
 
     ``function`` is the result of ``build`` once it has finished. It is valid for ``n_points`` points and ``threads``
-    threads, or for any number of both if ``n_points`` is None. ``error`` says why the compilation failed."""
+    threads. ``error`` says why the compilation failed."""
 
-    def __init__(self, key: str, n_points: int | None, build: Callable[[], CompiledGradients]) -> None:
+    def __init__(self, key: str, n_points: int, build: Callable[[], CompiledGradients]) -> None:
         self.n_points = n_points
         self.threads = torch.get_num_threads()
         self.function: CompiledGradients | None = None
@@ -179,9 +171,7 @@ class Compilation:
 
     def supports(self, n_points: int) -> bool:
         """Whether ``function`` can be called with ``n_points`` points and the present number of threads."""
-        if self.function is None or self.n_points is None:
-            return self.function is not None
-        return n_points == self.n_points and torch.get_num_threads() == self.threads
+        return self.function is not None and n_points == self.n_points and torch.get_num_threads() == self.threads
 
     def wait(self, seconds: float | None = None) -> None:
         """Waits until the compilation has finished, at most ``seconds``."""
@@ -196,7 +186,7 @@ class Compilation:
             self.error = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"[:200]
         else:
             self.function = function
-            marker = _marker(self._key) if self.n_points is not None else None
+            marker = _marker(self._key)
             if marker is not None:
                 with contextlib.suppress(OSError), open(marker, "w"):
                     pass

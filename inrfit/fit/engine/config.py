@@ -33,7 +33,7 @@ _SCHEMA: Mapping[str, Schema] = {
     "adam_rate": number(0, 1e9),
     "muon_rate": number(0, 1e9),
     "warm_up": number(0, 1),
-    "engine": one_of("autograd", "analytic", "compiled", "cuda-graph"),
+    "engine": one_of("autograd", "analytic", "kernel", "compiled", "cuda-graph"),
     "adapt_threads": boolean,
     "first_threads": integer(0, 1024),
     "adapt_batch": boolean,
@@ -62,7 +62,7 @@ class TrainingConfig:
     warm_up: float = WARM_UP
     """Length of the warm-up, as a share of the budget or of an annealing cycle."""
     engine: str = "analytic"
-    """How steps are computed: autograd, analytic, compiled or cuda-graph (``step.py``)."""
+    """How steps are computed: autograd, analytic, kernel, compiled or cuda-graph (``step.py``)."""
     adapt_threads: bool = False
     """Whether the number of threads is tuned during the fit (``thread_count.py``)."""
     first_threads: int = 0

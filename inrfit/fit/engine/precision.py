@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import torch
 
+from ...fields import FieldSpec, kernel_passes
 from ...runtime import limited_threads, matmul_precision
 
 PROBE_SECONDS = 0.05
@@ -20,6 +21,9 @@ PROBE_SECONDS = 0.05
 
 PROBE_ROWS = {"cpu": 1024, "cuda": 65_536}
 """Rows of the measured products. Smaller ones take less time on a CUDA device than their launch."""
+
+PROBE_POINTS = 512
+"""Points of the measured steps of the kernel: two blocks."""
 
 CHECKED_ROWS = 16
 """Rows of which the error is computed."""
@@ -103,6 +107,26 @@ def fastest(measurements: Mapping[str, Measurement], default: str) -> str:
         if measured and measured.error <= limit and measured.gflops >= MIN_SPEEDUP * measurements[best].gflops:
             best = name
     return best
+
+
+def probe_kernel(spec: FieldSpec) -> dict[str, float]:
+    """Points (thousands a second) that one thread of the kernel trains in ``fp32`` and ``bf16``, where it can."""
+    generator = torch.Generator().manual_seed(0)
+    weights = spec.formula.initial(spec, generator, torch.zeros(spec.outputs))
+    coords, values = torch.zeros(PROBE_POINTS, spec.inputs), torch.zeros(PROBE_POINTS, spec.outputs)
+    loss_weights, speeds = torch.full((PROBE_POINTS, 1), 1 / PROBE_POINTS), {}
+    with limited_threads(1):
+        for name, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
+            instructions = kernel_passes.instructions_of(spec, dtype)
+            if instructions is None:
+                continue
+            seconds = []
+            for _ in range(3):
+                begun = time.perf_counter()
+                kernel_passes.gradients(spec.formula, weights, coords, values, loss_weights, instructions)
+                seconds.append(time.perf_counter() - begun)
+            speeds[name] = PROBE_POINTS / min(seconds) / 1e3
+    return speeds
 
 
 def has_fast_bf16(device: torch.device) -> bool:

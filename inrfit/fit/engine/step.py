@@ -1,8 +1,9 @@
 """Optimiser steps on a device: take the samples, compute gradients (``backends.py``), update (``optimizer.py``).
 
 The engines make the same step up to rounding. ``autograd`` is the reference. ``analytic`` uses the architecture's own
-backward pass. ``compiled`` uses the C++ kernel (``cpp_kernel.py``) or that backward pass through torch.compile; steps
-are analytic until the background compilation has finished. ``cuda-graph`` captures the whole step as one CUDA graph.
+backward pass. ``kernel`` uses compiled code of our own (``inrfit.kernel``). ``compiled`` uses the backward pass through
+torch.compile; steps are analytic until the background compilation has finished. ``cuda-graph`` captures the whole step
+as one CUDA graph.
 """
 
 from __future__ import annotations
@@ -97,9 +98,12 @@ class Engine:
         self.throttle = Throttle() if device.type == "cuda" else None
 
     def set_precision(self, precision: torch.dtype) -> None:
-        """Computes hidden layers in ``precision`` from now on, without compiled code."""
+        """Computes hidden layers in ``precision`` from now on, without code that is compiled during the fit."""
         self.precision = precision
-        self._drop_compiled_code()
+        if self.config.engine == "kernel":
+            self.backend = create_backend("kernel", self.field.spec, self.field.formula, precision, False)
+        else:
+            self._drop_compiled_code()
 
     def _drop_compiled_code(self) -> None:
         gradients = uncompiled_gradients(self.config.engine, self.field.formula, self.precision)

@@ -93,8 +93,7 @@ def box_values(field: Field, box: Box) -> npt.NDArray[np.float32]:
     for start in range(0, box.count, field.point_chunk):
         stop = min(start + field.point_chunk, box.count)
         coords = torch.from_numpy(box.centres(np.arange(start, stop)).astype(np.float32)).to(field.device)
-        with torch.no_grad():
-            values[start:stop] = field(coords)[:, 0].cpu().numpy()
+        values[start:stop] = field.evaluate(coords)[:, 0].cpu().numpy()
     if not np.isfinite(values).all():
         raise UnreadableFile("the field has values that are not finite", "nonfinite")
     return values.reshape(box.shape)
@@ -106,8 +105,7 @@ def surface_colours(field: Field, vertices: Array) -> Array:
 
     colours = []
     for part in np.array_split(vertices, max(1, -(-len(vertices) // field.point_chunk))):
-        with torch.no_grad():
-            values = field(torch.from_numpy(part.astype(np.float32)).to(field.device))
+        values = field.evaluate(torch.from_numpy(part.astype(np.float32)).to(field.device))
         colours.append(to_colours(values[:, 1:4].cpu().numpy()))
     return np.concatenate(colours)
 

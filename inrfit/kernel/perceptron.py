@@ -1,0 +1,127 @@
+"""Residuals, gradients and values of perceptrons by the compiled library.
+
+Shapes: k fields of one shape, n points, e inputs (the encoding of the coordinates), c output channels.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from .library import Net, available, library
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+    from torch import Tensor
+
+LAYERS = ("hidden.weight", "hidden.bias", "first.weight", "first.bias", "last.weight", "last.bias")
+"""The weight tensors in the order of ``Layers`` in src/kernel.h."""
+
+ACTIVATIONS = ("sine", "finer", "gauss", "relu")
+"""The activations in the order of ``Activation`` in src/kernel.h."""
+
+MAX_WIDTH, MAX_INPUTS, MAX_OUTPUTS = 512, 1024, 64
+"""The largest layers that are computed. Wider ones do not fit into a core's cache."""
+
+_DONE = 0
+
+
+@dataclass(frozen=True)
+class Activation:
+    """The activation of a perceptron: one of ACTIVATIONS, and for "finer" the coefficients a of sin(u + a u |u|) in the
+    first layer and in the others."""
+
+    name: str
+    first_coefficient: float = 0.0
+    coefficient: float = 0.0
+
+
+def fits(width: int, inputs: int, outputs: int) -> bool:
+    """Whether layers of these sizes are computed."""
+    return width <= MAX_WIDTH and inputs <= MAX_INPUTS and outputs <= MAX_OUTPUTS
+
+
+def gradients(
+    activation: Activation,
+    weights: Mapping[str, Tensor],
+    inputs: Float[Tensor, "n e"],
+    targets: Float[Tensor, "n c"],
+    loss_weights: Float[Tensor, "n 1"],
+    name: str,
+) -> tuple[Float[Tensor, "n c"], dict[str, Tensor]]:
+    """Residuals, and the gradients of sum(loss_weights * residual^2) with respect to the tensors LAYERS, computed by
+    the instruction set ``name``. All tensors are float32 on the CPU. Raises ``MemoryError``."""
+    residuals, found = gradients_of_many(
+        activation, {n: w[None] for n, w in weights.items()}, inputs[None], targets[None], loss_weights[None], name
+    )
+    return residuals[0], {n: gradient[0] for n, gradient in found.items()}
+
+
+def gradients_of_many(
+    activation: Activation,
+    weights: Mapping[str, Tensor],
+    inputs: Float[Tensor, "k n e"],
+    targets: Float[Tensor, "k n c"],
+    loss_weights: Float[Tensor, "k n 1"],
+    name: str,
+) -> tuple[Float[Tensor, "k n c"], dict[str, Tensor]]:
+    """The same for k fields at once, whose tensors are stacked along the first axis. Threads share the fields."""
+    import torch
+
+    layers = {n: weights[n].contiguous() for n in LAYERS if n in weights}
+    given = [tensor.contiguous() for tensor in (inputs, targets, loss_weights)]
+    found, residuals = {n: torch.empty_like(w) for n, w in layers.items()}, torch.empty_like(given[1])
+    fields, n = inputs.shape[0], inputs.shape[1]
+    entry = _library().inrfit_gradients
+    tensors = [_addresses(tensors, fields) for tensors in (layers, found)]
+    arrays = [ctypes.c_void_p(tensor.data_ptr()) for tensor in (*given, residuals)]
+    net = _net(activation, layers)
+    _call(entry, name, net, [ctypes.c_int64(fields), ctypes.c_int64(n), *tensors, *arrays])
+    return residuals, found
+
+
+def values(
+    activation: Activation, weights: Mapping[str, Tensor], inputs: Float[Tensor, "n e"], name: str
+) -> Float[Tensor, "n c"]:
+    """Values at ``inputs``, computed by the instruction set ``name``. Raises ``MemoryError``."""
+    layers = {n: weights[n][None].contiguous() for n in LAYERS if n in weights}
+    inputs = inputs.contiguous()
+    result = inputs.new_empty(inputs.shape[0], weights["last.bias"].shape[0])
+    arrays = [ctypes.c_void_p(tensor.data_ptr()) for tensor in (inputs, result)]
+    count = ctypes.c_int64(inputs.shape[0])
+    _call(_library().inrfit_values, name, _net(activation, layers), [count, _addresses(layers, 1), *arrays])
+    return result
+
+
+def _net(activation: Activation, layers: Mapping[str, Tensor]) -> Net:
+    """The sizes, from the stacked tensors."""
+    hidden = layers["hidden.weight"].shape[1] if "hidden.weight" in layers else 0
+    _, width, inputs = layers["first.weight"].shape
+    kind = ACTIVATIONS.index(activation.name)
+    outputs = layers["last.bias"].shape[1]
+    return Net(inputs, width, hidden, outputs, kind, activation.first_coefficient, activation.coefficient)
+
+
+def _addresses(tensors: Mapping[str, Tensor], fields: int) -> ctypes.Array[ctypes.c_void_p]:
+    """The addresses of the tensors of each field; 0 for those that there are not."""
+    places: list[int] = []
+    for field in range(fields):
+        places += [tensors[n][field].data_ptr() if n in tensors else 0 for n in LAYERS]
+    return (ctypes.c_void_p * len(places))(*places)
+
+
+def _library() -> ctypes.CDLL:
+    loaded = library()
+    assert loaded is not None  # an instruction set was named
+    return loaded
+
+
+def _call(entry: Callable[..., int], name: str, net: Net, arguments: Sequence[object]) -> None:
+    """Calls an entry of the library with torch's number of threads."""
+    import torch
+
+    status = entry(available().index(name), ctypes.byref(net), *arguments, ctypes.c_int64(torch.get_num_threads()))
+    if status != _DONE:
+        raise MemoryError

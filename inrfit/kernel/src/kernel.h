@@ -1,0 +1,47 @@
+// What the instruction sets implement (perceptron.inc, compiled once for each) and kernel.cpp calls.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+
+namespace inrfit {
+
+// A perceptron: phases u = W x + b, activations f(u). Sizes are numbers of units.
+struct Net {
+  int64_t inputs, width, hidden, outputs;  // hidden: matrices between the first and the last layer
+  int32_t activation;                      // SINE, FINER, GAUSS or RELU
+  float first_coefficient, coefficient;    // of FINER: 1 / omega of the first and of the hidden layers
+};
+enum Activation : int32_t { SINE, FINER, GAUSS, RELU };
+
+// Tensors in row-major order, as (out, in): the weights of a field, or the gradients with respect to them.
+template <class T>
+struct Layers {
+  T *hidden, *hidden_bias, *first, *first_bias, *last, *last_bias;
+};
+
+// n points in row-major order.
+struct Points {
+  const float *coords, *values, *loss_weights;  // (n, inputs), (n, outputs), (n)
+  float* residuals;                             // (n, outputs)
+};
+
+// The functions of one instruction set. `part` of `parts` are shares of the work of several threads.
+struct Kernel {
+  const char* name;
+  bool bfloat16;  // the products of the hidden layers have bfloat16 factors and float32 sums
+  size_t (*packed_bytes)(const Net&);
+  size_t (*workspace_bytes)(const Net&);  // memory of a thread
+  void (*pack)(const Net&, const Layers<const float>&, void* packed, bool train, int64_t part, int64_t parts);
+  void (*clear)(const Net&, void* workspace);
+  // Residuals of the points from..to, whose gradients are added to the sums in the workspace.
+  void (*train)(const Net&, const void* packed, void* workspace, const Points&, int64_t from, int64_t to);
+  // Gradients: the sums of `count` workspaces, which lie `stride` bytes apart.
+  void (*reduce)(const Net&, const void* workspaces, size_t stride, int64_t count, const Layers<float>&, int64_t part,
+                 int64_t parts);
+  void (*evaluate)(const Net&, const void* packed, void* workspace, const float* coords, float* values, int64_t from,
+                   int64_t to);
+};
+
+extern const Kernel avx2, avx512, avx512_bf16, amx, neon;
+
+}  // namespace inrfit

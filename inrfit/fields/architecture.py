@@ -180,9 +180,9 @@ class Architecture(Protocol):
         """Why ``option`` has its default value, for ``--explain``; "" if there is nothing to explain. Default:
         ``no_reason``."""
 
-    def kernel_activation(self) -> Activation | None:
-        """The activation, if the field is a perceptron (``mlp/mlp.py``) that the compiled kernel computes. Default:
-        ``no_kernel``."""
+    def kernel_activation(self, axes: int) -> Activation | None:
+        """The activation, if the field is a perceptron (``mlp/mlp.py``) or a feature grid that the compiled kernel
+        computes, for signals of so many axes. Default: ``no_kernel``."""
 
 
 def autograd_gradients(
@@ -274,7 +274,7 @@ def no_reason(net: object, option: str) -> str:
     return ""
 
 
-def no_kernel(net: object) -> Activation | None:
+def no_kernel(net: object, axes: int) -> Activation | None:
     """Default of ``kernel_activation``: the compiled kernel does not compute this architecture."""
     return None
 

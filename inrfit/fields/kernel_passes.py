@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, cast
 
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from ..kernel import perceptron
 from ..kernel.library import instruction_set
+from ..kernel.perceptron import Activation
 
 if TYPE_CHECKING:
     from .architecture import Architecture
@@ -20,19 +22,17 @@ if TYPE_CHECKING:
 
 def instructions_of(spec: FieldSpec, precision: torch.dtype) -> str | None:
     """The instruction set that computes a field with hidden layers in ``precision``; None if there is none."""
-    return _instructions(spec.formula, spec.shapes, precision)
+    return _instructions(spec.formula, spec.shapes, spec.inputs, precision)
 
 
-def instructions_for(net: Architecture, weights: Mapping[str, Tensor], precision: torch.dtype) -> str | None:
-    """The same for the field of these weights."""
-    return _instructions(net, {name: tuple(weight.shape) for name, weight in weights.items()}, precision)
-
-
-def _instructions(net: Architecture, shapes: Mapping[str, tuple[int, ...]], precision: torch.dtype) -> str | None:
-    if net.kernel_activation() is None:
+def _instructions(
+    net: Architecture, shapes: Mapping[str, tuple[int, ...]], axes: int, precision: torch.dtype
+) -> str | None:
+    if net.kernel_activation(axes) is None:
         return None
     (width, inputs), (outputs,) = shapes["first.weight"], shapes["last.bias"]
-    return instruction_set(precision == torch.bfloat16) if perceptron.fits(width, inputs, outputs) else None
+    fits = perceptron.fits(width, inputs, outputs, math.prod(shapes.get("table", (0,))))
+    return instruction_set(precision == torch.bfloat16) if fits else None
 
 
 def gradients(
@@ -44,10 +44,8 @@ def gradients(
     name: str,
 ) -> tuple[Float[Tensor, "n c"], dict[str, Tensor]]:
     """``Architecture.gradients`` by the instruction set ``name``. Tensors that belong to no layer have gradient 0."""
-    activation = net.kernel_activation()
-    assert activation is not None
-    encoded = _encoded(net, weights, coords)
-    residuals, found = perceptron.gradients(activation, weights, encoded, values.float(), loss_weights.float(), name)
+    activation, inputs = _input(net, weights, coords)
+    residuals, found = perceptron.gradients(activation, weights, inputs, values.float(), loss_weights.float(), name)
     return residuals, {n: found[n] if n in found else torch.zeros_like(weight) for n, weight in weights.items()}
 
 
@@ -55,17 +53,25 @@ def values(
     net: Architecture, weights: Mapping[str, Tensor], coords: Float[Tensor, "n d"], name: str
 ) -> Float[Tensor, "n c"]:
     """``Architecture.forward`` by the instruction set ``name``."""
-    activation = net.kernel_activation()
-    assert activation is not None
-    return perceptron.values(activation, weights, _encoded(net, weights, coords), name)
+    activation, inputs = _input(net, weights, coords)
+    return perceptron.values(activation, weights, inputs, name)
 
 
 def evaluate(net: Architecture, weights: Mapping[str, Tensor], coords: Float[Tensor, "n d"]) -> Float[Tensor, "n c"]:
     """Values in float32 at ``coords``, which nothing differentiates: by the kernel where it can."""
-    name = instructions_for(net, weights, torch.float32) if coords.device.type == "cpu" else None
+    name = None
+    if coords.device.type == "cpu":
+        shapes = {n: tuple(weight.shape) for n, weight in weights.items()}
+        name = _instructions(net, shapes, coords.shape[1], torch.float32)
     return net.forward(weights, coords, torch.float32) if name is None else values(net, weights, coords, name)
 
 
-def _encoded(net: Architecture, weights: Mapping[str, Tensor], coords: Float[Tensor, "n d"]) -> Float[Tensor, "n e"]:
-    """The input of the first layer, in float32."""
-    return cast("Perceptron", net).encode(weights, coords, torch.float32).float()
+def _input(
+    net: Architecture, weights: Mapping[str, Tensor], coords: Float[Tensor, "n d"]
+) -> tuple[Activation, Float[Tensor, "n e"]]:
+    """The activation, and what the kernel takes in float32: the encoded coordinates, or those of a grid themselves."""
+    activation = net.kernel_activation(coords.shape[1])
+    assert activation is not None
+    if activation.levels:
+        return activation, coords.float()
+    return activation, cast("Perceptron", net).encode(weights, coords, torch.float32).float()

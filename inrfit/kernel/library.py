@@ -16,6 +16,18 @@ BFLOAT16_SETS = frozenset({"amx", "avx512_bf16"})
 """Instruction sets whose products have bfloat16 factors. Those of all others are float32."""
 
 
+class Level(ctypes.Structure):
+    """``Level`` of src/kernel.h."""
+
+    _fields_ = (
+        ("nodes", ctypes.c_int64 * 4),
+        ("strides", ctypes.c_int64 * 4),
+        ("start", ctypes.c_int64),
+        ("rows", ctypes.c_int64),
+        ("hashed", ctypes.c_int64),
+    )
+
+
 class Net(ctypes.Structure):
     """``Net`` of src/kernel.h."""
 
@@ -24,6 +36,10 @@ class Net(ctypes.Structure):
         ("width", ctypes.c_int64),
         ("hidden", ctypes.c_int64),
         ("outputs", ctypes.c_int64),
+        ("axes", ctypes.c_int64),
+        ("level_count", ctypes.c_int64),
+        ("features", ctypes.c_int64),
+        ("levels", ctypes.POINTER(Level)),
         ("activation", ctypes.c_int32),
         ("first_coefficient", ctypes.c_float),
         ("coefficient", ctypes.c_float),

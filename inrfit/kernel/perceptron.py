@@ -8,15 +8,15 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
-from .library import Net, available, library
+from .library import Level, Net, available, library
 
 if TYPE_CHECKING:
     from jaxtyping import Float
     from torch import Tensor
 
-LAYERS = ("hidden.weight", "hidden.bias", "first.weight", "first.bias", "last.weight", "last.bias")
+LAYERS = ("hidden.weight", "hidden.bias", "first.weight", "first.bias", "last.weight", "last.bias", "table")
 """The weight tensors in the order of ``Layers`` in src/kernel.h."""
 
 ACTIVATIONS = ("sine", "finer", "gauss", "relu")
@@ -25,22 +25,51 @@ ACTIVATIONS = ("sine", "finer", "gauss", "relu")
 MAX_WIDTH, MAX_INPUTS, MAX_OUTPUTS = 512, 1024, 64
 """The largest layers that are computed. Wider ones do not fit into a core's cache."""
 
+MAX_TABLE = 1 << 30
+"""The most numbers in the table of a grid: rows have 32 bits."""
+
 _DONE = 0
+
+
+class GridLevel(Protocol):
+    """One grid of features: its nodes per axis, its first row in the table and its number of rows; the factors of the
+    node index along each axis, which are combined by exclusive or if nodes are hashed."""
+
+    @property
+    def nodes(self) -> tuple[int, ...]:
+        """Nodes per axis."""
+
+    @property
+    def start(self) -> int:
+        """First row."""
+
+    @property
+    def rows(self) -> int:
+        """Number of rows."""
+
+    @property
+    def hashed(self) -> bool:
+        """Whether nodes share rows."""
+
+    @property
+    def strides(self) -> tuple[int, ...]:
+        """Factors of the node index."""
 
 
 @dataclass(frozen=True)
 class Activation:
     """The activation of a perceptron: one of ACTIVATIONS, and for "finer" the coefficients a of sin(u + a u |u|) in the
-    first layer and in the others."""
+    first layer and in the others. ``levels`` are those of a feature grid, whose features are the input."""
 
     name: str
     first_coefficient: float = 0.0
     coefficient: float = 0.0
+    levels: tuple[GridLevel, ...] = ()
 
 
-def fits(width: int, inputs: int, outputs: int) -> bool:
-    """Whether layers of these sizes are computed."""
-    return width <= MAX_WIDTH and inputs <= MAX_INPUTS and outputs <= MAX_OUTPUTS
+def fits(width: int, inputs: int, outputs: int, table: int = 0) -> bool:
+    """Whether layers of these sizes, and a table of so many numbers, are computed."""
+    return width <= MAX_WIDTH and inputs <= MAX_INPUTS and outputs <= MAX_OUTPUTS and table <= MAX_TABLE
 
 
 def gradients(
@@ -97,11 +126,20 @@ def values(
 
 def _net(activation: Activation, layers: Mapping[str, Tensor]) -> Net:
     """The sizes, from the stacked tensors."""
+    levels = (Level * len(activation.levels))(*(_level(level) for level in activation.levels))
+    axes = len(activation.levels[0].nodes) if activation.levels else 0
+    features = layers["table"].shape[2] if activation.levels else 0
     hidden = layers["hidden.weight"].shape[1] if "hidden.weight" in layers else 0
     _, width, inputs = layers["first.weight"].shape
     kind = ACTIVATIONS.index(activation.name)
     outputs = layers["last.bias"].shape[1]
-    return Net(inputs, width, hidden, outputs, kind, activation.first_coefficient, activation.coefficient)
+    coefficients = activation.first_coefficient, activation.coefficient
+    return Net(inputs, width, hidden, outputs, axes, len(levels), features, levels, kind, *coefficients)
+
+
+def _level(level: GridLevel) -> Level:
+    """``level`` for the library."""
+    return Level(level.nodes, level.strides, level.start, level.rows, level.hashed)
 
 
 def _addresses(tensors: Mapping[str, Tensor], fields: int) -> ctypes.Array[ctypes.c_void_p]:

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from ...io.options import setting
+from ...kernel.perceptron import Activation
 from .. import architecture
 from ..architecture import Traits
 from ..hyperparameters import Hyperparameters
@@ -68,7 +69,6 @@ class FeatureGrid:
     constant, muon_tensors, fp32_tensors = mlp.constant, mlp.muon_tensors, architecture.no_fp32_tensors
     raster, block, notes = architecture.no_raster, architecture.no_blocks, architecture.no_notes
     options_for, reason = architecture.frequency_options, architecture.no_reason
-    kernel_activation = architecture.no_kernel
 
     def __post_init__(self) -> None:
         check_finest(self.finest)
@@ -151,6 +151,10 @@ class FeatureGrid:
 
         levels = self.grids(coords.shape[1])
         return gradients(weights, levels, coords, values, loss_weights, precision, extra_gradient)
+
+    def kernel_activation(self, axes: int) -> Activation:
+        """ReLU layers on the features of the levels."""
+        return Activation("relu", levels=self.grids(axes))
 
     def rates(self) -> dict[str, float]:
         """Factors on the learning rate: 1 for every tensor."""

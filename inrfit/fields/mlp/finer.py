@@ -104,7 +104,7 @@ class Finer:
         cosine = cosine_(torch.addcmul(phase, phase, size))
         return size.add_(1).mul_(cosine).mul_(grad)
 
-    def kernel_activation(self) -> Activation:
+    def kernel_activation(self, axes: int) -> Activation:
         """sin(u + u |u| / omega) with the omega of the layer."""
         return Activation("finer", 1 / self.first_omega, 1 / self.omega)
 

@@ -65,7 +65,7 @@ class Gauss:
         """-2 u exp(-u^2) grad."""
         return phase.mul_(activation).mul_(-2).mul_(grad)
 
-    def kernel_activation(self) -> Activation:
+    def kernel_activation(self, axes: int) -> Activation:
         """exp(-u^2)."""
         return Activation("gauss")
 

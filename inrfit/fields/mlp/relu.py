@@ -41,7 +41,7 @@ def _activate_backward(
     return grad_phase
 
 
-def _kernel_activation(net: object) -> Activation:
+def _kernel_activation(net: object, axes: int) -> Activation:
     """max(u, 0)."""
     return Activation("relu")
 

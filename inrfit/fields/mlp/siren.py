@@ -83,7 +83,7 @@ class Siren:
         """grad cos(u)."""
         return cosine_(phase).mul_(grad)
 
-    def kernel_activation(self) -> Activation:
+    def kernel_activation(self, axes: int) -> Activation:
         """sin(u)."""
         return Activation("sine")
 

@@ -121,7 +121,11 @@ thread_local Buffer buffer;
 
 template <class T>
 Layers<T> layers_of(T* const* tensors) {
-  return {tensors[0], tensors[1], tensors[2], tensors[3], tensors[4], tensors[5]};
+  return {tensors[0], tensors[1], tensors[2], tensors[3], tensors[4], tensors[5], tensors[6]};
+}
+constexpr int64_t TENSORS = 7;
+
+int64_t coordinates(const Net& net) { return net.level_count ? net.axes : net.inputs;
 }
 
 // The packed weights of each field, then the workspaces of the threads.
@@ -162,7 +166,7 @@ extern "C" [[gnu::visibility("default")]] const char* inrfit_instruction_sets() 
 }
 
 // Residuals and gradients of `fields` perceptrons of one shape with instruction set number `set`, each at n points of
-// its own. Tensors are those of the fields one after another: six for each. The same number of threads gives the same
+// its own. Tensors are those of the fields one after another: TENSORS for each. The same number of threads gives the same
 // results.
 extern "C" [[gnu::visibility("default")]] int inrfit_gradients(int set, const Net* net, int64_t fields, int64_t n, const float* const* weights,
                                 float* const* gradients, const float* coords, const float* values,
@@ -171,16 +175,16 @@ extern "C" [[gnu::visibility("default")]] int inrfit_gradients(int set, const Ne
   const int64_t team = std::max<int64_t>(1, std::min(threads, fields > 1 ? fields : (n + SHARE - 1) / SHARE));
   const Memory memory(kernel, *net, fields, team);
   auto points = [&](int64_t field) {
-    return Points{coords + field * n * net->inputs, values + field * n * net->outputs, loss_weights + field * n,
-                  residuals + field * n * net->outputs};
+    return Points{weights[TENSORS * field + 6], coords + field * n * coordinates(*net),
+                  values + field * n * net->outputs, loss_weights + field * n, residuals + field * n * net->outputs};
   };
   if (fields > 1) {
     in_parallel(team, [&](int64_t part) {
       for (int64_t field = part; field < fields; field += team) {
-        kernel.pack(*net, layers_of(weights + 6 * field), memory.weights(field), true, 0, 1);
+        kernel.pack(*net, layers_of(weights + TENSORS * field), memory.weights(field), true, 0, 1);
         kernel.clear(*net, memory.space(part));
         kernel.train(*net, memory.weights(field), memory.space(part), points(field), 0, n);
-        kernel.reduce(*net, memory.space(part), 0, 1, layers_of(gradients + 6 * field), 0, 1);
+        kernel.reduce(*net, memory.space(part), 0, 1, layers_of(gradients + TENSORS * field), 0, 1);
       }
     });
     return DONE;
@@ -206,8 +210,8 @@ extern "C" [[gnu::visibility("default")]] int inrfit_values(int set, const Net* 
   const Memory memory(kernel, *net, 1, team);
   in_parallel(team, [&](int64_t part) { kernel.pack(*net, layers_of(weights), memory.weights(0), false, part, team); });
   in_parallel(team, [&](int64_t part) {
-    kernel.evaluate(*net, memory.weights(0), memory.space(part), coords, values, share(n, part, team),
-                    share(n, part + 1, team));
+    const Points points{weights[6], coords, nullptr, nullptr, values};
+    kernel.evaluate(*net, memory.weights(0), memory.space(part), points, share(n, part, team), share(n, part + 1, team));
   });
   return DONE;
 } catch (const std::bad_alloc&) {

@@ -5,9 +5,17 @@
 
 namespace inrfit {
 
-// A perceptron: phases u = W x + b, activations f(u). Sizes are numbers of units.
+// A grid of features at its nodes, which are the centres of cells; hashed nodes share rows of the table.
+struct Level {
+  int64_t nodes[4], strides[4], start, rows, hashed;  // along each axis; first row and number of rows
+};
+
+// A perceptron: phases u = W x + b, activations f(u). Sizes are numbers of units. x are the coordinates, or, if there
+// are levels, `features` numbers of each level, interpolated at the coordinates.
 struct Net {
   int64_t inputs, width, hidden, outputs;  // hidden: matrices between the first and the last layer
+  int64_t axes, level_count, features;
+  const Level* levels;
   int32_t activation;                      // SINE, FINER, GAUSS or RELU
   float first_coefficient, coefficient;    // of FINER: 1 / omega of the first and of the hidden layers
 };
@@ -16,13 +24,13 @@ enum Activation : int32_t { SINE, FINER, GAUSS, RELU };
 // Tensors in row-major order, as (out, in): the weights of a field, or the gradients with respect to them.
 template <class T>
 struct Layers {
-  T *hidden, *hidden_bias, *first, *first_bias, *last, *last_bias;
+  T *hidden, *hidden_bias, *first, *first_bias, *last, *last_bias, *table;
 };
 
 // n points in row-major order.
 struct Points {
-  const float *coords, *values, *loss_weights;  // (n, inputs), (n, outputs), (n)
-  float* residuals;                             // (n, outputs)
+  const float *table, *coords, *targets, *loss_weights;  // (rows, features), (n, inputs or axes), (n, outputs), (n)
+  float* out;                                            // (n, outputs): residuals, or values
 };
 
 // The functions of one instruction set. `part` of `parts` are shares of the work of several threads.
@@ -38,8 +46,8 @@ struct Kernel {
   // Gradients: the sums of `count` workspaces, which lie `stride` bytes apart.
   void (*reduce)(const Net&, const void* workspaces, size_t stride, int64_t count, const Layers<float>&, int64_t part,
                  int64_t parts);
-  void (*evaluate)(const Net&, const void* packed, void* workspace, const float* coords, float* values, int64_t from,
-                   int64_t to);
+  // Values at the points from..to.
+  void (*evaluate)(const Net&, const void* packed, void* workspace, const Points&, int64_t from, int64_t to);
 };
 
 extern const Kernel avx2, avx512, avx512_bf16, amx, neon;

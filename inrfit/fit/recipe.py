@@ -46,6 +46,9 @@ KERNEL_BATCH, KERNEL_BATCH_MIN_SECONDS = 8192, 5.0
 """Points per step of the kernel in bfloat16, and the minimum budget (s) for it: shorter fits would have too few
 steps."""
 
+KERNEL_BATCH_ARCHITECTURES = ("siren", "finer")
+"""The architectures for which it was measured."""
+
 KERNEL_BATCH_REASON = "best of 4,096 to 16,384 points for steps of the kernel (docs/benchmarks.md)"
 
 BF16_MIN_WIDTH = 48
@@ -172,7 +175,8 @@ def choose_batch(
         return Choice("batch", None, PAPER_REASON)
     if device.type == "cuda" and not spec.formula.TRAITS.shares_blocks:
         return Choice("batch", CUDA_BATCH, "not measured yet")
-    if engine == "kernel" and dtype == torch.bfloat16 and (budget.seconds or 0.0) >= KERNEL_BATCH_MIN_SECONDS:
+    measured = spec.architecture in KERNEL_BATCH_ARCHITECTURES and dtype == torch.bfloat16
+    if engine == "kernel" and measured and (budget.seconds or 0.0) >= KERNEL_BATCH_MIN_SECONDS:
         return Choice("batch", KERNEL_BATCH, KERNEL_BATCH_REASON)
     return Choice("batch", tuned.batch_size(spec.parameters), tuned.batch_source)
 

@@ -3,7 +3,7 @@
 Both are implemented here. Importing torch.optim's optimisers imports torch's compiler, which takes longer than a second
 of the user's budget, and its Muon (from torch 2.9 on) takes two-dimensional parameters only, while the equal hidden
 matrices here are one stacked tensor. Step count and learning rate are tensors, so that an update can be captured in a
-CUDA graph. The tensors updated by Adam are concatenated into one vector.
+CUDA graph. The moments of the tensors updated by Adam are one vector.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ...fields.hyperparameters import MUON_MOMENTUM
+from ...kernel import adam
+from ...kernel.library import instruction_set
 
 BETAS = (0.9, 0.99)
 """Adam's decay rates of the first and second moments."""
@@ -51,8 +53,10 @@ class Optimiser:
         self.adam_names = [name for name in weights if name not in muon]
         self.adam_sizes = [self.weights[name].numel() for name in self.adam_names]
         device = next(iter(self.weights.values())).device
-        by_tensor = torch.tensor([rates[name] * adam_rate for name in self.adam_names], device=device)
+        self.rates_by_tensor = [rates[name] * adam_rate for name in self.adam_names]
+        by_tensor = torch.tensor(self.rates_by_tensor, device=device)
         self.adam_rates = by_tensor.repeat_interleave(torch.tensor(self.adam_sizes, dtype=torch.int64, device=device))
+        self.instructions = instruction_set(bfloat16=False) if device.type == "cpu" else None
         self.momentum = {name: torch.zeros_like(self.weights[name]) for name in self.muon_rates}
         self.mean, self.square = torch.zeros_like(self.adam_rates), torch.zeros_like(self.adam_rates)
         self.steps = torch.zeros((), device=device)
@@ -65,8 +69,23 @@ class Optimiser:
             momentum = self.momentum[name].lerp_(gradients[name], 1 - self.decay)
             update = orthogonalize(gradients[name].lerp(momentum, self.decay))
             self.weights[name].addcmul_(update, factor * -rate)
-        if self.adam_names:
+        if self.adam_names and self.instructions is not None:
+            self._adam_by_kernel(gradients, float(factor), self.instructions)
+        elif self.adam_names:
             self._adam(torch.cat([gradients[name].reshape(-1) for name in self.adam_names]), factor)
+
+    def _adam_by_kernel(self, gradients: Mapping[str, Tensor], factor: float, instructions: str) -> None:
+        adam.update(
+            [self.weights[name] for name in self.adam_names],
+            [gradients[name] for name in self.adam_names],
+            [factor * rate for rate in self.rates_by_tensor],
+            self.mean,
+            self.square,
+            (BETAS[0], self.second_beta),
+            int(self.steps),
+            self.epsilon,
+            instructions,
+        )
 
     def _adam(self, gradient: Float[Tensor, "k"], factor: Float[Tensor, ""]) -> None:
         self.mean.lerp_(gradient, 1 - BETAS[0])

@@ -217,3 +217,26 @@ extern "C" [[gnu::visibility("default")]] int inrfit_values(int set, const Net* 
 } catch (const std::bad_alloc&) {
   return NO_MEMORY;
 }
+
+// One update of Adam for tensors of these sizes, each with its rate; their running means lie one after another.
+extern "C" [[gnu::visibility("default")]] int inrfit_adam(int set, const Adam* with, int64_t tensors, const int64_t* sizes,
+                                                         const float* rates, const float* const* gradients,
+                                                         float* const* weights, float* mean, float* square,
+                                                         int64_t threads) try {
+  const Kernel& kernel = *available().at(set);
+  constexpr int64_t PIECE = 1 << 14;  // numbers of a thread are a multiple of it
+  int64_t total = 0;
+  for (int64_t t = 0; t < tensors; ++t) total += sizes[t];
+  const int64_t pieces = (total + PIECE - 1) / PIECE, team = std::max<int64_t>(1, std::min(threads, pieces));
+  in_parallel(team, [&](int64_t part) {
+    const int64_t begin = pieces * part / team * PIECE, end = std::min(pieces * (part + 1) / team * PIECE, total);
+    for (int64_t t = 0, start = 0; t < tensors; start += sizes[t++]) {
+      const int64_t from = std::max(begin, start), to = std::min(end, start + sizes[t]), skipped = from - start;
+      if (from < to)
+        kernel.adam(*with, to - from, rates[t], gradients[t] + skipped, weights[t] + skipped, mean + from, square + from);
+    }
+  });
+  return DONE;
+} catch (const std::bad_alloc&) {
+  return NO_MEMORY;
+}

@@ -33,6 +33,12 @@ struct Points {
   float* out;                                            // (n, outputs): residuals, or values
 };
 
+// An update of Adam: weights -= rate * mean / (sqrt(correction * square) + epsilon), with running means of the gradients
+// and of their squares.
+struct Adam {
+  float mean_decay, square_decay, correction, epsilon;
+};
+
 // The functions of one instruction set. `part` of `parts` are shares of the work of several threads.
 struct Kernel {
   const char* name;
@@ -46,6 +52,7 @@ struct Kernel {
   // Gradients: the sums of `count` workspaces, which lie `stride` bytes apart.
   void (*reduce)(const Net&, const void* workspaces, size_t stride, int64_t count, const Layers<float>&, int64_t part,
                  int64_t parts);
+  void (*adam)(const Adam&, int64_t n, float rate, const float* gradients, float* weights, float* mean, float* square);
   // Values at the points from..to.
   void (*evaluate)(const Net&, const void* packed, void* workspace, const Points&, int64_t from, int64_t to);
 };

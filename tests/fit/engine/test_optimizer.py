@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
 from inrfit.fit.engine.optimizer import Optimiser, orthogonalize
+from inrfit.kernel import library
+from inrfit.runtime import limited_threads
 
 
-def test_adam_equals_torchs():
+@pytest.mark.parametrize("forced", ["", "none"])
+def test_adam_equals_torchs(monkeypatch, forced):
+    monkeypatch.setenv(library.VARIABLE, forced)
     generator = torch.Generator().manual_seed(0)
     start = torch.randn(7, 5, generator=generator)
     ours = {"w": start.clone()}
@@ -20,6 +25,28 @@ def test_adam_equals_torchs():
         theirs.grad = gradient
         reference.step()
     torch.testing.assert_close(ours["w"], theirs.detach())
+
+
+@pytest.mark.parametrize("name", [name for name in library.available() if name not in library.BFLOAT16_SETS])
+@pytest.mark.parametrize("threads", [1, 3])
+def test_adam_by_the_kernel_equals_that_by_torch(monkeypatch, name, threads):
+    """Of tensors that end within the pieces that threads take."""
+    shapes = {"a": (40_000,), "b": (3, 5), "c": (170, 101)}
+    found = []
+    for forced in (name, "none"):
+        monkeypatch.setenv(library.VARIABLE, forced)
+        generator = torch.Generator().manual_seed(0)
+        weights = {key: torch.randn(shape, generator=generator) for key, shape in shapes.items()}
+        optimiser = Optimiser(weights, {"a": 1.0, "b": 30.0, "c": 0.0}, frozenset(), 1e-2, 0.0)
+        assert optimiser.instructions == (name if forced == name else None)
+        with limited_threads(threads):
+            for _ in range(5):
+                gradients = {key: torch.randn(shape, generator=generator).mT.contiguous().mT if len(shape) > 1 else
+                             torch.randn(shape, generator=generator) for key, shape in shapes.items()}  # fmt: skip
+                optimiser.step(gradients, torch.tensor(0.5))
+        found.append({**weights, **optimiser.state()})
+    for key, expected in found[1].items():
+        torch.testing.assert_close(found[0][key], expected)
 
 
 def test_muons_step_has_singular_values_near_one():

@@ -1,9 +1,10 @@
 """How good fields are between the samples: fitted at half the size or rate, decoded at the full one.
 
 Pictures are halved by Lanczos's filter; fields of the halves are decoded at twice their size, and compared with the
-source. Beside them stand Lanczos's filter and cubic splines, which enlarge the same halves. The measure is PSNR. Sounds
-are halved and doubled by a polyphase filter (``scipy.signal.resample_poly``), and the measure is SNR. ``at the samples``
-is the quality against the half itself. The summary has means over the files, and the file that loses most.
+source. Beside them stand Lanczos's filter and cubic splines, which enlarge the same halves. The measure is PSNR.
+Sounds are halved and doubled by a polyphase filter (``scipy.signal.resample_poly``), and the measure is SNR.
+``at the samples`` is the quality against the half itself. The summary has means over the files, and the file that loses
+most.
 
 python tests/bench/between.py --budget 1000it --archs siren,grid
 """

@@ -59,11 +59,19 @@ def values(
 
 def evaluate(net: Architecture, weights: Mapping[str, Tensor], coords: Float[Tensor, "n d"]) -> Float[Tensor, "n c"]:
     """Values in float32 at ``coords``, which nothing differentiates: by the kernel where it can."""
-    name = None
-    if coords.device.type == "cpu":
-        shapes = {n: tuple(weight.shape) for n, weight in weights.items()}
-        name = _instructions(net, shapes, coords.shape[1], torch.float32)
+    name = _evaluation_set(net, weights, coords.shape[1])
     return net.forward(weights, coords, torch.float32) if name is None else values(net, weights, coords, name)
+
+
+def evaluates(net: Architecture, weights: Mapping[str, Tensor], axes: int) -> bool:
+    """Whether ``evaluate`` uses the kernel for coordinates of so many axes."""
+    return _evaluation_set(net, weights, axes) is not None
+
+
+def _evaluation_set(net: Architecture, weights: Mapping[str, Tensor], axes: int) -> str | None:
+    if any(weight.device.type != "cpu" for weight in weights.values()):
+        return None
+    return _instructions(net, {n: tuple(weight.shape) for n, weight in weights.items()}, axes, torch.float32)
 
 
 def _input(

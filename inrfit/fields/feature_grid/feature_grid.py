@@ -132,9 +132,13 @@ class FeatureGrid:
         return network(weights, interpolate_at(weights["table"], self.grids(coords.shape[1]), coords), precision)
 
     def on_grid(self, weights: Mapping[str, Tensor], grid: Grid, start: int, stop: int) -> Float[Tensor, "n c"]:
-        """Values on a grid, interpolated along one axis after another: 2 rows per level, axis and sample, not 2^d."""
+        """Values on a grid: by the compiled kernel, or interpolated along one axis after another, with 2 rows a level,
+        axis and sample instead of 2^d."""
+        from ..kernel_passes import evaluates
         from .raster_decode import on_grid
 
+        if evaluates(self, weights, len(grid.shape)):
+            return architecture.forward_in_chunks(self, weights, grid, start, stop)
         return on_grid(weights, self.grids(len(grid.shape)), grid, start, stop)
 
     def gradients(

@@ -30,19 +30,18 @@ def update(
     mean: Tensor,
     square: Tensor,
     decays: tuple[float, float],
-    step: int,
+    corrections: tuple[float, float],
     epsilon: float,
     name: str,
 ) -> None:
     """Changes ``weights`` and the running means of the gradients (``mean``) and of their squares (``square``, both one
-    vector for all tensors) by update number ``step`` (from 1) with the instruction set ``name``. All tensors are
-    float32 on the CPU; ``weights`` are contiguous."""
+    vector for all tensors) by one update with the instruction set ``name``. ``corrections`` are the factors on the two
+    means, which begin at zero. All tensors are float32 on the CPU; ``weights`` are contiguous."""
     import torch
 
-    first, second = decays
-    setting = _Adam(first, second, 1 / (1 - second**step), epsilon)
+    setting = _Adam(*decays, corrections[1], epsilon)
     gradients = [gradient.contiguous() for gradient in gradients]
-    count, corrected = len(weights), [rate / (1 - first**step) for rate in rates]
+    count, corrected = len(weights), [rate * corrections[0] for rate in rates]
     sizes = (ctypes.c_int64 * count)(*(weight.numel() for weight in weights))
     arrays = [(ctypes.c_void_p * count)(*(tensor.data_ptr() for tensor in tensors)) for tensors in (gradients, weights)]
     loaded = library()

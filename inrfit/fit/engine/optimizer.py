@@ -75,14 +75,15 @@ class Optimiser:
             self._adam(torch.cat([gradients[name].reshape(-1) for name in self.adam_names]), factor)
 
     def _adam_by_kernel(self, gradients: Mapping[str, Tensor], factor: float, instructions: str) -> None:
+        decays = (BETAS[0], self.second_beta)
         adam.update(
             [self.weights[name] for name in self.adam_names],
             [gradients[name] for name in self.adam_names],
             [factor * rate for rate in self.rates_by_tensor],
             self.mean,
             self.square,
-            (BETAS[0], self.second_beta),
-            int(self.steps),
+            decays,
+            (float(1 / (1 - decays[0] ** self.steps)), float(1 / (1 - decays[1] ** self.steps))),
             self.epsilon,
             instructions,
         )

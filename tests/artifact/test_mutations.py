@@ -168,7 +168,7 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize("every", [30, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("every", [30, pytest.param(4, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(("name", "arch", "store"), CASES)
 def test_every_header_that_is_accepted_can_be_used(name, arch, store, every, tmp_path, capsys):
     field, source = tmp_path / "field.safetensors", tmp_path / name

@@ -48,7 +48,7 @@ def states(arrays: dict[str, np.ndarray], values: dict[str, Any]) -> Iterator[by
             yield tensor_file.dumps({**others, name: new}, tensor_file.STATE_KEY, values)
 
 
-@pytest.mark.parametrize("every", [61, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("every", [61, pytest.param(3, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("sampler", ["stream", "evos"])
 def test_whatever_state_is_accepted_is_resumed(sampler, every, png, capsys):
     stops = iter(range(1000))

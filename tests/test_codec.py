@@ -14,7 +14,7 @@ from conftest import picture
 
 import inrfit
 from inrfit.config import plan
-from inrfit.errors import InrfitWarning, NotEnoughMemory, RefusedInput, UsageError
+from inrfit.errors import BudgetTooShort, InrfitWarning, NotEnoughMemory, RefusedInput, UsageError
 from inrfit.fit import evaluation
 from inrfit.io.temporary import temporary_name
 from inrfit.modalities import MODALITIES
@@ -115,9 +115,20 @@ def test_ctrl_c_returns_what_was_learned(png):
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-def test_stopped_before_the_first_step_nothing_is_returned(png):
+@pytest.mark.parametrize("arch", ["siren", "grid"])
+def test_stopped_before_the_first_step_nothing_is_returned(png, arch):
+    kept = {"budget": "60s", "arch": arch, "device": "cpu"}
     with pytest.raises(KeyboardInterrupt):
-        inrfit.encode(png, should_stop=lambda: True, **QUICK)
+        inrfit.encode(png, should_stop=lambda: True, output=png.parent / "field.safetensors", **kept)
+    assert list(png.parent.iterdir()) == [png]
+
+
+def test_a_budget_that_ends_before_the_first_step_replaces_nothing(png, tmp_path):
+    output = tmp_path / "field.safetensors"
+    output.write_bytes(b"old")
+    with pytest.raises(BudgetTooShort, match="took"):
+        inrfit.encode(png, arch="grid", budget="0.000001s", output=output, force=True)
+    assert output.read_bytes() == b"old"
 
 
 def test_works_outside_the_main_thread(png):

@@ -22,7 +22,7 @@ from . import output_files, storing
 from .artifact.artifact import Artifact, load
 from .config.plan import Plan, check_memory, plan
 from .config.settings import Settings, settings_from
-from .errors import NotEnoughMemory, UsageError
+from .errors import NotEnoughMemory, UsageError, printable, warn
 from .interrupts import stop_on_signals
 from .io import files
 from .io.arguments import BOOLEAN, DEVICE, FUNCTION, PATH, a, checked, described, or_none
@@ -88,7 +88,7 @@ def encode(
     Output:
 
     - ``output``: the file that the field is written to. An existing file is replaced only with ``force``. An
-      interrupted field is written beside it, under another name.
+      interrupted field is written beside it, under another name, which an ``InrfitWarning`` says.
     - ``checkpoint``: interval in seconds, or text such as "30s", at which the state of the fit is saved beside
       ``output``.
     - ``resume``: continues from the saved state; if ``output`` already holds the complete field of the same source and
@@ -119,7 +119,9 @@ def encode(
             planned, on_report, stop, on_step=on_step, checkpointing=checkpointing, initial_field=initial
         )
         if output is not None:  # Ctrl-C has been noted by the handler, and does not cost the field
-            output_files.save(artifact, os.fspath(output), force, checkpointing)
+            written = output_files.save(artifact, os.fspath(output), force, checkpointing)
+            if written != os.fspath(output):
+                warn(f"the fit was interrupted; the field so far is in {printable(written)}")
     return artifact
 
 

@@ -117,20 +117,30 @@ def _rescue_folders(output: str, folder: str | None) -> Iterator[str]:
 
 
 def _name_for(artifact: Artifact, output: str) -> tuple[str, bool]:
-    """The name to write, and whether an existing file of this name is replaced. An interrupted field replaces the one
-    that an earlier part of the same fit has left."""
+    """The name to write, and whether an existing file of this name is replaced. The interrupted field of a resumed fit
+    replaces the one that its earlier part has left; any other one gets a new name."""
     if artifact.provenance["ended"] != Outcome.INTERRUPTED.slug:
         return output, False
+    if "resumed_at_step" in artifact.provenance["settings"]:
+        for name in _names(output, "interrupted"):
+            if not os.path.lexists(name):
+                return name, False
+            if _is_earlier_part(name, artifact):
+                return name, True
+    return free_name(output, "interrupted"), False
+
+
+def _is_earlier_part(path: str, artifact: Artifact) -> bool:
+    """Whether the file holds the field of the same fit at a step before ``artifact`` was resumed."""
     from .artifact.artifact import load
     from .config.identity import stored_digest
 
-    first_name = _beside(output, "interrupted")
     with contextlib.suppress(RefusedInput):
-        earlier = load(first_name).provenance
-        same = all(earlier.get(key) == artifact.provenance[key] for key in ("source", "budget", "sampler"))
-        if same and stored_digest(earlier.get("settings", {})) == stored_digest(artifact.provenance["settings"]):
-            return first_name, True
-    return free_name(output, "interrupted"), False
+        earlier, own = load(path).provenance, artifact.provenance
+        same = all(earlier.get(key) == own[key] for key in ("source", "budget", "sampler"))
+        same = same and stored_digest(earlier.get("settings", {})) == stored_digest(own["settings"])
+        return same and earlier["spent"]["steps"] <= own["settings"]["resumed_at_step"]
+    return False
 
 
 def _beside(output: str, word: str) -> str:
@@ -143,6 +153,10 @@ def _beside(output: str, word: str) -> str:
 
 
 def free_name(output: str, word: str) -> str:
-    """The first of ``photo.png.WORD.safetensors``, ``photo.png.WORD2.safetensors``, ... that does not exist."""
-    names = (_beside(output, f"{word}{number}") for number in ("", *range(2, 1000)))
-    return next(name for name in names if not os.path.lexists(name))
+    """The first of ``_names`` that does not exist."""
+    return next(name for name in _names(output, word) if not os.path.lexists(name))
+
+
+def _names(output: str, word: str) -> Iterator[str]:
+    """``photo.png.WORD.safetensors``, ``photo.png.WORD2.safetensors``, ..."""
+    return (_beside(output, f"{word}{number}") for number in ("", *range(2, 1000)))

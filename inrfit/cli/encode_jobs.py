@@ -77,6 +77,8 @@ def run_job(job: Job, settings: Settings, job_options: JobOptions, console: Cons
     )
     console.print_json(summary_record(job, path, size, artifact, now - write_start, now - started) | sampling_result)
     if stop():
+        if path not in (job.output, STDIO):
+            console.log(f"inrfit: {job.name}: interrupted; the field so far is in {path}", level=-1)
         report_saved_state(job, job_options, console)
         return stop.exit_code
     return int(sampling_result["error"]["code"]) if "error" in sampling_result else 0

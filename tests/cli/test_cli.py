@@ -364,9 +364,10 @@ def test_an_interrupt_keeps_the_work(png, number, code, older):
         "main()"
     )
     words = ["encode", png, "--budget", "600s", "--width", "24", "--depth", "2", "--device", "cpu", "--force"]
-    found = subprocess.run([sys.executable, "-c", script, *map(str, words)], capture_output=True, text=True)
+    found = subprocess.run([sys.executable, "-c", script, *map(str, words), "-q"], capture_output=True, text=True)
     assert found.returncode == code, found.stderr
     written = png.parent / "photo.png.interrupted.safetensors"
+    assert found.stderr == f"inrfit: {png}: interrupted; the field so far is in {written}\n"
     assert target.read_bytes() == b"precious" if older else not target.exists()
     from inrfit import load
 

@@ -17,7 +17,7 @@ from PIL import Image
 
 import inrfit
 from inrfit.__main__ import run
-from inrfit.errors import OutputExists, UsageError
+from inrfit.errors import InrfitWarning, OutputExists, UsageError
 from inrfit.viz.recorder import Recorder
 
 SMALL = ["--width", "12", "--depth", "2", "--batch", "64", "--threads", "1", "--seed", "3", "--device", "cpu"]
@@ -309,6 +309,27 @@ def test_from_python_a_fit_is_interrupted_and_goes_on(tmp_path):
         inrfit.encode(picture(), resume=True, budget="60it", **QUICK)
     warm = inrfit.encode(picture(), initial_field=whole, budget="20it", **QUICK)
     assert warm.quality["psnr"] > 15
+
+
+def interrupted(output, calls, **more):
+    """A fit that is stopped after ``calls`` polls; the name that its field has got."""
+    stops = iter(range(10**9))
+    with pytest.warns(InrfitWarning, match=r"the field so far is in .*interrupted\d?.safetensors") as caught:
+        inrfit.encode(
+            picture(), output=output, should_stop=lambda: next(stops) > calls, budget="600it", **QUICK, **more
+        )
+    return Path(str(caught[0].message).rpartition(" ")[2]).name
+
+
+def test_a_second_interrupted_field_does_not_replace_the_first(tmp_path):
+    output = tmp_path / "field.safetensors"
+    assert interrupted(output, 60) == "field.interrupted.safetensors"
+    first = (tmp_path / "field.interrupted.safetensors").read_bytes()
+    assert interrupted(output, 40, checkpoint="1h") == "field.interrupted2.safetensors"
+    assert (tmp_path / "field.interrupted.safetensors").read_bytes() == first
+    steps = inrfit.load(tmp_path / "field.interrupted2.safetensors").provenance["spent"]["steps"]
+    assert interrupted(output, 40, resume=True) == "field.interrupted2.safetensors"  # a later state of the same fit
+    assert inrfit.load(tmp_path / "field.interrupted2.safetensors").provenance["spent"]["steps"] > steps
 
 
 def test_from_python_a_recorder_goes_on_with_its_fit(tmp_path):

@@ -116,6 +116,16 @@ def plan_source(
     return planned
 
 
+def needed_bytes(job: Job, planned: Plan, job_options: JobOptions) -> int:
+    """Bytes that must be free before the fit, because its field surely takes them; 0 if it has a place of its own
+    (``--rescue``), or continues from a state, whose fit would be lost."""
+    from ..artifact.file_size import least_bytes
+
+    checkpointing = job_options.checkpointing(job)
+    resumes = checkpointing is not None and checkpointing.resume and os.path.exists(checkpointing.path)
+    return 0 if resumes or job_options.rescue is not None else least_bytes(planned.spec, planned.store)
+
+
 def fit_source(
     job: Job, planned: Plan, job_options: JobOptions, console: Console, stop: StopRequest
 ) -> tuple[Artifact, Recorder | None]:
@@ -123,10 +133,9 @@ def fit_source(
     from .. import codec
     from ..io import files
 
-    # Check before the fit that there is room for float32 weights (a smaller type may overflow) and the largest header.
     checkpointing = job_options.checkpointing(job)
     if job.output != STDIO:
-        files.check_target(job.output, job_options.force, 4 * planned.spec.parameters + (1 << 20))
+        files.check_target(job.output, job_options.force, needed_bytes(job, planned, job_options))
     for path in (job.output, *job.pictures.paths, *([checkpointing.path] if checkpointing else [])):
         files.remove_stale(os.path.dirname(path) or ".", os.path.basename(path))
     with stop.interrupting_reads():

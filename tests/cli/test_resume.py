@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -215,6 +216,20 @@ def test_the_state_of_an_interrupted_fit_is_not_lost_by_leaving_out_resume(png, 
     assert state(png).read_bytes() == saved
     assert encode(png, *STEPS, "--checkpoint", "1s", "--force") == 0
     assert not state(png).exists()
+
+
+def test_only_what_surely_cannot_be_written_is_refused_before_the_fit(png, tmp_path, monkeypatch, capsys):
+    free = SimpleNamespace(f_bavail=1, f_frsize=100)
+    killed(png)
+    steps = ["--budget", f"{steps_of(png) + 1}it"]
+    monkeypatch.setattr(os, "statvfs", lambda folder: free)
+    assert encode(png, *STEPS, "--store", "fp32", "-o", tmp_path / "a") == 4
+    assert "needs 924 bytes, but only 100 are free" in capsys.readouterr().err  # 231 weights
+    assert encode(png, *STEPS, "--store", "fp32", "-o", tmp_path / "a", "--rescue", tmp_path / "other") == 0
+    assert encode(png, *steps, "--store", "fp32", "--resume") == 0
+    assert encode(png, *STEPS, "--store", "int8", "-o", tmp_path / "b") == 4  # the first layer is stored in float32
+    free.f_bavail = 2
+    assert encode(png, *STEPS, "--store", "int8", "-o", tmp_path / "b") == 0
 
 
 def test_a_state_whose_content_changed_is_refused(png, capsys):

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from .errors import InrfitError, OutputExists, RefusedInput, UnreadableFile, UsageError, printable
+from .errors import InrfitError, OutputExists, RefusedInput, UnreadableFile, UsageError, printable, warn
 from .fit.budget import parse_seconds
 from .io import files
 from .io.limits import Limits
@@ -146,12 +146,16 @@ def prepare_start(
     save_errors: list[str] = []
 
     def write(data: bytes) -> None:
-        """Writes the state. A full disk must not end the fit, so an error is only noted, for the provenance."""
+        """Writes the state. A full disk must not end the fit, so an error is only noted, for the provenance, and the
+        first one in a row is said."""
         try:
             files.write(checkpointing.path, data, force=True)
             save_errors.clear()
         except InrfitError as error:
+            said = bool(save_errors)
             save_errors[:] = [f"the state of the fit could not be saved: {error}"]
+            if not said:
+                warn(save_errors[0])
 
     checkpointer = Checkpointer(fit_identity, recipe.config.json(), checkpointing.interval_seconds, write, callback)
     return FitStart(recipe, saved_state, checkpointer, save_errors)

@@ -7,10 +7,11 @@ import time
 from typing import TYPE_CHECKING
 
 from ..config.settings import Settings
+from ..errors import InrfitError
 from ..interrupts import SIGNALS, StopRequest, stop_on_signals
 from ..io.registry import plugin_errors
 from .console import Console, FitProgress
-from .encode_report import print_summary, show_plan, show_recipe, summary_record
+from .encode_report import print_notes, print_summary, show_plan, show_recipe, summary_record
 from .failures import report_failed
 from .paths import STDIO, Job, is_skipped, make_folder
 from .resuming import JobOptions, is_complete, report_interrupt, report_saved_state, save_field
@@ -68,7 +69,11 @@ def run_job(job: Job, settings: Settings, job_options: JobOptions, console: Cons
         return 0
     artifact, recorder = fit_source(job, planned, job_options, console, stop)
     write_start = time.monotonic()
-    path, size = save_field(artifact, job, job_options, console)
+    try:
+        path, size = save_field(artifact, job, job_options, console)
+    except InrfitError:
+        print_notes(job, artifact, len(planned.signal.notes), console)
+        raise
     now = time.monotonic()
     print_summary(job, path, size, artifact, len(planned.signal.notes), console, now - write_start, now - started)
     replaces = job_options.resume or (job_options.force and not stop())  # an interrupted fit may have written its map

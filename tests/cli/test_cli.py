@@ -18,6 +18,7 @@ from PIL import Image
 
 from inrfit import codec
 from inrfit.__main__ import run
+from inrfit.errors import UnwritableOutput
 from inrfit.io import files
 
 QUICK = ["--budget", "40it", "--width", "24", "--depth", "2", "--device", "cpu"]
@@ -451,6 +452,31 @@ def full_folders(monkeypatch, *names):
         return made
 
     monkeypatch.setattr(codec, "execute_plan", meanwhile)
+
+
+@pytest.mark.parametrize("field_fails", [False, True])
+def test_a_state_that_cannot_be_saved_is_told_during_the_fit_and_after_it(png, monkeypatch, capsys, field_fails):
+    """Once when it happens first, and once in the end, also if the output cannot be written either."""
+    from inrfit import codec
+
+    write, honest = files.write, codec.execute_plan
+
+    def no_states(path, *more, **how):
+        if str(path).endswith(".state"):
+            raise UnwritableOutput(f"{path}: no space left on device", "enospc")
+        return write(path, *more, **how)
+
+    def fitted(*args, **more):
+        made = honest(*args, **more)
+        assert capsys.readouterr().err.count("warning: the state of the fit could not be saved: ") == 1
+        if field_fails:
+            (png.parent / "photo.png.safetensors").write_bytes(b"somebody else's")
+        return made
+
+    monkeypatch.setattr(files, "write", no_states)
+    monkeypatch.setattr(codec, "execute_plan", fitted)
+    assert encode(png, "--checkpoint", "0.0001s") == (2 if field_fails else 0)
+    assert capsys.readouterr().err.count(f"warning: {png}: the state of the fit could not be saved: ") == 1
 
 
 @pytest.mark.parametrize("full", [1, 2, 3])

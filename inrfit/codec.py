@@ -25,7 +25,7 @@ from .config.settings import Settings, settings_from
 from .errors import NotEnoughMemory, UsageError, printable, warn
 from .interrupts import stop_on_signals
 from .io import files
-from .io.arguments import BOOLEAN, DEVICE, FUNCTION, PATH, a, checked, described, or_none
+from .io.arguments import BOOLEAN, DEVICE, FUNCTION, PATH, WHOLE, a, checked, described, or_none
 from .io.limits import Limits
 from .io.registry import plugin_errors
 from .io.renamed import renamed_arguments
@@ -47,6 +47,7 @@ OnProgress = Callable[[float], None]
 
 @renamed_arguments(progress="on_report", watch="on_step", stop="should_stop", start="initial_field")
 @checked(
+    rate=or_none(WHOLE),
     on_report=or_none(FUNCTION),
     on_step=or_none(FUNCTION),
     should_stop=or_none(FUNCTION),

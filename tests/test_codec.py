@@ -45,6 +45,37 @@ def test_an_array_with_a_rate_is_encoded_as_a_sound():
     assert artifact.quality["snr"] > 3
 
 
+SOUND = np.sin(np.arange(1000) / 9).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("array", "rate", "words"),
+    [
+        (np.stack([SOUND, SOUND]), 8000, r"\(n, c\): \(2, 1000\) has more channels than samples; transpose it"),
+        (SOUND, 8000.5, "rate must be a whole number, or None, not float"),
+        (SOUND, "8k", "rate must be a whole number, or None, not str"),
+        (SOUND, 0, "rate: must be 1 to 2,147,483,647 Hz, not 0"),
+        (SOUND, 2**40, "rate: must be 1 to"),
+        (SOUND[:0], 8000, r"the array is empty: its shape is \(0,\)"),
+        (np.zeros((8, 0, 3), np.uint8), None, r"the array is empty: its shape is \(8, 0, 3\)"),
+        (SOUND.astype(np.int32), 8000, r"not int32 of the shape \(1000,\)"),
+        (np.zeros((9, 2000), np.float32), 8000, "transpose"),
+        (np.zeros((3000, 2000), np.float32), 8000, r"of the shape \(3000, 2000\) at 8,000 Hz is no sound"),
+    ],
+)
+def test_the_message_says_what_is_wrong_with_an_array(array, rate, words):
+    with pytest.raises(UsageError, match=words):
+        inrfit.encode(array, rate=rate, **QUICK)
+
+
+def test_measuring_says_that_samples_were_reduced(recwarn):
+    artifact = inrfit.encode(picture(), **QUICK)
+    artifact.measure(picture())
+    assert not recwarn
+    with pytest.warns(InrfitWarning, match="16-bit samples reduced to 8 bits"):
+        artifact.measure(picture().astype(np.uint16) * 257)
+
+
 @pytest.mark.parametrize(
     "array", [np.zeros((4, 4)), np.zeros((4, 4, 65), np.uint8), np.zeros((0, 3), np.uint8), np.zeros(4, complex)]
 )
@@ -126,7 +157,7 @@ def test_stopped_before_the_first_step_nothing_is_returned(png, arch):
 def test_a_budget_that_ends_before_the_first_step_replaces_nothing(png, tmp_path):
     output = tmp_path / "field.safetensors"
     output.write_bytes(b"old")
-    with pytest.raises(BudgetTooShort, match="took"):
+    with pytest.raises(BudgetTooShort, match="ended before the first step"):
         inrfit.encode(png, arch="grid", budget="0.000001s", output=output, force=True)
     assert output.read_bytes() == b"old"
 

@@ -101,6 +101,8 @@ def encode(
     before it has learned anything. All but the last are ``InrfitError``.
     """
     checked_settings = settings_from(settings)
+    if output is not None:
+        output_files.refuse_media_suffix(os.fspath(output), f"output={os.fspath(output)!r}: encode")
     checkpointing = checkpoint_policy(output, checkpoint, resume)
     initial = _load_initial_field(initial_field, checked_settings)
     planned = plan_source(source, rate, checked_settings)

@@ -14,6 +14,7 @@ from .errors import (
     OutputExists,
     RefusedInput,
     UnwritableOutput,
+    UsageError,
     printable,
 )
 from .fit.outcome import Outcome
@@ -61,6 +62,20 @@ def find_complete(planned: Plan, output: str, initial_field: Artifact | None = N
     if provenance["ended"] == Outcome.INTERRUPTED.slug:
         raise OutputExists(f"{name}: is the field of an interrupted fit (replace it with --force)", "interrupted")
     return artifact
+
+
+def refuse_media_suffix(output: str, writer: str) -> None:
+    """Raises ``UsageError`` if the field that ``writer`` writes would get the suffix of a picture, a sound or a
+    mesh."""
+    suffix = os.path.splitext(output)[1].lower()
+    from .modalities import MODALITIES
+
+    if any(suffix in (*m.input_suffixes, *m.output_suffixes) for m in MODALITIES.values()):
+        raise UsageError(
+            f"{writer} writes a field (a network), not a {suffix} file; name it {output}{FIELD_SUFFIX}, and turn it "
+            "back with inrfit decode",
+            "suffix",
+        )
 
 
 def save(

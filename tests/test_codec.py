@@ -68,6 +68,16 @@ def test_the_message_says_what_is_wrong_with_an_array(array, rate, words):
         inrfit.encode(array, rate=rate, **QUICK)
 
 
+@pytest.mark.parametrize("name", ["b.png", "b.WAV", "b.obj"])
+def test_a_field_is_not_written_under_the_name_of_a_picture(name, tmp_path):
+    output = tmp_path / name
+    for force in (False, True):
+        with pytest.raises(UsageError, match=r"encode writes a field .* not a .* file") as caught:
+            inrfit.encode(picture(), output=output, force=force, **QUICK)
+    assert caught.value.reason == "suffix"
+    assert not output.exists()
+
+
 def test_measuring_says_that_samples_were_reduced(recwarn):
     artifact = inrfit.encode(picture(), **QUICK)
     artifact.measure(picture())

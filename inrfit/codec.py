@@ -115,7 +115,7 @@ def encode(
         files.check_target(output, force)
         files.remove_stale(os.path.dirname(output) or ".", os.path.basename(output))
     if checkpointing is not None:
-        checkpointing.check_target(force)
+        checkpointing.check_target(force, source)
         files.remove_stale(os.path.dirname(checkpointing.path) or ".", os.path.basename(checkpointing.path))
     with nullcontext(should_stop) if should_stop is not None else stop_on_signals() as stop:
         artifact = execute_plan(

@@ -97,7 +97,7 @@ def save(
             raise
         raise type(error)(f"{error}; the finished field was written to {printable(rescued)}", error.reason) from None
     if checkpointing is not None and name == output:
-        checkpointing.remove_state()
+        checkpointing.remove_state(force)
     return name
 
 

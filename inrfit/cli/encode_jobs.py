@@ -109,7 +109,7 @@ def plan_source(
             make_folder(name)
             files.check_target(name, True)
         if (checkpointing := job_options.checkpointing(job)) is not None:
-            checkpointing.check_target(job_options.force)
+            checkpointing.check_target(job_options.force, job.source)
     if job.source == "-":
         console.log("inrfit: reading standard input")
     with stop.interrupting_reads():

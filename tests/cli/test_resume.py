@@ -169,7 +169,7 @@ def test_the_state_of_another_fit_is_refused_and_named(png, capsys, more, words)
     assert run(["encode", str(png), *SMALL, *STEPS, "--resume", *more]) == 2
     err = capsys.readouterr().err
     assert words in err
-    assert "start again without --resume" in err
+    assert "(to start over, remove it, or leave out --resume and give --force)" in err
     assert state(png).read_bytes() == saved
     Image.fromarray(picture(24, 32, seed=9)).save(png)
     assert encode(png, *STEPS, "--resume") == 2
@@ -182,22 +182,37 @@ def test_a_damaged_state_is_refused(png, capsys):
     assert "photo.png.safetensors.state: is cut short, or not a file of this kind" in capsys.readouterr().err
 
 
-def test_what_is_no_state_is_never_replaced(png, tmp_path, capsys):
-    state(png).write_text("precious")
+@pytest.mark.parametrize("content", [b"precious", b"12345678" * 9, b""])
+def test_what_is_no_state_is_replaced_with_force_only(png, capsys, content):
+    state(png).write_bytes(content)
     assert encode(png, *STEPS, "--checkpoint", "1s") == 2
-    assert encode(png, *STEPS, "--checkpoint", "1s", "--force") == 2
-    assert "photo.png.safetensors.state: exists and is not the state of a fit" in capsys.readouterr().err
-    assert state(png).read_text() == "precious"
+    advice = "exists and is not the state of a fit (replace it with --force, or remove it)"
+    assert f"photo.png.safetensors.state: {advice}" in capsys.readouterr().err
+    assert encode(png, *STEPS, "--resume", "--force") == 3
+    assert "(to start over, remove it, or leave out --resume and give --force)" in capsys.readouterr().err
+    assert state(png).read_bytes() == content
+    assert encode(png, *STEPS, "--checkpoint", "1h", "--force") == 0
+    assert not state(png).exists()
+
+
+def test_sources_links_and_pipes_are_never_replaced_by_a_state(png, tmp_path, capsys):
     source = tmp_path / "a.state"
     source.write_bytes(png.read_bytes())
-    assert encode(source, *STEPS, "--checkpoint", "1s", "-o", tmp_path / "a") == 2
-    assert encode(source, *STEPS, "--resume", "-o", tmp_path / "a") == 3
+    for more in ([], ["--force"]):
+        assert encode(source, *STEPS, "--checkpoint", "1s", "-o", tmp_path / "a", *more) == 2
+    with pytest.raises(OutputExists, match="give another output"):
+        inrfit.encode(source, output=tmp_path / "a", checkpoint=1.0, force=True, budget="60it")
+    assert encode(source, *STEPS, "--resume", "-o", tmp_path / "a") == 2
     assert source.read_bytes() == png.read_bytes()
+    state(png).write_text("precious")
     (tmp_path / "linked.state").symlink_to(state(png))
-    assert encode(png, *STEPS, "--checkpoint", "1s", "-o", tmp_path / "linked") == 2
     os.mkfifo(tmp_path / "pipe.state")
-    for option in (["--resume"], ["--checkpoint", "1s"]):
-        assert encode(png, *STEPS, *option, "-o", tmp_path / "pipe") == 2
+    for name in ("linked", "pipe"):
+        for more in ([], ["--force"]):
+            assert encode(png, *STEPS, "--checkpoint", "1s", "-o", tmp_path / name, *more) == 2
+            assert "is not the state of a fit (remove it)" in capsys.readouterr().err
+    assert encode(png, *STEPS, "--resume", "-o", tmp_path / "pipe") == 2
+    assert state(png).read_text() == "precious"
 
 
 def test_the_state_of_an_interrupted_fit_is_not_lost_by_leaving_out_resume(png, capsys):

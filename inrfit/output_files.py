@@ -88,26 +88,28 @@ def save(
     """Writes the field and returns the name written: ``output`` for a complete field, a name beside it for an
     interrupted one. The saved state of the fit is deleted once the field is complete.
 
-    If the field cannot be written, it is rescued (``rescue``), and the error says where it is."""
+    If the field cannot be written, it is rescued (``rescue``), and the error says where it is, or that it is lost."""
     try:
         name, replaces = _name_for(artifact, output)
         artifact.save(name, force=replaces or (force and name == output))
     except (NotEnoughMemory, OutputExists, UnwritableOutput) as error:
-        if isinstance(error, FolderNotSynced) or (rescued := rescue(artifact, output, rescue_folder)) is None:
+        if isinstance(error, FolderNotSynced):
             raise
-        raise type(error)(f"{error}; the finished field was written to {printable(rescued)}", error.reason) from None
+        fate = describe_rescue(rescue(artifact, output, rescue_folder), checkpointing)
+        raise type(error)(f"{error}; {fate}", error.reason) from None
     if checkpointing is not None and name == output:
         checkpointing.remove_state(force)
     return name
 
 
-def rescue(artifact: Artifact, output: str, folder: str | None) -> str | None:
-    """Writes a field that cannot be written to ``output`` to the first possible folder: ``folder``, that of the output,
-    the user's folder for the state of programs, or the temporary folder. Returns its path; None if there is none."""
-    name = os.path.basename(output)
-    for candidate in _rescue_folders(output, folder):
+def rescue(artifact: Artifact, output: str, folder: str | None, beside: bool = True) -> str | None:
+    """Writes a field that cannot be written to ``output`` to the first possible folder: ``folder``, that of the output
+    (if ``beside``), the user's folder for the state of programs, or the temporary folder. Returns its path; None if
+    there is none."""
+    name, own = os.path.basename(output), os.path.dirname(output) or "."
+    for candidate in _rescue_folders(folder, own if beside else None):
         with contextlib.suppress(InrfitError, OSError):
-            if candidate != (os.path.dirname(output) or "."):
+            if candidate != own:
                 os.makedirs(candidate, 0o700, exist_ok=True)
             path = free_name(os.path.join(candidate, name), "rescued")
             artifact.save(path)
@@ -116,15 +118,23 @@ def rescue(artifact: Artifact, output: str, folder: str | None) -> str | None:
     return None
 
 
-def _rescue_folders(output: str, folder: str | None) -> Iterator[str]:
-    """The folders of ``rescue``."""
+def describe_rescue(rescued: str | None, checkpointing: CheckpointPolicy | None = None) -> str:
+    """What has become of a finished field that could not be written to its output."""
+    if rescued is not None:
+        return f"the finished field was written to {printable(rescued)}"
+    failed = "the finished field could not be saved elsewhere either"
+    if checkpointing is not None and os.path.isfile(checkpointing.path):
+        return f"{failed}; continue its fit with --resume ({printable(checkpointing.path)})"
+    return f"{failed}: the fit is lost"
+
+
+def _rescue_folders(*first: str | None) -> Iterator[str]:
+    """The folders of ``rescue``; ``first`` are those before the general ones."""
     import tempfile
 
     import platformdirs
 
-    if folder is not None:
-        yield folder
-    yield os.path.dirname(output) or "."
+    yield from (folder for folder in first if folder is not None)
     with contextlib.suppress(RuntimeError):  # there is no home folder
         yield platformdirs.user_state_dir("inrfit", appauthor=False)
     with contextlib.suppress(OSError):

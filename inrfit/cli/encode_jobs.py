@@ -13,7 +13,7 @@ from ..io.registry import plugin_errors
 from .console import Console, FitProgress
 from .encode_report import print_notes, print_summary, show_plan, show_recipe, summary_record
 from .failures import report_failed
-from .paths import STDIO, Job, is_skipped, make_folder
+from .paths import STDIO, Job, is_skipped, make_folder, with_existing_folder
 from .resuming import JobOptions, is_complete, report_interrupt, report_saved_state, save_field
 from .sampling_outputs import write_sampling_outputs
 
@@ -105,9 +105,7 @@ def plan_source(
             files.check_target(job.output, job_options.force or job_options.resume)
         job.pictures.check(job_options.force or job_options.resume)
         if job_options.rescue is not None:
-            name = os.path.join(job_options.rescue, "field")
-            make_folder(name)
-            files.check_target(name, True)
+            files.check_target(with_existing_folder(os.path.join(job_options.rescue, "field")), True)
         if (checkpointing := job_options.checkpointing(job)) is not None:
             checkpointing.check_target(job_options.force, job.source)
     if job.source == "-":

@@ -494,6 +494,42 @@ def test_a_full_disk_does_not_cost_the_field(png, monkeypatch, capsys, tmp_path,
     assert run(["info", str(rescued)]) == 0
 
 
+@pytest.mark.parametrize("saved", [False, True])
+def test_a_field_that_can_be_saved_nowhere_is_said_to_be_lost(png, monkeypatch, capsys, tmp_path, saved):
+    monkeypatch.setattr("platformdirs.user_state_dir", lambda *given, **more: str(tmp_path / "state"))
+    monkeypatch.setattr("tempfile.gettempdir", lambda: str(tmp_path / "temporary"))
+    full_folders(monkeypatch, png.parent.name, "state", "temporary")
+    assert encode(png, *(["--checkpoint", "0.0001s"] if saved else [])) == 4
+    message = capsys.readouterr().err
+    assert "no space left on device; the finished field could not be saved elsewhere either" in message
+    assert ("elsewhere either: the fit is lost" in message) != saved
+    assert ("continue its fit with --resume" in message) == saved
+
+
+def test_the_folder_of_a_rescue_is_not_made_before_there_is_something_in_it(png, tmp_path):
+    rescue = tmp_path / "new" / "sub"
+    assert encode(tmp_path / "missing.png", "--rescue", rescue) == 3
+    assert encode(png, "--rescue", rescue) == 0
+    assert not (tmp_path / "new").exists()
+    (tmp_path / "file").write_text("")
+    assert encode(png, "--force", "--rescue", tmp_path / "file" / "sub") == 4
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full here")
+def test_a_full_standard_output_puts_nothing_into_the_current_folder(png, tmp_path):
+    command = f"{sys.executable} -m inrfit encode {png} -o - {' '.join(QUICK)} > /dev/full"
+    state = {"XDG_STATE_HOME": str(tmp_path / "state")}
+    cwd = tmp_path / "here"
+    cwd.mkdir()
+    how = {"stderr": subprocess.PIPE, "text": True, "cwd": cwd, "env": os.environ | state}
+    found = subprocess.run(["bash", "-c", command], **how)
+    assert found.returncode == 4
+    assert not list(cwd.iterdir())
+    assert re.search(r"the finished field was written to .*photo.png.rescued.safetensors", found.stderr)
+    if sys.platform == "linux":
+        assert (tmp_path / "state" / "inrfit" / "photo.png.rescued.safetensors").exists()
+
+
 def test_a_field_with_the_longest_name_is_rescued_too(tmp_path, monkeypatch):
     source = tmp_path / ("n" * 239 + ".png")
     Image.fromarray(picture()).save(source)

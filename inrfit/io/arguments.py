@@ -89,7 +89,12 @@ def _checked(function: Any, name: str, kinds: Mapping[str, Kind]) -> Any:
 
 def described(value: Any) -> str:
     """The type of a value, with advice for types that are often given by mistake."""
-    name = f"{type(value).__module__.partition('.')[0]}.{type(value).__name__}".removeprefix("builtins.")
+    name = type_name(value)
     if hasattr(value, "__array_interface__") and not name.startswith("numpy."):
         return f"{name} (pass numpy.asarray of it)"
     return name
+
+
+def type_name(value: Any) -> str:
+    """The type of a value, as in ``int`` or ``PIL.Image``."""
+    return f"{type(value).__module__.partition('.')[0]}.{type(value).__name__}".removeprefix("builtins.")

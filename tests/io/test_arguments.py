@@ -112,6 +112,8 @@ def test_a_pillow_image_is_told_how_to_become_an_array(artifact):
     for call in (lambda: inrfit.encode(image), lambda: artifact.measure(image)):
         with pytest.raises(UsageError, match=r"PIL\.Image \(pass numpy\.asarray of it\)"):
             call()
+    with pytest.raises(UsageError, match=r"a source must be the path of a file, not PIL\.Image$"):
+        inrfit.compare(image)
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,7 @@ from typing import Any
 import numpy.typing as npt
 
 from ...errors import UsageError
-
-_MOST_RATE = 2**31 - 1
-"""Highest sample rate of an array in Hz: that of libsndfile."""
+from .container import MAX_RATE
 
 _LIKELY_CHANNELS = 8
 """Channels up to which an array may have more of them than samples."""
@@ -29,8 +27,8 @@ def from_array(array: npt.NDArray[Any], rate: int) -> bytes:
         raise UsageError(f"the array is empty: its shape is {array.shape}", "array")
     if array.ndim == 2 and array.shape[1] > max(len(array), _LIKELY_CHANNELS):
         raise UsageError(f"{expected}: {array.shape} has more channels than samples; transpose it", "array")
-    if not 1 <= rate <= _MOST_RATE:
-        raise UsageError(f"rate: must be 1 to {_MOST_RATE:,} Hz, not {rate:,}", "array")
+    if not 1 <= rate <= MAX_RATE:
+        raise UsageError(f"rate: must be 1 to {MAX_RATE:,} Hz, not {rate:,}", "array")
     buffer = io.BytesIO()
     try:
         soundfile.write(buffer, array, int(rate), subtype=subtypes[array.dtype.name], format="WAV")

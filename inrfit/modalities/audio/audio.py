@@ -101,6 +101,10 @@ def sniff(data: bytes) -> bool:
     return containers.signature(data) is not None
 
 
+_CAUSES = {"Internal error : SF_INFO struct incomplete.": "its rate or its channels are those of no sound"}
+"""Messages of libsndfile about itself, and what they say about the file."""
+
+
 def load(data: bytes, name: str, options: Options, limits: Limits) -> Signal:
     """The sound as a signal over time. Raises a ``RefusedInput``."""
     try:
@@ -109,6 +113,7 @@ def load(data: bytes, name: str, options: Options, limits: Limits) -> Signal:
         raise
     except Exception as error:
         cause = printable(getattr(error, "error_string", None) or error or type(error).__name__)
+        cause = _CAUSES.get(cause, cause)
         raise machine_error(error) or UnreadableFile(f"damaged or cut short: {cause}", "decode") from error
 
 

@@ -22,10 +22,10 @@ from . import output_files, storing
 from .artifact.artifact import Artifact, load
 from .config.plan import Plan, check_memory, plan
 from .config.settings import Settings, settings_from
-from .errors import NotEnoughMemory, UsageError
+from .errors import NotEnoughMemory, UsageError, printable, warn
 from .interrupts import stop_on_signals
 from .io import files
-from .io.arguments import BOOLEAN, DEVICE, FUNCTION, PATH, a, checked, described, or_none
+from .io.arguments import BOOLEAN, DEVICE, FUNCTION, PATH, WHOLE, a, checked, described, or_none
 from .io.limits import Limits
 from .io.registry import plugin_errors
 from .io.renamed import renamed_arguments
@@ -47,6 +47,7 @@ OnProgress = Callable[[float], None]
 
 @renamed_arguments(progress="on_report", watch="on_step", stop="should_stop", start="initial_field")
 @checked(
+    rate=or_none(WHOLE),
     on_report=or_none(FUNCTION),
     on_step=or_none(FUNCTION),
     should_stop=or_none(FUNCTION),
@@ -88,7 +89,7 @@ def encode(
     Output:
 
     - ``output``: the file that the field is written to. An existing file is replaced only with ``force``. An
-      interrupted field is written beside it, under another name.
+      interrupted field is written beside it, under another name, which an ``InrfitWarning`` says.
     - ``checkpoint``: interval in seconds, or text such as "30s", at which the state of the fit is saved beside
       ``output``.
     - ``resume``: continues from the saved state; if ``output`` already holds the complete field of the same source and
@@ -100,6 +101,8 @@ def encode(
     before it has learned anything. All but the last are ``InrfitError``.
     """
     checked_settings = settings_from(settings)
+    if output is not None:
+        output_files.refuse_media_suffix(os.fspath(output), f"output={os.fspath(output)!r}: encode")
     checkpointing = checkpoint_policy(output, checkpoint, resume)
     initial = _load_initial_field(initial_field, checked_settings)
     planned = plan_source(source, rate, checked_settings)
@@ -112,14 +115,16 @@ def encode(
         files.check_target(output, force)
         files.remove_stale(os.path.dirname(output) or ".", os.path.basename(output))
     if checkpointing is not None:
-        checkpointing.check_target(force)
+        checkpointing.check_target(force, source)
         files.remove_stale(os.path.dirname(checkpointing.path) or ".", os.path.basename(checkpointing.path))
     with nullcontext(should_stop) if should_stop is not None else stop_on_signals() as stop:
         artifact = execute_plan(
             planned, on_report, stop, on_step=on_step, checkpointing=checkpointing, initial_field=initial
         )
         if output is not None:  # Ctrl-C has been noted by the handler, and does not cost the field
-            output_files.save(artifact, os.fspath(output), force, checkpointing)
+            written = output_files.save(artifact, os.fspath(output), force, checkpointing)
+            if written != os.fspath(output):
+                warn(f"the fit was interrupted; the field so far is in {printable(written)}")
     return artifact
 
 

@@ -14,6 +14,7 @@ from .errors import (
     OutputExists,
     RefusedInput,
     UnwritableOutput,
+    UsageError,
     printable,
 )
 from .fit.outcome import Outcome
@@ -63,6 +64,20 @@ def find_complete(planned: Plan, output: str, initial_field: Artifact | None = N
     return artifact
 
 
+def refuse_media_suffix(output: str, writer: str) -> None:
+    """Raises ``UsageError`` if the field that ``writer`` writes would get the suffix of a picture, a sound or a
+    mesh."""
+    suffix = os.path.splitext(output)[1].lower()
+    from .modalities import MODALITIES
+
+    if any(suffix in (*m.input_suffixes, *m.output_suffixes) for m in MODALITIES.values()):
+        raise UsageError(
+            f"{writer} writes a field (a network), not a {suffix} file; name it {output}{FIELD_SUFFIX}, and turn it "
+            "back with inrfit decode",
+            "suffix",
+        )
+
+
 def save(
     artifact: Artifact,
     output: str,
@@ -73,26 +88,28 @@ def save(
     """Writes the field and returns the name written: ``output`` for a complete field, a name beside it for an
     interrupted one. The saved state of the fit is deleted once the field is complete.
 
-    If the field cannot be written, it is rescued (``rescue``), and the error says where it is."""
+    If the field cannot be written, it is rescued (``rescue``), and the error says where it is, or that it is lost."""
     try:
         name, replaces = _name_for(artifact, output)
         artifact.save(name, force=replaces or (force and name == output))
     except (NotEnoughMemory, OutputExists, UnwritableOutput) as error:
-        if isinstance(error, FolderNotSynced) or (rescued := rescue(artifact, output, rescue_folder)) is None:
+        if isinstance(error, FolderNotSynced):
             raise
-        raise type(error)(f"{error}; the finished field was written to {printable(rescued)}", error.reason) from None
+        fate = describe_rescue(rescue(artifact, output, rescue_folder), checkpointing)
+        raise type(error)(f"{error}; {fate}", error.reason) from None
     if checkpointing is not None and name == output:
-        checkpointing.remove_state()
+        checkpointing.remove_state(force)
     return name
 
 
-def rescue(artifact: Artifact, output: str, folder: str | None) -> str | None:
-    """Writes a field that cannot be written to ``output`` to the first possible folder: ``folder``, that of the output,
-    the user's folder for the state of programs, or the temporary folder. Returns its path; None if there is none."""
-    name = os.path.basename(output)
-    for candidate in _rescue_folders(output, folder):
+def rescue(artifact: Artifact, output: str, folder: str | None, beside: bool = True) -> str | None:
+    """Writes a field that cannot be written to ``output`` to the first possible folder: ``folder``, that of the output
+    (if ``beside``), the user's folder for the state of programs, or the temporary folder. Returns its path; None if
+    there is none."""
+    name, own = os.path.basename(output), os.path.dirname(output) or "."
+    for candidate in _rescue_folders(folder, own if beside else None):
         with contextlib.suppress(InrfitError, OSError):
-            if candidate != (os.path.dirname(output) or "."):
+            if candidate != own:
                 os.makedirs(candidate, 0o700, exist_ok=True)
             path = free_name(os.path.join(candidate, name), "rescued")
             artifact.save(path)
@@ -101,15 +118,23 @@ def rescue(artifact: Artifact, output: str, folder: str | None) -> str | None:
     return None
 
 
-def _rescue_folders(output: str, folder: str | None) -> Iterator[str]:
-    """The folders of ``rescue``."""
+def describe_rescue(rescued: str | None, checkpointing: CheckpointPolicy | None = None) -> str:
+    """What has become of a finished field that could not be written to its output."""
+    if rescued is not None:
+        return f"the finished field was written to {printable(rescued)}"
+    failed = "the finished field could not be saved elsewhere either"
+    if checkpointing is not None and os.path.isfile(checkpointing.path):
+        return f"{failed}; continue its fit with --resume ({printable(checkpointing.path)})"
+    return f"{failed}: the fit is lost"
+
+
+def _rescue_folders(*first: str | None) -> Iterator[str]:
+    """The folders of ``rescue``; ``first`` are those before the general ones."""
     import tempfile
 
     import platformdirs
 
-    if folder is not None:
-        yield folder
-    yield os.path.dirname(output) or "."
+    yield from (folder for folder in first if folder is not None)
     with contextlib.suppress(RuntimeError):  # there is no home folder
         yield platformdirs.user_state_dir("inrfit", appauthor=False)
     with contextlib.suppress(OSError):
@@ -117,20 +142,30 @@ def _rescue_folders(output: str, folder: str | None) -> Iterator[str]:
 
 
 def _name_for(artifact: Artifact, output: str) -> tuple[str, bool]:
-    """The name to write, and whether an existing file of this name is replaced. An interrupted field replaces the one
-    that an earlier part of the same fit has left."""
+    """The name to write, and whether an existing file of this name is replaced. The interrupted field of a resumed fit
+    replaces the one that its earlier part has left; any other one gets a new name."""
     if artifact.provenance["ended"] != Outcome.INTERRUPTED.slug:
         return output, False
+    if "resumed_at_step" in artifact.provenance["settings"]:
+        for name in _names(output, "interrupted"):
+            if not os.path.lexists(name):
+                return name, False
+            if _is_earlier_part(name, artifact):
+                return name, True
+    return free_name(output, "interrupted"), False
+
+
+def _is_earlier_part(path: str, artifact: Artifact) -> bool:
+    """Whether the file holds the field of the same fit at a step before ``artifact`` was resumed."""
     from .artifact.artifact import load
     from .config.identity import stored_digest
 
-    first_name = _beside(output, "interrupted")
     with contextlib.suppress(RefusedInput):
-        earlier = load(first_name).provenance
-        same = all(earlier.get(key) == artifact.provenance[key] for key in ("source", "budget", "sampler"))
-        if same and stored_digest(earlier.get("settings", {})) == stored_digest(artifact.provenance["settings"]):
-            return first_name, True
-    return free_name(output, "interrupted"), False
+        earlier, own = load(path).provenance, artifact.provenance
+        same = all(earlier.get(key) == own[key] for key in ("source", "budget", "sampler"))
+        same = same and stored_digest(earlier.get("settings", {})) == stored_digest(own["settings"])
+        return same and earlier["spent"]["steps"] <= own["settings"]["resumed_at_step"]
+    return False
 
 
 def _beside(output: str, word: str) -> str:
@@ -143,6 +178,10 @@ def _beside(output: str, word: str) -> str:
 
 
 def free_name(output: str, word: str) -> str:
-    """The first of ``photo.png.WORD.safetensors``, ``photo.png.WORD2.safetensors``, ... that does not exist."""
-    names = (_beside(output, f"{word}{number}") for number in ("", *range(2, 1000)))
-    return next(name for name in names if not os.path.lexists(name))
+    """The first of ``_names`` that does not exist."""
+    return next(name for name in _names(output, word) if not os.path.lexists(name))
+
+
+def _names(output: str, word: str) -> Iterator[str]:
+    """``photo.png.WORD.safetensors``, ``photo.png.WORD2.safetensors``, ..."""
+    return (_beside(output, f"{word}{number}") for number in ("", *range(2, 1000)))

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from .errors import InrfitError, OutputExists, RefusedInput, UnreadableFile, UsageError, printable
+from .errors import InrfitError, OutputExists, RefusedInput, UnreadableFile, UsageError, printable, warn
 from .fit.budget import parse_seconds
 from .io import files
 from .io.limits import Limits
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 
 STATE_SUFFIX = ".state"
 """Appended to the name of an output: the file with the saved state of its fit."""
+
+START_OVER = "to start over, remove it, or leave out --resume and give --force"
+"""Advice about a state that a fit cannot continue from."""
 
 RESUMED_REASON = "as when the fit began"
 
@@ -46,16 +50,21 @@ class CheckpointPolicy:
     resume: bool = False
     restart_on_mismatch: bool = False
 
-    def check_target(self, force: bool) -> None:
+    def check_target(self, force: bool, source: Any = None) -> None:
         """Raises before the fit what saving its state would raise later.
 
-        Raises ``OutputExists`` if ``path`` is not a state file, or holds the state of an interrupted fit and neither
-        ``resume`` nor ``force`` is given; ``UnwritableOutput`` if it cannot be written."""
+        Raises ``OutputExists`` if ``path`` is the ``source``, is not a state file and may not be replaced by ``force``,
+        or holds the state of an interrupted fit and neither ``resume`` nor ``force`` is given; ``UnwritableOutput`` if
+        it cannot be written."""
         name = printable(self.path)
         if os.path.lexists(self.path):
+            if isinstance(source, str | os.PathLike) and os.path.realpath(self.path) == os.path.realpath(source):
+                raise OutputExists(f"{name}: is the source and the name of the state; give another output", "exists")
+            ordinary = stat.S_ISREG(os.lstat(self.path).st_mode)
             readable = os.path.isfile(self.path) if self.resume else has_key(self.path, STATE_KEY)
-            if not readable:
-                raise OutputExists(f"{name}: exists and is not the state of a fit", "exists")
+            if not (readable or (force and ordinary)):
+                advice = "replace it with --force, or remove it" if ordinary else "remove it"
+                raise OutputExists(f"{name}: exists and is not the state of a fit ({advice})", "exists")
             if not (self.resume or force):
                 raise OutputExists(
                     f"{name}: is the state of an interrupted fit (continue it with --resume, or replace it with "
@@ -64,10 +73,10 @@ class CheckpointPolicy:
                 )
         files.check_target(self.path, force=True)
 
-    def remove_state(self) -> None:
-        """Deletes the state file, once the output has been written."""
+    def remove_state(self, force: bool = False) -> None:
+        """Deletes the state file, once the output has been written; with ``force`` also what is no state."""
         with contextlib.suppress(OSError):
-            if has_key(self.path, STATE_KEY):
+            if has_key(self.path, STATE_KEY) or (force and stat.S_ISREG(os.lstat(self.path).st_mode)):
                 os.unlink(self.path)
 
     def remove_state_of(self, artifact: Artifact) -> None:
@@ -146,12 +155,16 @@ def prepare_start(
     save_errors: list[str] = []
 
     def write(data: bytes) -> None:
-        """Writes the state. A full disk must not end the fit, so an error is only noted, for the provenance."""
+        """Writes the state. A full disk must not end the fit, so an error is only noted, for the provenance, and the
+        first one in a row is said."""
         try:
             files.write(checkpointing.path, data, force=True)
             save_errors.clear()
         except InrfitError as error:
+            said = bool(save_errors)
             save_errors[:] = [f"the state of the fit could not be saved: {error}"]
+            if not said:
+                warn(save_errors[0])
 
     checkpointer = Checkpointer(fit_identity, recipe.config.json(), checkpointing.interval_seconds, write, callback)
     return FitStart(recipe, saved_state, checkpointer, save_errors)
@@ -173,7 +186,7 @@ def _read_state(
         if error.reason == "missing" or checkpointing.restart_on_mismatch:
             return None
         name = printable(checkpointing.path)
-        raise type(error)(f"{name}: {error} (start again without --resume)", error.reason) from None
+        raise type(error)(f"{name}: {error} ({START_OVER})", error.reason) from None
     return saved_state
 
 

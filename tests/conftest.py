@@ -132,6 +132,12 @@ def one_thread():
     torch.set_num_threads(1)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def state_folder(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Fields that cannot be written are rescued into a folder of the tests, not into that of the user."""
+    os.environ["XDG_STATE_HOME"] = str(tmp_path_factory.mktemp("state"))
+
+
 def with_header(artifact: Any, header: dict[str, Any]) -> bytes:
     """The file of an artifact with another inrfit header."""
     from inrfit.artifact import container

@@ -14,7 +14,7 @@ from conftest import picture
 
 import inrfit
 from inrfit.config import plan
-from inrfit.errors import InrfitWarning, NotEnoughMemory, RefusedInput, UsageError
+from inrfit.errors import BudgetTooShort, InrfitWarning, NotEnoughMemory, RefusedInput, UsageError
 from inrfit.fit import evaluation
 from inrfit.io.temporary import temporary_name
 from inrfit.modalities import MODALITIES
@@ -43,6 +43,47 @@ def test_an_array_with_a_rate_is_encoded_as_a_sound():
     artifact = inrfit.encode(sound, rate=8000, **(QUICK | {"budget": "400it", "width": 64, "depth": 3}))
     assert artifact.decode().shape == (2000, 1)
     assert artifact.quality["snr"] > 3
+
+
+SOUND = np.sin(np.arange(1000) / 9).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("array", "rate", "words"),
+    [
+        (np.stack([SOUND, SOUND]), 8000, r"\(n, c\): \(2, 1000\) has more channels than samples; transpose it"),
+        (SOUND, 8000.5, "rate must be a whole number, or None, not float"),
+        (SOUND, "8k", "rate must be a whole number, or None, not str"),
+        (SOUND, 0, "rate: must be 1 to 2,147,483,647 Hz, not 0"),
+        (SOUND, 2**40, "rate: must be 1 to"),
+        (SOUND[:0], 8000, r"the array is empty: its shape is \(0,\)"),
+        (np.zeros((8, 0, 3), np.uint8), None, r"the array is empty: its shape is \(8, 0, 3\)"),
+        (SOUND.astype(np.int32), 8000, r"not int32 of the shape \(1000,\)"),
+        (np.zeros((9, 2000), np.float32), 8000, "transpose"),
+        (np.zeros((3000, 2000), np.float32), 8000, r"of the shape \(3000, 2000\) at 8,000 Hz is no sound"),
+    ],
+)
+def test_the_message_says_what_is_wrong_with_an_array(array, rate, words):
+    with pytest.raises(UsageError, match=words):
+        inrfit.encode(array, rate=rate, **QUICK)
+
+
+@pytest.mark.parametrize("name", ["b.png", "b.WAV", "b.obj"])
+def test_a_field_is_not_written_under_the_name_of_a_picture(name, tmp_path):
+    output = tmp_path / name
+    for force in (False, True):
+        with pytest.raises(UsageError, match=r"encode writes a field .* not a .* file") as caught:
+            inrfit.encode(picture(), output=output, force=force, **QUICK)
+    assert caught.value.reason == "suffix"
+    assert not output.exists()
+
+
+def test_measuring_says_that_samples_were_reduced(recwarn):
+    artifact = inrfit.encode(picture(), **QUICK)
+    artifact.measure(picture())
+    assert not recwarn
+    with pytest.warns(InrfitWarning, match="16-bit samples reduced to 8 bits"):
+        artifact.measure(picture().astype(np.uint16) * 257)
 
 
 @pytest.mark.parametrize(
@@ -115,9 +156,20 @@ def test_ctrl_c_returns_what_was_learned(png):
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-def test_stopped_before_the_first_step_nothing_is_returned(png):
+@pytest.mark.parametrize("arch", ["siren", "grid"])
+def test_stopped_before_the_first_step_nothing_is_returned(png, arch):
+    kept = {"budget": "60s", "arch": arch, "device": "cpu"}
     with pytest.raises(KeyboardInterrupt):
-        inrfit.encode(png, should_stop=lambda: True, **QUICK)
+        inrfit.encode(png, should_stop=lambda: True, output=png.parent / "field.safetensors", **kept)
+    assert list(png.parent.iterdir()) == [png]
+
+
+def test_a_budget_that_ends_before_the_first_step_replaces_nothing(png, tmp_path):
+    output = tmp_path / "field.safetensors"
+    output.write_bytes(b"old")
+    with pytest.raises(BudgetTooShort, match="ended before the first step"):
+        inrfit.encode(png, arch="grid", budget="0.000001s", output=output, force=True)
+    assert output.read_bytes() == b"old"
 
 
 def test_works_outside_the_main_thread(png):

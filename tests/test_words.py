@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import subprocess
+import sys
 from typing import Literal
 
 import pytest
@@ -228,3 +230,8 @@ def test_pairs_must_be_pairs(pairs):
 def test_the_schema_is_exact(value, rule):
     with pytest.raises(ValueError, match="value"):
         json_schema.check(value, rule, "value")
+
+
+def test_the_public_names_are_listed_before_they_are_loaded():
+    script = "import inrfit, sys; assert not {*inrfit.__all__} - {*dir(inrfit)}; assert 'numpy' not in sys.modules"
+    subprocess.run([sys.executable, "-c", script], check=True)

@@ -59,7 +59,7 @@ class Artifact:
     """Architecture, sizes and options of the network."""
 
     weights: Mapping[str, npt.NDArray[np.float32]]
-    """Weights as float32 arrays, by the names and with the shapes of ``spec.shapes``."""
+    """Weights as float32 arrays, by the names and with the shapes of ``spec.shapes``. Other floats are converted."""
 
     modality: str
     """Kind of the source: a name in ``modalities.MODALITIES``, such as "image", "audio" or "shape"."""
@@ -94,13 +94,15 @@ class Artifact:
     """What ``quality`` was measured on. ``dataclasses.replace`` hands it on."""
 
     def __post_init__(self) -> None:
-        """Drops a quality that was measured on other weights, or on the same in another store."""
+        """Converts other floats to float32, and drops a quality that was measured on other weights, or on the same in
+        another store."""
+        object.__setattr__(self, "weights", checks.in_float32(self.weights))  # the dataclass is frozen
         spec = (replace(self.spec, options={}), self.spec.formula)
         described = (self.store, dict(self.steps), spec, dict(self.meta))
         if self._measured is not None:
             quality, weights, before = self._measured
             if quality is self.quality and not (before == described and checks.equal(weights, self.weights)):
-                object.__setattr__(self, "quality", {})  # the dataclass is frozen
+                object.__setattr__(self, "quality", {})
         object.__setattr__(self, "_measured", (self.quality, self.weights, described))
 
     @staticmethod
@@ -127,7 +129,8 @@ class Artifact:
     def to_bytes(self) -> bytes:
         """The bytes of the artifact's file; equal artifacts give equal bytes.
 
-        Raises an ``InrfitError`` if the file could not be loaded again."""
+        Raises ``UsageError`` for weights, a store or steps that do not suit the field, another ``InrfitError`` if the
+        file could not be loaded again."""
         checks.check_storable(self.spec, self.weights, self.store, self.steps)
         try:
             data = container.serialize(container.VERSION, self._stored())
@@ -185,16 +188,19 @@ class Artifact:
     def field(self, device: str | torch.device = "cpu") -> Field:
         """The field as a ``torch.nn.Module`` on ``device``, with its own copy of the weights.
 
-        It maps coordinates (n, d) in [-1, 1] to values (n, c), both float32."""
+        It maps coordinates (n, d) in [-1, 1] to values (n, c), both float32, and raises ``UsageError`` for anything but
+        finite coordinates of this shape."""
         import torch
 
         from ..fields.module import Field
         from ..fit.engine.step import choose_device
 
-        checks.check_weights(self.spec, self.weights, UsageError)
+        checks.check_weights(self.spec, self.weights)
         place = choose_device(device)
         weights = {name: torch.tensor(self.weights[name], device=place) for name in self.spec.shapes}
-        return Field(self.spec, weights)
+        field = Field(self.spec, weights)
+        field.register_forward_pre_hook(checks.check_coords, with_kwargs=True)
+        return field
 
     @checked(request=or_none(a(Request)), device=DEVICE, limits=a(Limits), on_progress=FUNCTION)
     def decode(

@@ -6,9 +6,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ..errors import TooMuchWork
-from ..io.limits import Limits, require_memory
+from ..errors import OverLimit, TooMuchWork
+from ..io.limits import Limits, in_bytes, require_memory
 from ..modalities import MODALITIES, Request
+from ..runtime import physical_memory
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -64,8 +65,12 @@ def check_decode(spec: FieldSpec, modality: str, meta: Mapping[str, Any], reques
     cost = decode_cost(spec, modality, meta, request)
     if cost is None:
         return
-    if cost.memory > ALWAYS_GRANTED:
-        limits.check("max_output", cost.memory, "bytes of memory that decoding needs")
+    if cost.memory > max(ALWAYS_GRANTED, limits.max_output):
+        advice = "raise it with --max-output"
+        if cost.memory > (whole := physical_memory()):
+            advice = f"this machine has {in_bytes(whole)}, so that no --max-output helps: {_ADVICE}"
+        needed, limit = in_bytes(cost.memory), in_bytes(limits.max_output)
+        raise OverLimit(f"decoding needs about {needed} of memory, the limit is {limit} ({advice})", "limit.max_output")
     require_memory(cost.memory - 4 * spec.parameters, "decoding", _ADVICE)
     if cost.macs > MAX_MACS:
         raise TooMuchWork(

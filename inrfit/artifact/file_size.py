@@ -56,6 +56,13 @@ class FileContents:
         return self.header_bytes(spec) + round(weights)
 
 
+def least_bytes(spec: FieldSpec, store: str) -> int:
+    """Lower bound on the bytes of a file. Coded weights may take hardly any: those of a picture of one colour do."""
+    rounded = sum(map(sum, spec.rounding_groups.values()))
+    size = STORES[store].size if store in STORES else 0
+    return 4 * (spec.parameters - rounded) + size * rounded
+
+
 def planned_bits(store: str, of_architecture: float) -> float:
     """Bits a weight in a store; for "auto" those of the architecture."""
     return 8 * STORES[store].size if store in STORES else CODED_BITS.get(store, of_architecture)

@@ -8,10 +8,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from ..errors import UsageError
+from ..errors import UsageError, warn
 from ..io import options as io_options
 from ..io.limits import Limits
 from ..modalities import MODALITIES, Modality, Request
+from ..modalities.notes import about_samples
 from ..modalities.recognition import identify, load_signal
 from ..signal import Scale, Signal
 from .header import json_quality
@@ -52,6 +53,9 @@ def source_signal(artifact: Artifact, data: bytes, name: str, limits: Limits, va
     if not same or scale.dtype != signal.scale.dtype or meta.get("rate") != signal.meta.get("rate"):
         own, other = modality.describe_source(meta), modality.describe_source(signal.meta)
         raise UsageError(f"{shown} is not the source of this field: {other}, not {own}", "different")
+    known = artifact.provenance.get("notes", ())
+    if changes := [note for note in about_samples(signal.notes) if note not in known]:
+        warn(f"{shown}: what is compared is not the file as it is: {'; '.join(changes)}")
     return replace(modality.in_place_of(signal, meta), meta=meta, scale=scale)
 
 

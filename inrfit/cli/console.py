@@ -35,6 +35,9 @@ FIRST_LINE, LINE_INTERVAL = 5.0, 10.0
 LONG_SECONDS, MEASURED_SECONDS = 10.0, 1.0
 """Seconds of a decode that are announced, and after which its speed is known."""
 
+LEAST_FRACTION = 0.2
+"""Fraction of work from which a progress line tells the time that is left. Before, work is not yet evenly fast."""
+
 
 class Console:
     """Prints messages up to ``level`` (-1 errors only, 0 normal, 1 verbose), and JSON objects if ``as_json``."""
@@ -143,8 +146,8 @@ class FitProgress:
         self.console = console
         self.name = printable(name)
         self.now = now
-        self.began = now()
-        self.last_line = self.began - LINE_INTERVAL + FIRST_LINE
+        self.label, self.speed = "", Speed()
+        self.last_line = now() - LINE_INTERVAL + FIRST_LINE
         self.done, self.total = 0, 1
         self.bar: Progress | None = None
         self.task: TaskID | None = None
@@ -180,13 +183,17 @@ class FitProgress:
 
     def update(self, fraction: float, label: str) -> None:
         """Shows the progress of other work than steps, such as decoding; ``fraction`` is from 0 to 1."""
+        if label != self.label:
+            self.label, self.speed = label, Speed()
+        self.speed.update(fraction, self.now())
         if self.bar is not None and self.task is not None:
             self.bar.update(self.task, completed=(self.done + fraction) / self.total, status=label)
         elif self.console.level >= 0 and self.now() - self.last_line >= LINE_INTERVAL:
             self.last_line = self.now()
-            left = (self.last_line - self.began) * (1 - fraction) / fraction if fraction else 0.0
+            left = self.speed.seconds_left(fraction, self.last_line)
             self.console.log(
-                f"{self.name}: {label} {fraction:.0%}" + (f", about {left:,.0f} s left" if left >= 1 else "")
+                f"{self.name}: {label} {fraction:.0%}"
+                + (f", about {left:,.0f} s left" if left is not None and left >= 1 else "")
             )
 
     def close(self) -> None:
@@ -196,12 +203,31 @@ class FitProgress:
             self.bar = None
 
 
+class Speed:
+    """How fast work goes, from its first update on: what comes before that (starting a library, the steps of a fit)
+    says nothing about the rest."""
+
+    def __init__(self) -> None:
+        self.first: tuple[float, float] | None = None
+
+    def update(self, fraction: float, now: float) -> None:
+        """Called with the fraction done, 0 to 1, and the time in seconds."""
+        if self.first is None and fraction:
+            self.first = fraction, now
+
+    def seconds_left(self, fraction: float, now: float, least: float = LEAST_FRACTION) -> float | None:
+        """The estimated rest in seconds; None if less than ``least`` is done."""
+        if self.first is None or fraction < least or fraction <= self.first[0]:
+            return None
+        return (now - self.first[1]) * (1 - fraction) / (fraction - self.first[0])
+
+
 class LongWork:
     """Announces once that decoding takes more than LONG_SECONDS: by its estimate, or by how fast it begins."""
 
     def __init__(self, console: Console, source: str, now: Callable[[], float] = time.monotonic) -> None:
         self.console, self.source, self.now = console, source, now
-        self.began, self.open = now(), True
+        self.began, self.open, self.speed = now(), True, Speed()
 
     def expect(self, seconds: float) -> None:
         """Announces the work if it takes so long."""
@@ -210,10 +236,13 @@ class LongWork:
             self.console.log(f"inrfit: {self.source}: decoding takes about {seconds:,.0f} s")
 
     def update(self, fraction: float) -> None:
-        """Called with the fraction done, 0 to 1; the time until then tells the rest after MEASURED_SECONDS."""
-        elapsed = self.now() - self.began
-        if self.open and fraction and elapsed >= MEASURED_SECONDS:
-            self.expect(elapsed / fraction)
+        """Called with the fraction done, 0 to 1; the time since the first call tells the rest after
+        MEASURED_SECONDS."""
+        now = self.now()
+        self.speed.update(fraction, now)
+        left = self.speed.seconds_left(fraction, now, least=0.0)
+        if self.open and left is not None and self.speed.first and now - self.speed.first[1] >= MEASURED_SECONDS:
+            self.expect(now - self.began + left)
 
 
 def without_color() -> bool:

@@ -7,12 +7,13 @@ import time
 from typing import TYPE_CHECKING
 
 from ..config.settings import Settings
+from ..errors import InrfitError
 from ..interrupts import SIGNALS, StopRequest, stop_on_signals
 from ..io.registry import plugin_errors
 from .console import Console, FitProgress
-from .encode_report import print_summary, show_plan, show_recipe, summary_record
+from .encode_report import print_notes, print_summary, show_plan, show_recipe, summary_record
 from .failures import report_failed
-from .paths import STDIO, Job, is_skipped, make_folder
+from .paths import STDIO, Job, is_skipped, make_folder, with_existing_folder
 from .resuming import JobOptions, is_complete, report_interrupt, report_saved_state, save_field
 from .sampling_outputs import write_sampling_outputs
 
@@ -68,7 +69,11 @@ def run_job(job: Job, settings: Settings, job_options: JobOptions, console: Cons
         return 0
     artifact, recorder = fit_source(job, planned, job_options, console, stop)
     write_start = time.monotonic()
-    path, size = save_field(artifact, job, job_options, console)
+    try:
+        path, size = save_field(artifact, job, job_options, console)
+    except InrfitError:
+        print_notes(job, artifact, len(planned.signal.notes), console)
+        raise
     now = time.monotonic()
     print_summary(job, path, size, artifact, len(planned.signal.notes), console, now - write_start, now - started)
     replaces = job_options.resume or (job_options.force and not stop())  # an interrupted fit may have written its map
@@ -77,6 +82,8 @@ def run_job(job: Job, settings: Settings, job_options: JobOptions, console: Cons
     )
     console.print_json(summary_record(job, path, size, artifact, now - write_start, now - started) | sampling_result)
     if stop():
+        if path not in (job.output, STDIO):
+            console.log(f"inrfit: {job.name}: interrupted; the field so far is in {path}", level=-1)
         report_saved_state(job, job_options, console)
         return stop.exit_code
     return int(sampling_result["error"]["code"]) if "error" in sampling_result else 0
@@ -98,11 +105,9 @@ def plan_source(
             files.check_target(job.output, job_options.force or job_options.resume)
         job.pictures.check(job_options.force or job_options.resume)
         if job_options.rescue is not None:
-            name = os.path.join(job_options.rescue, "field")
-            make_folder(name)
-            files.check_target(name, True)
+            files.check_target(with_existing_folder(os.path.join(job_options.rescue, "field")), True)
         if (checkpointing := job_options.checkpointing(job)) is not None:
-            checkpointing.check_target(job_options.force)
+            checkpointing.check_target(job_options.force, job.source)
     if job.source == "-":
         console.log("inrfit: reading standard input")
     with stop.interrupting_reads():
@@ -114,6 +119,16 @@ def plan_source(
     return planned
 
 
+def needed_bytes(job: Job, planned: Plan, job_options: JobOptions) -> int:
+    """Bytes that must be free before the fit, because its field surely takes them; 0 if it has a place of its own
+    (``--rescue``), or continues from a state, whose fit would be lost."""
+    from ..artifact.file_size import least_bytes
+
+    checkpointing = job_options.checkpointing(job)
+    resumes = checkpointing is not None and checkpointing.resume and os.path.exists(checkpointing.path)
+    return 0 if resumes or job_options.rescue is not None else least_bytes(planned.spec, planned.store)
+
+
 def fit_source(
     job: Job, planned: Plan, job_options: JobOptions, console: Console, stop: StopRequest
 ) -> tuple[Artifact, Recorder | None]:
@@ -121,10 +136,9 @@ def fit_source(
     from .. import codec
     from ..io import files
 
-    # Check before the fit that there is room for float32 weights (a smaller type may overflow) and the largest header.
     checkpointing = job_options.checkpointing(job)
     if job.output != STDIO:
-        files.check_target(job.output, job_options.force, 4 * planned.spec.parameters + (1 << 20))
+        files.check_target(job.output, job_options.force, needed_bytes(job, planned, job_options))
     for path in (job.output, *job.pictures.paths, *([checkpointing.path] if checkpointing else [])):
         files.remove_stale(os.path.dirname(path) or ".", os.path.basename(path))
     with stop.interrupting_reads():

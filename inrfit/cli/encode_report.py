@@ -78,12 +78,17 @@ def print_summary(
         f"  outside the budget: reading {spent['read_seconds']:.1f} s, final check {spent['check_seconds']:.1f} s, "
         f"writing {writing:.1f} s; {total:.1f} s {since}"
     )
-    for note in provenance["notes"][source_notes:]:
-        console.warn(job.name, note)
+    print_notes(job, artifact, source_notes, console)
     if (caution := modality.quality_warning(artifact.quality)) is not None:
         console.warn(job.name, caution)
     if provenance["target_reached"] is False:
         console.warn(job.name, "the target was not reached within the budget")
+
+
+def print_notes(job: Job, artifact: Artifact, source_notes: int, console: Console) -> None:
+    """Prints what happened during a fit as warnings; the first ``source_notes`` were printed before."""
+    for note in artifact.provenance["notes"][source_notes:]:
+        console.warn(job.name, note)
 
 
 def describe_store(artifact: Artifact, size: int) -> str:

@@ -12,6 +12,7 @@ from ..errors import UsageError
 from ..io.limits import Limits
 from ..io.options import parse_pairs
 from ..io.registry import plugin_errors
+from ..output_files import FIELD_SUFFIX
 from ..runtime import keep_freed_memory, limited_threads, silence_libraries, sleep_idle_threads
 from . import shared_options as shared
 from .console import Console, FitProgress, format_number, print_output
@@ -125,6 +126,10 @@ class _Measurement:
 
         data = self._read(self.first)
         other = None if self.second is None else self._read(self.second)
+        for path, content in ((self.second, other), (self.first, data)):
+            if content is not None and str(path).endswith(FIELD_SUFFIX) and not is_safetensors(content):
+                self.current = str(path)
+                Artifact.from_bytes(content, self.limits)  # says what is wrong with it
         self.current = self.first
         if other is not None and is_safetensors(other):
             hint = "name its source" if is_safetensors(data) else "name the field first"

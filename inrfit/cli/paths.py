@@ -10,7 +10,7 @@ from typing import Any
 
 from ..errors import UsageError
 from ..io.temporary import SUFFIX as TEMPORARY
-from ..output_files import FIELD_SUFFIX
+from ..output_files import FIELD_SUFFIX, refuse_media_suffix
 from ..resume import STATE_SUFFIX
 from .console import Console
 from .sampling_outputs import MAP_SUFFIX, VIDEO_SUFFIX, SamplingOutputs
@@ -56,7 +56,7 @@ def list_jobs(sources: Iterable[str], output: str | None, console: Console) -> l
         raise UsageError("no source files found", "no-sources")
     check_output(output, [file.path for file in files], console, "field", "sources")
     if output is not None and not is_folder(output):
-        _refuse_media_suffix(output)
+        refuse_media_suffix(output, f"-o {output}: encode")
     in_folder = output is not None and is_folder(output)
     jobs = [Job(file.path, output_path(file, output, FIELD_SUFFIX), in_folder=in_folder) for file in files]
     seen: dict[str, Job] = {}
@@ -84,19 +84,6 @@ def check_output(output: str | None, files: Sequence[str], console: Console, wha
         raise UsageError("standard input needs -o FILE, or -o - for standard output", "output")
     if output == STDIO:
         console.require_pipe(what)
-
-
-def _refuse_media_suffix(output: str) -> None:
-    """Raises ``UsageError`` if a field would get the suffix of a picture, a sound or a mesh."""
-    suffix = Path(output).suffix.lower()
-    from ..modalities import MODALITIES
-
-    if any(suffix in (*m.input_suffixes, *m.output_suffixes) for m in MODALITIES.values()):
-        raise UsageError(
-            f"-o {output}: encode writes a field (a network), not a {suffix} file; name it {output}{FIELD_SUFFIX}, and "
-            "turn it back with inrfit decode",
-            "suffix",
-        )
 
 
 def output_path(file: Found, output: str | None, suffix: str) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from ..config.settings import Settings
 from ..errors import OutputClosed, RefusedInput, UnwritableOutput, UsageError
 from ..interrupts import StopRequest
-from ..output_files import FIELD_SUFFIX, find_complete, rescue, save
+from ..output_files import FIELD_SUFFIX, describe_rescue, find_complete, rescue, save
 from ..resume import CheckpointPolicy, checkpoint_policy
 from .console import Console, print_output
 from .paths import STDIO, Job
@@ -97,7 +97,7 @@ def save_field(artifact: Artifact, job: Job, job_options: JobOptions, console: C
         print_output(data)
     except (OutputClosed, UnwritableOutput):
         name = "stdin" if job.source == STDIO else os.path.basename(job.source)
-        if (rescued := rescue(artifact, name + FIELD_SUFFIX, job_options.rescue)) is not None:
-            console.log(f"inrfit: {job.name}: the finished field was written to {rescued}", level=-1)
+        rescued = rescue(artifact, name + FIELD_SUFFIX, job_options.rescue, beside=False)
+        console.log(f"inrfit: {job.name}: {describe_rescue(rescued)}", level=-1)
         raise
     return STDIO, len(data)

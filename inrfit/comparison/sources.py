@@ -9,7 +9,7 @@ from pathlib import Path
 from ..config.plan import plan, replan
 from ..errors import InrfitError, NotEnoughMemory, RefusedInput, UnreadableFile, UsageError, printable
 from ..io import files
-from ..io.arguments import described
+from ..io.arguments import type_name
 from ..modalities.recognition import identify
 from .spec import ComparisonSpec, Source
 
@@ -50,7 +50,7 @@ def named_sources(given: Sequence[str | os.PathLike[str]]) -> list[tuple[str, st
 
     Raises ``UsageError`` if there are none, for pipes, which cannot be read more than once, and for repetitions."""
     if wrong := [path for path in given if not isinstance(path, str | os.PathLike)]:
-        raise UsageError(f"a source must be a path, not {described(wrong[0])}", "source")
+        raise UsageError(f"a source must be the path of a file, not {type_name(wrong[0])}", "source")
     paths = [os.fspath(path) for path in given]
     if not paths:
         raise UsageError("there are no sources to be compared", "no-sources")

@@ -72,7 +72,7 @@ class Settings:
     - ``budget``: limits of the fit, which ends at the first that is reached: a ``Budget``, or one or several texts such
       as "60s", "5m" or "2000it" (steps). Default: 60 s, or 10 minutes if only a target is given.
     - ``clock``: when the clock of the budget starts: "load" (default; when the source has been loaded, so that the
-      start-up of torch and the compiler counts) or "fit" (after start-up).
+      start-up of torch and the compiler counts) or "fit" (when the first step begins).
     - ``target``: quality at which the fit ends, in the unit of the modality: 35 or "35dB" (PSNR of an image, SNR of a
       sound), 0.98 (IoU of a shape). Default: none.
     - ``ratio``: share of the samples that the sampler selects at a time, 1e-6 to 1. Default: the sampler's own.
@@ -148,8 +148,8 @@ class Settings:
     )
     clock: str = setting(
         "load",
-        "When the clock of the budget starts: load (when the source is loaded; starting torch counts) or fit (after "
-        "start-up, as for comparisons and clusters).",
+        "When the clock of the budget starts: load (when the source is loaded; starting torch counts) or fit (when "
+        "the first step begins, as compare does).",
         choices=CLOCKS,
     )
     target: str | float | None = setting(

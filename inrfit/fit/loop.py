@@ -66,7 +66,7 @@ def fit(
 
     A fit that learned nothing in the few steps of a short budget gives the field of the mean. Raises ``BudgetTooShort``
     if the budget ended before the first step, ``Diverged`` if the fit diverged and has no weights better than a
-    constant, or ``KeyboardInterrupt`` if it is so because the fit was stopped."""
+    constant, or ``KeyboardInterrupt`` if one of both is so because the fit was stopped."""
     tracker = BudgetTracker(budget, now, now() if started_at is None else started_at)
     started_late = tracker.seconds
     start = (signal, spec, sampler, config, tracker, device, seed, should_stop, initial_weights, saved_state)
@@ -75,7 +75,7 @@ def fit(
         outcome = Loop(context, state, on_report, on_step, checkpointer).run()
     finally:
         context.close()
-    require_learned(context, state, outcome is Outcome.INTERRUPTED, started_late)
+    require_learned(context, state, outcome, started_late)
     context.engine.load(state.best.weights)
     fitted_signal = context.signal if state.pool is None else state.pool.signal()
     context.attribute_points(state)

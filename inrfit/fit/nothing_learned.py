@@ -7,24 +7,32 @@ import math
 from ..errors import BudgetTooShort, Diverged
 from .context import FitContext, evaluate
 from .divergence import EXPLOSION_FACTOR, LEAST_STEPS
+from .outcome import Outcome
 from .state import FitState
 
+LITTLE_ERROR = 0.75
+"""A fit of few steps whose error is above this share of that of the best constant (1.2 dB) gets a note."""
 
-def require_learned(context: FitContext, state: FitState, interrupted: bool, started_late: float) -> None:
-    """Checks that the best weights are at least as good as the best constant, and better if the budget was too short
-    for a step; a NaN error counts as worse. If they are not, after a few steps, that constant becomes the result.
 
-    Otherwise raises ``KeyboardInterrupt`` if the fit was ``interrupted``, ``BudgetTooShort`` if there was no step, or
+def require_learned(context: FitContext, state: FitState, outcome: Outcome, started_late: float) -> None:
+    """Checks that the fit has made a step, unless the field was exact before, and that the best weights are at least as
+    good as the best constant; a NaN error counts as worse. After a few steps without success, that constant becomes the
+    result; a note says so, and also if the result is little better than that.
+
+    Otherwise raises ``KeyboardInterrupt`` if the fit was interrupted, ``BudgetTooShort`` if there was no step, or
     ``Diverged``. ``started_late`` is how many seconds of the budget were over when the fit began."""
-    step = context.tracker.step
-    rounding = 1e-6 if step or interrupted else -1e-6
-    constant_error = context.evaluator.constant_error * (1 + rounding) + 1e-12
+    step, interrupted = context.tracker.step, outcome is Outcome.INTERRUPTED
+    if not step and outcome is not Outcome.EXACT:
+        if interrupted:
+            raise KeyboardInterrupt
+        raise _too_short(context, state, started_late)
+    constant_error = context.evaluator.constant_error * (1 + 1e-6) + 1e-12
     if state.best.error <= constant_error and not math.isnan(state.best.quality):
+        if step < LEAST_STEPS and state.best.error > LITTLE_ERROR * constant_error:
+            state.notes.append(f"few steps were made ({step:,}): the field is hardly better than the mean")
         return
     if interrupted:
         raise KeyboardInterrupt
-    if not step:
-        raise _too_short(context, state, started_late)
     exploded = state.divergence.lr_scale < 1 or not evaluate(context, state).error <= EXPLOSION_FACTOR * constant_error
     if not exploded or step < LEAST_STEPS:
         mean = context.field.formula.constant(state.best.weights, context.evaluator.mean)

@@ -10,7 +10,7 @@ import inspect
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from numbers import Real
+from numbers import Integral, Real
 from typing import Any, TypeVar
 
 from ..errors import UsageError
@@ -35,6 +35,7 @@ FUNCTION = Kind("a function", callable)
 MAPPING = Kind("a mapping", lambda value: isinstance(value, Mapping))
 TEXT = Kind("a text", lambda value: isinstance(value, str))
 NUMBER = Kind("a number", lambda value: isinstance(value, Real) and not isinstance(value, bool))
+WHOLE = Kind("a whole number", lambda value: isinstance(value, Integral) and not isinstance(value, bool))
 QUALITY = Kind("a number or a text such as 35dB", lambda value: NUMBER.accepts(value) or TEXT.accepts(value))
 BYTES = Kind("bytes", lambda value: isinstance(value, bytes))
 BOOLEAN = Kind("True or False", lambda value: isinstance(value, bool))
@@ -88,7 +89,12 @@ def _checked(function: Any, name: str, kinds: Mapping[str, Kind]) -> Any:
 
 def described(value: Any) -> str:
     """The type of a value, with advice for types that are often given by mistake."""
-    name = f"{type(value).__module__.partition('.')[0]}.{type(value).__name__}".removeprefix("builtins.")
+    name = type_name(value)
     if hasattr(value, "__array_interface__") and not name.startswith("numpy."):
         return f"{name} (pass numpy.asarray of it)"
     return name
+
+
+def type_name(value: Any) -> str:
+    """The type of a value, as in ``int`` or ``PIL.Image``."""
+    return f"{type(value).__module__.partition('.')[0]}.{type(value).__name__}".removeprefix("builtins.")

@@ -36,6 +36,13 @@ def require_regular(status: os.stat_result) -> None:
         raise UnreadableFile("is a socket", "device")
 
 
+def require_input() -> None:
+    """Raises ``UnreadableFile`` if standard input is closed, or the null device, which ``main`` opens in its place."""
+    status = os.fstat(0)
+    if stat.S_ISCHR(status.st_mode) and os.path.samestat(status, os.stat(os.devnull)):
+        raise UnreadableFile(f"there is nothing to read: standard input is closed, or {os.devnull}", "empty")
+
+
 def read_all(descriptor: int, limits: Limits, head: Head | None) -> bytes:
     """The content of the open file up to its end."""
     status = os.fstat(descriptor)

@@ -25,7 +25,7 @@ from ..errors import (
     printable,
 )
 from ..interrupts import finishing_output
-from .descriptors import READ_BYTES, Head, keep_owner_and_mode, read_all, require_regular
+from .descriptors import READ_BYTES, Head, keep_owner_and_mode, read_all, require_input, require_regular
 from .fifo import notice_of_waiting
 from .limits import Limits
 from .temporary import is_stale, temporary_name
@@ -48,6 +48,8 @@ def read(path: str | os.PathLike[str] | int, limits: Limits, head: Head | None =
     if not isinstance(path, str | bytes | int | os.PathLike):
         raise UsageError(f"a file is named by its path, not by a value of type {type(path).__name__}", "option")
     try:
+        if path == "-":
+            require_input()
         if path == "-" or isinstance(path, int):
             data = read_all(0 if path == "-" else int(path), limits, head)
         else:
@@ -77,6 +79,8 @@ def _unreadable(error: OSError, path: str | os.PathLike[str] | int) -> Unreadabl
         return UnreadableFile("no such file" + " (a broken link)" * dangling, "missing")
     if error.errno in (errno.EACCES, errno.EPERM):
         return UnreadableFile("permission denied", "permission")
+    if error.errno == errno.EBADF:
+        return UnreadableFile("is closed", "unreadable")
     return UnreadableFile(f"cannot be read: {_describe_error(error)}", "unreadable")
 
 

@@ -16,9 +16,9 @@ import pytest
 from conftest import image_meta
 
 from inrfit.artifact import artifact as module
-from inrfit.artifact import header_dictionary
+from inrfit.artifact import container, header_dictionary
 from inrfit.artifact.artifact import Artifact, json_quality, load, weight_dtypes
-from inrfit.errors import InrfitError, OutputExists, OverLimit, UnreadableFile, UnsupportedInput, UnwritableOutput
+from inrfit.errors import InrfitError, OutputExists, OverLimit, UnreadableFile, UnsupportedInput, UsageError
 from inrfit.fields import FIELDS, FieldSpec
 from inrfit.io.limits import Limits
 
@@ -690,7 +690,8 @@ def test_bfloat16_is_rounded_as_torch_rounds_it():
 @pytest.mark.parametrize("store", ["fp16", "bf16"])
 def test_a_narrow_number_that_is_not_finite_is_refused_by_name(store):
     for value in (np.inf, np.nan, -np.inf):
-        data = stored(store, {"last.bias": np.array([0, value, 1], np.float32)})
+        weights = made().weights | {"last.bias": np.array([0, value, 1], np.float32)}
+        data = container.serialize(container.VERSION, replace(made(), weights=weights, store=store)._stored())
         assert refusal(data) == ("UnreadableFile", "nonfinite")
         with pytest.raises(UnreadableFile, match=r"last\.bias.* 1 value"):
             Artifact.from_bytes(data)
@@ -765,9 +766,6 @@ def test_a_sound_and_a_shape_have_their_own_sizes():
         {"provenance": PROVENANCE | {"threads": "two"}},
         {"provenance": PROVENANCE | {"settings": {"path": Path()}}},
         {"modality": "smell"},
-        {"weights": {}},
-        {"weights": made().weights | {"more": np.zeros(1, np.float32)}},
-        {"weights": made().weights | {"last.bias": np.zeros(4, np.float32)}},
         {"quality": {str(n): n for n in range(65)}},
         {
             "provenance": PROVENANCE | {"notes": ["\N{GRINNING FACE}" * 1000] * 100},
@@ -833,7 +831,7 @@ def test_saving_and_loading(tmp_path):
 
 def test_weights_that_would_be_refused_are_never_saved(tmp_path):
     spoilt = replace(made(), weights=made().weights | {"last.bias": np.full(3, np.nan, np.float32)})
-    with pytest.raises(UnwritableOutput, match=r"last\.bias"):
+    with pytest.raises(UsageError, match=r"last\.bias"):
         spoilt.save(tmp_path / "a")
     assert not list(tmp_path.iterdir())
 

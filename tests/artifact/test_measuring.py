@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -206,6 +207,24 @@ def test_a_file_that_is_no_field_needs_another(sources):
 
 
 # --- from Python
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "looks like a Git LFS pointer: fetch the file"),
+        (b"\x80\x04\x95", "looks like a pickle file"),
+        (bytes(9), "the header has length 0"),
+        (bytes([0] * 7 + [128]) + b"{}", "claims a header of"),
+        (b"\x04" + bytes(7) + b"null", "the header is not a JSON object"),
+    ],
+)
+def test_a_damaged_field_is_refused_as_a_field(content, words, sources, tmp_path, capsys):
+    field = tmp_path / "field.safetensors"
+    field.write_bytes(content)
+    for arguments in ([field], [field, sources["image"]], [sources["image"], field]):
+        assert run(["measure", *map(str, arguments)]) == 3
+        assert re.search(f"inrfit: error: {field}: .*{words}", capsys.readouterr().err)
 
 
 def test_an_artifact_whose_weights_were_changed_has_no_quality_until_it_is_measured(sources):

@@ -18,6 +18,7 @@ from PIL import Image
 
 from inrfit import codec
 from inrfit.__main__ import run
+from inrfit.errors import UnwritableOutput
 from inrfit.io import files
 
 QUICK = ["--budget", "40it", "--width", "24", "--depth", "2", "--device", "cpu"]
@@ -364,9 +365,10 @@ def test_an_interrupt_keeps_the_work(png, number, code, older):
         "main()"
     )
     words = ["encode", png, "--budget", "600s", "--width", "24", "--depth", "2", "--device", "cpu", "--force"]
-    found = subprocess.run([sys.executable, "-c", script, *map(str, words)], capture_output=True, text=True)
+    found = subprocess.run([sys.executable, "-c", script, *map(str, words), "-q"], capture_output=True, text=True)
     assert found.returncode == code, found.stderr
     written = png.parent / "photo.png.interrupted.safetensors"
+    assert found.stderr == f"inrfit: {png}: interrupted; the field so far is in {written}\n"
     assert target.read_bytes() == b"precious" if older else not target.exists()
     from inrfit import load
 
@@ -452,6 +454,31 @@ def full_folders(monkeypatch, *names):
     monkeypatch.setattr(codec, "execute_plan", meanwhile)
 
 
+@pytest.mark.parametrize("field_fails", [False, True])
+def test_a_state_that_cannot_be_saved_is_told_during_the_fit_and_after_it(png, monkeypatch, capsys, field_fails):
+    """Once when it happens first, and once in the end, also if the output cannot be written either."""
+    from inrfit import codec
+
+    write, honest = files.write, codec.execute_plan
+
+    def no_states(path, *more, **how):
+        if str(path).endswith(".state"):
+            raise UnwritableOutput(f"{path}: no space left on device", "enospc")
+        return write(path, *more, **how)
+
+    def fitted(*args, **more):
+        made = honest(*args, **more)
+        assert capsys.readouterr().err.count("warning: the state of the fit could not be saved: ") == 1
+        if field_fails:
+            (png.parent / "photo.png.safetensors").write_bytes(b"somebody else's")
+        return made
+
+    monkeypatch.setattr(files, "write", no_states)
+    monkeypatch.setattr(codec, "execute_plan", fitted)
+    assert encode(png, "--checkpoint", "0.0001s") == (2 if field_fails else 0)
+    assert capsys.readouterr().err.count(f"warning: {png}: the state of the fit could not be saved: ") == 1
+
+
 @pytest.mark.parametrize("full", [1, 2, 3])
 def test_a_full_disk_does_not_cost_the_field(png, monkeypatch, capsys, tmp_path, full):
     """It goes to --rescue, else to the state folder, else to the temporary folder; the line says where."""
@@ -465,6 +492,42 @@ def test_a_full_disk_does_not_cost_the_field(png, monkeypatch, capsys, tmp_path,
     message = capsys.readouterr().err
     assert f"no space left on device; the finished field was written to {rescued}" in message
     assert run(["info", str(rescued)]) == 0
+
+
+@pytest.mark.parametrize("saved", [False, True])
+def test_a_field_that_can_be_saved_nowhere_is_said_to_be_lost(png, monkeypatch, capsys, tmp_path, saved):
+    monkeypatch.setattr("platformdirs.user_state_dir", lambda *given, **more: str(tmp_path / "state"))
+    monkeypatch.setattr("tempfile.gettempdir", lambda: str(tmp_path / "temporary"))
+    full_folders(monkeypatch, png.parent.name, "state", "temporary")
+    assert encode(png, *(["--checkpoint", "0.0001s"] if saved else [])) == 4
+    message = capsys.readouterr().err
+    assert "no space left on device; the finished field could not be saved elsewhere either" in message
+    assert ("elsewhere either: the fit is lost" in message) != saved
+    assert ("continue its fit with --resume" in message) == saved
+
+
+def test_the_folder_of_a_rescue_is_not_made_before_there_is_something_in_it(png, tmp_path):
+    rescue = tmp_path / "new" / "sub"
+    assert encode(tmp_path / "missing.png", "--rescue", rescue) == 3
+    assert encode(png, "--rescue", rescue) == 0
+    assert not (tmp_path / "new").exists()
+    (tmp_path / "file").write_text("")
+    assert encode(png, "--force", "--rescue", tmp_path / "file" / "sub") == 4
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full here")
+def test_a_full_standard_output_puts_nothing_into_the_current_folder(png, tmp_path):
+    command = f"{sys.executable} -m inrfit encode {png} -o - {' '.join(QUICK)} > /dev/full"
+    state = {"XDG_STATE_HOME": str(tmp_path / "state")}
+    cwd = tmp_path / "here"
+    cwd.mkdir()
+    how = {"stderr": subprocess.PIPE, "text": True, "cwd": cwd, "env": os.environ | state}
+    found = subprocess.run(["bash", "-c", command], **how)
+    assert found.returncode == 4
+    assert not list(cwd.iterdir())
+    assert re.search(r"the finished field was written to .*photo.png.rescued.safetensors", found.stderr)
+    if sys.platform == "linux":
+        assert (tmp_path / "state" / "inrfit" / "photo.png.rescued.safetensors").exists()
 
 
 def test_a_field_with_the_longest_name_is_rescued_too(tmp_path, monkeypatch):

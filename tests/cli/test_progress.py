@@ -28,6 +28,7 @@ def test_the_first_line_comes_after_five_seconds_and_the_next_ones_every_ten(
         if line := capsys.readouterr().err:
             told.append((second, line))
     assert [second for second, _ in told] == [5, 15, 25]
+    assert told[0][1] == "a: decoding 12%\n"
     assert told[1][1] == "a: decoding 38%, about 25 s left\n"
 
 
@@ -59,4 +60,23 @@ def test_work_that_begins_slowly_is_announced_by_its_speed(capsys: pytest.Captur
     clock.time += 1.5
     announcement.update(0.1)
     announcement.update(0.1)
-    assert capsys.readouterr().err == "inrfit: a: decoding takes about 20 s\n"
+    assert capsys.readouterr().err == "inrfit: a: decoding takes about 17 s\n"  # 15 s from now on
+
+
+def test_what_comes_before_work_says_nothing_about_its_speed(capsys: pytest.CaptureFixture[str]) -> None:
+    clock = Clock()
+    progress, announcement = FitProgress(Console(), "a", clock), LongWork(Console(), "a", clock)
+    clock.time += 1000  # steps of a fit, or a library that starts
+    for step in range(1, 11):
+        progress.update(step / 100, "checking")
+        announcement.update(step / 100)
+        clock.time += 0.1
+    assert capsys.readouterr().err == "a: checking 1%\n"
+    clock.time += 10
+    progress.update(0.25, "checking")
+    left = 11 * 0.75 / 0.24
+    assert capsys.readouterr().err == f"a: checking 25%, about {left:.0f} s left\n"
+    progress.update(0.3, "decoding")
+    clock.time += 10
+    progress.update(0.8, "decoding")
+    assert capsys.readouterr().err == "a: decoding 80%, about 4 s left\n"

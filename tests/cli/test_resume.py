@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from PIL import Image
 
 import inrfit
 from inrfit.__main__ import run
-from inrfit.errors import OutputExists, UsageError
+from inrfit.errors import InrfitWarning, OutputExists, UsageError
 from inrfit.viz.recorder import Recorder
 
 SMALL = ["--width", "12", "--depth", "2", "--batch", "64", "--threads", "1", "--seed", "3", "--device", "cpu"]
@@ -168,7 +169,7 @@ def test_the_state_of_another_fit_is_refused_and_named(png, capsys, more, words)
     assert run(["encode", str(png), *SMALL, *STEPS, "--resume", *more]) == 2
     err = capsys.readouterr().err
     assert words in err
-    assert "start again without --resume" in err
+    assert "(to start over, remove it, or leave out --resume and give --force)" in err
     assert state(png).read_bytes() == saved
     Image.fromarray(picture(24, 32, seed=9)).save(png)
     assert encode(png, *STEPS, "--resume") == 2
@@ -181,22 +182,37 @@ def test_a_damaged_state_is_refused(png, capsys):
     assert "photo.png.safetensors.state: is cut short, or not a file of this kind" in capsys.readouterr().err
 
 
-def test_what_is_no_state_is_never_replaced(png, tmp_path, capsys):
-    state(png).write_text("precious")
+@pytest.mark.parametrize("content", [b"precious", b"12345678" * 9, b""])
+def test_what_is_no_state_is_replaced_with_force_only(png, capsys, content):
+    state(png).write_bytes(content)
     assert encode(png, *STEPS, "--checkpoint", "1s") == 2
-    assert encode(png, *STEPS, "--checkpoint", "1s", "--force") == 2
-    assert "photo.png.safetensors.state: exists and is not the state of a fit" in capsys.readouterr().err
-    assert state(png).read_text() == "precious"
+    advice = "exists and is not the state of a fit (replace it with --force, or remove it)"
+    assert f"photo.png.safetensors.state: {advice}" in capsys.readouterr().err
+    assert encode(png, *STEPS, "--resume", "--force") == 3
+    assert "(to start over, remove it, or leave out --resume and give --force)" in capsys.readouterr().err
+    assert state(png).read_bytes() == content
+    assert encode(png, *STEPS, "--checkpoint", "1h", "--force") == 0
+    assert not state(png).exists()
+
+
+def test_sources_links_and_pipes_are_never_replaced_by_a_state(png, tmp_path, capsys):
     source = tmp_path / "a.state"
     source.write_bytes(png.read_bytes())
-    assert encode(source, *STEPS, "--checkpoint", "1s", "-o", tmp_path / "a") == 2
-    assert encode(source, *STEPS, "--resume", "-o", tmp_path / "a") == 3
+    for more in ([], ["--force"]):
+        assert encode(source, *STEPS, "--checkpoint", "1s", "-o", tmp_path / "a", *more) == 2
+    with pytest.raises(OutputExists, match="give another output"):
+        inrfit.encode(source, output=tmp_path / "a", checkpoint=1.0, force=True, budget="60it")
+    assert encode(source, *STEPS, "--resume", "-o", tmp_path / "a") == 2
     assert source.read_bytes() == png.read_bytes()
+    state(png).write_text("precious")
     (tmp_path / "linked.state").symlink_to(state(png))
-    assert encode(png, *STEPS, "--checkpoint", "1s", "-o", tmp_path / "linked") == 2
     os.mkfifo(tmp_path / "pipe.state")
-    for option in (["--resume"], ["--checkpoint", "1s"]):
-        assert encode(png, *STEPS, *option, "-o", tmp_path / "pipe") == 2
+    for name in ("linked", "pipe"):
+        for more in ([], ["--force"]):
+            assert encode(png, *STEPS, "--checkpoint", "1s", "-o", tmp_path / name, *more) == 2
+            assert "is not the state of a fit (remove it)" in capsys.readouterr().err
+    assert encode(png, *STEPS, "--resume", "-o", tmp_path / "pipe") == 2
+    assert state(png).read_text() == "precious"
 
 
 def test_the_state_of_an_interrupted_fit_is_not_lost_by_leaving_out_resume(png, capsys):
@@ -215,6 +231,20 @@ def test_the_state_of_an_interrupted_fit_is_not_lost_by_leaving_out_resume(png, 
     assert state(png).read_bytes() == saved
     assert encode(png, *STEPS, "--checkpoint", "1s", "--force") == 0
     assert not state(png).exists()
+
+
+def test_only_what_surely_cannot_be_written_is_refused_before_the_fit(png, tmp_path, monkeypatch, capsys):
+    free = SimpleNamespace(f_bavail=1, f_frsize=100)
+    killed(png)
+    steps = ["--budget", f"{steps_of(png) + 1}it"]
+    monkeypatch.setattr(os, "statvfs", lambda folder: free)
+    assert encode(png, *STEPS, "--store", "fp32", "-o", tmp_path / "a") == 4
+    assert "needs 924 bytes, but only 100 are free" in capsys.readouterr().err  # 231 weights
+    assert encode(png, *STEPS, "--store", "fp32", "-o", tmp_path / "a", "--rescue", tmp_path / "other") == 0
+    assert encode(png, *steps, "--store", "fp32", "--resume") == 0
+    assert encode(png, *STEPS, "--store", "int8", "-o", tmp_path / "b") == 4  # the first layer is stored in float32
+    free.f_bavail = 2
+    assert encode(png, *STEPS, "--store", "int8", "-o", tmp_path / "b") == 0
 
 
 def test_a_state_whose_content_changed_is_refused(png, capsys):
@@ -309,6 +339,27 @@ def test_from_python_a_fit_is_interrupted_and_goes_on(tmp_path):
         inrfit.encode(picture(), resume=True, budget="60it", **QUICK)
     warm = inrfit.encode(picture(), initial_field=whole, budget="20it", **QUICK)
     assert warm.quality["psnr"] > 15
+
+
+def interrupted(output, calls, **more):
+    """A fit that is stopped after ``calls`` polls; the name that its field has got."""
+    stops = iter(range(10**9))
+    with pytest.warns(InrfitWarning, match=r"the field so far is in .*interrupted\d?.safetensors") as caught:
+        inrfit.encode(
+            picture(), output=output, should_stop=lambda: next(stops) > calls, budget="600it", **QUICK, **more
+        )
+    return Path(str(caught[0].message).rpartition(" ")[2]).name
+
+
+def test_a_second_interrupted_field_does_not_replace_the_first(tmp_path):
+    output = tmp_path / "field.safetensors"
+    assert interrupted(output, 60) == "field.interrupted.safetensors"
+    first = (tmp_path / "field.interrupted.safetensors").read_bytes()
+    assert interrupted(output, 40, checkpoint="1h") == "field.interrupted2.safetensors"
+    assert (tmp_path / "field.interrupted.safetensors").read_bytes() == first
+    steps = inrfit.load(tmp_path / "field.interrupted2.safetensors").provenance["spent"]["steps"]
+    assert interrupted(output, 40, resume=True) == "field.interrupted2.safetensors"  # a later state of the same fit
+    assert inrfit.load(tmp_path / "field.interrupted2.safetensors").provenance["spent"]["steps"] > steps
 
 
 def test_from_python_a_recorder_goes_on_with_its_fit(tmp_path):

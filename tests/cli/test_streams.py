@@ -196,3 +196,12 @@ def test_any_failure_of_one_file_leaves_the_others(command, error, field, monkey
     assert lines[0].startswith(f"inrfit: error: {names[0]}: ")
     assert ("a bug in inrfit" in lines[0]) == isinstance(error, RuntimeError)
     assert names[1] in out + err
+
+
+@pytest.mark.parametrize("redirection", ["<&-", "</dev/null"])
+def test_a_closed_standard_input_is_named_as_such(tmp_path, redirection):
+    for words in (["info", "-"], ["encode", "-", "-q", "-o", "x.safetensors"], ["measure", "-", "photo.png"]):
+        found = spawn(words, redirection, cwd=tmp_path)
+        assert found.returncode == 3
+        assert found.stderr.endswith(": there is nothing to read: standard input is closed, or /dev/null\n")
+        assert found.stderr.count("\n") == 1

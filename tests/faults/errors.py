@@ -10,6 +10,7 @@ line, and leaves no temporary file unless removing one can fail; the next run wi
 from __future__ import annotations
 
 import errno
+import os
 import tempfile
 from pathlib import Path
 
@@ -38,6 +39,7 @@ def main() -> None:
     warm_up()
     report = Report("errors", given.seed)
     with tempfile.TemporaryDirectory() as root:
+        os.environ["XDG_STATE_HOME"] = root  # where fields are rescued
         stage = Stage(Path(root))
         counts: dict[tuple[str, int], int] = {}
         for number in range(given.count) if given.only is None else [given.only]:

@@ -8,6 +8,7 @@ with a saved state, gives the weights of an undisturbed fit.
 
 from __future__ import annotations
 
+import os
 import random
 import tempfile
 from pathlib import Path
@@ -53,6 +54,7 @@ def main() -> None:
     warm_up()
     report = Report("kills", given.seed)
     with tempfile.TemporaryDirectory() as root:
+        os.environ["XDG_STATE_HOME"] = root  # where fields are rescued
         stage = Stage(Path(root))
         calls = {scenario.name: stage.count(scenario) for scenario in SCENARIOS}
         for number in range(given.count) if given.only is None else [given.only]:

@@ -298,9 +298,19 @@ def test_a_fit_with_a_nan_error_or_quality_fails(monkeypatch, error, quality):
         run(image_signal(), budget=Budget(steps=5))
 
 
-def test_a_budget_too_short_for_a_step_gives_no_field_that_is_a_constant(monkeypatch):
-    monkeypatch.setattr(FitEvaluator, "evaluate", lambda self, field, chunk_size: (self.constant_error, 10.0))
+@pytest.mark.parametrize("first_error", [0.9, 1.0, 1.1])
+def test_a_budget_too_short_for_a_step_gives_no_field(monkeypatch, first_error):
+    first = lambda self, field, chunk_size: (first_error * self.constant_error, 10.0)  # noqa: E731
+    monkeypatch.setattr(FitEvaluator, "evaluate", first)
     with pytest.raises(BudgetTooShort, match=r"ended before the first step: .* took 1\.0 s") as caught:
         run(image_signal(), budget=Budget(seconds=1e-3), now=FakeClock(1.0))
     assert (caught.value.reason, caught.value.exit_code) == ("budget", 6)
-    run(image_signal(), budget=Budget(steps=5))
+    with pytest.raises(KeyboardInterrupt):
+        run(image_signal(), budget=Budget(seconds=9.0), should_stop=lambda: True)
+
+
+@pytest.mark.parametrize(("error", "noted"), [(0.9, True), (0.5, False)])
+def test_a_fit_of_few_steps_that_taught_little_says_so(monkeypatch, error, noted):
+    monkeypatch.setattr(FitEvaluator, "evaluate", lambda self, field, chunk_size: (error * self.constant_error, 10.0))
+    assert bool(run(image_signal(), budget=Budget(steps=5)).notes) == noted
+    assert not run(image_signal(), budget=Budget(steps=30)).notes

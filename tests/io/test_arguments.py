@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from dataclasses import fields, replace
 
 import numpy as np
 import pytest
+import torch
 from conftest import picture
 from PIL import Image
 
 import inrfit
 from inrfit.artifact.artifact import Artifact
-from inrfit.errors import InrfitError, RefusedInput, UsageError
+from inrfit.errors import RefusedInput, UsageError
 
 QUICK = {"budget": "1it", "width": 4, "depth": 1}
 
@@ -110,6 +112,8 @@ def test_a_pillow_image_is_told_how_to_become_an_array(artifact):
     for call in (lambda: inrfit.encode(image), lambda: artifact.measure(image)):
         with pytest.raises(UsageError, match=r"PIL\.Image \(pass numpy\.asarray of it\)"):
             call()
+    with pytest.raises(UsageError, match=r"a source must be the path of a file, not PIL\.Image$"):
+        inrfit.compare(image)
 
 
 @pytest.mark.parametrize(
@@ -144,10 +148,89 @@ def test_an_unknown_or_missing_argument_is_a_usage_error(call, artifact):
         call(artifact)
 
 
-@pytest.mark.parametrize("weights", [{}, {"first.weight": 1}, {"first.weight": [1.0]}])
-def test_weights_that_are_no_arrays_are_not_stored(weights, artifact):
-    with pytest.raises(InrfitError, match="weight"):
-        replace(artifact, weights={**artifact.weights, **weights} if weights else {}).to_bytes()
+FIRST = np.zeros((16, 2), np.float32)
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"first.weight": None}, r"the weights lack 'first\.weight', a float32 array of shape \(16, 2\)"),
+        ({"first.weight": 1}, r"'first\.weight' must be a float32 array of shape \(16, 2\), not int"),
+        ({"first.weight": FIRST.tolist()}, r"of shape \(16, 2\), not list"),
+        ({"first.weight": FIRST.T}, r"'first\.weight' must be .* \(16, 2\), not float32 of shape \(2, 16\)"),
+        ({"first.weight": FIRST.astype(np.int64)}, "not int64 of shape"),
+        ({"first.weight": FIRST * np.nan}, "'first.weight' has 32 values that are not finite"),
+        ({"first.weight": FIRST.astype(float) + 1e300}, "'first.weight' has 32 values that are not finite"),
+        ({"other": FIRST}, "the weight 'other' is none of this field"),
+        ({5: FIRST}, "the weight '5' is none of this field"),
+    ],
+)
+def test_weights_that_do_not_suit_the_field_are_usage_errors(changed, words, artifact, tmp_path):
+    weights = {name: weight for name, weight in {**artifact.weights, **changed}.items() if weight is not None}
+    wrong = replace(artifact, weights=weights)
+    for use in (
+        wrong.to_bytes,
+        wrong.field,
+        wrong.decode,
+        lambda: wrong.stored_bytes,
+        lambda: wrong.bits_per_sample,
+        lambda: wrong.measure(picture(8, 9)),
+        lambda: wrong.save(tmp_path / "field.safetensors"),
+    ):
+        with pytest.raises(UsageError, match=words):
+            use()
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("changed", [{"store": "zip"}, {"store": "int", "steps": {}}])
+def test_another_store_is_a_usage_error(changed, artifact, tmp_path):
+    wrong = replace(artifact, **changed)
+    for use in (lambda: wrong.stored_bytes, lambda: wrong.measure(picture(8, 9)), lambda: wrong.save(tmp_path / "f")):
+        with pytest.raises(UsageError, match="store"):
+            use()
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float16])
+def test_weights_of_other_floats_become_float32(dtype, artifact):
+    wide = replace(artifact, weights={name: weight.astype(dtype) for name, weight in artifact.weights.items()})
+    assert {weight.dtype.name for weight in wide.weights.values()} == {"float32"}
+    assert bool(wide.quality) == (dtype == np.float64)  # those of float16 are rounded
+    assert wide.decode().shape == (8, 9, 3)
+
+
+@pytest.mark.parametrize("arch", ["siren", "grid", "tiles", "asmr"])
+def test_coordinates_that_a_field_cannot_take_are_a_usage_error(arch):
+    field = inrfit.encode(picture(8, 9), budget="1it", arch=arch).field()
+    coords = torch.zeros(4, 2)
+    values = field(coords)
+    assert torch.equal(field(coords.double()), values)
+    assert torch.equal(field(coords=coords.int()), values)
+    for wrong in (
+        coords[:, :1],
+        coords.T,
+        coords[0],
+        coords[None],
+        coords[:0],
+        coords * math.nan,
+        coords * 1j,
+        coords.to("meta"),
+        coords.numpy(),
+        coords.tolist(),
+        None,
+    ):
+        with pytest.raises(UsageError, match="coords"):
+            field(wrong)
+    with pytest.raises(UsageError, match=r"coords must be a tensor \(n, 2\) .* not float32 of the shape \(4, 3\)"):
+        field(torch.zeros(4, 3))
+
+
+def test_the_check_of_coordinates_leaves_gradients_and_transforms(artifact):
+    field, coords = artifact.field(), torch.zeros(3, 2, requires_grad=True)
+    slope = torch.autograd.grad(field(coords)[:, 0].sum(), coords)[0]
+    assert bool(slope.any())
+    mapped = torch.func.vmap(lambda point: field(point[None])[0])(coords.detach())
+    assert torch.allclose(mapped, field(coords))
+    assert torch.func.jacrev(field)(coords.detach()).shape == (3, 3, 3, 2)
 
 
 def test_numbers_of_numpy_are_numbers(artifact):

@@ -74,6 +74,11 @@ def wav(body, code=1, channels=1, rate=8000, bits=16, size=None, riff=None):
     return b"RIFF" + struct.pack("<I", len(inner) if riff is None else riff) + inner
 
 
+def test_a_rate_beyond_those_of_libsndfile_is_refused_by_name():
+    with pytest.raises(UnsupportedInput, match="a sample rate of 4,294,967,295 Hz: at most 2,147,483,647 are read"):
+        load(wav(bytes(100), rate=2**32 - 1))
+
+
 @pytest.mark.parametrize("channels", [1, 2, 3])
 @pytest.mark.parametrize(("kind", "subtype"), LOSSLESS)
 def test_samples_and_kind_come_back_the_same(kind, subtype, channels):

@@ -265,6 +265,10 @@ def glb(change: Any) -> bytes:
         (lambda h: h["nodes"][0].setdefault("children", []).append(0), "node-graph"),
         (lambda h: h["buffers"][0].update(uri="/dev/zero"), "external"),
         (lambda h: h["accessors"][0].update(count=10**12), "truncated"),
+        (lambda h: h["accessors"][0].update(byteOffset=10**3), "truncated"),
+        (lambda h: h["bufferViews"][0].update(byteLength=4), "truncated"),
+        (lambda h: h["bufferViews"][0].update(byteOffset=-4), "truncated"),
+        (lambda h: h["buffers"][0].update(byteLength=20), "truncated"),
         (lambda h: h["accessors"][0].pop("bufferView"), "accessor"),
         (lambda h: h.update(extensionsRequired=["KHR_draco_mesh_compression"]), "extension"),
         (lambda h: h.update(meshes=[]), "damaged"),
@@ -279,7 +283,22 @@ def test_inconsistent_glb_is_refused(change: Any, reason: str) -> None:
 def test_deeply_nested_json_is_refused_and_not_a_crash() -> None:
     text = b"[" * 200_000
     data = b"glTF" + struct.pack("<IIII", 2, 20 + len(text), len(text), 0x4E4F534A) + text
-    assert refusal(data, "a.glb").reason == "damaged"
+    assert refusal(data, "a.glb").reason == "nesting"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (b'{"asset": %s}' % (b"9" * 5000), "a whole number of thousands of digits"),
+        (b'{"asset": }', "the header is not JSON: Expecting value at 10"),
+        (b'{"asset": "\xff"}', "the header is not UTF-8 at byte 11"),
+        (b"[]", "the header is not a JSON object"),
+        (b'{"asset": {}, "meshes": 5}', "the mesh is damaged: TypeError: "),
+    ],
+)
+def test_the_message_about_a_damaged_header_is_a_sentence(text: bytes, words: str) -> None:
+    data = b"glTF" + struct.pack("<IIII", 2, 20 + len(text), len(text), 0x4E4F534A) + text
+    assert words in str(refusal(data, "a.glb"))
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@
 from __future__ import annotations
 
 from ..modality import ArchitectureRule, ArrayInput, Measure, Modality
-from . import audio, plain_codec, writing
+from . import arrays, audio, plain_codec, writing
 from .containers import FORMATS
 
 AUDIO = Modality(
@@ -57,6 +57,6 @@ AUDIO = Modality(
     describe_decoded=audio.describe_decoded,
     field_size=lambda meta: (1, meta["channels"]),
     raster=lambda meta: (meta["frames"],),
-    array_input=ArrayInput(frozenset({"rate"}), audio.from_array),
+    array_input=ArrayInput(frozenset({"rate"}), arrays.from_array),
     sample_rate=lambda meta: meta["rate"],
 )

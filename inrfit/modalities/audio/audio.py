@@ -101,6 +101,10 @@ def sniff(data: bytes) -> bool:
     return containers.signature(data) is not None
 
 
+_CAUSES = {"Internal error : SF_INFO struct incomplete.": "its rate or its channels are those of no sound"}
+"""Messages of libsndfile about itself, and what they say about the file."""
+
+
 def load(data: bytes, name: str, options: Options, limits: Limits) -> Signal:
     """The sound as a signal over time. Raises a ``RefusedInput``."""
     try:
@@ -109,22 +113,8 @@ def load(data: bytes, name: str, options: Options, limits: Limits) -> Signal:
         raise
     except Exception as error:
         cause = printable(getattr(error, "error_string", None) or error or type(error).__name__)
+        cause = _CAUSES.get(cause, cause)
         raise machine_error(error) or UnreadableFile(f"damaged or cut short: {cause}", "decode") from error
-
-
-def from_array(array: Array, rate: int) -> bytes:
-    """The bytes of a WAV file with the samples of ``array``: int16 or float, (n,) or (n, c), at ``rate`` Hz. Raises
-    ``UsageError`` for any other array."""
-    import soundfile
-
-    subtypes = {"int16": "PCM_16", "float32": "FLOAT", "float64": "DOUBLE"}
-    if array.dtype.name not in subtypes or array.ndim not in (1, 2) or not array.size or rate < 1:
-        raise UsageError(
-            "the array of a sound must be int16 or float, (n,) or (n, c), with a rate in Hz of at least 1", "array"
-        )
-    buffer = io.BytesIO()
-    soundfile.write(buffer, array, rate, subtype=subtypes[array.dtype.name], format="WAV")
-    return buffer.getvalue()
 
 
 def first_omega(signal: Signal) -> float:

@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 
 from ...errors import UnreadableFile
 
+MAX_RATE = 2**31 - 1
+"""Highest sample rate in Hz: that of libsndfile."""
+
 
 @dataclass(frozen=True)
 class Container:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Literal
 
 from ...errors import UnreadableFile, UnsupportedInput, printable
-from .container import Container, truncated
+from .container import MAX_RATE, Container, truncated
 
 MIN_UNKNOWN_SIZE = 0x7FFF_F000
 """From this value on, the data size in a WAV file means "unknown", as SoX, arecord and ffmpeg write it to a pipe."""
@@ -115,6 +115,8 @@ def _with_format(
         valid = stated if 0 < stated < bits and code == 1 else None
     if not channels or not rate or not align or (code in (1, 3) and not bits):
         raise UnreadableFile(f"damaged: {channels} channels, {rate} Hz, {bits} bits, {align} bytes per frame", "header")
+    if rate > MAX_RATE:
+        raise UnsupportedInput(f"a sample rate of {rate:,} Hz: at most {MAX_RATE:,} are read", "rate")
     container = replace(container, mask=mask, valid_bits=valid)
     if code not in (1, 3, 6, 7):
         return replace(container, frames=fact or None)

@@ -192,12 +192,14 @@ def from_array(array: npt.NDArray[Any]) -> bytes:
     """The bytes of a file with the samples of ``array``, (h, w) or (h, w, c): PNG for uint8 and uint16 with 1 to 4
     channels, TIFF for other numbers and channels. Raises ``UsageError`` for any other array."""
     types = ("uint8", "uint16", "int8", "int16", "uint32", "int32", "float16", "float32", "float64")
-    if array.dtype.name not in types or array.ndim not in (2, 3) or 0 in array.shape:
+    if array.dtype.name not in types or array.ndim not in (2, 3):
         raise UsageError(
-            "the array of an image must be integers of up to 32 bits or floats, (h, w) or (h, w, c); for a sound, pass "
-            "its rate as well",
+            "the array of an image must be integers of up to 32 bits or floats, (h, w) or (h, w, c), not "
+            f"{array.dtype.name} of the shape {array.shape}; for a sound, pass its rate as well",
             "array",
         )
+    if not array.size:
+        raise UsageError(f"the array is empty: its shape is {array.shape}", "array")
     narrow = array.ndim == 2 and array.shape[1] <= _MAX_SOUND_CHANNELS
     if narrow and array.dtype.name in ("int16", "float32", "float64"):
         raise UsageError(f"an array {array.shape} may be a sound: pass its rate; an image is (h, w, 1)", "array")

@@ -20,8 +20,9 @@ _TRIANGLES, _STRIP, _FAN = 4, 5, 6
 """Modes of glTF primitives that consist of triangles; fans are not read."""
 _MAX_NODE_DEPTH, _MAX_PARTS = 256, 2000
 
-_ITEM_BYTES = {"SCALAR": 4, "VEC2": 8, "VEC3": 12, "VEC4": 16, "MAT2": 16, "MAT3": 36, "MAT4": 64}
-"""Bytes of an item of an accessor, at most."""
+_ITEM_VALUES = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4, "MAT2": 4, "MAT3": 9, "MAT4": 16}
+_VALUE_BYTES = {5120: 1, 5121: 1, 5122: 2, 5123: 2, 5125: 4, 5126: 4}
+"""Values of an item of an accessor, and bytes of a value. Padding in matrices is not counted."""
 
 _MAX_COPIES, _SMALL_BYTES = 16, 1 << 26
 """Times that the parts of a file may take its size, and bytes that they may take in any case. Parts may overlap."""
@@ -46,7 +47,7 @@ def _read(data: bytes, file_type: str, header: bytes, limits: Limits) -> RawMesh
     """The mesh of a glTF file with this JSON ``header``."""
     if (values := header.count(b",") + header.count(b"{") + header.count(b"[")) > _MAX_VALUES:
         raise UnsupportedInput(f"a header of {values:,} values: at most {_MAX_VALUES:,} are read", "layout")
-    notes = _check_header(json.loads(header), len(data), limits)
+    notes = _check_header(_parsed(header), len(data), limits)
     import trimesh
 
     scene = trimesh.load_scene(io.BytesIO(data), file_type=file_type, process=False, skip_materials=True)
@@ -71,6 +72,23 @@ def _read(data: bytes, file_type: str, header: bytes, limits: Limits) -> RawMesh
         lost = ("colours of some parts only: not kept",) if any(part is not None for part in colours) else ()
         return RawMesh(np.concatenate(vertices), np.concatenate(faces), joined + lost + notes)
     return RawMesh(np.concatenate(vertices), np.concatenate(faces), joined + notes, np.concatenate(colours))
+
+
+def _parsed(header: bytes) -> dict[str, Any]:
+    """The JSON of a glTF file. Raises ``UnreadableFile``."""
+    try:
+        found = json.loads(header)
+    except json.JSONDecodeError as error:
+        raise UnreadableFile(f"the header is not JSON: {error.msg} at {error.pos:,}", "header") from None
+    except UnicodeDecodeError as error:
+        raise UnreadableFile(f"the header is not UTF-8 at byte {error.start:,}", "header") from None
+    except RecursionError:
+        raise UnreadableFile("the header is nested too deeply", "nesting") from None
+    except ValueError:  # Python's limit on digits
+        raise UnreadableFile("the header has a whole number of thousands of digits", "number") from None
+    if not isinstance(found, dict):
+        raise UnreadableFile("the header is not a JSON object", "header")
+    return found
 
 
 def _colours(geometry: Any) -> Any:
@@ -106,6 +124,7 @@ def _check_header(header: Mapping[str, Any], size: int, limits: Limits) -> tuple
         limits.check("max_faces", sum(counts[mesh] for mesh in placed), f"{what} of all instances")
     if len(placed) > _MAX_PARTS or sum(len(primitives[mesh]) for mesh in placed) > _MAX_PARTS:
         raise UnsupportedInput(f"a scene of more than {_MAX_PARTS:,} parts: not supported", "layout")
+    _check_ranges(header, size)
     skipped = sum(not _has_triangles(p) for p in chain.from_iterable(primitives))
     lost = [key for key in ("materials", "textures", "skins", "animations") if header.get(key)]
     parts = list(chain.from_iterable(primitives))
@@ -123,9 +142,29 @@ def _check_accessors(header: Mapping[str, Any], size: int) -> None:
     for accessor in header.get("accessors", []):
         if "bufferView" not in accessor or "sparse" in accessor:
             raise UnsupportedInput("glTF accessors without data of their own are not supported", "accessor")
-        total += _count(accessor["count"], "an accessor", size) * _ITEM_BYTES.get(accessor["type"], 64)
+        total += _count(accessor["count"], "an accessor", size) * _item_bytes(accessor)
     if total > max(_MAX_COPIES * size, _SMALL_BYTES):
         raise UnreadableFile(f"its parts take {total:,} bytes, but the file has {size:,}", "overlap")
+
+
+def _item_bytes(accessor: Mapping[str, Any]) -> int:
+    """Bytes of an item of an accessor, without padding."""
+    return _ITEM_VALUES.get(accessor["type"], 16) * _VALUE_BYTES.get(accessor["componentType"], 4)
+
+
+def _check_ranges(header: Mapping[str, Any], size: int) -> None:
+    """Raises ``UnreadableFile`` unless every view lies in its buffer, and every accessor in its view."""
+    views = header.get("bufferViews", [])
+    buffers = [_count(buffer["byteLength"], "a buffer", size) for buffer in header.get("buffers", [])]
+    for view in views:
+        if _count(view.get("byteOffset", 0), "a view", size) + view["byteLength"] > buffers[view["buffer"]]:
+            raise UnreadableFile("the file ends early: a view reaches beyond its buffer", "truncated")
+    for accessor in header.get("accessors", []):
+        view, item = views[accessor["bufferView"]], _item_bytes(accessor)
+        step = _count(view.get("byteStride", item), "an accessor", size)
+        end = _count(accessor.get("byteOffset", 0), "an accessor", size) + (accessor["count"] - 1) * step + item
+        if accessor["count"] and end > view["byteLength"]:
+            raise UnreadableFile("the file ends early: an accessor reaches beyond its view of a buffer", "truncated")
 
 
 def _count(value: Any, what: str, size: int) -> int:

@@ -8,6 +8,7 @@ it (a truncated signed distance). A point is inside if its winding number is abo
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -125,8 +126,9 @@ def load(data: bytes, name: str, options: Options, limits: Limits) -> Signal:
     except InrfitError:
         raise
     except Exception as error:
-        cause = f"{type(error).__name__}: {printable(error)[:80]}"
-        raise machine_error(error) or UnreadableFile(f"the mesh cannot be read ({cause})", "damaged") from error
+        details = textwrap.shorten(printable(str(error)[:400]), 80, placeholder=" ...")
+        cause = f": {type(error).__name__}: {details}" if details else ""
+        raise machine_error(error) or UnreadableFile(f"the mesh is damaged{cause}", "damaged") from error
     notes = list(normalized.notes)
     if normalized.mesh.colours is not None and (options.colours == "drop" or options.target != "sdf"):
         notes.append("vertex colours not kept" + " (they are with the target sdf)" * (options.colours == "keep"))

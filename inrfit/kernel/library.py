@@ -12,8 +12,8 @@ PATH = Path(__file__).parent / "built" / "kernel.so"
 VARIABLE = "INRFIT_KERNEL"
 """Environment variable that names the only instruction set to be used, or "none"."""
 
-BFLOAT16_SETS = frozenset({"amx", "avx512_bf16"})
-"""Instruction sets whose products have bfloat16 factors. Those of all others are float32."""
+BFLOAT16_SETS, FLOAT32_SETS = frozenset({"amx", "avx512_bf16"}), frozenset({"avx512", "avx2", "neon"})
+"""Instruction sets by the factors of their products."""
 
 
 class Level(ctypes.Structure):
@@ -66,8 +66,13 @@ def available() -> tuple[str, ...]:
     return () if loaded is None else tuple(loaded.inrfit_instruction_sets().decode().split())
 
 
+def forced() -> str | None:
+    """The instruction set that the environment names as the only one; None: any."""
+    return os.environ.get(VARIABLE) or None
+
+
 def instruction_set(bfloat16: bool) -> str | None:
     """The instruction set for products in bfloat16, or in float32; None if there is none."""
-    only = os.environ.get(VARIABLE)
-    found = (name for name in available() if (name in BFLOAT16_SETS) == bfloat16 and only in (None, "", name))
+    only = forced()
+    found = (name for name in available() if (name in BFLOAT16_SETS) == bfloat16 and only in (None, name))
     return next(found, None)

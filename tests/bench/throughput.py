@@ -34,6 +34,7 @@ from inrfit.fields import FieldSpec
 from inrfit.fields.module import Field
 from inrfit.fit import recipe
 from inrfit.fit.budget import Budget
+from inrfit.fit.engine.precision import has_fast_bf16
 from inrfit.fit.engine.step import Engine, choose_device
 from inrfit.kernel.library import BFLOAT16_SETS, VARIABLE
 from inrfit.modalities.image import image
@@ -79,7 +80,8 @@ def floor_parts(spec: FieldSpec, batch: int, dtype: torch.dtype, device: torch.d
     )
     parts = torch.empty(4, width, width, dtype=dtype, device=device)
     first, first_out = torch.randn(2, batch, width, device=device)
-    stack = torch.randn(layers, width, width, device=device).bfloat16()
+    stack = torch.randn(layers, width, width, device=device)
+    stack = stack.bfloat16() if has_fast_bf16(device) else stack
     stack_out = torch.empty_like(stack)
     return {
         "forward product": (layers, [lambda: torch.mm(x, w.mT, out=out), lambda: torch.nn.functional.linear(x, w)]),
@@ -103,7 +105,9 @@ def bare_step(spec: FieldSpec, batch: int, dtype: torch.dtype, device: torch.dev
     units, phases, grads = torch.randn(3, layers + 1, batch, width, device=device).to(dtype)
     weights, parts = torch.randn(2, max(layers, 4), width, width, device=device).to(dtype) / 16
     first, first_out = torch.randn(2, batch, width, device=device)
-    stack, stack_out = torch.randn(2, layers, width, width, device=device).bfloat16()
+    stack, stack_out = torch.randn(2, layers, width, width, device=device)
+    if has_fast_bf16(device):
+        stack, stack_out = stack.bfloat16(), stack_out.bfloat16()
 
     def work() -> None:
         torch.sin(first, out=first_out)

@@ -17,6 +17,7 @@ from torch import Tensor
 from ...fields.hyperparameters import MUON_MOMENTUM
 from ...kernel import adam
 from ...kernel.library import instruction_set
+from .precision import has_fast_bf16
 
 BETAS = (0.9, 0.99)
 """Adam's decay rates of the first and second moments."""
@@ -110,9 +111,10 @@ class Optimiser:
 def orthogonalize(matrices: Float[Tensor, "l out in"]) -> Float[Tensor, "l out in"]:
     """Approximately the nearest orthogonal matrices, times sqrt(max(1, out / in)), by five Newton-Schulz iterations.
 
-    Matrices with at least 64 columns are computed in bfloat16, which is faster and exact enough for an approximation.
+    Matrices with at least 64 columns are computed in bfloat16 where the device has instructions for it: faster, and
+    exact enough for an approximation. On other processors torch's bfloat16 products take thirty times as long.
     """
-    x = matrices.bfloat16() if matrices.shape[-1] >= 64 else matrices
+    x = matrices.bfloat16() if matrices.shape[-1] >= 64 and has_fast_bf16(matrices.device) else matrices
     x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
     a, b, c = NEWTON_SCHULZ
     for _ in range(5):

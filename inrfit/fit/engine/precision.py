@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import torch
 
 from ...fields import FieldSpec, kernel_passes
+from ...kernel import library
 from ...runtime import limited_threads, matmul_precision
 
 PROBE_SECONDS = 0.05
@@ -131,8 +132,10 @@ def probe_kernel(spec: FieldSpec) -> dict[str, float]:
 
 def has_fast_bf16(device: torch.device) -> bool:
     """Whether the device has instructions for bfloat16 products. Nothing is timed, so the answer is the same on every
-    run."""
+    run. Where the kernel is restricted to a set without them, there are none."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    if library.forced() in library.FLOAT32_SETS:
+        return False
     checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
     return any(getattr(torch.cpu, check, bool)() for check in checks)

@@ -25,7 +25,7 @@ from inrfit.artifact.artifact import Artifact
 from inrfit.artifact.decode_cost import decode_cost
 from inrfit.fields import FieldSpec
 from inrfit.modalities import MODALITIES, Request
-from inrfit.modalities.audio import audio
+from inrfit.modalities.audio import arrays, audio
 from inrfit.modalities.image import image
 from inrfit.modalities.image.picture import Picture
 from inrfit.modalities.shape import shape
@@ -42,7 +42,7 @@ def picture(width: int, height: int, bands: int = 3, dtype: str = "uint8", fmt: 
 def sound(frames: int, channels: int = 1, rate: int = 44_100) -> dict[str, Any]:
     """The meta of a sound of this length."""
     noise = np.random.default_rng(0).integers(-9999, 9999, (64, channels)).astype(np.int16)
-    meta = audio.load(audio.from_array(noise, rate), "a.wav", audio.Options(), image.Limits()).meta
+    meta = audio.load(arrays.from_array(noise, rate), "a.wav", audio.Options(), image.Limits()).meta
     return {**meta, "frames": frames}
 
 

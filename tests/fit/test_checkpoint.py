@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 
 import numpy as np
@@ -21,7 +22,7 @@ from inrfit.fit.loop import fit
 from inrfit.fit.progress import BudgetTracker
 from inrfit.io import tensors
 from inrfit.io.limits import Limits
-from inrfit.modalities.audio import audio
+from inrfit.modalities.audio import arrays, audio
 from inrfit.modalities.shape import shape
 from inrfit.samplers import SAMPLERS, uses_coord_gradients
 
@@ -32,7 +33,7 @@ FIT = {"source": "a"}
 
 def sound_signal():
     time = np.arange(500) / 500
-    data = audio.from_array((12_000 * np.sin(60 * time * (1 + time))).astype(np.int16), 8000)
+    data = arrays.from_array((12_000 * np.sin(60 * time * (1 + time))).astype(np.int16), 8000)
     return audio.load(data, "sound.wav", audio.Options(), Limits()).named("audio")
 
 
@@ -129,10 +130,11 @@ def stopped(signal, sampler, batch, calls, steps=STEPS):
     config = recipe.choose(spec, CPU, recipe.UserChoices(batch=batch, precision="fp32", engine="analytic")).config
     asked, kept = iter(range(10**9)), []
     saving = Checkpointer(FIT, config.json(), None, kept.append)
-    fit(
-        signal, spec, sampler, config, Budget(steps=steps), CPU, 3, checkpointer=saving,
-        should_stop=lambda: next(asked) >= calls,
-    )  # fmt: skip
+    with contextlib.suppress(KeyboardInterrupt):  # before the first step
+        fit(
+            signal, spec, sampler, config, Budget(steps=steps), CPU, 3, checkpointer=saving,
+            should_stop=lambda: next(asked) >= calls,
+        )  # fmt: skip
     return loads(kept[0]) if kept else None
 
 

@@ -55,6 +55,11 @@ def test_there_is_no_figure_where_no_jpeg_reaches_the_quality(quality):
     assert jpeg.jpeg_bytes(image_signal(16, 16), quality) is None
 
 
+def test_there_is_no_figure_for_a_picture_that_jpeg_cannot_hold():
+    assert jpeg.jpeg_bytes(image_signal(1, 65_500), {"psnr": 10.0}) is not None
+    assert jpeg.jpeg_bytes(image_signal(1, 65_501), {"psnr": 10.0}) is None
+
+
 def test_vorbis_files_of_more_quality_are_larger():
     draws = np.random.default_rng(0)
     samples = (0.1 * np.sin(np.arange(40_000) / 9) + 0.2 * draws.normal(size=40_000)).clip(-1, 1)

@@ -13,6 +13,7 @@ from ...signal import Signal
 from ..metrics import psnr
 from .picture import Raster
 from .quality import source_raster
+from .writing import FORMATS
 
 _PIXELS = 1 << 18
 """Largest number of pixels that are tried: of a larger picture a part in its middle, which takes about 0.1 s."""
@@ -24,7 +25,7 @@ def jpeg_bytes(signal: Signal, quality: Mapping[str, Any]) -> tuple[str, int] | 
     wanted, meta = quality.get("psnr"), signal.meta
     if meta["mode"] not in ("L", "RGB") or meta["bits"] != 8 or meta["scale"]["dtype"] != "uint8":
         return None
-    if wanted is None or not math.isfinite(wanted):
+    if wanted is None or not math.isfinite(wanted) or max(meta["width"], meta["height"]) > FORMATS[".jpg"].max_side:
         return None
     part = _middle(source_raster(signal))
     for subsampling in ("4:2:0", "4:4:4"):

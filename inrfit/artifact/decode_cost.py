@@ -6,10 +6,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ..errors import OverLimit, TooMuchWork
-from ..io.limits import Limits, in_bytes, require_memory
+from ..errors import TooMuchWork
+from ..io.limits import Limits, require_memory
 from ..modalities import MODALITIES, Request
-from ..runtime import physical_memory
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,9 +18,6 @@ if TYPE_CHECKING:
 
 FIXED_BYTES = 40_000_000
 """Bytes that the first products of torch take, and the libraries that write files, beside torch itself."""
-
-ALWAYS_GRANTED = 256_000_000
-"""Bytes that ``max_output`` does not refuse: it bounds the memory of large decodes."""
 
 MACS_PER_SECOND, MACS_PER_SINE, MACS_PER_POINT = 2e10, 16, 10_000
 """Multiply-accumulates in float32 that two cores do in a second, and those that take as long as a sine, and as
@@ -65,12 +61,7 @@ def check_decode(spec: FieldSpec, modality: str, meta: Mapping[str, Any], reques
     cost = decode_cost(spec, modality, meta, request)
     if cost is None:
         return
-    if cost.memory > max(ALWAYS_GRANTED, limits.max_output):
-        advice = "raise it with --max-output"
-        if cost.memory > (whole := physical_memory()):
-            advice = f"this machine has {in_bytes(whole)}, so that no --max-output helps: {_ADVICE}"
-        needed, limit = in_bytes(cost.memory), in_bytes(limits.max_output)
-        raise OverLimit(f"decoding needs about {needed} of memory, the limit is {limit} ({advice})", "limit.max_output")
+    limits.check_memory(cost.memory, "decoding", _ADVICE)
     require_memory(cost.memory - 4 * spec.parameters, "decoding", _ADVICE)
     if cost.macs > MAX_MACS:
         raise TooMuchWork(

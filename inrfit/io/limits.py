@@ -5,9 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 
 from ..errors import NotEnoughMemory, OverLimit
-from ..runtime import available_memory
+from ..runtime import available_memory, physical_memory
 from .arguments import checked
 from .options import check_option, setting
+
+ALWAYS_GRANTED = 256_000_000
+"""Bytes of memory that ``max_output`` does not refuse: it bounds the memory of large decodes."""
 
 
 @checked()
@@ -33,6 +36,18 @@ class Limits:
         if claimed > limit:
             option = "--" + name.replace("_", "-")
             raise OverLimit(f"{what}: {claimed:,}, the limit is {limit:,} (raise it with {option})", "limit." + name)
+
+    def check_memory(self, needed: int, what: str, advice: str) -> None:
+        """Raises ``OverLimit`` if ``what`` needs more bytes of memory than ``max_output`` admits."""
+        if needed <= max(ALWAYS_GRANTED, self.max_output):
+            return
+        how = "raise it with --max-output"
+        if needed > (whole := physical_memory()):
+            how = f"this machine has {in_bytes(whole)}, so that no --max-output helps: {advice}"
+        limit = in_bytes(self.max_output)
+        raise OverLimit(
+            f"{what} needs about {in_bytes(needed)} of memory, the limit is {limit} ({how})", "limit.max_output"
+        )
 
 
 def require_memory(needed: int, what: str, advice: str) -> None:

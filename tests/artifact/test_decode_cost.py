@@ -73,7 +73,7 @@ def test_max_output_bounds_the_memory_too(name: str) -> None:
 def test_the_message_about_memory_has_a_unit_and_says_whether_an_option_helps(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(decode_cost, "physical_memory", lambda: 10**12)
+    monkeypatch.setattr(limits_module, "physical_memory", lambda: 10**12)
     with pytest.raises(OverLimit, match=r"decoding needs about [\d.,]+ GB of memory, the limit is 4\.0 GB") as caught:
         check_decode(SIREN, "image", image_meta(64, 64), Request(scale=1e4), Limits())
     assert "so that no --max-output helps: choose a smaller --size" in str(caught.value)

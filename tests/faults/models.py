@@ -20,12 +20,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from made_files import mesh, picture, sound
 from mutations import bytes_mutated, json_mutated, paths
 from workbench import MEMORY_CAP, Report, Verdict, chance, in_process, in_turn, parser, warm_up
+
+if TYPE_CHECKING:
+    from inrfit.artifact.artifact import Artifact
 
 STORES = ("fp32", "fp16", "bf16", "int")
 SIZES: dict[str, Any] = {"budget": "60it", "batch": 256, "device": "cpu", "engine": "analytic", "verify": "sample"}
@@ -233,9 +236,10 @@ def judge(folder: Path, hostile: Model) -> Verdict:
 
 
 def memory_cap(hostile: Model, request: dict[str, Any]) -> int:
-    """Twice the estimate for a decode, in bytes; MEMORY_CAP for a file that is refused."""
+    """Twice the estimate for a decode, in bytes; MEMORY_CAP for a file that is refused. The surface of a shape is
+    judged again when its values are known."""
     from inrfit.artifact.artifact import Artifact
-    from inrfit.artifact.decode_cost import decode_cost
+    from inrfit.artifact.decode_cost import FIXED_BYTES, decode_cost
     from inrfit.errors import InrfitError
     from inrfit.modalities import Request
 
@@ -244,7 +248,24 @@ def memory_cap(hostile: Model, request: dict[str, Any]) -> int:
         cost = decode_cost(loaded.spec, loaded.modality, loaded.meta, Request(**request))
     except InrfitError:
         return MEMORY_CAP
-    return MEMORY_CAP if cost is None else 2 * cost.memory
+    if cost is None:
+        return MEMORY_CAP
+    memory = cost.memory
+    if hostile.modality == "shape":
+        memory = max(memory, FIXED_BYTES + surface_memory(loaded, request))
+    return 2 * memory
+
+
+def surface_memory(loaded: Artifact, request: dict[str, Any]) -> int:
+    """The second estimate for a shape: field values and surface."""
+    from inrfit.errors import InrfitError
+    from inrfit.modalities.shape import surface
+
+    try:
+        values = surface.grid_values(loaded.field(), request["resolution"], lambda fraction: None)
+    except InrfitError:
+        return 0
+    return int(values.nbytes) + surface.surface_need(values, loaded.meta["level"])
 
 
 def problem_of(hostile: Model, verdict: Verdict) -> str | None:

@@ -14,6 +14,7 @@ from test_shape_kinds import gltf, model, threemf
 from inrfit.errors import OverLimit, UnsupportedInput
 from inrfit.io.limits import Limits
 from inrfit.modalities.shape import polygons
+from inrfit.modalities.shape.surface import extract_surface
 
 FEW = Limits(max_faces=1000)
 FAN = 40_000
@@ -176,3 +177,12 @@ def test_a_3mf_of_spaces_is_refused_before_it_is_unpacked() -> None:
     assert refusal(data, "a.3mf").reason == "bomb"
     document = model('<item objectid="1"/>').replace("?>", '?><!DOCTYPE model [<!ENTITY a "b">]>', 1)
     assert isinstance(refusal(threemf(document), "a.3mf"), UnsupportedInput)
+
+
+def test_a_surface_of_noise_is_judged_again_when_its_values_are_known() -> None:
+    values = np.random.default_rng(0).random((96, 96, 96), np.float32)
+    meta = {"level": 0.5, "target": "occupancy", "needed_resolution": 0}
+    with pytest.raises(OverLimit, match=r"a surface in 884,736 cells needs about \d+ MB .*raise it with --max-output"):
+        extract_surface(values, meta, Limits(max_output=300_000_000))
+    sphere = np.linalg.norm(np.mgrid[-1:1:96j, -1:1:96j, -1:1:96j], axis=0) < 0.7
+    assert len(extract_surface(sphere.astype(np.float32), meta, Limits(max_output=1)).faces) > 1000

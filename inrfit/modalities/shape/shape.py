@@ -240,9 +240,9 @@ def decode(field: Field, meta: Mapping[str, Any], request: Request, limits: Limi
         raise UsageError(f"--resolution {resolution}: must be at least 2", "request")
     limits.check("max_output", 4 * resolution**3, "bytes of field values on the grid")
     if meta["boxes"] and request.resolution is None:
-        surface = extract_parts(field, meta, on_progress)
+        surface = extract_parts(field, meta, on_progress, limits)
     else:
-        surface = extract_surface(grid_values(field, resolution, on_progress), meta)
+        surface = extract_surface(grid_values(field, resolution, on_progress), meta, limits)
     if request.faces is not None and len(surface.faces) > request.faces:
         surface = simplified(surface, request.faces)
     on_progress(1.0)
@@ -253,7 +253,7 @@ def decode(field: Field, meta: Mapping[str, Any], request: Request, limits: Limi
 
 def decode_need(meta: Mapping[str, Any], request: Request) -> DecodeNeed:
     """What decoding needs, and writing a surface of usual size. The surface is judged again once the values are known
-    (``surface.march``)."""
+    (``surface.check_surface``)."""
     resolution = RESOLUTION if request.resolution is None else request.resolution
     shape, points = (resolution,) * 3, resolution**3
     if meta["boxes"] and request.resolution is None:

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...errors import Diverged, UnreadableFile
-from ...io.limits import require_memory
+from ...io.limits import Limits, require_memory
 from ...signal import Grid
 from ..modality import OnProgress
 from .detail import Box
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 RESOLUTION = 128
 """Cells per side of the grid for decoding by default, and for the IoU."""
+
+DEFAULT_LIMITS = Limits()
 
 MIN_SLAB = RESOLUTION**2
 """Cells of a slab that are evaluated together by every field."""
@@ -55,25 +57,29 @@ def is_inside(values: npt.NDArray[np.float32], meta: Mapping[str, Any]) -> npt.N
     return np.asarray(inside, np.bool_)
 
 
-def extract_surface(values: npt.NDArray[np.float32], meta: Mapping[str, Any]) -> Mesh:
+def extract_surface(values: npt.NDArray[np.float32], meta: Mapping[str, Any], limits: Limits = DEFAULT_LIMITS) -> Mesh:
     """The closed surface of ``values`` (r, r, r) in normalised units, facing outward. Raises ``Diverged`` if there is
-    none."""
+    none, and what ``check_surface`` raises."""
     if not is_inside(values, meta).any():
         needed = meta["needed_resolution"]
         hint = f" on a grid of {len(values)} cells; its walls need --resolution {needed}" if needed else ""
         raise Diverged(f"the field has no surface{hint}", "no-surface")
+    check_surface(values, meta, limits)
     vertices, faces = _march(values, meta)
     return Mesh((2 * vertices + 1) / values.shape[0] - 1, faces)
 
 
-def extract_parts(field: Field, meta: Mapping[str, Any], on_progress: OnProgress) -> Mesh:
+def extract_parts(
+    field: Field, meta: Mapping[str, Any], on_progress: OnProgress, limits: Limits = DEFAULT_LIMITS
+) -> Mesh:
     """The closed surface in the finer grids around the parts, in normalised units. Raises ``Diverged`` if there is
-    none, ``UnreadableFile`` for values that are not finite."""
+    none, ``UnreadableFile`` for values that are not finite, and what ``check_surface`` raises."""
     found: list[Mesh] = []
     boxes = [Box.from_json(box) for box in meta["boxes"]]
     for number, box in enumerate(boxes):
         values = box_values(field, box)
         if is_inside(values, meta).any():
+            check_surface(values, meta, limits)
             positions, faces = _march(values, meta)
             vertices = box.low + (positions + 0.5) * (box.high - box.low) / np.array(box.shape)
             found.append(Mesh(vertices, faces))
@@ -121,6 +127,20 @@ def surface_bytes(cells: int) -> int:
     return 450 * cells
 
 
+def surface_need(values: npt.NDArray[np.float32], level: float) -> int:
+    """Bytes that the surface of these values takes, beside the values."""
+    return march_bytes(values.size) + surface_bytes(_cells_of_surface(values, level))
+
+
+def check_surface(values: npt.NDArray[np.float32], meta: Mapping[str, Any], limits: Limits) -> None:
+    """Judges a surface again now that its values are known: that of noise passes through every cell. Raises
+    ``NotEnoughMemory`` or ``OverLimit`` if it takes too much memory."""
+    needed = surface_need(values, meta["level"])
+    surface, advice = f"a surface in {values.size:,} cells", "choose a smaller --resolution"
+    limits.check_memory(needed, surface, advice)
+    require_memory(needed, surface, advice)
+
+
 def _cells_of_surface(values: npt.NDArray[np.float32], level: float) -> int:
     """About the number of cells that the surface passes through: pairs of neighbours on two sides of it, the most along
     one axis, twice."""
@@ -136,8 +156,6 @@ def _march(values: npt.NDArray[np.float32], meta: Mapping[str, Any]) -> tuple[Ar
     from skimage.measure import marching_cubes
 
     level, sdf = meta["level"], meta["target"] == "sdf"
-    needed = march_bytes(values.size) + surface_bytes(_cells_of_surface(values, level))
-    require_memory(needed, f"a surface in {values.size:,} cells", "choose a smaller --resolution")
     outside = max(float(values.max()), level + 1) if sdf else min(float(values.min()), level - 1)
     padded = np.pad(values, 1, constant_values=outside)
     # The direction for which the triangles face outward; the tests check the sign of the volume.

@@ -24,7 +24,8 @@ SECONDS = 2.0
 """Longest time from the signal to the end."""
 
 INTERPRETER_SECONDS = 1.0
-"""Until then the interpreter may not have come to ``inrfit.__main__``; a signal then ends it as any Python program."""
+"""Until then the interpreter may not have come to ``inrfit.__main__``; a signal then ends it as any Python program, or
+ends the import of ``site`` with exit code 1."""
 
 OLD = b"what was here before"
 COMMANDS = {
@@ -71,7 +72,8 @@ def signalled(folder: Path, words: list[str], number: int, moment: random.Random
 
 def problem_of(folder: Path, output: str, number: int, after: float, verdict: Verdict) -> str | None:
     """What is wrong with how a command ended, to which a signal was sent ``after`` so many seconds."""
-    if verdict.code == -number and after < INTERPRETER_SECONDS:
+    ended_by_interpreter = verdict.code == -number or (verdict.code == 1 and "inrfit/" not in verdict.err)
+    if ended_by_interpreter and after < INTERPRETER_SECONDS:
         return None
     if "Traceback" in verdict.err:
         return f"a traceback: {verdict.err.strip()[-400:]}"

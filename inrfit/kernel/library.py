@@ -39,6 +39,7 @@ class Net(ctypes.Structure):
         ("axes", ctypes.c_int64),
         ("level_count", ctypes.c_int64),
         ("features", ctypes.c_int64),
+        ("span", ctypes.c_int64),
         ("levels", ctypes.POINTER(Level)),
         ("activation", ctypes.c_int32),
         ("first_coefficient", ctypes.c_float),

@@ -48,6 +48,10 @@ class GridLevel(Protocol):
         """Number of rows."""
 
     @property
+    def span(self) -> int:
+        """Nodes along an axis that interpolation weighs: 2, or 3 of a quadratic B-spline."""
+
+    @property
     def hashed(self) -> bool:
         """Whether nodes share rows."""
 
@@ -129,12 +133,13 @@ def _net(activation: Activation, layers: Mapping[str, Tensor]) -> Net:
     levels = (Level * len(activation.levels))(*(_level(level) for level in activation.levels))
     axes = len(activation.levels[0].nodes) if activation.levels else 0
     features = layers["table"].shape[2] if activation.levels else 0
+    span = activation.levels[0].span if activation.levels else 0
     hidden = layers["hidden.weight"].shape[1] if "hidden.weight" in layers else 0
     _, width, inputs = layers["first.weight"].shape
     kind = ACTIVATIONS.index(activation.name)
     outputs = layers["last.bias"].shape[1]
     coefficients = activation.first_coefficient, activation.coefficient
-    return Net(inputs, width, hidden, outputs, axes, len(levels), features, levels, kind, *coefficients)
+    return Net(inputs, width, hidden, outputs, axes, len(levels), features, span, levels, kind, *coefficients)
 
 
 def _level(level: GridLevel) -> Level:

@@ -87,8 +87,8 @@ static double error(const std::vector<T>& found, const Numbers& expected) {
 int main() {
   std::printf("%s\n", inrfit_instruction_sets());
   double worst = 0;
-  const Net nets[] = {{2, 64, 3, 3, 0, 0, 0, nullptr, SINE, 0, 0}, {1, 40, 1, 1, 0, 0, 0, nullptr, SINE, 0, 0}, {3, 8, 2, 1, 0, 0, 0, nullptr, FINER, 0.05f, 0.03f},
-                      {2, 33, 2, 4, 0, 0, 0, nullptr, GAUSS, 0, 0}, {5, 16, 2, 60, 0, 0, 0, nullptr, RELU, 0, 0}, {2, 12, 0, 3, 0, 0, 0, nullptr, SINE, 0, 0}};
+  const Net nets[] = {{2, 64, 3, 3, 0, 0, 0, 0, nullptr, SINE, 0, 0}, {1, 40, 1, 1, 0, 0, 0, 0, nullptr, SINE, 0, 0}, {3, 8, 2, 1, 0, 0, 0, 0, nullptr, FINER, 0.05f, 0.03f},
+                      {2, 33, 2, 4, 0, 0, 0, 0, nullptr, GAUSS, 0, 0}, {5, 16, 2, 60, 0, 0, 0, 0, nullptr, RELU, 0, 0}, {2, 12, 0, 3, 0, 0, 0, 0, nullptr, SINE, 0, 0}};
   for (const Net& net : nets)
     for (int64_t n : {1, 97, 300}) {
       std::mt19937 random(n);

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from ...io.options import setting
 from ...kernel.perceptron import Activation
@@ -14,7 +14,7 @@ from ..architecture import Traits
 from ..hyperparameters import Hyperparameters
 from ..mlp import mlp
 from . import sizes
-from .levels import MAX_FEATURES, MAX_ROWS, Level, build_levels, check_finest
+from .levels import MAX_FEATURES, MAX_ROWS, SPANS, Level, build_levels, check_finest
 
 if TYPE_CHECKING:
     import torch
@@ -35,8 +35,8 @@ class FeatureGrid:
     Level i has ceil(finest / growth^(levels - 1 - i)) nodes along an axis. The features of all nodes of all levels are
     rows of one table. Departures from the paper: nodes are cell centres, as samples are, and not corners, so that the
     finest level can coincide with the raster; beyond the outermost nodes the field is constant along the axis; the
-    resolutions follow the aspect of the signal; there are fewer features per node and finer levels
-    (docs/architectures.md). ``gradients`` processes its points in parts and accepts any number of them.
+    resolutions follow the aspect of the signal; there are fewer features per node and finer levels; rasters are
+    interpolated by quadratic B-splines, which are smooth (docs/architectures.md). ``gradients`` processes its points in parts and accepts any number of them.
     """
 
     TRAITS: ClassVar[Traits] = Traits(
@@ -64,6 +64,9 @@ class FeatureGrid:
     features: int = setting(1, "numbers per node of a grid", 1, MAX_FEATURES)
     finest: str = setting("64", "nodes per axis of the finest grid, first axis first: 128, or 96x128")
     growth: float = setting(2.0, "how many times finer a grid is than the one before", 1.0, 16.0)
+    interpolation: Literal["linear", "quadratic"] = setting(
+        "linear", "between nodes; pictures and sounds: quadratic, by B-splines, which is smooth"
+    )
     table: int = setting(1 << 24, "maximum rows of a grid; the nodes of a finer one are hashed", 1, MAX_ROWS)
 
     constant, muon_tensors, fp32_tensors = mlp.constant, mlp.muon_tensors, architecture.no_fp32_tensors
@@ -75,7 +78,7 @@ class FeatureGrid:
 
     def grids(self, axes: int) -> tuple[Level, ...]:
         """The levels, coarsest first."""
-        return build_levels(self.finest, axes, self.levels, self.growth, self.table)
+        return build_levels(self.finest, axes, self.levels, self.growth, self.table, SPANS[self.interpolation])
 
     def sized(self, spec: FieldSpec, shape: tuple[int, ...] | None, parameters: int | None) -> FieldSpec:
         """The spec with the finest grid that fits, in the aspect of the signal and no finer than the signal.
@@ -98,12 +101,13 @@ class FeatureGrid:
         return architecture.layer_groups(self, spec) | {"table": levels}
 
     def macs(self, spec: FieldSpec) -> int:
-        """Multiply-accumulates per point: those of the network, and one per feature of a level's 2^d corners.
+        """Multiply-accumulates per point: those of the network, and one per feature of the 2^d or 3^d nodes of a
+        level around the point.
 
         The computation of rows and weights is not counted, nor what axis-by-axis interpolation of a raster saves.
         """
-        gathered = self.levels * self.features
-        return (gathered << spec.inputs) + spec.width * (gathered + (spec.depth - 1) * spec.width + spec.outputs)
+        gathered, around = self.levels * self.features, int(SPANS[self.interpolation] ** spec.inputs)
+        return gathered * around + spec.width * (gathered + (spec.depth - 1) * spec.width + spec.outputs)
 
     def sines(self, spec: FieldSpec) -> int:
         """Zero: there are no sines."""
@@ -132,8 +136,8 @@ class FeatureGrid:
         return network(weights, interpolate_at(weights["table"], self.grids(coords.shape[1]), coords), precision)
 
     def on_grid(self, weights: Mapping[str, Tensor], grid: Grid, start: int, stop: int) -> Float[Tensor, "n c"]:
-        """Values on a grid: by the compiled kernel, or interpolated along one axis after another, with 2 rows a level,
-        axis and sample instead of 2^d."""
+        """Values on a grid: by the compiled kernel, or interpolated along one axis after another, with 2 or 3
+        rows a level, axis and sample."""
         from ..kernel_passes import evaluates
         from .raster_decode import on_grid
 

@@ -20,22 +20,22 @@ if TYPE_CHECKING:
     from .levels import Level
 
 
-def corners(
+def nodes_around(
     levels: Sequence[Level], coords: Float[Tensor, "n d"]
-) -> tuple[Int[Tensor, "l n corners"], Float[Tensor, "l n corners"]]:
-    """Rows of the table and multilinear weights of the 2^d nodes around each point.
+) -> tuple[Int[Tensor, "l n k"], Float[Tensor, "l n k"]]:
+    """Rows of the table and weights of the k = span^d nodes around each point.
 
-    The last axis' corners run fastest. Dense levels come before hashed ones.
+    The last axis' nodes run fastest. Dense levels come before hashed ones.
     """
     dense = sum(not level.hashed for level in levels)
-    parts = [_corners(part, coords) for part in (levels[:dense], levels[dense:]) if part]
+    parts = [_nodes_around(part, coords) for part in (levels[:dense], levels[dense:]) if part]
     return parts[0] if len(parts) == 1 else (torch.cat([p[0] for p in parts]), torch.cat([p[1] for p in parts]))
 
 
-def _corners(
+def _nodes_around(
     levels: Sequence[Level], coords: Float[Tensor, "n d"]
-) -> tuple[Int[Tensor, "l n corners"], Float[Tensor, "l n corners"]]:
-    """``corners`` of levels that are either all dense or all hashed."""
+) -> tuple[Int[Tensor, "l n k"], Float[Tensor, "l n k"]]:
+    """``nodes_around`` of levels that are either all dense or all hashed."""
 
     def column(numbers: list[int]) -> Int[Tensor, "_l 1"]:
         # Filled on the device: copies from the host are forbidden while a CUDA graph is captured.
@@ -46,14 +46,14 @@ def _corners(
     weights: list[Tensor] = []
     for axis in range(coords.shape[1]):
         last = column([level.nodes[axis] - 1 for level in levels])
-        low, high, fraction = neighbours(coords[:, axis], last)
+        nodes, shares = nodes_along(coords[:, axis], last, levels[0].span)
         stride = column([level.strides[axis] for level in levels])
-        pair = (low * stride, high * stride)
+        offsets = [node * stride for node in nodes]
         if not rows:
-            rows, weights = list(pair), [1 - fraction, fraction]
+            rows, weights = offsets, shares
             continue
-        rows = [row ^ offset if hashed else row + offset for row in rows for offset in pair]
-        weights = [part for weight in weights for part in _split(weight, fraction)]
+        rows = [row ^ offset if hashed else row + offset for row in rows for offset in offsets]
+        weights = [weight * share for weight in weights for share in shares]
     start = column([level.start for level in levels])
     if hashed:
         table_rows = column([level.rows for level in levels])
@@ -63,25 +63,24 @@ def _corners(
     return torch.stack(rows, -1), torch.stack(weights, -1)
 
 
-def _split(
-    weight: Float[Tensor, "l n"], fraction: Float[Tensor, "l n"]
-) -> tuple[Float[Tensor, "l n"], Float[Tensor, "l n"]]:
-    """``weight`` divided between the lower and the higher node along an axis."""
-    high = weight * fraction
-    return weight - high, high
-
-
-def neighbours(
-    coords: Float[Tensor, " n"], last: Int[Tensor, "l 1"]
-) -> tuple[Int[Tensor, "l n"], Int[Tensor, "l n"], Float[Tensor, "l n"]]:
-    """The lower and higher node next to each coordinate along an axis, and the weight of the higher one.
+def nodes_along(
+    coords: Float[Tensor, " n"], last: Int[Tensor, "l 1"], span: int
+) -> tuple[list[Int[Tensor, "l n"]], list[Float[Tensor, "l n"]]]:
+    """The ``span`` nodes next to each coordinate along an axis, in order, and their weights: those of linear
+    interpolation, or of quadratic B-splines.
 
     ``last`` holds each level's last node. Nodes are cell centres, like samples; beyond the outermost ones the field is
     constant along the axis.
     """
     position = ((coords + 1) * ((last + 1) * 0.5) - 0.5).clamp_min(0).minimum(last)
-    low = position.long()
-    return low, (low + 1).minimum(last), position - low
+    if span == 2:
+        low = position.long()
+        fraction = position - low
+        return [low, (low + 1).minimum(last)], [1 - fraction, fraction]
+    middle = (position + 0.5).long()
+    t = position - middle
+    nodes = [(middle - 1).clamp_min(0), middle, (middle + 1).minimum(last)]
+    return nodes, [0.5 * (0.5 - t).square(), 0.75 - t.square(), 0.5 * (0.5 + t).square()]
 
 
 class Gather(torch.autograd.Function):
@@ -89,9 +88,9 @@ class Gather(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        table: Float[Tensor, "rows f"], rows: Int[Tensor, "l n corners"], weights: Float[Tensor, "l n corners"]
+        table: Float[Tensor, "rows f"], rows: Int[Tensor, "l n k"], weights: Float[Tensor, "l n k"]
     ) -> Float[Tensor, "l n f"]:
-        """The sums over the corners of each point."""
+        """The sums over the nodes around each point."""
         k = rows.shape[-1]
         bags = embedding_bag(rows.view(-1, k), table, mode="sum", per_sample_weights=weights.reshape(-1, k))
         return bags.view(*rows.shape[:-1], table.shape[1])
@@ -125,8 +124,8 @@ class Gather(torch.autograd.Function):
 
 def scatter_add(
     total: Float[Tensor, "rows f"],
-    rows: Int[Tensor, "l n corners"],
-    weights: Float[Tensor, "l n corners"],
+    rows: Int[Tensor, "l n k"],
+    weights: Float[Tensor, "l n k"],
     grad: Float[Tensor, "l n f"],
 ) -> Float[Tensor, "rows f"]:
     """Add to ``total`` the gradient with respect to the table, from that with respect to the sums of ``Gather``."""
@@ -141,7 +140,7 @@ def interpolate_at(
     table: Float[Tensor, "rows f"], levels: Sequence[Level], coords: Float[Tensor, "n d"]
 ) -> Float[Tensor, "n features"]:
     """Interpolated features of all levels at ``coords``."""
-    rows, weights = corners(levels, coords)
+    rows, weights = nodes_around(levels, coords)
     gathered: Tensor = Gather.apply(table, rows, weights)  # type: ignore[no-untyped-call]
     return concatenate_levels(gathered)
 
@@ -214,8 +213,8 @@ def _backward_part(
     extra_grad: Float[Tensor, "n c"] | None,
 ) -> Float[Tensor, "n c"]:
     """Residuals of a part of the points, whose gradients are added to ``total``."""
-    rows, corner_weights = corners(levels, coords)
-    activations = [concatenate_levels(Gather.forward(weights["table"], rows, corner_weights)).to(precision)]
+    rows, node_weights = nodes_around(levels, coords)
+    activations = [concatenate_levels(Gather.forward(weights["table"], rows, node_weights)).to(precision)]
     layers = list(relu_layers(weights, precision))
     for matrix, bias in layers:
         activations.append(linear(activations[-1], matrix, bias).relu_())
@@ -235,5 +234,5 @@ def _backward_part(
         total_bias.add_(grad.sum(0, dtype=torch.float32))
         grad = grad @ layers[i][0]
     by_level = grad.view(coords.shape[0], len(levels), -1).permute(1, 0, 2).float()
-    scatter_add(total["table"], rows, corner_weights, by_level)
+    scatter_add(total["table"], rows, node_weights, by_level)
     return residuals

@@ -13,6 +13,9 @@ HASH_PRIMES = (1, 2_654_435_761, 805_459_861, 3_674_653_429)
 MAX_NODES_PER_AXIS = 1 << 24
 """Maximum number of nodes along an axis: float32 positions are exact up to there."""
 
+SPANS = {"linear": 2, "quadratic": 3}
+"""Nodes along an axis that interpolation weighs, by its name."""
+
 MAX_FEATURES, MAX_ROWS = 4096, 1 << 26
 """Maximum number of features per node, and of rows per level."""
 
@@ -20,11 +23,13 @@ MAX_FEATURES, MAX_ROWS = 4096, 1 << 26
 @dataclass(frozen=True)
 class Level:
     """One grid: its nodes per axis, its first row in the table and its number of rows, which is smaller than the number
-    of nodes if they are hashed."""
+    of nodes if they are hashed. ``span``: the nodes along an axis that interpolation weighs, 2 (linear) or 3 (a
+    quadratic B-spline)."""
 
     nodes: tuple[int, ...]
     start: int
     rows: int
+    span: int = 2
 
     @property
     def hashed(self) -> bool:
@@ -55,7 +60,7 @@ def node_counts(finest: str, axes: int) -> tuple[int, ...]:
     return tuple(parts * axes if len(parts) == 1 else parts)
 
 
-def build_levels(finest: str, axes: int, count: int, growth: float, max_rows: int) -> tuple[Level, ...]:
+def build_levels(finest: str, axes: int, count: int, growth: float, max_rows: int, span: int) -> tuple[Level, ...]:
     """``count`` levels up to ``finest``, coarsest first, each ``growth`` times as fine as the one before."""
     finest_nodes = node_counts(finest, axes)
     if len(finest_nodes) != axes:
@@ -67,6 +72,6 @@ def build_levels(finest: str, axes: int, count: int, growth: float, max_rows: in
     start = 0
     for scale in reversed(scales):
         nodes = tuple(math.ceil(most / scale) for most in finest_nodes)
-        levels.append(Level(nodes, start, min(math.prod(nodes), max_rows)))
+        levels.append(Level(nodes, start, min(math.prod(nodes), max_rows), span))
         start += levels[-1].rows
     return tuple(levels)

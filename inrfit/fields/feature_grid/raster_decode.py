@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import embedding_bag
 
-from .interpolation import interpolate_at, neighbours, network
+from .interpolation import interpolate_at, network, nodes_along
 from .sizes import POINTS_IN_CACHE
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def rows_per_cell(level: Level, grid: Grid, planes: int) -> float:
     """The most rows of features held at once for each cell of ``planes`` planes of ``grid``. At first there is one row
     per node; interpolation along each axis in turn replaces nodes by cells."""
     cells = (planes, *grid.shape[1:])
-    nodes = (min(level.nodes[0], planes * level.nodes[0] // grid.shape[0] + 2), *level.nodes[1:])
+    nodes = (min(level.nodes[0], planes * level.nodes[0] // grid.shape[0] + level.span), *level.nodes[1:])
     return max(math.prod(cells[:axis] + nodes[axis:]) for axis in range(len(cells))) / math.prod(cells)
 
 
@@ -75,21 +75,22 @@ def _interpolate_planes(
     """Features of one level in planes first..last of ``grid``, with the axes in reverse order."""
     all_cells = [torch.arange(length, device=table.device) for length in grid.shape[1:]]
     cells = [torch.arange(first, last, device=table.device), *all_cells]
-    neighbours_of = []
+    found = []
     for axis, (positions, length) in enumerate(zip(cells, grid.shape, strict=True)):
         centres = ((2.0 * positions.double() + 1.0) / length - 1.0).float()
         last_node = torch.tensor([[level.nodes[axis] - 1]], device=table.device)
-        neighbours_of.append([part[0] for part in neighbours(centres, last_node)])
-    low, high, _ = neighbours_of[0]
-    begin, end = int(low[0]), int(high[-1]) + 1
-    neighbours_of[0][:2] = [low - begin, high - begin]
+        nodes, weights = nodes_along(centres, last_node, level.span)
+        found.append((torch.cat(nodes).mT, torch.cat(weights).mT))
+    nodes_of_planes = found[0][0]
+    begin, end = int(nodes_of_planes[0, 0]), int(nodes_of_planes[-1, -1]) + 1
+    nodes_of_planes -= begin
     features = _node_features(table, level, begin, end)
-    for axis, (low, high, fraction) in enumerate(neighbours_of):
+    for axis, (nodes_of_cells, weights_of_cells) in enumerate(found):
         features = features.movedim(axis, 0)
         rest = features.shape[1:]
-        pairs, pair_weights = torch.stack((low, high), -1), torch.stack((1 - fraction, fraction), -1)
         lines = features.reshape(features.shape[0], -1)
-        features = embedding_bag(pairs, lines, mode="sum", per_sample_weights=pair_weights).view(-1, *rest)
+        bags = embedding_bag(nodes_of_cells, lines, mode="sum", per_sample_weights=weights_of_cells.contiguous())
+        features = bags.view(-1, *rest)
     return features
 
 

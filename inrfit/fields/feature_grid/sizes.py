@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...errors import UsageError
 from ..sizing import largest
-from .levels import MAX_FEATURES, MAX_ROWS, node_counts
+from .levels import MAX_FEATURES, MAX_ROWS, SPANS, node_counts
 
 if TYPE_CHECKING:
     from ..spec import FieldSpec
@@ -34,8 +34,11 @@ MAX_NODE_LOSS = 0.4
 some fields with less than 0.8 of the weights asked for; a larger one would turn a raster of four samples into a
 constant."""
 
+RASTER_OPTIONS = {"interpolation": "quadratic"}
+"""Options of rasters: linear interpolation is far worse between the samples (docs/architectures.md)."""
+
 ONE_DIMENSIONAL_OPTIONS = {"levels": 8}
-"""Options of signals on one axis. Sounds gain more from eight levels than their longer steps cost."""
+"""Further options of rasters on one axis. Sounds gain more from eight levels than their longer steps cost."""
 
 OPTIONS_WITHOUT_RASTER = {"levels": 5, "growth": 1.6}
 NODES_PER_ROW = 14
@@ -66,7 +69,7 @@ class SizeSearch:
         if self.shape is None:
             usual: dict[str, Any] = OPTIONS_WITHOUT_RASTER
         else:
-            usual = ONE_DIMENSIONAL_OPTIONS if self.spec.inputs == 1 else {}
+            usual = RASTER_OPTIONS | (ONE_DIMENSIONAL_OPTIONS if self.spec.inputs == 1 else {})
         return {**self.defaults, **usual, **self.spec.options}
 
     def candidate(self, width: int, features: int, nodes: int) -> FieldSpec:
@@ -175,6 +178,6 @@ def decode_bytes(spec: FieldSpec, shape: tuple[int, ...], cells: int) -> int:
     features, planes = options["levels"] * options["features"], math.prod(shape[1:])
     group = max(min(POINTS_IN_CACHE, cells), planes if planes > 1 and 2 * cells >= planes else 0)
     rows = min(group, POINTS_IN_CACHE)
-    corners = 24 * options["levels"] << spec.inputs
+    nodes = 24 * options["levels"] * SPANS[options["interpolation"]] ** spec.inputs
     held = group * (8 * features + 8 * options["features"] + 8 * spec.outputs)
-    return int(held + rows * (8 * spec.width + 8 * features + corners) + 4 * cells * spec.outputs)
+    return int(held + rows * (8 * spec.width + 8 * features + nodes) + 4 * cells * spec.outputs)

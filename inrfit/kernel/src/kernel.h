@@ -15,6 +15,7 @@ struct Level {
 struct Net {
   int64_t inputs, width, hidden, outputs;  // hidden: matrices between the first and the last layer
   int64_t axes, level_count, features;
+  int64_t span;                            // nodes along an axis that interpolation weighs: 2, or 3 of a B-spline
   const Level* levels;
   int32_t activation;                      // SINE, FINER, GAUSS or RELU
   float first_coefficient, coefficient;    // of FINER: 1 / omega of the first and of the hidden layers

@@ -36,7 +36,8 @@ class FeatureGrid:
     rows of one table. Departures from the paper: nodes are cell centres, as samples are, and not corners, so that the
     finest level can coincide with the raster; beyond the outermost nodes the field is constant along the axis; the
     resolutions follow the aspect of the signal; there are fewer features per node and finer levels; rasters are
-    interpolated by quadratic B-splines, which are smooth (docs/architectures.md). ``gradients`` processes its points in parts and accepts any number of them.
+    interpolated by quadratic B-splines, which are smooth (docs/architectures.md). ``gradients`` processes its points in
+    parts and accepts any number of them.
     """
 
     TRAITS: ClassVar[Traits] = Traits(

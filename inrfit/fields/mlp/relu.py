@@ -95,7 +95,7 @@ class PeMlp:
     TRAITS: ClassVar[Traits] = Traits(
         width=256,
         depth=5,
-        frequency_scaling={"lowest": {"audio": 1 / 150, "shape": 1 / 60}},
+        frequency_scaling={"lowest": {"audio": 1 / 450, "shape": 1 / 60}},
         hyperparameters=Hyperparameters(adam_rate=4e-3, muon_rate=4e-2, source=SWEPT_RATES, paper_rate=1e-3),
     )
 
@@ -143,7 +143,7 @@ class Ffn:
         width=256,
         depth=5,
         initialization_options=frozenset({"sigma"}),
-        frequency_scaling={"sigma": {"audio": 1 / 3, "shape": 1 / 30}},
+        frequency_scaling={"sigma": {"audio": 2 / 9, "shape": 1 / 30}},
         hyperparameters=Hyperparameters(adam_rate=3e-3, muon_rate=3e-2, source=SWEPT_RATES, paper_rate=1e-3),
     )
 

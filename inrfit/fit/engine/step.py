@@ -80,7 +80,7 @@ class Engine:
         architecture, device = field.formula, field.device
         self.optimiser = Optimiser(
             self.weights,
-            architecture.rates(),
+            config.limited_rates(architecture.rates()),
             architecture.muon_tensors(),
             adam_rate=config.adam_rate,
             muon_rate=config.muon_rate,

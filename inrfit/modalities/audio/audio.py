@@ -34,12 +34,12 @@ if TYPE_CHECKING:
     from ...fields.module import Field
 
 INPUT_SUFFIXES: tuple[str, ...] = (*OUTPUT_SUFFIXES, ".mp3", ".m4a", ".m4b", ".aac", ".bwf")
-LOWEST_OMEGA, HIGHEST_OMEGA = 500.0, 4500.0
+LOWEST_OMEGA, HIGHEST_OMEGA = 500.0, 20_000.0
 VALUE_BYTES, FINISH_FACTOR = 28, 3
 """Bytes that converting a value to a sample takes, and times that a sound is in memory when it is written: as samples,
 as a file while that grows, and as the finished file (docs/benchmarks.md)."""
 
-OMEGA_SHARE, ENERGY_QUANTILE = 0.2, 0.95
+OMEGA_SHARE, ENERGY_QUANTILE = 0.5, 0.95
 """Constants of ``first_omega``, chosen by tests/bench/omega.py (docs/benchmarks.md)."""
 
 META: dict[str, Any] = {
@@ -122,8 +122,7 @@ def first_omega(signal: Signal) -> float:
 
     It is OMEGA_SHARE * pi f T, from LOWEST_OMEGA to HIGHEST_OMEGA, where f (Hz) is the frequency below which
     ENERGY_QUANTILE of the energy lies and T is the duration (s). A tone of f Hz has pi f T; less is enough, because the
-    hidden layers multiply frequencies. Above the upper bound some sounds are no longer fitted (tests/bench/omega.py,
-    docs/benchmarks.md)."""
+    hidden layers multiply frequencies (tests/bench/omega.py, docs/benchmarks.md)."""
     window = min(signal.n, 32_768)
     power = np.zeros(window // 2 + 1)
     for start in np.linspace(0, signal.n - window, min(64, -(-signal.n // window))).astype(int):

@@ -43,8 +43,9 @@ PAPER_SECOND_BETA = 0.999
 """Adam's second beta with ``--regime paper``: torch's default, which the papers use."""
 
 RATE_LIMIT = 400.0
-RATE_LIMIT_REASON = "else steps would move the phases of a sound's first layer by a radian (docs/benchmarks.md)"
 """Largest factor on the learning rate of a tensor: that of a SIREN's first layer is its frequency."""
+
+RATE_LIMIT_REASON = "else steps would move the phases of a sound's first layer by a radian (docs/benchmarks.md)"
 
 KERNEL_BATCH, KERNEL_BATCH_MIN_SECONDS = 8192, 5.0
 """Points per step of the kernel in bfloat16, and the minimum budget (s) for it: shorter fits would have too few

@@ -516,3 +516,15 @@ def test_the_optimiser_gets_the_recipes_momentum(name, momentum):
     assert made.momentum == of.optimiser.decay == momentum
     assert of.optimiser.second_beta == made.second_beta
     assert of.optimiser.epsilon == made.epsilon
+
+
+@pytest.mark.parametrize(("regime", "limit"), [("inrfit", recipe.RATE_LIMIT), ("paper", 20_000.0)])
+def test_the_rate_of_a_high_first_frequency_is_limited_but_not_in_the_papers_regime(regime, limit):
+    spec = FieldSpec("siren", 1, 1, 16, 2, {"first_omega": 20_000.0})
+    made = recipe.choose(spec, CPU, recipe.UserChoices(batch=64, precision="fp32", regime=regime)).config
+    weights = spec.formula.initial(spec, torch.Generator().manual_seed(0), torch.zeros(1))
+    of = Engine(Field(spec, weights), image_signal().on(CPU), made)
+    rates = dict(zip(of.optimiser.adam_names, of.optimiser.rates_by_tensor, strict=True))
+    assert rates["first.weight"] == pytest.approx(limit * made.adam_rate)
+    assert rates["first.bias"] == pytest.approx(30 * made.adam_rate)
+    assert rates["last.weight"] == pytest.approx(made.adam_rate)

@@ -31,7 +31,7 @@ INPUT_SUFFIXES: tuple[str, ...] = (*writing.SUFFIXES, ".ico", ".heif")
 _MAX_SOUND_CHANNELS = 8
 """An array (n, c) of the number types of sounds with at most so many columns is not taken for an image."""
 
-OMEGA_PER_PIXEL, LOWEST_OMEGA, HIGHEST_OMEGA = 0.3, 30.0, 150.0
+OMEGA_PER_PIXEL, LOWEST_OMEGA, HIGHEST_OMEGA = 0.3, 30.0, 120.0
 """Constants of ``first_omega``, chosen by tests/bench/omega.py (docs/benchmarks.md)."""
 
 
@@ -230,7 +230,7 @@ def _describe_samples(meta: Mapping[str, Any]) -> str:
 
 
 def first_omega(signal: Signal) -> float:
-    """Frequency factor of a SIREN's first layer: 0.3 of the shorter side in pixels, from 30 to 150.
+    """Frequency factor of a SIREN's first layer: 0.3 of the shorter side in pixels, from 30 to 120.
 
     Higher frequencies fit the pixels of a photograph faster, but lose quality between the pixels, when a small image is
     decoded at a larger size. That sets the upper bound (tests/bench/omega.py, docs/benchmarks.md)."""

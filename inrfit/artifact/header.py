@@ -43,6 +43,9 @@ _OTHER_QUALITY = {
 }
 """Schema of the keys of ``quality`` that say how it was measured; all may be missing."""
 
+ADDED_OPTIONS = frozenset({("grid", "interpolation")})
+"""Options of architectures that older files lack; they have the default."""
+
 
 def json_quality(quality: Mapping[str, Any]) -> dict[str, Any]:
     """``quality`` as JSON values: infinity and NaN become None.
@@ -146,6 +149,8 @@ def spec_of(field: Mapping[str, Any], modality: str, meta: Mapping[str, Any]) ->
         if name not in options:
             raise UnreadableFile(f"header.field.options: {architecture.__name__} has no option {name[:40]!r}", "field")
     for name, value in options.items():
+        if name not in field["options"] and (field["architecture"], name) in ADDED_OPTIONS:
+            continue
         if name not in field["options"]:
             raise UnreadableFile(f"header.field.options lacks {name!r}", "field")
         stored = type(field["options"][name])

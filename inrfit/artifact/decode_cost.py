@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 FIXED_BYTES = 40_000_000
 """Bytes that the first products of torch take, and the libraries that write files, beside torch itself."""
 
-MACS_PER_SECOND, MACS_PER_SINE, MACS_PER_POINT = 2e10, 16, 10_000
+MACS_PER_SECOND, MACS_PER_SINE, MACS_PER_POINT = 8e10, 16, 10_000
 """Multiply-accumulates in float32 that two cores do in a second, and those that take as long as a sine, and as
 converting the values of a point and writing it (docs/benchmarks.md)."""
 
 MAX_MACS = 10**15
-"""Most multiply-accumulates of a decode: 14 hours of two cores at MACS_PER_SECOND."""
+"""Most multiply-accumulates of a decode: three and a half hours of two cores at MACS_PER_SECOND."""
 
 _ADVICE = "choose a smaller --size, --scale, --rate or --resolution"
 

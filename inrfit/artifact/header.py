@@ -149,9 +149,9 @@ def spec_of(field: Mapping[str, Any], modality: str, meta: Mapping[str, Any]) ->
         if name not in options:
             raise UnreadableFile(f"header.field.options: {architecture.__name__} has no option {name[:40]!r}", "field")
     for name, value in options.items():
-        if name not in field["options"] and (field["architecture"], name) in ADDED_OPTIONS:
-            continue
         if name not in field["options"]:
+            if (field["architecture"], name) in ADDED_OPTIONS:
+                continue
             raise UnreadableFile(f"header.field.options lacks {name!r}", "field")
         stored = type(field["options"][name])
         if stored is not type(value) and not (stored is int and type(value) is float):

@@ -36,35 +36,14 @@ REQUESTS: dict[str, dict[str, Any]] = {
     "image": {"scale": 1.5}, "audio": {"rate": 9000}, "shape": {"resolution": 16}
 }  # fmt: skip
 SUFFIXES = {"image": ".png", "audio": ".wav", "shape": ".ply"}
-REASONS = {
-    "header": {
-        "code",
-        "schema",
-        "field",
-        "version",
-        "shape",
-        "tensors",
-        "attachment",
-        "offsets",
-        "trailing",
-        "truncated",
-    },
-    "table": {
-        "metadata",
-        "header",
-        "dtype",
-        "shape",
-        "tensors",
-        "offsets",
-        "trailing",
-        "truncated",
-        "attachment",
-        "version",
-    },
+DAMAGE = {"version", "shape", "tensors", "attachment", "offsets", "trailing", "truncated"}
+REASONS: dict[str, set[str]] = {
+    "header": DAMAGE | {"code", "schema", "field"},
+    "table": DAMAGE | {"metadata", "header", "dtype"},
     "weight": {"nonfinite"},
     "code": {"code", "nonfinite"},
     "bytes": set(),
-    "size": {"work", "max_output"},
+    "size": {"work", "limit.max_output"},
 }
 """Reasons of a refusal by what was changed; an empty set admits all."""
 

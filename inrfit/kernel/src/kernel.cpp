@@ -125,8 +125,7 @@ Layers<T> layers_of(T* const* tensors) {
 }
 constexpr int64_t TENSORS = 7;
 
-int64_t coordinates(const Net& net) { return net.level_count ? net.axes : net.inputs;
-}
+int64_t coordinates(const Net& net) { return net.level_count ? net.axes : net.inputs; }
 
 // The packed weights of each field, then the workspaces of the threads.
 struct Memory {
@@ -155,8 +154,10 @@ int64_t share(int64_t n, int64_t part, int64_t parts) {
 
 using namespace inrfit;
 
+#define INRFIT_ENTRY extern "C" [[gnu::visibility("default")]]
+
 // Names of the instruction sets of this processor, the fastest first, separated by spaces.
-extern "C" [[gnu::visibility("default")]] const char* inrfit_instruction_sets() {
+INRFIT_ENTRY const char* inrfit_instruction_sets() {
   static const std::string names = [] {
     std::string all;
     for (const Kernel* kernel : available()) all += (all.empty() ? "" : " ") + std::string(kernel->name);
@@ -166,11 +167,11 @@ extern "C" [[gnu::visibility("default")]] const char* inrfit_instruction_sets() 
 }
 
 // Residuals and gradients of `fields` perceptrons of one shape with instruction set number `set`, each at n points of
-// its own. Tensors are those of the fields one after another: TENSORS for each. The same number of threads gives the same
-// results.
-extern "C" [[gnu::visibility("default")]] int inrfit_gradients(int set, const Net* net, int64_t fields, int64_t n, const float* const* weights,
-                                float* const* gradients, const float* coords, const float* values,
-                                const float* loss_weights, float* residuals, int64_t threads) try {
+// its own. Tensors are those of the fields one after another: TENSORS for each. The same number of threads gives the
+// same results.
+INRFIT_ENTRY int inrfit_gradients(int set, const Net* net, int64_t fields, int64_t n, const float* const* weights,
+                                  float* const* gradients, const float* coords, const float* values,
+                                  const float* loss_weights, float* residuals, int64_t threads) try {
   const Kernel& kernel = *available().at(set);
   const int64_t team = std::max<int64_t>(1, std::min(threads, fields > 1 ? fields : (n + SHARE - 1) / SHARE));
   const Memory memory(kernel, *net, fields, team);
@@ -192,7 +193,8 @@ extern "C" [[gnu::visibility("default")]] int inrfit_gradients(int set, const Ne
   in_parallel(team, [&](int64_t part) { kernel.pack(*net, layers_of(weights), memory.weights(0), true, part, team); });
   in_parallel(team, [&](int64_t part) {
     kernel.clear(*net, memory.space(part));
-    kernel.train(*net, memory.weights(0), memory.space(part), points(0), share(n, part, team), share(n, part + 1, team));
+    kernel.train(*net, memory.weights(0), memory.space(part), points(0), share(n, part, team),
+                 share(n, part + 1, team));
   });
   in_parallel(team, [&](int64_t part) {
     kernel.reduce(*net, memory.space(0), memory.workspace, team, layers_of(gradients), part, team);
@@ -203,15 +205,16 @@ extern "C" [[gnu::visibility("default")]] int inrfit_gradients(int set, const Ne
 }
 
 // Values (n, outputs) of one perceptron.
-extern "C" [[gnu::visibility("default")]] int inrfit_values(int set, const Net* net, int64_t n, const float* const* weights, const float* coords,
-                             float* values, int64_t threads) try {
+INRFIT_ENTRY int inrfit_values(int set, const Net* net, int64_t n, const float* const* weights, const float* coords,
+                               float* values, int64_t threads) try {
   const Kernel& kernel = *available().at(set);
   const int64_t team = std::max<int64_t>(1, std::min(threads, (n + SHARE - 1) / SHARE));
   const Memory memory(kernel, *net, 1, team);
   in_parallel(team, [&](int64_t part) { kernel.pack(*net, layers_of(weights), memory.weights(0), false, part, team); });
   in_parallel(team, [&](int64_t part) {
     const Points points{weights[6], coords, nullptr, nullptr, values};
-    kernel.evaluate(*net, memory.weights(0), memory.space(part), points, share(n, part, team), share(n, part + 1, team));
+    kernel.evaluate(*net, memory.weights(0), memory.space(part), points, share(n, part, team),
+                    share(n, part + 1, team));
   });
   return DONE;
 } catch (const std::bad_alloc&) {
@@ -219,10 +222,9 @@ extern "C" [[gnu::visibility("default")]] int inrfit_values(int set, const Net* 
 }
 
 // One update of Adam for tensors of these sizes, each with its rate; their running means lie one after another.
-extern "C" [[gnu::visibility("default")]] int inrfit_adam(int set, const Adam* with, int64_t tensors, const int64_t* sizes,
-                                                         const float* rates, const float* const* gradients,
-                                                         float* const* weights, float* mean, float* square,
-                                                         int64_t threads) try {
+INRFIT_ENTRY int inrfit_adam(int set, const Adam* with, int64_t tensors, const int64_t* sizes, const float* rates,
+                             const float* const* gradients, float* const* weights, float* mean, float* square,
+                             int64_t threads) try {
   const Kernel& kernel = *available().at(set);
   constexpr int64_t PIECE = 1 << 14;  // numbers of a thread are a multiple of it
   int64_t total = 0;
@@ -233,7 +235,8 @@ extern "C" [[gnu::visibility("default")]] int inrfit_adam(int set, const Adam* w
     for (int64_t t = 0, start = 0; t < tensors; start += sizes[t++]) {
       const int64_t from = std::max(begin, start), to = std::min(end, start + sizes[t]), skipped = from - start;
       if (from < to)
-        kernel.adam(*with, to - from, rates[t], gradients[t] + skipped, weights[t] + skipped, mean + from, square + from);
+        kernel.adam(*with, to - from, rates[t], gradients[t] + skipped, weights[t] + skipped, mean + from,
+                    square + from);
     }
   });
   return DONE;

@@ -34,8 +34,8 @@ struct Points {
   float* out;                                            // (n, outputs): residuals, or values
 };
 
-// An update of Adam: weights -= rate * mean / (sqrt(correction * square) + epsilon), with running means of the gradients
-// and of their squares.
+// An update of Adam: weights -= rate * mean / (sqrt(correction * square) + epsilon), with running means of the
+// gradients and of their squares.
 struct Adam {
   float mean_decay, square_decay, correction, epsilon;
 };

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 RESOLUTION = 128
 """Cells per side of the grid for decoding by default, and for the IoU."""
 
-DEFAULT_LIMITS = Limits()
+UNLIMITED = Limits(max_output=2**62)
+"""For the surface of a field that was just fitted."""
 
 MIN_SLAB = RESOLUTION**2
 """Cells of a slab that are evaluated together by every field."""
@@ -57,7 +58,7 @@ def is_inside(values: npt.NDArray[np.float32], meta: Mapping[str, Any]) -> npt.N
     return np.asarray(inside, np.bool_)
 
 
-def extract_surface(values: npt.NDArray[np.float32], meta: Mapping[str, Any], limits: Limits = DEFAULT_LIMITS) -> Mesh:
+def extract_surface(values: npt.NDArray[np.float32], meta: Mapping[str, Any], limits: Limits = UNLIMITED) -> Mesh:
     """The closed surface of ``values`` (r, r, r) in normalised units, facing outward. Raises ``Diverged`` if there is
     none, and what ``check_surface`` raises."""
     if not is_inside(values, meta).any():
@@ -69,9 +70,7 @@ def extract_surface(values: npt.NDArray[np.float32], meta: Mapping[str, Any], li
     return Mesh((2 * vertices + 1) / values.shape[0] - 1, faces)
 
 
-def extract_parts(
-    field: Field, meta: Mapping[str, Any], on_progress: OnProgress, limits: Limits = DEFAULT_LIMITS
-) -> Mesh:
+def extract_parts(field: Field, meta: Mapping[str, Any], on_progress: OnProgress, limits: Limits = UNLIMITED) -> Mesh:
     """The closed surface in the finer grids around the parts, in normalised units. Raises ``Diverged`` if there is
     none, ``UnreadableFile`` for values that are not finite, and what ``check_surface`` raises."""
     found: list[Mesh] = []

@@ -42,10 +42,10 @@ with other programs wait for each other."""
 PAPER_SECOND_BETA = 0.999
 """Adam's second beta with ``--regime paper``: torch's default, which the papers use."""
 
-RATE_LIMIT = 400.0
-"""Largest factor on the learning rate of a tensor: that of a SIREN's first layer is its frequency."""
+FIRST_RATE_LIMIT = 400.0
+"""Largest factor on the learning rate of the first layer, which for a SIREN is the layer's frequency."""
 
-RATE_LIMIT_REASON = "else steps would move the phases of a sound's first layer by a radian (docs/benchmarks.md)"
+FIRST_RATE_LIMIT_REASON = "else steps would move the phases of a sound's first layer by a radian (docs/benchmarks.md)"
 
 KERNEL_BATCH, KERNEL_BATCH_MIN_SECONDS = 8192, 5.0
 """Points per step of the kernel in bfloat16, and the minimum budget (s) for it: shorter fits would have too few
@@ -210,7 +210,7 @@ def _rates(tuned: Hyperparameters, lr: float | None, cuda: bool) -> tuple[Choice
         Choice("warm_up", default.warm_up, not_varied),
         Choice("second_beta", default.second_beta, not_varied),
         Choice("epsilon", tuned.epsilon, tuned.epsilon_source),
-        Choice("rate_limit", RATE_LIMIT, RATE_LIMIT_REASON),
+        Choice("first_rate_limit", FIRST_RATE_LIMIT, FIRST_RATE_LIMIT_REASON),
         Choice("annealed", True, "the rates reach their end whenever the budget does"),
     )
 

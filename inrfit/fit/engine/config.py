@@ -42,7 +42,7 @@ _SCHEMA: Mapping[str, Schema] = {
     "momentum": number(0, 1),
     "second_beta": number(0, 1),
     "epsilon": number(0, 1),
-    "rate_limit": number(0, 1e9),
+    "first_rate_limit": number(0, 1e9),
     "probe": text(),
 }
 """Schema of the configuration in a saved state."""
@@ -80,8 +80,8 @@ class TrainingConfig:
     """Adam's decay rate of the second moment."""
     epsilon: float = EPSILON
     """Adam's constant in the denominator."""
-    rate_limit: float = 0.0
-    """Largest factor on the learning rate of a tensor (``Architecture.rates``); 0: none."""
+    first_rate_limit: float = 0.0
+    """Largest factor on the learning rate of the first layer (``Architecture.rates``); 0: none."""
     probe: str = ""
     """The measurement that chose the precision, as text."""
 
@@ -96,8 +96,9 @@ class TrainingConfig:
         return "medium" if self.precision == "fp32-fast" else "highest"
 
     def limited_rates(self, rates: Mapping[str, float]) -> dict[str, float]:
-        """The factors ``rates``, at most ``rate_limit``."""
-        return {name: min(rate, self.rate_limit or rate) for name, rate in rates.items()}
+        """The factors ``rates``, with those of the first layer at most ``first_rate_limit``."""
+        limit = self.first_rate_limit or math.inf
+        return {name: min(rate, limit) if name.startswith("first.") else rate for name, rate in rates.items()}
 
     def lr_factor(self, progress: float, warm_up_progress: float) -> float:
         """Learning rates at ``progress``, as a share of the peak rates: a half cosine down to LAST_FACTOR, times the

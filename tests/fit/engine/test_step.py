@@ -518,7 +518,7 @@ def test_the_optimiser_gets_the_recipes_momentum(name, momentum):
     assert of.optimiser.epsilon == made.epsilon
 
 
-@pytest.mark.parametrize(("regime", "limit"), [("inrfit", recipe.RATE_LIMIT), ("paper", 20_000.0)])
+@pytest.mark.parametrize(("regime", "limit"), [("inrfit", recipe.FIRST_RATE_LIMIT), ("paper", 20_000.0)])
 def test_the_rate_of_a_high_first_frequency_is_limited_but_not_in_the_papers_regime(regime, limit):
     spec = FieldSpec("siren", 1, 1, 16, 2, {"first_omega": 20_000.0})
     made = recipe.choose(spec, CPU, recipe.UserChoices(batch=64, precision="fp32", regime=regime)).config
@@ -528,3 +528,10 @@ def test_the_rate_of_a_high_first_frequency_is_limited_but_not_in_the_papers_reg
     assert rates["first.weight"] == pytest.approx(limit * made.adam_rate)
     assert rates["first.bias"] == pytest.approx(30 * made.adam_rate)
     assert rates["last.weight"] == pytest.approx(made.adam_rate)
+
+
+def test_the_rates_of_other_layers_are_not_limited():
+    rates = FIELDS["asmr"]().rates()
+    made = recipe.choose(FieldSpec("siren", 2, 3, 16, 2, {}), CPU, recipe.UserChoices(precision="fp32")).config
+    assert max(rates.values()) > recipe.FIRST_RATE_LIMIT
+    assert made.limited_rates(rates) == rates

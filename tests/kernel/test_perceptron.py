@@ -42,6 +42,7 @@ SPECS = [
     FieldSpec("grid", 2, 3, 64, 2, {"finest": "30x40"}),
     FieldSpec("grid", 2, 3, 64, 2, {"finest": "30x40", "interpolation": "quadratic"}),
     FieldSpec("grid", 3, 2, 16, 2, {"finest": "9x8x7", "table": 100, "interpolation": "quadratic"}),
+    FieldSpec("grid", 2, 3, 24, 2, {"finest": "12x9", "features": 9, "interpolation": "quadratic"}),
     FieldSpec("grid", 1, 1, 20, 1, {"finest": "99", "levels": 5, "growth": 1.5, "features": 3}),
     FieldSpec("grid", 3, 1, 32, 3, {"finest": "20x16x9", "levels": 3, "table": 300, "features": 2}),
 ]

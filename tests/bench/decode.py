@@ -52,7 +52,7 @@ def artifact(width: int, height: int) -> Artifact:
         "sampler": {"name": "none", "options": {}},
         "settings": {},
         "budget": {"seconds": None, "steps": 0, "target": None},
-        "spent": {},
+        "spent": {"fit_seconds": 0.0, "steps": 0, "points": 0, "origin": {}},
         "ended": "steps",
         "target_reached": None,
         "notes": [],

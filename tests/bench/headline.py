@@ -6,6 +6,7 @@ python tests/bench/headline.py --budget 60s
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import subprocess
 import sys
@@ -63,15 +64,17 @@ def decoded_quality(source: Path, decoded: Path) -> str:
     return f"box off by {np.abs(a.bounds - b.bounds).max() / a.extents.max():.2%} of the longest side"
 
 
-def row(source: Path, budget: str, sampler: str, folder: Path) -> dict[str, Any]:
+def row(source: Path, budget: str, arch: str, sampler: str, folder: Path) -> dict[str, Any]:
     """encode and decode one file."""
     model, back = str(folder / f"{source.name}.safetensors"), str(folder / f"back{source.suffix}")
-    made = command("encode", str(source), "--budget", budget, "--sampler", sampler, "-o", model, "--force")
+    choices = ("--budget", budget, "--arch", arch, "--sampler", sampler)
+    made = command("encode", str(source), *choices, "-o", model, "--force")
     command("decode", model, "-o", back, "--force")
     quality, spent = made["quality"], made["spent"]
     named = {key: quality[key] for key in ("psnr", "snr", "si_snr", "ssim", "iou", "chamfer") if key in quality}
     return {
         "file": source.name,
+        "architecture": arch,
         "sampler": sampler,
         "quality told": ", ".join(f"{key} {value:.4g}" for key, value in named.items()),
         "of the decoded file": decoded_quality(source, Path(back)),
@@ -80,6 +83,7 @@ def row(source: Path, budget: str, sampler: str, folder: Path) -> dict[str, Any]
         "Mpoints": spent["points"] / 1e6,
         "sampler share": spent["sampler_seconds"] / spent["fit_seconds"],
         "passes": spent["scoring_passes"],
+        "bytes": made["bytes"],
         "all s": made["seconds"],
     }
 
@@ -87,8 +91,10 @@ def row(source: Path, budget: str, sampler: str, folder: Path) -> dict[str, Any]
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--budget", default="60s")
+    parser.add_argument("--arch", action="append")
     parser.add_argument("--sampler", action="append")
     parser.add_argument("files", nargs="*", default=FILES)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as place:
-        table([row(s, given.budget, k, Path(place)) for s in data(*given.files) for k in given.sampler or ["auto"]])
+        choices = list(itertools.product(given.arch or ["siren"], given.sampler or ["auto"]))
+        table([row(source, given.budget, *choice, Path(place)) for source in data(*given.files) for choice in choices])

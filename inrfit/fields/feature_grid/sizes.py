@@ -29,16 +29,19 @@ MIN_DEFAULT_PARAMETERS = 1_000
 MAX_NETWORK_SHARE = 0.25
 """Maximum share of the weights in the network, unless its width was asked for."""
 
+MIN_DEPTH = 2
+"""Minimum number of layers of a network that is made smaller: narrower ones are better than those of one layer."""
+
 MAX_NODE_LOSS = 0.4
 """Maximum share of the finest possible level's nodes that is given up for one more feature. A smaller share would leave
 some fields with less than 0.8 of the weights asked for; a larger one would turn a raster of four samples into a
 constant."""
 
-RASTER_OPTIONS = {"interpolation": "quadratic"}
-"""Options of rasters: linear interpolation is far worse between the samples (docs/architectures.md)."""
+RASTER_OPTIONS = {"levels": 5, "interpolation": "quadratic"}
+"""Options of rasters: the best between the samples (docs/architectures.md)."""
 
 ONE_DIMENSIONAL_OPTIONS = {"levels": 8}
-"""Further options of rasters on one axis. Sounds gain more from eight levels than their longer steps cost."""
+"""Other options of rasters on one axis. Sounds gain more from eight levels than their longer steps cost."""
 
 OPTIONS_WITHOUT_RASTER = {"levels": 5, "growth": 1.6}
 NODES_PER_ROW = 14
@@ -102,6 +105,7 @@ def choose_sizes(
     spec: FieldSpec,
     defaults: Mapping[str, Any],
     usual_width: int,
+    usual_depth: int,
     shape: tuple[int, ...] | None,
     parameters: int | None,
 ) -> FieldSpec:
@@ -110,6 +114,8 @@ def choose_sizes(
     target = default_parameters(shape, spec.outputs) if parameters is None else parameters
     width = spec.width
     if width == usual_width:
+        if spec.depth == usual_depth:
+            search = _fitting_depth(search, target)
         width = _fitting_width(search, target, parameters is not None)
     elif parameters is None:
         target = max(target, math.ceil((1 - MAX_NETWORK_SHARE) * target) + search.network_parameters(width))
@@ -124,6 +130,15 @@ def choose_sizes(
             f"{spec.architecture} with {search.options['levels']} levels has at least {least:,} parameters", "option"
         )
     return search.candidate(width, features, max(1, nodes))
+
+
+def _fitting_depth(search: SizeSearch, target: int) -> SizeSearch:
+    """The search with fewer layers, MIN_DEPTH at least, until the network leaves enough weights for the table."""
+    spec = search.spec
+    while spec.depth > MIN_DEPTH and search.network_parameters(spec.width) > MAX_NETWORK_SHARE * target:
+        spec = replace(spec, depth=spec.depth - 1)
+        search = replace(search, spec=spec)
+    return search
 
 
 def _fitting_width(search: SizeSearch, target: int, bounded: bool) -> int:

@@ -28,6 +28,13 @@ EPSILON = 1e-8
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 """Coefficients of the quintic Newton-Schulz iteration by Jordan et al. 2024."""
 
+BF16_COLUMNS = 96
+"""From so many columns on bfloat16 makes the iteration faster: 64 take 0.31 ms in float32 and 0.72 in bfloat16, 128 as
+long in both (three matrices, an Intel Xeon with AMX)."""
+
+LEAST_ELEMENT = 1e-8
+"""Smaller elements of a matrix of norm 1 are set to zero before it is orthogonalised."""
+
 
 class Optimiser:
     """Updates ``weights`` in place.
@@ -111,11 +118,14 @@ class Optimiser:
 def orthogonalize(matrices: Float[Tensor, "l out in"]) -> Float[Tensor, "l out in"]:
     """Approximately the nearest orthogonal matrices, times sqrt(max(1, out / in)), by five Newton-Schulz iterations.
 
-    Matrices with at least 64 columns are computed in bfloat16 where the device has instructions for it: faster, and
-    exact enough for an approximation. On other processors torch's bfloat16 products take thirty times as long.
+    Matrices with at least ``BF16_COLUMNS`` columns are computed in bfloat16 where the device has instructions for it:
+    faster, and exact enough for an approximation. On other processors torch's bfloat16 products take thirty times as
+    long. Elements of no size, as the momentum of units without gradients has, become zeros: processors compute
+    subnormal numbers fifty times slower.
     """
-    x = matrices.bfloat16() if matrices.shape[-1] >= 64 and has_fast_bf16(matrices.device) else matrices
-    x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
+    x = matrices / (matrices.norm(dim=(-2, -1), keepdim=True) + 1e-7)
+    x = torch.nn.functional.hardshrink(x, LEAST_ELEMENT)
+    x = x.bfloat16() if matrices.shape[-1] >= BF16_COLUMNS and has_fast_bf16(matrices.device) else x
     a, b, c = NEWTON_SCHULZ
     for _ in range(5):
         square = torch.bmm(x, x.mT)

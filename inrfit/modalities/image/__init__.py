@@ -49,7 +49,7 @@ IMAGE = Modality(
         ArchitectureRule("grid", "ahead of SIREN on photographs at 20 to 120 s (docs/architectures.md)"),
     ),
     first_omega=image.first_omega,
-    omega_source="a third of the shorter side, from 30 to 90 (tests/bench/omega.py)",
+    omega_source="0.3 of the shorter side in pixels, from 30 to 120 (tests/bench/omega.py)",
     sniff=image.sniff,
     load=image.load,
     estimate=quality.estimate,

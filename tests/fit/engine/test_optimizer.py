@@ -70,6 +70,30 @@ def test_stacked_matrices_are_orthogonalised_one_by_one():
     torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("name", [name for name in library.available() if name not in library.BFLOAT16_SETS])
+def test_the_kernel_takes_subnormal_moments_for_zeros(monkeypatch, name, threads):
+    monkeypatch.setenv(library.VARIABLE, name)
+    with limited_threads(threads):
+        weights = {"a": torch.ones(40_000)}
+        optimiser = Optimiser(weights, {"a": 1.0}, frozenset(), 1e-3, 0.0)
+        optimiser.mean.fill_(1e-39)
+        optimiser.square.fill_(1e-39)
+        optimiser.step({"a": torch.zeros(40_000)}, torch.tensor(1.0))
+        assert not optimiser.mean.any() and not optimiser.square.any()
+        assert bool((torch.full((100_000,), 1e-39) * 1).all())  # elsewhere in these threads they are what they were
+
+
+def test_momentum_of_no_size_is_ignored():
+    generator = torch.Generator().manual_seed(0)
+    matrices = torch.randn(2, 64, 64, generator=generator)
+    matrices[:, 10:30] *= 1e-38
+    found = orthogonalize(matrices)
+    assert not found[:, 10:30].any()
+    matrices[:, 10:30] = 0
+    assert torch.equal(found, orthogonalize(matrices))
+
+
 def test_reset_forgets_the_moments():
     weights = {"m": torch.zeros(1, 4, 4), "v": torch.zeros(4)}
     optimiser = Optimiser(weights, {"m": 1.0, "v": 1.0}, frozenset({"m"}), 0.1, 0.1)

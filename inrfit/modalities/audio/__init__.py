@@ -9,6 +9,8 @@
 
 from __future__ import annotations
 
+import math
+
 from ..modality import ArchitectureRule, ArrayInput, Measure, Modality
 from . import arrays, audio, plain_codec, writing
 from .containers import FORMATS
@@ -36,7 +38,17 @@ AUDIO = Modality(
     request_error=lambda field: f"--{field} is not supported for sounds (use --rate)",
     default_sampler="stream",
     architecture_rules=(
-        ArchitectureRule("grid", "ahead on most sounds at equal seconds, at 20 and 60 s (docs/architectures.md)"),
+        ArchitectureRule(
+            "siren",
+            "ahead on short sounds after 20 s, of which a grid has fewer weights (docs/architectures.md)",
+            {"seconds": (15, 1e9), "samples": (0, 80_000), "weights": (math.inf, math.inf)},
+        ),
+        ArchitectureRule(
+            "siren",
+            "ahead on a sound of 108,080 samples after 60 s (docs/architectures.md)",
+            {"seconds": (45, 1e9), "samples": (0, 120_000), "weights": (math.inf, math.inf)},
+        ),
+        ArchitectureRule("grid", "ahead of SIREN on longer sounds at 20 s (docs/architectures.md)"),
     ),
     first_omega=audio.first_omega,
     omega_source="from the frequency below which 95 % of the energy lies (tests/bench/omega.py)",

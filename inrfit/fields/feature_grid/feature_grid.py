@@ -85,8 +85,8 @@ class FeatureGrid:
         """The spec with the finest grid that fits, in the aspect of the signal and no finer than the signal.
 
         Weights left over become further features. The network has at most ``sizes.MAX_NETWORK_SHARE`` of the weights:
-        a network of the usual size has fewer layers otherwise, or is made narrower, and weights beyond that share of a
-        width that was asked for are added to the default number of weights.
+        a network of the usual size that would have more gets fewer layers, or else fewer units. A width that was asked
+        for is kept, and its weights beyond that share are added to the default number of weights.
         """
         usual = self.TRAITS
         return sizes.choose_sizes(spec, asdict(self), usual.width, usual.depth, shape, parameters)

@@ -30,7 +30,8 @@ MAX_NETWORK_SHARE = 0.25
 """Maximum share of the weights in the network, unless its width was asked for."""
 
 MIN_DEPTH = 2
-"""Minimum number of layers of a network that is made smaller: narrower ones are better than those of one layer."""
+"""Minimum number of layers of a network that is made smaller; from there on it is made narrower. One layer was not
+tried."""
 
 MAX_NODE_LOSS = 0.4
 """Maximum share of the finest possible level's nodes that is given up for one more feature. A smaller share would leave

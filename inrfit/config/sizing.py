@@ -6,26 +6,24 @@ over the layers.
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from dataclasses import dataclass
+
 from ..artifact.file_size import FileContents
 from ..errors import UsageError
 from ..fields import MAX_PARAMETERS, FieldSpec
 from ..signal import Signal
 from .settings import Settings, parsed_count
 
-Shape = tuple[int, ...] | None
-"""Shape of the signal's grid; None if it has none."""
-
 
 def sized(spec: FieldSpec, settings: Settings, signal: Signal, contents: FileContents) -> FieldSpec:
     """``spec`` with the sizes that the settings ``params`` or ``bytes`` allow. Raises ``UsageError`` if even the
     smallest field is too large."""
-    shape = None if signal.grid is None else signal.grid.shape
+    sizer = Sizer(spec, signal, {name for name in ("width", "depth") if getattr(settings, name) is not None})
     if settings.bytes is None:
-        return spec.formula.sized(
-            spec, shape, None if settings.params is None else parsed_count("params", settings.params)
-        )
+        return sizer.sized(None if settings.params is None else parsed_count("params", settings.params))
     limit = parsed_count("bytes", settings.bytes)
-    largest = smallest_field(spec, shape)
+    largest = sizer.smallest()
     if (needed := contents.file_bytes(largest)) > limit:
         raise UsageError(
             f"--bytes {settings.bytes}: the smallest {spec.architecture} for this file ({largest.parameters:,} "
@@ -35,7 +33,7 @@ def sized(spec: FieldSpec, settings: Settings, signal: Signal, contents: FileCon
     low, high = largest.parameters, int((limit - contents.header_bytes(largest)) / contents.bytes_per_weight(spec))
     while high > low:
         middle = (low + high + 1) // 2
-        candidate = spec.formula.sized(spec, shape, middle)
+        candidate = sizer.sized(middle)
         if contents.file_bytes(candidate) > limit:
             high = middle - 1
         else:
@@ -43,20 +41,34 @@ def sized(spec: FieldSpec, settings: Settings, signal: Signal, contents: FileCon
     return largest
 
 
-def smallest_field(spec: FieldSpec, shape: Shape) -> FieldSpec:
-    """The smallest field that ``spec`` can be sized to. Raises the architecture's ``UsageError`` if there is none."""
-    low, high = 0, 1
-    while _try_sized(spec, shape, high) is None and high < MAX_PARAMETERS:
-        low, high = high, 2 * high
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if _try_sized(spec, shape, middle) is None else (low, middle)
-    return spec.formula.sized(spec, shape, high)
+@dataclass(frozen=True)
+class Sizer:
+    """The fields of a signal that ``spec`` can be sized to, with the widths and depths that were ``asked`` for."""
 
+    spec: FieldSpec
+    signal: Signal
+    asked: Collection[str]
 
-def _try_sized(spec: FieldSpec, shape: Shape, parameters: int) -> FieldSpec | None:
-    """``spec`` sized to ``parameters`` weights; None if it has no field of so few."""
-    try:
-        return spec.formula.sized(spec, shape, parameters)
-    except UsageError:
-        return None
+    def sized(self, parameters: int | None) -> FieldSpec:
+        """The largest field of at most so many ``parameters``. Raises the architecture's ``UsageError`` if there is
+        none."""
+        shape = None if self.signal.grid is None else self.signal.grid.shape
+        return self.spec.formula.sized(self.spec, shape, parameters, self.asked)
+
+    def smallest(self) -> FieldSpec:
+        """The smallest field. Raises the architecture's ``UsageError`` if there is none."""
+        low, high = 0, 1
+        while not self._exists(high) and high < MAX_PARAMETERS:
+            low, high = high, 2 * high
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (low, middle) if self._exists(middle) else (middle, high)
+        return self.sized(high)
+
+    def _exists(self, parameters: int) -> bool:
+        """Whether there is a field of at most so many parameters."""
+        try:
+            self.sized(parameters)
+        except UsageError:
+            return False
+        return True

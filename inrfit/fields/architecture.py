@@ -9,7 +9,7 @@ Shapes: n points, d input dimensions, c output channels.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
@@ -102,9 +102,14 @@ class Architecture(Protocol):
     TRAITS: ClassVar[Traits]
     __dataclass_fields__: ClassVar[dict[str, Any]]
 
-    def sized(self, spec: FieldSpec, shape: tuple[int, ...] | None, parameters: int | None) -> FieldSpec:
+    def sized(
+        self, spec: FieldSpec, shape: tuple[int, ...] | None, parameters: int | None, asked: Collection[str] = ()
+    ) -> FieldSpec:
         """``spec`` with sizes and options for a signal on a grid of ``shape`` (None: points). With ``parameters``, the
-        largest field that has at most so many weights. Raises ``UsageError`` if there is none. Needs no torch."""
+        largest field that has at most so many weights. Raises ``UsageError`` if there is none. Needs no torch.
+
+        ``asked`` says which of ``width`` and ``depth`` were asked for and are kept; ``parameters`` exclude ``width``.
+        """
 
     def shapes(self, spec: FieldSpec) -> dict[str, tuple[int, ...]]:
         """Name and shape of every weight tensor, in the order in which they are stored."""

@@ -21,6 +21,7 @@ from inrfit.config.settings import Settings, parsed_count
 from inrfit.errors import UsageError
 from inrfit.fields import FIELDS, MAX_WIDTH, FieldSpec
 from inrfit.fit import loop, recipe
+from inrfit.io.limits import Limits
 from inrfit.modalities import MODALITIES
 from inrfit.modalities.image import IMAGE, image
 from inrfit.modalities.modality import ArchitectureRule as Rule
@@ -245,9 +246,16 @@ def test_too_few_bytes_are_refused_with_the_least_that_would_do():
         planned(bytes=least - 1)
 
 
-def test_the_smallest_field_is_found_by_trying(monkeypatch):
+def test_the_smallest_field_is_found_by_trying():
     spec = FieldSpec("siren", 2, 3, 256, 5, {})
-    assert sizing.smallest_field(spec, (24, 32)) == replace(spec, width=1)
+    signal = image.load(PICTURE, "photo.png", image.Options(), Limits())
+    assert sizing.Sizer(spec, signal, ()).smallest() == replace(spec, width=1)
+
+
+@pytest.mark.parametrize("size", [{"bytes": "10kB"}, {"params": "8k"}], ids=str)
+def test_a_depth_asked_for_is_kept_within_a_size(size):
+    depths = [planned(arch="grid", depth=depth, **size).spec.depth for depth in (2, FIELDS["grid"].TRAITS.depth, None)]
+    assert depths == [2, FIELDS["grid"].TRAITS.depth, 2]
 
 
 # --- stored as it is judged

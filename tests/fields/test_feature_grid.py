@@ -310,7 +310,7 @@ chosen."""
 @pytest.mark.parametrize(("shape", "parameters", "width", "options", "channels", "chosen"), SIZES)
 def test_sizes_are_those_that_were_measured(shape, parameters, width, options, channels, chosen):
     spec = FieldSpec("grid", 3 if shape is None else len(shape), channels, width, FeatureGrid.TRAITS.depth, options)
-    sized = spec.formula.sized(spec, shape, parameters)
+    sized = spec.formula.sized(spec, shape, parameters, {"width"} if width != FeatureGrid.TRAITS.width else ())
     assert (sized.depth, sized.width, *(sized.options[key] for key in ("features", "finest", "table"))) == chosen
 
 
@@ -350,13 +350,21 @@ def test_shapes_get_a_table_whatever_is_asked_for(finest, parameters):
 
 
 @pytest.mark.parametrize("shape", [(2, 2), (24, 32), (512, 768), None], ids=str)
-@pytest.mark.parametrize("width", [1, 32, 128, 256])
+@pytest.mark.parametrize("width", [1, 32, 64, 128, 256])
 def test_a_width_asked_for_is_kept_and_leaves_weights_for_the_table(shape, width):
     spec = FieldSpec("grid", 3 if shape is None else 2, 3, width, 2, {})
-    sized = spec.formula.sized(spec, shape, None)
+    sized = spec.formula.sized(spec, shape, None, {"width"})
     assert sized.width == width
     target = default_parameters(shape, 3)
     assert math.prod(sized.shapes["table"]) >= 0.4 * min(target, 3 * math.prod(shape or (target,)))
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3, 4, 5])
+def test_a_depth_asked_for_is_kept(depth):
+    spec = FieldSpec("grid", 2, 3, 64, depth, {})
+    sized = spec.formula.sized(spec, (512, 768), 5_000, {"depth"})
+    assert sized.depth == depth
+    assert sized.parameters <= 5_000
 
 
 def test_options_asked_for_are_kept():

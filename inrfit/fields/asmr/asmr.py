@@ -7,7 +7,7 @@ arXiv:2405.12398.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -94,7 +94,9 @@ class Asmr:
     constant, muon_tensors, kernel_activation = mlp.constant, mlp.muon_tensors, architecture.no_kernel
     rounding_groups = architecture.layer_groups
 
-    def sized(self, spec: FieldSpec, shape: tuple[int, ...] | None, parameters: int | None) -> FieldSpec:
+    def sized(
+        self, spec: FieldSpec, shape: tuple[int, ...] | None, parameters: int | None, asked: Collection[str] = ()
+    ) -> FieldSpec:
         """The spec for a raster of ``shape``, with factors chosen unless given, and the largest width that fits."""
         if shape is None:
             raise UsageError(f"{spec.architecture} needs a raster, and this signal has none", "option")

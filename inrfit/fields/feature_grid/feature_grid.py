@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -81,15 +81,16 @@ class FeatureGrid:
         """The levels, coarsest first."""
         return build_levels(self.finest, axes, self.levels, self.growth, self.table, SPANS[self.interpolation])
 
-    def sized(self, spec: FieldSpec, shape: tuple[int, ...] | None, parameters: int | None) -> FieldSpec:
+    def sized(
+        self, spec: FieldSpec, shape: tuple[int, ...] | None, parameters: int | None, asked: Collection[str] = ()
+    ) -> FieldSpec:
         """The spec with the finest grid that fits, in the aspect of the signal and no finer than the signal.
 
         Weights left over become further features. The network has at most ``sizes.MAX_NETWORK_SHARE`` of the weights:
-        a network of the usual size that would have more gets fewer layers, or else fewer units. A width that was asked
-        for is kept, and its weights beyond that share are added to the default number of weights.
+        a network that would have more gets fewer layers, or else fewer units, unless those were asked for. The weights
+        of a width that was asked for, beyond that share, are added to the default number of weights.
         """
-        usual = self.TRAITS
-        return sizes.choose_sizes(spec, asdict(self), usual.width, usual.depth, shape, parameters)
+        return sizes.choose_sizes(spec, asdict(self), shape, parameters, asked)
 
     def shapes(self, spec: FieldSpec) -> dict[str, tuple[int, ...]]:
         """The table, with the rows of the coarsest level first, and the layers of the network as (out, in)."""

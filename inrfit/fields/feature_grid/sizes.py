@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -105,17 +105,16 @@ class SizeSearch:
 def choose_sizes(
     spec: FieldSpec,
     defaults: Mapping[str, Any],
-    usual_width: int,
-    usual_depth: int,
     shape: tuple[int, ...] | None,
     parameters: int | None,
+    asked: Collection[str],
 ) -> FieldSpec:
     """``FeatureGrid.sized``."""
     search = SizeSearch(spec, defaults, shape)
     target = default_parameters(shape, spec.outputs) if parameters is None else parameters
     width = spec.width
-    if width == usual_width:
-        if spec.depth == usual_depth:
+    if "width" not in asked:
+        if "depth" not in asked:
             search = _fitting_depth(search, target)
         width = _fitting_width(search, target, parameters is not None)
     elif parameters is None:

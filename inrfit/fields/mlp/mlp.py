@@ -11,7 +11,7 @@ Shapes: n points, d input dimensions, e size of the encoding, w width, c output 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from ..sizing import widest
@@ -77,7 +77,9 @@ def no_encoding_size(net: Encoding, inputs: int) -> int:
     return inputs
 
 
-def sized(net: object, spec: FieldSpec, shape: tuple[int, ...] | None, parameters: int | None) -> FieldSpec:
+def sized(
+    net: object, spec: FieldSpec, shape: tuple[int, ...] | None, parameters: int | None, asked: Collection[str] = ()
+) -> FieldSpec:
     """The widest field with at most ``parameters`` weights."""
     return spec if parameters is None else widest(spec, parameters)
 

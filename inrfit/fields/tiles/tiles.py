@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
@@ -91,7 +91,9 @@ class Tiles:
         if "x" not in self.tiles:
             partition.parse_tiles(self.tiles, 1)
 
-    def sized(self, spec: FieldSpec, shape: tuple[int, ...] | None, parameters: int | None) -> FieldSpec:
+    def sized(
+        self, spec: FieldSpec, shape: tuple[int, ...] | None, parameters: int | None, asked: Collection[str] = ()
+    ) -> FieldSpec:
         """The spec with tiles for a raster of ``shape``, unless they were asked for.
 
         Without a number of ``parameters``, tiles have SAMPLES_PER_TILE samples, up to MAX_DEFAULT_TILES tiles. With

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ..kernel import perceptron
+from ..kernel import perceptron, tiles
 from ..kernel.library import instruction_set
 from ..kernel.perceptron import Activation
 
@@ -30,7 +30,7 @@ def _instructions(
 ) -> str | None:
     if net.kernel_activation(axes) is None:
         return None
-    (width, inputs), (outputs,) = shapes["first.weight"], shapes["last.bias"]
+    (width, inputs), outputs = shapes["first.weight"][-2:], shapes["last.bias"][-1]
     fits = perceptron.fits(width, inputs, outputs, math.prod(shapes.get("table", (0,))))
     return instruction_set(precision == torch.bfloat16) if fits else None
 
@@ -45,7 +45,8 @@ def gradients(
 ) -> tuple[Float[Tensor, "n c"], dict[str, Tensor]]:
     """``Architecture.gradients`` by the instruction set ``name``. Tensors that belong to no layer have gradient 0."""
     activation, inputs = _input(net, weights, coords)
-    residuals, found = perceptron.gradients(activation, weights, inputs, values.float(), loss_weights.float(), name)
+    compute = tiles.gradients if activation.tiles else perceptron.gradients
+    residuals, found = compute(activation, weights, inputs, values.float(), loss_weights.float(), name)
     return residuals, {n: found[n] if n in found else torch.zeros_like(weight) for n, weight in weights.items()}
 
 
@@ -54,7 +55,8 @@ def values(
 ) -> Float[Tensor, "n c"]:
     """``Architecture.forward`` by the instruction set ``name``."""
     activation, inputs = _input(net, weights, coords)
-    return perceptron.values(activation, weights, inputs, name)
+    compute = tiles.values if activation.tiles else perceptron.values
+    return compute(activation, weights, inputs, name)
 
 
 def evaluate(net: Architecture, weights: Mapping[str, Tensor], coords: Float[Tensor, "n d"]) -> Float[Tensor, "n c"]:
@@ -77,9 +79,9 @@ def _evaluation_set(net: Architecture, weights: Mapping[str, Tensor], axes: int)
 def _input(
     net: Architecture, weights: Mapping[str, Tensor], coords: Float[Tensor, "n d"]
 ) -> tuple[Activation, Float[Tensor, "n e"]]:
-    """The activation, and what the kernel takes in float32: the encoded coordinates, or those of a grid themselves."""
+    """The activation, and what the kernel takes in float32: the encoded coordinates; of grids and tiles those given."""
     activation = net.kernel_activation(coords.shape[1])
     assert activation is not None
-    if activation.levels:
+    if activation.levels or activation.tiles:
         return activation, coords.float()
     return activation, cast("Perceptron", net).encode(weights, coords, torch.float32).float()

@@ -27,13 +27,13 @@ def choose_engine(
     traits = spec.formula.TRAITS
     if not traits.own_gradients:
         return "autograd", "this architecture has no analytic backward pass"
+    instructions = None if device.type == "cuda" else kernel_passes.instructions_of(spec, dtype)
+    if instructions is not None:
+        return "kernel", f"compiled code that stays within the cache, for {instructions}"
     if not traits.same_shapes:
         return "analytic", "this architecture sorts its points in every step, which cannot be compiled"
     if device.type == "cuda":
         return "cuda-graph", "one launch per step"
-    instructions = kernel_passes.instructions_of(spec, dtype)
-    if instructions is not None:
-        return "kernel", f"compiled code that stays within the cache, for {instructions}"
     if budget.seconds is None:
         return "analytic", "budget in steps: nothing is compiled unless the user asks for it"
     if cpp_compiler() is None:

@@ -19,6 +19,9 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
+ENTRIES = ("kernel", "tiles")
+"""Files that are compiled for any processor."""
+
 SOURCES, LIBRARY = Path("inrfit/kernel/src"), Path("inrfit/kernel/built/kernel.so")
 FLAGS = [
     *("-std=c++17", "-O3", "-fPIC", "-fvisibility=hidden", "-Wall", "-Wextra", "-Wno-unknown-pragmas"),
@@ -75,9 +78,12 @@ def compile_library(root: Path) -> list[str]:
         built = [name for name in sets if name not in errors]
         if not built:
             raise CompilationFailed(next(iter(errors.values())))
-        entry, library = os.path.join(folder, "kernel.o"), os.path.join(folder, LIBRARY.name)
-        _compile(compiler, root / SOURCES / "kernel.cpp", [f"-DINRFIT_{name.upper()}" for name in built], entry)
-        _run([*compiler, "-shared", entry, *(objects[name] for name in built), "-o", library, "-pthread"])
+        library, chosen = os.path.join(folder, LIBRARY.name), [f"-DINRFIT_{name.upper()}" for name in built]
+        for entry in ENTRIES:
+            objects[entry] = os.path.join(folder, f"{entry}.o")
+            _compile(compiler, root / SOURCES / f"{entry}.cpp", chosen, objects[entry])
+        linked = [objects[name] for name in (*ENTRIES, *built)]
+        _run([*compiler, "-shared", *linked, "-o", library, "-pthread"])
         (root / LIBRARY).parent.mkdir(exist_ok=True)
         os.replace(shutil.copy(library, root / f"{LIBRARY}.new"), root / LIBRARY)
     return built

@@ -36,6 +36,7 @@ class Net(ctypes.Structure):
         ("width", ctypes.c_int64),
         ("hidden", ctypes.c_int64),
         ("outputs", ctypes.c_int64),
+        ("stride", ctypes.c_int64),
         ("axes", ctypes.c_int64),
         ("level_count", ctypes.c_int64),
         ("features", ctypes.c_int64),
@@ -44,6 +45,16 @@ class Net(ctypes.Structure):
         ("activation", ctypes.c_int32),
         ("first_coefficient", ctypes.c_float),
         ("coefficient", ctypes.c_float),
+    )
+
+
+class Partition(ctypes.Structure):
+    """``Partition`` of src/kernel.h."""
+
+    _fields_ = (
+        ("axes", ctypes.c_int64),
+        ("counts", ctypes.c_int64 * 4),
+        ("overlap", ctypes.c_float),
     )
 
 

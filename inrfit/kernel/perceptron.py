@@ -63,12 +63,16 @@ class GridLevel(Protocol):
 @dataclass(frozen=True)
 class Activation:
     """The activation of a perceptron: one of ACTIVATIONS, and for "finer" the coefficients a of sin(u + a u |u|) in the
-    first layer and in the others. ``levels`` are those of a feature grid, whose features are the input."""
+    first layer and in the others. ``levels`` are those of a feature grid, whose features are the input. ``tiles`` are
+    numbers of tiles per axis if each has a perceptron of its own; neighbours are blended in bands of ``overlap`` of a
+    tile's side (kernel/tiles.py)."""
 
     name: str
     first_coefficient: float = 0.0
     coefficient: float = 0.0
     levels: tuple[GridLevel, ...] = ()
+    tiles: tuple[int, ...] = ()
+    overlap: float = 0.0
 
 
 def fits(width: int, inputs: int, outputs: int, table: int = 0) -> bool:
@@ -107,11 +111,11 @@ def gradients_of_many(
     given = [tensor.contiguous() for tensor in (inputs, targets, loss_weights)]
     found, residuals = {n: torch.empty_like(w) for n, w in layers.items()}, torch.empty_like(given[1])
     fields, n = inputs.shape[0], inputs.shape[1]
-    entry = _library().inrfit_gradients
+    entry = loaded_library().inrfit_gradients
     tensors = [_addresses(tensors, fields) for tensors in (layers, found)]
     arrays = [ctypes.c_void_p(tensor.data_ptr()) for tensor in (*given, residuals)]
     net = _net(activation, layers)
-    _call(entry, name, net, [ctypes.c_int64(fields), ctypes.c_int64(n), *tensors, *arrays])
+    call(entry, name, net, [ctypes.c_int64(fields), ctypes.c_int64(n), *tensors, *arrays])
     return residuals, found
 
 
@@ -124,7 +128,7 @@ def values(
     result = inputs.new_empty(inputs.shape[0], weights["last.bias"].shape[0])
     arrays = [ctypes.c_void_p(tensor.data_ptr()) for tensor in (inputs, result)]
     count = ctypes.c_int64(inputs.shape[0])
-    _call(_library().inrfit_values, name, _net(activation, layers), [count, _addresses(layers, 1), *arrays])
+    call(loaded_library().inrfit_values, name, _net(activation, layers), [count, _addresses(layers, 1), *arrays])
     return result
 
 
@@ -139,7 +143,7 @@ def _net(activation: Activation, layers: Mapping[str, Tensor]) -> Net:
     kind = ACTIVATIONS.index(activation.name)
     outputs = layers["last.bias"].shape[1]
     coefficients = activation.first_coefficient, activation.coefficient
-    return Net(inputs, width, hidden, outputs, axes, len(levels), features, span, levels, kind, *coefficients)
+    return Net(inputs, width, hidden, outputs, 1, axes, len(levels), features, span, levels, kind, *coefficients)
 
 
 def _level(level: GridLevel) -> Level:
@@ -155,13 +159,14 @@ def _addresses(tensors: Mapping[str, Tensor], fields: int) -> ctypes.Array[ctype
     return (ctypes.c_void_p * len(places))(*places)
 
 
-def _library() -> ctypes.CDLL:
+def loaded_library() -> ctypes.CDLL:
+    """The library, of which an instruction set was named."""
     loaded = library()
     assert loaded is not None  # an instruction set was named
     return loaded
 
 
-def _call(entry: Callable[..., int], name: str, net: Net, arguments: Sequence[object]) -> None:
+def call(entry: Callable[..., int], name: str, net: Net, arguments: Sequence[object]) -> None:
     """Calls an entry of the library with torch's number of threads."""
     import torch
 

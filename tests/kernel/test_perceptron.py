@@ -45,6 +45,12 @@ SPECS = [
     FieldSpec("grid", 2, 3, 24, 2, {"finest": "12x9", "features": 9, "interpolation": "quadratic"}),
     FieldSpec("grid", 1, 1, 20, 1, {"finest": "99", "levels": 5, "growth": 1.5, "features": 3}),
     FieldSpec("grid", 3, 1, 32, 3, {"finest": "20x16x9", "levels": 3, "table": 300, "features": 2}),
+    FieldSpec("tiles", 2, 3, 32, 4, {"tiles": "3x2"}),
+    FieldSpec("tiles", 2, 2, 24, 3, {"tiles": "5x7", "overlap": 0.6}),
+    FieldSpec("tiles", 1, 1, 5, 2, {"tiles": "9", "overlap": 1.0}),
+    FieldSpec("tiles", 3, 4, 16, 1, {"tiles": "2x3x1", "overlap": 0.3}),
+    FieldSpec("tiles", 4, 1, 8, 3, {"tiles": "2", "overlap": 0.3}),
+    FieldSpec("tiles", 2, 3, 32, 3, {"tiles": "40x30"}),
 ]
 
 

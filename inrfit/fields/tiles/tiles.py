@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
 from ...io.options import setting
+from ...kernel.perceptron import Activation
 from .. import architecture
 from ..architecture import OptionContext, Traits
 from ..hyperparameters import Hyperparameters
@@ -85,7 +86,7 @@ class Tiles:
     constant, muon_tensors, fp32_tensors = mlp.constant, mlp.muon_tensors, mlp.first_layer
     raster, block, notes = architecture.no_raster, architecture.no_blocks, architecture.no_notes
     rounding_groups = architecture.layer_groups
-    reason, kernel_activation = architecture.no_reason, architecture.no_kernel
+    reason = architecture.no_reason
 
     def __post_init__(self) -> None:
         if "x" not in self.tiles:
@@ -199,10 +200,18 @@ class Tiles:
         grads |= {"hidden.weight": grad_matrices[::-1], "hidden.bias": grad_biases[::-1]}
         return residuals, {name: _sum_by_tile(grads[name], weight, rows.tiles) for name, weight in weights.items()}
 
+    def kernel_activation(self, axes: int) -> Activation:
+        """Sine layers for each tile; their frequencies are folded into the weights."""
+        return Activation("sine", tiles=partition.parse_tiles(self.tiles, axes), overlap=self.overlap)
+
     def on_grid(self, weights: Mapping[str, Tensor], grid: Grid, start: int, stop: int) -> Float[Tensor, "n c"]:
-        """Values on a grid, box by box and tile by tile, so that nothing is sorted."""
+        """Values on a grid: by the compiled kernel, or box by box and tile by tile, so that nothing is sorted."""
         import torch
 
+        from ..kernel_passes import evaluates
+
+        if evaluates(self, weights, len(grid.shape)):
+            return architecture.forward_in_chunks(self, weights, grid, start, stop)
         layers = _layers(weights, torch.float32, None)
         empty = layers[-1][1].new_zeros(0, layers[-1][1].shape[-1])
         boxes = partition.split_into_boxes(grid.shape, start, stop)

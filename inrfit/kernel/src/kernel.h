@@ -14,6 +14,7 @@ struct Level {
 // are levels, `features` numbers of each level, interpolated at the coordinates.
 struct Net {
   int64_t inputs, width, hidden, outputs;  // hidden: matrices between the first and the last layer
+  int64_t stride;                          // from one of them to the next, in matrices
   int64_t axes, level_count, features;
   int64_t span;                            // nodes along an axis that interpolation weighs: 2, or 3 of a B-spline
   const Level* levels;
@@ -26,6 +27,13 @@ enum Activation : int32_t { SINE, FINER, GAUSS, RELU };
 template <class T>
 struct Layers {
   T *hidden, *hidden_bias, *first, *first_bias, *last, *last_bias, *table;
+};
+
+// A partition of the domain into tiles, numbered in row-major order; `overlap` is the share of a tile's side in which
+// neighbours are blended.
+struct Partition {
+  int64_t axes, counts[4];
+  float overlap;
 };
 
 // n points in row-major order.
@@ -57,6 +65,8 @@ struct Kernel {
   // Values at the points from..to.
   void (*evaluate)(const Net&, const void* packed, void* workspace, const Points&, int64_t from, int64_t to);
 };
+
+const Kernel& kernel_of(int set);  // number `set` of those of this processor, the fastest first
 
 extern const Kernel avx2, avx512, avx512_bf16, amx, neon;
 

@@ -19,13 +19,13 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-ENTRIES = ("kernel", "tiles")
+ENTRIES = ("kernel", "tiles", "sampling")
 """Files that are compiled for any processor."""
 
 SOURCES, LIBRARY = Path("inrfit/kernel/src"), Path("inrfit/kernel/built/kernel.so")
 FLAGS = [
     *("-std=c++17", "-O3", "-fPIC", "-fvisibility=hidden", "-Wall", "-Wextra", "-Wno-unknown-pragmas"),
-    *("-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast"),
+    *("-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast", "-fopenmp-simd"),
 ]
 AVX512 = ["-mfma", "-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512dq", "-mprefer-vector-width=512"]
 INSTRUCTION_SETS: dict[str, dict[str, list[str]]] = {

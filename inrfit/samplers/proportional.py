@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..io.options import setting
+from ..kernel import sampling
+from . import systematic
 from .error_map import l1_error
 from .selection import Selection, ratio_base
 
@@ -54,6 +56,8 @@ class Stream:
 
     def select(self, learner: Learner, previous: Selection | None) -> Selection:
         """The points of the next batches, in the order of the batches."""
+        import torch
+
         batch = learner.batch or 0
         side = cell_side(learner)
         memory = self._memory(learner, previous, side)
@@ -64,16 +68,14 @@ class Stream:
         if batch:
             count = batch * min(max(1, count // batch), MAX_BATCHES)
         count = min(count, cell_count)
-        density = self.density(memory, count)
-        positions = systematic_sample(learner, density, count)
-        indices = memory["order"][positions].long()
+        several = 0 < batch < count
+        errors = memory.get("errors", torch.ones(cell_count, device=learner.device))
+        hard, highest = self.hard if "errors" in memory else 0.0, min(self.limit, cell_count / count)
+        batches = count // batch if several else 1
+        indices, density = systematic.draw(learner, errors, memory["order"], hard, highest, count, batches)
         if side > 1:
             indices = sample_in_cells(learner, indices, side)
-        weights = density[positions].pow(-self.temper) if self.temper and "errors" in memory else None
-        several = 0 < batch < count
-        if several:
-            order = batch_order(learner, count, batch)
-            indices, weights = indices[order], None if weights is None else weights[order]
+        weights = density.pow(-self.temper) if self.temper and "errors" in memory else None
         by_error = round(self.hard * count) if "errors" in memory else 0
         origin = {"error": by_error, "chance": count - by_error}
         note = f"the error map of {learner.n:,} points has blocks of {side} points a side" if side > 1 else ""
@@ -94,17 +96,6 @@ class Stream:
             errors = memory["errors"]
             extended["errors"] = torch.cat([errors, errors.mean().expand(cell_count - errors.shape[0])])
         return extended
-
-    def density(self, memory: Mapping[str, Tensor], count: int) -> Float[Tensor, "m"]:
-        """Sampling density of each entry of the map relative to uniform sampling: about 1 on average."""
-        import torch
-
-        errors = memory.get("errors")
-        if errors is None:
-            return torch.ones(memory["order"].shape[0], device=memory["order"].device)
-        mean = errors.mean().clamp_min(1e-12)
-        highest = min(self.limit, errors.shape[0] / count)
-        return errors.mul(self.hard / mean).add_(1 - self.hard).clamp_(1e-3, highest)
 
 
 def cell_side(learner: Learner) -> int:
@@ -162,58 +153,28 @@ def updated_errors(learner: Learner, memory: Mapping[str, Tensor], side: int, po
     import torch
 
     errors = memory.get("errors")
-    trained = [
-        (indices, l1_error(residuals).nan_to_num(0.0).clamp_max(MAX_ERROR).pow(power))
-        for indices, residuals in learner.trained_batches
-    ]
     if errors is None:
-        mean = torch.cat([error for _, error in trained]).mean()
+        mean = torch.cat([_powers(residuals, power) for _, residuals in learner.trained_batches]).mean()
         errors = mean.expand(memory["order"].shape[0])
     if side == 1:
         errors = errors.clone()
-        for indices, error in trained:
-            errors[memory["rank"][indices].long()] = error
-    if side > 1:
-        new_errors = torch.cat([error for _, error in trained])
-        cells = cell_indices(learner, torch.cat([indices for indices, _ in trained]), side)
-        positions = memory["rank"][cells].long()
-        total = torch.zeros_like(errors).index_add_(0, positions, new_errors)
-        counts = torch.zeros_like(errors).index_add_(0, positions, torch.ones_like(new_errors))
-        errors = torch.where(counts > 0, errors.lerp(total / counts.clamp_min(1), CELL_UPDATE_RATE), errors)
-    return errors
+        for indices, residuals in learner.trained_batches:
+            if sampling.computes(errors):
+                sampling.record(errors, memory["rank"], indices, residuals, MAX_ERROR, power)
+            else:
+                errors[memory["rank"][indices].long()] = _powers(residuals, power)
+        return errors
+    trained = torch.cat([_powers(residuals, power) for _, residuals in learner.trained_batches])
+    cells = cell_indices(learner, torch.cat([indices for indices, _ in learner.trained_batches]), side)
+    positions = memory["rank"][cells].long()
+    total = torch.zeros_like(errors).index_add_(0, positions, trained)
+    counts = torch.zeros_like(errors).index_add_(0, positions, torch.ones_like(trained))
+    return torch.where(counts > 0, errors.lerp(total / counts.clamp_min(1), CELL_UPDATE_RATE), errors)
 
 
-def systematic_sample(learner: Learner, density: Float[Tensor, "m"], count: int) -> Int[Tensor, "k"]:
-    """``count`` distinct positions, in rising order, by systematic sampling: equal steps along the cumulative density
-    from a random start. A position that is longer than a step is taken once, and uniformly sampled positions take the
-    places of its other hits."""
-    import torch
-
-    steps = density.cumsum(0)  # float32, accumulated in float64: 2^18 steps are exact to a thirtieth of a step
-    steps.mul_(count / steps[-1]).add_(learner.uniform(1)).floor_()
-    hit = steps > 0
-    torch.gt(steps[1:], steps[:-1], out=hit[1:])
-    positions = hit.nonzero().squeeze(1)[:count]
-    missing = count - positions.shape[0]
-    if missing:
-        free = (learner.uniform(4 * missing + 64) * hit.shape[0]).long().unique()
-        free = free[~hit[free]]
-        if free.shape[0] < missing:
-            free = (~hit).nonzero().squeeze(1)
-        more = free[learner.permutation(free.shape[0])[:missing]]
-        positions = torch.cat([positions, more]).sort().values
-    return positions
-
-
-def batch_order(learner: Learner, count: int, batch: int) -> Int[Tensor, "k"]:
-    """A permutation of ``count`` sorted points after which every slice of ``batch`` points holds one point of each
-    stretch of neighbours."""
-    import torch
-
-    batches = count // batch
-    turn = (learner.uniform(batch) * batches).long()[:, None] + torch.arange(batches, device=learner.device)
-    positions = torch.arange(batch, device=learner.device)[:, None] * batches + turn % batches
-    return positions.mT.reshape(-1)
+def _powers(residuals: Float[Tensor, "k c"], power: float) -> Float[Tensor, "k"]:
+    """The entries of the map for these residuals."""
+    return l1_error(residuals).nan_to_num(0.0).clamp_max(MAX_ERROR).pow(power)
 
 
 def cell_indices(learner: Learner, indices: Int[Tensor, "k"], side: int) -> Int[Tensor, "k"]:

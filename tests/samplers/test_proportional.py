@@ -14,7 +14,8 @@ from inrfit.fields import FieldSpec
 from inrfit.fit import recipe
 from inrfit.fit.budget import Budget
 from inrfit.fit.loop import fit
-from inrfit.samplers import Stream, proportional
+from inrfit.kernel import library, sampling
+from inrfit.samplers import Stream, proportional, systematic
 from inrfit.signal import Grid
 
 
@@ -111,14 +112,52 @@ def test_long_signals_are_mapped_in_cells(shape, monkeypatch):
     assert torch.equal(proportional.cell_indices(of, proportional.sample_in_cells(of, cells, side), side), cells)
 
 
-def test_errors_too_large_for_one_step_are_drawn_once_and_others_uniformly():
-    of = learner(image_signal())
-    odds = torch.full((of.n,), 1e-3)
-    odds[:5] = 1000.0
-    found = proportional.systematic_sample(of, odds, 100)
-    assert found.shape[0] == 100
+def drawn(errors, hard, highest, count, batches, compiled, monkeypatch):
+    """The entries drawn from a map, and their densities."""
+    if not compiled:
+        monkeypatch.setattr(sampling, "computes", lambda errors: False)
+    of, order = learner(image_signal()), torch.arange(errors.shape[0], dtype=torch.int32)
+    return systematic.draw(of, errors, order, hard, highest, count, batches)
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+def test_errors_too_large_for_one_step_are_drawn_once_and_others_in_proportion(compiled, monkeypatch):
+    errors = torch.full((5000,), 1e-3)
+    errors[:5] = 1000.0
+    found, _ = drawn(errors, 0.9, 50.0, 100, 1, compiled, monkeypatch)
     assert found.unique().shape[0] == 100
     assert set(range(5)) <= set(found.tolist())
+    assert 800 < found[found >= 5].float().mean() < 4200
+
+
+@pytest.mark.parametrize("tail", [1, 12])
+@pytest.mark.parametrize(
+    ("entries", "count", "batches"), [(100_000, 8000, 4), (1000, 900, 9), (5000, 5000, 1), (7, 3, 1), (1, 1, 1)]
+)
+def test_the_kernel_draws_what_torch_draws(entries, count, batches, tail, monkeypatch):
+    if not library.available():
+        pytest.skip("the package was built without its compiled kernel")
+    errors = torch.rand(entries, generator=torch.Generator().manual_seed(tail)) ** tail
+    (ours, density), (usual, expected) = (
+        drawn(errors, 0.9, min(10.0, entries / count), count, batches, compiled, monkeypatch)
+        for compiled in (True, False)
+    )
+    assert ours.unique().shape[0] == usual.unique().shape[0] == count
+    assert float((ours == usual).float().mean()) > 0.5  # sums are rounded differently, which shifts hits by one
+    assert float(density.mean()) == pytest.approx(float(expected.mean()), rel=0.02)
+
+
+def test_the_kernel_records_what_torch_records():
+    if not library.available():
+        pytest.skip("the package was built without its compiled kernel")
+    rank, indices = torch.randperm(5000).int(), torch.randperm(5000)[:3000]
+    residuals = torch.rand(3000, 3) - 0.5
+    residuals[:2] = torch.tensor([[math.nan], [math.inf]])
+    for power in (1.5, 0.7):
+        ours, usual = torch.zeros(5000), torch.zeros(5000)
+        sampling.record(ours, rank, indices, residuals, proportional.MAX_ERROR, power)
+        usual[rank[indices].long()] = proportional._powers(residuals, power)
+        torch.testing.assert_close(ours, usual)
 
 
 def test_hard_points_are_trained_more_in_a_whole_fit():

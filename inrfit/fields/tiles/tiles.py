@@ -69,10 +69,11 @@ class Tiles:
         initialization_options=frozenset({"omega", "first_omega"}),
         frequency_scaling={"first_omega": {"audio": 1.0, "shape": 1 / 12}},
         hyperparameters=Hyperparameters(
-            adam_rate=6.5e-4,
+            adam_rate=8e-4,
             muon_rate=0.0,
-            source="twice as much is worse on kodim03 and kodim05 (docs/architectures.md)",
-            batch_source="2,048 is slower and 8,192 worse at equal points (docs/architectures.md)",
+            source="better than 6.5e-4 and 1e-3 on kodim05 and kodim23 (docs/architectures.md)",
+            batch=8192,
+            batch_source="better than 4,096 and as good as 16,384 in seconds (docs/architectures.md)",
             short_run_boost=False,
         ),
     )

@@ -48,6 +48,13 @@ struct Adam {
   float mean_decay, square_decay, correction, epsilon;
 };
 
+// The relative density with which an entry of a map of errors is sampled: rest + share * error, within bounds; and its
+// probability, scale * density.
+struct Density {
+  float share, rest, lowest, highest, scale;
+};
+constexpr int32_t ONE = 1 << 30;  // a probability of 1
+
 // The functions of one instruction set. `part` of `parts` are shares of the work of several threads.
 struct Kernel {
   const char* name;
@@ -64,6 +71,8 @@ struct Kernel {
   void (*adam)(const Adam&, int64_t n, float rate, const float* gradients, float* weights, float* mean, float* square);
   // Values at the points from..to.
   void (*evaluate)(const Net&, const void* packed, void* workspace, const Points&, int64_t from, int64_t to);
+  double (*measure)(const Density&, int64_t n, const float* errors, int64_t* capped);
+  int64_t (*probabilities)(const Density&, int64_t n, const float* errors, int32_t* to);
 };
 
 const Kernel& kernel_of(int set);  // number `set` of those of this processor, the fastest first

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from jaxtyping import Float, Int
     from torch import Tensor
 
-_DONE = 0
+_DONE, _OUTSIDE = 0, 2
 
 
 def draw(
@@ -29,7 +29,7 @@ def draw(
     """``samplers.systematic.draw`` with the random numbers ``start`` and ``turns``. Raises ``MemoryError``."""
     import torch
 
-    indices, densities = torch.empty(count, dtype=torch.int64), torch.empty(count)
+    indices, densities = torch.zeros(count, dtype=torch.int64), torch.ones(count)  # none is hit where errors are NaN
     status = _library().inrfit_draw(
         ctypes.c_int(0),
         ctypes.c_int64(errors.shape[0]),
@@ -58,28 +58,39 @@ def record(
     power: float,
 ) -> None:
     """Sets errors[rank[indices]] to the L1 norm of ``residuals``, at most ``most``, to the power ``power``; to 0 where
-    it is not a number."""
+    it is not a number. Raises ``IndexError`` if an index is outside the map."""
     import torch
 
-    residuals = residuals.contiguous()
-    _library().inrfit_record(
+    indices, residuals = indices.long().contiguous(), residuals.float().contiguous()
+    if residuals.shape[0] != indices.shape[0]:
+        raise IndexError("residuals and trained points differ in number")
+    status = _library().inrfit_record(
         ctypes.c_int64(indices.shape[0]),
         ctypes.c_int64(residuals.shape[1]),
         _address(indices),
         _address(residuals),
+        ctypes.c_int64(min(errors.shape[0], rank.shape[0])),
         _address(rank),
         ctypes.c_float(most),
         ctypes.c_float(power),
         _address(errors),
         ctypes.c_int64(torch.get_num_threads()),
     )
+    if status == _OUTSIDE:
+        raise IndexError("a trained point is outside the map of errors")
 
 
-def computes(errors: Tensor) -> bool:
-    """Whether the library is there and can read this map."""
+def computes(errors: Tensor, order: Tensor) -> bool:
+    """Whether the library is there and can read this map, and its order or ranks."""
     import torch
 
-    return bool(available()) and errors.device.type == "cpu" and errors.dtype == torch.float32
+    return (
+        bool(available())
+        and errors.device.type == "cpu"
+        and (errors.dtype, order.dtype, errors.shape) == (torch.float32, torch.int32, order.shape)
+        and errors.is_contiguous()
+        and order.is_contiguous()
+    )
 
 
 def _address(tensor: Tensor) -> ctypes.c_void_p:

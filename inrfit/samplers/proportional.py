@@ -159,7 +159,7 @@ def updated_errors(learner: Learner, memory: Mapping[str, Tensor], side: int, po
     if side == 1:
         errors = errors.clone()
         for indices, residuals in learner.trained_batches:
-            if sampling.computes(errors):
+            if sampling.computes(errors, memory["rank"]):
                 sampling.record(errors, memory["rank"], indices, residuals, MAX_ERROR, power)
             else:
                 errors[memory["rank"][indices].long()] = _powers(residuals, power)

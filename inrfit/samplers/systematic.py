@@ -37,7 +37,7 @@ def draw(
     it can, or by torch, up to rounding.
     """
     start, turns = learner.uniform(1), (learner.uniform(count // batches) * batches).long()
-    if sampling.computes(errors):
+    if sampling.computes(errors, order):
         return sampling.draw(errors, order, hard, (LEAST_DENSITY, highest), count, float(start), turns)
     mean = errors.mean().clamp_min(1e-12)
     density = errors.mul(hard / mean).add_(1 - hard).clamp_(LEAST_DENSITY, highest)

@@ -172,7 +172,7 @@ def test_its_recipe_on_every_device_is_the_same(name):
 def test_the_kernel_suits_whatever_has_its_activation():
     for name, copy in COPIES.items():
         suited = [FieldSpec(arch, 2, 3, 64, 3, {}).formula.kernel_activation(2) is not None for arch in (name, copy)]
-        assert suited == [name in ("siren", "finer", "gauss", "mlp", "pemlp", "ffn", "grid")] * 2
+        assert suited == [name in ("siren", "finer", "gauss", "mlp", "pemlp", "ffn", "grid", "tiles")] * 2
 
 
 @dataclass(frozen=True)

@@ -115,7 +115,7 @@ def test_long_signals_are_mapped_in_cells(shape, monkeypatch):
 def drawn(errors, hard, highest, count, batches, compiled, monkeypatch):
     """The entries drawn from a map, and their densities."""
     if not compiled:
-        monkeypatch.setattr(sampling, "computes", lambda errors: False)
+        monkeypatch.setattr(sampling, "computes", lambda *tensors: False)
     of, order = learner(image_signal()), torch.arange(errors.shape[0], dtype=torch.int32)
     return systematic.draw(of, errors, order, hard, highest, count, batches)
 
@@ -208,3 +208,13 @@ def test_a_fit_that_diverged_leaves_no_trace_in_the_map():
         of.trained_batches[:] = [(previous.indices, torch.full((previous.indices.shape[0], 3), size))]
     assert bool(previous.memory["errors"].isfinite().all())
     assert bool(previous.weights.isfinite().all())
+
+
+def test_the_kernel_refuses_points_and_ranks_outside_the_map():
+    if not library.available():
+        pytest.skip("the package was built without its compiled kernel")
+    residuals, most = torch.rand(2, 3), proportional.MAX_ERROR
+    for indices, last in ((torch.tensor([0, 5]), 4), (torch.tensor([-1, 0]), 4), (torch.tensor([0, 4]), 1 << 30)):
+        rank = torch.tensor([0, 1, 2, 3, last], dtype=torch.int32)
+        with pytest.raises(IndexError):
+            sampling.record(torch.zeros(5), rank, indices, residuals, most, 1.5)

@@ -11,6 +11,7 @@ namespace inrfit {
 namespace {
 
 constexpr int64_t PIECE = 1 << 14;  // entries
+constexpr int OUTSIDE = 2;          // as in sampling.py
 constexpr int MOST_ROUNDS = 50;     // in which probabilities above 1 are found: one or two, unless most entries are drawn
 
 thread_local Buffer probabilities;
@@ -108,17 +109,21 @@ INRFIT_ENTRY int inrfit_draw(int set, int64_t n, const float* errors, const int3
   return NO_MEMORY;
 }
 
-// errors[rank[index]] = min(L1 norm of the residuals, most)^power of n trained points; 0 for residuals that are no
-// numbers.
-INRFIT_ENTRY void inrfit_record(int64_t n, int64_t channels, const int64_t* indices, const float* residuals,
-                                const int32_t* rank, float most, float power, float* errors, int64_t threads) {
+// errors[rank[index]] = min(L1 norm of the residuals, most)^power of n trained points, 0 for residuals that are no
+// numbers. The map and the ranks have m entries. Returns OUTSIDE if an index or a rank is none of them.
+INRFIT_ENTRY int inrfit_record(int64_t n, int64_t channels, const int64_t* indices, const float* residuals, int64_t m,
+                               const int32_t* rank, float most, float power, float* errors, int64_t threads) {
   const int64_t team = std::max<int64_t>(1, std::min(threads, n / 1024));
+  std::atomic<bool> outside{false};
   in_parallel(team, [&](int64_t part) {
     for (int64_t i = n * part / team; i < n * (part + 1) / team; ++i) {
       float error = 0;
       for (int64_t c = 0; c < channels; ++c) error += std::fabs(residuals[i * channels + c]);
       error = error == error ? std::min(error, most) : 0;
-      errors[rank[indices[i]]] = power == 1.5f ? error * std::sqrt(error) : std::pow(error, power);
+      const int64_t index = indices[i], entry = index >= 0 && index < m ? rank[index] : -1;
+      if (entry >= 0 && entry < m) errors[entry] = power == 1.5f ? error * std::sqrt(error) : std::pow(error, power);
+      else outside = true;
     }
   });
+  return outside ? OUTSIDE : DONE;
 }

@@ -17,7 +17,7 @@ from conftest import image_signal, picture
 import inrfit
 from inrfit import runtime
 from inrfit.errors import UsageError
-from inrfit.fields import FIELDS, FieldSpec
+from inrfit.fields import FIELDS, FieldSpec, kernel_passes
 from inrfit.fields.module import Field
 from inrfit.fit import context, engine_choice, recipe
 from inrfit.fit.budget import Budget

@@ -14,7 +14,7 @@ from conftest import image_signal, picture, with_header
 import inrfit
 from inrfit.artifact.artifact import Artifact
 from inrfit.errors import UnreadableFile, UsageError
-from inrfit.fields import FieldSpec, architecture
+from inrfit.fields import FieldSpec, architecture, kernel_passes
 from inrfit.fields.module import Field
 from inrfit.fields.tiles import partition
 from inrfit.fields.tiles.tiles import MAX_DEFAULT_TILES, MIN_SAMPLES_PER_TILE, SAMPLES_PER_TILE, Tiles
@@ -116,7 +116,10 @@ def test_is_continuous_across_borders_and_edges_of_bands(edge):
 
 @pytest.mark.parametrize("shape", [(37,), (13, 17), (1, 9), (5, 6, 7)])
 @pytest.mark.parametrize("overlap", [0.1, 1.0])
-def test_a_raster_equals_its_points(shape, overlap, monkeypatch):
+@pytest.mark.parametrize("compiled", [True, False])
+def test_a_raster_equals_its_points(shape, overlap, compiled, monkeypatch):
+    if not compiled:
+        monkeypatch.setattr(kernel_passes, "evaluates", lambda *arguments: False)
     monkeypatch.setattr(architecture, "points_at_a_time", lambda width: 5)
     field, grid = make(len(shape), overlap=overlap), Grid(shape)
     expected = field(grid.coords(torch.arange(grid.n))).detach()

@@ -21,11 +21,12 @@ from ..hyperparameters import Hyperparameters
 from ..mlp import mlp
 from ..sizing import widest
 from . import partition
+from .layers import Layer, evaluate, layers_of, sum_by_tile
 from .partition import Box
 
 if TYPE_CHECKING:
     import torch
-    from jaxtyping import Float, Int
+    from jaxtyping import Float
     from torch import Tensor
 
     from ...signal import Grid
@@ -45,10 +46,6 @@ def _decode_bytes(spec: FieldSpec, shape: tuple[int, ...], cells: int) -> int:
     """The activations of one tile, the coordinates and values of its cells, and the values of all cells twice."""
     rows = min(cells, architecture.points_at_a_time(spec.width))
     return rows * 8 * spec.width + 4 * cells * (3 * spec.outputs + 2 * spec.inputs + 2)
-
-
-Layer = tuple["Tensor", "Tensor"]
-"""Matrices (r, out, in) and biases (r, 1, out) of one layer, for each of r rows."""
 
 
 @dataclass(frozen=True)
@@ -159,8 +156,8 @@ class Tiles:
     ) -> Float[Tensor, "n c"]:
         """Values at ``coords``. Points are sorted by tile, and each layer of all tiles is one batched product."""
         rows = partition.arrange(coords, partition.parse_tiles(self.tiles, coords.shape[1]), self.overlap)
-        layers = _layers(weights, precision, rows.tiles)
-        return rows.blend(_evaluate(layers, rows.local, precision), coords.shape[0])
+        layers = layers_of(weights, precision, rows.tiles)
+        return rows.blend(evaluate(layers, rows.local, precision), coords.shape[0])
 
     def gradients(
         self,
@@ -175,7 +172,7 @@ class Tiles:
         import torch
 
         rows = partition.arrange(coords, partition.parse_tiles(self.tiles, coords.shape[1]), self.overlap)
-        layers = _layers(weights, precision, rows.tiles)
+        layers = layers_of(weights, precision, rows.tiles)
         (matrix, bias), *hidden, (last_matrix, last_bias) = layers
         first = torch.baddbmm(bias, rows.local, matrix.mT)
         activations, phases = [first.sin().to(precision) if hidden else first.sin()], []
@@ -199,7 +196,7 @@ class Tiles:
         grad = first.cos_().mul_(grad)
         grads |= {"first.weight": [grad.mT @ rows.local], "first.bias": [grad.sum(1)]}
         grads |= {"hidden.weight": grad_matrices[::-1], "hidden.bias": grad_biases[::-1]}
-        return residuals, {name: _sum_by_tile(grads[name], weight, rows.tiles) for name, weight in weights.items()}
+        return residuals, {name: sum_by_tile(grads[name], weight, rows.tiles) for name, weight in weights.items()}
 
     def kernel_activation(self, axes: int) -> Activation:
         """Sine layers for each tile; their frequencies are folded into the weights."""
@@ -213,7 +210,7 @@ class Tiles:
 
         if evaluates(self, weights, len(grid.shape)):
             return architecture.forward_in_chunks(self, weights, grid, start, stop)
-        layers = _layers(weights, torch.float32, None)
+        layers = layers_of(weights, torch.float32, None)
         empty = layers[-1][1].new_zeros(0, layers[-1][1].shape[-1])
         boxes = partition.split_into_boxes(grid.shape, start, stop)
         return torch.cat([empty, *(self._on_box(layers, grid, box) for box in boxes)])
@@ -236,7 +233,7 @@ class Tiles:
             tile_layers = [(matrix[tile : tile + 1], bias[tile : tile + 1]) for matrix, bias in layers]
             local = torch.cartesian_prod(*(span.local for span in spans)).view(-1, len(counts))
             together = architecture.points_at_a_time(layers[0][1].shape[-1])
-            parts = [_evaluate(tile_layers, part[None], torch.float32)[0] for part in local.split(together)]
+            parts = [evaluate(tile_layers, part[None], torch.float32)[0] for part in local.split(together)]
             reached = values[tuple(slice(span.start, span.start + len(span.local)) for span in spans)]
             weight = torch.ones((), device=device)
             for span in spans:
@@ -267,40 +264,3 @@ class Tiles:
             "last.weight": 1.0,
             "last.bias": 1.0,
         }
-
-
-def _layers(weights: Mapping[str, Tensor], precision: torch.dtype, tiles: Int[Tensor, " rows"] | None) -> list[Layer]:
-    """The layers of all tiles, or of the tile of each row."""
-    count = weights["last.bias"].shape[0]
-    layers = [(weights["first.weight"], weights["first.bias"])]
-    if "hidden.weight" in weights:
-        matrices = weights["hidden.weight"].to(precision).split(count)
-        layers += zip(matrices, weights["hidden.bias"].to(precision).split(count), strict=True)
-    layers.append((weights["last.weight"], weights["last.bias"]))
-    if tiles is not None:
-        layers = [(matrix.index_select(0, tiles), bias.index_select(0, tiles)) for matrix, bias in layers]
-    return [(matrix, bias[:, None, :]) for matrix, bias in layers]
-
-
-def _evaluate(
-    layers: list[Layer], local: Float[Tensor, "rows length d"], precision: torch.dtype
-) -> Float[Tensor, "rows length c"]:
-    """Values at rows of local coordinates; the first and the last layer are float32."""
-    import torch
-
-    sine = torch.sin if torch.is_grad_enabled() else torch.sin_
-    x = local
-    for matrix, bias in layers[:-1]:
-        x = sine(torch.baddbmm(bias, x.to(matrix.dtype), matrix.mT))
-    matrix, bias = layers[-1]
-    return torch.baddbmm(bias, x.float(), matrix.mT)
-
-
-def _sum_by_tile(grads: list[Tensor], weight: Tensor, tiles: Int[Tensor, " rows"] | None) -> Tensor:
-    """The gradient with respect to ``weight`` from the gradients of each row, one tensor per layer."""
-    import torch
-
-    if tiles is not None:
-        count = weight.shape[0] // len(grads)
-        grads = [by_row.new_zeros(count, *by_row.shape[1:]).index_add_(0, tiles, by_row) for by_row in grads]
-    return grads[0] if len(grads) == 1 else torch.cat(grads)

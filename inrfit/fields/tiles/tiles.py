@@ -38,6 +38,9 @@ SAMPLES_PER_TILE, MIN_SAMPLES_PER_TILE = 4096, 256
 MAX_DEFAULT_TILES, MAX_SIZED_TILES = 256, 1024
 """Maximum number of tiles if no number of parameters is asked for, and if one is."""
 
+WIDTH_STEP = 16
+"""Numbers in a vector of the compiled kernel, which fills the last vector of a layer with zeros."""
+
 ASSUMED_SIDE = 64
 """Samples per axis assumed for a signal of points, which has no raster."""
 
@@ -46,6 +49,12 @@ def _decode_bytes(spec: FieldSpec, shape: tuple[int, ...], cells: int) -> int:
     """The activations of one tile, the coordinates and values of its cells, and the values of all cells twice."""
     rows = min(cells, architecture.points_at_a_time(spec.width))
     return rows * 8 * spec.width + 4 * cells * (3 * spec.outputs + 2 * spec.inputs + 2)
+
+
+def _in_whole_vectors(spec: FieldSpec) -> FieldSpec:
+    """The spec without the few units by which its layers exceed a multiple of WIDTH_STEP."""
+    excess = spec.width % WIDTH_STEP
+    return replace(spec, width=spec.width - excess) if excess <= spec.width // WIDTH_STEP else spec
 
 
 @dataclass(frozen=True)
@@ -97,7 +106,8 @@ class Tiles:
 
         Without a number of ``parameters``, tiles have SAMPLES_PER_TILE samples, up to MAX_DEFAULT_TILES tiles. With
         one, there are as many tiles of the spec's width as it permits, up to MAX_SIZED_TILES tiles of at least
-        MIN_SAMPLES_PER_TILE samples; the networks are then as wide as the remaining parameters permit.
+        MIN_SAMPLES_PER_TILE samples; the networks are then as wide as the remaining parameters permit, in whole vectors
+        where that costs at most a sixteenth of the width.
         """
         if "tiles" not in spec.options:
             axes = shape if shape is not None else (ASSUMED_SIDE,) * spec.inputs
@@ -108,7 +118,7 @@ class Tiles:
                 count = min(parameters // one_tile.parameters, samples // MIN_SAMPLES_PER_TILE, MAX_SIZED_TILES)
             tiles = "x".join(map(str, partition.near_cubic_tiles(axes, max(1, count))))
             spec = replace(spec, options={**spec.options, "tiles": tiles})
-        return spec if parameters is None else widest(spec, parameters)
+        return spec if parameters is None else _in_whole_vectors(widest(spec, parameters))
 
     def shapes(self, spec: FieldSpec) -> dict[str, tuple[int, ...]]:
         """Networks are stacked along the first axis; hidden matrices by layer, and within a layer by tile."""

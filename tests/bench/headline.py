@@ -64,10 +64,10 @@ def decoded_quality(source: Path, decoded: Path) -> str:
     return f"box off by {np.abs(a.bounds - b.bounds).max() / a.extents.max():.2%} of the longest side"
 
 
-def row(source: Path, budget: str, arch: str, sampler: str, folder: Path) -> dict[str, Any]:
+def row(source: Path, budget: str, size: list[str], arch: str, sampler: str, folder: Path) -> dict[str, Any]:
     """encode and decode one file."""
     model, back = str(folder / f"{source.name}.safetensors"), str(folder / f"back{source.suffix}")
-    choices = ("--budget", budget, "--arch", arch, "--sampler", sampler)
+    choices = ("--budget", budget, "--arch", arch, "--sampler", sampler, *size)
     made = command("encode", str(source), *choices, "-o", model, "--force")
     command("decode", model, "-o", back, "--force")
     quality, spent = made["quality"], made["spent"]
@@ -93,8 +93,16 @@ if __name__ == "__main__":
     parser.add_argument("--budget", default="60s")
     parser.add_argument("--arch", action="append")
     parser.add_argument("--sampler", action="append")
+    parser.add_argument("--params", help="number of weights of every field, at most")
     parser.add_argument("files", nargs="*", default=FILES)
     given = parser.parse_args()
+    size = ["--params", given.params] if given.params else []
     with tempfile.TemporaryDirectory() as place:
         choices = list(itertools.product(given.arch or ["siren"], given.sampler or ["auto"]))
-        table([row(source, given.budget, *choice, Path(place)) for source in data(*given.files) for choice in choices])
+        table(
+            [
+                row(source, given.budget, size, *choice, Path(place))
+                for source in data(*given.files)
+                for choice in choices
+            ]
+        )

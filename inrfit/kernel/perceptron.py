@@ -112,7 +112,9 @@ def gradients_of_many(
     found, residuals = {n: torch.empty_like(w) for n, w in layers.items()}, torch.empty_like(given[1])
     fields, n = inputs.shape[0], inputs.shape[1]
     entry = loaded_library().inrfit_gradients
-    tensors = [_addresses(tensors, fields) for tensors in (layers, found)]
+    tensors = [
+        addresses([{n: w[field] for n, w in stacked.items()} for field in range(fields)]) for stacked in (layers, found)
+    ]
     arrays = [ctypes.c_void_p(tensor.data_ptr()) for tensor in (*given, residuals)]
     net = _net(activation, layers)
     call(entry, name, net, [ctypes.c_int64(fields), ctypes.c_int64(n), *tensors, *arrays])
@@ -128,7 +130,8 @@ def values(
     result = inputs.new_empty(inputs.shape[0], weights["last.bias"].shape[0])
     arrays = [ctypes.c_void_p(tensor.data_ptr()) for tensor in (inputs, result)]
     count = ctypes.c_int64(inputs.shape[0])
-    call(loaded_library().inrfit_values, name, _net(activation, layers), [count, _addresses(layers, 1), *arrays])
+    places = addresses([{n: w[0] for n, w in layers.items()}])
+    call(loaded_library().inrfit_values, name, _net(activation, layers), [count, places, *arrays])
     return result
 
 
@@ -151,11 +154,9 @@ def _level(level: GridLevel) -> Level:
     return Level(level.nodes, level.strides, level.start, level.rows, level.hashed)
 
 
-def _addresses(tensors: Mapping[str, Tensor], fields: int) -> ctypes.Array[ctypes.c_void_p]:
-    """The addresses of the tensors of each field; 0 for those that there are not."""
-    places: list[int] = []
-    for field in range(fields):
-        places += [tensors[n][field].data_ptr() if n in tensors else 0 for n in LAYERS]
+def addresses(fields: Sequence[Mapping[str, Tensor]]) -> ctypes.Array[ctypes.c_void_p]:
+    """The addresses of the tensors of each field, one field after the other; 0 for those that there are not."""
+    places = [tensors[n].data_ptr() if n in tensors else 0 for tensors in fields for n in LAYERS]
     return (ctypes.c_void_p * len(places))(*places)
 
 

@@ -24,12 +24,13 @@ def draw(
     bounds: tuple[float, float],
     count: int,
     start: float,
+    due: Float[Tensor, " m"],
     turns: Int[Tensor, " stretches"],
 ) -> tuple[Int[Tensor, " k"], Float[Tensor, " k"]]:
-    """``samplers.systematic.draw`` with the random numbers ``start`` and ``turns``. Raises ``MemoryError``."""
+    """``samplers.systematic.draw`` with the random numbers ``turns``; changes ``due``. Raises ``MemoryError``."""
     import torch
 
-    indices, densities = torch.zeros(count, dtype=torch.int64), torch.ones(count)  # none is hit where errors are NaN
+    indices, densities = torch.empty(count, dtype=torch.int64), torch.empty(count)
     status = _library().inrfit_draw(
         ctypes.c_int(0),
         ctypes.c_int64(errors.shape[0]),
@@ -38,6 +39,7 @@ def draw(
         *(ctypes.c_float(value) for value in (hard, *bounds)),
         ctypes.c_int64(count),
         ctypes.c_float(start),
+        _address(due),
         ctypes.c_int64(count // turns.shape[0]),
         _address(turns),
         _address(indices),

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from .library import Net, Partition
-from .perceptron import ACTIVATIONS, LAYERS, Activation, call, loaded_library
+from .perceptron import ACTIVATIONS, LAYERS, Activation, addresses, call, loaded_library
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -34,7 +34,7 @@ def gradients(
     found, residuals = {n: torch.empty_like(w) for n, w in layers.items()}, torch.empty_like(given[1])
     count = ctypes.c_int64(coords.shape[0])
     arrays = [ctypes.c_void_p(tensor.data_ptr()) for tensor in (*given, residuals)]
-    arguments = [_partition(activation), count, _addresses(layers), _addresses(found), *arrays]
+    arguments = [_partition(activation), count, addresses([layers]), addresses([found]), *arrays]
     call(loaded_library().inrfit_tile_gradients, name, _net(activation, layers), arguments)
     return residuals, found
 
@@ -46,7 +46,7 @@ def values(
     layers, coords = {n: weights[n].contiguous() for n in LAYERS if n in weights}, coords.contiguous()
     result = coords.new_empty(coords.shape[0], weights["last.bias"].shape[-1])
     arrays = [ctypes.c_void_p(tensor.data_ptr()) for tensor in (coords, result)]
-    arguments = [_partition(activation), ctypes.c_int64(coords.shape[0]), _addresses(layers), *arrays]
+    arguments = [_partition(activation), ctypes.c_int64(coords.shape[0]), addresses([layers]), *arrays]
     call(loaded_library().inrfit_tile_values, name, _net(activation, layers), arguments)
     return result
 
@@ -63,9 +63,3 @@ def _net(activation: Activation, layers: Mapping[str, Tensor]) -> Net:
 def _partition(activation: Activation) -> object:
     """A reference to the partition into tiles."""
     return ctypes.byref(Partition(len(activation.tiles), activation.tiles, activation.overlap))
-
-
-def _addresses(tensors: Mapping[str, Tensor]) -> ctypes.Array[ctypes.c_void_p]:
-    """The addresses of the tensors; 0 for those that there are not."""
-    places = [tensors[n].data_ptr() if n in tensors else 0 for n in LAYERS]
-    return (ctypes.c_void_p * len(places))(*places)

@@ -29,27 +29,30 @@ MAX_BATCHES = 64
 MAX_ERROR = 100.0
 """Larger errors, those of a fit that diverged, count as this, so that one of them cannot outweigh all others."""
 
+GOLDEN_RATIO = 0.5 * math.sqrt(5) - 0.5
+"""Shift of the stretches from one selection to the next: no sequence of multiples modulo 1 is more even."""
+
 CELL_UPDATE_RATE = 0.5
 """Weight of the newest mean error of a cell of several samples, against the entry of the map."""
 
 
 @dataclass(frozen=True)
 class Stream:
-    """Draws every batch systematically, with the relative density
-    p_i = (1 - hard) + hard * e_i^power / mean(e^power), at most ``limit``, where e_i is the last known error (L1 over
-    channels); the loss weight of a point is p_i^-temper.
+    """Draws every batch with the relative density p_i = (1 - hard) + hard * e_i^power / mean(e^power), at most
+    ``limit``, where e_i is the last known error (L1 over channels); the loss weight of a point is p_i^-temper.
 
     This sampler is of this project; no paper describes it. The errors of trained points are written into the map and no
     point is scored for it: a selection costs no forward pass, only one pass over the map. With ``temper=0`` hard points
     weigh more in the loss than under uniform sampling, as with alpha = 0 in soft mining (Kheradmand et al., CVPR 2024,
     arXiv:2312.00075); ``temper=1`` restores the plain mean (importance sampling; Katharopoulos and Fleuret, 2018,
-    arXiv:1803.00942). The map is ordered by blocks of neighbours, and each batch gets one point of each stretch of that
-    order, so that a batch covers the signal evenly and its gradient has less noise (docs/samplers.md). A point without
-    a known error counts as hard as the mean of the first ones seen. In a signal of more than MAX_ERROR_CELLS samples
-    the points of a cell are sampled uniformly."""
+    arXiv:1803.00942). Points are drawn at regular intervals: of each stretch of neighbours the point whose draws lag
+    most behind its density (``systematic.py``). So no point is forgotten by chance, every batch covers the signal
+    evenly, and gradients have less noise than with independent draws (docs/samplers.md). A point without a known error
+    counts as hard as the mean of the first ones seen. In a signal of more than MAX_ERROR_CELLS samples the points of a
+    cell are sampled uniformly."""
 
     ratio: float = setting(0.1, "share of the points in one selection (of several batches)", 1e-6, 1.0)
-    hard: float = setting(0.9, "share sampled in proportion to the error", 0.0, 1.0)
+    hard: float = setting(0.5, "share sampled in proportion to the error", 0.0, 1.0)
     power: float = setting(1.5, "exponent of the error in the sampling density", 0.1, 4.0)
     temper: float = setting(0.25, "how far points are weighted back: 0 not at all, 1 to the plain mean", 0.0, 1.0)
     limit: float = setting(10.0, "highest sampling density, in means", 1.0, 1e6)
@@ -72,7 +75,11 @@ class Stream:
         errors = memory.get("errors", torch.ones(cell_count, device=learner.device))
         hard, highest = self.hard if "errors" in memory else 0.0, min(self.limit, cell_count / count)
         batches = count // batch if several else 1
-        indices, density = systematic.draw(learner, errors, memory["order"], hard, highest, count, batches)
+        memory["start"] = (memory["start"] + GOLDEN_RATIO) % 1
+        start = float(memory["start"])
+        indices, density, memory["due"] = systematic.draw(
+            learner, errors, memory["order"], start, memory["due"], hard, highest, count, batches
+        )
         if side > 1:
             indices = sample_in_cells(learner, indices, side)
         weights = density.pow(-self.temper) if self.temper and "errors" in memory else None
@@ -119,7 +126,8 @@ def cells_per_axis(learner: Learner, side: int) -> tuple[int, ...]:
 
 def cell_order(learner: Learner, side: int) -> dict[str, Tensor]:
     """``order`` (m,): flat indices of the cells, one block of neighbours after the other; ``rank`` (m,): position of
-    each cell in ``order``. Both are int32."""
+    each cell in ``order``, both int32; ``due`` (m,), in that order: random draws that cells are due, from 0 to 1;
+    ``start`` (1,): where the first stretch begins."""
     import torch
 
     shape = cells_per_axis(learner, side)
@@ -131,7 +139,7 @@ def cell_order(learner: Learner, side: int) -> dict[str, Tensor]:
     order = order.reshape(-1)
     rank = torch.empty_like(order)
     rank[order.long()] = torch.arange(cell_count, dtype=torch.int32, device=learner.device)
-    return {"order": order, "rank": rank}
+    return {"order": order, "rank": rank, "due": learner.uniform(cell_count), "start": learner.uniform(1)}
 
 
 def block_by_block(raster: Int[Tensor, "..."], side: int) -> Int[Tensor, "m"]:

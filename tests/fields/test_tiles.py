@@ -226,7 +226,7 @@ def test_sizes_follow_the_number_of_parameters(asked, shape):
     assert 0.8 * asked < spec.parameters <= asked
 
 
-@pytest.mark.parametrize("width, kept", [(31, 31), (32, 32), (33, 32), (34, 32), (35, 35), (51, 48), (52, 52)])
+@pytest.mark.parametrize(("width", "kept"), [(31, 31), (32, 32), (33, 32), (34, 32), (35, 35), (51, 48), (52, 52)])
 def test_a_few_units_do_not_take_another_vector(width, kept):
     plain = FieldSpec("tiles", 2, 3, width, 4, {"tiles": "8x9"})
     assert plain.formula.sized(plain, (512, 512), plain.parameters).width == kept

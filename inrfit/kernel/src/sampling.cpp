@@ -4,6 +4,7 @@
 // result.
 #include "threads.h"
 
+#include <algorithm>
 #include <cmath>
 #include <vector>
 
@@ -11,6 +12,7 @@ namespace inrfit {
 namespace {
 
 constexpr int64_t PIECE = 1 << 14;  // entries
+constexpr int64_t NO_ENTRY = -1;
 constexpr int OUTSIDE = 2;          // as in sampling.py
 constexpr int MOST_ROUNDS = 50;     // in which probabilities above 1 are found: one or two, unless most entries are drawn
 
@@ -53,25 +55,44 @@ class Map {
     }
   }
 
-  // Calls hit(number, entry) for `count` entries, with equal steps along the sums of the probabilities.
+  // Divides the entries, in their order, into `count` stretches over each of which the probabilities sum to 1; the share
+  // `start` of the first one is at the end of the map. Adds the probability of each entry to `due`, takes 1 from the
+  // largest of each stretch and calls hit(stretch, that entry). A stretch belongs to the piece in which it begins.
   template <class Hit>
-  void walk(const Density& by, int64_t count, float start, const Hit& hit) const {
+  void walk(const Density& by, int64_t count, float start, float* due, const Hit& hit) const {
     int32_t* each = reinterpret_cast<int32_t*>(probabilities.reserve(n_ * sizeof(int32_t)));
     std::vector<int64_t> sums(pieces_ + 1);
     for_pieces([&](int64_t piece, int64_t from, int64_t entries) {
       sums[piece + 1] = kernel_.probabilities(by, entries, errors_ + from, each + from);
     });
     for (int64_t piece = 0; piece < pieces_; ++piece) sums[piece + 1] += sums[piece];
-    const int64_t step = std::max<int64_t>(1, sums[pieces_] / count);
-    const int64_t first = std::min(step, 1 + int64_t(double(start) * step));
+    int64_t first = 0, last = 0;  // both parts of the first stretch
+    const int64_t step = std::max<int64_t>(1, sums[pieces_] / count), missing = int64_t(double(start) * step);
+    const auto stretch_of = [&](int64_t sum) { return std::min(sum / step, count); };
     for_pieces([&](int64_t piece, int64_t from, int64_t entries) {
-      int64_t sum = sums[piece], number = sum < first ? 0 : (sum - first) / step + 1, next = first + number * step;
-      for (int64_t i = from; i < from + entries; ++i)
-        for (sum += each[i]; sum >= next && number < count; next += step) hit(number++, i);
+      int64_t sum = sums[piece] + missing, i = from;
+      if (piece && stretch_of(sum - each[i - 1]) == stretch_of(sum))
+        for (const int64_t begun = stretch_of(sum); i < n_ && stretch_of(sum) == begun; ++i) sum += each[i];
+      while (i < from + entries) {
+        const int64_t stretch = stretch_of(sum), end = stretch < count ? (stretch + 1) * step : INT64_MAX;
+        int64_t longest = i;
+        for (; i < n_ && sum < end; ++i) {
+          sum += each[i];
+          due[i] += float(each[i]) / ONE;
+          if (due[i] > due[longest]) longest = i;
+        }
+        if (stretch % count == 0) {
+          (stretch ? last : first) = longest;
+          continue;
+        }
+        due[longest] -= 1;
+        hit(stretch, longest);
+      }
     });
+    const int64_t longest = due[last] > due[first] ? last : first;
+    due[longest] -= 1;
+    hit(0, longest);
   }
-
-  float error(int64_t entry) const { return errors_[entry]; }
 
  private:
   const Kernel& kernel_;
@@ -80,17 +101,32 @@ class Map {
   const int64_t pieces_, team_;
 };
 
+// Replaces NO_ENTRY by entries that are not among the indices: rounding can leave a stretch empty.
+void fill_gaps(int64_t n, int64_t count, int64_t* indices) {
+  if (std::find(indices, indices + count, NO_ENTRY) == indices + count) return;
+  std::vector<bool> drawn(n);
+  for (int64_t place = 0; place < count; ++place)
+    if (indices[place] != NO_ENTRY) drawn[indices[place]] = true;
+  int64_t entry = 0;
+  for (int64_t place = 0; place < count; ++place) {
+    if (indices[place] != NO_ENTRY) continue;
+    while (drawn[entry]) ++entry;
+    indices[place] = entry++;
+  }
+}
+
 }  // namespace
 }  // namespace inrfit
 
 using namespace inrfit;
 
-// Systematic sampling of `count` of the n entries of a map of errors, with the relative density (1 - hard) + hard *
-// error / mean, between `lowest` and `highest`. `start` and `turns` are random: from 0 to 1 and, for each entry of a
-// batch, from 0 to batches - 1. Writes order[entry] and the density, in the order of `batches` batches that each hold
-// one entry of every stretch of `batches` consecutive ones.
+// Draws `count` of the n entries of a map of errors, with the relative density (1 - hard) + hard * error / mean, between
+// `lowest` and `highest`: of each stretch of entries that is due one draw the one that is most overdue. `due` has the
+// draws that each entry is due, which are brought up to date. `start` shifts the stretches by a share of one; `turns` are
+// random, for each entry of a batch, from 0 to batches - 1. Writes order[entry] and the density, in the order of `batches` batches that each hold one entry of every
+// `batches` consecutive stretches.
 INRFIT_ENTRY int inrfit_draw(int set, int64_t n, const float* errors, const int32_t* order, float hard, float lowest,
-                             float highest, int64_t count, float start, int64_t batches, const int64_t* turns,
+                             float highest, int64_t count, float start, float* due, int64_t batches, const int64_t* turns,
                              int64_t* indices, float* densities, int64_t threads) try {
   const Map map(kernel_of(set), n, errors, threads);
   int64_t none;
@@ -98,12 +134,17 @@ INRFIT_ENTRY int inrfit_draw(int set, int64_t n, const float* errors, const int3
   Density by{hard / float(std::max(mean, 1e-12)), 1 - hard, lowest, highest, 0};
   map.set_scale(by, count);
   const int64_t batch = count / batches;
-  map.walk(by, count, start, [&](int64_t number, int64_t entry) {
+  std::fill(indices, indices + count, NO_ENTRY);
+  map.walk(by, count, start, due, [&](int64_t number, int64_t entry) {
     const int64_t stretch = number / batches, turned = number % batches + batches - turns[stretch];
-    const int64_t place = turned % batches * batch + stretch;
-    indices[place] = order[entry];
-    densities[place] = std::min(std::max(by.rest + by.share * map.error(entry), lowest), highest);
+    indices[turned % batches * batch + stretch] = entry;
   });
+  fill_gaps(n, count, indices);
+  for (int64_t place = 0; place < count; ++place) {
+    const int64_t entry = indices[place];
+    indices[place] = order[entry];
+    densities[place] = std::min(std::max(by.rest + by.share * errors[entry], lowest), highest);
+  }
   return DONE;
 } catch (const std::bad_alloc&) {
   return NO_MEMORY;

@@ -1,0 +1,170 @@
+"""What each strategy of choosing points is worth: quality at equal seconds or steps, and the noise and bias of its
+gradients.
+
+The first table compares samplers with the first one, over 20 photographs (ten of Kodak, ten of DIV2K, easy and hard),
+or ``--sounds`` or ``--shapes``: mean difference over the files with its 95 % interval, the file that loses most, and
+the sampler's share of the time. ``-o DIR`` keeps every run, so that a later call goes on where an earlier one ended.
+
+``--noise STEPS`` says why: one picture is fitted with uniform samples, and its field looked at after a tenth and nine
+tenths of so many steps. Each sampler then draws batches for the field as it is, with a map that knows all errors.
+``bias`` is the distance of the mean gradient of many batches from that of all points, and ``noise W`` the distance of
+the mean over W consecutive batches from the mean of all batches; both relative to the gradient's length, in per cent.
+
+python tests/bench/strategies.py --samplers uniform,stream,nint --budget 20s --seeds 3 -o DIR
+python tests/bench/strategies.py --noise 1000 --samplers uniform,stream,stream:hard=0
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import math
+from typing import Any
+
+import torch
+from common import data, machine, table
+from torch import Tensor
+
+import inrfit
+from inrfit.codec import choose_recipe
+from inrfit.comparison.spec import Method, parse_methods
+from inrfit.config import plan
+from inrfit.config.settings import Settings
+from inrfit.fields.module import Field
+from inrfit.fit.engine.step import Engine, normalized_weights
+from inrfit.io import options
+from inrfit.samplers import SAMPLERS
+from inrfit.samplers.learner import Learner
+from inrfit.samplers.uniform import Uniform
+
+KODAK = [f"images/kodak/kodim{number:02}.png" for number in (1, 3, 5, 7, 9, 13, 15, 19, 21, 23)]
+DIV2K = [f"images/div2k/train/{number:02}.png" for number in (0, 1, 3, 5, 6, 9, 10, 11, 12, 14)]
+SOUNDS = ["audio/libri121/05.flac", "audio/gt_bach.wav", "audio/guit_em9.flac"]
+SHAPES = ["shapes/armadillo.obj", "shapes/bunny_zipper.ply", "shapes/fandisk.obj"]
+BATCHES, WINDOWS = 96, (1, 4, 16, 48)
+
+
+def comparison(given: argparse.Namespace) -> None:
+    """All samplers at equal budgets, as ``inrfit compare`` runs them."""
+    files = given.files or (SOUNDS if given.sounds else SHAPES if given.shapes else KODAK + DIV2K)
+    settings = {"budget": given.budget} | ({"threads": given.threads} if given.threads else {})
+    found = inrfit.compare(
+        [str(path) for path in data(*files)],
+        given.samplers,
+        [given.arch],
+        seeds=given.seeds,
+        output=given.output,
+        on_run_end=lambda number, runs, result: print(f"{number} of {runs}: {result.run_key}", flush=True),
+        **settings,
+    )
+    tables = found.summary().tables
+    rows = []
+    for index, first in enumerate(tables[0].rows):
+        of_method = [of.rows[index] for of in tables]
+        qualities = [row.qualities[-1].mean or math.nan for row in of_method]
+        row: dict[str, Any] = {"sampler": first.sampler, "files": len(tables)}
+        row["mean"] = sum(qualities) / len(qualities)
+        shares = [row.sampler_share.mean or 0.0 for row in of_method]
+        row |= {"difference": "", "worst file": "", "sampler %": 100 * sum(shares) / len(shares)}
+        rows.append(row)
+    for overall in found.summary().overall:
+        row = next(row for row in rows if row["sampler"] == overall.sampler)
+        mean, around = overall.difference.mean, overall.difference.ci95
+        row["difference"] = f"{mean:+.2f} ± {around or math.nan:.2f}"
+        row["worst file"] = f"{overall.worst_source} {overall.worst:+.2f}"
+    table([{"file": of.source} | {r.sampler: r.qualities[-1].mean for r in of.rows} for of in tables])
+    table(rows)
+
+
+class Frozen:
+    """A field at one moment of a fit: its gradients, and what samplers see of it."""
+
+    def __init__(self, engine: Engine, progress: float, generator: torch.Generator) -> None:
+        self.engine, self.progress, self.generator = engine, progress, generator
+        signal = engine.samples.signal
+        everything = torch.arange(signal.n)
+        parts = [self.gradient(part, None, with_residuals=True) for part in everything.split(1 << 16)]
+        lengths = [part.shape[0] / signal.n for part in everything.split(1 << 16)]
+        self.whole = sum(share * part[0] for share, part in zip(lengths, parts, strict=True))
+        self.known = [(everything, torch.cat([part[1] for part in parts]))]
+
+    def gradient(self, indices: Tensor, weights: Tensor | None, with_residuals: bool = False) -> Any:
+        """The gradient of one batch, flat."""
+        engine, channels = self.engine, self.engine.samples.signal.channels
+        coords, values = engine.samples.take(indices)
+        loss_weights = normalized_weights(indices, weights, channels)
+        residuals, found = engine.backend.gradients(engine.weights, coords, values, loss_weights, None)
+        flat = torch.cat([found[name].flatten() for name in engine.weights])
+        return (flat, residuals) if with_residuals else flat
+
+    def row(self, method: Method) -> dict[str, Any]:
+        """Bias and noise of one sampler."""
+        engine, batch = self.engine, self.engine.config.batch
+        sampler = options.from_mapping(SAMPLERS[method.sampler], dict(method.sampler_options))
+        learner = Learner(
+            engine.field, engine.samples, self.generator, engine.config.dtype,
+            progress=self.progress, batch=batch, trained_batches=self.known,
+        )  # fmt: skip
+        selection, gradients = sampler.select(learner, None), []
+        while len(gradients) < BATCHES:
+            selection = sampler.select(learner, selection)
+            indices, weights = selection.indices, selection.weights
+            if indices is None or not selection.keep_order:
+                chosen = learner.permutation(learner.n if indices is None else indices.shape[0])
+                weights = None if weights is None else weights[chosen]
+                indices = chosen if indices is None else indices[chosen]
+            for start in range(0, indices.shape[0] - batch + 1, batch):
+                part = slice(start, start + batch)
+                gradients.append(self.gradient(indices[part], None if weights is None else weights[part]))
+        every = torch.stack(gradients[:BATCHES])
+        mean = every.mean(0)
+        row = {"progress": self.progress, "sampler": method.sampler_label}
+        row["bias %"] = 100 * float((mean / mean.norm() - self.whole / self.whole.norm()).norm())
+        for window in WINDOWS:
+            means = every.view(BATCHES // window, window, -1).mean(1)
+            row[f"noise {window} %"] = 100 * float(((means - mean).square().sum(1).mean()).sqrt() / mean.norm())
+        return row
+
+
+def noise(given: argparse.Namespace) -> None:
+    """Bias and noise of all samplers early and late in one fit."""
+    rows = []
+    methods = parse_methods(given.samplers, [given.arch])
+    for source in data(*(given.files or KODAK[2:3])):
+        settings = Settings(budget=f"{given.noise}it", arch=given.arch, threads=given.threads)
+        planned = plan.plan(source.read_bytes(), source.name, settings)
+        spec, chosen = choose_recipe(planned, torch.device("cpu"))
+        generator = torch.Generator().manual_seed(0)
+        field = Field(spec, spec.formula.initial(spec, generator, torch.zeros(planned.signal.channels)))
+        config = dataclasses.replace(chosen.config, batch=8192)
+        engine = Engine(field, planned.signal.on(torch.device("cpu")), config)
+        learner = Learner(field, engine.samples, generator, config.dtype, batch=config.batch)
+        step, selection = 0, None
+        while step < given.noise:
+            selection = Uniform().select(learner, selection)
+            assert selection.indices is not None
+            for indices in selection.indices.split(config.batch)[:-1]:
+                step += 1
+                engine.step(indices, None, min(1.0, step / 50) * 0.5 * (1 + math.cos(math.pi * step / given.noise)))
+                if step in (given.noise // 10, given.noise * 9 // 10):
+                    frozen = Frozen(engine, step / given.noise, generator)
+                    rows += [{"file": source.name} | frozen.row(method) for method in methods]
+                    print(rows[-len(methods) :], flush=True)
+    table(rows)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--samplers", default="uniform,stream", help="the first one is compared with")
+    parser.add_argument("--arch", default="siren")
+    parser.add_argument("--budget", default="20s")
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--threads", type=int, help="default: all")
+    parser.add_argument("--sounds", action="store_true", help="sounds instead of photographs")
+    parser.add_argument("--shapes", action="store_true", help="shapes instead of photographs")
+    parser.add_argument("--noise", type=int, metavar="STEPS", help="noise and bias instead of quality")
+    parser.add_argument("-o", "--output", help="folder of the comparison, which goes on where it ended")
+    parser.add_argument("files", nargs="*")
+    given = parser.parse_args()
+    print(machine(), flush=True)
+    noise(given) if given.noise else comparison(given)

@@ -12,7 +12,7 @@ namespace inrfit {
 namespace {
 
 constexpr int64_t PIECE = 1 << 14;  // entries
-constexpr int64_t NO_ENTRY = -1;
+constexpr int64_t NO_INDEX = -1;
 constexpr int OUTSIDE = 2;          // as in sampling.py
 constexpr int MOST_ROUNDS = 50;     // in which probabilities above 1 are found: one or two, unless most entries are drawn
 
@@ -73,13 +73,17 @@ class Map {
       int64_t sum = sums[piece] + missing, i = from;
       if (piece && stretch_of(sum - each[i - 1]) == stretch_of(sum))
         for (const int64_t begun = stretch_of(sum); i < n_ && stretch_of(sum) == begun; ++i) sum += each[i];
-      while (i < from + entries) {
-        const int64_t stretch = stretch_of(sum), end = stretch < count ? (stretch + 1) * step : INT64_MAX;
+      for (int64_t stretch = stretch_of(sum); i < from + entries; ++stretch) {
+        if (sum >= (stretch + 1) * step) stretch = stretch_of(sum);  // rounding left one empty
+        const int64_t end = stretch < count ? (stretch + 1) * step : INT64_MAX;
         int64_t longest = i;
-        for (; i < n_ && sum < end; ++i) {
+        float most = -HUGE_VALF;
+        for (; i < n_ && sum < end; ++i) {  // without branches, which would be mispredicted
           sum += each[i];
-          due[i] += float(each[i]) / ONE;
-          if (due[i] > due[longest]) longest = i;
+          const float waited = due[i] + float(each[i]) * (1.0f / ONE);
+          due[i] = waited;
+          longest = waited > most ? i : longest;
+          most = waited > most ? waited : most;
         }
         if (stretch % count == 0) {
           (stretch ? last : first) = longest;
@@ -101,17 +105,19 @@ class Map {
   const int64_t pieces_, team_;
 };
 
-// Replaces NO_ENTRY by entries that are not among the indices: rounding can leave a stretch empty.
-void fill_gaps(int64_t n, int64_t count, int64_t* indices) {
-  if (std::find(indices, indices + count, NO_ENTRY) == indices + count) return;
+// Calls fill(place, entry) for the places whose index is NO_INDEX, with entries whose order[entry] is none of the indices:
+// rounding can leave a stretch empty.
+template <class Fill>
+void fill_gaps(int64_t n, const int32_t* order, int64_t count, const int64_t* indices, const Fill& fill) {
+  if (std::find(indices, indices + count, NO_INDEX) == indices + count) return;
   std::vector<bool> drawn(n);
   for (int64_t place = 0; place < count; ++place)
-    if (indices[place] != NO_ENTRY) drawn[indices[place]] = true;
+    if (indices[place] != NO_INDEX) drawn[indices[place]] = true;
   int64_t entry = 0;
   for (int64_t place = 0; place < count; ++place) {
-    if (indices[place] != NO_ENTRY) continue;
-    while (drawn[entry]) ++entry;
-    indices[place] = entry++;
+    if (indices[place] != NO_INDEX) continue;
+    while (drawn[order[entry]]) ++entry;
+    fill(place, entry++);
   }
 }
 
@@ -134,17 +140,17 @@ INRFIT_ENTRY int inrfit_draw(int set, int64_t n, const float* errors, const int3
   Density by{hard / float(std::max(mean, 1e-12)), 1 - hard, lowest, highest, 0};
   map.set_scale(by, count);
   const int64_t batch = count / batches;
-  std::fill(indices, indices + count, NO_ENTRY);
-  map.walk(by, count, start, due, [&](int64_t number, int64_t entry) {
-    const int64_t stretch = number / batches, turned = number % batches + batches - turns[stretch];
-    indices[turned % batches * batch + stretch] = entry;
-  });
-  fill_gaps(n, count, indices);
-  for (int64_t place = 0; place < count; ++place) {
-    const int64_t entry = indices[place];
+  const uint32_t turn = uint32_t(batches);
+  const auto draw = [&](int64_t place, int64_t entry) {
     indices[place] = order[entry];
     densities[place] = std::min(std::max(by.rest + by.share * errors[entry], lowest), highest);
-  }
+  };
+  std::fill(indices, indices + count, NO_INDEX);
+  map.walk(by, count, start, due, [&](int64_t stretch, int64_t entry) {
+    const uint32_t place = uint32_t(stretch) / turn, turned = uint32_t(stretch) % turn + turn - uint32_t(turns[place]);
+    draw((turned < turn ? turned : turned - turn) * batch + place, entry);
+  });
+  fill_gaps(n, order, count, indices, draw);
   return DONE;
 } catch (const std::bad_alloc&) {
   return NO_MEMORY;

@@ -4,7 +4,8 @@ docs/cli.md is generated from the commands themselves; links, paths and options 
 the tree in docs/architecture.md must be the tree; every sampler and architecture must have its row; every name in
 backticks must exist (check_names.py); lines have at most 130 columns.
 
---write     regenerates docs/cli.md
+--write     regenerates docs/cli.md, and says at tables whether the engine is still the one measured (engine_marks.py)
+--engine    prints the hash of today's engine
 --examples  also runs the examples of README and docs (check_examples.py)
 --figures   lists the tables of measurements with their commits, and marks those that are out of date (figures.py)
 """
@@ -146,6 +147,7 @@ def problems() -> list[str]:
     """Everything that is not as it must be."""
     import check_links
     import check_names
+    import engine_marks
 
     stale = not GENERATED.exists() or GENERATED.read_text("utf-8") != command_page()
     return [
@@ -154,6 +156,7 @@ def problems() -> list[str]:
         *missing_rows(),
         *wrong_tree((ROOT / "docs" / "architecture.md").read_text("utf-8")),
         *check_names.problems(PAGES),
+        *engine_marks.problems(PAGES),
         *long_lines(),
     ]
 
@@ -161,7 +164,16 @@ def problems() -> list[str]:
 if __name__ == "__main__":
     sys.path.insert(0, str(ROOT))
     if "--write" in sys.argv:
+        import engine_marks
+
         GENERATED.write_text(command_page(), "utf-8")
+        for page in PAGES:
+            page.write_text(engine_marks.with_states(page.read_text("utf-8")), "utf-8")
+    if "--engine" in sys.argv:
+        import engine_marks
+
+        sys.stdout.write(engine_marks.engine_hash() + "\n")
+        sys.exit(0)
     if "--figures" in sys.argv:
         import figures
 

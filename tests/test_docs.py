@@ -186,3 +186,27 @@ def test_measurements_before_the_last_change_are_out_of_date():
     figures = script("figures")
     assert figures.state(figures.last_change()) == "current"
     assert figures.state("0000000") == "unknown"
+
+
+def test_a_table_says_that_its_engine_was_an_older_one():
+    marks = script("engine_marks")
+    today, page = marks.engine_hash(), "Text\n\n<!-- measured with engine {} -->\n\n| a | b |\n"
+    assert marks.with_states(page.format(today)) == page.format(today)
+    older = marks.with_states(page.format("01234567"))
+    assert marks.OLDER in older
+    assert marks.with_states(older) == older
+    renewed = older.replace("01234567", today)
+    assert marks.with_states(renewed) == page.format(today)
+
+
+def test_the_hash_of_the_engine_is_that_of_its_code():
+    marks = script("engine_marks")
+    code = 'def f(x):\n    return x + "#"\n'
+    commented = '"""What this is."""\n\n\ndef f(x):  # a comment\n    """What it does."""\n    return x + "#"\n'
+    assert marks.python_code(commented) == marks.python_code(code)
+    assert marks.python_code(code.replace("+", "-")) != marks.python_code(code)
+    assert (
+        marks.cpp_code("int f(); // a comment\n/* more\n*/")
+        == marks.cpp_code("int  f();")
+        != marks.cpp_code("int g();")
+    )

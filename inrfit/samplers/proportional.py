@@ -72,8 +72,9 @@ class Stream:
             count = batch * min(max(1, count // batch), MAX_BATCHES)
         count = min(count, cell_count)
         several = 0 < batch < count
-        errors = memory.get("errors", torch.ones(cell_count, device=learner.device))
-        hard, highest = self.hard if "errors" in memory else 0.0, min(self.limit, cell_count / count)
+        known = "errors" in memory
+        errors = memory["errors"] if known else torch.ones(cell_count, device=learner.device)
+        hard, highest = self.hard if known else 0.0, min(self.limit, cell_count / count)
         batches = count // batch if several else 1
         memory["start"] = (memory["start"] + GOLDEN_RATIO) % 1
         start = float(memory["start"])
@@ -82,8 +83,8 @@ class Stream:
         )
         if side > 1:
             indices = sample_in_cells(learner, indices, side)
-        weights = density.pow(-self.temper) if self.temper and "errors" in memory else None
-        by_error = round(self.hard * count) if "errors" in memory else 0
+        weights = density.pow(-self.temper) if self.temper and known else None
+        by_error = round(hard * count)
         origin = {"error": by_error, "chance": count - by_error}
         note = f"the error map of {learner.n:,} points has blocks of {side} points a side" if side > 1 else ""
         return Selection(indices, weights, memory, origin, keep_order=several, note=note)

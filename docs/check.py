@@ -5,7 +5,7 @@ the tree in docs/architecture.md must be the tree; every sampler and architectur
 backticks must exist (check_names.py); lines have at most 130 columns.
 
 --write     regenerates docs/cli.md, and says at tables whether the engine is still the one measured (engine_marks.py)
---engine    prints the hash of today's engine
+--engine    prints the hash of the files and folders of inrfit/ that follow it
 --examples  also runs the examples of README and docs (check_examples.py)
 --figures   lists the tables of measurements with their commits, and marks those that are out of date (figures.py)
 """
@@ -172,7 +172,7 @@ if __name__ == "__main__":
     if "--engine" in sys.argv:
         import engine_marks
 
-        sys.stdout.write(engine_marks.engine_hash() + "\n")
+        sys.stdout.write(engine_marks.engine_hash(" ".join(sys.argv[sys.argv.index("--engine") + 1 :])) + "\n")
         sys.exit(0)
     if "--figures" in sys.argv:
         import figures

@@ -1,10 +1,10 @@
 """Says beside a table of measurements whether the engine is still the one that was measured.
 
-A page marks a table that chose a default with a comment line, ``<!-- measured with engine 0123abcd -->``. The digits
-are a hash of the program text that fits depend on: ``PATHS`` without comments, docstrings and layout. When that has
-changed, ``python docs/check.py --write`` puts the sentence ``OLDER`` below the comment, and takes it away again when
-the table has been measured anew and its mark renewed (``python docs/check.py --engine`` prints the hash). Without
-``--write`` the check fails until that is done.
+A page marks a table that chose a default with a comment line, ``<!-- measured with 0123abcd of fit kernel -->``: a hash
+of the program text in these files and folders of inrfit/, on which the table depends, without comments, docstrings and
+layout. When that has changed, ``python docs/check.py --write`` puts the sentence ``OLDER`` below the comment, and takes
+it away again when the table has been measured anew and its mark renewed (``python docs/check.py --engine fit kernel``
+prints the hash). Without ``--write`` the check fails until that is done.
 """
 
 from __future__ import annotations
@@ -18,21 +18,24 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-PATHS = ("inrfit/fit", "inrfit/fields", "inrfit/samplers", "inrfit/kernel")
 OLDER = "*Measured with an older engine than today's.*"
-MARK = re.compile(rf"^(<!-- measured with engine ([0-9a-f]{{8}}) -->)\n(?:\n{re.escape(OLDER)}\n)?", re.M)
+MARK = re.compile(rf"^(<!-- measured with ([0-9a-f]{{8}}) of ([\w ./]+) -->)\n(?:\n{re.escape(OLDER)}\n)?", re.M)
 
 
 @cache
-def engine_hash() -> str:
-    """Eight hexadecimal digits."""
+def engine_hash(paths: str) -> str:
+    """Eight hexadecimal digits for files and folders of inrfit/. Raises ``FileNotFoundError``."""
     digest = hashlib.sha256()
-    for path in sorted(path for folder in PATHS for path in (ROOT / folder).rglob("*")):
-        if path.suffix in CODE:
-            digest.update(
-                f"{path.relative_to(ROOT).as_posix()}\n{CODE[path.suffix](path.read_text('utf-8'))}\n".encode()
-            )
+    for path in sorted({path for name in paths.split() for path in _files(ROOT / "inrfit" / name)}):
+        code = CODE[path.suffix](path.read_text("utf-8"))
+        digest.update(f"{path.relative_to(ROOT).as_posix()}\n{code}\n".encode())
     return digest.hexdigest()[:8]
+
+
+def _files(place: Path) -> list[Path]:
+    if not place.exists():
+        raise FileNotFoundError(place)
+    return [path for path in (place.rglob("*") if place.is_dir() else [place]) if path.suffix in CODE]
 
 
 def python_code(text: str) -> str:
@@ -63,7 +66,7 @@ def with_states(text: str) -> str:
     """A page with the sentence below each mark that is not of today's engine, and below no other."""
 
     def state(mark: re.Match[str]) -> str:
-        return mark[1] + "\n" + ("" if mark[2] == engine_hash() else f"\n{OLDER}\n")
+        return mark[1] + "\n" + ("" if mark[2] == engine_hash(mark[3]) else f"\n{OLDER}\n")
 
     return MARK.sub(state, text)
 

@@ -24,7 +24,7 @@ SIZE_OPTIONS = ("width", "depth")
 MAX_SEEDS = 1000
 """Largest number of seeds."""
 
-PAPER_SETTINGS: dict[str, dict[str, Any]] = {"nint": {"schedule": "released"}}
+PAPER_SETTINGS: dict[str, dict[str, Any]] = {"nint": {"schedule": "released", "ratio": 0.2, "xi": 0.7}}
 """Sampler options that the regime "paper" sets, besides ``scoring=1.0`` for every sampler that has this option."""
 
 

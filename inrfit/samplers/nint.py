@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from ..io.options import setting
 from . import error_map
+from .proportional import cell_indices, draw_selection, plan_selection
 from .selection import Selection, ratio_base
 from .uniform import next_shuffled
 
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 NTK_COST = 6.0
 """Cost of scoring one point by the NTK, in forward passes: residual 1, vjp 3 (a forward and a backward), jvp 2."""
 
+POWER, LIMIT = 1.5, 10.0
+"""Exponent of scores and errors in the densities, and the highest density in means."""
+
 MIN_NTK_SHARE = 1e-3
 """Below this share of a selection the NTK is not evaluated again."""
 
@@ -28,7 +32,7 @@ MIN_NTK_SHARE = 1e-3
 @dataclass(frozen=True)
 class Nint:
     """Mixes three parts: a share ``xi`` of uniformly sampled points, a share (1 - xi) exp(-decay * progress / alpha) of
-    points with the largest NTK score, and for the rest the points of largest error.
+    points by their NTK score, and the rest by error.
 
     Source: "NTK-Guided Implicit Neural Teaching" (Zhang et al., CVPR 2026, arXiv:2511.15487; Algorithm 1 and its hybrid
     sampling). The score of point x_i is ||K(x_i, .) g||, where K = J J^T is the neural tangent kernel and g are the
@@ -37,11 +41,17 @@ class Nint:
 
     Departures from the paper:
 
+    - The three parts are densities, and points are drawn in proportion to their sum, as ``Stream`` does, instead of
+      those of the largest scores. Both scores enter by their power 1.5. ``xi`` is 0.5 instead of 0.7, ``ratio`` 0.1
+      instead of 0.2.
     - Time is the share of the budget spent, not the number of steps. The NTK part fades during the first tenths of any
       budget, and the NTK is evaluated once every share ``alpha`` of the budget.
-    - The NTK is evaluated on random candidates, as many as ``scoring`` allows, and its points are taken from the best
-      quarter of them.
-    - Errors come from the map in ``error_map.py``.
+    - The NTK is evaluated on random candidates, as many as ``scoring`` allows. K g varies slowly over the signal, so
+      the score of a candidate stands for those of its neighbours.
+    - Errors come from the map that trained points keep current.
+
+    ``schedule=paper`` selects as the paper does: the largest NTK scores (of the best quarter of the candidates), the
+    largest errors, and a shuffle of the others.
 
     ``schedule=released`` follows the authors' code call by call. It scores the errors of all points at every selection.
     The share of the NTK part is (1 - xi) exp(floor(-c / 10)) at the calls c = 1, 10, 20, ..., and constant in between;
@@ -49,28 +59,56 @@ class Nint:
     share is at least 1e-3 (six times), and its sorted list is reused in between. With ``--batch selection`` this is the
     authors' step."""
 
-    ratio: float = setting(0.2, "share of the points in one selection", 1e-6, 1.0)
-    xi: float = setting(0.7, "share of a selection that is sampled uniformly", 0.0, 1.0)
+    ratio: float = setting(0.1, "share of the points in one selection", 1e-6, 1.0)
+    xi: float = setting(0.5, "share of a selection that is sampled uniformly", 0.0, 1.0)
     decay: float = setting(1.0, "decay of the NTK part (lambda of the paper)", 0.0, 1e3)
     alpha: float = setting(0.1, "share of the budget between two NTK scorings, and unit of the decay", 1e-3, 1.0)
-    schedule: Literal["paper", "released"] = setting(
-        "paper", "decay over the budget, or the released code's call counter"
+    schedule: Literal["proportional", "paper", "released"] = setting(
+        "proportional", "draws by score, the largest scores, or the released code's calls"
     )
     scoring: float = setting(0.04, "largest share of the arithmetic spent on scoring; 1 lifts the bound", 0.0, 1.0)
 
     def select(self, learner: Learner, previous: Selection | None) -> Selection:
         """The next mixture."""
+        if self.schedule == "proportional":
+            return self._proportional(learner, previous)
         count = max(1, int(self.ratio * ratio_base(learner)))
         errors = error_map.current_errors(learner, previous)
         if self.schedule == "released":
             return self._released(learner, previous, errors, count)
-        share = (1 - self.xi) * math.exp(-self.decay * learner.progress / self.alpha)
-        stage = int(learner.progress / self.alpha)
+        share, stage = self._ntk_share(learner.progress), int(learner.progress / self.alpha)
         ranking, scored_stage = self._ntk_ranking(learner, previous, errors, stage, share)
         ntk_count = min(int(count * share), ranking.shape[0])
         error_count = int(count * (1 - self.xi)) - ntk_count
         memory = {"errors": errors, "ntk": ranking, "scored": scored_stage}
         return mixture(learner, previous, errors, ranking[:ntk_count], error_count, count, memory)
+
+    def _ntk_share(self, progress: float) -> float:
+        """Share of the points that are selected by NTK score."""
+        return (1 - self.xi) * math.exp(-self.decay * progress / self.alpha)
+
+    def _proportional(self, learner: Learner, previous: Selection | None) -> Selection:
+        """A selection drawn in proportion to the three densities."""
+        import torch
+
+        plan = plan_selection(learner, previous, self.ratio, POWER)
+        memory, errors = plan.memory, plan.memory.get("errors")
+        share, stage = self._ntk_share(learner.progress), int(learner.progress / self.alpha)
+        scored = torch.tensor(-1) if previous is None else memory["scored"]
+        candidates = None
+        if stage > int(scored) and share >= MIN_NTK_SHARE:
+            candidates = learner.scoring_candidates(NTK_COST, self.scoring)
+        if candidates is not None:
+            scores, _ = learner.ntk_scores(candidates)
+            memory["ntk"] = spread_scores(scores.pow(POWER / 2), cell_indices(learner, candidates, plan.side), memory)
+            scored = torch.tensor(stage)
+        memory["scored"] = scored
+        if errors is None or "ntk" not in memory:
+            return draw_selection(learner, plan, errors, {"error": 1 - self.xi}, LIMIT, 0.0)
+        parts = {"ntk": share, "error": 1 - self.xi - share}
+        ntk = memory["ntk"]
+        odds = ntk * (share / ntk.mean().clamp_min(1e-12)) + errors * (parts["error"] / errors.mean().clamp_min(1e-12))
+        return draw_selection(learner, plan, odds, parts, LIMIT, 0.0)
 
     def _ntk_ranking(
         self, learner: Learner, previous: Selection | None, errors: Float[Tensor, "n"], stage: int, share: float
@@ -110,6 +148,17 @@ class Nint:
         ntk_count, error_count = int(count * share), int(count * (1 - self.xi - share))
         memory = {"errors": errors, "ntk": ranking, "calls": torch.tensor(calls)}
         return mixture(learner, previous, errors, ranking[:ntk_count], error_count, count, memory)
+
+
+def spread_scores(
+    scores: Float[Tensor, "k"], cells: Int[Tensor, "k"], memory: Mapping[str, Tensor]
+) -> Float[Tensor, "m"]:
+    """A map in the order of ``cell_order`` in which every cell has the score of the next scored cell before it."""
+    import torch
+
+    positions, order = memory["rank"][cells].long().sort()
+    every = torch.arange(memory["order"].shape[0], device=scores.device)
+    return scores[order][(torch.searchsorted(positions, every, right=True) - 1).clamp_min(0)]
 
 
 def mixture(

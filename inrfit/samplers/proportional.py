@@ -59,51 +59,86 @@ class Stream:
 
     def select(self, learner: Learner, previous: Selection | None) -> Selection:
         """The points of the next batches, in the order of the batches."""
-        import torch
+        plan = plan_selection(learner, previous, self.ratio, self.power)
+        errors = plan.memory.get("errors")
+        return draw_selection(learner, plan, errors, {"error": self.hard}, self.limit, self.temper)
 
-        batch = learner.batch or 0
-        side = cell_side(learner)
-        memory = self._memory(learner, previous, side)
-        if learner.trained_batches:
-            memory["errors"] = updated_errors(learner, memory, side, self.power)
-        cell_count = memory["order"].shape[0]
-        count = max(1, int(self.ratio * (cell_count if batch else ratio_base(learner))))
-        if batch:
-            count = batch * min(max(1, count // batch), MAX_BATCHES)
-        count = min(count, cell_count)
-        several = 0 < batch < count
-        known = "errors" in memory
-        errors = memory["errors"] if known else torch.ones(cell_count, device=learner.device)
-        hard, highest = self.hard if known else 0.0, min(self.limit, cell_count / count)
-        batches = count // batch if several else 1
-        memory["start"] = (memory["start"] + GOLDEN_RATIO) % 1
-        start = float(memory["start"])
-        indices, density, memory["due"] = systematic.draw(
-            learner, errors, memory["order"], start, memory["due"], hard, highest, count, batches
-        )
-        if side > 1:
-            indices = sample_in_cells(learner, indices, side)
-        weights = density.pow(-self.temper) if self.temper and known else None
-        by_error = round(hard * count)
-        origin = {"error": by_error, "chance": count - by_error}
-        note = f"the error map of {learner.n:,} points has blocks of {side} points a side" if side > 1 else ""
-        return Selection(indices, weights, memory, origin, keep_order=several, note=note)
 
-    def _memory(self, learner: Learner, previous: Selection | None, side: int) -> dict[str, Tensor]:
-        """The memory of ``previous``, or a new one. If samples have been added, the order is computed anew and the new
-        samples count as the mean; if the cells have become larger, the map starts anew."""
-        import torch
+@dataclass(frozen=True)
+class SelectionPlan:
+    """What a selection from a map is made of.
 
-        if previous is None:
-            return cell_order(learner, side)
-        memory, cell_count = dict(previous.memory), math.prod(cells_per_axis(learner, side))
-        if memory["order"].shape[0] == cell_count:
-            return memory
-        extended = cell_order(learner, side)
-        if "errors" in memory and side == 1:
-            errors = memory["errors"]
-            extended["errors"] = torch.cat([errors, errors.mean().expand(cell_count - errors.shape[0])])
-        return extended
+    ``memory`` is that of ``cell_order``; ``errors`` (m,), in that order, is in it from the first trained points on.
+    ``side`` is that of a cell of the map, ``count`` the number of points, and ``batches`` of how many batches they are
+    (1 if a batch is the selection)."""
+
+    memory: dict[str, Tensor]
+    side: int
+    count: int
+    batches: int
+
+
+def plan_selection(learner: Learner, previous: Selection | None, ratio: float, power: float) -> SelectionPlan:
+    """The plan of the next selection of a share ``ratio`` of the points, with the errors^power of the points trained
+    since the last one in its map."""
+    batch, side = learner.batch or 0, cell_side(learner)
+    memory = _continued_memory(learner, previous, side)
+    if learner.trained_batches:
+        memory["errors"] = updated_errors(learner, memory, side, power)
+    cell_count = memory["order"].shape[0]
+    count = max(1, int(ratio * (cell_count if batch else ratio_base(learner))))
+    if batch:
+        count = batch * min(max(1, count // batch), MAX_BATCHES)
+    count = min(count, cell_count)
+    return SelectionPlan(memory, side, count, count // batch if 0 < batch < count else 1)
+
+
+def draw_selection(
+    learner: Learner,
+    plan: SelectionPlan,
+    odds: Float[Tensor, "m"] | None,
+    shares: Mapping[str, float],
+    limit: float,
+    temper: float,
+) -> Selection:
+    """Draws the selection with the density (1 - shares) + shares * odds / mean(odds), at most ``limit``, where shares
+    is the sum of ``shares``, one for each origin of the points; uniformly if ``odds`` is None. Its weights are
+    density^-temper."""
+    import torch
+
+    memory, hard = plan.memory, 0.0 if odds is None else sum(shares.values())
+    cell_count, several = memory["order"].shape[0], plan.batches > 1
+    entries = torch.ones(cell_count, device=learner.device) if odds is None else odds
+    highest = min(limit, cell_count / plan.count)
+    memory["start"] = (memory["start"] + GOLDEN_RATIO) % 1
+    indices, density, memory["due"] = systematic.draw(
+        learner, entries, memory["order"], float(memory["start"]), memory["due"],
+        hard, highest, plan.count, plan.batches,
+    )  # fmt: skip
+    if plan.side > 1:
+        indices = sample_in_cells(learner, indices, plan.side)
+    weights = density.pow(-temper) if temper and odds is not None else None
+    origin = {} if odds is None else {name: round(share * plan.count) for name, share in shares.items()}
+    origin["chance"] = plan.count - sum(origin.values())
+    blocks = f"the error map of {learner.n:,} points has blocks of {plan.side} points a side"
+    return Selection(indices, weights, memory, origin, keep_order=several, note=blocks if plan.side > 1 else "")
+
+
+def _continued_memory(learner: Learner, previous: Selection | None, side: int) -> dict[str, Tensor]:
+    """The memory of ``previous``, or a new one. If samples have been added, the order is computed anew and the new
+    samples count as the mean; if the cells have become larger, the map starts anew."""
+    import torch
+
+    if previous is None:
+        return cell_order(learner, side)
+    memory, cell_count = dict(previous.memory), math.prod(cells_per_axis(learner, side))
+    if memory["order"].shape[0] == cell_count:
+        return memory
+    errors, before = memory.get("errors"), memory["order"].shape
+    extended = {name: kept for name, kept in memory.items() if kept.shape != before} | cell_order(learner, side)
+    if errors is not None and side == 1:
+        extended["errors"] = torch.cat([errors, errors.mean().expand(cell_count - errors.shape[0])])
+    return extended
 
 
 def cell_side(learner: Learner) -> int:

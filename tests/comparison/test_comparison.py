@@ -84,7 +84,7 @@ def test_runs_are_interleaved_and_start_from_the_same_weights(two, monkeypatch):
 
 
 def test_equal_points_give_equal_results_again(two):
-    spec = runs.prepare(two[:1], "uniform,nint", seeds=1, settings=SMALL)
+    spec = runs.prepare(two[:1], "uniform,int", seeds=1, settings=SMALL)
     once, again = (run_all(spec)[0].ordered() for _ in range(2))
     for first, second in zip(once, again, strict=True):
         assert first.quality == second.quality
@@ -360,8 +360,8 @@ def test_settings_reach_those_that_know_them():
     assert [made.options for made in found] == [
         omega,
         {"scoring": 1.0, "schedule": "linear", **omega},
-        {"scoring": 1.0, "schedule": "released", "xi": "0.6", **omega},
-        {"scoring": 1.0, "schedule": "released", "xi": "0.5", **omega},
+        {"scoring": 1.0, "schedule": "released", "ratio": 0.2, "xi": "0.6", **omega},
+        {"scoring": 1.0, "schedule": "released", "ratio": 0.2, "xi": "0.5", **omega},
     ]
     assert [made.seed for made in found] == [7] * 4
 

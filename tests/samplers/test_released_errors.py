@@ -92,7 +92,7 @@ def test_the_reported_quality_is_that_of_the_weights_returned(name):
 def test_no_quota_is_no_points():
     """[-0:] takes everything."""
     of = learner(image_signal())
-    for selection in selections(Nint(xi=1.0), of, rounds=3):
+    for selection in selections(Nint(schedule="paper", ratio=0.2, xi=1.0), of, rounds=3):
         assert selection.origin == {"ntk": 0, "error": 0, "chance": 153}
 
 

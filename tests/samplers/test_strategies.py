@@ -98,13 +98,52 @@ def test_int_selects_the_same_points_until_the_next_refresh(refresh):
     assert looks == list(range(0, 60, refresh_interval(refresh, 0.3)))
 
 
+PAPER = Nint(schedule="paper", ratio=0.2, xi=0.7)
+
+
+def test_nint_draws_by_the_sum_of_its_three_densities():
+    of, sampler = learner(image_signal(160, 160)), Nint(ratio=0.1)
+    of.points_trained = 10**9
+    found, count = list(selections(sampler, of, rounds=20)), int(0.1 * of.n)
+    assert found[0].origin == {"chance": count}  # no error is known
+    for number, selection in enumerate(found[1:], 1):
+        share = 0.5 * math.exp(-number / 20 / 0.1)
+        assert selection.origin["ntk"] == round(count * share)
+        assert selection.origin["ntk"] + selection.origin["error"] == pytest.approx(0.5 * count, abs=1)
+        assert selection.weights is None
+
+
+@pytest.mark.parametrize("scored", [1.0, 0.02])
+def test_nint_draws_where_its_scorer_says(scored, monkeypatch):
+    """Also near points that were not scored themselves."""
+    of = learner(image_signal(160, 160))
+    of.points_trained, of.batch = 10**9, 256
+    left = torch.arange(of.n).view(160, 160)[:, :80].reshape(-1)
+
+    def candidates(cost, share):
+        return of.permutation(of.n)[: int(scored * of.n)]
+
+    def scores(indices=None):
+        return 1e-6 + torch.isin(indices, left).float(), torch.ones(indices.shape[0], 3)
+
+    monkeypatch.setattr(of, "scoring_candidates", candidates)
+    monkeypatch.setattr(of, "ntk_scores", scores)
+    first = Nint().select(of, None)
+    of.trained_batches = [(torch.arange(of.n), torch.ones(of.n, 3))]
+    second = Nint().select(of, first)
+    of.progress = 0.9
+    late = Nint().select(of, second)
+    assert float(torch.isin(second.indices, left).float().mean()) == pytest.approx(0.75, abs=0.04)
+    assert float(torch.isin(late.indices, left).float().mean()) == pytest.approx(0.5, abs=0.02)
+
+
 def test_nint_mixes_its_three_parts_as_the_paper_says():
     of = learner(image_signal(160, 160))
     of.points_trained = 10**9
     count = int(0.2 * of.n)
     for progress in (0.0, 0.1, 0.2):
         of.progress = progress
-        selection = Nint().select(of, None)
+        selection = PAPER.select(of, None)
         share = 0.3 * math.exp(-progress / 0.1)
         assert selection.origin["ntk"] == int(count * share)
         assert selection.origin["chance"] + selection.origin["error"] == count - int(count * share)
@@ -120,9 +159,9 @@ def test_nint_follows_its_scorer(monkeypatch):
         wanted = torch.isin(indices, favoured).float()
         return wanted + 1e-3 * torch.rand(indices.shape[0]), torch.ones(indices.shape[0], 3)
 
-    honest = Nint().select(of, None)
+    honest = PAPER.select(of, None)
     monkeypatch.setattr(of, "ntk_scores", scores)
-    swapped = Nint().select(of, None)
+    swapped = PAPER.select(of, None)
     leading = set(swapped.indices[: swapped.origin["ntk"]].tolist())
     assert set(favoured.tolist()) <= leading
     assert not set(favoured.tolist()) <= set(honest.indices[: honest.origin["ntk"]].tolist())
@@ -130,7 +169,7 @@ def test_nint_follows_its_scorer(monkeypatch):
 
 def test_nint_keeps_scoring_within_its_bound():
     of = learner(image_signal(200, 200))
-    for _ in selections(Nint(), of, rounds=60):
+    for _ in selections(PAPER, of, rounds=60):
         pass
     first_pool = 6 * 16_384
     # ``selections`` above scores to answer: those passes are not the sampler's.
@@ -149,7 +188,7 @@ def test_nint_released_follows_the_released_schedule():
         return honest(indices)
 
     of.ntk_scores = counting
-    for selection in selections(Nint(schedule="released"), of, rounds=75):
+    for selection in selections(Nint(schedule="released", ratio=0.2, xi=0.7), of, rounds=75):
         calls.append(selection.origin["ntk"])
     assert scored == [0, 9, 19, 29, 39, 49]
     share = {0: -1, 9: -1, 18: -1, 19: -2, 29: -3, 39: -4, 49: -5, 59: -6, 69: -7}
@@ -165,7 +204,7 @@ def test_nint_released_gives_the_authors_counts_on_a_512_picture(monkeypatch):
     monkeypatch.setattr(of, "ntk_scores", lambda indices=None: (scores, scores[:, None]))
     table = {0: 5786, 9: 5786, 18: 5786, 19: 2128, 28: 2128, 29: 783, 39: 288, 49: 105, 58: 105, 59: 38, 69: 14}
     table |= {79: 5, 89: 1, 98: 1, 99: 0, 150: 0}
-    sampler, previous = Nint(schedule="released"), None
+    sampler, previous = Nint(schedule="released", ratio=0.2, xi=0.7), None
     for call, count in table.items():
         if previous is not None:
             previous.memory["calls"].fill_(call)

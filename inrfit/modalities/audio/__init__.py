@@ -41,12 +41,7 @@ AUDIO = Modality(
         ArchitectureRule(
             "siren",
             "ahead on short sounds after 20 s, of which a grid has fewer weights (docs/architectures.md)",
-            {"seconds": (15, 1e9), "samples": (0, 80_000), "weights": (math.inf, math.inf)},
-        ),
-        ArchitectureRule(
-            "siren",
-            "ahead on a sound of 108,080 samples after 60 s (docs/architectures.md)",
-            {"seconds": (45, 1e9), "samples": (0, 120_000), "weights": (math.inf, math.inf)},
+            {"seconds": (15, 1e9), "samples": (0, 120_000), "weights": (math.inf, math.inf)},
         ),
         ArchitectureRule("grid", "ahead of SIREN on longer sounds at 20 s (docs/architectures.md)"),
     ),

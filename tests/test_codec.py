@@ -129,6 +129,8 @@ def test_the_first_frequency_follows_from_the_size_of_the_picture():
     asked = inrfit.encode(picture, options={"first_omega": 12.0}, **QUICK)
     assert asked.spec.options == {"first_omega": 12.0}
     assert inrfit.encode(picture, regime="paper", **QUICK).spec.options == {}
+    options = inrfit.encode(picture, regime="paper", sampler="nint", **QUICK).provenance["sampler"]["options"]
+    assert (options["schedule"], options["xi"], options["scoring"]) == ("released", 0.7, 1.0)
 
 
 def test_the_provenance_records_whether_the_target_was_reached(png):

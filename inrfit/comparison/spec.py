@@ -13,7 +13,7 @@ from ..fields import FIELDS
 from ..io import options
 from ..io.registry import Registry
 from ..modalities import MODALITIES, Modality
-from ..samplers import SAMPLERS
+from ..samplers import SAMPLERS, paper_options
 
 PAPER_BUDGET = "5000it"
 """Default budget of the regime "paper": the iterations of the papers' image experiments."""
@@ -23,9 +23,6 @@ SIZE_OPTIONS = ("width", "depth")
 
 MAX_SEEDS = 1000
 """Largest number of seeds."""
-
-PAPER_SETTINGS: dict[str, dict[str, Any]] = {"nint": {"schedule": "released", "ratio": 0.2, "xi": 0.7}}
-"""Sampler options that the regime "paper" sets, besides ``scoring=1.0`` for every sampler that has this option."""
 
 
 @dataclass(frozen=True)
@@ -171,7 +168,7 @@ class ComparisonSpec:
         classes += [] if modality is None else [MODALITIES[modality].options]
         declared = {key for cls in classes for key in options.declared(cls)}
         common = {key: value for key, value in self.settings.options.items() if key in declared}
-        regime = _paper_options(method.sampler) if self.settings.regime == "paper" else {}
+        regime = paper_options(method.sampler) if self.settings.regime == "paper" else {}
         sizes: dict[str, Any] = {key: text for key, text in method.architecture_options if key in SIZE_OPTIONS}
         arch_options = {key: text for key, text in method.architecture_options if key not in SIZE_OPTIONS}
         run_options = {**regime, **common, **dict(method.sampler_options), **arch_options}
@@ -269,9 +266,3 @@ def _parse_named(option: str, text: str, registry: Mapping[str, Any]) -> tuple[s
     with options.usage_errors(f"--{option} {name}"):
         options.check_choice(name, registry)
     return name, options.parse_pairs(pairs)
-
-
-def _paper_options(sampler: str) -> dict[str, Any]:
-    """The options of a sampler as in its paper, where its defaults differ."""
-    all_scored = {"scoring": 1.0} if "scoring" in options.declared(SAMPLERS[sampler]) else {}
-    return all_scored | PAPER_SETTINGS.get(sampler, {})

@@ -15,7 +15,7 @@ from ..io import files, json_schema, options
 from ..modalities import MODALITIES, Modality
 from ..modalities.recognition import identify, load_signal
 from ..runtime import physical_memory
-from ..samplers import SAMPLERS, Sampler, uses_coord_gradients
+from ..samplers import SAMPLERS, Sampler, paper_options, uses_coord_gradients
 from ..signal import Signal
 from . import auto, sizing
 from .settings import Settings
@@ -183,14 +183,15 @@ def choose_sampler(settings: Settings, modality: Modality) -> str:
 
 def _build_options(settings: Settings, modality: Modality, sampler_name: str) -> dict[str, Any]:
     """Instances of the sampler (key "sampler NAME"), the architecture ("arch NAME"; all candidates if it is "auto") and
-    the options of the modality (its name), with the values of ``-O`` and ``--ratio``."""
+    the options of the modality (its name), with the values of the regime, ``-O`` and ``--ratio``."""
     architectures = [settings.arch] if settings.arch != "auto" else auto.candidates(modality)
     classes = {
         f"sampler {sampler_name}": SAMPLERS[sampler_name],
         **{f"arch {name}": FIELDS[name] for name in architectures},
         modality.name: modality.options,
     }
-    values = dict(settings.options) if settings.ratio is None else {**settings.options, "ratio": settings.ratio}
+    values = paper_options(sampler_name) if settings.regime == "paper" else {}
+    values |= settings.options if settings.ratio is None else {**settings.options, "ratio": settings.ratio}
     known = options.declared(modality.options)
     if settings.frame is not None:
         if "frame" not in known:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from inspect import signature
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from ..io.options import class_fault
+from ..io.options import class_fault, declared
 from ..io.registry import Registry
 from .egra import Egra
 from .evos import Evos
@@ -67,6 +67,19 @@ SAMPLERS: Registry[type[Sampler]] = Registry(
 """Built-in samplers by name; other packages add theirs through entry points (docs/extending.md)."""
 
 
+PAPER_OPTIONS: dict[str, dict[str, Any]] = {
+    "int": {"schedule": "constant"},
+    "nint": {"schedule": "released", "ratio": 0.2, "xi": 0.7},
+}
+"""Options of the regime "paper" that differ from the defaults, besides ``scoring=1.0``."""
+
+
+def paper_options(name: str) -> dict[str, Any]:
+    """The options of a sampler as in its paper, where its defaults differ."""
+    all_scored = {"scoring": 1.0} if "scoring" in declared(SAMPLERS[name]) else {}
+    return all_scored | PAPER_OPTIONS.get(name, {})
+
+
 def uses_coord_gradients(sampler: type[Sampler]) -> bool:
     """Whether the sampler needs derivatives with respect to coordinates: it has the constant
     ``USES_COORD_GRADIENTS = True``."""
@@ -86,5 +99,6 @@ __all__ = [
     "SoftMining",
     "Stream",
     "Uniform",
+    "paper_options",
     "uses_coord_gradients",
 ]

@@ -47,6 +47,7 @@ def selections(sampler, of, rounds=25):
 def test_selects_distinct_indices_in_range(name, ratio, size):
     signal = image_signal(*size)
     options = {} if name == "full" else {"ratio": ratio}
+    options |= {"schedule": "constant"} if name == "int" else {}
     for selection in selections(SAMPLERS[name](**options), learner(signal)):
         if selection.indices is None:
             continue
@@ -94,7 +95,8 @@ def test_long_signals_are_chosen_from_by_other_ways_with_the_same_promises(name,
     monkeypatch.setattr(error_map, "MAX_TOPK_POINTS", 1000)
     monkeypatch.setattr(selection_module, "MAX_RATIO_BASE", 2000)
     signal = image_signal(60, 80)
-    for selection in selections(SAMPLERS[name](), learner(signal), rounds=8):
+    options = {"schedule": "constant"} if name == "int" else {}
+    for selection in selections(SAMPLERS[name](**options), learner(signal), rounds=8):
         assert name not in ("int", "evos") or "random points" in selection.note
         found = selection.indices.tolist()
         assert len(found) == len(set(found)) == (200 if name == "nint" else 400)

@@ -42,7 +42,7 @@ _CHANGED_SIDES = 1 / 3
 (docs/benchmarks.md), and 65,536 points hold a few of them only."""
 
 _WORTH_CODING = 0.9
-"""Coded weights are kept if they take at most this share of the bytes of fp16."""
+"""Coded weights are kept if they take at most this share of the bytes of fp16, or of fp32 where fp16 loses too much."""
 
 
 def stored_as(
@@ -67,10 +67,14 @@ def stored_as(
     if store != "auto" or nothing_to_lose:
         return replace(artifact, store="int", steps=rounding.steps(scale))
     found = rounding.within_loss(_SAMPLING_MARGIN * max_loss, scale)
-    if found is not None and found.bytes <= _WORTH_CODING * 2 * rounding.weight_count:
+    plain, bytes_per_weight = "fp16", 2
+    if found is None or found.bytes > _WORTH_CODING * 2 * rounding.weight_count:
+        half = weight_dtypes.rounded(artifact.weights, "fp16", artifact.spec.fp32_tensors)
+        if rounding.loss_of(half) > max_loss:
+            plain, bytes_per_weight = "fp32", 4
+    if found is not None and found.bytes <= _WORTH_CODING * bytes_per_weight * rounding.weight_count:
         return replace(artifact, store="int", steps=found.steps)
-    half = weight_dtypes.rounded(artifact.weights, "fp16", artifact.spec.fp32_tensors)
-    return replace(artifact, store="fp16" if rounding.loss_of(half) <= max_loss else "fp32")
+    return replace(artifact, store=plain)
 
 
 def _within(artifact: Artifact, rounding: Rounding, room: int, least_scale: float) -> Artifact:

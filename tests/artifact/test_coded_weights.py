@@ -16,7 +16,7 @@ from conftest import picture
 import inrfit
 from inrfit.artifact import entropy_coder, header_dictionary, quantisation
 from inrfit.artifact.artifact import Artifact
-from inrfit.artifact.rounding import Rounding
+from inrfit.artifact.rounding import Rounding, stored_as
 from inrfit.config.plan import plan
 from inrfit.config.settings import Settings
 from inrfit.errors import UnreadableFile, UsageError
@@ -259,3 +259,12 @@ def test_a_large_claim_in_a_small_file_is_bounded_by_max_bytes(fitted):
     coded = replace(fitted, store="int", steps={n: (1.0,) * len(g) for n, g in fitted.spec.rounding_groups.items()})
     with pytest.raises(OverLimit, match="size of the weights"):
         Artifact.from_bytes(coded.to_bytes(), Limits(max_bytes=4 * fitted.spec.parameters - 1))
+
+
+def test_weights_that_fp16_would_damage_are_coded_if_that_is_smaller_than_fp32(
+    fitted: Artifact, rounding: Rounding, monkeypatch: pytest.MonkeyPatch
+):
+    needed = rounding.at(rounding.within_bytes(2.6 * rounding.weight_count))
+    monkeypatch.setattr(Rounding, "within_loss", lambda self, limit, first_scale: needed)
+    stored = stored_as(fitted, "auto", rounding.points, -1.0, None, torch.device("cpu"))
+    assert (stored.store, stored.steps) == ("int", needed.steps)

@@ -47,7 +47,7 @@ class Int:
     Departures from the authors' code:
 
     - The ratio grows to 1 by ``schedule=cosine``, so that the fit ends on all points. With the authors' constant ratio
-      or ``progressive`` and this project's recipe, INT ends below uniform sampling (docs/samplers.md).
+      and this project's recipe, INT ends below uniform sampling (docs/samplers.md).
     - Ratio and refresh follow the share of the budget spent, not the number of steps.
     - A selection is trained on in batches; ``--batch selection`` makes one step of it.
     - Errors come from the map in ``error_map.py`` and are rescored only as far as ``scoring`` allows. ``scoring=1``

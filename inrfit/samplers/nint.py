@@ -153,7 +153,7 @@ class Nint:
 def spread_scores(
     scores: Float[Tensor, "k"], cells: Int[Tensor, "k"], memory: Mapping[str, Tensor]
 ) -> Float[Tensor, "m"]:
-    """A map in the order of ``cell_order`` in which every cell has the score of the next scored cell before it."""
+    """A map in the order of ``cell_order`` in which every cell has the score of the last scored cell before it."""
     import torch
 
     positions, order = memory["rank"][cells].long().sort()

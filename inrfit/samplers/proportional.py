@@ -118,10 +118,19 @@ def draw_selection(
     if plan.side > 1:
         indices = sample_in_cells(learner, indices, plan.side)
     weights = density.pow(-temper) if temper and odds is not None else None
-    origin = {} if odds is None else {name: round(share * plan.count) for name, share in shares.items()}
+    origin = {} if odds is None else _counts(plan.count, shares)
     origin["chance"] = plan.count - sum(origin.values())
     blocks = f"the error map of {learner.n:,} points has blocks of {plan.side} points a side"
     return Selection(indices, weights, memory, origin, keep_order=several, note=blocks if plan.side > 1 else "")
+
+
+def _counts(count: int, shares: Mapping[str, float]) -> dict[str, int]:
+    """The shares of ``count`` points in whole points, at most ``count`` together."""
+    counts, share_before = {}, 0.0
+    for name, share in shares.items():
+        counts[name] = round((share_before + share) * count) - round(share_before * count)
+        share_before += share
+    return counts
 
 
 def _continued_memory(learner: Learner, previous: Selection | None, side: int) -> dict[str, Tensor]:

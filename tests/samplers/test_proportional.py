@@ -149,6 +149,23 @@ def test_the_kernel_draws_what_torch_draws(entries, count, batches, tail, monkey
     assert float((due - usually_due).abs().mean()) < 0.05
 
 
+@pytest.mark.parametrize("broken", [math.nan, math.inf])
+@pytest.mark.parametrize("start", [0.3, math.nan, -5.0, 1e30])
+def test_the_kernel_draws_within_its_map_from_a_damaged_state(broken, start):
+    if not library.available():
+        pytest.skip("the package was built without its compiled kernel")
+    errors, due = torch.full((50_000,), broken), torch.full((50_000,), math.nan)
+    order, turns = torch.arange(50_000, dtype=torch.int32), torch.zeros(500, dtype=torch.int64)
+    for damaged in (errors, torch.where(torch.arange(50_000) == 7, errors, 1.0)):
+        found, _ = sampling.draw(damaged, order, 0.5, (1e-3, 10.0), 2000, start, due, turns)
+        assert found.unique().shape[0] == 2000
+        assert 0 <= int(found.min()) <= int(found.max()) < 50_000
+
+
+def test_shares_make_no_more_points_than_there_are():
+    assert proportional._counts(5, {"ntk": 0.5, "error": 0.5}) == {"ntk": 2, "error": 3}
+
+
 def test_the_kernel_records_what_torch_records():
     if not library.available():
         pytest.skip("the package was built without its compiled kernel")

@@ -67,7 +67,7 @@ class Map {
     });
     for (int64_t piece = 0; piece < pieces_; ++piece) sums[piece + 1] += sums[piece];
     int64_t first = 0, last = 0;  // both parts of the first stretch
-    const int64_t step = std::max<int64_t>(1, sums[pieces_] / count), missing = int64_t(double(start) * step);
+    const int64_t step = std::max<int64_t>(1, sums[pieces_] / count), missing = start > 0 && start < 1 ? int64_t(double(start) * step) : 0;
     const auto stretch_of = [&](int64_t sum) { return std::min(sum / step, count); };
     for_pieces([&](int64_t piece, int64_t from, int64_t entries) {
       int64_t sum = sums[piece] + missing, i = from;
@@ -105,19 +105,21 @@ class Map {
   const int64_t pieces_, team_;
 };
 
-// Calls fill(place, entry) for the places whose index is NO_INDEX, with entries whose order[entry] is none of the indices:
-// rounding can leave a stretch empty.
+// Calls fill(place, entry) for the places whose index is NO_INDEX, with entries whose order[entry] is none of the indices.
+// Rounding, or errors that are no numbers, can leave a stretch empty.
 template <class Fill>
 void fill_gaps(int64_t n, const int32_t* order, int64_t count, const int64_t* indices, const Fill& fill) {
   if (std::find(indices, indices + count, NO_INDEX) == indices + count) return;
   std::vector<bool> drawn(n);
+  const auto inside = [&](int64_t index) { return index >= 0 && index < n; };
   for (int64_t place = 0; place < count; ++place)
-    if (indices[place] != NO_INDEX) drawn[indices[place]] = true;
+    if (inside(indices[place])) drawn[indices[place]] = true;
   int64_t entry = 0;
   for (int64_t place = 0; place < count; ++place) {
     if (indices[place] != NO_INDEX) continue;
-    while (drawn[order[entry]]) ++entry;
-    fill(place, entry++);
+    while (entry < n - 1 && inside(order[entry]) && drawn[order[entry]]) ++entry;
+    fill(place, entry);
+    entry = std::min(entry + 1, n - 1);
   }
 }
 

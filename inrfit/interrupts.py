@@ -28,6 +28,7 @@ SPARE_DESCRIPTORS = 8
 
 _writes = 0  # number of outputs that are being written
 _pending: int | None = None  # the signal that came meanwhile
+_leaving = threading.Lock()  # taken by the thread that ends the process, for ever
 
 
 class StopRequest:
@@ -109,10 +110,11 @@ def _leave_or_note(number: int, frame: FrameType | None) -> None:
 
 
 def _leave(number: int) -> None:
-    """Ends the process, with one line on stderr."""
-    show_cursor()
-    with suppress(OSError):
-        os.write(2, b"inrfit: error: interrupted\n")
+    """Ends the process, with one line on stderr, whichever of its threads is first to call this."""
+    if _leaving.acquire(timeout=1):
+        show_cursor()
+        with suppress(OSError):
+            os.write(2, b"inrfit: error: interrupted\n")
     os._exit(128 + number)
 
 
@@ -151,8 +153,7 @@ def stop_on_signals(signals: Iterable[int] = (signal.SIGINT,)) -> Iterator[StopR
 
     def handler(number: int, frame: FrameType | None) -> None:
         if stop.signal is not None:
-            show_cursor()
-            os._exit(128 + number)
+            _leave(number)
         stop.signal = number
         if stop.interrupting:
             raise KeyboardInterrupt

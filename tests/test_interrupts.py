@@ -61,7 +61,7 @@ def test_a_signal_ends_the_process(work, number):
 def test_the_second_signal_ends_what_the_first_one_does_not():
     code, _, _, errors = end_of(WORK["a fit that does not look"], signal.SIGINT, signal.SIGTERM)
     assert code == 128 + signal.SIGTERM
-    assert errors == ""
+    assert errors == "inrfit: error: interrupted\n"
 
 
 def test_an_output_is_finished_first():

@@ -26,11 +26,11 @@ def draw(
     start: float,
     due: Float[Tensor, " m"],
     turns: Int[Tensor, " stretches"],
-) -> tuple[Int[Tensor, " k"], Float[Tensor, " k"]]:
-    """``samplers.systematic.draw`` with the random numbers ``turns``; changes ``due``. Raises ``MemoryError``."""
+) -> tuple[Int[Tensor, " k"], Float[Tensor, " k"], Float[Tensor, " m"]]:
+    """``samplers.overdue.draw`` with the random numbers ``turns``. Raises ``MemoryError``."""
     import torch
 
-    indices, densities = torch.empty(count, dtype=torch.int64), torch.empty(count)
+    indices, densities, due_after = torch.empty(count, dtype=torch.int64), torch.empty(count), torch.empty_like(due)
     status = _library().inrfit_draw(
         ctypes.c_int(0),
         ctypes.c_int64(errors.shape[0]),
@@ -40,6 +40,7 @@ def draw(
         ctypes.c_int64(count),
         ctypes.c_float(start),
         _address(due),
+        _address(due_after),
         ctypes.c_int64(count // turns.shape[0]),
         _address(turns),
         _address(indices),
@@ -48,7 +49,7 @@ def draw(
     )
     if status != _DONE:
         raise MemoryError
-    return indices, densities
+    return indices, densities, due_after
 
 
 def record(

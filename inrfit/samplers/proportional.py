@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from ..io.options import setting
 from ..kernel import sampling
-from . import systematic
+from . import overdue
 from .error_map import l1_error
 from .selection import Selection, ratio_base
 
@@ -46,7 +46,7 @@ class Stream:
     weigh more in the loss than under uniform sampling, as with alpha = 0 in soft mining (Kheradmand et al., CVPR 2024,
     arXiv:2312.00075); ``temper=1`` restores the plain mean (importance sampling; Katharopoulos and Fleuret, 2018,
     arXiv:1803.00942). Points are drawn at regular intervals: of each stretch of neighbours the point whose draws lag
-    most behind its density (``systematic.py``). So no point is forgotten by chance, every batch covers the signal
+    most behind its density (``overdue.py``). So no point is forgotten by chance, every batch covers the signal
     evenly, and gradients have less noise than with independent draws (docs/samplers.md). A point without a known error
     counts as hard as the mean of the first ones seen. In a signal of more than MAX_ERROR_CELLS samples the points of a
     cell are sampled uniformly."""
@@ -111,7 +111,7 @@ def draw_selection(
     entries = torch.ones(cell_count, device=learner.device) if odds is None else odds
     highest = min(limit, cell_count / plan.count)
     memory["start"] = (memory["start"] + GOLDEN_RATIO) % 1
-    indices, density, memory["due"] = systematic.draw(
+    indices, density, memory["due"] = overdue.draw(
         learner, entries, memory["order"], float(memory["start"]), memory["due"],
         hard, highest, plan.count, plan.batches,
     )  # fmt: skip

@@ -38,10 +38,12 @@ def encoded(source: Path, budget: str, folder: Path) -> dict[str, Any]:
 
 
 def of_constant(source: Path, measure: str) -> float:
-    """PSNR or SNR (dB) of the best constant, one a channel."""
+    """PSNR or SNR (dB) of the mean of each channel, rounded as samples are: that of a picture of one bit is black or
+    white."""
     signal = plan.plan(source.read_bytes(), source.name, Settings()).signal
     samples = signal.samples.astype(np.float64)
-    error = float(samples.var(0).mean())
+    step, mean = signal.scale.step, samples.mean(0)
+    error = float(((samples - (np.round(mean / step) * step if step else mean)) ** 2).mean())
     floats = signal.modality == "audio" and signal.samples.dtype.kind == "f"  # their full scale is -1 to 1
     full = 2.0 if floats else signal.scale.high - signal.scale.low
     peak = full / (2 if signal.modality == "audio" else 1)  # of a sound: full scale (modalities/audio.py)

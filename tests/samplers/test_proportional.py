@@ -15,7 +15,7 @@ from inrfit.fit import recipe
 from inrfit.fit.budget import Budget
 from inrfit.fit.loop import fit
 from inrfit.kernel import library, sampling
-from inrfit.samplers import Stream, proportional, systematic
+from inrfit.samplers import Stream, overdue, proportional
 from inrfit.signal import Grid
 
 
@@ -117,7 +117,7 @@ def drawn(errors, hard, highest, count, batches, compiled, monkeypatch):
         monkeypatch.setattr(sampling, "computes", lambda *tensors: False)
     of, order = learner(image_signal()), torch.arange(errors.shape[0], dtype=torch.int32)
     due = torch.rand(errors.shape[0], generator=torch.Generator().manual_seed(0))
-    return systematic.draw(of, errors, order, 0.3, due, hard, highest, count, batches)
+    return overdue.draw(of, errors, order, 0.3, due, hard, highest, count, batches)
 
 
 @pytest.mark.parametrize("compiled", [True, False])
@@ -157,7 +157,7 @@ def test_the_kernel_draws_within_its_map_from_a_damaged_state(broken, start):
     errors, due = torch.full((50_000,), broken), torch.full((50_000,), math.nan)
     order, turns = torch.arange(50_000, dtype=torch.int32), torch.zeros(500, dtype=torch.int64)
     for damaged in (errors, torch.where(torch.arange(50_000) == 7, errors, 1.0)):
-        found, _ = sampling.draw(damaged, order, 0.5, (1e-3, 10.0), 2000, start, due, turns)
+        found = sampling.draw(damaged, order, 0.5, (1e-3, 10.0), 2000, start, due, turns)[0]
         assert found.unique().shape[0] == 2000
         assert 0 <= int(found.min()) <= int(found.max()) < 50_000
 

@@ -72,7 +72,7 @@ struct Kernel {
   // Values at the points from..to.
   void (*evaluate)(const Net&, const void* packed, void* workspace, const Points&, int64_t from, int64_t to);
   double (*measure)(const Density&, int64_t n, const float* errors, int64_t* capped);
-  int64_t (*probabilities)(const Density&, int64_t n, const float* errors, int32_t* to);
+  int64_t (*probabilities)(const Density&, int64_t n, const float* errors, int32_t* to, int64_t* capped);
 };
 
 const Kernel& kernel_of(int set);  // number `set` of those of this processor, the fastest first

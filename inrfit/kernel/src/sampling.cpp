@@ -1,4 +1,4 @@
-// The entries for a map of errors: systematic sampling in proportion to it, and its update.
+// The entries for a map of errors: draws in proportion to it at regular intervals, and its update.
 //
 // Sums are of whole numbers, or of pieces of fixed size in a fixed order, so that any number of threads gives the same
 // result.
@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 #include <vector>
 
 namespace inrfit {
@@ -14,7 +15,7 @@ namespace {
 constexpr int64_t PIECE = 1 << 14;  // entries
 constexpr int64_t NO_INDEX = -1;
 constexpr int OUTSIDE = 2;          // as in sampling.py
-constexpr int MOST_ROUNDS = 50;     // in which probabilities above 1 are found: one or two, unless most entries are drawn
+constexpr int MOST_ROUNDS = 50;     // in which probabilities above 1 are found: one, unless most entries are drawn
 
 thread_local Buffer probabilities;
 
@@ -39,35 +40,38 @@ class Map {
     for_pieces([&](int64_t piece, int64_t from, int64_t count) {
       sums[piece] = kernel_.measure(by, count, errors_ + from, &others[piece]);
     });
-    double sum = 0;
-    *capped = 0;
-    for (int64_t piece = 0; piece < pieces_; ++piece) sum += sums[piece], *capped += others[piece];
-    return sum;
+    *capped = std::accumulate(others.begin(), others.end(), int64_t(0));
+    return std::accumulate(sums.begin(), sums.end(), 0.0);
   }
 
-  // Sets the scale by which the probabilities min(1, scale * density) sum to `count`.
-  void set_scale(Density& by, int64_t count) const {
-    by.scale = 0;
-    for (int64_t round = 0, capped = -1, before = -2; round < MOST_ROUNDS && capped != before; ++round) {
-      before = capped;
+  // Writes the probabilities min(1, scale * density) to `each`, and their sums before every piece to `sums`, whose
+  // last one is that of all. Sets the scale with which this is `count`, which depends on how many are above 1.
+  void set_probabilities(Density& by, int64_t count, int32_t* each, std::vector<int64_t>& sums) const {
+    by.scale = float(count) / float(n_);
+    std::vector<int64_t> others(pieces_);
+    for (int64_t round = 0, capped = 0, found = -1; round < MOST_ROUNDS && capped != found; ++round) {
       const double sum = measure(by, &capped);
       if (sum > 0 && capped < count) by.scale = float((count - capped) / sum);
+      for_pieces([&](int64_t piece, int64_t from, int64_t entries) {
+        sums[piece + 1] = kernel_.probabilities(by, entries, errors_ + from, each + from, &others[piece]);
+      });
+      for (int64_t piece = 0; piece < pieces_; ++piece) sums[piece + 1] += sums[piece];
+      found = std::accumulate(others.begin(), others.end(), int64_t(0));
     }
   }
 
-  // Divides the entries, in their order, into `count` stretches over each of which the probabilities sum to 1; the share
-  // `start` of the first one is at the end of the map. Adds the probability of each entry to `due`, takes 1 from the
-  // largest of each stretch and calls hit(stretch, that entry). A stretch belongs to the piece in which it begins.
+  // Divides the entries, in their order, into `count` stretches over each of which the probabilities sum to 1; the
+  // share `start` of the first one is at the end of the map. Writes `before` plus the probability of each entry to
+  // `due`, takes 1 from the largest of each stretch and calls hit(stretch, that entry). A stretch belongs to the piece
+  // in which it begins.
   template <class Hit>
-  void walk(const Density& by, int64_t count, float start, float* due, const Hit& hit) const {
+  void walk(Density& by, int64_t count, float start, const float* before, float* due, const Hit& hit) const {
     int32_t* each = reinterpret_cast<int32_t*>(probabilities.reserve(n_ * sizeof(int32_t)));
     std::vector<int64_t> sums(pieces_ + 1);
-    for_pieces([&](int64_t piece, int64_t from, int64_t entries) {
-      sums[piece + 1] = kernel_.probabilities(by, entries, errors_ + from, each + from);
-    });
-    for (int64_t piece = 0; piece < pieces_; ++piece) sums[piece + 1] += sums[piece];
+    set_probabilities(by, count, each, sums);
     int64_t first = 0, last = 0;  // both parts of the first stretch
-    const int64_t step = std::max<int64_t>(1, sums[pieces_] / count), missing = start > 0 && start < 1 ? int64_t(double(start) * step) : 0;
+    const int64_t step = std::max<int64_t>(1, sums[pieces_] / count);
+    const int64_t missing = start > 0 && start < 1 ? int64_t(double(start) * step) : 0;
     const auto stretch_of = [&](int64_t sum) { return std::min(sum / step, count); };
     for_pieces([&](int64_t piece, int64_t from, int64_t entries) {
       int64_t sum = sums[piece] + missing, i = from;
@@ -80,7 +84,7 @@ class Map {
         float most = -HUGE_VALF;
         for (; i < n_ && sum < end; ++i) {  // without branches, which would be mispredicted
           sum += each[i];
-          const float waited = due[i] + float(each[i]) * (1.0f / ONE);
+          const float waited = before[i] + float(each[i]) * (1.0f / ONE);
           due[i] = waited;
           longest = waited > most ? i : longest;
           most = waited > most ? waited : most;
@@ -105,8 +109,8 @@ class Map {
   const int64_t pieces_, team_;
 };
 
-// Calls fill(place, entry) for the places whose index is NO_INDEX, with entries whose order[entry] is none of the indices.
-// Rounding, or errors that are no numbers, can leave a stretch empty.
+// Calls fill(place, entry) for the places whose index is NO_INDEX, with entries whose order[entry] is none of the
+// indices. Rounding, or errors that are no numbers, can leave a stretch empty.
 template <class Fill>
 void fill_gaps(int64_t n, const int32_t* order, int64_t count, const int64_t* indices, const Fill& fill) {
   if (std::find(indices, indices + count, NO_INDEX) == indices + count) return;
@@ -128,19 +132,19 @@ void fill_gaps(int64_t n, const int32_t* order, int64_t count, const int64_t* in
 
 using namespace inrfit;
 
-// Draws `count` of the n entries of a map of errors, with the relative density (1 - hard) + hard * error / mean, between
-// `lowest` and `highest`: of each stretch of entries that is due one draw the one that is most overdue. `due` has the
-// draws that each entry is due, which are brought up to date. `start` shifts the stretches by a share of one; `turns` are
-// random, for each entry of a batch, from 0 to batches - 1. Writes order[entry] and the density, in the order of `batches` batches that each hold one entry of every
-// `batches` consecutive stretches.
+// Draws `count` of the n entries of a map of errors, with the relative density (1 - hard) + hard * error / mean,
+// between `lowest` and `highest`: of each stretch of entries that is due one draw the one that is most overdue.
+// `before` has the draws that each entry is due, and `due` gets those afterwards. `start` shifts the stretches by a
+// share of one; `turns` are random, for each entry of a batch, from 0 to batches - 1. Writes order[entry] and the
+// density, in the order of `batches` batches that each hold one entry of every `batches` consecutive stretches.
 INRFIT_ENTRY int inrfit_draw(int set, int64_t n, const float* errors, const int32_t* order, float hard, float lowest,
-                             float highest, int64_t count, float start, float* due, int64_t batches, const int64_t* turns,
-                             int64_t* indices, float* densities, int64_t threads) try {
+                             float highest, int64_t count, float start, const float* before, float* due,
+                             int64_t batches, const int64_t* turns, int64_t* indices, float* densities,
+                             int64_t threads) try {
   const Map map(kernel_of(set), n, errors, threads);
   int64_t none;
   const double mean = map.measure({1, 0, 0, HUGE_VALF, 0}, &none) / n;
   Density by{hard / float(std::max(mean, 1e-12)), 1 - hard, lowest, highest, 0};
-  map.set_scale(by, count);
   const int64_t batch = count / batches;
   const uint32_t turn = uint32_t(batches);
   const auto draw = [&](int64_t place, int64_t entry) {
@@ -148,7 +152,7 @@ INRFIT_ENTRY int inrfit_draw(int set, int64_t n, const float* errors, const int3
     densities[place] = std::min(std::max(by.rest + by.share * errors[entry], lowest), highest);
   };
   std::fill(indices, indices + count, NO_INDEX);
-  map.walk(by, count, start, due, [&](int64_t stretch, int64_t entry) {
+  map.walk(by, count, start, before, due, [&](int64_t stretch, int64_t entry) {
     const uint32_t place = uint32_t(stretch) / turn, turned = uint32_t(stretch) % turn + turn - uint32_t(turns[place]);
     draw((turned < turn ? turned : turned - turn) * batch + place, entry);
   });

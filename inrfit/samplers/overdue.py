@@ -46,13 +46,13 @@ def draw(
     is drawn. The result is ``order`` at the entries (int64): by the compiled kernel if it can, or by torch, up to
     rounding.
     """
-    turns, due = (learner.uniform(count // batches) * batches).long(), due.clone()
+    turns = (learner.uniform(count // batches) * batches).long()
     if sampling.computes(errors, order):
-        return *sampling.draw(errors, order, hard, (LEAST_DENSITY, highest), count, start, due, turns), due
+        return sampling.draw(errors, order, hard, (LEAST_DENSITY, highest), count, start, due, turns)
     mean = errors.mean().clamp_min(1e-12)
     density = errors.mul(hard / mean).add_(1 - hard).clamp_(LEAST_DENSITY, highest)
     probability = _probabilities(density, count)
-    due += probability
+    due = due + probability
     positions = _most_due(due, probability, count, start)
     due[positions] -= 1
     spread = _batch_order(turns, batches)

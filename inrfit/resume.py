@@ -145,7 +145,7 @@ def prepare_start(
     fit_identity = identity(planned, spec) | {"device": device.type, "first weights": first_weights}
     saved_state = _read_state(checkpointing, fit_identity, callback) if checkpointing.resume else None
     if saved_state is not None:
-        recipe = _recorded_recipe(recipe, saved_state)
+        recipe = _recorded_recipe(recipe, saved_state, spec)
         steps, max_steps = saved_state.values["tracker"]["step"], planned.budget.steps
         if max_steps is not None and steps > max_steps:
             name = printable(checkpointing.path)
@@ -190,14 +190,18 @@ def _read_state(
     return saved_state
 
 
-def _recorded_recipe(recipe: Recipe, saved_state: SavedState) -> Recipe:
-    """``recipe`` with the values that the saved fit began with."""
+def _recorded_recipe(recipe: Recipe, saved_state: SavedState, spec: FieldSpec) -> Recipe:
+    """``recipe`` with the values that the saved fit began with; but its own arithmetic and engine if the compiled
+    kernel of that fit cannot be used here."""
     from .fit.engine.config import TrainingConfig
+    from .fit.engine_choice import kernel_runs
 
     try:
         config = TrainingConfig.from_json(dict(saved_state.config))
     except ValueError as error:
         raise UnreadableFile(f"the training configuration in the state is invalid: {error}", "state") from None
+    if config.engine == "kernel" and not kernel_runs(spec, config.precision):
+        config = replace(config, precision=recipe.config.precision, engine=recipe.config.engine)
     saved_values = {choice.name: getattr(config, choice.name) for choice in recipe.choices}
     choices = tuple(
         choice

@@ -43,7 +43,7 @@ def source_signal(artifact: Artifact, data: bytes, name: str, limits: Limits, va
     modality, shown = MODALITIES[artifact.modality], os.path.basename(name)
     found = identify(data, name)
     if found.name != modality.name:
-        raise UsageError(f"{shown} is of the type {found.name}, the field of the type {modality.name}", "different")
+        raise UsageError(f"of the type {found.name}, the field is of the type {modality.name}", "different")
     given = modality.options_of(artifact.meta) | dict(values)
     options = io_options.build({modality.name: modality.options}, given)[modality.name]
     signal = load_signal(modality, data, name, options, limits)
@@ -52,7 +52,7 @@ def source_signal(artifact: Artifact, data: bytes, name: str, limits: Limits, va
     same = shape == modality.raster(meta) and signal.channels == artifact.spec.outputs
     if not same or scale.dtype != signal.scale.dtype or meta.get("rate") != signal.meta.get("rate"):
         own, other = modality.describe_source(meta), modality.describe_source(signal.meta)
-        raise UsageError(f"{shown} is not the source of this field: {other}, not {own}", "different")
+        raise UsageError(f"not the source of this field: {other}, not {own}", "different")
     known = artifact.provenance.get("notes", ())
     if changes := [note for note in about_samples(signal.notes) if note not in known]:
         warn(f"{shown}: what is compared is not the file as it is: {'; '.join(changes)}")

@@ -97,6 +97,8 @@ def plan_source(
     from ..modalities import MODALITIES
     from .worker import plan_file
 
+    if job.source != STDIO and not os.path.exists(job.source):
+        files.read(job.source, settings.limits)  # says that it is missing, rather than the folder of its output
     if not job_options.dry_run:
         # With --resume the output may exist already; it is compared with the source once that is read.
         if job.output != STDIO:

@@ -139,7 +139,7 @@ def show_recipe(planned: Plan, spec: FieldSpec, recipe: Recipe, console: Console
     """Prints the choices made for the fit: with ``-v`` in one line, with ``--explain`` with their reasons."""
     from ..fit.recipe import explain as reasons
 
-    why = "the best measured for siren (docs/samplers.md)"
+    why = "the best measured (docs/samplers.md)"
     if spec.formula.TRAITS.shares_blocks:
         why = "keeps whole the blocks that share work (docs/architectures.md)"
     why = why if planned.settings.sampler == "auto" else "set by the user"

@@ -108,8 +108,12 @@ def prepare(
     common_options = check_options(common_options, methods)
     spec = ComparisonSpec((), methods, seeds, replace(settings, options=common_options, ratio=None, budget=budget))
     spec.settings.parsed_budget()  # raises UsageError
+    built: dict[tuple[str, Any], str] = {}
     for method in methods:
-        spec.build_sampler(method)
+        run = (method.architecture_label, spec.build_sampler(method))
+        if run in built:
+            raise UsageError(f"--samplers: {method.sampler_label} is the same as {built[run]}", "option")
+        built[run] = method.sampler_label
     return replace(spec, sources=load_sources(spec, paths, on_bad_source))
 
 

@@ -94,7 +94,8 @@ class FieldSpec:
         raster = self.formula.raster()
         if raster is None or raster == shape:
             return ""
-        own, other = ("x".join(map(str, sides)) for sides in (raster, shape))
+        ordered = (sides[::-1] if len(sides) == 2 else sides for sides in (raster, shape))  # width first
+        own, other = ("x".join(map(str, sides)) for sides in ordered)
         return (
             f"{self.architecture} is defined on the cells of its raster only: decoded at {own} and resampled to {other}"
         )

@@ -26,6 +26,7 @@ from .engine.background_compile import wait_for_all
 from .engine.config import TrainingConfig
 from .engine.step import Engine
 from .engine.thread_count import ThreadCountTuner
+from .engine_choice import SLOWER_WITHOUT_KERNEL, lacks_kernel
 from .evaluation import BUSY_EVALUATION_POINTS, FIT_EVALUATION_POINTS, FitEvaluator
 from .lr_schedule import LRSchedule
 from .point_pool import PointBudget, PointPool
@@ -274,6 +275,8 @@ def _initial_state(context: FitContext, pool: PointPool | None, generator: torch
     """The state before the first step and the first evaluation."""
     formula, signal_class = context.field.formula, context.modality.signal_class
     notes = list(formula.notes())
+    if lacks_kernel(context.field.spec, context.field.device):
+        notes.append(SLOWER_WITHOUT_KERNEL)
     if signal_class in formula.TRAITS.unreliable_on:
         name = context.field.spec.architecture
         notes.append(f"{name} learned little of the {signal_class} it was tried on (docs/architectures.md)")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from ..fields import FieldSpec, kernel_passes
+from ..kernel import library
 from .budget import Budget
 from .engine.background_compile import compilation_key, cpp_compiler, is_compiled
 
@@ -13,6 +14,22 @@ COMPILE_MIN_SECONDS, COMPILED_MIN_SECONDS = 45.0, 12.0
 
 MAX_COMPILED_CHUNK = 8192
 """Maximum points of a compiled step, for architectures that split longer batches themselves (``gradient_chunk``)."""
+
+
+SLOWER_WITHOUT_KERNEL = (
+    "the compiled kernel is not installed: steps take 2 to 7 times as long (docs/troubleshooting.md)"
+)
+
+
+def kernel_runs(spec: FieldSpec, precision: str) -> bool:
+    """Whether the compiled kernel computes a field in ``precision`` (fp32, fp32-fast or bf16) on this processor."""
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    return kernel_passes.instructions_of(spec, dtype) is not None
+
+
+def lacks_kernel(spec: FieldSpec, device: torch.device) -> bool:
+    """Whether the compiled kernel would compute a field on ``device`` if it had been installed."""
+    return device.type == "cpu" and not library.available() and spec.formula.kernel_activation(spec.inputs) is not None
 
 
 def choose_engine(

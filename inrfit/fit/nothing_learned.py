@@ -10,6 +10,9 @@ from .divergence import EXPLOSION_FACTOR, LEAST_STEPS
 from .outcome import Outcome
 from .state import FitState
 
+LATE_START = 0.5
+"""Seconds of start-up from which the error for a budget without a step names the clock that leaves them out."""
+
 LITTLE_ERROR = 0.75
 """A fit of few steps whose error is above this share of that of the best constant (1.2 dB) gets a note."""
 
@@ -41,21 +44,25 @@ def require_learned(context: FitContext, state: FitState, outcome: Outcome, star
         state.notes.append(f"nothing was learned in {step:,} steps: the field is the mean of the samples")
     if not state.best.error <= constant_error or math.isnan(state.best.quality):
         raise Diverged(
-            f"the fit diverged: after {step:,} steps it is no better than a constant (try a smaller --lr)", "diverged"
+            f"the fit diverged: after {step:,} steps it is no better than a constant (try a smaller --lr, or more "
+            "--params)",
+            "diverged",
         )
 
 
 def _too_short(context: FitContext, state: FitState, started_late: float) -> BudgetTooShort:
     """The error for a budget that ended before the first step, with what took the time."""
-    tracker, prepared = context.tracker, state.usage.prepare
+    tracker, prepared, selecting = context.tracker, state.usage.prepare, state.usage.sampler
     parts = {
         "starting torch and choosing the recipe": started_late,
         "preparing the fit": prepared - started_late,
-        "compiling and the first step": tracker.seconds - prepared,
+        "the first selection of the sampler": selecting,
+        "compiling and the first step": tracker.seconds - prepared - selecting,
     }
     spent = ", ".join(f"{what} took {seconds:.1f} s" for what, seconds in parts.items() if seconds >= 0.05)
+    clock = ", or --clock fit, whose clock starts after start-up" if started_late >= LATE_START else ""
     return BudgetTooShort(
         f"the budget of {tracker.budget} ended before the first step: {spent or 'no time was left'} (give it a larger "
-        "--budget, or --clock fit, whose clock starts after start-up)",
+        f"--budget{clock})",
         "budget",
     )

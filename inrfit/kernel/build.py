@@ -6,6 +6,8 @@ Without a C++ compiler the package is built without the library, and says so.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import platform
 import shlex
@@ -23,6 +25,9 @@ ENTRIES = ("kernel", "tiles", "sampling")
 """Files that are compiled for any processor."""
 
 SOURCES, LIBRARY = Path("inrfit/kernel/src"), Path("inrfit/kernel/built/kernel.so")
+RECORD = LIBRARY.with_name("kernel.json")
+"""What the library was built from, and its SHA-256: library.py loads no other."""
+
 FLAGS = [
     *("-std=c++17", "-O3", "-fPIC", "-fvisibility=hidden", "-Wall", "-Wextra", "-Wno-unknown-pragmas"),
     *("-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast", "-fopenmp-simd"),
@@ -55,7 +60,7 @@ class KernelBuildHook(BuildHookInterface):  # type: ignore[type-arg]  # it is no
             self.app.display_warning(f"inrfit is built without its compiled kernel, and slower: {error}")
             return
         self.app.display_info(f"compiled kernel: {', '.join(built)}")
-        build_data["artifacts"].append(str(LIBRARY))
+        build_data["artifacts"] += [str(LIBRARY), str(RECORD)]
         build_data["pure_python"] = False
         build_data["tag"] = f"py3-none-{sysconfig.get_platform().replace('-', '_').replace('.', '_')}"
 
@@ -85,14 +90,23 @@ def compile_library(root: Path) -> list[str]:
         linked = [objects[name] for name in (*ENTRIES, *built)]
         _run([*compiler, "-shared", *linked, "-o", library, "-pthread"])
         (root / LIBRARY).parent.mkdir(exist_ok=True)
+        sources = b"".join(path.read_bytes() for path in sorted((root / SOURCES).glob("*.[chi]*")))
+        contents = {"sources": sources, "library": Path(library).read_bytes()}
+        record = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
+        (root / RECORD).unlink(missing_ok=True)
         os.replace(shutil.copy(library, root / f"{LIBRARY}.new"), root / LIBRARY)
+        (root / RECORD).write_text(json.dumps(record))
     return built
 
 
 def compiler_command() -> list[str]:
     """The command of the C++ compiler. Raises ``CompilationFailed``."""
     candidates = [os.environ["CXX"]] if os.environ.get("CXX") else ["g++", "clang++", "c++"]
-    for command in map(shlex.split, candidates):
+    try:
+        commands = [shlex.split(candidate) for candidate in candidates]
+    except ValueError as error:
+        raise CompilationFailed(f"CXX={candidates[0]}: {error}") from None
+    for command in commands:
         if command and (path := shutil.which(command[0])) is not None:
             return [path, *command[1:]]
     raise CompilationFailed(f"there is no C++ compiler ({', '.join(candidates)})")

@@ -4,10 +4,20 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import hashlib
+import json
 import os
 from pathlib import Path
 
+from ..errors import UsageError, warn
+
 PATH = Path(__file__).parent / "built" / "kernel.so"
+
+RECORD = "kernel.json"
+"""The file beside the library that says what it was built from, and its SHA-256 (build.py)."""
+
+SOURCES = Path(__file__).parent / "src"
+"""The C++ code, where the package is a checkout."""
 
 VARIABLE = "INRFIT_KERNEL"
 """Environment variable that names the only instruction set to be used, or "none"."""
@@ -60,15 +70,31 @@ class Partition(ctypes.Structure):
 
 @functools.cache
 def library() -> ctypes.CDLL | None:
-    """The library; None if the package was built without it."""
+    """The library; None if the package was built without it. One that is damaged, or of other sources, is not loaded:
+    its functions would take other arguments."""
     if not PATH.exists():
+        return None
+    try:
+        record = json.loads(PATH.with_name(RECORD).read_bytes())
+        complete = record["library"] == hashlib.sha256(PATH.read_bytes()).hexdigest()
+        current = not SOURCES.is_dir() or record["sources"] == sources_digest(SOURCES)
+    except (OSError, ValueError, KeyError, TypeError):
+        complete = current = False
+    if not (complete and current):
+        problem = "is damaged" if not complete else "was built from other sources"
+        warn(f"the compiled kernel {problem} and is not used; install inrfit again (fits are slower without it)")
         return None
     try:
         loaded = ctypes.CDLL(str(PATH))
         loaded.inrfit_instruction_sets.restype = ctypes.c_char_p
-    except (OSError, AttributeError):  # it was built for another platform, or by another version
+    except (OSError, AttributeError):  # it was built for another platform
         return None
     return loaded
+
+
+def sources_digest(folder: Path) -> str:
+    """The SHA-256 of the C++ code."""
+    return hashlib.sha256(b"".join(path.read_bytes() for path in sorted(folder.glob("*.[chi]*")))).hexdigest()
 
 
 @functools.cache
@@ -78,13 +104,15 @@ def available() -> tuple[str, ...]:
     return () if loaded is None else tuple(loaded.inrfit_instruction_sets().decode().split())
 
 
-def forced() -> str | None:
-    """The instruction set that the environment names as the only one; None: any."""
-    return os.environ.get(VARIABLE) or None
+def usable() -> tuple[str, ...]:
+    """Those of ``available`` that the environment admits. Raises ``UsageError`` if it names an unknown one."""
+    only = os.environ.get(VARIABLE) or None
+    names = (*sorted(BFLOAT16_SETS | FLOAT32_SETS), "none")
+    if only not in (None, *names):
+        raise UsageError(f"{VARIABLE}={only}: choose from {', '.join(names)}", "option")
+    return tuple(name for name in available() if only in (None, name))
 
 
 def instruction_set(bfloat16: bool) -> str | None:
-    """The instruction set for products in bfloat16, or in float32; None if there is none."""
-    only = forced()
-    found = (name for name in available() if (name in BFLOAT16_SETS) == bfloat16 and only in (None, name))
-    return next(found, None)
+    """The instruction set for products in bfloat16, or in float32; None if there is none. Raises ``UsageError``."""
+    return next((name for name in usable() if (name in BFLOAT16_SETS) == bfloat16), None)

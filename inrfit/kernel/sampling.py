@@ -1,4 +1,4 @@
-"""Systematic sampling in proportion to a map of errors, and the map's update, by the compiled library.
+"""Draws in proportion to a map of errors, and the map's update, by the compiled library.
 
 Shapes: m entries of the map, k of them drawn, n trained points, c channels. Tensors are on the CPU.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import ctypes
 from typing import TYPE_CHECKING
 
-from .library import available, library
+from .library import available, library, usable
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
@@ -32,7 +32,7 @@ def draw(
 
     indices, densities, due_after = torch.empty(count, dtype=torch.int64), torch.empty(count), torch.empty_like(due)
     status = _library().inrfit_draw(
-        ctypes.c_int(0),
+        ctypes.c_int(available().index(usable()[0])),
         ctypes.c_int64(errors.shape[0]),
         _address(errors),
         _address(order),
@@ -88,7 +88,7 @@ def computes(errors: Tensor, order: Tensor) -> bool:
     import torch
 
     return (
-        bool(available())
+        bool(usable())
         and errors.device.type == "cpu"
         and (errors.dtype, order.dtype, errors.shape) == (torch.float32, torch.int32, order.shape)
         and errors.is_contiguous()

@@ -44,8 +44,10 @@ def draw(
     of which the probabilities sum to 1; the share ``start`` of the first one is at the end of the map. An entry is due
     the sum of its probabilities so far, less the times that it was drawn, and of every stretch the one that is due most
     is drawn. The result is ``order`` at the entries (int64): by the compiled kernel if it can, or by torch, up to
-    rounding.
+    rounding. Raises ``ValueError`` if ``due`` is no such tensor.
     """
+    if due.shape != errors.shape or due.dtype != errors.dtype or not due.is_contiguous():
+        raise ValueError("the draws that are due do not match the map of errors")
     turns = (learner.uniform(count // batches) * batches).long()
     if sampling.computes(errors, order):
         return sampling.draw(errors, order, hard, (LEAST_DENSITY, highest), count, start, due, turns)

@@ -109,7 +109,7 @@ def test_a_source_of_another_size_or_kind_is_refused(sources, tmp_path, capsys):
     assert "not the source of this field" in capsys.readouterr().err
     capsys.readouterr()
     assert run(["measure", str(field), str(sources["audio"])]) == 2
-    assert "a.wav is of the type audio, the field of the type image" in capsys.readouterr().err
+    assert "a.wav: of the type audio, the field is of the type image" in capsys.readouterr().err
 
 
 def test_another_file_of_the_same_size_is_told(sources, tmp_path, capsys):

@@ -133,3 +133,8 @@ def test_a_wheel_has_the_kernel_and_runs_it_where_there_is_no_compiler(tree, tmp
     assert path.startswith(str(site))
     assert sets
     assert engine.startswith("kernel (")
+
+
+def test_a_compiler_command_that_cannot_be_read_is_quoted(tree, monkeypatch):
+    monkeypatch.setenv("CXX", "g++ 'x")
+    assert "No closing quotation" in hooked(tree)[1][0]

@@ -249,3 +249,46 @@ def test_evaluating_a_field_uses_it_and_equals_the_formula(monkeypatch):
 
 
 original = kernel_passes.values
+
+
+@built
+@pytest.mark.parametrize("name", FLOAT32_SETS)
+def test_phases_beyond_the_range_of_the_sine_are_finite_and_what_is_not_a_number_stays_so(name):
+    if name not in library.available():
+        pytest.skip(f"this processor has no {name}")
+    for architecture in ("siren", "finer", "gauss", "mlp"):
+        spec = FieldSpec(architecture, 1, 1, 16, 2, {})
+        weights = spec.formula.initial(spec, torch.Generator().manual_seed(0), torch.zeros(1))
+        coords = torch.linspace(-1, 1, 50)[:, None]
+        large = {**weights, "first.weight": weights["first.weight"] * 1e9}
+        assert kernel_passes.values(spec.formula, large, coords, name).isfinite().all()
+        unknown = {**weights, "first.weight": weights["first.weight"] * float("nan")}
+        assert kernel_passes.values(spec.formula, unknown, coords, name).isnan().all()
+
+
+@built
+@pytest.mark.parametrize("name", FLOAT32_SETS)
+def test_grids_are_read_within_their_tables_whatever_the_coordinates(name):
+    if name not in library.available():
+        pytest.skip(f"this processor has no {name}")
+    finest = 2**23 + 2  # from 2^23 on, adding a half rounds up
+    spec = FieldSpec("grid", 1, 1, 4, 1, {"finest": str(finest), "levels": 1, "interpolation": "quadratic"})
+    weights = spec.formula.initial(spec, torch.Generator().manual_seed(0), torch.zeros(1))
+    coords = torch.tensor([-1.0, 1.0, 1 - 2.0**-24, float("nan"), float("inf"), -float("inf")])[:, None]
+    ours = kernel_passes.values(spec.formula, weights, coords, name)
+    assert ours.isfinite().all()
+    torch.testing.assert_close(ours[:3], spec.formula.forward(weights, coords[:3], torch.float32), atol=1e-5, rtol=1e-4)
+
+
+def test_an_unknown_instruction_set_is_refused(monkeypatch):
+    monkeypatch.setenv(library.VARIABLE, "sse9")
+    with pytest.raises(UsageError, match="INRFIT_KERNEL=sse9: choose from amx, avx2"):
+        library.instruction_set(False)
+
+
+def test_without_the_kernel_a_fit_says_that_it_is_slower(monkeypatch):
+    monkeypatch.setattr(library, "available", tuple)
+    spec = FieldSpec("siren", 2, 3, 16, 2, {})
+    made = recipe.choose(spec, CPU, recipe.UserChoices(batch=64, precision="fp32")).config
+    found = fit(image_signal(16, 16), spec, Uniform(), made, Budget(steps=5), CPU)
+    assert any("the compiled kernel is not installed" in note for note in found.notes)

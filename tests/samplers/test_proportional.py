@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import math
 
 import pytest
@@ -160,6 +161,17 @@ def test_the_kernel_draws_within_its_map_from_a_damaged_state(broken, start):
         found = sampling.draw(damaged, order, 0.5, (1e-3, 10.0), 2000, start, due, turns)[0]
         assert found.unique().shape[0] == 2000
         assert 0 <= int(found.min()) <= int(found.max()) < 50_000
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+@pytest.mark.parametrize("due", [torch.zeros(0), torch.zeros(1), torch.zeros(1152), torch.zeros(1000).double()])
+def test_a_state_with_another_number_of_due_draws_is_refused(due, compiled, monkeypatch):
+    if not compiled:
+        monkeypatch.setattr(sampling, "computes", lambda *tensors: False)
+    of, order = learner(image_signal()), torch.arange(1000, dtype=torch.int32)
+    draw = inspect.unwrap(overdue.draw)  # not the one whose types the tests check
+    with pytest.raises(ValueError, match="do not match the map"):
+        draw(of, torch.ones(1000), order, 0.3, due, 0.5, 10.0, 100, 1)
 
 
 def test_shares_make_no_more_points_than_there_are():

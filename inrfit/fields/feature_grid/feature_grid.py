@@ -61,9 +61,11 @@ class FeatureGrid:
         ),
     )
 
-    levels: int = setting(4, "grids, each finer than the one before", 1, 32)
-    features: int = setting(1, "numbers per node of a grid", 1, MAX_FEATURES)
-    finest: str = setting("64", "nodes per axis of the finest grid, first axis first: 128, or 96x128")
+    levels: int = setting(4, "grids, each finer than the one before; chosen for the signal", 1, 32)
+    features: int = setting(1, "numbers per node of a grid; chosen for the signal", 1, MAX_FEATURES)
+    finest: str = setting(
+        "64", "nodes per axis of the finest grid, first axis first: 128, or 96x128; chosen for the signal"
+    )
     growth: float = setting(2.0, "how many times finer a grid is than the one before", 1.0, 16.0)
     interpolation: Literal["linear", "quadratic"] = setting(
         "linear", "between nodes; pictures and sounds: quadratic, by B-splines, which is smooth"

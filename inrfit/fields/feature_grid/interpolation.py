@@ -77,7 +77,7 @@ def nodes_along(
         low = position.long()
         fraction = position - low
         return [low, (low + 1).minimum(last)], [1 - fraction, fraction]
-    middle = (position + 0.5).long()
+    middle = (position + 0.5).long().minimum(last)  # rounded up above 2^23
     t = position - middle
     nodes = [(middle - 1).clamp_min(0), middle, (middle + 1).minimum(last)]
     return nodes, [0.5 * (0.5 - t).square(), 0.75 - t.square(), 0.5 * (0.5 + t).square()]

@@ -23,6 +23,11 @@ if TYPE_CHECKING:
     from ..spec import FieldSpec
 
 
+MAX_KERNEL_PHASE = 1e5
+"""Largest phase of the first layer, at the start of a fit, for which the compiled kernel is used. Float32 numbers are
+then 0.008 apart."""
+
+
 @dataclass(frozen=True)
 class Finer:
     """A SIREN with the activation sin(omega (|z| + 1) z) instead of sin(omega z), z = W x + b.
@@ -104,8 +109,11 @@ class Finer:
         cosine = cosine_(torch.addcmul(phase, phase, size))
         return size.add_(1).mul_(cosine).mul_(grad)
 
-    def kernel_activation(self, axes: int) -> Activation:
-        """sin(u + u |u| / omega) with the omega of the layer."""
+    def kernel_activation(self, axes: int) -> Activation | None:
+        """sin(u + u |u| / omega) with the omega of the layer; None for phases that float32 hardly resolves, which the
+        kernel and torch would round differently."""
+        if self.first_omega * (1 + self.first_bias) ** 2 > MAX_KERNEL_PHASE:
+            return None
         return Activation("finer", 1 / self.first_omega, 1 / self.omega)
 
     def rates(self) -> dict[str, float]:

@@ -84,7 +84,7 @@ class Tiles:
         ),
     )
 
-    tiles: str = setting("2", "tiles per axis, as in 8x12; one number stands for every axis")
+    tiles: str = setting("2", "tiles per axis, as in 8x12; one number stands for every axis; chosen for the signal")
     overlap: float = setting(0.05, "share of a tile's side in which neighbours are blended", 0.01, 1.0)
     omega: float = setting(30.0, "frequency factor of the hidden layers", 1e-3, 1e4)
     first_omega: float = setting(20.0, "frequency factor of the first layer (radians per unit of a tile)", 1e-3, 1e6)

@@ -135,7 +135,7 @@ def has_fast_bf16(device: torch.device) -> bool:
     run. Where the kernel is restricted to a set without them, there are none."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    if library.forced() in library.FLOAT32_SETS:
+    if set(library.usable()) <= library.FLOAT32_SETS:
         return False
     checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
     return any(getattr(torch.cpu, check, bool)() for check in checks)

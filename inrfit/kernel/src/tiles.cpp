@@ -39,7 +39,7 @@ struct Around {
   void add(const Partition& partition, int64_t axis, float coord) {
     const int64_t tiles = partition.counts[axis];
     const float overlap = partition.overlap, position = (coord + 1) * (float(tiles) / 2);
-    const float own = std::min(std::max(std::floor(position), 0.0f), float(tiles - 1));
+    const float own = std::min(std::max(0.0f, std::floor(position)), float(tiles - 1));
     const float low = overlap / 2 - (position - own), high = position - own - (1 - overlap / 2);
     float other = own - float(low > 0) + float(high > 0);
     if (!(other >= 0 && other < float(tiles))) other = own;

@@ -43,7 +43,7 @@ AUDIO = Modality(
             "ahead on short sounds after 20 s, of which a grid has fewer weights (docs/architectures.md)",
             {"seconds": (15, 1e9), "samples": (0, 120_000), "weights": (math.inf, math.inf)},
         ),
-        ArchitectureRule("grid", "ahead of SIREN on longer sounds at 20 s (docs/architectures.md)"),
+        ArchitectureRule("grid", "ahead of SIREN on long sounds, and on short ones below 15 s (docs/architectures.md)"),
     ),
     first_omega=audio.first_omega,
     omega_source="from the frequency below which 95 % of the energy lies (tests/bench/omega.py)",

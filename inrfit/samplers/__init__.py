@@ -68,6 +68,8 @@ SAMPLERS: Registry[type[Sampler]] = Registry(
 
 
 PAPER_OPTIONS: dict[str, dict[str, Any]] = {
+    "egra": {"ratio": 0.2},
+    "expansive": {"ratio": 0.2},
     "int": {"schedule": "constant"},
     "nint": {"schedule": "released", "ratio": 0.2, "xi": 0.7},
 }

@@ -95,7 +95,7 @@ def test_long_signals_are_chosen_from_by_other_ways_with_the_same_promises(name,
     monkeypatch.setattr(error_map, "MAX_TOPK_POINTS", 1000)
     monkeypatch.setattr(selection_module, "MAX_RATIO_BASE", 2000)
     signal = image_signal(60, 80)
-    options = {"schedule": "constant"} if name == "int" else {}
+    options = {"schedule": "constant"} if name == "int" else {} if name == "nint" else {"ratio": 0.2}
     for selection in selections(SAMPLERS[name](**options), learner(signal), rounds=8):
         assert name not in ("int", "evos") or "random points" in selection.note
         found = selection.indices.tolist()

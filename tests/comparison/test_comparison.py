@@ -84,7 +84,7 @@ def test_runs_are_interleaved_and_start_from_the_same_weights(two, monkeypatch):
 
 
 def test_equal_points_give_equal_results_again(two):
-    spec = runs.prepare(two[:1], "uniform,expansive", seeds=1, settings=SMALL)
+    spec = runs.prepare(two[:1], "uniform,expansive:ratio=0.2", seeds=1, settings=SMALL)
     once, again = (run_all(spec)[0].ordered() for _ in range(2))
     for first, second in zip(once, again, strict=True):
         assert first.quality == second.quality

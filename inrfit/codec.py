@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -25,11 +25,12 @@ from .config.settings import Settings, settings_from
 from .errors import NotEnoughMemory, UsageError, printable, warn
 from .interrupts import stop_on_signals
 from .io import files
-from .io.arguments import BOOLEAN, DEVICE, FUNCTION, PATH, WHOLE, a, checked, described, or_none
+from .io.arguments import BOOLEAN, DEVICE, FUNCTION, PATH, TEXT, WHOLE, a, checked, described, or_none
 from .io.limits import Limits
 from .io.registry import plugin_errors
 from .io.renamed import renamed_arguments
-from .modalities import Request, file_of
+from .modalities import Request, array_source
+from .modalities.sources import read_source
 from .resume import CheckpointPolicy, checkpoint_policy, initial_field_record, initial_weights, prepare_start
 from .runtime import current_device, limited_threads, matmul_precision, out_of_memory
 
@@ -48,6 +49,7 @@ OnProgress = Callable[[float], None]
 @renamed_arguments(progress="on_report", watch="on_step", stop="should_stop", start="initial_field")
 @checked(
     rate=or_none(WHOLE),
+    axes=or_none(TEXT),
     on_report=or_none(FUNCTION),
     on_step=or_none(FUNCTION),
     should_stop=or_none(FUNCTION),
@@ -59,6 +61,9 @@ def encode(
     source: str | os.PathLike[str] | npt.NDArray[Any],
     *,
     rate: int | None = None,
+    axes: str | None = None,
+    spacing: Sequence[float] | None = None,
+    units: str | Sequence[str] | None = None,
     on_report: Callable[[ProgressReport], None] | None = None,
     on_step: Callable[[StepEvent], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
@@ -73,8 +78,11 @@ def encode(
 
     Source:
 
-    - ``source``: a path, or an array. A uint8 array (h, w) or (h, w, c) is an image. An int16 or float array (n,) or
-      (n, c) is a sound and needs ``rate``, its sample rate in Hz.
+    - ``source``: a path, a NumPy array, or a torch tensor. An array (h, w) or (h, w, c) is an image. An int16 or float
+      array (n,) or (n, c) is a sound and needs ``rate``, its sample rate in Hz. An array of one to four axes, and
+      channels, is a volume and needs ``axes``, a letter for each of its axes, slowest first: t, z, y, x, and c for the
+      channels. It may have a ``spacing`` of its samples, a number for each axis but c, and its ``units`` (one name, or
+      one for each).
     - ``settings``: the fields of ``Settings``, such as ``sampler="nint"`` or ``budget="60s"``.
     - ``initial_field``: an artifact, or the path of one, whose weights the fit starts from. It must have the
       architecture, the sizes and the options of this fit.
@@ -105,7 +113,9 @@ def encode(
         output_files.refuse_media_suffix(os.fspath(output), f"output={os.fspath(output)!r}: encode")
     checkpointing = checkpoint_policy(output, checkpoint, resume)
     initial = _load_initial_field(initial_field, checked_settings)
-    planned = plan_source(source, rate, checked_settings)
+    given = {"rate": rate, "axes": axes, "spacing": spacing, "units": units}
+    arguments = {name: value for name, value in given.items() if value is not None}
+    planned = plan_source(source, arguments, checked_settings)
     if checkpointing is not None and resume and not force:
         complete = output_files.find_complete(planned, os.fspath(output or ""), initial)
         if complete is not None:
@@ -137,17 +147,21 @@ def _load_initial_field(field: str | os.PathLike[str] | Artifact | None, setting
     return load(field, settings.limits)
 
 
-def plan_source(source: str | os.PathLike[str] | npt.NDArray[Any], rate: int | None, settings: Settings) -> Plan:
-    """Reads a file, or converts an array to the file it would be, and plans its fit."""
+def plan_source(source: Any, arguments: Mapping[str, Any], settings: Settings) -> Plan:
+    """Reads a file, or converts an array with its ``arguments`` to the file it would be, and plans its fit."""
     import numpy as np
 
     started_at = time.monotonic()
+    if type(source).__module__.split(".")[0] == "torch" and hasattr(source, "detach"):
+        source = source.detach().cpu().numpy()
     if isinstance(source, str | os.PathLike):
-        if rate is not None:
-            raise UsageError("rate: a file has its own sample rate; only an array needs this argument", "option")
-        data, name = files.read(source, settings.limits), os.path.basename(os.fspath(source))
+        if arguments:
+            name = next(iter(arguments))
+            raise UsageError(f"{name}: only an array needs this argument; a file says it itself", "option")
+        data, name = read_source(source, settings.limits), os.path.basename(os.fspath(source))
     elif isinstance(source, np.ndarray):
-        data, name = file_of(source, {} if rate is None else {"rate": rate}), "array"
+        (data, modality, options), name = array_source(source, arguments), "array"
+        settings = replace(settings, type=modality, options={**options, **settings.options})
     else:
         raise UsageError(f"source: must be a path or a NumPy array, not {described(source)}", "option")
     return plan(data, name, settings, started_at)

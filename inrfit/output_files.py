@@ -19,6 +19,7 @@ from .errors import (
 )
 from .fit.outcome import Outcome
 from .io import files
+from .io.file_names import suffix_of
 from .resume import STARTED_FROM, CheckpointPolicy, initial_field_record
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ def find_complete(planned: Plan, output: str, initial_field: Artifact | None = N
 def refuse_media_suffix(output: str, writer: str) -> None:
     """Raises ``UsageError`` if the field that ``writer`` writes would get the suffix of a picture, a sound or a
     mesh."""
-    suffix = os.path.splitext(output)[1].lower()
+    suffix = suffix_of(output)
     from .modalities import MODALITIES
 
     if any(suffix in (*m.input_suffixes, *m.output_suffixes) for m in MODALITIES.values()):

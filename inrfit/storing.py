@@ -18,6 +18,7 @@ from .config.identity import SETTINGS_DIGEST, settings_digest
 from .config.plan import Plan
 from .config.settings import parsed_count
 from .fit.outcome import Outcome
+from .modalities import Request
 
 if TYPE_CHECKING:
     import torch
@@ -50,7 +51,8 @@ def build_artifact(
 
     The field is rounded, serialised and read back; what is measured is the decoded signal (float32 arithmetic) of these
     weights. ``on_progress(fraction)`` is called while it is measured."""
-    from .fit.evaluation import measure
+    from .artifact.decode_cost import decode_cost
+    from .fit.evaluation import measure, verification
 
     started_at = time.monotonic()
     interrupted = result.outcome is Outcome.INTERRUPTED
@@ -61,7 +63,10 @@ def build_artifact(
         main = planned.modality.main_measure
         quality: dict[str, Any] = {main: result.quality, "samples": result.evaluation_points, "estimate": True}
     else:
-        quality = measure(field, result.signal, planned.settings.verify, interrupted, should_stop, on_progress)
+        cost = decode_cost(stored.spec, stored.modality, stored.meta, Request())
+        predicted = None if cost is None else cost.seconds
+        verify = planned.settings.verify or verification(result.signal.n, predicted, planned.budget.seconds)
+        quality = measure(field, result.signal, verify, interrupted, should_stop, on_progress)
     if not interrupted:
         quality |= plain_codec(planned.modality, result.signal, quality)
     provenance, value = dict(artifact.provenance), quality.get(planned.modality.main_measure)

@@ -191,6 +191,7 @@ def test_a_one_colour_picture_decodes_exactly():
 
 def test_long_signals_are_measured_by_a_sample(png, monkeypatch):
     monkeypatch.setattr(evaluation, "FULL_MEASURE_LIMIT", 100)
+    monkeypatch.setattr(evaluation, "FULL_MEASURE_SECONDS", 0.0)
     monkeypatch.setattr(evaluation, "SAMPLE_POINTS", 300)
     sampled = inrfit.encode(png, **QUICK)
     assert sampled.quality["estimate"] is True
@@ -267,7 +268,8 @@ def test_the_number_of_threads_is_restored(png):
 
 def test_names_and_suffixes_are_consistent():
     for modality in MODALITIES.values():
-        assert set(modality.output_suffixes) <= set(modality.input_suffixes)
+        # .raw says nothing of its content and is read only with --type
+        assert set(modality.output_suffixes) - {".raw"} <= set(modality.input_suffixes)
 
 
 def test_old_argument_names_are_accepted_with_a_notice(png):

@@ -29,7 +29,9 @@ def sources(tmp_path_factory):
     time = np.arange(220) / 220
     soundfile.write(folder / "sound.wav", 0.5 * np.sin(40 * time) * np.exp(-2 * time), 8000)
     trimesh.creation.box((2.0, 1.0, 1.5)).export(folder / "box.obj")
-    return {"image": folder / "photo.png", "audio": folder / "sound.wav", "shape": folder / "box.obj"}
+    np.save(folder / "scan.npy", (100 * np.indices((5, 6, 7)).sum(0)).astype(np.int16))
+    names = {"image": "photo.png", "audio": "sound.wav", "shape": "box.obj", "volume": "scan.npy"}
+    return {name: folder / file for name, file in names.items()}
 
 
 @pytest.fixture(autouse=True)

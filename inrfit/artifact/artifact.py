@@ -21,6 +21,7 @@ from ..io import descriptors, files
 from ..io.arguments import BOOLEAN, BYTES, DEVICE, FILE, FUNCTION, MAPPING, PATH, TEXT, a, checked, described, or_none
 from ..io.limits import Limits
 from ..modalities import MODALITIES, Request, file_of
+from ..modalities.sources import read_source
 from . import checks, container, contents, quantisation, weight_dtypes
 from .decode_cost import check_decode
 from .header import json_quality, sanitized_provenance, spec_of, validate
@@ -220,7 +221,8 @@ class Artifact:
         modality, request = MODALITIES[self.modality], Request() if request is None else request
         modality.check_request(request)
         check_decode(self.spec, self.modality, self.meta, request, limits)
-        return modality.decode(self.field(device), self.meta, request, limits, on_progress)
+        decoded = modality.decode(self.field(device), self.meta, request, limits, on_progress)
+        return modality.with_attachments(decoded, self.meta, self.attachments)
 
     @checked(limits=a(Limits), device=DEVICE, on_progress=FUNCTION)
     def measure(
@@ -241,10 +243,11 @@ class Artifact:
 
         checks.check_described(self.modality, self.meta)
         if isinstance(source, np.ndarray):
-            arguments = {key: self.meta[key] for key in ("rate",) if key in self.meta}
+            known = {**self.meta, **MODALITIES[self.modality].options_of(self.meta)}
+            arguments: dict[str, Any] = {key: known[key] for key in ("rate", "axes") if key in known}
             data, name = file_of(source, arguments), "array"
         elif PATH.accepts(source):
-            data, name = files.read(source, limits), os.fspath(source)
+            data, name = read_source(source, limits), os.fspath(source)
         else:
             raise UsageError(f"source: must be a path or a NumPy array, not {described(source)}", "option")
         signal = measuring.source_signal(self, data, name, limits, options)

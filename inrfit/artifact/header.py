@@ -18,7 +18,7 @@ from ..modalities import MODALITIES
 from .container import VERSION
 from .provenance import COUNT, PROVENANCE
 
-MAX_ATTACHMENTS, MAX_ATTACHMENT_BYTES = 16, 1 << 20
+MAX_ATTACHMENTS, MAX_ATTACHMENT_BYTES = 16, 1 << 24
 """Largest number of attachments, and largest size of one."""
 
 MAX_OUTPUTS = 65_535

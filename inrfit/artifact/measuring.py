@@ -47,7 +47,7 @@ def source_signal(artifact: Artifact, data: bytes, name: str, limits: Limits, va
     given = modality.options_of(artifact.meta) | dict(values)
     options = io_options.build({modality.name: modality.options}, given)[modality.name]
     signal = load_signal(modality, data, name, options, limits)
-    meta, shape = artifact.meta, None if signal.grid is None else signal.grid.shape
+    meta, shape = artifact.meta, modality.raster(signal.meta)
     scale = Scale.from_json(meta["scale"]) if "scale" in meta else signal.scale
     same = shape == modality.raster(meta) and signal.channels == artifact.spec.outputs
     if not same or scale.dtype != signal.scale.dtype or meta.get("rate") != signal.meta.get("rate"):

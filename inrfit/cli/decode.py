@@ -66,7 +66,8 @@ def decode(  # one option a line
         typer.Option(
             metavar="WxH",
             rich_help_panel=SIZE,
-            help="Width and height of the image, in pixels: 1920x1080; 800x or x600 keeps the aspect.",
+            help="Width and height of the image, in pixels: 1920x1080; 800x or x600 keeps the aspect. "
+            "Sides of a volume: ZxYxX.",
         ),
     ] = None,
     scale: Annotated[
@@ -74,7 +75,8 @@ def decode(  # one option a line
         typer.Option(
             metavar="FACTOR",
             rich_help_panel=SIZE,
-            help="Multiply width and height of the image by this. Fewer pixels are means over their areas.",
+            help="Multiply width and height of the image, or the sides of a volume, by this. Fewer pixels are "
+            "means over their areas.",
         ),
     ] = None,
     rate: Annotated[
@@ -245,12 +247,17 @@ def decoded_values(model: str, artifact: Artifact, options: DecodeOptions, conso
         progress.close()
 
 
-def _size(text: str | None) -> tuple[int | None, int | None] | None:
-    """The value of --size: 800x600, 800x or x600."""
+def _size(text: str | None) -> tuple[int | None, ...] | None:
+    """The value of --size: 800x600, 800x or x600 of an image; 64x128x128 of a volume."""
     if text is None:
         return None
-    match = re.fullmatch(r"(\d{0,7})[xX](\d{0,7})", text)
-    sides = match and tuple(int(side) if side else None for side in match.groups())
-    if not sides or 0 in sides or sides == (None, None):
-        raise UsageError(f"--size {text}: must be WIDTHxHEIGHT, WIDTHx or xHEIGHT, such as 1920x1080", "option")
-    return sides[0], sides[1]
+    sides = None
+    if re.fullmatch(r"\d{0,8}([xX]\d{0,8}){1,3}", text):
+        sides = tuple(int(side) if side else None for side in text.lower().split("x"))
+    if not sides or 0 in sides or all(side is None for side in sides):
+        raise UsageError(
+            f"--size {text}: must be WIDTHxHEIGHT, WIDTHx or xHEIGHT, such as 1920x1080, or the sides of a volume, "
+            "slowest first",
+            "option",
+        )
+    return sides

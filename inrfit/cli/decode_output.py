@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..errors import UsageError
+from ..io.file_names import suffix_of
 from ..io.limits import Limits
 from .paths import STDIO, Found, decoded_stem, is_folder, output_path
 
@@ -53,8 +53,8 @@ def target_of(file: Found, artifact: Artifact, options: DecodeOptions) -> tuple[
         suffix = "." + options.format.removeprefix(".").lower()
     named = output is not None and output != STDIO and not is_folder(output)
     if named and options.format is None:
-        suffix = os.path.splitext(str(output))[1] or suffix
-    ending = os.path.splitext(str(output))[1].lower()
+        suffix = suffix_of(str(output)) or suffix
+    ending = suffix_of(str(output))
     if named and ending in modality.output_suffixes and ending != suffix.lower():
         raise UsageError(f"-o {output} and --format {options.format} name two formats: leave one out", "suffix")
     option = f"--format {options.format}" if options.format is not None else f"-o {output}"

@@ -139,6 +139,7 @@ def encode(  # one option a line
     frame: shared.Frame = None,
     max_bytes: shared.MaxBytes = LIMITS.max_bytes,
     max_pixels: shared.MaxPixels = LIMITS.max_pixels,
+    max_voxels: shared.MaxVoxels = LIMITS.max_voxels,
     max_samples: shared.MaxSamples = LIMITS.max_samples,
     max_channels: shared.MaxChannels = LIMITS.max_channels,
     max_faces: shared.MaxFaces = LIMITS.max_faces,

@@ -62,6 +62,7 @@ def measure(
     threads: shared.Threads = None,
     max_bytes: shared.MaxBytes = LIMITS.max_bytes,
     max_pixels: shared.MaxPixels = LIMITS.max_pixels,
+    max_voxels: shared.MaxVoxels = LIMITS.max_voxels,
     max_samples: shared.MaxSamples = LIMITS.max_samples,
     max_channels: shared.MaxChannels = LIMITS.max_channels,
     max_faces: shared.MaxFaces = LIMITS.max_faces,
@@ -82,7 +83,7 @@ def measure(
     keep_freed_memory()
     sleep_idle_threads()
     console = Console(-1 if quiet else 0, as_json)
-    limits = Limits(max_bytes, max_pixels, max_samples, max_channels, max_faces, max_output)
+    limits = Limits(max_bytes, max_pixels, max_voxels, max_samples, max_channels, max_faces, max_output)
     values: dict[str, Any] = dict(parse_pairs(options or []))
     if frame is not None:
         values["frame"] = frame
@@ -141,9 +142,10 @@ class _Measurement:
 
     def _read(self, path: str) -> bytes:
         from ..artifact.artifact import read
+        from ..modalities.sources import with_companion
 
         self.current = path
-        return read(path, self.limits, or_other=True)
+        return with_companion(read(path, self.limits, or_other=True), path, self.limits)
 
     def _check(self, artifact: Artifact) -> int:
         """Integrity alone."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from ..errors import UsageError
+from ..io.file_names import suffix_of, without_suffix
 from ..io.temporary import SUFFIX as TEMPORARY
 from ..output_files import FIELD_SUFFIX, refuse_media_suffix
 from ..resume import STATE_SUFFIX
@@ -168,7 +168,7 @@ def expand(source: str, wanted: Suffixes, console: Console) -> list[Found]:
                 continue
             if FIELD_SUFFIX not in suffixes and is_product(name):
                 skipped["written by inrfit"].append(path)
-            elif Path(name).suffix.lower() in suffixes and os.path.isfile(path):
+            elif suffix_of(name) in suffixes and os.path.isfile(path):
                 found.append(Found(path, os.path.relpath(path, source)))
             else:
                 skipped["of other kinds"].append(path)
@@ -182,7 +182,7 @@ def is_product(name: str) -> bool:
     """Whether inrfit gives files such names: fields, states, decoded files, maps and videos of the sampling."""
     if name.endswith((FIELD_SUFFIX, FIELD_SUFFIX + STATE_SUFFIX, MAP_SUFFIX, VIDEO_SUFFIX)):
         return True
-    return Path(name).stem.endswith(DECODED)
+    return without_suffix(name).endswith(DECODED)
 
 
 def _report_skipped(source: str, used: int, skipped: dict[str, list[str]], console: Console, has_v: bool) -> None:
@@ -201,8 +201,7 @@ def _report_skipped(source: str, used: int, skipped: dict[str, list[str]], conso
 def decoded_stem(model: str) -> str:
     """``photo.png.safetensors`` -> ``photo.decoded``; only suffixes of files that inrfit knows are removed."""
     stem = model.removesuffix(FIELD_SUFFIX)
-    root, ending = os.path.splitext(stem)
-    return (root if ending.lower() in source_suffixes() else stem) + DECODED
+    return (without_suffix(stem) if suffix_of(stem) in source_suffixes() else stem) + DECODED
 
 
 def refuse_duplicates(targets: Sequence[tuple[str, str]]) -> None:

@@ -118,6 +118,7 @@ FileOptions = Annotated[
 ]
 MaxBytes = Annotated[int, option("max_bytes", metavar="N", panel=INPUT, cls=Limits)]
 MaxPixels = Annotated[int, option("max_pixels", metavar="N", panel=INPUT, cls=Limits)]
+MaxVoxels = Annotated[int, option("max_voxels", metavar="N", panel=INPUT, cls=Limits)]
 MaxSamples = Annotated[int, option("max_samples", metavar="N", panel=INPUT, cls=Limits)]
 MaxChannels = Annotated[int, option("max_channels", metavar="N", panel=INPUT, cls=Limits)]
 MaxFaces = Annotated[int, option("max_faces", metavar="N", panel=INPUT, cls=Limits)]
@@ -132,7 +133,7 @@ def files_argument(metavar: str, help: str) -> Any:
     return typer.Argument(help=help, metavar=metavar, show_default=False, rich_help_panel=SOURCE)
 
 
-Sources = Annotated[list[str], files_argument("SOURCES...", "Images, sounds, shapes, or folders; - reads stdin.")]
+Sources = Annotated[list[str], files_argument("SOURCES...", "Images, sounds, shapes, volumes, folders; - for stdin.")]
 CompareSources = Annotated[list[str], files_argument("SOURCES...", "Images, sounds, shapes, or folders.")]
 Models = Annotated[list[str], files_argument("FIELDS...", "Fields written by inrfit encode; - reads stdin.")]
 ModelJson = Annotated[bool, flag("--json", panel=REPORTING, help="Print one JSON object per field on standard output.")]

@@ -23,9 +23,9 @@ from typing import Any, ParamSpec, TypeVar
 from ..config.plan import Plan, plan
 from ..config.settings import Settings
 from ..errors import InrfitError, InrfitWarning, NotEnoughMemory, UnreadableFile, UnwritableOutput, printable
-from ..io import files
 from ..io.registry import plugin_errors
 from ..modalities import MODALITIES, Request
+from ..modalities.sources import read_source
 from ..runtime import python_command
 
 P = ParamSpec("P")
@@ -156,7 +156,7 @@ def _end_with_parent(parent: int) -> None:
 def plan_file(worker: Worker | None, path: str, settings: Settings, started: float) -> Plan:
     """Reads the file ``path`` and plans it in ``worker`` (None: in this process). Raises ``UnreadableFile`` if a
     library crashes."""
-    data, name = files.read(path, settings.limits), os.path.basename(path)
+    data, name = read_source(path, settings.limits), os.path.basename(path)
     if worker is None:
         return plan(data, name, settings, started)
     try:

@@ -14,7 +14,7 @@ from ..config.plan import Plan, plan, replan
 from ..config.settings import Settings
 from ..errors import Diverged, PluginError, UnreadableFile
 from ..fields import FIELDS
-from ..io import files
+from ..modalities.sources import read_source
 from ..resume import CheckpointPolicy
 from ..runtime import current_device, limited_threads, matmul_precision
 from .spec import ComparisonSpec, Method, Result, RunKey, Source
@@ -178,7 +178,7 @@ def _recipe(recipes: Recipes, arch: str, context: RunContext, planned: Plan) -> 
 
 def _load(source: Source, settings: Settings) -> Plan:
     """Loads the source again. Raises ``UnreadableFile`` if it changed after the comparison was prepared."""
-    planned = plan(files.read(source.path, settings.limits), os.path.basename(source.path), settings)
+    planned = plan(read_source(source.path, settings.limits), os.path.basename(source.path), settings)
     if planned.sha256 != source.sha256:
         raise UnreadableFile("has changed since the comparison was started", "changed")
     return planned

@@ -11,6 +11,7 @@ from ..errors import InrfitError, NotEnoughMemory, RefusedInput, UnreadableFile,
 from ..io import files
 from ..io.arguments import type_name
 from ..modalities.recognition import identify
+from ..modalities.sources import read_source
 from .spec import ComparisonSpec, Source
 
 
@@ -36,7 +37,7 @@ def load_sources(
 def _load_source(spec: ComparisonSpec, path: str, name: str) -> Source:
     """The source in a file that every method can be fitted to."""
     settings = spec.settings
-    data = files.read(path, settings.limits)
+    data = read_source(path, settings.limits)
     modality = identify(data, os.path.basename(path), settings.type)
     planned = None
     for method in spec.methods:

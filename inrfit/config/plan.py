@@ -195,7 +195,10 @@ def _build_options(settings: Settings, modality: Modality, sampler_name: str) ->
     known = options.declared(modality.options)
     if settings.frame is not None:
         if "frame" not in known:
-            raise UsageError(f"--frame has no effect on files of type {modality.name}", "option")
+            raise UsageError(
+                f"--frame has no effect on files of type {modality.name} (a page of a TIFF stack: --type image)",
+                "option",
+            )
         values["frame"] = settings.frame
     if settings.metadata != "keep" and "metadata" in known:
         values["metadata"] = settings.metadata

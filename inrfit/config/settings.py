@@ -96,7 +96,7 @@ class Settings:
       position and maker notes), "drop", or "all".
     - ``frame``: number of the picture in a file with several (pages, frames), from 1 (default).
     - ``verify``: samples on which the quality is measured in the end: "full", or "sample" for one million. Default:
-      "full" up to 16 million samples.
+      "full" up to 16 million samples, or if that takes at most 10 s or half the budget.
     - ``limits``: upper bounds on what is read, in bytes, pixels, samples, channels and triangles.
     """
 
@@ -209,7 +209,8 @@ class Settings:
     )
     verify: str | None = setting(
         None,
-        "Measure the quality on all samples (full) or on one million (sample). Default: full up to 16 million samples.",
+        "Measure the quality on all samples (full) or on a million (sample). Default: full up to 16 million samples, "
+        "or if that takes at most 10 s or half the budget.",
         choices=("full", "sample"),
     )
     limits: Limits = Limits()

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from ..artifact.file_size import FileContents
 from ..errors import UsageError
 from ..fields import MAX_PARAMETERS, FieldSpec
+from ..modalities import MODALITIES
 from ..signal import Signal
 from .settings import Settings, parsed_count
 
@@ -52,7 +53,7 @@ class Sizer:
     def sized(self, parameters: int | None) -> FieldSpec:
         """The largest field of at most so many ``parameters``. Raises the architecture's ``UsageError`` if there is
         none."""
-        shape = None if self.signal.grid is None else self.signal.grid.shape
+        shape = MODALITIES[self.signal.modality].raster(self.signal.meta)
         return self.spec.formula.sized(self.spec, shape, parameters, self.asked)
 
     def smallest(self) -> FieldSpec:

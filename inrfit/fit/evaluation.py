@@ -19,17 +19,18 @@ FIT_EVALUATION_POINTS, BUSY_EVALUATION_POINTS = 16_384, 2048
 EVALUATION_CHUNK_SIZE = 8192
 """Points evaluated at a time when quality is estimated after the fit: 8 MB for a width of 256."""
 
-FULL_MEASURE_LIMIT = 16_000_000
-"""Maximum number of samples for which the whole decoded signal is measured; of a longer one a sample is."""
+FULL_MEASURE_LIMIT, FULL_MEASURE_SECONDS = 16_000_000, 10.0
+"""The whole decoded signal is measured if it has at most so many samples, or if that is predicted to take at most so
+many seconds, or half the budget. Otherwise a sample of it is."""
 
-SAMPLE_POINTS = 1_000_000
+SAMPLE_POINTS = 1 << 20
 """Number of points by which a longer signal is measured."""
 
 INTERRUPTED_POINTS = 16_384
 """Number of points by which the result of an interrupted fit is measured, which must be written within two seconds."""
 
-ESTIMATE_POINTS = (SAMPLE_POINTS, INTERRUPTED_POINTS, BUSY_EVALUATION_POINTS, 65_536)
-"""Numbers of points by which a quality is estimated; the last one by earlier versions."""
+ESTIMATE_POINTS = (SAMPLE_POINTS, INTERRUPTED_POINTS, BUSY_EVALUATION_POINTS, 65_536, 1_000_000)
+"""Numbers of points by which a quality is estimated; the last two by earlier versions."""
 
 
 def stratified(n: int, count: int) -> Tensor:
@@ -124,10 +125,18 @@ class MeasureCancelled(Exception):
     """Raised between chunks to cut a measurement short."""
 
 
+def verification(samples: int, predicted_seconds: float | None, budget_seconds: float | None) -> str:
+    """Whether so many samples are measured in "full" or by a "sample", given the seconds that decoding them is
+    predicted to take."""
+    allowed = max(FULL_MEASURE_SECONDS, (budget_seconds or 0.0) / 2)
+    quick = predicted_seconds is not None and predicted_seconds <= allowed
+    return "full" if samples <= FULL_MEASURE_LIMIT or quick else "sample"
+
+
 def measure(
     field: Field,
     signal: Signal,
-    verify: str | None,
+    verify: str,
     interrupted: bool,
     should_stop: Callable[[], bool],
     on_progress: Callable[[float], None],
@@ -135,9 +144,8 @@ def measure(
     """The quality of ``field`` as JSON: every measure of the whole signal, or the main one of a sample of its points,
     marked as an estimate.
 
-    ``verify`` is "full", "sample", or None: full up to FULL_MEASURE_LIMIT samples. If the fit was ``interrupted``, or
-    ``should_stop`` becomes true meanwhile, INTERRUPTED_POINTS are measured. ``on_progress`` is called with the fraction
-    done."""
+    ``verify`` is "full" or "sample" (``verification``). If the fit was ``interrupted``, or ``should_stop`` becomes true
+    meanwhile, INTERRUPTED_POINTS are measured. ``on_progress`` is called with the fraction done."""
     modality = MODALITIES[signal.modality]
 
     def check_and_report(fraction: float) -> None:
@@ -145,7 +153,7 @@ def measure(
             raise MeasureCancelled
         on_progress(fraction)
 
-    if not interrupted and (verify == "full" or (verify is None and signal.n <= FULL_MEASURE_LIMIT)):
+    if not interrupted and verify == "full":
         try:
             return modality.measure(field, signal, check_and_report) | {"samples": signal.n, "estimate": False}
         except MeasureCancelled:

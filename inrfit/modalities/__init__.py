@@ -13,13 +13,13 @@ from .modality import Modality, OnProgress
 from .request import Request
 
 if TYPE_CHECKING:
-    from .registry import MODALITIES, file_of
+    from .registry import MODALITIES, array_source, file_of
 
-__all__ = ["MODALITIES", "Modality", "OnProgress", "Request", "file_of"]
+__all__ = ["MODALITIES", "Modality", "OnProgress", "Request", "array_source", "file_of"]
 
 
 def __getattr__(name: str) -> Any:
-    if name not in ("MODALITIES", "file_of"):
+    if name not in ("MODALITIES", "array_source", "file_of"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from . import registry
 

@@ -11,6 +11,11 @@ if TYPE_CHECKING:
     from .request import Request
 
 
+def no_options(array: Any, **arguments: Any) -> dict[str, Any]:
+    """Default of ``ArrayInput.options_of``: none."""
+    return {}
+
+
 def no_quality_warning(quality: Quality) -> str | None:
     """Default of ``Modality.quality_warning``: None."""
     return None
@@ -29,6 +34,11 @@ def no_losses(decoded: Any, meta: Meta, suffix: str, request: Request) -> list[s
 def no_plain_codec(signal: Signal, quality: Quality) -> tuple[str, int] | None:
     """Default of ``Modality.plain_codec``: none."""
     return None
+
+
+def unchanged(decoded: Any, meta: Meta, attachments: Mapping[str, bytes]) -> Any:
+    """Default of ``Modality.with_attachments``: the decoded signal as it is."""
+    return decoded
 
 
 def in_place(signal: Signal, meta: Meta) -> Signal:

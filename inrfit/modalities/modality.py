@@ -9,10 +9,11 @@ so that a bad file is refused at once.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from ..errors import UsageError
+from .declarations import ArchitectureRule, ArrayInput, DecodeNeed, EarlierMeta, Measure
 from .defaults import (
     consistent_meta,
     default_options,
@@ -20,8 +21,14 @@ from .defaults import (
     no_losses,
     no_plain_codec,
     no_quality_warning,
+    unchanged,
 )
 from .request import Request
+
+__all__ = [
+    "ArchitectureRule", "ArrayInput", "DecodeNeed", "EarlierMeta", "Layout", "Measure", "Meta", "Modality",
+    "OnProgress", "Probe", "Quality",
+]  # fmt: skip
 
 if TYPE_CHECKING:
     import numpy as np
@@ -43,68 +50,11 @@ Meta = Mapping[str, Any]
 Quality = Mapping[str, Any]
 """Results of ``Modality.measure`` by key."""
 
-Layout = Literal["raster", "timeline", "points"]
-"""Arrangement of the samples: rows and columns of an image; one axis of time; points in space that describe a
-surface."""
+Layout = Literal["raster", "timeline", "points", "volume"]
+"""Arrangement of the samples: rows and columns of an image; one axis of time; points in space that describe a surface;
+a grid of one to four axes."""
 
 Probe = Callable[["Signal", int], "tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]"]
-
-
-@dataclass(frozen=True)
-class Measure:
-    """How a quality measure is printed: its name, and its unit ("" if it has none). A figure is confirmed by one that
-    differs by at most ``tolerance`` plus the share ``relative_tolerance`` of it: machines round differently."""
-
-    label: str
-    unit: str = ""
-    tolerance: float = 0.01
-    relative_tolerance: float = 0.0
-
-
-@dataclass(frozen=True)
-class ArchitectureRule:
-    """``--arch auto`` chooses ``arch`` if every number named in ``within`` lies in its range, both ends included. The
-    names are those of ``config.auto.rule_inputs``: samples, seconds, weights. ``why`` names the benchmark behind the
-    rule."""
-
-    arch: str
-    why: str
-    within: Mapping[str, tuple[float, float]] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class ArrayInput:
-    """How NumPy arrays are encoded. ``arguments`` are the names of the arguments that ``inrfit.encode`` needs in
-    addition to the array, such as ``rate``; they distinguish the arrays of the modalities. ``to_file(array,
-    **arguments)`` returns the bytes of a file with the same samples, which ``load`` reads. It raises ``UsageError`` for
-    an array of the wrong type or shape."""
-
-    arguments: frozenset[str]
-    to_file: Callable[..., bytes]
-
-
-@dataclass(frozen=True)
-class EarlierMeta:
-    """The ``meta`` of a modality in earlier versions of the format: its schema, and ``upgrade(meta)``, which returns
-    the ``meta`` of today that means the same."""
-
-    schema: Schema
-    upgrade: Callable[[Mapping[str, Any]], dict[str, Any]]
-
-
-@dataclass(frozen=True)
-class DecodeNeed:
-    """What decoding a signal and writing it needs, in Python integers: the ``shape`` of the grid on which the field is
-    evaluated, the number of ``points`` there, and of those in one call, given the chunk that the field prefers; bytes
-    for each value of such a chunk beside the field's own (``value_bytes``), bytes held while the field is evaluated
-    (``held``), and bytes that are needed afterwards (``finish``), the decoded signal included in both."""
-
-    shape: tuple[int, ...]
-    points: int
-    cells: Callable[[int], int]
-    value_bytes: int
-    held: int
-    finish: int
 
 
 @dataclass(frozen=True)
@@ -117,7 +67,7 @@ class Modality:
     """The name in ``MODALITIES``, for ``--type`` and in the header of artifacts."""
 
     signal_class: str
-    """The class of signals whose measured constants the architectures use: image, audio or shape."""
+    """The class of signals whose measured constants the architectures use: image, audio, shape or volume."""
 
     layout: Layout
     """Arrangement of the samples. ``viz`` chooses a view by it."""
@@ -239,6 +189,14 @@ class Modality:
     decode_need: Callable[[Meta, Request], DecodeNeed] | None = None
     """``decode_need(meta, request)`` returns what ``decode`` and ``write`` need beside the field. None: they are not
     bounded before they start."""
+
+    with_attachments: Callable[[Any, Meta, Mapping[str, bytes]], Any] = unchanged
+    """``with_attachments(decoded, meta, attachments)`` returns the decoded signal with what only its attachments tell,
+    such as samples that have no value."""
+
+    companion: Callable[[bytes], str | None] | None = None
+    """``companion(data)`` returns the name of the file that holds the samples, if ``data`` is only their header; None
+    otherwise. ``load`` then gets both contents, one after the other. Raises a ``RefusedInput`` for a damaged header."""
 
     losses: Callable[[Any, Meta, str, Request], list[str]] = no_losses
     """``losses(decoded, meta, suffix, request)`` returns notes on what of the decoded samples the file cannot hold,

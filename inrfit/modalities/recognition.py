@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 from ..errors import PluginError, UnreadableFile, UnsupportedInput, warn
+from ..io.file_names import suffix_of
 from ..io.limits import Limits
 from ..io.registry import plugin_errors
 from ..signal import Signal
@@ -18,7 +18,7 @@ def identify(data: bytes, name: str, type: str | None = None) -> Modality:
     ``name``. Raises ``UnsupportedInput``."""
     if type is not None:
         return MODALITIES[type]
-    suffix = os.path.splitext(name)[1].lower()
+    suffix = suffix_of(name)
     for _ in ("built in", "from other packages"):
         for modality in MODALITIES.values():
             if _recognises(modality, data):

@@ -11,6 +11,7 @@ from .audio import AUDIO
 from .image import IMAGE
 from .modality import Modality
 from .shape import SHAPE
+from .volume import VOLUME
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -32,15 +33,22 @@ def fault(name: str, entry: Any) -> str:
 
 
 MODALITIES: Registry[Modality] = Registry(
-    "inrfit.modalities", {"image": IMAGE, "audio": AUDIO, "shape": SHAPE}, fault, "modality"
+    "inrfit.modalities", {"volume": VOLUME, "image": IMAGE, "audio": AUDIO, "shape": SHAPE}, fault, "modality"
 )
-"""The built-in modalities by name, and those of the entry points of other packages (docs/extending.md)."""
+"""The built-in modalities by name, and those of the entry points of other packages (docs/extending.md). The first one
+that recognises a file gets it: a TIFF file of several pages is a volume."""
+
+
+def array_source(array: npt.NDArray[Any], arguments: Mapping[str, Any]) -> tuple[bytes, str, dict[str, Any]]:
+    """The bytes of a file with the samples of ``array``, the modality that reads it, the first one whose arrays take
+    these ``arguments``, and the options that it reads it with. Raises ``UsageError``."""
+    for modality in MODALITIES.values():
+        known = modality.array_input
+        if known is not None and known.arguments <= arguments.keys() <= known.arguments | known.optional:
+            return known.to_file(array, **arguments), modality.name, known.options_of(array, **arguments)
+    raise UsageError(f"no modality encodes arrays with the arguments {', '.join(arguments)}", "array")
 
 
 def file_of(array: npt.NDArray[Any], arguments: Mapping[str, Any]) -> bytes:
-    """The bytes of a file with the samples of ``array``, made by the first modality whose arrays need just these
-    ``arguments``. Raises ``UsageError``."""
-    for modality in MODALITIES.values():
-        if modality.array_input is not None and modality.array_input.arguments == arguments.keys():
-            return modality.array_input.to_file(array, **arguments)
-    raise UsageError(f"no modality encodes arrays with the arguments {', '.join(arguments)}", "array")
+    """The bytes of ``array_source``."""
+    return array_source(array, arguments)[0]

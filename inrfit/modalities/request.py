@@ -24,14 +24,15 @@ _WHOLE_NUMBERS = ("rate", "resolution", "bits", "image_quality", "faces")
 class Request:
     """The output, where it differs from the source's own grid and kind of file.
 
-    ``size``: (width, height) in pixels; one of them may be None and then follows from the source's aspect. ``scale``:
+    ``size``: (width, height) in pixels; one of them may be None and then follows from the source's aspect; of a volume,
+    its sides, slowest axis first. ``scale``:
     factor on width and height; not together with ``size``. ``rate``: sample rate in Hz. ``resolution``: cells per side
     of the cube from which a surface is extracted. ``bits``: 8 to reduce samples of more bits. ``image_quality``: 1 to
     100, of lossy files. ``faces``: number of triangles that a mesh is simplified to. ``centred``: whether a mesh
     is written around the origin rather than at its own place. ``background``: the colour behind transparent pixels,
     such as "white" or "#ffcc00". Raises ``UsageError`` for values of other types."""
 
-    size: tuple[int | None, int | None] | None = None
+    size: tuple[int | None, ...] | None = None
     scale: float | None = None
     rate: int | None = None
     resolution: int | None = None
@@ -45,10 +46,12 @@ class Request:
         for name in _WHOLE_NUMBERS:
             object.__setattr__(self, name, _whole(name, getattr(self, name)))  # the dataclass is frozen
         if self.size is not None:
-            if not isinstance(self.size, tuple | list) or len(self.size) != 2 or tuple(self.size) == (None, None):
-                raise UsageError(f"size must be (width, height), not {self.size!r:.60}", "request")
-            width, height = (_whole("size", side) for side in self.size)
-            object.__setattr__(self, "size", (width, height))
+            sides = self.size
+            if not isinstance(sides, tuple | list) or not 1 <= len(sides) <= 4 or all(side is None for side in sides):
+                raise UsageError(
+                    f"size must be (width, height), or the sides of a volume, not {sides!r:.60}", "request"
+                )
+            object.__setattr__(self, "size", tuple(_whole("size", side) for side in sides))
 
 
 def _whole(name: str, value: Any) -> int | None:

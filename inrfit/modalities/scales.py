@@ -1,10 +1,58 @@
-"""Checks that the scale in a header can be one of samples."""
+"""Scales of samples: chosen by their range, and checked in a header."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
 
 from ..signal import PerChannel, Scale
+
+CHANNEL_RATIO = 4.0
+"""Each channel is fitted over its own range if the widest range is more than this times the narrowest one."""
+
+MAX_LABELS = 64
+"""A single channel of integers with at most so many different values is taken for labels."""
+
+
+def type_range(dtype: str, bits: int) -> tuple[float, float]:
+    """Smallest and largest sample of an integer type of which ``bits`` bits are used."""
+    return (-(2.0 ** (bits - 1)), 2.0 ** (bits - 1) - 1) if dtype.startswith("int") else (0.0, 2.0**bits - 1)
+
+
+def differ(spans: npt.NDArray[np.float64]) -> bool:
+    """Whether channels with these ranges are fitted over ranges of their own."""
+    spans = spans[spans > 0]
+    return bool(spans.size and spans.max() > CHANNEL_RATIO * spans.min())
+
+
+def over_each(dtype: str, lows: npt.NDArray[np.float64], highs: npt.NDArray[np.float64], step: float) -> Scale:
+    """A linear scale over the range of each channel."""
+    spans = np.where(highs > lows, highs - lows, 1.0)
+    factors, offsets = 2 / spans, -1 - 2 * lows / spans
+    return Scale(dtype, _numbers(factors), _numbers(offsets), _numbers(lows), _numbers(highs), step)
+
+
+def linear(dtype: str, low: float, high: float, step: float) -> Scale:
+    """A scale that maps ``low`` to -1 and ``high`` to 1."""
+    span = (high - low) or 1.0
+    return Scale(dtype, 2 / span, -1 - 2 * low / span, low, high, step)
+
+
+def is_labels(raster: npt.NDArray[Any], bits: int) -> bool:
+    """Whether a single channel of integers (h, w, 1) looks like labels: few different values."""
+    if raster.shape[2] != 1 or raster.dtype.kind not in "iu" or bits < 8:
+        return False
+    sample = raster[:: max(1, raster.shape[0] // 512), :: max(1, raster.shape[1] // 512)]
+    span = int(sample.max()) - int(sample.min())
+    if span < 2 or (bits == 8 and span >= MAX_LABELS):
+        return False
+    return len(np.unique(sample)) <= min(MAX_LABELS, sample.size // 12)
+
+
+def _numbers(numbers: npt.NDArray[np.float64]) -> tuple[float, ...]:
+    return tuple(float(number) for number in numbers)
 
 
 def check_scale(scale: Scale, outputs: int) -> None:

@@ -1,7 +1,8 @@
 """Edge maps: where a signal changes fastest, for the edge-guided samplers and any modality.
 
-The edges of an image are those of Canny on its luma; the edges of a sound are its samples of largest slope; the edges
-of a shape are the points nearest to its surface. For sounds and shapes the caller sets the share that counts as edges.
+The edges of an image are those of Canny on its luma; the edges of a sound or a volume are its samples of largest slope
+along any axis; the edges of a shape are the points nearest to its surface. For all but images the caller sets the share
+that counts as edges.
 The map is computed once. Beyond MAX_MAP_CELLS samples a cell of the map stands for a block of samples (an image: their
 mean luma, a sound: their largest slope), so that the map takes at most MAX_MAP_CELLS bytes and a few seconds. The
 points of a shape have no order and are never put into blocks: their map takes one byte per point.
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..signal import CHUNK
-from .loss_terms import LUMA
+from .loss_terms import LUMA, neighbours_along_axes
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,7 +33,7 @@ MAX_MAP_CELLS = 1 << 22
 """A raster of more samples than this is mapped in blocks of samples."""
 
 EDGE_SHARE = 0.1
-"""Share of a sound or a shape that counts as edges; Canny(30, 40) finds 5 % to 30 % of a photograph."""
+"""Share of a sound, a volume or a shape that counts as edges; Canny(30, 40) finds 5 % to 30 % of a photograph."""
 
 CANNY_THRESHOLDS = (30 / 255, 40 / 255)
 """Thresholds of the EVOS code, Canny(grey, 30, 40), for grey in [0, 1].
@@ -149,11 +150,11 @@ def find_anchors(learner: Learner, share: float) -> EdgeMap:
 
 
 def sharpest_cells(learner: Learner, grid: CellGrid, share: float) -> Bool[Tensor, "m"]:
-    """Marks the ``share`` of the cells with the steepest samples of a sound, or nearest to the surface of a shape; the
+    """Marks the ``share`` of the cells with the steepest samples of a raster, or nearest to the surface of a shape; the
     flattest cells are never marked."""
     import torch
 
-    signal, last = learner.samples.signal, learner.n - 1
+    signal = learner.samples.signal
     level = 0.0 if signal.surface is None else signal.surface.level
     sharpness = torch.full((grid.rows * grid.columns,), -torch.inf, device=learner.device)
     for start in range(0, learner.n, 8 * CHUNK):
@@ -161,9 +162,11 @@ def sharpest_cells(learner: Learner, grid: CellGrid, share: float) -> Bool[Tenso
         if signal.grid is None:
             sample_sharpness = -(learner.samples.take(indices)[1][:, 0] - level).abs()  # without colours
         else:
-            neighbours = torch.arange(start - 1, int(indices[-1]) + 2, device=learner.device).clamp(0, last)
-            slopes = learner.samples.take(neighbours)[1].diff(dim=0).abs().sum(-1)
-            sample_sharpness = torch.maximum(slopes[:-1], slopes[1:])
+            values = learner.samples.take(indices)[1]
+            sample_sharpness = torch.zeros(indices.shape[0], device=learner.device)
+            for neighbours, _ in neighbours_along_axes(signal.grid.shape, indices):
+                slopes = (learner.samples.take(neighbours)[1] - values).abs().sum(-1)
+                sample_sharpness = torch.maximum(sample_sharpness, slopes)
         cells = grid.cell_index(torch.zeros_like(indices), indices)
         sharpness.scatter_reduce_(0, cells, sample_sharpness, "amax")
         learner.check_cancelled()

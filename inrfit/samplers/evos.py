@@ -25,12 +25,12 @@ FIRST_INTERVAL, LAST_INTERVAL = 0.02, 0.01
 SUPERVISION_END = 0.3
 """Share of the budget at which cross-frequency supervision ends: 1,500 of 5,000 steps."""
 
-MAX_IMAGE_PIXELS = 1 << 24
-"""The points of larger images are selected only by error, because the residuals of all pixels would be kept twice."""
+MAX_RASTER_SAMPLES = 1 << 24
+"""The points of larger rasters are selected only by error, because the residuals of all samples would be kept twice."""
 
 NO_LAPLACIAN_NOTE = (
-    f"evos: the signal is not an image of at most {MAX_IMAGE_PIXELS:,} pixels, so points are selected only by error, "
-    "without Laplacian and cross-frequency supervision"
+    f"evos: the signal is not a raster of at least two axes and at most {MAX_RASTER_SAMPLES:,} samples, so points are "
+    "selected only by error, without Laplacian and cross-frequency supervision"
 )
 
 
@@ -61,7 +61,8 @@ class Evos:
     - A parent with a quota of 0 fills no places; their slice ``[-0:]`` takes all points.
     - Random numbers come from the generator of the fit; their code seeds new ones at every selection.
     - The Laplacian is that of the residuals; theirs is the difference of the Laplacians of clamped images.
-    - Signals other than images have no Laplacian: their points are selected only by error, without supervision."""
+    - The Laplacian of a volume is that along all its axes. Sounds and shapes have none: their points are selected only
+      by error, without supervision."""
 
     ratio: float = setting(0.5, "share of the points in one selection, at the start", 1e-6, 1.0)
     schedule: Literal["constant", "step"] = setting("constant", "how the ratio grows over the budget")
@@ -103,18 +104,18 @@ class Evos:
         supervision = loss_terms if learner.progress < SUPERVISION_END else ()
         return Selection(torch.cat([fittest, mutation]), None, memory, origin, loss_terms=supervision, note=note)
 
-    def _laplacian_loss(self, grey: Float[Tensor, "h w"]) -> LaplacianLoss:
+    def _laplacian_loss(self, grey: Float[Tensor, "..."]) -> LaplacianLoss:
         """The loss term of cross-frequency supervision."""
         from .loss_terms import LaplacianLoss
 
         return LaplacianLoss(self.coefficient, grey)
 
-    def _grey_map(self, learner: Learner, memory: Mapping[str, Tensor]) -> Float[Tensor, "h w"] | None:
-        """A new map of the last known grey residuals, zero where no point has been trained yet; None if the signal is
-        not an image or the coefficient is 0."""
+    def _grey_map(self, learner: Learner, memory: Mapping[str, Tensor]) -> Float[Tensor, "..."] | None:
+        """A new map of the last known grey residuals, zero where no point has been trained yet; None if the signal has
+        no Laplacian or the coefficient is 0."""
         import torch
 
-        shape = image_shape(learner) if self.coefficient else None
+        shape = raster_shape(learner) if self.coefficient else None
         if shape is None:
             return None
         grey = memory["grey"].clone() if "grey" in memory else torch.zeros(shape, device=learner.device)
@@ -126,7 +127,7 @@ class Evos:
         self,
         learner: Learner,
         errors: Float[Tensor, "n"],
-        grey: Float[Tensor, "h w"] | None,
+        grey: Float[Tensor, "..."] | None,
         count: int,
         rescored: bool,
     ) -> Int[Tensor, "k"]:
@@ -147,12 +148,12 @@ class Evos:
         return candidates[crossover_positions(error, laplacian, count)]
 
 
-def image_shape(learner: Learner) -> tuple[int, int] | None:
-    """(height, width) of an image of at most MAX_IMAGE_PIXELS; None for any other signal."""
+def raster_shape(learner: Learner) -> tuple[int, ...] | None:
+    """The shape of a raster of two axes or more and at most MAX_RASTER_SAMPLES; None for any other signal."""
     grid = learner.samples.signal.grid
-    if grid is None or len(grid.shape) != 2 or learner.n > MAX_IMAGE_PIXELS:
+    if grid is None or len(grid.shape) < 2 or learner.n > MAX_RASTER_SAMPLES:
         return None
-    return grid.shape[0], grid.shape[1]
+    return grid.shape
 
 
 def mean_squared(residuals: Float[Tensor, "k c"]) -> Float[Tensor, "k"]:
@@ -160,7 +161,7 @@ def mean_squared(residuals: Float[Tensor, "k c"]) -> Float[Tensor, "k"]:
     return residuals.square().mean(-1).float()
 
 
-def write_grey(grey: Float[Tensor, "h w"] | None, indices: Int[Tensor, "k"], residuals: Float[Tensor, "k c"]) -> None:
+def write_grey(grey: Float[Tensor, "..."] | None, indices: Int[Tensor, "k"], residuals: Float[Tensor, "k c"]) -> None:
     """Writes the grey of ``residuals`` into the map in place, if there is one."""
     from .loss_terms import grey_residuals
 
@@ -168,7 +169,7 @@ def write_grey(grey: Float[Tensor, "h w"] | None, indices: Int[Tensor, "k"], res
         grey.view(-1)[indices] = grey_residuals(residuals)
 
 
-def laplacian_error(grey: Float[Tensor, "h w"], indices: Int[Tensor, "k"]) -> Float[Tensor, "k"]:
+def laplacian_error(grey: Float[Tensor, "..."], indices: Int[Tensor, "k"]) -> Float[Tensor, "k"]:
     """Squared differences of the Laplacians of prediction and image, in squared grey levels."""
     from .loss_terms import GREY_LEVELS, laplacian_at
 

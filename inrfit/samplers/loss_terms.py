@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from jaxtyping import Float, Int
+    from jaxtyping import Bool, Float, Int
     from torch import Tensor
 
 LUMA = (0.299, 0.587, 0.114)
@@ -22,15 +24,15 @@ MAX_GREY_RESIDUAL = 4.0
 @dataclass(frozen=True)
 class LaplacianLoss:
     """The cross-frequency supervision of EVOS (arXiv:2412.10153): ``coefficient`` times the mean, over the trained
-    pixels, of the squared difference of the grey Laplacians of prediction and image, in squared grey levels.
+    samples, of the squared difference of the grey Laplacians of prediction and signal, in squared grey levels.
 
-    The Laplacian takes the four neighbours, and zeros outside the image. It is linear, so that the difference is the
-    Laplacian of the residuals."""
+    The Laplacian takes the two neighbours along each axis, and zeros outside the raster. It is linear, so that the
+    difference is the Laplacian of the residuals."""
 
     coefficient: float
-    residuals: Float[Tensor, "h w"]
-    """Last known grey residuals of all pixels, in units of the field's values. Before a step looks at the neighbours of
-    its points, it writes the residuals of its own points into a copy."""
+    residuals: Float[Tensor, "..."]
+    """Last known grey residuals of all samples, in the shape of the raster, in units of the field's values. Before a
+    step looks at the neighbours of its points, it writes the residuals of its own points into a copy."""
 
     def gradient(self, indices: Int[Tensor, "k"], residuals: Float[Tensor, "k c"]) -> Float[Tensor, "k c"]:
         """Derivatives of this term with respect to ``residuals`` at the flat ``indices``, all points of a step."""
@@ -67,12 +69,24 @@ def grey_residuals(residuals: Float[Tensor, "k c"]) -> Float[Tensor, "k"]:
     return grey.nan_to_num(0.0).clamp(-MAX_GREY_RESIDUAL, MAX_GREY_RESIDUAL)
 
 
-def laplacian_at(image: Float[Tensor, "h w"], indices: Int[Tensor, "k"]) -> Float[Tensor, "k"]:
-    """Laplacian at the flat ``indices``: the sum of the four neighbours minus four times the pixel, zeros outside."""
-    height, width = image.shape
-    flat = image.reshape(-1)
-    row, column = indices // width, indices % width
-    total = -4 * flat[indices]
-    for step, inside in ((-width, row > 0), (width, row < height - 1), (-1, column > 0), (1, column < width - 1)):
-        total += flat[(indices + step).clamp(0, flat.shape[0] - 1)] * inside
+def laplacian_at(raster: Float[Tensor, "..."], indices: Int[Tensor, "k"]) -> Float[Tensor, "k"]:
+    """Laplacian at the flat ``indices``: the sum of the two neighbours along each axis minus as many times the sample,
+    zeros outside."""
+    flat = raster.reshape(-1)
+    total = -2 * raster.dim() * flat[indices]
+    for neighbours, inside in neighbours_along_axes(raster.shape, indices):
+        total += flat[neighbours] * inside
     return total
+
+
+def neighbours_along_axes(
+    shape: Sequence[int], indices: Int[Tensor, "k"]
+) -> Iterator[tuple[Int[Tensor, "k"], Bool[Tensor, "k"]]]:
+    """Flat indices of the neighbours before and after along each axis of a raster, and whether they are inside it;
+    those outside are the samples themselves."""
+    stride = math.prod(shape)
+    for length in shape:
+        stride //= length
+        place = indices // stride % length
+        for step, inside in ((-stride, place > 0), (stride, place < length - 1)):
+            yield indices + step * inside, inside

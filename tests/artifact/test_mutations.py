@@ -14,6 +14,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import made_volumes
 import numpy as np
 import pytest
 import soundfile
@@ -74,9 +75,18 @@ def sources() -> dict[str, bytes]:
 
     def tiff(array: np.ndarray, how: str) -> bytes:
         file = io.BytesIO()
-        tifffile.imwrite(file, array, photometric=how)
+        tifffile.imwrite(file, array, photometric=how, planarconfig="contig" if array.ndim == 3 else None)
         return file.getvalue()
 
+    def saved_array(array: np.ndarray) -> bytes:
+        file = io.BytesIO()
+        np.save(file, array)
+        return file.getvalue()
+
+    holes = np.where(np.arange(60.0).reshape(3, 4, 5) > 50, np.nan, np.arange(60.0).reshape(3, 4, 5))
+    volumes = made_volumes.all_files()
+    kinds = {"nii": "nifti-colours.nii", "nrrd": "nrrd-gzip.nrrd", "mha": "meta_image-turned.mha",
+             "vti": "vtk-binaryTrue.vti", "vtk": "vtk-binary.vtk", "tif": "tiff-imagej.tif"}  # fmt: skip
     tone = np.sin(np.arange(200) / 5)[:, None] * [0.5, 0.4]
     wide = np.dstack([picture(6, 7)[..., 0].astype(np.uint16) * k for k in (1, 200)])
     return {
@@ -88,6 +98,9 @@ def sources() -> dict[str, bytes]:
         "double.wav": sound(tone, "WAV", "DOUBLE"),
         "lossy.ogg": sound(np.tile(tone, (10, 1)), "OGG", "VORBIS"),
         "plate.obj": _box(1, 1, 0.01),
+        "holes.npy": saved_array(holes),
+        "scan.nc": made_volumes.netcdf(record=True, several=False),
+        **{f"scan.{suffix}": volumes[name].data for suffix, name in kinds.items()},
     }
 
 

@@ -248,7 +248,7 @@ def test_too_few_bytes_are_refused_with_the_least_that_would_do():
 
 def test_the_smallest_field_is_found_by_trying():
     spec = FieldSpec("siren", 2, 3, 256, 5, {})
-    signal = image.load(PICTURE, "photo.png", image.Options(), Limits())
+    signal = image.load(PICTURE, "photo.png", image.Options(), Limits()).named("image")
     assert sizing.Sizer(spec, signal, ()).smallest() == replace(spec, width=1)
 
 

@@ -111,6 +111,7 @@ REFUSED = {
     "image": {"rate", "resolution"},
     "audio": {"size", "scale", "resolution"},
     "shape": {"size", "scale", "rate"},
+    "volume": {"rate", "resolution"},
 }
 
 

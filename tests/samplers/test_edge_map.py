@@ -153,3 +153,23 @@ def test_moved_edges_do_not_come_back_in_the_next_row():
     marks[8] = marks[11] = marks[29] = True
     found = edge_map.EdgeMap(raster, marks).contains(torch.arange(30), 6)
     assert found.nonzero().flatten().tolist() == [17]
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_the_edges_of_a_volume_lie_along_every_axis_and_not_at_the_ends_of_its_rows(axis):
+    """A step has them where it is, whichever axis it crosses; a ramp, up to rounding, has the same slope everywhere."""
+    places = np.indices((8, 9, 10))
+    of = learner(volume_signal(places.sum(0).astype(np.float32)))
+    ends = edge_map.find_edges(of, None).mask.reshape(8, 9, 10)[..., [0, -1]]
+    assert ends.float().mean() < 0.3
+    of = learner(volume_signal((places[axis] >= 4).astype(np.float32)))
+    marked = edge_map.find_edges(of, None).contains(torch.arange(of.n)).reshape(8, 9, 10)
+    assert marked.any()
+    assert set(marked.nonzero()[:, axis].tolist()) <= {3, 4}
+
+
+def volume_signal(array):
+    samples = array.reshape(-1, 1)
+    span = float(samples.max() - samples.min())
+    scale = Scale("float32", 2 / span, -1.0, float(samples.min()), float(samples.max()), 0.0)
+    return Signal("volume", samples, scale, {}, Grid(array.shape))

@@ -20,7 +20,7 @@ from inrfit.fit.engine.step import Engine
 from inrfit.fit.loop import fit
 from inrfit.samplers import Evos
 from inrfit.samplers.evos import NO_LAPLACIAN_NOTE, crossover_positions, laplacian_error
-from inrfit.samplers.loss_terms import GREY_LEVELS, LUMA, LaplacianLoss
+from inrfit.samplers.loss_terms import GREY_LEVELS, LUMA, LaplacianLoss, laplacian_at
 from inrfit.signal import Grid
 
 CPU = torch.device("cpu")
@@ -171,3 +171,16 @@ def test_a_fit_that_diverged_leaves_no_trace_in_the_map():
     residuals[7] = math.inf
     found = second.loss_terms[0].gradient(torch.arange(of.n), residuals)
     assert bool(found.isfinite().all())
+
+
+def test_the_laplacian_of_a_volume_takes_the_neighbours_along_all_axes():
+    raster = torch.rand(5, 6, 7, generator=torch.Generator().manual_seed(0))
+    padded = torch.nn.functional.pad(raster, (1, 1) * 3)
+    expected = -6 * raster
+    for axis in range(3):
+        for shift in (0, 2):
+            part = padded.narrow(axis, shift, raster.shape[axis])
+            for other in {0, 1, 2} - {axis}:
+                part = part.narrow(other, 1, raster.shape[other])
+            expected = expected + part
+    torch.testing.assert_close(laplacian_at(raster, torch.arange(210)), expected.reshape(-1))

@@ -14,11 +14,11 @@ from ...io.json_schema import Schema, integer, items, matching, number, one_of, 
 from ...io.limits import Limits
 from ...io.options import setting
 from ...signal import SCALE, SCALE_BEFORE_3, Grid, Scale, Signal
+from .. import scales
 from ..metrics import psnr
 from ..modality import EarlierMeta, OnProgress
 from ..notes import by_weight
 from ..request import NONE, Request
-from ..scales import check_scale
 from . import channels, formats, metadata, quality, raster_decode, sample_types, writing
 from .picture import CHANNELS_BY_MODE, MAX_BANDS, MAX_SIDE, MODES_WITH_ALPHA, Picture, Raster
 from .png_writer import write_png
@@ -103,12 +103,12 @@ def check_meta(meta: Mapping[str, Any]) -> None:
         if len(meta["channels"]) != bands or used != set(range(len(used))) or not used:
             raise ValueError("channels does not name every output of the field")
     scale = Scale.from_json(meta["scale"])
-    check_scale(scale, outputs)
+    scales.check_scale(scale, outputs)
     if not scale.dtype.startswith("float"):
         size = np.dtype(scale.dtype).itemsize * 8
         if size != (8 if meta["bits"] <= 8 else 16 if meta["bits"] <= 16 else 32):
             raise ValueError(f"scale.dtype is {scale.dtype} for {meta['bits']} bits")
-        low, high = sample_types.type_range(scale.dtype, size)
+        low, high = scales.type_range(scale.dtype, size)
         if meta["bits"] > size or sample_types.lowest(scale.low) < low or sample_types.highest(scale.high) > high:
             raise ValueError(f"scale goes beyond {scale.dtype}")
     if meta["palette"] is not None:
@@ -157,7 +157,7 @@ def to_signal(format_name: str, picture: Picture) -> Signal:
         fitted = fitted[..., channels.fitted_channels(sources, bands)]
     fits_alpha = alpha and (sources is None or isinstance(sources[-1], int))
     scale = sample_types.choose_scale(fitted, picture.bits, fits_alpha, picture.mode == "bands")
-    labels = sample_types.is_labels(fitted, picture.bits) if picture.palette is None else False
+    labels = scales.is_labels(fitted, picture.bits) if picture.palette is None else False
     first = ["few different values, like labels: a field blends neighbours and does not keep each one"] * labels
     if scale.knee:
         first.append(f"high dynamic range: fitted through asinh(sample / {scale.knee:.3g})")
@@ -262,7 +262,10 @@ def decode(field: Field, meta: Mapping[str, Any], request: Request, limits: Limi
 def output_size(meta: Mapping[str, Any], request: Request) -> tuple[int, int]:
     """Width and height in pixels of the requested grid. A side that is not given follows from the source's aspect.
     Raises ``UsageError`` if they are out of range."""
-    width, height = request.size or (meta["width"], meta["height"])
+    size = request.size or (meta["width"], meta["height"])
+    if len(size) != 2:
+        raise UsageError(f"--size: an image has a width and a height, not {len(size)} sides", "request")
+    width, height = size
     if width is None:
         width = max(1, round((height or 1) * meta["width"] / meta["height"]))
     if height is None:

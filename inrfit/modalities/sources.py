@@ -1,0 +1,49 @@
+"""Reading a source whose samples may be in another file than its header."""
+
+from __future__ import annotations
+
+import os
+
+from ..errors import InrfitError, UnreadableFile, UnsupportedInput, printable
+from ..io import files
+from ..io.limits import Limits
+from ..io.registry import plugin_errors
+from .registry import MODALITIES
+
+
+def read_source(path: str | os.PathLike[str], limits: Limits) -> bytes:
+    """The content of a file; if it is a header that names another file of its folder, followed by that file's content.
+    Raises a ``RefusedInput``."""
+    return with_companion(files.read(path, limits), path, limits)
+
+
+def with_companion(data: bytes, path: str | os.PathLike[str], limits: Limits) -> bytes:
+    """The content of the file ``path``, followed by that of the file that it names, if it is only a header. Raises a
+    ``RefusedInput``."""
+    name = companion_of(data)
+    if name is None:
+        return data
+    if os.fspath(path) == "-" or isinstance(path, int):
+        raise UnsupportedInput(f"the samples are in {printable(name)}: give the path of the header", "companion")
+    if os.path.basename(name) != name or name in ("", ".", ".."):
+        raise UnsupportedInput(
+            f"the samples are in {printable(name)}: only a file of the same folder is read", "companion"
+        )
+    beside = os.path.join(os.path.dirname(os.fspath(path)), name)
+    try:
+        return data + files.read(beside, limits)
+    except InrfitError as error:
+        raise type(error)(f"{printable(name)}, which holds the samples: {error}", error.reason) from error
+
+
+def companion_of(data: bytes) -> str | None:
+    """The name of the file that holds the samples of a header; None if there is no such file."""
+    for modality in MODALITIES.values():
+        if modality.companion is not None:
+            try:
+                with plugin_errors(UnreadableFile):
+                    if (name := modality.companion(data)) is not None:
+                        return name
+            except InrfitError:  # a damaged header: ``load`` says what is wrong
+                return None
+    return None

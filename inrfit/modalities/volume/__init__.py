@@ -1,0 +1,57 @@
+"""The modality ``volume``: regular arrays on one to four axes.
+
+- volume.py: the functions of the modality. meta.py: what is stored, and the options. raw_volume.py: a volume as it was
+  read, and the place of its grid.
+- formats.py: recognises formats; one file each reads and writes it: numpy_files.py, nifti.py, nrrd.py, nrrd_writer.py,
+  metaimage.py, vtk_xml.py, vtk_legacy.py, tiff_stack.py, netcdf.py, raw_samples.py. compression.py: bounded unpacking.
+- arrays.py: NumPy arrays. raster_decode.py: evaluating a field on a grid. quality.py: measures.
+"""
+
+from __future__ import annotations
+
+from ..modality import ArchitectureRule, ArrayInput, Measure, Modality
+from . import arrays, formats, meta, quality, raster_decode, volume
+
+VOLUME = Modality(
+    name="volume",
+    signal_class="volume",
+    layout="volume",
+    formats=tuple(formats.FORMATS),
+    input_suffixes=formats.INPUT_SUFFIXES,
+    output_suffixes=formats.SUFFIXES,
+    measures={
+        "psnr": Measure("PSNR over the range of the samples", "dB"),
+        "rmse": Measure("RMSE", relative_tolerance=2e-3),
+        "max_error": Measure("largest error", relative_tolerance=0.02),
+        "ssim": Measure("SSIM by slices", tolerance=2e-4),
+    },
+    main_measure="psnr",
+    meta_schema=meta.META,
+    options=meta.Options,
+    request_fields=frozenset({"size", "scale"}),
+    request_error=lambda field: f"--{field} is not supported for volumes (use --size or --scale)",
+    default_sampler="stream",
+    architecture_rules=(ArchitectureRule("grid", "not yet measured against others"),),
+    first_omega=volume.first_omega,
+    omega_source="0.3 of the shortest side in samples, from 30 to 120, as for images",
+    sniff=volume.sniff,
+    load=volume.load,
+    estimate=quality.estimate,
+    suffix=volume.suffix,
+    decode=volume.decode,
+    decode_need=lambda stored, request: raster_decode.decode_need(stored, volume.output_shape(stored, request)),
+    write=volume.write,
+    check_writable=volume.check_writable,
+    measure=quality.measure,
+    compare=quality.compare,
+    options_of=meta.options_of,
+    with_attachments=volume.with_missing,
+    companion=formats.companion,
+    describe_source=volume.describe_source,
+    describe_decoded=volume.describe_decoded,
+    field_size=meta.field_size,
+    raster=lambda stored: tuple(stored["shape"]),
+    array_input=ArrayInput(frozenset({"axes"}), arrays.from_array, frozenset({"spacing", "units"}), arrays.options_of),
+    check_meta=meta.check_meta,
+    attachment_names=frozenset({"header", "trailer", "mask"}),
+)

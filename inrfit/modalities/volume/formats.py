@@ -1,0 +1,129 @@
+"""The formats of volumes: how each is recognised, read and written."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ...errors import UnsupportedInput, UsageError
+from ...io.limits import Limits
+from . import metaimage, netcdf, nifti, nrrd, nrrd_writer, numpy_files, raw_samples, tiff_stack, vtk_legacy, vtk_xml
+from .compression import gunzipped
+from .raw_volume import Array, RawVolume
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a reader may be told: the letters of the axes, the name of an array, and shape and number type of raw
+    samples."""
+
+    axes: str | None = None
+    array: str | None = None
+    shape: str | None = None
+    dtype: str | None = None
+
+
+@dataclass(frozen=True)
+class Format:
+    """A format by its suffixes, the first of which decoded files get. ``read(data, limits, options)`` and
+    ``write(samples, volume, suffix)``, where the volume may be of another format."""
+
+    suffixes: tuple[str, ...]
+    read: Callable[[bytes, Limits, Options], RawVolume]
+    write: Callable[[Array, RawVolume, str], bytes]
+
+
+FORMATS: dict[str, Format] = {
+    "NumPy": Format((".npy",), lambda data, limits, o: numpy_files.read(data, limits, o.axes), numpy_files.write),
+    "NumPy archive": Format(
+        (".npz",), lambda data, limits, o: numpy_files.read_npz(data, limits, o.axes, o.array), numpy_files.write
+    ),
+    "NIfTI": Format((".nii", ".nii.gz"), lambda data, limits, o: nifti.read(data, limits), nifti.write),
+    "NRRD": Format((".nrrd", ".nhdr"), lambda data, limits, o: nrrd.read(data, limits, o.axes), nrrd_writer.write),
+    "MetaImage": Format((".mha", ".mhd"), lambda data, limits, o: metaimage.read(data, limits), metaimage.write),
+    "VTK XML": Format((".vti",), lambda data, limits, o: vtk_xml.read(data, limits, o.array), vtk_xml.write),
+    "VTK": Format((".vtk",), lambda data, limits, o: vtk_legacy.read(data, limits, o.array), vtk_legacy.write),
+    "TIFF stack": Format((".tif", ".tiff"), lambda data, limits, o: tiff_stack.read(data, limits), tiff_stack.write),
+    "netCDF-3": Format((".nc",), lambda data, limits, o: netcdf.read(data, limits, o.array), netcdf.write),
+    "raw samples": Format(
+        (".raw",),
+        lambda data, limits, o: raw_samples.read(data, limits, o.shape, o.dtype, o.axes),
+        raw_samples.write,
+    ),
+}
+
+RAW = "raw samples"
+"""The format of files that no signature tells."""
+
+INPUT_SUFFIXES = tuple(suffix for name, known in FORMATS.items() for suffix in known.suffixes if name not in (RAW,))
+
+SUFFIXES = tuple(suffix for known in FORMATS.values() for suffix in known.suffixes)
+
+_SIGNATURES: dict[str, bytes] = {
+    "NumPy": rb"\x93NUMPY",
+    "NRRD": rb"NRRD000\d",
+    "VTK": rb"# vtk DataFile Version",
+    "VTK XML": rb'\s*(?:<\?xml[^>]{0,200}>\s*)?<VTKFile\s[^>]{0,200}type="ImageData"',
+    "MetaImage": rb"(?:[A-Za-z]{1,40} *=[^\n]{0,200}\r?\n){0,20}?(?:NDims *=)",
+    "netCDF-3": rb"CDF[\x01\x02]",
+}
+_REFUSED: dict[str, tuple[bytes, str]] = {
+    "DICOM": (rb".{128}DICM", "convert the series to NIfTI first, for example with dcm2niix"),
+    "OpenVDB": (rb" BDV\0", "write a dense array of it, for example as .npy"),
+    "HDF5": (rb"\x89HDF\r\n\x1a\n", "write the data set as .npy, or as netCDF-3"),
+    "netCDF": (rb"CDF[\x05]", "convert it to netCDF-3 with 64-bit offsets"),
+}
+
+
+def recognised(data: bytes) -> str | None:
+    """The name of the format of ``data``, also of one that is refused; None if it is none of them."""
+    head = data[:4096]
+    for name, pattern in _SIGNATURES.items():
+        if re.match(pattern, head, re.DOTALL):
+            return name
+    for name, (pattern, _) in _REFUSED.items():
+        if re.match(pattern, head, re.DOTALL):
+            return name
+    if nifti.is_nifti(head):
+        return "NIfTI"
+    if head[:2] == b"\x1f\x8b" and _begins_like_nifti(data):
+        return "NIfTI"
+    if head[:4] == b"PK\x03\x04" and re.match(rb"PK\x03\x04.{26}[^\0]{1,200}?\.npy", head, re.DOTALL):
+        return "NumPy archive"
+    if head[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+") and tiff_stack.page_count(data) > 1:
+        return "TIFF stack"
+    return None
+
+
+def _begins_like_nifti(data: bytes) -> bool:
+    """Whether a gzip stream begins with a NIfTI header."""
+    try:
+        return nifti.is_nifti(gunzipped(data[:65_536], 1024))
+    except Exception:  # a damaged stream of whatever kind
+        return False
+
+
+def read(data: bytes, limits: Limits, options: Options) -> tuple[str, RawVolume]:
+    """The name of the format, and the volume. Raises a ``RefusedInput``, and ``UsageError`` for an option that is
+    missing or does not suit."""
+    name = recognised(data) or RAW
+    if name in _REFUSED:
+        raise UnsupportedInput(f"{name} is not read: {_REFUSED[name][1]}", "format")
+    for option, value in (("shape", options.shape), ("dtype", options.dtype)):
+        if value is not None and name != RAW:
+            raise UsageError(f"-O {option}: only raw samples need it, and this is a {name} file", "option")
+    return name, FORMATS[name].read(data, limits, options)
+
+
+def companion(data: bytes) -> str | None:
+    """The name of the file that holds the samples of the header ``data``; None if it holds them itself. Raises
+    ``UnreadableFile`` for a damaged header."""
+    readers = {"NRRD": nrrd.data_file, "MetaImage": metaimage.data_file}
+    name = next((name for name in readers if re.match(_SIGNATURES[name], data[:4096], re.DOTALL)), None)
+    return None if name is None else readers[name](data)
+
+
+def format_of_suffix(suffix: str) -> tuple[str, Format] | None:
+    """The format that files of this suffix are written in."""
+    return next(((name, known) for name, known in FORMATS.items() if suffix in known.suffixes), None)

@@ -5,6 +5,10 @@ The first table compares samplers with the first one, over 20 photographs (ten o
 or ``--sounds`` or ``--shapes``: mean difference over the files with its 95 % interval, the file that loses most, and
 the sampler's share of the time. ``-o DIR`` keeps every run, so that a later call goes on where an earlier one ended.
 
+``--as-steps`` fits for as many steps as each sampler makes in the budget when the machine is quiet, which is measured
+first, twice (``DIR/steps.json``). Other work on the machine then costs time and changes no figure, so that many runs may
+be made beside it.
+
 ``--noise STEPS`` says why: one picture is fitted with uniform samples, and its field looked at after a tenth and nine
 tenths of so many steps. Each sampler then draws batches for the field as it is, with a map that knows all errors.
 ``bias`` is the distance of the mean gradient of many batches from that of all points, and ``noise W`` the distance of
@@ -14,6 +18,7 @@ the mean over W consecutive batches from the mean of all batches; both relative 
 the tenth with the strongest edges (gradients of the luma).
 
 python tests/bench/strategies.py --samplers uniform,stream,nint --budget 20s --seeds 3 -o DIR
+python tests/bench/strategies.py --samplers uniform,stream,nint,int --budget 20s --seeds 3 --as-steps -o DIR
 python tests/bench/strategies.py --noise 1000 --samplers uniform,stream,stream:hard=0
 python tests/bench/strategies.py --where --samplers uniform,stream --budget 20s
 """
@@ -22,7 +27,10 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import json
 import math
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -32,6 +40,7 @@ from PIL import Image
 from torch import Tensor
 
 import inrfit
+from inrfit.artifact.artifact import Artifact
 from inrfit.codec import choose_recipe
 from inrfit.comparison.spec import Method, parse_methods
 from inrfit.config import plan
@@ -39,6 +48,7 @@ from inrfit.config.settings import Settings
 from inrfit.fields.module import Field
 from inrfit.fit.engine.step import Engine, normalized_weights
 from inrfit.io import options
+from inrfit.modalities import MODALITIES
 from inrfit.samplers import SAMPLERS
 from inrfit.samplers.learner import Learner
 from inrfit.samplers.uniform import Uniform
@@ -79,6 +89,81 @@ def comparison(given: argparse.Namespace) -> None:
         row["difference"] = f"{mean:+.2f} ± {around or math.nan:.2f}"
         row["worst file"] = f"{overall.worst_source} {overall.worst:+.2f}"
     table([{"file": of.source} | {r.sampler: r.qualities[-1].mean for r in of.rows} for of in tables])
+    table(rows)
+
+
+def as_steps(given: argparse.Namespace) -> None:
+    """All samplers for the steps that they make in the budget."""
+    folder = Path(given.output)
+    folder.mkdir(parents=True, exist_ok=True)
+    files = data(*(given.files or (SOUNDS if given.sounds else SHAPES if given.shapes else KODAK + DIV2K)))
+    methods = parse_methods(given.samplers, [given.arch])
+    made, record = calibrated(given, methods, files[0], folder / "steps.json"), folder / "runs.jsonl"
+    lines = record.read_text().splitlines() if record.exists() else []
+    found = {(r["file"], r["sampler"], r["seed"]): r["quality"] for r in map(json.loads, lines)}
+    for seed in range(given.seeds):
+        for source in files:
+            for method in methods:
+                key = (source.name, method.sampler_label, seed)
+                if key in found:
+                    continue
+                known = made[method.sampler_label]
+                asked = {"budget": f"{known['steps']}it", "batch": known["batch"], "seed": seed}
+                found[key] = quality_of(fitted(given, method, source, **asked))
+                with record.open("a") as file:
+                    run = {"file": key[0], "sampler": key[1], "seed": seed, "quality": found[key]}
+                    print(json.dumps(run), file=file)
+                print(*key, round(found[key], 4), flush=True)
+    show([source.name for source in files], [m.sampler_label for m in methods], given.seeds, found, made)
+
+
+def fitted(given: argparse.Namespace, method: Method, source: Path, **settings: Any) -> Artifact:
+    """The field of one run."""
+    sampler = {"sampler": method.sampler, "options": dict(method.sampler_options)}
+    return inrfit.encode(str(source), arch=given.arch, threads=given.threads, **sampler, **settings)
+
+
+def quality_of(artifact: Artifact) -> float:
+    """The main measure."""
+    return float(artifact.quality[MODALITIES[artifact.modality].main_measure])
+
+
+def calibrated(
+    given: argparse.Namespace, methods: Sequence[Method], source: Path, record: Path
+) -> dict[str, dict[str, Any]]:
+    """Steps, batch and the sampler's share of the time of each sampler within the budget: those of the faster of two
+    fits."""
+    made: dict[str, dict[str, Any]] = json.loads(record.read_text()) if record.exists() else {}
+    missing = [method for method in methods if method.sampler_label not in made]
+    for method in missing * 2:
+        provenance = fitted(given, method, source, budget=given.budget, clock="fit").provenance
+        spent, batch = provenance["spent"], provenance["settings"]["batch"]
+        share = spent["sampler_seconds"] / spent["fit_seconds"]
+        best = made.get(method.sampler_label, {"steps": 0})
+        if spent["steps"] > best["steps"]:
+            made[method.sampler_label] = {"steps": spent["steps"], "batch": batch, "share": share}
+        print(method.sampler_label, spent["steps"], batch, f"{share:.1%}", flush=True)
+    record.write_text(json.dumps(made))
+    return made
+
+
+def show(
+    files: list[str], samplers: list[str], seeds: int, found: dict[Any, float], made: dict[str, dict[str, Any]]
+) -> None:
+    """The tables of ``as_steps``: mean quality by file, and differences to the first sampler with 95 % intervals."""
+    from scipy.stats import t
+
+    by_file = {(f, s): np.array([found[f, s, seed] for seed in range(seeds)]) for f in files for s in samplers}
+    table([{"file": f} | {s: float(by_file[f, s].mean()) for s in samplers} for f in files])
+    rows = []
+    for sampler in samplers:
+        gains = {f: float((by_file[f, sampler] - by_file[f, samplers[0]]).mean()) for f in files}
+        values, worst = np.array(list(gains.values())), min(gains, key=lambda f: gains[f])
+        around = float(t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / math.sqrt(len(values)))
+        known = made[sampler]
+        row = {"sampler": sampler, "mean": float(np.mean([by_file[f, sampler].mean() for f in files]))}
+        row |= {"difference": f"{values.mean():+.3f} ± {around:.3f}", "worst file": f"{worst} {gains[worst]:+.3f}"}
+        rows.append(row | {"steps": known["steps"], "sampler %": 100 * known["share"]})
     table(rows)
 
 
@@ -190,8 +275,9 @@ if __name__ == "__main__":
     parser.add_argument("--shapes", action="store_true", help="shapes instead of photographs")
     parser.add_argument("--noise", type=int, metavar="STEPS", help="noise and bias instead of quality")
     parser.add_argument("--where", action="store_true", help="quality by local contrast")
+    parser.add_argument("--as-steps", action="store_true", help="as many steps as in the budget; needs -o")
     parser.add_argument("-o", "--output", help="folder of the comparison, which goes on where it ended")
     parser.add_argument("files", nargs="*")
     given = parser.parse_args()
     print(machine(), flush=True)
-    (noise if given.noise else where if given.where else comparison)(given)
+    (noise if given.noise else where if given.where else as_steps if given.as_steps else comparison)(given)

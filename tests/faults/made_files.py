@@ -49,6 +49,24 @@ def sound(suffix: str) -> bytes:
 
 
 @cache
+def volume(suffix: str) -> bytes:
+    """A ramp on three axes, as inrfit writes it; netCDF by scipy, for that is written only from one."""
+    ramp = (np.indices((7, 9, 11)).sum(0) * 20).astype(np.int16)
+    made = io.BytesIO()
+    if suffix == ".nc":
+        from scipy.io import netcdf_file
+
+        file = netcdf_file(made, "w")
+        for name, side in zip("zyx", ramp.shape, strict=True):
+            file.createDimension(name, side)
+        file.createVariable("density", np.dtype("i2"), tuple("zyx"))[:] = ramp
+        file.flush()
+        return made.getvalue()
+    np.save(made, ramp)
+    return _written("volume", "v.npy", made.getvalue(), suffix)
+
+
+@cache
 def mesh(suffix: str) -> bytes:
     """A ball of 20 triangles."""
     import trimesh
@@ -274,9 +292,11 @@ def sources() -> dict[str, bytes]:
     from inrfit.modalities import MODALITIES
 
     makers: dict[str, Callable[[], bytes]] = {}
-    writers = {"image": picture, "audio": sound, "shape": mesh}
+    writers = {"image": picture, "audio": sound, "shape": mesh, "volume": volume}
     for name, writer in writers.items():
         for suffix in MODALITIES[name].output_suffixes:
+            if suffix not in MODALITIES[name].input_suffixes:  # raw samples need options
+                continue
             makers[f"own{suffix}"] = lambda writer=writer, suffix=suffix: writer(suffix)
     for others in (_other_pictures, _other_sounds, _other_meshes):
         makers.update(others())

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from made_files import mesh, picture, sound
+from made_files import mesh, picture, sound, volume
 from mutations import bytes_mutated, json_mutated, paths
 from workbench import MEMORY_CAP, Report, Verdict, chance, in_process, in_turn, parser, warm_up
 
@@ -33,9 +33,9 @@ if TYPE_CHECKING:
 STORES = ("fp32", "fp16", "bf16", "int")
 SIZES: dict[str, Any] = {"budget": "60it", "batch": 256, "device": "cpu", "engine": "analytic", "verify": "sample"}
 REQUESTS: dict[str, dict[str, Any]] = {
-    "image": {"scale": 1.5}, "audio": {"rate": 9000}, "shape": {"resolution": 16}
+    "image": {"scale": 1.5}, "audio": {"rate": 9000}, "shape": {"resolution": 16}, "volume": {"scale": 1.5}
 }  # fmt: skip
-SUFFIXES = {"image": ".png", "audio": ".wav", "shape": ".ply"}
+SUFFIXES = {"image": ".png", "audio": ".wav", "shape": ".ply", "volume": ".npy"}
 DAMAGE = {"version", "shape", "tensors", "attachment", "offsets", "trailing", "truncated"}
 REASONS: dict[str, set[str]] = {
     "header": DAMAGE | {"code", "schema", "field"},
@@ -68,7 +68,8 @@ def fitted(architecture: str, modality: str) -> Any:
     from inrfit.errors import Diverged
 
     name, data = {
-        "image": ("p.png", picture(".png")), "audio": ("s.flac", sound(".flac")), "shape": ("b.ply", mesh(".ply"))
+        "image": ("p.png", picture(".png")), "audio": ("s.flac", sound(".flac")), "shape": ("b.ply", mesh(".ply")),
+        "volume": ("v.nrrd", volume(".nrrd")),
     }[modality]  # fmt: skip
     options = {"points": "1000"} if modality == "shape" else {}
     with tempfile.TemporaryDirectory() as folder:
@@ -144,6 +145,7 @@ def _enlarged(artifact: Any, chance: random.Random) -> tuple[str, bytes]:
         "image": {"width": chance.randint(12, 500), "height": chance.randint(10, 500)},
         "audio": {"frames": chance.randint(400, 200_000)},
         "shape": {},
+        "volume": {"shape": [chance.randint(5, 60) for _ in range(3)]},
     }[artifact.modality]  # fmt: skip
     return f"sizes: {sizes}", replace(artifact, meta={**artifact.meta, **sizes}).to_bytes()
 
@@ -197,6 +199,7 @@ def large_request(modality: str, chance: random.Random) -> dict[str, Any]:
         "image": {"scale": chance.choice((1.0, 1.5))},
         "audio": {"rate": 9000},
         "shape": {"resolution": chance.randint(16, 80)},
+        "volume": {"scale": chance.choice((1.0, 1.5))},
     }[modality]
 
 

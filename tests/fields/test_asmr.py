@@ -500,7 +500,7 @@ def test_a_decode_at_another_size_is_reported_as_resampled():
     artifact = encoded(np.random.default_rng(0).integers(0, 256, (24, 16, 3), dtype=np.uint8))
     spec = artifact.spec
     assert spec.resampling((24, 16)) == ""
-    assert "resampled to 12x8" in spec.resampling((12, 8))
+    assert "resampled to 8x12" in spec.resampling((12, 8))  # a width and a height
     assert artifact.decode(Request(scale=0.5)).shape == (12, 8, 3)
 
 
@@ -588,7 +588,7 @@ def test_the_commands_report_padding_and_resampling(png, tmp_path, capsys):
     assert run(["decode", model, "-o", str(tmp_path / "same.png")]) == 0
     assert "resampled" not in capsys.readouterr().err
     assert run(["decode", model, "-o", str(tmp_path / "twice.png"), "--scale", "2"]) == 0
-    assert "decoded at 24x32 and resampled to 48x64" in capsys.readouterr().err
+    assert "decoded at 32x24 and resampled to 64x48" in capsys.readouterr().err
 
 
 def test_modulators_start_small_on_large_rasters_only():

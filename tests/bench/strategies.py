@@ -6,8 +6,8 @@ or ``--sounds`` or ``--shapes``: mean difference over the files with its 95 % in
 the sampler's share of the time. ``-o DIR`` keeps every run, so that a later call goes on where an earlier one ended.
 
 ``--as-steps`` fits for as many steps as each sampler makes in the budget when the machine is quiet, which is measured
-first, twice (``DIR/steps.json``). Other work on the machine then costs time and changes no figure, so that many runs may
-be made beside it.
+first, twice (``DIR/steps.json``). Other work on the machine then costs time and changes no figure, so that many runs
+may be made beside it.
 
 ``--noise STEPS`` says why: one picture is fitted with uniform samples, and its field looked at after a tenth and nine
 tenths of so many steps. Each sampler then draws batches for the field as it is, with a map that knows all errors.

@@ -168,6 +168,7 @@ def short_budgets() -> Iterator[None]:
 
 def make_inputs(folder: Path) -> None:
     """Small files under the names that the examples use."""
+    import nibabel
     import numpy as np
     import soundfile
     import trimesh
@@ -184,6 +185,8 @@ def make_inputs(folder: Path) -> None:
         soundfile.write(folder / name, tone, 8000)
     for name in ("bunny.obj", "bunny.ply"):
         trimesh.creation.icosphere(subdivisions=2).export(folder / name)
+    ramp = np.indices((12, 10, 8)).sum(0).astype(np.int16)
+    nibabel.save(nibabel.Nifti1Image(ramp, np.eye(4)), folder / "brain.nii.gz")
 
 
 if __name__ == "__main__":

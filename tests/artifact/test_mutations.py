@@ -191,6 +191,7 @@ def test_every_header_that_is_accepted_can_be_used(name, arch, store, every, tmp
         parts = Parts.of(field_of(name, arch, store).to_bytes())
         source.write_bytes(SOURCES[name])
     modality, table, accepted = parts.inner["modality"], parts.outer, 0
+    every *= 3 if name.startswith("scan.") else 1  # many formats with the same keys
     for path, mutant in islice(mutants(parts.inner), 0, None, every):
         data = Parts(copy.deepcopy(table), mutant, parts.data).bytes()
         try:

@@ -151,8 +151,8 @@ class Rounding:
         return float(2.0**high)
 
     def within_loss(self, limit: float, first_scale: float) -> Rounded | None:
-        """The coarsest rounding found whose loss is at most ``limit``; None if none was. The loss is proportional to
-        the square of the scale, as long as it is small."""
+        """The coarsest rounding found whose loss is at most ``limit``; None if none was. The error that is added is
+        proportional to the square of the scale."""
         best, scale, low, high = None, first_scale, 0.0, math.inf
         for _ in range(_TRIALS):
             found = self.at(scale)
@@ -162,10 +162,17 @@ class Rounding:
                     break
             else:
                 high = scale
-            scale *= min(max(math.sqrt(0.98 * limit / max(found.loss, 1e-12)), 0.25), 4.0)
+            scale *= min(max(math.sqrt(self._added(0.98 * limit) / max(self._added(found.loss), 1e-12)), 2e-3), 4.0)
             if not low < scale < high:
                 scale = math.sqrt(low * high) if low else high / 2
         return best
+
+    def _added(self, loss: float) -> float:
+        """The error that was added, as a share of the error before, for a loss in decibels; in proportion to it for
+        others."""
+        if MODALITIES[self.points.signal.modality].unit != "dB":
+            return loss
+        return 10 ** (min(loss, 300.0) / 10) - 1
 
     def _bytes(self, steps: Steps) -> float:
         return quantisation.coded_bytes(quantisation.to_integers(self.weights, self.groups, steps), self.groups)

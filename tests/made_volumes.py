@@ -98,7 +98,7 @@ def nifti_files():
     yield Made("colours.nii", nifti(packed), np.moveaxis(colours.T, 0, -1))
 
 
-def nrrd_bytes(array, header, detached=None, encoding="raw"):
+def nrrd_bytes(array, header, encoding="raw"):
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "made.nrrd"
         nrrd.write(str(path), array, {"encoding": encoding, **header})

@@ -22,7 +22,6 @@ from .raw_volume import Array, Geometry, RawVolume, fitted, in_file, require_sha
 MAX_SHELL = 1 << 20
 """Most bytes of the compressed file without its samples."""
 
-_TIME_NAMES = ("time", "t")
 _LETTERS = {"time": "t", "t": "t", "z": "z", "lev": "z", "level": "z", "depth": "z", "height": "z", "plev": "z",
             "y": "y", "lat": "y", "latitude": "y", "x": "x", "lon": "x", "longitude": "x"}  # fmt: skip
 

@@ -203,14 +203,7 @@ def _written(samples: Array, volume: RawVolume) -> bytes:
             target, array, imagej=True, byteorder=order, metadata=metadata, resolution=resolution, **options
         )
     elif kind == "ome":
-        metadata = {"axes": axes.replace("Q", "T")}
-        for letter, name in (("x", "PhysicalSizeX"), ("y", "PhysicalSizeY"), ("z", "PhysicalSizeZ")):
-            if letter in spacing and (spacing[letter] != 1 or units.get(letter)):
-                metadata |= {name: spacing[letter], name + "Unit": units.get(letter) or "µm"}
-        if "t" in spacing:
-            metadata |= {"TimeIncrement": spacing["t"], "TimeIncrementUnit": units.get("t") or "s"}
-        for key in [key for key, value in metadata.items() if value == "um"]:
-            metadata[key] = "µm"
+        metadata = {"axes": axes.replace("Q", "T")} | _ome_metadata(spacing, units)
         tifffile.imwrite(target, array, ome=True, byteorder=order, metadata=metadata, **options)
     else:
         colours = int(channel) == array.ndim - 1 and channels in (3, 4)
@@ -219,6 +212,17 @@ def _written(samples: Array, volume: RawVolume) -> bytes:
             photometric="rgb" if colours else "minisblack", **options,
         )  # fmt: skip
     return target.getvalue()
+
+
+def _ome_metadata(spacing: dict[str, float], units: dict[str, str]) -> dict[str, Any]:
+    """What OME-XML says of sizes and units, as far as they are known."""
+    metadata: dict[str, Any] = {}
+    for letter, name in (("x", "PhysicalSizeX"), ("y", "PhysicalSizeY"), ("z", "PhysicalSizeZ")):
+        if letter in spacing and (spacing[letter] != 1 or units.get(letter)):
+            metadata |= {name: spacing[letter], name + "Unit": units.get(letter) or "µm"}
+    if "t" in spacing:
+        metadata |= {"TimeIncrement": spacing["t"], "TimeIncrementUnit": units.get("t") or "s"}
+    return {key: "µm" if value == "um" else value for key, value in metadata.items()}
 
 
 def _imagej_metadata(description: bytes, spacing: dict[str, float], units: dict[str, str]) -> dict[str, Any]:

@@ -35,7 +35,7 @@ _HOME = {
     "compare": "comparison.compare",
     "decode": "codec",
     "encode": "codec",
-    "load": "artifact.artifact",
+    "load": "artifact.loading",
 }
 
 __all__ = [

@@ -19,7 +19,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from . import output_files, storing
-from .artifact.artifact import Artifact, load
+from .artifact.artifact import Artifact
+from .artifact.loading import load
 from .config.plan import Plan, check_memory, plan
 from .config.settings import Settings, settings_from
 from .errors import NotEnoughMemory, UsageError, printable, warn

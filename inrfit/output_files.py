@@ -35,7 +35,7 @@ MAX_NAME_BYTES = 255
 def find_complete(planned: Plan, output: str, initial_field: Artifact | None = None) -> Artifact | None:
     """The complete field of ``planned``, started from ``initial_field``, if ``output`` holds it; None if there is no
     such file. Raises ``OutputExists`` if the file is anything else."""
-    from .artifact.artifact import load
+    from .artifact.loading import load
     from .config.identity import settings_digest, stored_digest
 
     if not os.path.lexists(output):
@@ -158,7 +158,7 @@ def _name_for(artifact: Artifact, output: str) -> tuple[str, bool]:
 
 def _is_earlier_part(path: str, artifact: Artifact) -> bool:
     """Whether the file holds the field of the same fit at a step before ``artifact`` was resumed."""
-    from .artifact.artifact import load
+    from .artifact.loading import load
     from .config.identity import stored_digest
 
     with contextlib.suppress(RefusedInput):

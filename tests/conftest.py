@@ -140,9 +140,9 @@ def state_folder(tmp_path_factory: pytest.TempPathFactory) -> None:
 
 def with_header(artifact: Any, header: dict[str, Any]) -> bytes:
     """The file of an artifact with another inrfit header."""
-    from inrfit.artifact import container
+    from inrfit.artifact import container, contents
 
-    return container.serialize(3, {**artifact._stored(), container.KEY: container.deflated(header)})
+    return container.serialize(3, {**contents.tensors_of(artifact), container.KEY: container.deflated(header)})
 
 
 def picture(height: int = 24, width: int = 32, channels: int = 3, seed: int = 0) -> np.ndarray:

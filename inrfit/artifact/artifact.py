@@ -8,21 +8,21 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import InrfitError, RefusedInput, UnwritableOutput, UsageError
+from ..errors import InrfitError, RefusedInput, UnwritableOutput
 from ..fields import FieldSpec
-from ..io import descriptors, files
-from ..io.arguments import BOOLEAN, BYTES, DEVICE, FILE, FUNCTION, MAPPING, PATH, TEXT, a, checked, described, or_none
+from ..fields.window import Window, WindowedField
+from ..io import files
+from ..io.arguments import BOOLEAN, BYTES, DEVICE, FUNCTION, MAPPING, PATH, TEXT, a, checked, or_none
 from ..io.limits import Limits
-from ..modalities import MODALITIES, Request, file_of
-from ..modalities.sources import read_source
-from . import checks, container, contents, quantisation, weight_dtypes
+from ..modalities import MODALITIES, Request
+from . import checks, container, contents, places, query
 from .decode_cost import check_decode
 from .header import json_quality, sanitized_provenance, spec_of, validate
 from .provenance import kept
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     from ..fields.module import Field
     from ..modalities import OnProgress
+    from ..modalities.domain import Coordinates
 
 LIMITS = Limits()
 """Default size limits."""
@@ -91,6 +92,9 @@ class Artifact:
     provenance_kept: str = "full"
     """How much of ``provenance`` is written to the file: "full", "short" or "none"."""
 
+    _window: Window | None = field(default=None, repr=False)
+    """The part of the field that ``meta`` describes, of a field that ``cropped`` returned."""
+
     _measured: Any = field(default=None, repr=False)
     """What ``quality`` was measured on. ``dataclasses.replace`` hands it on."""
 
@@ -132,9 +136,10 @@ class Artifact:
 
         Raises ``UsageError`` for weights, a store or steps that do not suit the field, another ``InrfitError`` if the
         file could not be loaded again."""
+        places.refuse_cropped(self)
         checks.check_storable(self.spec, self.weights, self.store, self.steps)
         try:
-            data = container.serialize(container.VERSION, self._stored())
+            data = container.serialize(container.VERSION, contents.tensors_of(self))
             parsed = container.parse(data, len(data))
             header = validate(parsed.inrfit)
             spec = spec_of(header["field"], self.modality, self.meta)
@@ -142,19 +147,6 @@ class Artifact:
         except (RefusedInput, ValueError, TypeError) as error:
             raise InrfitError(f"this artifact could not be loaded again: {error}", "artifact") from error
         return data
-
-    def _stored(self) -> dict[str, container.Stored]:
-        """The tensors of the file, in their order."""
-        tensors = {container.KEY: container.deflated(self.header())}
-        for name, kind in weight_dtypes.tensor_stores(self.weights, self.store, self.spec.fp32_tensors).items():
-            packed = weight_dtypes.pack(self.weights[name], kind)
-            tensors[name] = container.Stored(weight_dtypes.STORES[kind].dtype, packed.shape, packed.tobytes())
-        if self.store == "int":
-            coded = quantisation.pack(self.weights, self.spec.rounding_groups, self.steps)
-            tensors[container.CODED] = container.bytes_tensor(coded)
-        for name, content in sorted(self.attachments.items()):
-            tensors[container.ATTACHMENT_PREFIX + name] = container.bytes_tensor(content)
-        return tensors
 
     def header(self) -> dict[str, Any]:
         """The header that is stored with the weights, as JSON values without the version."""
@@ -221,8 +213,53 @@ class Artifact:
         modality, request = MODALITIES[self.modality], Request() if request is None else request
         modality.check_request(request)
         check_decode(self.spec, self.modality, self.meta, request, limits)
-        decoded = modality.decode(self.field(device), self.meta, request, limits, on_progress)
+        field = self.field(device)
+        part = field if self._window is None else cast("Field", WindowedField(field, self._window))
+        decoded = modality.decode(part, self.meta, request, limits, on_progress)
         return modality.with_attachments(decoded, self.meta, self.attachments)
+
+    def cropped(self, region: str | Mapping[str, Any]) -> Artifact:
+        """The part of the source in ``region``, which is decoded like a whole field, but neither measured nor saved.
+
+        ``region`` is a text such as "x=10:200,y=0:64" or "z=3mm:9mm", or a mapping such as {"x": (10, 200)}: ranges in
+        samples, or in units of the file, which do not include their end. Raises ``UsageError`` for a region that there
+        is not, and for shapes."""
+        meta, attachments, window = places.cropped(self, region)
+        return replace(self, meta=meta, attachments=attachments, quality={}, _window=window)
+
+    @checked(what=TEXT, device=DEVICE, limits=a(Limits), on_progress=FUNCTION)
+    def query(
+        self,
+        region: str | Mapping[str, Any] | None = None,
+        *,
+        points: npt.ArrayLike | None = None,
+        coords: Coordinates | None = None,
+        what: str = "value",
+        size: Sequence[int | None] | None = None,
+        scale: float | None = None,
+        device: str | torch.device = "cpu",
+        limits: Limits = LIMITS,
+        on_progress: OnProgress = lambda fraction: None,
+    ) -> npt.NDArray[Any]:
+        """The field's values or derivatives on a grid over ``region`` (as for ``cropped``; default: the whole), or at
+        ``points`` (n, d). Only these are computed.
+
+        - The grid has the samples of the source, or ``size`` of them along each axis, or ``scale`` times as many. Axes
+          that ``region`` names at one place, as in "z=40", are left out of the result.
+        - ``coords`` are those of ``points``, and the unit of derivatives: "index" (samples; the default), "unit" (-1 to
+          1 over the source) or "physical" (the file's units; the default for shapes), in the order of the axes.
+        - ``what``: "value" (..., c), in the units of the file, not rounded; "gradient" (..., c, d); "laplacian"
+          (..., c); of vectors "divergence" (..., 1) and "curl" (..., 3), or (..., 1) in two dimensions; "normal"
+          (..., d), from the inside to the outside of a surface; "distance" (..., 1) to it, negative inside.
+
+        The result is float32, or float64 if the source has integers of 32 bits or float64. It is NaN outside of the
+        field, and where the source has no value. Raises ``UsageError`` for what the field does not have, and
+        ``OverLimit``."""
+        from ..fit.engine.step import choose_device
+
+        checks.check_described(self.modality, self.meta)
+        place = choose_device(device)
+        return query.query(self, region, points, coords, what, size, scale, place, limits, on_progress)
 
     @checked(limits=a(Limits), device=DEVICE, on_progress=FUNCTION)
     def measure(
@@ -234,22 +271,14 @@ class Artifact:
         **options: Any,
     ) -> Artifact:
         """A copy with the quality of the stored weights, measured on every sample of ``source``: a path, or an array as
-        ``inrfit.encode`` takes it. ``options`` are those of the modality, such as ``frame=2``.
-
-        An artifact whose weights, store or description were replaced has no quality until it is measured. Raises
-        ``UsageError`` if the source differs in size or channels, ``RefusedInput`` if it cannot be read."""
+        ``inrfit.encode`` takes it. ``options`` are those of the modality, such as ``frame=2``. An artifact whose
+        weights, store or description were replaced has no quality until it is measured. Raises ``UsageError`` if the
+        source differs in size or channels, ``RefusedInput`` if it cannot be read."""
         from ..fit.engine.step import choose_device
         from . import measuring
 
         checks.check_described(self.modality, self.meta)
-        if isinstance(source, np.ndarray):
-            known = {**self.meta, **MODALITIES[self.modality].options_of(self.meta)}
-            arguments: dict[str, Any] = {key: known[key] for key in ("rate", "axes") if key in known}
-            data, name = file_of(source, arguments), "array"
-        elif PATH.accepts(source):
-            data, name = read_source(source, limits), os.fspath(source)
-        else:
-            raise UsageError(f"source: must be a path or a NumPy array, not {described(source)}", "option")
+        data, name = measuring.source_bytes(self, source, limits)
         signal = measuring.source_signal(self, data, name, limits, options)
         return self.with_quality(measuring.measured(self, signal, choose_device(device), on_progress))
 
@@ -269,24 +298,3 @@ class Artifact:
         not say how many samples that has."""
         samples = self.provenance.get("samples", self.quality.get("samples"))
         return 8 * self.stored_bytes / int(samples) if samples else math.nan
-
-
-@checked(path=FILE, limits=a(Limits))
-def load(path: str | os.PathLike[str] | int, limits: Limits = LIMITS) -> Artifact:
-    """Reads an artifact from a file, or from standard input if ``path`` is "-". Does not import torch. The header is
-    judged before the rest of the file is read.
-
-    Raises a ``RefusedInput`` that says what is wrong with the file, or that it exceeds ``limits``."""
-    return Artifact.from_bytes(read(path, limits), limits)
-
-
-def read(path: str | os.PathLike[str] | int, limits: Limits, or_other: bool = False) -> bytes:
-    """The bytes of the file of a field, whose header is judged before the rest is read; with ``or_other`` also those of
-    a file that does not begin like one. Raises a ``RefusedInput``."""
-
-    def expected_bytes(start: bytes, size: int | None) -> int:
-        if or_other and not container.is_safetensors(start):
-            return limits.max_bytes
-        return contents.judged(start, size, limits)[0].file_bytes
-
-    return files.read(path, limits, descriptors.Head(container.HEAD_BYTES, expected_bytes))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,9 @@ from ..io.limits import Limits
 from . import container, quantisation, weight_dtypes
 from .decode_cost import check_load
 from .header import check_version, spec_of, validate
+
+if TYPE_CHECKING:
+    from .artifact import Artifact
 
 
 def judged(
@@ -54,3 +57,17 @@ def stored_tensors(
     for weight in in_order.values():
         weight.flags.writeable = False  # the quality is that of these weights
     return in_order, steps, {name: bytes(tensors[container.ATTACHMENT_PREFIX + name]) for name in attachments}
+
+
+def tensors_of(artifact: Artifact) -> dict[str, container.Stored]:
+    """The tensors of the file of ``artifact``, in their order."""
+    tensors = {container.KEY: container.deflated(artifact.header())}
+    for name, kind in weight_dtypes.tensor_stores(artifact.weights, artifact.store, artifact.spec.fp32_tensors).items():
+        packed = weight_dtypes.pack(artifact.weights[name], kind)
+        tensors[name] = container.Stored(weight_dtypes.STORES[kind].dtype, packed.shape, packed.tobytes())
+    if artifact.store == "int":
+        coded = quantisation.pack(artifact.weights, artifact.spec.rounding_groups, artifact.steps)
+        tensors[container.CODED] = container.bytes_tensor(coded)
+    for name, content in sorted(artifact.attachments.items()):
+        tensors[container.ATTACHMENT_PREFIX + name] = container.bytes_tensor(content)
+    return tensors

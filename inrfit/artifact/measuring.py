@@ -8,12 +8,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from ..errors import UsageError, warn
 from ..io import options as io_options
+from ..io.arguments import PATH, described
 from ..io.limits import Limits
-from ..modalities import MODALITIES, Modality, Request
+from ..modalities import MODALITIES, Modality, Request, file_of
 from ..modalities.notes import about_samples
 from ..modalities.recognition import identify, load_signal
+from ..modalities.sources import read_source
 from ..signal import Scale, Signal
 from .header import json_quality
 
@@ -34,6 +38,17 @@ class Figure:
     stated: float | None
     measured: float | None
     confirmed: bool | None
+
+
+def source_bytes(artifact: Artifact, source: Any, limits: Limits) -> tuple[bytes, str]:
+    """The bytes of a source, a path or an array, and its name. Raises ``UsageError`` for anything else."""
+    if isinstance(source, np.ndarray):
+        known = {**artifact.meta, **MODALITIES[artifact.modality].options_of(artifact.meta)}
+        arguments: dict[str, Any] = {key: known[key] for key in ("rate", "axes") if key in known}
+        return file_of(source, arguments), "array"
+    if PATH.accepts(source):
+        return read_source(source, limits), os.fspath(source)
+    raise UsageError(f"source: must be a path or a NumPy array, not {described(source)}", "option")
 
 
 def source_signal(artifact: Artifact, data: bytes, name: str, limits: Limits, values: Mapping[str, Any]) -> Signal:

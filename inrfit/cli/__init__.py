@@ -14,6 +14,7 @@ from .encode import encode
 from .help import HelpCommand, HelpGroup
 from .info import info
 from .measure import measure
+from .query import query
 
 CONTEXT_SETTINGS = {"help_option_names": ["-h", "--help"]}
 
@@ -21,6 +22,7 @@ COMMANDS: dict[str, Callable[..., int]] = {
     "encode": encode,
     "decode": decode,
     "info": info,
+    "query": query,
     "measure": measure,
     "compare": compare,
 }

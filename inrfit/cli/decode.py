@@ -79,6 +79,7 @@ def decode(  # one option a line
             "means over their areas.",
         ),
     ] = None,
+    region: shared.Region = None,
     rate: Annotated[
         int | None, typer.Option(metavar="HZ", rich_help_panel=SIZE, help="Sample rate of the sound, in Hz.")
     ] = None,
@@ -149,13 +150,13 @@ def decode(  # one option a line
         raise UsageError(f"--bits {bits}: must be 8", "option")
     if image_quality is not None and not 1 <= image_quality <= 100:
         raise UsageError(f"--image-quality {image_quality}: must be from 1 to 100", "option")
-    request = Request(_size(size), scale, rate, resolution, bits, image_quality, background, faces, centred or None)
+    request = Request(sides(size), scale, rate, resolution, bits, image_quality, background, faces, centred or None)
     limits = Limits(max_bytes=max_bytes, max_output=max_output)
     files = expand_all(models, field_suffixes, console)
     if not files:
         raise UsageError("no fields found", "no-sources")
     check_output(output, [file.path for file in files], console, "file", "fields")
-    options = DecodeOptions(output, format, request, device, threads, force, skip_existing, limits)
+    options = DecodeOptions(output, format, request, device, threads, force, skip_existing, limits, region)
     refuse_duplicates(output_paths(files, options))
     return run_all(files, options, console)
 
@@ -180,8 +181,8 @@ def run_all(files: list[Found], options: DecodeOptions, console: Console) -> int
 
 def run(file: Found, options: DecodeOptions, console: Console, worker: Worker | None) -> None:
     """Decodes one field."""
-    from ..artifact.artifact import load
     from ..artifact.decode_cost import check_decode
+    from ..artifact.loading import load
     from ..io import files
     from ..modalities import MODALITIES
     from ..modalities.notes import about_samples
@@ -189,6 +190,8 @@ def run(file: Found, options: DecodeOptions, console: Console, worker: Worker | 
 
     model = file.path
     artifact = load(model, options.limits)
+    if options.region is not None:
+        artifact = artifact.cropped(options.region)
     modality = MODALITIES[artifact.modality]
     target, suffix = target_of(file, artifact, options)
     if is_skipped(model, target, options.skip_existing, console, lambda: model):
@@ -209,7 +212,8 @@ def run(file: Found, options: DecodeOptions, console: Console, worker: Worker | 
     for note in (notes := list(dict.fromkeys([*first, *notes, *source_notes]))):
         console.log(f"inrfit: {model}: {note}")
     decoded = decoded_values(model, artifact, options, console)
-    if artifact.spec.formula.TRAITS.raster_only and (note := artifact.spec.resampling(decoded.shape[:-1])):
+    own = modality.raster(artifact.meta)
+    if own is not None and (note := artifact.spec.resampling(own, decoded.shape[:-1])):
         console.warn(model, note)
     for note in (losses := modality.losses(decoded, artifact.meta, suffix, options.request)):
         console.warn(model, note)
@@ -247,17 +251,17 @@ def decoded_values(model: str, artifact: Artifact, options: DecodeOptions, conso
         progress.close()
 
 
-def _size(text: str | None) -> tuple[int | None, ...] | None:
-    """The value of --size: 800x600, 800x or x600 of an image; 64x128x128 of a volume."""
+def sides(text: str | None, least: int = 2) -> tuple[int | None, ...] | None:
+    """The value of --size, of at ``least`` so many sides: 800x600, 800x or x600 of an image; 64x128x128 of a volume."""
     if text is None:
         return None
-    sides = None
-    if re.fullmatch(r"\d{0,8}([xX]\d{0,8}){1,3}", text):
-        sides = tuple(int(side) if side else None for side in text.lower().split("x"))
-    if not sides or 0 in sides or all(side is None for side in sides):
+    found: tuple[int | None, ...] = ()
+    if re.fullmatch(r"\d{0,8}([xX]\d{0,8}){0,3}", text):
+        found = tuple(int(side) if side else None for side in text.lower().split("x"))
+    if len(found) < least or 0 in found or all(side is None for side in found):
         raise UsageError(
             f"--size {text}: must be WIDTHxHEIGHT, WIDTHx or xHEIGHT, such as 1920x1080, or the sides of a volume, "
             "slowest first",
             "option",
         )
-    return sides
+    return found

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..errors import UsageError
 from ..io.file_names import suffix_of
 from ..io.limits import Limits
-from .paths import STDIO, Found, decoded_stem, is_folder, output_path
+from .paths import DECODED, STDIO, Found, decoded_stem, is_folder, output_path
 
 if TYPE_CHECKING:
     from ..artifact.artifact import Artifact
@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class DecodeOptions:
-    """The options of decode, which apply to every field."""
+    """The options of decode, which apply to every field. ``region``: the part that is decoded, None for the whole;
+    ``name_part``: part of the names of outputs before their suffix."""
 
     output: str | None
     format: str | None
@@ -28,11 +29,13 @@ class DecodeOptions:
     force: bool
     skip_existing: bool
     limits: Limits
+    region: Any = None
+    name_part: str = DECODED
 
 
 def output_paths(files: list[Found], options: DecodeOptions) -> list[tuple[str, str]]:
     """Each field that can be read, with the path of its output. They are read only if there are several."""
-    from ..artifact.artifact import load
+    from ..artifact.loading import load
 
     if len(files) < 2 or options.output == STDIO:
         return []
@@ -43,24 +46,27 @@ def output_paths(files: list[Found], options: DecodeOptions) -> list[tuple[str, 
     return paths
 
 
-def target_of(file: Found, artifact: Artifact, options: DecodeOptions) -> tuple[str, str]:
-    """The path of the output of a field, and its suffix. Raises ``UsageError`` for a suffix that is not written."""
+def target_of(
+    file: Found, artifact: Artifact, options: DecodeOptions, other_suffixes: tuple[str, ...] = ()
+) -> tuple[str, str]:
+    """The path of the output of a field, and its suffix. Raises ``UsageError`` for a suffix that is not written:
+    neither by its modality, nor one of ``other_suffixes``."""
     from ..modalities import MODALITIES
 
     modality, output = MODALITIES[artifact.modality], options.output
-    suffix = modality.suffix(artifact.meta)[0]
+    suffix, known = modality.suffix(artifact.meta)[0], (*modality.output_suffixes, *other_suffixes)
     if options.format is not None:
         suffix = "." + options.format.removeprefix(".").lower()
     named = output is not None and output != STDIO and not is_folder(output)
     if named and options.format is None:
         suffix = suffix_of(str(output)) or suffix
     ending = suffix_of(str(output))
-    if named and ending in modality.output_suffixes and ending != suffix.lower():
+    if named and ending in known and ending != suffix.lower():
         raise UsageError(f"-o {output} and --format {options.format} name two formats: leave one out", "suffix")
     option = f"--format {options.format}" if options.format is not None else f"-o {output}"
-    if suffix.lower() not in modality.output_suffixes:
-        raise UsageError(f"{option}: this field is written as {' '.join(modality.output_suffixes)}", "suffix")
+    if suffix.lower() not in known:
+        raise UsageError(f"{option}: this field is written as {' '.join(dict.fromkeys(known))}", "suffix")
     if output == STDIO:
         return STDIO, suffix
-    stems = Found(decoded_stem(file.path), decoded_stem(file.below) if file.below else "")
+    stems = Found(*(decoded_stem(path, options.name_part) if path else "" for path in (file.path, file.below)))
     return output_path(stems, output, suffix), suffix

@@ -20,6 +20,7 @@ from .console import print_output, without_color
 SOURCE = "Source and output"
 METHODS = "What is compared"
 BUDGET = "Budget and quality"
+QUESTION = "What is asked"
 SIZE = "Size"
 QUALITY = "Kind of output file"
 REPORTING = "Reporting"

@@ -59,7 +59,8 @@ def info(
 
         inrfit info photo.png.safetensors
     """
-    from ..artifact.artifact import Artifact, read
+    from ..artifact.artifact import Artifact
+    from ..artifact.loading import read
 
     console, limits = Console(as_json=as_json), Limits(max_bytes=max_bytes)
     files = [file.path for file in expand_all(models, field_suffixes, console)]

@@ -141,7 +141,7 @@ class _Measurement:
         return self._check(artifact) if other is None else self._confirm(artifact, other)
 
     def _read(self, path: str) -> bytes:
-        from ..artifact.artifact import read
+        from ..artifact.loading import read
         from ..modalities.sources import with_companion
 
         self.current = path

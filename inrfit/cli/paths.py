@@ -24,6 +24,9 @@ STDIO = "-"
 DECODED = ".decoded"
 """Part of the names of decoded files, before their suffix."""
 
+QUERY = ".query"
+"""The same of the answers of ``inrfit query``."""
+
 
 @dataclass(frozen=True)
 class Found:
@@ -182,7 +185,7 @@ def is_product(name: str) -> bool:
     """Whether inrfit gives files such names: fields, states, decoded files, maps and videos of the sampling."""
     if name.endswith((FIELD_SUFFIX, FIELD_SUFFIX + STATE_SUFFIX, MAP_SUFFIX, VIDEO_SUFFIX)):
         return True
-    return without_suffix(name).endswith(DECODED)
+    return without_suffix(name).endswith((DECODED, QUERY))
 
 
 def _report_skipped(source: str, used: int, skipped: dict[str, list[str]], console: Console, has_v: bool) -> None:
@@ -198,10 +201,11 @@ def _report_skipped(source: str, used: int, skipped: dict[str, list[str]], conso
     console.print_json({"ok": True, "folder": source, "files": used, "left_out": counts})
 
 
-def decoded_stem(model: str) -> str:
-    """``photo.png.safetensors`` -> ``photo.decoded``; only suffixes of files that inrfit knows are removed."""
+def decoded_stem(model: str, part: str = DECODED) -> str:
+    """``photo.png.safetensors`` -> ``photo.decoded``, or with another ``part``; only suffixes of files that
+    inrfit knows are removed."""
     stem = model.removesuffix(FIELD_SUFFIX)
-    return (without_suffix(stem) if suffix_of(stem) in source_suffixes() else stem) + DECODED
+    return (without_suffix(stem) if suffix_of(stem) in source_suffixes() else stem) + part
 
 
 def refuse_duplicates(targets: Sequence[tuple[str, str]]) -> None:

@@ -46,7 +46,7 @@ def load_initial_field(path: str | None, settings: Settings) -> Artifact | None:
     """The field whose weights the fits start from (``--from``)."""
     if path is None:
         return None
-    from ..artifact.artifact import load
+    from ..artifact.loading import load
 
     try:
         return load(path, settings.limits)

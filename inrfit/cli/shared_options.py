@@ -16,7 +16,7 @@ import typer
 from ..config.settings import Settings
 from ..io.limits import Limits
 from ..io.options import check_option, declared, parse_pairs
-from .help import BUDGET, HARDWARE, INPUT, METHODS, REPORTING, RESUMING, SIZE, SOURCE, STRATEGY
+from .help import BUDGET, HARDWARE, INPUT, METHODS, QUESTION, REPORTING, RESUMING, SIZE, SOURCE, STRATEGY
 
 DEFAULTS, LIMITS = Settings(), Limits()
 
@@ -69,6 +69,16 @@ Engine = Annotated[str, option("engine", metavar="NAME", panel=HARDWARE)]
 Metadata = Annotated[str, option("metadata", metavar="MODE", panel=INPUT)]
 Frame = Annotated[int | None, option("frame", "--frame", "--page", metavar="N", panel=INPUT)]
 Type = Annotated[str | None, option("type", metavar="NAME", panel=INPUT)]
+
+Region = Annotated[
+    str | None,
+    typer.Option(
+        metavar="RANGES",
+        rich_help_panel=QUESTION,
+        help="Part of the source: x=10:200,y=0:64 in samples, or with units as in z=3mm:9mm or t=1.5s:3.5s (u for the "
+        "file's own). A range does not include its end.",
+    ),
+]
 
 Seeds = Annotated[
     int,

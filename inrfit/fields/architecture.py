@@ -46,8 +46,9 @@ class Traits:
     hyperparameters: Hyperparameters
     """Defaults for the optimiser."""
     raster_only: bool = False
-    """The field is defined on the cells of one raster only (``raster``). It cannot represent shapes and has no
-    derivatives with respect to coordinates."""
+    """The field is defined on the cells of one raster only (``raster``). It cannot represent shapes."""
+    derivatives: int = 2
+    """Order of the highest derivatives with respect to coordinates that exist everywhere: 1 for fields with kinks."""
     planned_bits: float = 5.0
     """Bits a weight for which ``--bytes`` plans the number of weights: more weights of fewer bits, or fewer of more."""
     own_gradients: bool = True

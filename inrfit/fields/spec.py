@@ -89,15 +89,16 @@ class FieldSpec:
         encoding = 10 * widest if widest > self.width else 0
         return rows * (traits.unit_bytes * self.width + encoding + 64) + 8 * cells * self.outputs
 
-    def resampling(self, shape: tuple[int, ...]) -> str:
-        """A remark that decoding on a grid of ``shape`` resamples the only raster of the field; "" if it does not."""
-        raster = self.formula.raster()
-        if raster is None or raster == shape:
+    def resampling(self, own: tuple[int, ...] | None, shape: tuple[int, ...]) -> str:
+        """A remark that decoding on a grid of ``shape`` resamples the field's only raster, of which the part that is
+        decoded has ``own`` cells; "" if it does not."""
+        if not self.formula.TRAITS.raster_only or own is None or own == shape:
             return ""
-        ordered = (sides[::-1] if len(sides) == 2 else sides for sides in (raster, shape))  # width first
-        own, other = ("x".join(map(str, sides)) for sides in ordered)
+        ordered = (sides[::-1] if len(sides) == 2 else sides for sides in (own, shape))  # width first
+        before, after = ("x".join(map(str, sides)) for sides in ordered)
         return (
-            f"{self.architecture} is defined on the cells of its raster only: decoded at {own} and resampled to {other}"
+            f"{self.architecture} is defined on the cells of its raster only: decoded at {before} and resampled to "
+            f"{after}"
         )
 
     def json(self) -> dict[str, Any]:

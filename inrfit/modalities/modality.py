@@ -8,7 +8,7 @@ so that a bad file is refused at once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -26,7 +26,7 @@ from .defaults import (
 from .request import Request
 
 __all__ = [
-    "ArchitectureRule", "ArrayInput", "DecodeNeed", "EarlierMeta", "Layout", "Measure", "Meta", "Modality",
+    "ArchitectureRule", "ArrayInput", "Box", "DecodeNeed", "EarlierMeta", "Layout", "Measure", "Meta", "Modality",
     "OnProgress", "Probe", "Quality",
 ]  # fmt: skip
 
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from ..io.json_schema import Schema
     from ..io.limits import Limits
     from ..signal import Signal
+    from .domain import Domain
 
 OnProgress = Callable[[float], None]
 """``on_progress(fraction)`` is called between chunks with the fraction of the work that is done, 0 to 1. It may raise
@@ -53,6 +54,9 @@ Quality = Mapping[str, Any]
 Layout = Literal["raster", "timeline", "points", "volume"]
 """Arrangement of the samples: rows and columns of an image; one axis of time; points in space that describe a surface;
 a grid of one to four axes."""
+
+Box = Sequence[tuple[int, int]]
+"""The first sample and the one after the last, along each axis."""
 
 Probe = Callable[["Signal", int], "tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]"]
 
@@ -189,6 +193,15 @@ class Modality:
     decode_need: Callable[[Meta, Request], DecodeNeed] | None = None
     """``decode_need(meta, request)`` returns what ``decode`` and ``write`` need beside the field. None: they are not
     bounded before they start."""
+
+    domain: Callable[[Meta, Mapping[str, bytes]], Domain] | None = None
+    """``domain(meta, attachments)`` returns axes, coordinates and units of the source, for ``query``. None: fields of
+    this modality cannot be queried."""
+
+    window: Callable[[Meta, Mapping[str, bytes], Box], tuple[Meta, Mapping[str, bytes]]] | None = None
+    """``window(meta, attachments, box)`` returns both for the part of the source that lies in ``box``, the start and
+    the stop in samples along each axis, so that ``decode`` and ``write`` make a file of it. None: signals of this
+    modality have no parts."""
 
     with_attachments: Callable[[Any, Meta, Mapping[str, bytes]], Any] = unchanged
     """``with_attachments(decoded, meta, attachments)`` returns the decoded signal with what only its attachments tell,

@@ -16,8 +16,10 @@ import pytest
 from conftest import image_meta
 
 from inrfit.artifact import artifact as module
-from inrfit.artifact import container, header_dictionary
-from inrfit.artifact.artifact import Artifact, json_quality, load, weight_dtypes
+from inrfit.artifact import container, contents, header_dictionary, weight_dtypes
+from inrfit.artifact.artifact import Artifact
+from inrfit.artifact.header import json_quality
+from inrfit.artifact.loading import load
 from inrfit.errors import InrfitError, OutputExists, OverLimit, UnreadableFile, UnsupportedInput, UsageError
 from inrfit.fields import FIELDS, FieldSpec
 from inrfit.io.limits import Limits
@@ -499,7 +501,7 @@ def test_refusing_and_describing_import_no_torch(tmp_path):
     (tmp_path / "bad").write_bytes(changed("field/width", 10**9))
     script = """
 import sys
-from inrfit.artifact.artifact import load
+from inrfit.artifact.loading import load
 from inrfit.errors import RefusedInput
 assert load(sys.argv[1]).bits_per_sample > 0
 try:
@@ -691,7 +693,9 @@ def test_bfloat16_is_rounded_as_torch_rounds_it():
 def test_a_narrow_number_that_is_not_finite_is_refused_by_name(store):
     for value in (np.inf, np.nan, -np.inf):
         weights = made().weights | {"last.bias": np.array([0, value, 1], np.float32)}
-        data = container.serialize(container.VERSION, replace(made(), weights=weights, store=store)._stored())
+        data = container.serialize(
+            container.VERSION, contents.tensors_of(replace(made(), weights=weights, store=store))
+        )
         assert refusal(data) == ("UnreadableFile", "nonfinite")
         with pytest.raises(UnreadableFile, match=r"last\.bias.* 1 value"):
             Artifact.from_bytes(data)

@@ -17,7 +17,7 @@ from PIL import Image
 
 import inrfit
 from inrfit.__main__ import run
-from inrfit.artifact import container
+from inrfit.artifact import container, contents
 from inrfit.errors import UsageError
 from inrfit.fields import FIELDS
 
@@ -47,7 +47,9 @@ def restated(path: Path, **changes) -> None:
     artifact = inrfit.load(path)
     header = artifact.header()
     header["quality"] |= changes
-    path.write_bytes(container.serialize(3, {**artifact._stored(), container.KEY: container.deflated(header)}))
+    path.write_bytes(
+        container.serialize(3, {**contents.tensors_of(artifact), container.KEY: container.deflated(header)})
+    )
 
 
 @pytest.mark.parametrize("kind", ["image", "audio", "shape"])

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from test_artifact import made
 
-from inrfit.artifact import artifact as module
+from inrfit.artifact import loading as module
 from inrfit.artifact.container import HEAD_BYTES
 from inrfit.errors import RefusedInput
 from inrfit.io import descriptors, files

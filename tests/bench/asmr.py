@@ -135,7 +135,7 @@ def kodak(pictures: list[Path], budget: float) -> list[dict[str, Any]]:
 
 def cameraman(picture: Path, budget: float) -> list[dict[str, Any]]:
     """One row for each number of levels, between rows of SIREN with as many layers."""
-    from inrfit.artifact.artifact import load
+    from inrfit.artifact.loading import load
 
     rows = []
     with tempfile.TemporaryDirectory() as folder:

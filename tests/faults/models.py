@@ -128,13 +128,13 @@ def changed(artifact: Any, chance: random.Random) -> tuple[str, str, bytes]:
 
 def _header_changed(artifact: Any, chance: random.Random) -> tuple[str, bytes]:
     """One value of inrfit's own header."""
-    from inrfit.artifact import container
+    from inrfit.artifact import container, contents
 
     header = artifact.header()
     parts = ["field", "signal", "provenance", "quality", None]
     part = chance.choice([name for name in parts if name is None or header[name]])
     made = json_mutated(header, chance) if part is None else header | {part: json_mutated(header[part], chance)}
-    tensors = {**artifact._stored(), container.KEY: container.deflated(made)}
+    tensors = {**contents.tensors_of(artifact), container.KEY: container.deflated(made)}
     return _difference(header, made), container.serialize(container.VERSION, tensors)
 
 

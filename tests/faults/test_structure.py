@@ -21,7 +21,7 @@ from models import fitted, stored
 from mutations import VALUES, paths
 
 import inrfit
-from inrfit.artifact import container
+from inrfit.artifact import container, contents
 from inrfit.artifact.artifact import Artifact
 from inrfit.errors import RefusedInput
 from inrfit.fit import checkpoint
@@ -74,7 +74,7 @@ def test_the_header_of_a_field(modality, data):
     artifact = field(modality, "fp16")
     header = artifact.header()
     header = with_value(header, data.draw(st.sampled_from(paths(header))), data.draw(ANY_JSON))
-    tensors_of_file = {**artifact._stored(), container.KEY: container.deflated(header)}
+    tensors_of_file = {**contents.tensors_of(artifact), container.KEY: container.deflated(header)}
     read_or_refused(Artifact.from_bytes, container.serialize(container.VERSION, tensors_of_file))
 
 

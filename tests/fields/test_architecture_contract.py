@@ -20,7 +20,8 @@ from PIL import Image
 
 import inrfit
 from inrfit.__main__ import run
-from inrfit.artifact.artifact import Artifact, load
+from inrfit.artifact.artifact import Artifact
+from inrfit.artifact.loading import load
 from inrfit.fields import FIELDS, FieldSpec, architecture
 from inrfit.fields.mlp import mlp
 from inrfit.fields.module import Field

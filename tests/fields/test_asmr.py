@@ -499,8 +499,8 @@ def test_shrinking_takes_no_more_operations_for_more_cells():
 def test_a_decode_at_another_size_is_reported_as_resampled():
     artifact = encoded(np.random.default_rng(0).integers(0, 256, (24, 16, 3), dtype=np.uint8))
     spec = artifact.spec
-    assert spec.resampling((24, 16)) == ""
-    assert "resampled to 8x12" in spec.resampling((12, 8))  # a width and a height
+    assert spec.resampling((24, 16), (24, 16)) == ""
+    assert "resampled to 8x12" in spec.resampling((24, 16), (12, 8))  # a width and a height
     assert artifact.decode(Request(scale=0.5)).shape == (12, 8, 3)
 
 

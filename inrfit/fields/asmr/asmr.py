@@ -67,6 +67,7 @@ class Asmr:
         width=256,
         depth=3,
         raster_only=True,
+        derivatives=0,
         same_shapes=False,  # the number of active cells changes from batch to batch
         gradient_chunk=POINTS_PER_PASS,
         decode_chunk=POINTS_PER_PASS,

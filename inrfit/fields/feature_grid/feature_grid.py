@@ -43,6 +43,7 @@ class FeatureGrid:
     TRAITS: ClassVar[Traits] = Traits(
         width=64,
         depth=4,
+        derivatives=1,
         gradient_chunk=1 << 18,
         decode_bytes=sizes.decode_bytes,
         planned_bits=4.0,  # better than 5 to 8 (docs/benchmarks.md)

@@ -67,6 +67,7 @@ class Mlp:
     TRAITS: ClassVar[Traits] = Traits(
         width=256,
         depth=5,
+        derivatives=1,
         unreliable_on=frozenset({"audio"}),
         hyperparameters=Hyperparameters(adam_rate=5e-3, muon_rate=5e-2, source=SWEPT_RATES, paper_rate=1e-3),
     )
@@ -95,6 +96,7 @@ class PeMlp:
     TRAITS: ClassVar[Traits] = Traits(
         width=256,
         depth=5,
+        derivatives=1,
         frequency_scaling={"lowest": {"audio": 1 / 450, "shape": 1 / 60}},
         hyperparameters=Hyperparameters(adam_rate=4e-3, muon_rate=4e-2, source=SWEPT_RATES, paper_rate=1e-3),
     )
@@ -142,6 +144,7 @@ class Ffn:
     TRAITS: ClassVar[Traits] = Traits(
         width=256,
         depth=5,
+        derivatives=1,
         initialization_options=frozenset({"sigma"}),
         frequency_scaling={"sigma": {"audio": 2 / 9, "shape": 1 / 30}},
         hyperparameters=Hyperparameters(adam_rate=3e-3, muon_rate=3e-2, source=SWEPT_RATES, paper_rate=1e-3),

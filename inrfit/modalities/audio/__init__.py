@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 
 from ..modality import ArchitectureRule, ArrayInput, Measure, Modality
-from . import arrays, audio, plain_codec, writing
+from . import arrays, audio, domain, plain_codec, writing
 from .containers import FORMATS
 
 AUDIO = Modality(
@@ -60,6 +60,8 @@ AUDIO = Modality(
     plain_codec=plain_codec.vorbis_bytes,
     check_writable=writing.check_writable,
     measure=audio.measure,
+    domain=domain.domain,
+    window=domain.window,
     describe_source=audio.describe_source,
     describe_decoded=audio.describe_decoded,
     field_size=lambda meta: (1, meta["channels"]),

@@ -129,7 +129,7 @@ def check_writable(meta: Meta, suffix: str, request: Request, attachments: Mappi
         notes.append(f"the number of valid bits ({meta['valid_bits']}) is not kept")
     if mask and channels <= 2 and mask != speakers.FLAC_MASKS[channels] and target.format not in ("WAV", "FLAC"):
         notes.append("the speaker positions are not kept")
-    lost = tags.lost(attachments, meta["tags"], target.format, rate != meta["rate"], _order(meta))
+    lost = tags.lost(attachments, meta["tags"], target.format, rate != meta["rate"], chunk_order(meta))
     return [*notes, *([f"{target.format} does not keep: {', '.join(lost)}"] if lost else [])]
 
 
@@ -156,7 +156,7 @@ def write(decoded: Array, meta: Meta, suffix: str, request: Request, attachments
         container = "RF64"
     buffer = io.BytesIO()
     places = speakers.to_vorbis(meta["mask"], meta["channels"]) if container == "OGG" else None
-    kept = tags.for_rate(attachments, rate == meta["rate"], _order(meta))
+    kept = tags.for_rate(attachments, rate == meta["rate"], chunk_order(meta))
     file_format = (rate, decoded.shape[1], subtype, "BIG" if big_endian else "FILE", container)
     try:
         with soundfile.SoundFile(buffer, "w", *file_format) as file:
@@ -184,7 +184,7 @@ def write(decoded: Array, meta: Meta, suffix: str, request: Request, attachments
     return buffer.getvalue()
 
 
-def _order(meta: Meta) -> tags.Order:
+def chunk_order(meta: Meta) -> tags.Order:
     """The byte order of the chunks of the source."""
     return "big" if meta["endian"] == "BIG" else "little"
 

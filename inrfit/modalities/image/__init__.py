@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 
 from ..modality import ArchitectureRule, ArrayInput, Measure, Modality
-from . import comparison, image, plain_codec, quality, writing
+from . import comparison, domain, image, plain_codec, quality, writing
 from .channels import fitted_channels
 from .formats import FORMATS
 from .raster_decode import decode_need
@@ -59,6 +59,8 @@ IMAGE = Modality(
     write=writing.write,
     check_writable=image.check_writable,
     measure=image.measure,
+    domain=domain.domain,
+    window=domain.window,
     options_of=image.options_of,
     compare=comparison.compare,
     plain_codec=plain_codec.jpeg_bytes,

@@ -11,7 +11,7 @@
 from __future__ import annotations
 
 from ..modality import ArchitectureRule, Measure, Modality, Quality
-from . import quality, shape
+from . import domain, quality, shape
 from .mesh_formats import FORMATS
 
 
@@ -72,6 +72,7 @@ SHAPE = Modality(
     meta_before_3=shape.META_BEFORE_3,
     check_meta=shape.check_meta,
     measure=quality.measure,
+    domain=domain.domain,
     describe_source=shape.describe_source,
     describe_decoded=shape.describe_decoded,
     field_size=lambda meta: (3, 4 if meta["colours"] else 1),

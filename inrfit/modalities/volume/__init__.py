@@ -10,7 +10,7 @@
 from __future__ import annotations
 
 from ..modality import ArchitectureRule, ArrayInput, Measure, Modality
-from . import arrays, formats, meta, quality, raster_decode, volume
+from . import arrays, domain, formats, meta, quality, raster_decode, volume
 
 VOLUME = Modality(
     name="volume",
@@ -43,6 +43,8 @@ VOLUME = Modality(
     write=volume.write,
     check_writable=volume.check_writable,
     measure=quality.measure,
+    domain=domain.domain,
+    window=domain.window,
     compare=quality.compare,
     options_of=meta.options_of,
     with_attachments=volume.with_missing,

@@ -1,0 +1,119 @@
+"""The places that a field is asked at: points, the grid of a region, or the part of a source that is decoded."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..errors import UsageError
+from ..fields.window import Window
+from ..modalities import MODALITIES
+from ..modalities.domain import Coordinates, Domain
+from ..modalities.regions import parsed, resolved
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from .artifact import Artifact
+
+
+def domain_of(artifact: Artifact) -> Domain:
+    """The domain of the field. Raises ``UsageError`` if its modality says none."""
+    refuse_cropped(artifact)
+    describe = MODALITIES[artifact.modality].domain
+    if describe is None:
+        raise UsageError(f"fields of the kind {artifact.modality} cannot be queried", "query")
+    return describe(artifact.meta, artifact.attachments)
+
+
+def refuse_cropped(artifact: Artifact) -> None:
+    """Raises ``UsageError`` for a part of a field, which is only decoded."""
+    if artifact._window is not None:
+        raise UsageError("a cropped field can only be decoded", "query")
+
+
+def cropped(artifact: Artifact, region: Any) -> tuple[dict[str, Any], Mapping[str, bytes], Window]:
+    """``meta`` and attachments of the part of the source in ``region``, and the window of the field. Raises
+    ``UsageError``."""
+    modality, domain = MODALITIES[artifact.modality], domain_of(artifact)
+    if modality.window is None or domain.shape is None:
+        raise UsageError("region: a shape is decoded as a whole; its values in a region are a .npy or .csv", "query")
+    found = resolved(parsed(region), domain)
+    box = [(int(start), int(stop)) for start, stop in zip(found.start, found.stop, strict=True)]
+    meta, attachments = modality.window(artifact.meta, artifact.attachments, box)
+    return dict(meta), attachments, Window(domain.shape, found.start, found.stop)
+
+
+@dataclass(frozen=True)
+class Places:
+    """The points of a question: ``count`` of them, arranged as ``shape``; ``unit(start, stop)`` returns unit
+    coordinates (k, d) in float64."""
+
+    shape: tuple[int, ...]
+    unit: Callable[[int, int], Tensor]
+
+    @property
+    def count(self) -> int:
+        """Number of points."""
+        return math.prod(self.shape)
+
+
+def grid_places(domain: Domain, region: Any, size: Sequence[int | None] | None, scale: float | None) -> Places:
+    """The centres of the cells of a grid over ``region``, without the axes that were named at one place. Raises
+    ``UsageError``."""
+    found = resolved(parsed(region), domain)
+    sides = list(found.shape)
+    moving = [axis for axis, flat in enumerate(found.flat) if not flat]
+    if size is not None:
+        for axis, side in zip(moving, _sides(size, [sides[axis] for axis in moving], domain, moving), strict=True):
+            sides[axis] = side
+    elif domain.shape is None and moving:
+        raise UsageError("a surface has no samples: say how many points with --size, as 64x64x64", "query")
+    if scale is not None:
+        if not 0 < scale < math.inf:
+            raise UsageError(f"scale {scale:g}: must be above 0", "query")
+        of_space = [axis for axis in moving if domain.axes[axis] in "xyz"]
+        for axis in of_space or moving:
+            sides[axis] = max(1, round(sides[axis] * scale))
+    source = domain.shape or (2,) * len(domain.axes)
+    window, shape = Window(source, found.start, found.stop), tuple(sides)
+
+    def unit(start: int, stop: int) -> Tensor:
+        import torch
+
+        return window.unit(shape, torch.arange(start, stop))
+
+    return Places(tuple(shape[axis] for axis in moving), unit)
+
+
+def _sides(size: Sequence[int | None], own: list[int], domain: Domain, axes: list[int]) -> list[int]:
+    """The sides of a result of ``own`` sides that ``size`` asks for; one of two that is None follows from the other."""
+    if len(size) != len(own) or any(side is not None and side < 1 for side in size) or all(s is None for s in size):
+        raise UsageError(f"size: give {len(own)} sides, of the axes {', '.join(domain.axes[a] for a in axes)}", "query")
+    known = next((given / side for given, side in zip(size, own, strict=True) if given is not None), 1.0)
+    return [max(1, round(side * known)) if given is None else given for given, side in zip(size, own, strict=True)]
+
+
+def point_places(domain: Domain, points: Any, coordinates: Coordinates) -> Places:
+    """The given points (n, d). Raises ``UsageError`` for other shapes and for numbers that are not finite."""
+    given = np.asarray(points)
+    if given.dtype.kind not in "iuf" or given.ndim != 2 or given.shape[1] != len(domain.axes):
+        raise UsageError(
+            f"points: must be numbers (n, {len(domain.axes)}), the columns {', '.join(domain.axes)}, not "
+            f"{given.dtype} {given.shape}",
+            "query",
+        )
+    coords = domain.to_unit(given.astype(np.float64), coordinates)
+    if not np.isfinite(coords).all():
+        raise UsageError("points: some are not finite", "query")
+
+    def unit(start: int, stop: int) -> Tensor:
+        import torch
+
+        return torch.from_numpy(coords[start:stop])
+
+    return Places((len(coords),), unit)

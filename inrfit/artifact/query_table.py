@@ -1,0 +1,89 @@
+"""Questions and answers as people write them: named columns of points, sizes of images as WxH, tables of numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import UsageError
+from ..io.tables import csv_bytes
+from ..modalities import MODALITIES
+from ..modalities.domain import Coordinates, Domain
+from ..modalities.regions import parsed
+from .places import domain_of, grid_places
+from .query import SPACE
+
+if TYPE_CHECKING:
+    from .artifact import Artifact
+
+Array = npt.NDArray[Any]
+Size = Sequence[int | None]
+
+
+def in_axis_order(domain: Domain, points: Array | None, names: Sequence[str] | None) -> Array | None:
+    """``points`` (n, d) with the columns in the order of the field's axes, if ``names`` are their letters. Raises
+    ``UsageError`` for other names."""
+    if points is None or names is None:
+        return points
+    letters = [name.strip().lower() for name in names]
+    if sorted(letters) != sorted(domain.axes):
+        found, axes = ", ".join(names), ", ".join(domain.axes)
+        raise UsageError(f"points: the columns are named {found:.80}, the axes of this field {axes}", "query")
+    return points[:, [letters.index(letter) for letter in domain.axes]]
+
+
+def in_array_order(artifact: Artifact, size: Size | None) -> Size | None:
+    """A ``size`` as people give it, which is width first of an image, slowest axis first."""
+    raster = MODALITIES[artifact.modality].layout == "raster"
+    return size[::-1] if raster and size is not None else size
+
+
+def decode_size(artifact: Artifact, region: Any, size: Size | None) -> tuple[int | None, ...] | None:
+    """``Request.size`` for a ``size`` of the axes that ``region`` does not name at one place."""
+    if size is None:
+        return None
+    domain, ranges = domain_of(artifact), parsed(region)
+    flat = [letter in ranges and ranges[letter].place for letter in domain.axes]
+    given = list(in_array_order(artifact, size) or ())
+    if len(given) != flat.count(False):
+        axes = ", ".join(letter for letter, one in zip(domain.axes, flat, strict=True) if not one)
+        raise UsageError(f"--size: give a side for each of the axes {axes or 'none'}", "query")
+    sides = [1 if one else given.pop(0) for one in flat]
+    return tuple(in_array_order(artifact, sides) or ())
+
+
+def csv_of(
+    artifact: Artifact, answer: Array, region: Any, points: Array | None, coords: Coordinates | None, what: str,
+    size: Size | None, scale: float | None,
+) -> bytes:  # fmt: skip
+    """The CSV text of ``answer``, a line for each point: its coordinates, then the numbers of the answer."""
+    domain = domain_of(artifact)
+    kind = coords or domain.natural
+    if points is None:
+        places = grid_places(domain, region, size, scale)
+        coordinates = domain.from_unit(places.unit(0, places.count).numpy(), kind)
+    else:
+        coordinates = points
+    rows = answer.reshape(len(coordinates), -1)
+    columns = answer.shape[1 if points is not None else answer.ndim - _own_axes(what) :]
+    return csv_bytes((*domain.axes, *_names(what, domain, columns)), np.concatenate([coordinates, rows], 1))
+
+
+def _own_axes(what: str) -> int:
+    """Axes of an answer at one point."""
+    return 2 if what == "gradient" else 1
+
+
+def _names(what: str, domain: Domain, columns: tuple[int, ...]) -> list[str]:
+    """Names of the numbers of an answer at one point: value, or value_0 and so on; d_z, or d_z_0 and so on."""
+    channels = [""] if columns[0] == 1 else [f"_{k}" for k in range(columns[0])]
+    if what == "gradient":
+        return [f"d{channel}_{axis}" for channel in channels for axis in domain.axes]
+    if what == "normal":
+        return [f"normal_{axis}" for axis in domain.axes]
+    if what == "curl" and len(channels) == len(SPACE):
+        return [f"curl_{axis}" for axis in SPACE]
+    return [what + channel for channel in channels]

@@ -1,0 +1,123 @@
+"""``inrfit query`` and ``decode --region``: outputs, formats, points from files."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+
+import made_volumes
+import nibabel
+import numpy as np
+import pytest
+import soundfile
+from conftest import picture
+from PIL import Image
+
+from inrfit.__main__ import run
+
+QUICK = ["--budget", "30it", "--width", "16", "--depth", "2", "--device", "cpu", "-q"]
+
+
+@pytest.fixture(scope="module")
+def fields(tmp_path_factory):
+    """Fields of a picture, a sound and a scan."""
+    folder = tmp_path_factory.mktemp("fields")
+    Image.fromarray(picture(24, 32, 3)).save(folder / "photo.png")
+    soundfile.write(folder / "sound.wav", 0.5 * np.sin(np.arange(8000) / 20), 8000)
+    (folder / "scan.nii.gz").write_bytes(made_volumes.all_files()["nifti-packed.nii.gz"].data)
+    for name in ("photo.png", "sound.wav", "scan.nii.gz"):
+        assert run(["encode", str(folder / name), *QUICK]) == 0
+    return folder
+
+
+def test_a_crop_of_a_picture(fields, tmp_path, capsys):
+    field, whole, crop = fields / "photo.png.safetensors", tmp_path / "whole.png", tmp_path / "crop.png"
+    assert run(["decode", str(field), "-o", str(whole)]) == 0
+    assert run(["query", str(field), "--region", "x=5:20,y=2:10", "-o", str(crop)]) == 0
+    assert run(["decode", str(field), "--region", "x=5:20,y=2:10", "-o", str(tmp_path / "same.png")]) == 0
+    with Image.open(crop) as found, Image.open(whole) as image, Image.open(tmp_path / "same.png") as same:
+        assert found.size == (15, 8)
+        difference = np.asarray(image.crop((5, 2, 20, 10))).astype(int) - np.asarray(found)
+        assert np.abs(difference).max() <= 1
+        assert found.tobytes() == same.tobytes()
+    assert "15x8 RGB" in capsys.readouterr().err
+    assert run(["query", str(field), "--region", "x=5:20,y=2:10", "--scale", "4"]) == 0
+    with Image.open(fields / "photo.query.png") as larger:
+        assert larger.size == (60, 32)
+    assert run(["query", str(field), "--slice", "y=3", "--size", "64", "-o", str(tmp_path / "row.png")]) == 0
+    with Image.open(tmp_path / "row.png") as row:
+        assert row.size == (64, 1)
+
+
+def test_a_part_of_a_sound(fields, tmp_path):
+    out = tmp_path / "part.wav"
+    assert run(["query", str(fields / "sound.wav.safetensors"), "--time", "0.25s:0.5s", "-o", str(out)]) == 0
+    assert soundfile.info(out).frames == 2000
+
+
+def test_a_slice_of_a_scan_lies_where_it_was(fields, tmp_path):
+    field, out = fields / "scan.nii.gz.safetensors", tmp_path / "slice.nii.gz"
+    assert run(["query", str(field), "--slice", "z=2", "--region", "x=1:", "-o", str(out)]) == 0
+    whole, part = nibabel.load(fields / "scan.nii.gz"), nibabel.load(out)
+    assert part.shape[2] == 1
+    assert part.get_data_dtype() == whole.get_data_dtype()
+    np.testing.assert_allclose(part.affine @ [0, 0, 0, 1], whole.affine @ [1, 0, 2, 1], atol=1e-4)
+    np.testing.assert_allclose(part.affine[:, :3], whole.affine[:, :3], atol=1e-5)
+
+
+def test_numbers_as_npy_and_csv(fields, tmp_path, capsys):
+    field = str(fields / "photo.png.safetensors")
+    assert run(["query", field, "--what", "gradient", "--region", "x=:6,y=:4", "--json"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert record["output"].endswith("photo.query.npy")
+    assert record["shape"] == [4, 6, 3, 2]
+    assert np.load(record["output"]).shape == (4, 6, 3, 2)
+    assert run(["query", field, "--region", "x=:6,y=:4", "-o", str(tmp_path / "a.csv")]) == 0
+    lines = (tmp_path / "a.csv").read_text().splitlines()
+    assert lines[0] == "y,x,value_0,value_1,value_2"
+    assert len(lines) == 25
+    assert lines[8].startswith("1,1,")
+    assert run(["query", field, "--what", "gradient", "-o", str(tmp_path / "a.png")]) == 2
+    assert run(["query", field, "--region", "x=9:1", "-o", str(tmp_path / "b.png")]) == 2
+    assert run(["query", field, "--what", "gradient", "--region", "x=:6,y=:4"]) == 2  # it exists
+    assert run(["query", field, "--what", "gradient", "--region", "x=:6,y=:4", "-f"]) == 0
+
+
+def test_points_from_a_file_to_standard_output(fields, tmp_path):
+    field, points = str(fields / "photo.png.safetensors"), tmp_path / "points.csv"
+    points.write_text("x,y\n3,2\n10.5, 7\n")
+    command = [sys.executable, "-m", "inrfit", "query", field, "--points"]
+    found = subprocess.run([*command, str(points), "-o", "-"], capture_output=True, text=True, check=True)
+    table = np.loadtxt(io.StringIO(found.stdout), delimiter=",", skiprows=1)
+    assert found.stdout.startswith("y,x,value_0")
+    np.testing.assert_allclose(table[:, :2], [[2, 3], [7, 10.5]])
+    text = "2,3\n7,10.5\n"  # in array order, without names
+    again = subprocess.run([*command, "-", "-o", "-"], input=text, capture_output=True, text=True, check=True)
+    assert again.stdout == found.stdout
+    np.save(tmp_path / "points.npy", table[:, :2])
+    assert run(["query", field, "--points", str(tmp_path / "points.npy"), "-f"]) == 0
+    np.testing.assert_allclose(np.load(fields / "photo.query.npy"), table[:, 2:], rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "message"),
+    [("", 3, "empty"), ("1,2\n3\n", 3, "line 2: not 2 numbers"), ("z,x\n1,2\n", 2, "the columns are named z, x"),
+     ("1,2,3\n", 2, "the columns y, x"), ("\0\xff\n", 2, "the columns are named"), ("nan,1\n", 2, "not finite")],
+)  # fmt: skip
+def test_points_that_are_none(fields, tmp_path, capsys, text, code, message):
+    points = tmp_path / "points.csv"
+    points.write_text(text)
+    field = str(fields / "photo.png.safetensors")
+    assert run(["query", field, "--points", str(points), "-o", str(tmp_path / "a.npy")]) == code
+    assert message in capsys.readouterr().err
+
+
+def test_several_fields_into_a_folder(fields, tmp_path, capsys):
+    models = [str(fields / f"{name}.safetensors") for name in ("photo.png", "scan.nii.gz")]
+    assert run(["query", *models, "--region", "x=1:4", "-o", str(tmp_path / "out") + "/"]) == 0
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["photo.query.png", "scan.query.nii.gz"]
+    sound = str(fields / "sound.wav.safetensors")
+    assert run(["query", sound, *models, "--region", "x=1:4", "-o", str(tmp_path / "out") + "/", "-f"]) == 7
+    assert "no axis 'x': this field's axes are t" in capsys.readouterr().err

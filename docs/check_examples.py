@@ -168,6 +168,7 @@ def short_budgets() -> Iterator[None]:
 
 def make_inputs(folder: Path) -> None:
     """Small files under the names that the examples use."""
+    import av
     import nibabel
     import numpy as np
     import soundfile
@@ -187,6 +188,13 @@ def make_inputs(folder: Path) -> None:
         trimesh.creation.icosphere(subdivisions=2).export(folder / name)
     ramp = np.indices((12, 10, 8)).sum(0).astype(np.int16)
     nibabel.save(nibabel.Nifti1Image(ramp, np.eye(4)), folder / "brain.nii.gz")
+    with av.open(str(folder / "clip.mp4"), "w") as container:
+        stream = container.add_stream("libx264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for number in range(8):
+            frame = av.VideoFrame.from_ndarray(np.roll(pixels, number, axis=1), format="rgb24")
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import made_clips
 import numpy as np
 import pytest
 import soundfile
@@ -30,7 +31,14 @@ def sources(tmp_path_factory):
     soundfile.write(folder / "sound.wav", 0.5 * np.sin(40 * time) * np.exp(-2 * time), 8000)
     trimesh.creation.box((2.0, 1.0, 1.5)).export(folder / "box.obj")
     np.save(folder / "scan.npy", (100 * np.indices((5, 6, 7)).sum(0)).astype(np.int16))
-    names = {"image": "photo.png", "audio": "sound.wav", "shape": "box.obj", "volume": "scan.npy"}
+    (folder / "clip.y4m").write_bytes(made_clips.y4m(frames=3, height=6, width=8))
+    names = {
+        "image": "photo.png",
+        "audio": "sound.wav",
+        "shape": "box.obj",
+        "volume": "scan.npy",
+        "video": "clip.y4m",
+    }
     return {name: folder / file for name, file in names.items()}
 
 

@@ -30,7 +30,8 @@ COMMANDS: dict[str, Callable[..., int]] = {
 app = typer.Typer(
     name="inrfit",
     cls=HelpGroup,
-    help="Turn images, sounds and 3D shapes into small neural networks (neural fields), and back into files.\n\n"
+    help="Turn images, sounds, shapes, volumes and clips into small neural networks (neural fields), and back into "
+    "files.\n\n"
     "Examples:\n\n"
     "    inrfit encode photo.png                   writes photo.png.safetensors\n"
     "    inrfit decode photo.png.safetensors       writes photo.decoded.png",

@@ -102,7 +102,16 @@ def decode(  # one option a line
         typer.Option(
             metavar="1-100",
             rich_help_panel=QUALITY,
-            help="Quality of JPEG, AVIF and HEIC (default: 95), or of lossy WebP and JPEG XL (default: lossless).",
+            help="Quality of JPEG, AVIF and HEIC (default: 95), of lossy WebP and JPEG XL (default: lossless), or of "
+            "clips (default: 75).",
+        ),
+    ] = None,
+    codec: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            rich_help_panel=QUALITY,
+            help="Codec of a clip: h264, hevc, vp9, or ffv1, which loses nothing. Default: that of the source.",
         ),
     ] = None,
     background: Annotated[
@@ -150,7 +159,9 @@ def decode(  # one option a line
         raise UsageError(f"--bits {bits}: must be 8", "option")
     if image_quality is not None and not 1 <= image_quality <= 100:
         raise UsageError(f"--image-quality {image_quality}: must be from 1 to 100", "option")
-    request = Request(sides(size), scale, rate, resolution, bits, image_quality, background, faces, centred or None)
+    request = Request(
+        sides(size), scale, rate, resolution, bits, image_quality, background, faces, centred or None, codec
+    )
     limits = Limits(max_bytes=max_bytes, max_output=max_output)
     files = expand_all(models, field_suffixes, console)
     if not files:

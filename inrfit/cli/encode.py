@@ -161,7 +161,7 @@ def encode(  # one option a line
     sleep_idle_threads()
     console = Console(-1 if quiet else int(verbose), as_json)
     settings = shared.settings_from(parameters)
-    jobs = list_jobs(sources, output, console)
+    jobs = list_jobs(sources, output, console, folders_of_frames=settings.type == "video")
     sampling_outputs = sampling_outputs_of(
         [job.source for job in jobs], [job.output for job in jobs], sampling_map, sampling_video
     )

@@ -52,9 +52,15 @@ class Job:
         return "standard input" if self.source == STDIO else self.source
 
 
-def list_jobs(sources: Iterable[str], output: str | None, console: Console) -> list[Job]:
-    """The sources, with folders expanded, and their outputs. Raises ``UsageError`` if two outputs are the same."""
-    files = expand_all(sources, source_suffixes, console)
+def list_jobs(
+    sources: Iterable[str], output: str | None, console: Console, folders_of_frames: bool = False
+) -> list[Job]:
+    """The sources, with folders expanded unless they are ``folders_of_frames``, and their outputs. Raises
+    ``UsageError`` if two outputs are the same."""
+    if folders_of_frames:
+        files = [Found(source.rstrip("/") or source) for source in sources]
+    else:
+        files = expand_all(sources, source_suffixes, console)
     if not files:
         raise UsageError("no source files found", "no-sources")
     check_output(output, [file.path for file in files], console, "field", "sources")

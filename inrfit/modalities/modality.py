@@ -51,9 +51,9 @@ Meta = Mapping[str, Any]
 Quality = Mapping[str, Any]
 """Results of ``Modality.measure`` by key."""
 
-Layout = Literal["raster", "timeline", "points", "volume"]
+Layout = Literal["raster", "timeline", "points", "volume", "clip"]
 """Arrangement of the samples: rows and columns of an image; one axis of time; points in space that describe a surface;
-a grid of one to four axes."""
+a grid of one to four axes; frames over time."""
 
 Box = Sequence[tuple[int, int]]
 """The first sample and the one after the last, along each axis."""

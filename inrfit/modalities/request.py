@@ -19,7 +19,7 @@ _WHOLE_NUMBERS = ("rate", "resolution", "bits", "image_quality", "faces")
 """Fields that are whole numbers."""
 
 
-@checked(scale=or_none(NUMBER), background=or_none(TEXT), centred=or_none(BOOLEAN))
+@checked(codec=or_none(TEXT), scale=or_none(NUMBER), background=or_none(TEXT), centred=or_none(BOOLEAN))
 @dataclass(frozen=True)
 class Request:
     """The output, where it differs from the source's own grid and kind of file.
@@ -30,7 +30,8 @@ class Request:
     of the cube from which a surface is extracted. ``bits``: 8 to reduce samples of more bits. ``image_quality``: 1 to
     100, of lossy files. ``faces``: number of triangles that a mesh is simplified to. ``centred``: whether a mesh
     is written around the origin rather than at its own place. ``background``: the colour behind transparent pixels,
-    such as "white" or "#ffcc00". Raises ``UsageError`` for values of other types."""
+    such as "white" or "#ffcc00". ``codec``: of a
+    clip, such as "h264" or "ffv1". Raises ``UsageError`` for values of other types."""
 
     size: tuple[int | None, ...] | None = None
     scale: float | None = None
@@ -41,6 +42,7 @@ class Request:
     background: str | None = None
     faces: int | None = None
     centred: bool | None = None
+    codec: str | None = None
 
     def __post_init__(self) -> None:
         for name in _WHOLE_NUMBERS:

@@ -9,11 +9,14 @@ from ..io import files
 from ..io.limits import Limits
 from ..io.registry import plugin_errors
 from .registry import MODALITIES
+from .video.frame_files import packed
 
 
 def read_source(path: str | os.PathLike[str], limits: Limits) -> bytes:
     """The content of a file; if it is a header that names another file of its folder, followed by that file's content.
-    Raises a ``RefusedInput``."""
+    A folder is read as one file of its frames. Raises a ``RefusedInput``."""
+    if path != "-" and not isinstance(path, int) and os.path.isdir(path):
+        return packed(os.fspath(path), limits)
     return with_companion(files.read(path, limits), path, limits)
 
 

@@ -14,6 +14,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import made_clips
 import made_volumes
 import numpy as np
 import pytest
@@ -49,6 +50,7 @@ WORDS = {
     "mode": ("L", "LA", "RGBA", "CMYK", "bands"),
     "endian": ("BIG",),
     "target": ("occupancy",),
+    "chroma": ("rgb", "grey", "411"),
 }
 
 ADDED = (
@@ -99,6 +101,8 @@ def sources() -> dict[str, bytes]:
         "lossy.ogg": sound(np.tile(tone, (10, 1)), "OGG", "VORBIS"),
         "plate.obj": _box(1, 1, 0.01),
         "holes.npy": saved_array(holes),
+        "clip.gif": made_clips.animation("GIF", [100, 20, 300], 3),
+        "clip.y4m": made_clips.y4m("420p10", 10, 2, 6, 8),
         "scan.nc": made_volumes.netcdf(record=True, several=False),
         **{f"scan.{suffix}": volumes[name].data for suffix, name in kinds.items()},
     }

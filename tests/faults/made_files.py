@@ -67,6 +67,16 @@ def volume(suffix: str) -> bytes:
 
 
 @cache
+def clip(suffix: str) -> bytes:
+    """Four frames of a ramp that grows brighter, as inrfit writes them."""
+    frames = b"".join(
+        b"FRAME\n" + (np.arange(12 * 16) // 2 + 20 * number + 40).astype(np.uint8).tobytes() + bytes([120]) * 96
+        for number in range(4)
+    )
+    return _written("video", "c.y4m", b"YUV4MPEG2 W16 H12 F25:1 Ip A1:1 C420\n" + frames, suffix)
+
+
+@cache
 def mesh(suffix: str) -> bytes:
     """A ball of 20 triangles."""
     import trimesh
@@ -292,7 +302,7 @@ def sources() -> dict[str, bytes]:
     from inrfit.modalities import MODALITIES
 
     makers: dict[str, Callable[[], bytes]] = {}
-    writers = {"image": picture, "audio": sound, "shape": mesh, "volume": volume}
+    writers = {"image": picture, "audio": sound, "shape": mesh, "volume": volume, "video": clip}
     for name, writer in writers.items():
         for suffix in MODALITIES[name].output_suffixes:
             if suffix not in MODALITIES[name].input_suffixes:  # raw samples need options

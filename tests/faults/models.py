@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from made_files import mesh, picture, sound, volume
+from made_files import clip, mesh, picture, sound, volume
 from mutations import bytes_mutated, json_mutated, paths
 from workbench import MEMORY_CAP, Report, Verdict, chance, in_process, in_turn, parser, warm_up
 
@@ -33,9 +33,10 @@ if TYPE_CHECKING:
 STORES = ("fp32", "fp16", "bf16", "int")
 SIZES: dict[str, Any] = {"budget": "60it", "batch": 256, "device": "cpu", "engine": "analytic", "verify": "sample"}
 REQUESTS: dict[str, dict[str, Any]] = {
-    "image": {"scale": 1.5}, "audio": {"rate": 9000}, "shape": {"resolution": 16}, "volume": {"scale": 1.5}
+    "image": {"scale": 1.5}, "audio": {"rate": 9000}, "shape": {"resolution": 16}, "volume": {"scale": 1.5},
+    "video": {"scale": 1.5},
 }  # fmt: skip
-SUFFIXES = {"image": ".png", "audio": ".wav", "shape": ".ply", "volume": ".npy"}
+SUFFIXES = {"image": ".png", "audio": ".wav", "shape": ".ply", "volume": ".npy", "video": ".y4m"}
 DAMAGE = {"version", "shape", "tensors", "attachment", "offsets", "trailing", "truncated"}
 REASONS: dict[str, set[str]] = {
     "header": DAMAGE | {"code", "schema", "field"},
@@ -69,7 +70,7 @@ def fitted(architecture: str, modality: str) -> Any:
 
     name, data = {
         "image": ("p.png", picture(".png")), "audio": ("s.flac", sound(".flac")), "shape": ("b.ply", mesh(".ply")),
-        "volume": ("v.nrrd", volume(".nrrd")),
+        "volume": ("v.nrrd", volume(".nrrd")), "video": ("c.y4m", clip(".y4m")),
     }[modality]  # fmt: skip
     options = {"points": "1000"} if modality == "shape" else {}
     with tempfile.TemporaryDirectory() as folder:
@@ -146,6 +147,7 @@ def _enlarged(artifact: Any, chance: random.Random) -> tuple[str, bytes]:
         "audio": {"frames": chance.randint(400, 200_000)},
         "shape": {},
         "volume": {"shape": [chance.randint(5, 60) for _ in range(3)]},
+        "video": {"shape": [chance.randint(5, 60) for _ in range(3)]},
     }[artifact.modality]  # fmt: skip
     return f"sizes: {sizes}", replace(artifact, meta={**artifact.meta, **sizes}).to_bytes()
 
@@ -200,6 +202,7 @@ def large_request(modality: str, chance: random.Random) -> dict[str, Any]:
         "audio": {"rate": 9000},
         "shape": {"resolution": chance.randint(16, 80)},
         "volume": {"scale": chance.choice((1.0, 1.5))},
+        "video": {"scale": chance.choice((1.0, 1.5))},
     }[modality]
 
 

@@ -1,0 +1,53 @@
+"""The modality ``video``: frames over time.
+
+- video.py: the functions of the modality. meta.py: what is stored, and the options. clip.py: a clip as it was read.
+- y4m.py, containers.py (PyAV), animation.py (GIF, WebP, APNG), frame_files.py: the formats. selection.py: which frames,
+  and which part of them. colour.py: RGB from luma and chroma.
+- domain.py: time and place. quality.py: measures.
+"""
+
+from __future__ import annotations
+
+from ..modality import ArchitectureRule, Measure, Modality
+from . import domain, meta, quality, video
+
+VIDEO = Modality(
+    name="video",
+    signal_class="volume",
+    layout="clip",
+    formats=meta.FORMATS,
+    input_suffixes=video.INPUT_SUFFIXES,
+    output_suffixes=video.OUTPUT_SUFFIXES,
+    measures={
+        "psnr": Measure("PSNR", "dB"),
+        "worst_frame": Measure("worst frame", "dB", tolerance=0.05),
+        "ssim": Measure("SSIM", tolerance=2e-4),
+    },
+    main_measure="psnr",
+    meta_schema=meta.META,
+    options=meta.Options,
+    request_fields=frozenset({"size", "scale", "codec", "image_quality"}),
+    request_error=lambda field: f"--{field} is not supported for clips (use --size, --scale or --codec)",
+    default_sampler="stream",
+    architecture_rules=(ArchitectureRule("grid", "not yet measured against others"),),
+    first_omega=video.first_omega,
+    omega_source="0.3 of the shorter side of a frame in pixels, from 30 to 120, as for images",
+    sniff=video.sniff,
+    load=video.load,
+    estimate=quality.estimate,
+    suffix=video.suffix,
+    decode=video.decode,
+    decode_need=video.decode_need,
+    write=video.write,
+    check_writable=video.check_writable,
+    measure=quality.measure,
+    domain=domain.domain,
+    window=domain.window,
+    compare=quality.compare,
+    describe_source=video.describe_source,
+    describe_decoded=video.describe_decoded,
+    field_size=lambda stored: (3, stored["channels"]),
+    raster=lambda stored: tuple(stored["shape"]),
+    check_meta=meta.check_meta,
+    attachment_names=frozenset({"header", "times"}),
+)

@@ -1,0 +1,228 @@
+"""Clips: frames over time, fitted in RGB, and written back with the rate, the aspect and the colours of their file."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ...errors import UnsupportedInput, UsageError
+from ...io.limits import Limits
+from ...signal import Grid, Signal
+from .. import scales
+from ..modality import DecodeNeed, OnProgress
+from ..notes import by_weight
+from ..request import Request
+from ..volume import raster_decode
+from . import animation, containers, frame_files, y4m
+from .clip import Array, Clip
+from .meta import Options, clip_of, meta_of, packed_times
+
+if TYPE_CHECKING:
+    from ...fields.module import Field
+
+MAX_SIDE = 65_535
+
+OMEGA_PER_SAMPLE, LOWEST_OMEGA, HIGHEST_OMEGA = 0.3, 30.0, 120.0
+"""Constants of ``first_omega``: those of images (docs/benchmarks.md)."""
+
+_EBML, _RIFF = b"\x1a\x45\xdf\xa3", b"RIFF"
+SUFFIXES = {
+    "Y4M": ".y4m", "MP4": ".mp4", "Matroska": ".mkv", "WebM": ".webm", "QuickTime": ".mov", "GIF": ".gif",
+    "WebP": ".webp", "APNG": ".png", "frames": ".zip",
+}  # fmt: skip
+"""The suffix of each format that is written."""
+
+INPUT_SUFFIXES = (".y4m", ".mp4", ".m4v", ".mkv", ".webm", ".mov", ".avi", ".mpg", ".mpeg", ".ts", ".wmv", ".flv")
+OUTPUT_SUFFIXES = (".y4m", *containers.WRITTEN, ".gif", ".webp", ".png", ".apng", ".zip", ".npy")
+
+
+def recognised(data: bytes) -> str | None:
+    """The name of the format of ``data``; None if it is no clip."""
+    head = data[:64]
+    if head.startswith(y4m.SIGNATURE):
+        return "Y4M"
+    if head.startswith(_EBML):
+        return "WebM" if b"webm" in data[:4096] else "Matroska"
+    if head[4:8] in (b"ftyp", b"moov", b"mdat") and b"vide" in data:
+        return "QuickTime" if head[8:12] == b"qt  " or head[4:8] != b"ftyp" else "MP4"
+    if head.startswith(_RIFF) and head[8:12] == b"AVI ":
+        return "AVI"
+    if head[:4] in (b"\0\0\1\xba", b"\0\0\1\xb3", b"FLV\1", b"\x30\x26\xb2\x75"):
+        return "other video"
+    if head.startswith(b"OggS") and b"theora" in data[:512]:
+        return "other video"
+    if animation.is_animated(data):
+        return {b"GIF8": "GIF", _RIFF: "WebP"}.get(head[:4], "APNG")
+    return "frames" if frame_files.is_archive(data) else None
+
+
+def sniff(data: bytes) -> bool:
+    """Whether the content is a clip."""
+    return recognised(data) is not None
+
+
+def load(data: bytes, name: str, options: Options, limits: Limits) -> Signal:
+    """The clip as a signal. Raises a ``RefusedInput``."""
+    format_name = recognised(data) or "other video"
+    if format_name == "Y4M":
+        clip = y4m.read(data, limits, options.selection)
+    elif format_name == "frames":
+        clip = frame_files.read(data, limits, options.selection)
+    elif format_name in ("GIF", "WebP", "APNG"):
+        clip = animation.read(data, limits, options.selection)
+    else:
+        clip = containers.read(data, limits, options.selection)
+    if options.frame_rate is not None:
+        notes = tuple(note for note in clip.notes if "-O rate=" not in note)
+        clip = replace(clip, rate=options.frame_rate, times=None, time_base=None, notes=notes)
+    if len(clip.frames) == 0:
+        raise UnsupportedInput("none of the frames that were asked for are there", "frames")
+    return to_signal(format_name, clip)
+
+
+def to_signal(format_name: str, clip: Clip) -> Signal:
+    """The signal of a clip."""
+    frames = clip.frames
+    scale = scales.linear(frames.dtype.name, 0.0, float((1 << clip.bits) - 1), 1.0)
+    attachments = {"header": clip.header} if clip.header else {}
+    if clip.times is not None:
+        attachments["times"] = packed_times(clip.times)
+    return Signal(
+        "", frames.reshape(-1, frames.shape[-1]), scale, meta_of(format_name, clip, scale), Grid(frames.shape[:3]),
+        notes=by_weight(clip.notes), attachments=attachments,
+    )  # fmt: skip
+
+
+def first_omega(signal: Signal) -> float:
+    """Frequency factor of a SIREN's first layer: 0.3 of the shorter side of a frame in pixels, from 30 to 120."""
+    shorter = min((side for side in signal.meta["shape"][1:] if side > 1), default=1)
+    return min(max(OMEGA_PER_SAMPLE * shorter, LOWEST_OMEGA), HIGHEST_OMEGA)
+
+
+def output_shape(meta: Mapping[str, Any], request: Request) -> tuple[int, int, int]:
+    """Frames, rows and columns of the requested clip. Raises ``UsageError`` if they are out of range."""
+    frames, own_height, own_width = meta["shape"]
+    width, height = own_width, own_height
+    if request.size is not None:
+        if len(request.size) != 2:
+            raise UsageError(f"--size: frames have a width and a height, not {len(request.size)} sides", "request")
+        wide, high = request.size
+        width = wide or max(1, round((high or 1) * own_width / own_height))
+        height = high or max(1, round(width * own_height / own_width))
+    if request.scale is not None:
+        if not 0 < request.scale <= MAX_SIDE:
+            raise UsageError(f"--scale {request.scale:g}: must be above 0 and at most {MAX_SIDE:,}", "request")
+        width, height = max(1, round(width * request.scale)), max(1, round(height * request.scale))
+    if not (1 <= width <= MAX_SIDE and 1 <= height <= MAX_SIDE):
+        raise UsageError(f"{width}x{height}: each side must have 1 to {MAX_SIDE:,} pixels", "request")
+    return frames, height, width
+
+
+def decode(field: Field, meta: Mapping[str, Any], request: Request, limits: Limits, on_progress: OnProgress) -> Array:
+    """The frames (n, h, w, c). Fewer pixels than the source has are means over their areas."""
+    shape = output_shape(meta, request)
+    limits.check("max_output", math.prod(shape) * meta["channels"] * np.dtype(meta["dtype"]).itemsize, "decoded bytes")
+    return raster_decode.decode(field, meta, shape, on_progress)
+
+
+def decode_need(meta: Mapping[str, Any], request: Request) -> DecodeNeed:
+    """What decoding needs, and writing it."""
+    return raster_decode.decode_need(meta, output_shape(meta, request))
+
+
+def suffix(meta: Mapping[str, Any]) -> tuple[str, str | None]:
+    """The suffix of the source's format if that is written, else .mkv with a note."""
+    found = SUFFIXES.get(meta["format"])
+    return (found, None) if found else (".mkv", f"{meta['format']} is written as Matroska")
+
+
+def _target(meta: Mapping[str, Any], suffix: str, request: Request) -> containers.Target | None:
+    """What a clip is encoded as; None for formats without codecs. Raises ``UsageError`` for a suffix or a codec that is
+    not written."""
+    if suffix not in OUTPUT_SUFFIXES:
+        raise UsageError(f"{suffix!r}: clips are written as {' '.join(OUTPUT_SUFFIXES)}", "suffix")
+    if suffix not in containers.WRITTEN:
+        if request.codec is not None:
+            raise UsageError(f"--codec {request.codec}: {suffix} has no choice of codecs", "request")
+        return None
+    codecs = containers.WRITTEN[suffix][1]
+    own = {"hevc": "hevc", "vp9": "vp9", "libvpx-vp9": "vp9", "ffv1": "ffv1"}
+    codec = request.codec or own.get(str(meta["codec"]), codecs[0])
+    if codec not in codecs:
+        if request.codec is not None:
+            raise UsageError(f"--codec {codec}: {suffix} is written with {', '.join(codecs)}", "request")
+        codec = codecs[0]
+    if codec == "hevc" and min(output_shape(meta, request)[1:]) < containers.LEAST_HEVC_SIDE:
+        if request.codec is not None:
+            least = containers.LEAST_HEVC_SIDE
+            raise UsageError(f"--codec hevc: frames have at least {least}x{least} pixels", "request")
+        codec = "h264"
+    return containers.Target(suffix, codec, request.image_quality or containers.DEFAULT_QUALITY)
+
+
+def check_writable(
+    meta: Mapping[str, Any], suffix: str, request: Request, attachments: Mapping[str, bytes]
+) -> list[str]:
+    """Notes on what a file of this suffix will not keep. Raises ``UsageError`` if it cannot hold the clip."""
+    target = _target(meta, suffix.lower(), request)
+    notes = []
+    if target is not None:
+        try:
+            containers.library()
+        except UnsupportedInput as error:
+            raise UsageError(str(error), "suffix") from None
+        if target.codec != "ffv1":
+            notes.append(f"written with {target.codec}, which loses a little (--codec ffv1 in .mkv loses nothing)")
+        elif meta["aspect"] not in (None, [1, 1]):
+            notes.append("FFV1 does not keep the aspect of pixels")
+    elif suffix.lower() in animation.FORMATS and meta["bits"] > 8:
+        notes.append(f"{meta['bits']} bits a sample are reduced to 8")
+    if suffix.lower() == ".gif":
+        notes.append("GIF has 256 colours a frame")
+    if meta["channels"] == 4 and (target is not None or suffix.lower() == ".y4m"):
+        notes.append("transparency not kept")
+    if meta["time_base"] and suffix.lower() in (".y4m", ".zip", ".npy"):
+        notes.append("time stamps of the frames not kept: they last equally long")
+    return notes
+
+
+def write(
+    decoded: Array, meta: Mapping[str, Any], suffix: str, request: Request, attachments: Mapping[str, bytes]
+) -> bytes:
+    """The bytes of a file in the format of ``suffix``."""
+    suffix = suffix.lower()
+    target, clip = _target(meta, suffix, request), clip_of(decoded, meta, attachments)
+    if suffix == ".npy":
+        from ...io.tables import npy_bytes
+
+        return npy_bytes(np.asarray(decoded))
+    if suffix == ".zip":
+        return frame_files.write(clip)
+    if target is None and suffix != ".y4m":
+        return animation.write(clip, suffix)
+    if decoded.shape[-1] == 4:
+        clip = replace(clip, frames=decoded[..., :3])
+    return y4m.write(clip) if target is None else containers.write(clip, target)
+
+
+def describe_source(meta: Mapping[str, Any]) -> str:
+    """A description such as "64 frames of 176x144 RGB, 29.97 a second, MP4 (h264)"."""
+    codec = f" ({meta['codec']})" if meta["codec"] else ""
+    return f"{_describe(tuple(meta['shape']), meta)}, {meta['format']}{codec}"
+
+
+def _describe(shape: tuple[int, ...], meta: Mapping[str, Any]) -> str:
+    kind = {1: "grey", 3: "RGB", 4: "RGBA"}.get(meta["channels"], f"{meta['channels']} channels")
+    deep = f" {meta['bits']}-bit" if meta["bits"] > 8 else ""
+    rate = f"{float(Fraction(*meta['rate'])):.5g}"
+    return f"{shape[0]} frames of {shape[2]}x{shape[1]} {kind}{deep}, {rate} a second"
+
+
+def describe_decoded(decoded: Array, meta: Mapping[str, Any], suffix: str, request: Request) -> str:
+    """A description such as "64 frames of 176x144 RGB, 29.97 a second"."""
+    return _describe(decoded.shape[:3], meta)

@@ -18,8 +18,8 @@ from .colour import SUBSAMPLED, from_rgb, matrix_of, to_rgb
 from .selection import Selection
 
 CODECS = {"h264": "libx264", "hevc": "libx265", "vp9": "libvpx-vp9", "ffv1": "ffv1"}
-"""Encoders by the names of their formats. AV1 is not written: for root, its encoder SVT-AV1 makes the process that calls
-it a real-time one, which stops all others."""
+"""Encoders by the names of their formats. AV1 is not written: for root, its encoder SVT-AV1 makes the process that
+calls it a real-time one, which stops all others."""
 
 WRITTEN = {
     ".mp4": ("mp4", ("h264", "hevc")),

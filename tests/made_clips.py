@@ -40,7 +40,9 @@ def video(
         if sound:
             track = container.add_stream("aac", rate=8000, layout="mono")
             silence = av.AudioFrame(format="fltp", layout="mono", samples=1024)
-            silence.sample_rate = 8000
+            silence.sample_rate, silence.pts = 8000, 0
+            for plane in silence.planes:
+                plane.update(bytes(plane.buffer_size))
         for number, picture in enumerate(moving(frames, height, width)):
             deep = (picture * 65_535).astype(np.uint16)
             frame = av.VideoFrame.from_ndarray(deep, format="rgb48le").reformat(

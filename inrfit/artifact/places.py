@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from .artifact import Artifact
 
 
+MAX_SCALE = 65_535
+"""Largest factor on the sides of a region."""
+
+
 def domain_of(artifact: Artifact) -> Domain:
     """The domain of the field. Raises ``UsageError`` if its modality says none."""
     refuse_cropped(artifact)
@@ -74,8 +78,8 @@ def grid_places(domain: Domain, region: Any, size: Sequence[int | None] | None, 
     elif domain.shape is None and moving:
         raise UsageError("a surface has no samples: say how many points with --size, as 64x64x64", "query")
     if scale is not None:
-        if not 0 < scale < math.inf:
-            raise UsageError(f"scale {scale:g}: must be above 0", "query")
+        if not 0 < scale <= MAX_SCALE:
+            raise UsageError(f"scale {scale:g}: must be above 0 and at most {MAX_SCALE:,}", "query")
         of_space = [axis for axis in moving if domain.axes[axis] in "xyz"]
         for axis in of_space or moving:
             sides[axis] = max(1, round(sides[axis] * scale))
@@ -95,13 +99,15 @@ def _sides(size: Sequence[int | None], own: list[int], domain: Domain, axes: lis
     if len(size) != len(own) or any(side is not None and side < 1 for side in size) or all(s is None for s in size):
         raise UsageError(f"size: give {len(own)} sides, of the axes {', '.join(domain.axes[a] for a in axes)}", "query")
     known = next((given / side for given, side in zip(size, own, strict=True) if given is not None), 1.0)
-    return [max(1, round(side * known)) if given is None else given for given, side in zip(size, own, strict=True)]
+    factors = [1.0 if domain.axes[axis] == "t" else known for axis in axes]
+    sides = zip(size, own, factors, strict=True)
+    return [max(1, round(side * factor)) if given is None else given for given, side, factor in sides]
 
 
 def point_places(domain: Domain, points: Any, coordinates: Coordinates) -> Places:
     """The given points (n, d). Raises ``UsageError`` for other shapes and for numbers that are not finite."""
     given = np.asarray(points)
-    if given.dtype.kind not in "iuf" or given.ndim != 2 or given.shape[1] != len(domain.axes):
+    if given.dtype.kind not in "iuf" or given.ndim != 2 or given.shape[1] != len(domain.axes) or not len(given):
         raise UsageError(
             f"points: must be numbers (n, {len(domain.axes)}), the columns {', '.join(domain.axes)}, not "
             f"{given.dtype} {given.shape}",

@@ -88,7 +88,7 @@ class Question:
                 f"axes {', '.join(self.domain.axes)}",
                 "query",
             )
-        if self.what == "normal" and spec.outputs != 1 and self.domain.distance is None:
+        if self.what == "normal" and spec.outputs != 1 and self.domain.shape is not None:
             raise UsageError(f"normal: needs a field with one channel; this one has {spec.outputs}", "query")
         self.domain.to_unit_matrix(self.coordinates)
 

@@ -35,24 +35,30 @@ def in_axis_order(domain: Domain, points: Array | None, names: Sequence[str] | N
     return points[:, [letters.index(letter) for letter in domain.axes]]
 
 
-def in_array_order(artifact: Artifact, size: Size | None) -> Size | None:
-    """A ``size`` as people give it, which is width first of an image, slowest axis first."""
-    raster = MODALITIES[artifact.modality].layout == "raster"
-    return size[::-1] if raster and size is not None else size
+def array_size(artifact: Artifact, region: Any, size: Size | None) -> Size | None:
+    """The ``size`` of ``query`` for one as people give it: width first of an image and of the frames of a clip, slowest
+    axis first otherwise."""
+    layout = MODALITIES[artifact.modality].layout
+    if size is None or layout not in ("raster", "clip"):
+        return size
+    ranges = parsed(region)
+    kept = () if layout == "raster" or (("t" in ranges) and ranges["t"].place) else (None,)
+    return (*kept, *size[::-1])
 
 
 def decode_size(artifact: Artifact, region: Any, size: Size | None) -> tuple[int | None, ...] | None:
     """``Request.size`` for a ``size`` of the axes that ``region`` does not name at one place."""
     if size is None:
         return None
-    domain, ranges = domain_of(artifact), parsed(region)
-    flat = [letter in ranges and ranges[letter].place for letter in domain.axes]
-    given = list(in_array_order(artifact, size) or ())
+    domain, ranges, layout = domain_of(artifact), parsed(region), MODALITIES[artifact.modality].layout
+    pictures = layout in ("raster", "clip")
+    axes = "xy" if pictures else domain.axes
+    flat = [letter in ranges and ranges[letter].place for letter in axes]
+    given = list(size)
     if len(given) != flat.count(False):
-        axes = ", ".join(letter for letter, one in zip(domain.axes, flat, strict=True) if not one)
-        raise UsageError(f"--size: give a side for each of the axes {axes or 'none'}", "query")
-    sides = [1 if one else given.pop(0) for one in flat]
-    return tuple(in_array_order(artifact, sides) or ())
+        named = ", ".join(letter for letter, one in zip(axes, flat, strict=True) if not one)
+        raise UsageError(f"--size: give a side for each of the axes {named or 'none'}", "query")
+    return tuple(1 if one else given.pop(0) for one in flat)
 
 
 def csv_of(
@@ -69,7 +75,7 @@ def csv_of(
         coordinates = points
     rows = answer.reshape(len(coordinates), -1)
     columns = answer.shape[1 if points is not None else answer.ndim - _own_axes(what) :]
-    return csv_bytes((*domain.axes, *_names(what, domain, columns)), np.concatenate([coordinates, rows], 1))
+    return csv_bytes((*domain.axes, *_names(what, domain, columns)), np.asarray(coordinates, float), rows)
 
 
 def _own_axes(what: str) -> int:

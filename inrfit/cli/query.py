@@ -246,7 +246,7 @@ def _answer(
     from ..io.tables import npy_bytes
 
     points = query_table.in_axis_order(domain_of(artifact), asked.points, asked.names)
-    size = query_table.in_array_order(artifact, asked.size)
+    size = query_table.array_size(artifact, asked.region, asked.size)
     progress = FitProgress(console, os.path.basename(file.path))
     try:
         with limited_threads(options.threads), codec.translated_errors():

@@ -196,7 +196,8 @@ def _build_options(settings: Settings, modality: Modality, sampler_name: str) ->
     if settings.frame is not None:
         if "frame" not in known:
             raise UsageError(
-                f"--frame has no effect on files of type {modality.name} (a page of a TIFF stack: --type image)",
+                f"--frame has no effect on files of type {modality.name} (a page of a TIFF stack, or one picture of an "
+                "animation: --type image)",
                 "option",
             )
         values["frame"] = settings.frame

@@ -11,8 +11,11 @@ from ..errors import UnreadableFile, UnsupportedInput
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-DIGITS = 9
-"""Significant digits of a number in CSV: enough for float32."""
+DIGITS = {4: 9, 8: 17}
+"""Significant digits that tell all numbers of so many bytes apart."""
+
+COORDINATE_DIGITS = 12
+"""Significant digits of a coordinate."""
 
 
 def read_table(data: bytes) -> tuple[npt.NDArray[Any], tuple[str, ...] | None]:
@@ -55,10 +58,14 @@ def _is_number(word: str) -> bool:
     return True
 
 
-def csv_bytes(names: Sequence[str], columns: npt.NDArray[Any]) -> bytes:
-    """CSV text with a line of ``names``, and of ``columns`` (rows, columns)."""
-    rows = [",".join(names), *(",".join(f"{value:.{DIGITS}g}" for value in row) for row in columns.tolist())]
-    return ("\n".join(rows) + "\n").encode()
+def csv_bytes(names: Sequence[str], coordinates: npt.NDArray[Any], values: npt.NDArray[Any]) -> bytes:
+    """CSV text with a line of ``names``, and one for each row of ``coordinates`` (rows, d) and ``values`` (rows, k)."""
+    digits = DIGITS[values.dtype.itemsize]
+    places = coordinates.round(COORDINATE_DIGITS) + 0.0  # no negative zeros
+    lines = [",".join(names)]
+    for place, row in zip(places.tolist(), values.tolist(), strict=True):
+        lines.append(",".join([*(f"{x:.{COORDINATE_DIGITS}g}" for x in place), *(f"{x:.{digits}g}" for x in row)]))
+    return ("\n".join(lines) + "\n").encode()
 
 
 def npy_bytes(array: npt.NDArray[Any]) -> bytes:

@@ -9,7 +9,7 @@ Three kinds of coordinates name a point, one number for each axis in array order
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -56,6 +56,7 @@ class Domain:
     - ``units``: the unit along each axis; "" if it is unknown.
     - ``samples``: maps the field's values (n, k) to those of the file (n, c), unrounded, in float64.
     - ``valid`` (*shape): which samples of the file have a value; None if all have.
+    - ``uneven``: positions of the samples, by axis, where these are not evenly spaced; ``matrix`` has their mean.
     - ``distance``: a signed distance in physical units per value of a field of distances, positive outside; None for
       other fields. ``outward``: 1 if values grow from the inside of a surface to its outside, -1 if they fall."""
 
@@ -66,6 +67,7 @@ class Domain:
     samples: Callable[[Tensor], Tensor]
     valid: npt.NDArray[np.bool_] | None = field(default=None, repr=False)
     distance: float | None = None
+    uneven: Mapping[int, Array] = field(default_factory=dict, repr=False)
     outward: int = 1
 
     @property
@@ -103,6 +105,8 @@ class Domain:
             if self.shape is None:
                 raise UsageError("index coordinates: this field was fitted to a surface, which has no samples", "query")
             return self._from_index()
+        if self.uneven:
+            raise UsageError("physical coordinates: the samples of this file are not evenly spaced; use index", "query")
         if self.matrix is None:
             raise UsageError("physical coordinates: the file says neither the spacing nor the place of its samples",
                              "query")  # fmt: skip
@@ -130,6 +134,11 @@ class Domain:
         if factor is None:
             known = f"{own!r}" if own else "unknown (write u for whatever it is)"
             raise UsageError(f"{letter}={value:g}{unit}: the unit of this axis is {known}", "query")
+        if axis in self.uneven:
+            places = self.uneven[axis]
+            if places[0] <= value * factor <= places[-1]:
+                return float(np.interp(value * factor, places, np.arange(len(places))))
+            return -1.0 if value * factor < places[0] else float(len(places))
         row, column = self.matrix[axis, :-1], self.matrix[:-1, axis]
         step = float(row[axis])
         others = np.abs(np.delete(row, axis)).max(initial=0) + np.abs(np.delete(column, axis)).max(initial=0)

@@ -1,4 +1,5 @@
-"""Views: how the visits of samples are counted and drawn, over an image, over time, or from three sides of a shape.
+"""Views: how the visits of samples are counted and drawn, over an image, over time, over slices, or from three
+sides of a shape.
 
 A view for another layout of samples is one file here and one line in ``VIEWS``.
 """
@@ -18,6 +19,7 @@ from .audio_view import AudioView
 from .drawing import Floats
 from .image_view import ImageView
 from .shape_view import ShapeView
+from .slice_view import SliceView
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -60,10 +62,12 @@ class View(Protocol):
         """A panel of the same size with ``values``; the brightest colour stands for ``limit``."""
 
 
-VIEWS: dict[Layout, type[ImageView] | type[AudioView] | type[ShapeView]] = {
+VIEWS: dict[Layout, type[ImageView] | type[AudioView] | type[ShapeView] | type[SliceView]] = {
     "raster": ImageView,
     "timeline": AudioView,
     "points": ShapeView,
+    "volume": SliceView,
+    "clip": SliceView,
 }
 """Views by the layout of samples (``Modality.layout``)."""
 

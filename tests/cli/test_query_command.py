@@ -103,7 +103,8 @@ def test_points_from_a_file_to_standard_output(fields, tmp_path):
 
 @pytest.mark.parametrize(
     ("text", "code", "message"),
-    [("", 3, "empty"), ("1,2\n3\n", 3, "line 2: not 2 numbers"), ("z,x\n1,2\n", 2, "the columns are named z, x"),
+    [("", 3, "empty"), ("y,x\n", 2, "must be numbers"),
+     ("1,2\n3\n", 3, "line 2: not 2 numbers"), ("z,x\n1,2\n", 2, "the columns are named z, x"),
      ("1,2,3\n", 2, "the columns y, x"), ("\0\xff\n", 2, "the columns are named"), ("nan,1\n", 2, "not finite")],
 )  # fmt: skip
 def test_points_that_are_none(fields, tmp_path, capsys, text, code, message):

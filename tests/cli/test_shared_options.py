@@ -43,7 +43,7 @@ BAD = {
     "threads": "0",
     "regime": "mine",
     "seed": "-1",
-    "type": "video",
+    "type": "picture",
     "metadata": "some",
     "frame": "0",
     "verify": "some",

@@ -112,6 +112,7 @@ REFUSED = {
     "audio": {"size", "scale", "resolution"},
     "shape": {"size", "scale", "rate"},
     "volume": {"rate", "resolution"},
+    "video": {"rate", "resolution"},
 }
 
 

@@ -19,6 +19,7 @@ from inrfit.__main__ import run
 from inrfit.errors import OverLimit, UnreadableFile, UnsupportedInput, UsageError
 from inrfit.io.limits import Limits
 from inrfit.modalities import MODALITIES, Request
+from inrfit.modalities.regions import parsed, resolved
 from inrfit.modalities.video import colour
 from inrfit.modalities.video.clip import Colours
 from inrfit.modalities.video.meta import Options
@@ -86,16 +87,16 @@ def test_colours_are_those_of_another_decoder():
 
 
 @pytest.mark.parametrize("chroma", ["420", "422", "444", "411"])
-@pytest.mark.parametrize("matrix", ["bt601", "bt709", "bt2020"])
+@pytest.mark.parametrize("matrix", [0, 1, 2, 6, 7, 9])
 @pytest.mark.parametrize("full", [True, False])
 def test_luma_and_chroma_survive_rgb(chroma, matrix, full):
     rows, columns = colour.SUBSAMPLED[chroma]
     y, x = np.mgrid[:16, :24]
     luma = (80 + 2 * x + 3 * y).astype(np.uint8)
     blue, red = (np.full((16 // rows, 24 // columns), level, np.uint8) for level in (120, 140))
-    colours = Colours(full_range=full, chroma=chroma)
-    frame = colour.to_rgb([luma, blue, red], 8, colours, matrix, centred=False)
-    found = colour.from_rgb(frame, 8, colours, matrix, centred=False)
+    colours = Colours(matrix=matrix, full_range=full, chroma=chroma)
+    frame = colour.to_rgb([luma, blue, red], 8, colours, centred=False)
+    found = colour.from_rgb(frame, 8, colours, centred=False)
     for before, after in zip((luma, blue, red), found, strict=True):
         assert before.shape == after.shape
         assert np.abs(before.astype(int) - after).max() <= 2
@@ -253,3 +254,70 @@ def test_cut_files_are_refused_or_end_early(data, cut):
 def test_headers_of_y4m_that_are_not_read(header):
     with pytest.raises((UnreadableFile, UnsupportedInput)):
         load(f"YUV4MPEG2 {header}\nFRAME\n".encode() + bytes(64))
+
+
+def test_a_part_of_a_large_clip_has_the_colours_of_the_whole():
+    source = made_clips.y4m("444", frames=1, height=720, width=16)
+    signal = load(source)
+    frames = signal.samples.reshape(*signal.meta["shape"], -1)
+    part, attachments = VIDEO.window(signal.meta, signal.attachments, [(0, 1), (0, 64), (0, 16)])
+    for suffix in (".y4m", ".mkv"):
+        written = VIDEO.write(
+            frames[:, :64], part, suffix, Request(codec="ffv1" if suffix == ".mkv" else None), attachments
+        )
+        again = load(written).samples.reshape(1, 64, 16, 3).astype(int)
+        assert np.abs(again - frames[:, :64]).max() <= 4
+
+
+def test_frames_with_uneven_times_are_found_by_their_times():
+    signal = load(made_clips.animation("GIF", [1000, 1000, 100, 100, 3000]))
+    domain = VIDEO.domain(signal.meta, signal.attachments)
+    for text, start, stop in (("0s:2s", 0, 2), ("2s:2.15s", 2, 4), ("2.05s:", 3, 5), ("1s", 1, 2)):
+        found = resolved(parsed({"t": text}), domain)
+        assert (found.start[0], found.stop[0]) == (start, stop), text
+    part, attachments = VIDEO.window(signal.meta, signal.attachments, [(1, 3), (0, 16), (0, 20)])
+    frames = signal.samples.reshape(5, 16, 20, -1)[1:3]
+    with Image.open(io.BytesIO(VIDEO.write(frames, part, ".gif", Request(), attachments))) as image:
+        times = []
+        for number in range(2):
+            image.seek(number)
+            image.load()
+            times.append(image.info["duration"])
+    assert times == [1000, 100]
+    with pytest.raises(UsageError, match="not evenly spaced"):
+        domain.to_unit_matrix("physical")
+
+
+def test_a_rate_that_was_asked_for_is_written():
+    signal = load(made_clips.y4m(), rate="50")
+    assert b" F50:1 " in again(signal, ".y4m")[:100]
+    assert load(made_clips.y4m(words="F1:999999999")).meta["rate"] == [25, 1]
+
+
+def test_deep_and_narrow_frames_in_archives_have_their_levels():
+    signal = load(made_clips.y4m("mono10", 10))
+    with zipfile.ZipFile(io.BytesIO(again(signal, ".zip"))) as archive:
+        deep = load(archive_of(archive.read("0001.png"))).samples
+    expected = signal.samples[: 18 * 24].astype(float) * 65_535 / 1023
+    assert np.abs(deep - expected).max() <= 0.5
+    bilevel = io.BytesIO()
+    Image.fromarray(picture(6, 8)[..., 0] > 100).save(bilevel, "PNG")
+    assert set(np.unique(load(archive_of(bilevel.getvalue())).samples)) == {0, 255}
+
+
+def archive_of(*frames, names="frame{}.png"):
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        for number, frame in enumerate(frames):
+            archive.writestr(names.format(number), frame)
+    return out.getvalue()
+
+
+def test_odd_names_and_sizes_are_no_bugs():
+    frame = io.BytesIO()
+    Image.fromarray(picture(6, 8)).save(frame, "PNG")
+    assert load(archive_of(frame.getvalue(), names="\u00b2{}.png")).meta["shape"] == [1, 6, 8]
+    with pytest.raises(OverLimit):
+        load(made_clips.video("matroska", frames=40), limits=Limits(max_voxels=30 * 32 * 48))
+    with pytest.raises(UnsupportedInput, match="matrix 8 "):
+        load(made_clips.video(colours=(2, 2, 8)))

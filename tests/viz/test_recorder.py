@@ -20,7 +20,7 @@ from inrfit.fit.events import StepEvent
 from inrfit.modalities import MODALITIES
 from inrfit.modalities.image import IMAGE
 from inrfit.signal import IDENTITY, Grid, Signal
-from inrfit.viz import recorder, video_file
+from inrfit.viz import recorder, slice_view, video_file
 from inrfit.viz.drawing import axis_step, heat_colours
 from inrfit.viz.heatmap import smooth, smoothing_width
 from inrfit.viz.recorder import Recorder
@@ -126,6 +126,41 @@ def test_a_long_sound_is_counted_in_stretches():
     seen = recorded(signal, range(10), [9], max_bins=4)
     assert seen.counts.tolist() == [3, 3, 3, 2]
     assert seen.view.visits(seen.counts).tolist() == [1, 1, 1, 2]
+
+
+@pytest.mark.parametrize("shape", [(6, 4, 5), (20, 4, 5), (2, 3, 4, 5), (4, 5), (7,)])
+def test_volumes_are_counted_and_drawn_by_slices(shape):
+    samples = np.arange(np.prod(shape), dtype=np.float32)[:, None]
+    signal = Signal("volume", samples, IDENTITY, {}, Grid(shape))
+    seen = recorded(signal, range(len(samples)), range(len(samples)))
+    view = seen.view
+    visits = view.visits(seen.counts)
+    shown = visits[visits > 0]
+    assert shown.numel() == view.shown * np.prod(view.grid[-2:])
+    assert shown.mean() == pytest.approx(2)
+
+    class Coordinates:
+        """A field that returns its coordinates."""
+
+        device, point_chunk = torch.device("cpu"), 7
+
+        def evaluate(self, coords):
+            return coords
+
+    whole = Grid(view.picture.size)
+    found = slice_view._Picture(view, Coordinates()).on_grid(whole, 0, whole.n).reshape(*view.picture.size, -1)
+    truth = Grid(shape).coords(torch.arange(len(samples))).reshape(view.slices, *view.grid[-2:], -1)
+    height, width = view.grid[-2:]
+    for number in range(view.shown):
+        top, left = number // view.columns * height, number % view.columns * width
+        part = found[top : top + height, left : left + width]
+        torch.testing.assert_close(part, truth[view.middle(number)], atol=1e-6, rtol=0)
+
+
+def test_a_volume_with_holes_is_not_drawn():
+    signal = Signal("volume", np.zeros((3, 1), np.float32), IDENTITY, {}, points=np.zeros((3, 3), np.float32))
+    with pytest.raises(UsageError, match="no value"):
+        view_of(signal)
 
 
 def test_of_many_points_the_first_ones_stand_for_all():

@@ -48,7 +48,7 @@ def read(data: bytes, limits: Limits, selection: Selection) -> Clip:
             count = int(getattr(image, "n_frames", 1))
             limits.check("max_voxels", selection.count(count) * image.width * image.height, "clip of pixels")
             durations: list[int] = []
-            frames = collected(_frames(image, count, selection, durations), selection.count(count))
+            frames = collected(_frames(image, count, selection, durations), selection.count(count), limits)
     except InrfitError:
         raise
     except Exception as error:

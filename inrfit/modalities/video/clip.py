@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...errors import UnreadableFile
+from ...io.limits import Limits
 
 Array = npt.NDArray[Any]
 
@@ -52,6 +53,11 @@ class Clip:
     kept: Mapping[str, Any] = field(default_factory=dict)
 
 
+def usable_rate(rate: Fraction | None) -> Fraction | None:
+    """``rate`` if it is between a frame a day and a million a second, else None."""
+    return rate if rate is not None and Fraction(1, 86_400) <= rate <= 1_000_000 else None
+
+
 def new_frames(count: int, shape: tuple[int, ...], dtype: Any) -> Array:
     """An array (count, *shape), in an unlinked file if it is large."""
     dtype = np.dtype(dtype)
@@ -63,11 +69,13 @@ def new_frames(count: int, shape: tuple[int, ...], dtype: Any) -> Array:
         return np.memmap(file, dtype, "r+", shape=(count, *shape))
 
 
-def collected(frames: Iterable[Array], expected: int) -> Array:
-    """All ``frames``, about ``expected`` of them, which must have equal shapes. Raises ``UnreadableFile``."""
+def collected(frames: Iterable[Array], expected: int, limits: Limits) -> Array:
+    """All ``frames``, about ``expected`` of them, which must have equal shapes. Raises ``UnreadableFile``, and
+    ``OverLimit`` for more pixels than ``limits`` allow, before they are kept."""
     held: Array | None = None
     count = 0
     for frame in frames:
+        limits.check("max_voxels", (count + 1) * frame.shape[0] * frame.shape[1], "clip of pixels")
         if held is None:
             held = new_frames(max(1, expected), frame.shape, frame.dtype)
         if frame.shape != held.shape[1:] or frame.dtype != held.dtype:

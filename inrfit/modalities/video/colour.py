@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from .clip import Array, Colours
+from ...errors import UnsupportedInput
+from .clip import UNSPECIFIED, Array, Colours
 
-_WEIGHTS = {"bt601": (0.299, 0.114), "bt709": (0.2126, 0.0722), "bt2020": (0.2627, 0.0593)}
-"""Weights of red and blue in luma."""
+_BT601, _BT709, _BT2020 = (0.299, 0.114), (0.2126, 0.0722), (0.2627, 0.0593)
+MATRICES = {1: _BT709, 4: (0.30, 0.11), 5: _BT601, 6: _BT601, 7: (0.212, 0.087), 9: _BT2020, 10: _BT2020}
+"""Weights of red and blue in luma, by the code of the matrix in H.273."""
 
-_MATRICES = {1: "bt709", 5: "bt601", 6: "bt601", 9: "bt2020", 10: "bt2020"}
-"""The matrix by its code in H.273."""
+UNNAMED = (0, UNSPECIFIED)
+"""Codes without a matrix: RGB, and none."""
 
 HD_HEIGHT = 720
 """Frames of so many rows are taken for BT.709 if the file names no matrix, smaller ones for BT.601, as players do."""
@@ -19,12 +21,15 @@ SUBSAMPLED = {"420": (2, 2), "422": (1, 2), "444": (1, 1), "411": (1, 4), "410":
 """Rows and columns of luma for each of chroma."""
 
 
-def matrix_of(code: int, height: int) -> str:
-    """The name of the matrix with the code in H.273."""
-    return _MATRICES.get(code, "bt709" if height >= HD_HEIGHT else "bt601")
+def weights_of(code: int, height: int) -> tuple[float, float]:
+    """The weights of red and blue of a matrix, or those that readers assume for frames of so many rows. Raises
+    ``UnsupportedInput`` for other ways to code colours."""
+    if code not in MATRICES and code not in UNNAMED:
+        raise UnsupportedInput(f"colours coded by the matrix {code} of H.273 are not supported", "colour")
+    return MATRICES.get(code, _BT709 if height >= HD_HEIGHT else _BT601)
 
 
-def to_rgb(planes: list[Array], bits: int, colours: Colours, matrix: str, centred: bool) -> Array:
+def to_rgb(planes: list[Array], bits: int, colours: Colours, centred: bool) -> Array:
     """The frame (h, w, c) of luma (h, w) and, unless it is grey, two planes of chroma. ``centred``: chroma lies between
     columns of luma, as in JPEG, instead of on every second one."""
     luma = planes[0].astype(np.float32)
@@ -36,7 +41,7 @@ def to_rgb(planes: list[Array], bits: int, colours: Colours, matrix: str, centre
     middle = 1 << (bits - 1)
     blue, red = ((_grown(p.astype(np.float32), luma.shape, rows, columns, centred) - middle) / chroma_span
                  for p in planes[1:3])  # fmt: skip
-    kr, kb = _WEIGHTS[matrix]
+    kr, kb = weights_of(colours.matrix, luma.shape[0])
     rgb = np.empty((*luma.shape, 3), np.float32)
     rgb[..., 0] = luma + 2 * (1 - kr) * red
     rgb[..., 2] = luma + 2 * (1 - kb) * blue
@@ -44,13 +49,13 @@ def to_rgb(planes: list[Array], bits: int, colours: Colours, matrix: str, centre
     return _rounded(rgb, peak)
 
 
-def from_rgb(frame: Array, bits: int, colours: Colours, matrix: str, centred: bool) -> list[Array]:
+def from_rgb(frame: Array, bits: int, colours: Colours, centred: bool) -> list[Array]:
     """The planes of a frame (h, w, 3) or (h, w, 1): the inverse of ``to_rgb``."""
     peak, (low, span, chroma_span) = (1 << bits) - 1, _ranges(bits, bool(colours.full_range))
     values = frame.astype(np.float32) / peak
     if frame.shape[-1] == 1:
         return [_coded(values[..., 0] * span + low, bits)]
-    kr, kb = _WEIGHTS[matrix]
+    kr, kb = weights_of(colours.matrix, frame.shape[0])
     luma = kr * values[..., 0] + (1 - kr - kb) * values[..., 1] + kb * values[..., 2]
     rows, columns = SUBSAMPLED[colours.chroma]
     middle = 1 << (bits - 1)

@@ -13,8 +13,8 @@ import numpy as np
 
 from ...errors import InrfitError, UnreadableFile, UnsupportedInput, machine_error, printable
 from ...io.limits import Limits
-from .clip import Array, Clip, Colours, collected
-from .colour import SUBSAMPLED, from_rgb, matrix_of, to_rgb
+from .clip import UNSPECIFIED, Array, Clip, Colours, collected, usable_rate
+from .colour import MATRICES, SUBSAMPLED, from_rgb, to_rgb, weights_of
 from .selection import Selection
 
 CODECS = {"h264": "libx264", "hevc": "libx265", "vp9": "libvpx-vp9", "ffv1": "ffv1"}
@@ -53,6 +53,8 @@ def read(data: bytes, limits: Limits, selection: Selection) -> Clip:
     av = library()
     try:
         with av.open(io.BytesIO(data)) as container:
+            if not container.streams:
+                raise UnreadableFile("the file is cut short: it has no streams", "truncated")
             if not container.streams.video:
                 raise UnsupportedInput("no pictures: the file has no stream of video", "video")
             return _Reader(container, limits, selection).clip()
@@ -78,9 +80,9 @@ class _Reader:
     def clip(self) -> Clip:
         """The clip."""
         stream, selection = self.stream, self.selection
-        rate = Fraction(stream.average_rate or stream.guessed_rate or 25)
+        rate = usable_rate(Fraction(stream.average_rate or stream.guessed_rate or 25)) or Fraction(25)
         expected = stream.frames or round(float((stream.duration or 0) * (stream.time_base or 0)) * float(rate))
-        frames = collected(self._frames(), selection.count(expected or 1 << 6))
+        frames = collected(self._frames(), selection.count(expected or 1 << 6), self.limits)
         aspect = stream.sample_aspect_ratio or None
         if aspect is not None and self.rotation % 180:
             aspect = 1 / Fraction(aspect)
@@ -110,7 +112,7 @@ class _Reader:
         context, kind = self.stream.codec_context, frame.format
         count = self.selection.count(self.stream.frames or 1)
         self.limits.check("max_voxels", count * frame.width * frame.height, "clip of pixels")
-        self.bits = max(component.bits for component in kind.components)
+        self.bits = max(8, *(component.bits for component in kind.components))
         if self.bits > 16:
             raise UnsupportedInput(f"video of the pixel format {kind.name} is not supported", "format")
         full = {1: False, 2: True}.get(int(context.color_range), True if kind.name.startswith("yuvj") else None)
@@ -126,7 +128,8 @@ class _Reader:
             self.notes.append("interlaced: the two fields of a frame are fitted as one picture")
         if kind.name.startswith("yuva") or (kind.is_rgb and len(kind.components) == 4):
             self.notes.append("transparency not kept")
-        self.height = frame.height
+        if not kind.is_rgb:
+            weights_of(self.colours.matrix, frame.height)  # raises for a matrix that is not known
 
     def _picture(self, frame: Any) -> Array:
         """One frame as RGB or grey."""
@@ -134,11 +137,18 @@ class _Reader:
             target = "rgb24" if self.bits <= 8 else "rgb48le"
             picture: Array = frame.to_ndarray(format=target)
             return picture if self.bits in (8, 16) else picture >> np.uint16(16 - self.bits)
-        if not frame.format.name.startswith(("yuv4", "yuvj4", "gray")) or frame.format.name.endswith("be"):
+        kind = frame.format
+        if (
+            not kind.name.startswith(("yuv4", "yuvj4", "gray"))
+            or kind.name.endswith("be")
+            or kind.components[0].bits < 8
+        ):
             name = f"yuv{self.colours.chroma}p" + (f"{self.bits}le" if self.bits > 8 else "")
-            frame = frame.reformat(format="gray" if self.colours.chroma == "grey" else name)
+            if self.colours.chroma == "grey":
+                name = "gray" + (f"{self.bits}le" if self.bits > 8 else "")
+            frame = frame.reformat(format=name)
         planes = [_plane(plane, self.bits) for plane in frame.planes]
-        return to_rgb(planes, self.bits, self.colours, matrix_of(self.colours.matrix, self.height), centred=False)
+        return to_rgb(planes, self.bits, self.colours, centred=False)
 
     def _times(self, rate: Fraction, base: Any) -> tuple[tuple[int, ...] | None, Fraction | None]:
         """Time stamps from that of the first frame on, if the frames do not last equally long to within a unit."""
@@ -213,7 +223,7 @@ def write(clip: Clip, target: Target) -> bytes:
         context = stream.codec_context
         colours = clip.colours
         context.color_primaries, context.color_trc = colours.primaries, colours.transfer
-        context.colorspace = colours.matrix
+        context.colorspace = colours.matrix if colours.matrix in MATRICES else UNSPECIFIED
         context.color_range = {None: 0, False: 1, True: 2}[colours.full_range]
         context.flags |= 1 << 23  # AV_CODEC_FLAG_BITEXACT
         if clip.aspect is not None:
@@ -250,8 +260,7 @@ def _frame(av: Any, picture: Array, clip: Clip, name: str) -> Any:
     values = picture if bits == clip.bits else (picture.astype(np.float64) * ((1 << bits) - 1) / ((1 << clip.bits) - 1))
     values = values if bits == clip.bits else values.round().astype(np.uint16 if bits > 8 else np.uint8)
     height, width = picture.shape[:2]
-    matrix = str(clip.kept.get("conversion") or matrix_of(clip.colours.matrix, height))
-    planes = from_rgb(values, bits, replace(clip.colours, chroma=chroma), matrix, centred=False)
+    planes = from_rgb(values, bits, replace(clip.colours, chroma=chroma), centred=False)
     frame = av.VideoFrame(width, height, name)
     for plane, samples in zip(frame.planes, planes, strict=True):
         rows = np.zeros((plane.height, plane.line_size // samples.itemsize), samples.dtype)

@@ -9,6 +9,8 @@ import zipfile
 from collections.abc import Iterator
 from fractions import Fraction
 
+import numpy as np
+
 from ...errors import UnreadableFile, UnsupportedInput
 from ...io import files
 from ...io.limits import Limits
@@ -52,7 +54,7 @@ def packed(folder: str, limits: Limits) -> bytes:
 
 def _natural(name: str) -> list[tuple[int, str]]:
     """A key by which frame10 comes after frame9."""
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name.lower())]
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name.lower())]
 
 
 def read(data: bytes, limits: Limits, selection: Selection) -> Clip:
@@ -83,11 +85,13 @@ def read(data: bytes, limits: Limits, selection: Selection) -> Clip:
                         "frames",
                     )
                 bits.append(picture.bits if picture.bits > 8 else 8)
+                if picture.bits < 8:
+                    raster = raster * np.uint8(255 // ((1 << picture.bits) - 1))
                 pixels = selection.count(len(names)) * raster.shape[0] * raster.shape[1]
                 limits.check("max_voxels", pixels, "clip of pixels")
                 yield selection.shaped(raster, bits[-1])
 
-    held = collected(frames(), selection.count(len(names)))
+    held = collected(frames(), selection.count(len(names)), limits)
     note = f"{len(names)} pictures as frames, of which {RATE} are shown in a second (-O rate= sets it)"
     return Clip(held, max(bits), RATE, notes=(note,))
 
@@ -99,5 +103,7 @@ def write(clip: Clip) -> bytes:
     with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as archive:
         for number, frame in enumerate(clip.frames, 1):
             name = zipfile.ZipInfo(f"{number:0{digits}}.png")
-            archive.writestr(name, write_png(frame, mode, 8 if clip.bits <= 8 else 16))
+            if 8 < clip.bits < 16:
+                frame = np.round(frame * (65_535 / ((1 << clip.bits) - 1))).astype(np.uint16)
+            archive.writestr(name, write_png(frame, mode, 8 if clip.bits == 8 else 16))
     return out.getvalue()

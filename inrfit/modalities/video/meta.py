@@ -16,8 +16,8 @@ from ...io.json_schema import Schema, boolean, integer, items, matching, one_of,
 from ...io.options import setting
 from ...signal import SCALE, Scale
 from .. import scales
-from .clip import Array, Clip, Colours
-from .colour import SUBSAMPLED, matrix_of
+from .clip import Array, Clip, Colours, usable_rate
+from .colour import MATRICES, SUBSAMPLED, UNNAMED
 from .selection import Selection
 
 FORMATS = ("Y4M", "MP4", "Matroska", "WebM", "QuickTime", "AVI", "other video", "GIF", "WebP", "APNG", "frames")
@@ -39,7 +39,6 @@ META: Schema = {
     "matrix": integer(0, 255),
     "full_range": optional(boolean),
     "chroma": one_of(*SUBSAMPLED, "rgb", "grey"),
-    "conversion": one_of("bt601", "bt709", "bt2020"),
     "centred": boolean,
     "codec": optional(matching(r"[A-Za-z0-9_.-]{1,40}", "the name of a codec")),
     "scale": SCALE,
@@ -55,6 +54,10 @@ def check_meta(meta: Mapping[str, Any]) -> None:
         raise ValueError(f"dtype is {meta['dtype']} for {meta['bits']} bits")
     if (scale.low, scale.high) != (0, peak):
         raise ValueError(f"scale goes from {scale.low} to {scale.high} for {meta['bits']} bits")
+    if meta["matrix"] not in (*MATRICES, *UNNAMED):
+        raise ValueError(f"matrix is {meta['matrix']}, by which colours are not converted")
+    if meta["rate"][0] > 10**6 * meta["rate"][1] or meta["rate"][1] > 86_400 * meta["rate"][0]:
+        raise ValueError("rate is beyond a frame a day or a million a second")
     if max(meta["shape"][1:]) > 65_535:
         raise ValueError("frames have at most 65,535 pixels along a side")
 
@@ -77,7 +80,6 @@ def meta_of(format_name: str, clip: Clip, scale: Scale) -> dict[str, Any]:
         "matrix": colours.matrix,
         "full_range": colours.full_range,
         "chroma": colours.chroma,
-        "conversion": clip.kept.get("conversion") or matrix_of(colours.matrix, clip.frames.shape[1]),
         "centred": bool(clip.kept.get("centred")),
         "codec": clip.kept.get("codec"),
         "scale": scale.json(),
@@ -93,7 +95,7 @@ def clip_of(frames: Array, meta: Mapping[str, Any], attachments: Mapping[str, by
     colours = Colours(meta["primaries"], meta["transfer"], meta["matrix"], meta["full_range"], meta["chroma"])
     times = times_of(attachments, len(frames)) if meta["time_base"] else None
     base, aspect = (meta[name] and Fraction(*meta[name]) for name in ("time_base", "aspect"))
-    kept = {name: meta[name] for name in ("conversion", "centred", "last", "codec")}
+    kept = {name: meta[name] for name in ("centred", "last", "codec")}
     return Clip(frames, meta["bits"], Fraction(*meta["rate"]), colours, times, base, aspect,
                 attachments.get("header", b""), kept=kept)  # fmt: skip
 
@@ -142,7 +144,7 @@ def _rate(value: Any) -> Fraction:
         rate = Fraction(str(value)).limit_denominator(100_000)
     except ZeroDivisionError:
         raise ValueError(value) from None
-    if not 0 < rate <= 100_000:
+    if usable_rate(rate) is None:
         raise ValueError(value)
     return rate
 

@@ -37,7 +37,8 @@ SUFFIXES = {
 }  # fmt: skip
 """The suffix of each format that is written."""
 
-INPUT_SUFFIXES = (".y4m", ".mp4", ".m4v", ".mkv", ".webm", ".mov", ".avi", ".mpg", ".mpeg", ".ts", ".wmv", ".flv")
+INPUT_SUFFIXES = (".y4m", ".mp4", ".m4v", ".mkv", ".webm", ".mov", ".avi", ".mpg", ".mpeg", ".ts", ".wmv", ".flv",
+                  ".apng")  # fmt: skip
 OUTPUT_SUFFIXES = (".y4m", *containers.WRITTEN, ".gif", ".webp", ".png", ".apng", ".zip", ".npy")
 
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
 
 from ...errors import UnreadableFile, UnsupportedInput
 from ...io.limits import Limits
-from .clip import Array, Clip, Colours, collected
-from .colour import SUBSAMPLED, from_rgb, matrix_of, to_rgb
+from .clip import UNSPECIFIED, Array, Clip, Colours, collected, usable_rate
+from .colour import SUBSAMPLED, from_rgb, to_rgb
 from .selection import Selection
 
 SIGNATURE = b"YUV4MPEG2 "
@@ -73,7 +74,6 @@ def read(data: bytes, limits: Limits, selection: Selection) -> Clip:
     frame_bytes = sum(rows * columns for rows, columns in sides) * dtype.itemsize
     count = (len(data) - len(line)) // (frame_bytes + 6)
     limits.check("max_voxels", selection.count(count) * width * height, "clip of pixels")
-    matrix = matrix_of(colours.matrix, height)
 
     def frames() -> Iterator[Array]:
         position, number = len(line) + 1, 0
@@ -87,13 +87,13 @@ def read(data: bytes, limits: Limits, selection: Selection) -> Clip:
                     size = rows * columns
                     planes.append(np.frombuffer(data, dtype, size, start).reshape(rows, columns))
                     start += size * dtype.itemsize
-                yield selection.shaped(to_rgb(planes, bits, colours, matrix, centred), bits)
+                yield selection.shaped(to_rgb(planes, bits, colours, centred), bits)
             position, number = end + 1 + frame_bytes, number + 1
 
-    rate = _ratio(fields.get("F"))
+    rate = usable_rate(_ratio(fields.get("F")))
     notes = [] if rate else ["the file does not say its frame rate: 25 frames per second"]
     return Clip(
-        collected(frames(), selection.count(count)), bits, rate or Fraction(25), colours,
+        collected(frames(), selection.count(count), limits), bits, rate or Fraction(25), colours,
         aspect=_ratio(fields.get("A")), header=line, notes=tuple(notes), kept={"centred": centred},
     )  # fmt: skip
 
@@ -103,14 +103,13 @@ def write(clip: Clip) -> bytes:
     frames, colours = clip.frames, clip.colours
     height, width = frames.shape[1:3]
     grey = frames.shape[-1] == 1
-    chroma = "grey" if grey else colours.chroma if colours.chroma in SUBSAMPLED else "444"
-    colours = Colours(colours.primaries, colours.transfer, colours.matrix, colours.full_range, chroma)
+    chroma = "grey" if grey else colours.chroma if colours.chroma in ("420", "422", "411", "410") else "444"
+    colours = replace(colours, matrix=UNSPECIFIED, chroma=chroma)  # which Y4M does not name
     centred = bool(clip.kept.get("centred"))
     header = _patched(clip, width, height) if clip.header else _new_header(clip, colours, width, height)
-    matrix = str(clip.kept.get("conversion") or matrix_of(colours.matrix, height))
     parts = [header + b"\n"]
     for frame in frames:
-        planes = from_rgb(frame, clip.bits, colours, matrix, centred)
+        planes = from_rgb(frame, clip.bits, colours, centred)
         parts += [b"FRAME\n", *(plane.astype(plane.dtype.newbyteorder("<")).tobytes() for plane in planes)]
     return b"".join(parts)
 
@@ -119,6 +118,8 @@ def _patched(clip: Clip, width: int, height: int) -> bytes:
     """The header of the source with the sizes of the decoded frames."""
     words = clip.header.decode("latin-1").split(" ")
     sizes = {"W": f"W{width}", "H": f"H{height}"}
+    if usable_rate(_ratio(_fields(clip.header).get("F"))) != clip.rate:
+        sizes["F"] = f"F{clip.rate.numerator}:{clip.rate.denominator}"
     return " ".join(sizes.get(word[:1], word) for word in words).encode("latin-1")
 
 

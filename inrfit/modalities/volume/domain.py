@@ -40,7 +40,8 @@ def _matrix(geometry: Geometry) -> NDArray[np.float64] | None:
         matrix[i, -1] = known["xyz".index(row), 3]
         for column, j in places.items():
             matrix[i, j] = known["xyz".index(row), "xyz".index(column)]
-    return matrix
+    scaled = matrix[:-1, :-1] / np.maximum(np.abs(matrix[:-1, :-1]).max(axis=0), 1e-300)
+    return matrix if abs(np.linalg.det(scaled)) > 1e-9 else None
 
 
 def window(

@@ -53,6 +53,9 @@ FORMATS: dict[str, Format] = {
     ),
 }
 
+_WITH_AXES = ("NIfTI", "MetaImage", "VTK XML", "VTK", "TIFF stack", "netCDF-3")
+"""Formats that name the axes of their samples."""
+
 RAW = "raw samples"
 """The format of files that no signature tells."""
 
@@ -113,6 +116,8 @@ def read(data: bytes, limits: Limits, options: Options) -> tuple[str, RawVolume]
     for option, value in (("shape", options.shape), ("dtype", options.dtype)):
         if value is not None and name != RAW:
             raise UsageError(f"-O {option}: only raw samples need it, and this is a {name} file", "option")
+    if options.axes is not None and name in _WITH_AXES:
+        raise UsageError(f"-O axes: a {name} file says its axes itself", "option")
     return name, FORMATS[name].read(data, limits, options)
 
 

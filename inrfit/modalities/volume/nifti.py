@@ -44,13 +44,14 @@ class _Layout:
     codes: tuple[int, str]
     quaternion: tuple[int, str]
     affine: tuple[int, str]
+    toffset: tuple[int, str]
 
 
 _VERSIONS = {
     1: _Layout(348, 344, (40, "8h"), 70, (76, "8f"), (108, "f"), (112, "2f"), (123, "B"), (252, "2h"), (256, "6f"),
-               (280, "12f")),
+               (280, "12f"), (136, "f")),
     2: _Layout(540, 4, (16, "8q"), 12, (104, "8d"), (168, "q"), (176, "2d"), (500, "i"), (344, "2i"), (352, "6d"),
-               (400, "12d")),
+               (400, "12d"), (216, "d")),
 }  # fmt: skip
 
 
@@ -158,7 +159,7 @@ def _geometry(fields: _Fields, axes: int) -> Geometry:
     return Geometry(
         "tzyx"[4 - axes :],
         spacing and tuple(reversed(spacing)),
-        None,
+        finite_numbers((fields.one("toffset"), 0.0, 0.0, 0.0)) if axes == 4 else None,
         units if any(units) else None,
         affine,
         slope,
@@ -240,6 +241,8 @@ def _patched(
         for axis, pitch in enumerate(reversed(geometry.spacing)):
             pixdim[axis + 1] = pitch
         struct.pack_into(order + layout.pixdim[1], head, layout.pixdim[0], *pixdim)
+    if geometry.origin is not None and geometry.axes.startswith("t"):
+        struct.pack_into(order + layout.toffset[1], head, layout.toffset[0], geometry.origin[0])
     matrix = geometry.matrix("RAS")
     if matrix is not None:
         affine = matrix.reshape(-1).tolist()

@@ -6,6 +6,7 @@ import gzip
 import json
 
 import made_volumes
+import nibabel
 import numpy as np
 import pytest
 import torch
@@ -152,3 +153,24 @@ def test_raw_samples_need_their_shape_and_type(tmp_path, capsys):
     assert run(["encode", str(path), *words, *WORDS]) == 0
     assert run(["decode", str(path) + ".safetensors"]) == 0
     assert (tmp_path / "a.decoded.raw").stat().st_size == 420
+
+
+def test_a_part_in_time_begins_when_it_begins(tmp_path):
+    source, field, part = (tmp_path / name for name in ("times.nii", "field.safetensors", "part.nii"))
+    data = bytearray(FILES["nifti-times.nii"].data)
+    data[136:140] = np.float32(10.0).tobytes()  # toffset
+    source.write_bytes(data)
+    assert run(["encode", str(source), "-o", str(field), *WORDS]) == 0
+    assert run(["query", str(field), "--region", "t=2:", "-o", str(part)]) == 0
+    header, before = (nibabel.load(path).header for path in (part, source))
+    assert float(header["toffset"]) == pytest.approx(10 + 2 * float(before["pixdim"][4]))
+    assert run(["decode", str(field)]) == 0
+    assert (tmp_path / "field.decoded.nii").read_bytes()[:352] == data[:352]
+
+
+def test_a_flat_affine_has_no_positions(tmp_path):
+    source, field = tmp_path / "flat.nii", tmp_path / "field.safetensors"
+    source.write_bytes(made_volumes.nifti(smooth((5, 6, 7)), affine=np.diag([1.0, 0.0, 2.0, 1.0])))
+    assert run(["encode", str(source), "-o", str(field), *WORDS]) == 0
+    for words in (["--what", "gradient", "--coords", "physical"], ["--slice", "y=1mm"]):
+        assert run(["query", str(field), *words, "-o", str(tmp_path / "a.npy")]) == 2

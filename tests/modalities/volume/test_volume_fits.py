@@ -170,7 +170,9 @@ def test_a_part_in_time_begins_when_it_begins(tmp_path):
 
 def test_a_flat_affine_has_no_positions(tmp_path):
     source, field = tmp_path / "flat.nii", tmp_path / "field.safetensors"
-    source.write_bytes(made_volumes.nifti(smooth((5, 6, 7)), affine=np.diag([1.0, 0.0, 2.0, 1.0])))
+    data = bytearray(made_volumes.nifti(smooth((5, 6, 7))))
+    data[296:312] = bytes(16)  # the second row of the sform
+    source.write_bytes(data)
     assert run(["encode", str(source), "-o", str(field), *WORDS]) == 0
     for words in (["--what", "gradient", "--coords", "physical"], ["--slice", "y=1mm"]):
         assert run(["query", str(field), *words, "-o", str(tmp_path / "a.npy")]) == 2

@@ -21,8 +21,8 @@ from .settings import Settings, parsed_count
 
 
 def rule_inputs(settings: Settings, signal: Signal, budget: Budget) -> dict[str, float]:
-    """The numbers that rules test: samples, seconds of the budget and the approximate number of weights; infinite where
-    there is no limit."""
+    """The numbers that rules test: samples, seconds of the budget, samples for each of these seconds, and the
+    approximate number of weights; infinite where there is no limit."""
     weights = math.inf
     if settings.params is not None:
         weights = parsed_count("params", settings.params)
@@ -30,7 +30,8 @@ def rule_inputs(settings: Settings, signal: Signal, budget: Budget) -> dict[str,
         bits = planned_bits(settings.store, Traits.planned_bits)
         weights = 8 * parsed_count("bytes", settings.bytes) / bits
     seconds = math.inf if budget.seconds is None else budget.seconds
-    return {"samples": signal.n, "seconds": seconds, "weights": weights}
+    pace = math.inf if budget.seconds is None else signal.n / max(budget.seconds, 1e-9)
+    return {"samples": signal.n, "seconds": seconds, "samples_per_second": pace, "weights": weights}
 
 
 def matching_rule(modality: Modality, inputs: Mapping[str, float]) -> ArchitectureRule:

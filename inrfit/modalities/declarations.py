@@ -26,8 +26,8 @@ class Measure:
 @dataclass(frozen=True)
 class ArchitectureRule:
     """``--arch auto`` chooses ``arch`` if every number named in ``within`` lies in its range, both ends included. The
-    names are those of ``config.auto.rule_inputs``: samples, seconds, weights. ``why`` names the benchmark behind the
-    rule."""
+    names are those of ``config.auto.rule_inputs``: samples, seconds, samples_per_second, weights. ``why`` names the
+    benchmark behind the rule."""
 
     arch: str
     why: str

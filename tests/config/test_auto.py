@@ -123,6 +123,12 @@ def test_auto_takes_the_first_rule_that_holds():
     assert found(budget="10s") == found(params=9_000, budget="10s") == "grid"
     assert found(budget="10it") == "siren"
     assert candidates(modality) == ["tiles", "grid", "siren"]
+    modality = replace(
+        IMAGE, architecture_rules=(Rule("siren", "a", {"samples_per_second": (0, 2)}), Rule("grid", "b"))
+    )
+    size = planned().signal.n
+    assert found(budget=f"{size}s") == found(budget=f"{-(-size // 2)}s") == "siren"
+    assert found(budget=f"{size // 3}s") == found(budget="10it") == "grid"
 
 
 def test_auto_is_stored_as_what_it_was(monkeypatch):

@@ -44,6 +44,10 @@ RASTER_OPTIONS = {"levels": 5, "interpolation": "quadratic"}
 ONE_DIMENSIONAL_OPTIONS = {"levels": 8}
 """Other options of rasters on one axis. Sounds gain more from eight levels than their longer steps cost."""
 
+SPATIAL_OPTIONS = {"levels": 6, "growth": 1.6}
+"""Other options of rasters on three or more axes: 0.1 to 0.8 dB ahead of five levels of growth 2 on four of eight
+volumes and clips, level on two, and 0.3 and 0.5 dB behind on two (docs/benchmarks.md)."""
+
 OPTIONS_WITHOUT_RASTER = {"levels": 5, "growth": 1.6}
 NODES_PER_ROW = 14
 """Options of shapes, and their nodes of the finest level per row of a hashed level. A surface passes through few nodes,
@@ -73,7 +77,8 @@ class SizeSearch:
         if self.shape is None:
             usual: dict[str, Any] = OPTIONS_WITHOUT_RASTER
         else:
-            usual = RASTER_OPTIONS | (ONE_DIMENSIONAL_OPTIONS if self.spec.inputs == 1 else {})
+            others: dict[int, dict[str, Any]] = {1: ONE_DIMENSIONAL_OPTIONS, 2: {}}
+            usual = {**RASTER_OPTIONS, **others.get(self.spec.inputs, SPATIAL_OPTIONS)}
         return {**self.defaults, **usual, **self.spec.options}
 
     def candidate(self, width: int, features: int, nodes: int) -> FieldSpec:

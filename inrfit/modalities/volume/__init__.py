@@ -31,7 +31,14 @@ VOLUME = Modality(
     request_fields=frozenset({"size", "scale"}),
     request_error=lambda field: f"--{field} is not supported for volumes (use --size or --scale)",
     default_sampler="stream",
-    architecture_rules=(ArchitectureRule("grid", "not yet measured against others"),),
+    architecture_rules=(
+        ArchitectureRule(
+            "siren",
+            "4 dB ahead of a grid on two heads whose samples were each trained on 50 times (docs/benchmarks.md)",
+            {"samples_per_second": (0, 20_000)},
+        ),
+        ArchitectureRule("grid", "ahead of SIREN where samples are seen less often (docs/benchmarks.md)"),
+    ),
     first_omega=volume.first_omega,
     omega_source="0.3 of the shortest side in samples, from 30 to 120, as for images",
     sniff=volume.sniff,

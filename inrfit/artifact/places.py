@@ -78,8 +78,7 @@ def grid_places(domain: Domain, region: Any, size: Sequence[int | None] | None, 
     elif domain.shape is None and moving:
         raise UsageError("a surface has no samples: say how many points with --size, as 64x64x64", "query")
     if scale is not None:
-        if not 0 < scale <= MAX_SCALE:
-            raise UsageError(f"scale {scale:g}: must be above 0 and at most {MAX_SCALE:,}", "query")
+        check_scale(scale)
         of_space = [axis for axis in moving if domain.axes[axis] in "xyz"]
         for axis in of_space or moving:
             sides[axis] = max(1, round(sides[axis] * scale))
@@ -92,6 +91,12 @@ def grid_places(domain: Domain, region: Any, size: Sequence[int | None] | None, 
         return window.unit(shape, torch.arange(start, stop))
 
     return Places(tuple(shape[axis] for axis in moving), unit)
+
+
+def check_scale(scale: float) -> None:
+    """Raises ``UsageError`` for a factor out of range."""
+    if not 0 < scale <= MAX_SCALE:
+        raise UsageError(f"scale {scale:g}: must be above 0 and at most {MAX_SCALE:,}", "query")
 
 
 def _sides(size: Sequence[int | None], own: list[int], domain: Domain, axes: list[int]) -> list[int]:

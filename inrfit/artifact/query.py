@@ -81,7 +81,10 @@ class Question:
         if needed > spec.formula.TRAITS.derivatives:
             raise UsageError(f"{self.what}: {_lacking(spec.architecture, spec.formula.TRAITS.derivatives)}", "query")
         if self.what == "distance" and self.domain.distance is None:
-            raise UsageError("distance: only a field of signed distances to a shape (-O target=sdf) has one", "query")
+            kind = (
+                "is inside or outside only" if self.domain.shape is None else f"is of the kind {self.artifact.modality}"
+            )
+            raise UsageError(f"distance: needs a field of signed distances to a shape; this one {kind}", "query")
         if self.what in ("divergence", "curl") and (len(self.space) < 2 or spec.outputs != len(self.space)):
             raise UsageError(
                 f"{self.what}: needs a channel for each axis of space; this field has {spec.outputs} channels on the "
@@ -176,7 +179,9 @@ def check_arguments(what: str, coordinates: str | None) -> None:
     if what not in DERIVATIVES:
         raise UsageError(f"what={what!r}: must be one of {', '.join(DERIVATIVES)}", "query")
     if coordinates not in (None, *COORDINATES):
-        raise UsageError(f"coords={coordinates!r}: must be one of {', '.join(COORDINATES)}", "query")
+        raise UsageError(
+            f"coords={coordinates!r}: must be one of {', '.join(COORDINATES)} (the units of the file)", "query"
+        )
 
 
 def query(
@@ -185,12 +190,20 @@ def query(
     on_progress: OnProgress,
 ) -> Array:  # fmt: skip
     """``Artifact.query``, with its arguments checked."""
+    return answer(*prepared(artifact, region, points, coordinates, what, size, scale), device, limits, on_progress)
+
+
+def prepared(
+    artifact: Artifact, region: Any, points: Any, coordinates: Coordinates | None, what: str,
+    size: Sequence[int | None] | None, scale: float | None,
+) -> tuple[Question, Places]:  # fmt: skip
+    """The question and its places. Raises ``UsageError`` for what has no answer."""
     check_arguments(what, coordinates)
     domain = domain_of(artifact)
     question = Question(artifact, domain, what, coordinates or domain.natural)
     question.check()
     if points is None:
-        return answer(question, grid_places(domain, region, size, scale), device, limits, on_progress)
+        return question, grid_places(domain, region, size, scale)
     if region is not None or size is not None or scale is not None:
         raise UsageError("points: cannot be combined with a region, a size or a scale", "query")
-    return answer(question, point_places(domain, points, question.coordinates), device, limits, on_progress)
+    return question, point_places(domain, points, question.coordinates)

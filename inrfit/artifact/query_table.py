@@ -10,10 +10,10 @@ import numpy.typing as npt
 
 from ..errors import UsageError
 from ..io.tables import csv_bytes
-from ..modalities import MODALITIES
+from ..modalities import MODALITIES, Request
 from ..modalities.domain import Coordinates, Domain
-from ..modalities.regions import parsed
-from .places import domain_of, grid_places
+from ..modalities.regions import parsed, resolved
+from .places import check_scale, domain_of, grid_places
 from .query import SPACE
 
 if TYPE_CHECKING:
@@ -35,30 +35,50 @@ def in_axis_order(domain: Domain, points: Array | None, names: Sequence[str] | N
     return points[:, [letters.index(letter) for letter in domain.axes]]
 
 
-def array_size(artifact: Artifact, region: Any, size: Size | None) -> Size | None:
+def array_size(artifact: Artifact, region: Any, size: Size | None) -> tuple[int | None, ...] | None:
     """The ``size`` of ``query`` for one as people give it: width first of an image and of the frames of a clip, slowest
     axis first otherwise."""
     layout = MODALITIES[artifact.modality].layout
     if size is None or layout not in ("raster", "clip"):
-        return size
+        return None if size is None else tuple(size)
     ranges = parsed(region)
     kept = () if layout == "raster" or (("t" in ranges) and ranges["t"].place) else (None,)
     return (*kept, *size[::-1])
 
 
-def decode_size(artifact: Artifact, region: Any, size: Size | None) -> tuple[int | None, ...] | None:
-    """``Request.size`` for a ``size`` of the axes that ``region`` does not name at one place."""
-    if size is None:
-        return None
+def decode_request(artifact: Artifact, region: Any, size: Size | None, scale: float | None) -> Request:
+    """The request for a ``size`` or a ``scale`` of the axes that ``region`` does not name at one place; the others keep
+    their one sample. Raises ``UsageError``."""
     domain, ranges, layout = domain_of(artifact), parsed(region), MODALITIES[artifact.modality].layout
-    pictures = layout in ("raster", "clip")
-    axes = "xy" if pictures else domain.axes
+    axes = "xy" if layout in ("raster", "clip") else domain.axes
     flat = [letter in ranges and ranges[letter].place for letter in axes]
+    if scale is not None:
+        check_scale(scale)
+    if size is None and scale is not None and any(flat):
+        found = resolved(ranges, domain).shape
+        sides = [found[domain.axes.index(letter)] for letter in axes]
+        scaled = (
+            max(1, round(side * (scale if letter in "xyz" else 1))) for side, letter in zip(sides, axes, strict=True)
+        )
+        return Request(size=tuple(1 if one else side for side, one in zip(scaled, flat, strict=True)))
+    if size is None:
+        return Request(scale=scale)
     given = list(size)
     if len(given) != flat.count(False):
         named = ", ".join(letter for letter, one in zip(axes, flat, strict=True) if not one)
         raise UsageError(f"--size: give a side for each of the axes {named or 'none'}", "query")
-    return tuple(1 if one else given.pop(0) for one in flat)
+    return Request(size=tuple(1 if one else given.pop(0) for one in flat))
+
+
+def remark(artifact: Artifact, answer: Array, what: str) -> str:
+    """What a reader should know of an answer; "" if it is as it seems."""
+    if answer.size and bool(np.isnan(answer).all()):
+        return "none of the points lies in the field: are these the coordinates (--coords) and the order of its axes?"
+    limit = domain_of(artifact).distance
+    if what != "distance" or limit is None:
+        return ""
+    share = float((np.abs(answer) > 0.9 * limit).mean())
+    return f"this field knows distances up to {limit:.3g}: {share:.0%} of the answers are about that" if share else ""
 
 
 def csv_of(

@@ -111,7 +111,8 @@ def decode(  # one option a line
         typer.Option(
             metavar="NAME",
             rich_help_panel=QUALITY,
-            help="Codec of a clip: h264, hevc, vp9, or ffv1, which loses nothing. Default: that of the source.",
+            help="Codec of a clip: h264, hevc, vp9, or ffv1, which loses nothing of the samples. Default: that of the "
+            "source.",
         ),
     ] = None,
     background: Annotated[

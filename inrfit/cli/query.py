@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..errors import UsageError
+from ..errors import InrfitError, UsageError, printable
 from ..io.limits import Limits
 from ..io.registry import plugin_errors
 from ..runtime import keep_freed_memory, limited_threads, silence_libraries, sleep_idle_threads
@@ -97,13 +97,16 @@ def query(  # one option a line
             metavar="NAME",
             rich_help_panel=QUESTION,
             help="value, gradient or laplacian; divergence or curl of a vector for each sample; normal of a surface, "
-            "or signed distance to it.",
+            "or signed distance near it.",
         ),
     ] = "value",
     size: Annotated[
         str | None,
         typer.Option(
-            metavar="WxH", rich_help_panel=SIZE, help="Samples of the result: WxH of an image, ZxYxX of a volume."
+            metavar="WxH",
+            rich_help_panel=SIZE,
+            help="Samples of the result: WxH of an image or of frames, else a "
+            "side for each axis that no --slice names, in array order.",
         ),
     ] = None,
     scale: Annotated[
@@ -156,7 +159,7 @@ def query(  # one option a line
     check_arguments(what, coords)
     if size is not None and scale is not None:
         raise UsageError("--size and --scale cannot be combined", "option")
-    where = joined(region, *slices or (), None if time is None else {"t": time})
+    where = joined(region, *slices or (), _of_time(time))
     asked = Asked(where, None, None, False, coords, what, sides(size, 1), scale)
     if points is not None:
         asked = _with_points(asked, points, limits)
@@ -176,6 +179,18 @@ def query(  # one option a line
     return codes[0] if len(codes) == 1 else 7 if any(codes) else 0
 
 
+def _of_time(time: str | None) -> dict[str, Any] | None:
+    """The region of --time. Raises ``UsageError`` for one without units, which would be samples."""
+    from ..modalities.regions import parsed
+
+    if time is None:
+        return None
+    found = parsed({"t": time})["t"]
+    if found.place or any(end is not None and not end.unit for end in (found.start, found.stop)):
+        raise UsageError(f"--time {time}: must be a range with units, as in 1.5s:3.5s or 2s:", "option")
+    return {"t": found}
+
+
 def _with_points(asked: Asked, path: str, limits: Limits) -> Asked:
     """``asked`` with the points of a file. Raises ``UsageError`` if a region is given too."""
     from ..io import files
@@ -183,8 +198,11 @@ def _with_points(asked: Asked, path: str, limits: Limits) -> Asked:
 
     if asked.region is not None or asked.size is not None or asked.scale is not None:
         raise UsageError("--points cannot be combined with a region, --size or --scale", "option")
-    data = files.read(path, limits)
-    table, names = read_table(data)
+    try:
+        data = files.read(path, limits)
+        table, names = read_table(data)
+    except InrfitError as error:
+        raise type(error)(f"{printable(path)}: {error}", error.reason) from error
     return replace(asked, points=table, names=names, points_in_text=not data.startswith(b"\x93NUMPY"))
 
 
@@ -192,8 +210,9 @@ def run(file: Found, asked: Asked, options: DecodeOptions, console: Console) -> 
     """Asks one field, and writes the answer."""
     from ..artifact import query_table
     from ..artifact.loading import load
+    from ..artifact.places import domain_of
+    from ..artifact.query import prepared
     from ..io import files
-    from ..modalities import Request
 
     artifact = load(file.path, options.limits)
     suffix = _default_suffix(artifact, asked, options)
@@ -202,18 +221,24 @@ def run(file: Found, asked: Asked, options: DecodeOptions, console: Console) -> 
         if asked.what != "value" or asked.points is not None:
             what = "points" if asked.points is not None else asked.what
             raise UsageError(f"{what}: the answer is written as .npy or .csv, not as {suffix}", "suffix")
-        request = Request(query_table.decode_size(artifact, asked.region, asked.size), asked.scale)
+        request = query_table.decode_request(artifact, asked.region, asked.size, asked.scale)
         decode_one(file, replace(options, format=suffix, request=request), console, None)
         return
+    points = query_table.in_axis_order(domain_of(artifact), asked.points, asked.names)
+    size = query_table.array_size(artifact, asked.region, asked.size)
+    # What is wrong with the question is told before what is wrong with its output.
+    prepared(artifact, asked.region, points, asked.coords, asked.what, size, asked.scale)
     if target != STDIO:
         if options.output is not None and is_folder(options.output):
             make_folder(target)
         files.check_target(target, options.force)
-    answer, data = _answer(file, artifact, asked, options, console, suffix)
+    answer, data = _answer(file, artifact, replace(asked, points=points, size=size), options, console, suffix)
     if target == STDIO:
         print_output(data)
     else:
         files.write(target, data, options.force)
+    if note := query_table.remark(artifact, answer, asked.what):
+        console.warn(file.path, note)
     shape = "x".join(map(str, answer.shape))
     shown = "standard output" if target == STDIO else target
     console.log(f"{file.path} -> {shown}: {asked.what}, {shape} {answer.dtype}, {len(data):,} bytes")
@@ -239,14 +264,12 @@ def _default_suffix(artifact: Artifact, asked: Asked, options: DecodeOptions) ->
 def _answer(
     file: Found, artifact: Artifact, asked: Asked, options: DecodeOptions, console: Console, suffix: str
 ) -> tuple[npt.NDArray[Any], bytes]:
-    """The answer, and the bytes of its file."""
+    """The answer, and the bytes of its file. ``asked`` has points and size in the order of the field's axes."""
     from .. import codec
     from ..artifact import query_table
-    from ..artifact.places import domain_of
     from ..io.tables import npy_bytes
 
-    points = query_table.in_axis_order(domain_of(artifact), asked.points, asked.names)
-    size = query_table.array_size(artifact, asked.region, asked.size)
+    points, size = asked.points, asked.size
     progress = FitProgress(console, os.path.basename(file.path))
     try:
         with limited_threads(options.threads), codec.translated_errors():

@@ -45,7 +45,10 @@ def read_table(data: bytes) -> tuple[npt.NDArray[Any], tuple[str, ...] | None]:
     for number, line in enumerate(rows):
         words = line.split(separator)
         if len(words) != len(first) or not all(map(_is_number, words)):
-            raise UnreadableFile(f"line {number + 1 + bool(names)}: not {len(first)} numbers: {line:.60}", "points")
+            hint = " (decimals are written with a point)" if separator == ";" and "," in line else ""
+            raise UnreadableFile(
+                f"line {number + 1 + bool(names)}: not {len(first)} numbers: {line:.60}{hint}", "points"
+            )
         values[number] = [float(word) for word in words]
     return values, names
 

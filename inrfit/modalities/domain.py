@@ -132,8 +132,8 @@ class Domain:
             raise UsageError(f"{letter}={value:g}{unit}: the file does not say the spacing of its samples", "query")
         factor = _conversion(unit, own)
         if factor is None:
-            known = f"{own!r}" if own else "unknown (write u for whatever it is)"
-            raise UsageError(f"{letter}={value:g}{unit}: the unit of this axis is {known}", "query")
+            known = f"the unit of this axis is {own!r}" if own else f"the file names no unit: write {letter}={value:g}u"
+            raise UsageError(f"{letter}={value:g}{unit}: {known}", "query")
         if axis in self.uneven:
             places = self.uneven[axis]
             if places[0] <= value * factor <= places[-1]:
@@ -149,6 +149,15 @@ class Domain:
                 "query",
             )
         return (value * factor - float(self.matrix[axis, -1])) / step
+
+    def position(self, axis: int, index: float) -> float:
+        """The position of an index along an axis."""
+        import numpy as np
+
+        assert self.matrix is not None
+        if axis in self.uneven:
+            return float(np.interp(index, np.arange(len(self.uneven[axis])), self.uneven[axis]))
+        return float(self.matrix[axis, axis] * index + self.matrix[axis, -1])
 
 
 def _conversion(unit: str, own: str) -> float | None:

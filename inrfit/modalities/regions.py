@@ -72,7 +72,7 @@ def parsed(region: Any) -> dict[str, Range]:
         for part in filter(str.strip, region.split(",")):
             letter, equals, sides = part.partition("=")
             if not equals:
-                raise UsageError(f"region {region!r}: must be like x=10:200,y=0:64", "query")
+                raise UsageError(f"region {region!r}: name the axis, as in z=12 or x=10:200,y=0:64", "query")
             pairs.append((letter.strip(), sides))
     elif isinstance(region, Mapping):
         pairs = [(str(letter), sides) for letter, sides in region.items()]
@@ -115,7 +115,9 @@ def _range(letter: str, sides: Any) -> Range:
 def _position(letter: str, text: str) -> Position:
     match = _POSITION.fullmatch(text.strip())
     if match is None or not math.isfinite(float(match[1])):
-        raise UsageError(f"region: {letter}={text}: must be a number of samples, or with a unit as in 3mm", "query")
+        raise UsageError(
+            f"region: {letter}={text}: must be a sample or a range as in 10:60, or with units as in 3mm:9mm", "query"
+        )
     return Position(float(match[1]), match[2])
 
 
@@ -145,12 +147,26 @@ def _of_samples(one: Range, domain: Domain, axis: int) -> tuple[float, float]:
     if one.in_units and not one.place:
         start, stop = max(0, start), min(side, stop)
     if not 0 <= start < stop <= side or not (one.in_units or (first, last) == (int(first), int(last))):
-        raise UsageError(
-            f"region: {domain.axes[axis]}={one}: there are samples 0 to {side - 1:,}, and a range does not include "
-            "its end",
-            "query",
-        )
+        raise UsageError(f"region: {domain.axes[axis]}={one}: {_fault(one, first, last, domain, axis)}", "query")
     return start, stop
+
+
+def _fault(one: Range, first: float, last: float, domain: Domain, axis: int) -> str:
+    """What is wrong with a range, and what there is."""
+    assert domain.shape is not None
+    side, letter = domain.shape[axis], domain.axes[axis]
+    units = {bool(end.unit) for end in (one.start, one.stop) if end is not None}
+    if len(units) == 2:
+        return "give both ends a unit, or none"
+    if one.in_units:
+        ends = sorted(domain.position(axis, index) for index in (0, side - 1))
+        unit = domain.units[axis]
+        return f"the samples along {letter} lie from {ends[0]:.6g}{unit} to {ends[1]:.6g}{unit}"
+    if (first, last) != (int(first), int(last)):
+        return "samples are whole numbers; positions have a unit, as in 3mm or 1.5s"
+    if not one.place and last <= first:
+        return "it ends before it begins (the end is not included)"
+    return f"there are samples 0 to {side - 1:,}" + ("" if one.place else f", so that a range ends at {side:,} at most")
 
 
 def _from_the_end(one: Range, first: float, last: float, side: int) -> tuple[float, float]:

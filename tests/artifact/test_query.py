@@ -206,9 +206,11 @@ def test_a_part_of_a_sound():
 
 @pytest.mark.parametrize(
     ("region", "message"),
-    [("q=1:2", "no axis 'q'"), ("x=5:5", "samples 0 to 31"), ("x=0:33", "samples 0 to 31"), ("x=-1:3", "samples 0"),
-     ("x=1.5:3", "samples 0"), ("x=32", "samples 0"), ("x=1:2,x=3:4", "named twice"), ("x", "must be like"),
-     ("x=a:b", "must be a number"), ("x=1mm:2mm", "does not say the spacing"), ("x=nan:2", "must be a number"),
+    [("q=1:2", "no axis 'q'"), ("x=5:5", "ends before it begins"), ("x=0:33", "samples 0 to 31"),
+     ("x=-1:3", "samples 0"),
+     ("x=1.5:3", "whole numbers"), ("x=32", "samples 0"), ("x=1:2,x=3:4", "named twice"), ("x", "name the axis"),
+     ("x=a:b", "must be a sample"), ("x=1mm:2mm", "does not say the spacing"), ("x=nan:2", "must be a sample"),
+     ("x=1px:2", "both ends a unit|does not say"),
      (7, "must be a text")],
 )  # fmt: skip
 def test_regions_that_there_are_not(photo, region, message):
@@ -246,8 +248,13 @@ def test_ranges_in_units():
     assert (box.start, box.stop) == ((2, 1, 1), (3, 4, 4))
     assert resolved(parsed("z=8.9mm"), grid).start[0] == 2
     assert resolved(parsed({"z": "-100mm:9mm"}), grid).stop[0] == 2
-    with pytest.raises(UsageError, match="the unit of this axis is 'mm'"):
-        resolved(parsed("z=1s:2s"), grid)
+    for text, message in (
+        ("z=1s:2s", "the unit of this axis is 'mm'"),
+        ("z=900mm", "lie from 5mm to 23mm"),
+        ("y=3mm:9", "give both ends a unit"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            resolved(parsed(text), grid)
     oblique = Domain("yx", (5, 5), np.array([[1.0, 0.2, 0], [-0.2, 1.0, 0], [0, 0, 1]]), ("mm", "mm"), lambda v: v)
     with pytest.raises(UsageError, match="oblique"):
         resolved(parsed("x=1mm:2mm"), oblique)

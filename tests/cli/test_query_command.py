@@ -55,6 +55,9 @@ def test_a_part_of_a_sound(fields, tmp_path):
     out = tmp_path / "part.wav"
     assert run(["query", str(fields / "sound.wav.safetensors"), "--time", "0.25s:0.5s", "-o", str(out)]) == 0
     assert soundfile.info(out).frames == 2000
+    for time in ("1:3", "1s", "0.25s:1"):
+        words = ["query", str(fields / "sound.wav.safetensors"), "--time", time, "-o", str(tmp_path / "b.wav")]
+        assert run(words) == 2
 
 
 def test_a_slice_of_a_scan_lies_where_it_was(fields, tmp_path):
@@ -65,6 +68,39 @@ def test_a_slice_of_a_scan_lies_where_it_was(fields, tmp_path):
     assert part.get_data_dtype() == whole.get_data_dtype()
     np.testing.assert_allclose(part.affine @ [0, 0, 0, 1], whole.affine @ [1, 0, 2, 1], atol=1e-4)
     np.testing.assert_allclose(part.affine[:, :3], whole.affine[:, :3], atol=1e-5)
+    larger = tmp_path / "larger.nii.gz"
+    assert run(["query", str(field), "--slice", "z=2", "--scale", "2", "-o", str(larger)]) == 0
+    assert nibabel.load(larger).shape == (2 * whole.shape[0], 2 * whole.shape[1], 1)
+
+
+def test_a_slice_to_look_at(fields, tmp_path, capsys):
+    field = str(fields / "scan.nii.gz.safetensors")
+    assert run(["query", field, "--slice", "z=2", "-o", str(tmp_path / "slice.png")]) == 0
+    assert run(["decode", field, "--region", "x=3", "-o", str(tmp_path / "side.png")]) == 0
+    values = np.load(_numbers(field, tmp_path))[..., 0]
+    with Image.open(tmp_path / "slice.png") as picture:
+        assert picture.size == values.shape[::-1]
+        grey = np.asarray(picture).astype(float)
+    assert np.corrcoef(grey.ravel(), values.ravel())[0, 1] > 0.99
+    assert run(["decode", field, "-o", str(tmp_path / "whole.png")]) == 2
+    assert "inrfit query --slice z=" in capsys.readouterr().err
+
+
+def _numbers(field, tmp_path):
+    assert run(["query", field, "--slice", "z=2", "-o", str(tmp_path / "slice.npy")]) == 0
+    return tmp_path / "slice.npy"
+
+
+def test_what_should_be_known_of_an_answer_is_said(fields, tmp_path, capsys):
+    field, points = str(fields / "photo.png.safetensors"), tmp_path / "far.csv"
+    points.write_text("1000,1000\n")
+    assert run(["query", field, "--points", str(points), "-o", str(tmp_path / "far.npy")]) == 0
+    assert "none of the points lies in the field" in capsys.readouterr().err
+    assert run(["query", field, "--points", str(tmp_path / "none.csv")]) == 3
+    assert "none.csv: no such file" in capsys.readouterr().err
+    (tmp_path / "comma.csv").write_text("1;2\n3,5;4\n")
+    assert run(["query", field, "--points", str(tmp_path / "comma.csv")]) == 3
+    assert "decimals are written with a point" in capsys.readouterr().err
 
 
 def test_numbers_as_npy_and_csv(fields, tmp_path, capsys):

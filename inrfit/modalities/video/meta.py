@@ -123,7 +123,7 @@ def _sides(value: Any) -> tuple[int, int]:
     """The numbers in a text such as 256x256. Raises ``ValueError``."""
     match = re.fullmatch(r"(\d{1,5})x(\d{1,5})", str(value))
     if match is None or not int(match[1]) or not int(match[2]):
-        raise ValueError(value)
+        raise ValueError("must be pixels, as in 256x256")
     return int(match[1]), int(match[2])
 
 
@@ -131,10 +131,10 @@ def _range(value: Any) -> tuple[int, int | None]:
     """The numbers in a text such as 20:84. Raises ``ValueError``."""
     match = re.fullmatch(r"(\d{0,9}):(\d{0,9})", str(value))
     if match is None:
-        raise ValueError(value)
+        raise ValueError("must be numbers of frames, as in 20:84")
     start, stop = int(match[1] or 0), int(match[2]) if match[2] else None
     if stop is not None and stop <= start:
-        raise ValueError(value)
+        raise ValueError("ends before it begins")
     return start, stop
 
 

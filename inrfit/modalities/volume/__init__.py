@@ -4,13 +4,14 @@
   read, and the place of its grid.
 - formats.py: recognises formats; one file each reads and writes it: numpy_files.py, nifti.py, nrrd.py, nrrd_writer.py,
   metaimage.py, vtk_xml.py, vtk_legacy.py, tiff_stack.py, netcdf.py, raw_samples.py. compression.py: bounded unpacking.
-- arrays.py: NumPy arrays. raster_decode.py: evaluating a field on a grid. quality.py: measures.
+- picture.py: a slice as PNG. arrays.py: NumPy arrays. raster_decode.py: evaluating a field on a grid. quality.py:
+  measures.
 """
 
 from __future__ import annotations
 
 from ..modality import ArchitectureRule, ArrayInput, Measure, Modality
-from . import arrays, domain, formats, meta, quality, raster_decode, volume
+from . import arrays, domain, formats, meta, picture, quality, raster_decode, volume
 
 VOLUME = Modality(
     name="volume",
@@ -18,7 +19,7 @@ VOLUME = Modality(
     layout="volume",
     formats=tuple(formats.FORMATS),
     input_suffixes=formats.INPUT_SUFFIXES,
-    output_suffixes=formats.SUFFIXES,
+    output_suffixes=(*formats.SUFFIXES, picture.SUFFIX),
     measures={
         "psnr": Measure("PSNR over the range of the samples", "dB"),
         "rmse": Measure("RMSE", relative_tolerance=2e-3),

@@ -18,7 +18,7 @@ from ...signal import Grid, Scale, Signal
 from .. import scales
 from ..modality import OnProgress
 from ..request import Request
-from . import formats, raster_decode
+from . import formats, picture, raster_decode
 from .formats import FORMATS, format_of_suffix
 from .meta import MAX_SIDE, Options, field_size, geometry_of, placed
 from .numpy_files import write as write_numpy
@@ -206,8 +206,11 @@ def check_writable(
     meta: Mapping[str, Any], suffix: str, request: Request, attachments: Mapping[str, bytes]
 ) -> list[str]:
     """Notes on what a file of this suffix will not keep. Raises ``UsageError`` if it cannot hold the volume."""
-    name, _ = _format_of(suffix)
     shape = output_shape(meta, request)
+    if suffix.lower() == picture.SUFFIX:
+        picture.check(shape, meta)
+        return [picture.NOTE]
+    name, _ = _format_of(suffix)
     if name == "netCDF-3" and (meta["format"] != name or shape != tuple(meta["shape"])):
         raise UsageError(
             "a netCDF file is written only from one, on its own grid; choose .nii, .nrrd or .npy", "suffix"
@@ -234,6 +237,8 @@ def write(
     decoded: Array, meta: Mapping[str, Any], suffix: str, request: Request, attachments: Mapping[str, bytes]
 ) -> bytes:
     """The bytes of a file in the format of ``suffix``; ``decoded`` is that of ``with_missing``."""
+    if suffix.lower() == picture.SUFFIX:
+        return picture.png(decoded, meta)
     name, _ = _format_of(suffix)
     return _written(decoded, meta, name, suffix, attachments, decoded.shape[:-1])
 

@@ -24,6 +24,15 @@ from inrfit.viz.recorder import Recorder
 QUICK = {"budget": "60it", "width": 16, "depth": 2, "batch": 256, "device": "cpu"}
 
 
+@pytest.fixture(autouse=True)
+def same_order():
+    """Modalities that a test takes away come back in their order, in which they recognise files."""
+    before = dict(MODALITIES)
+    yield
+    MODALITIES.clear()
+    MODALITIES.update(before)
+
+
 @pytest.fixture
 def photo(monkeypatch):
     """``image`` is registered as ``photo``, and nothing is registered as ``image``."""

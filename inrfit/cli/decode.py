@@ -15,8 +15,8 @@ from ..runtime import keep_freed_memory, limited_threads, silence_libraries, sle
 from . import shared_options as shared
 from .console import Console, FitProgress, LongWork, print_output
 from .decode_output import DecodeOptions, output_paths, target_of
-from .failures import report_failed
-from .help import HARDWARE, QUALITY, SIZE, SOURCE
+from .failures import exit_code_of, report_failed
+from .help import QUALITY, SIZE, SOURCE
 from .paths import (
     STDIO,
     Found,
@@ -56,7 +56,7 @@ def decode(  # one option a line
             help="Format of the output, as a suffix: png, flac, ply. Default: that of -o, or else of the source.",
         ),
     ] = None,
-    force: Annotated[bool, shared.flag("-f", "--force", panel=SOURCE, help="Replace an existing output file.")] = False,
+    force: shared.Force = False,
     skip_existing: Annotated[
         bool,
         shared.flag("--skip-existing", panel=SOURCE, help="Leave existing output files as they are, and go on."),
@@ -128,14 +128,7 @@ def decode(  # one option a line
     ] = False,
     as_json: shared.ModelJson = False,
     quiet: shared.Quiet = False,
-    device: Annotated[
-        str,
-        typer.Option(
-            metavar="NAME",
-            rich_help_panel=HARDWARE,
-            help="Where to compute, in float32: auto, cpu, cuda, or cuda:N for GPU number N.",
-        ),
-    ] = "auto",
+    device: shared.DecodeDevice = "auto",
     threads: shared.Threads = None,
     max_bytes: shared.MaxModelBytes = LIMITS.max_bytes,
     max_output: shared.MaxOutput = LIMITS.max_output,
@@ -186,9 +179,7 @@ def run_all(files: list[Found], options: DecodeOptions, console: Console) -> int
                 codes.append(0)
             except Exception as error:  # whatever is wrong with one field, the others are decoded
                 codes.append(report_failed(file.path, error, console))
-    if len(codes) == 1:
-        return codes[0]
-    return 7 if any(codes) else 0
+    return exit_code_of(codes)
 
 
 def run(file: Found, options: DecodeOptions, console: Console, worker: Worker | None) -> None:

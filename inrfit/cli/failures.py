@@ -45,3 +45,10 @@ def report_failed(source: str, error: Exception, console: Console) -> int:
         raise failure
     console.report_failure(source, failure, error)
     return failure.exit_code
+
+
+def exit_code_of(codes: Sequence[int]) -> int:
+    """The exit code of a command from those of its files."""
+    if len(codes) == 1:
+        return codes[0]
+    return 7 if any(codes) else 0

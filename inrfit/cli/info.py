@@ -13,7 +13,7 @@ from ..io.limits import Limits
 from . import shared_options as shared
 from .console import Console, format_number, format_quality, print_output
 from .encode_report import compare_bytes, describe_store, field_sizes, format_origins
-from .failures import report_failed
+from .failures import exit_code_of, report_failed
 from .paths import expand_all, field_suffixes
 from .shared_options import LIMITS
 
@@ -78,9 +78,7 @@ def info(
             codes.append(0)
         except Exception as error:  # whatever is wrong with one field, the others are shown
             codes.append(report_failed(model, error, console))
-    if len(codes) == 1:
-        return codes[0]
-    return 7 if any(codes) else 0
+    return exit_code_of(codes)
 
 
 def record(model: str, artifact: Artifact, size: int) -> dict[str, Any]:

@@ -17,8 +17,8 @@ from .console import Console, FitProgress, print_output
 from .decode import run as decode_one
 from .decode import sides
 from .decode_output import DecodeOptions, target_of
-from .failures import report_failed
-from .help import HARDWARE, QUESTION, SIZE, SOURCE
+from .failures import exit_code_of, report_failed
+from .help import QUESTION, SIZE, SOURCE
 from .paths import (
     QUERY,
     STDIO,
@@ -128,13 +128,10 @@ def query(  # one option a line
         str | None,
         typer.Option(metavar="SUFFIX", rich_help_panel=SOURCE, help="Format of the output: npy, csv, png, nii."),
     ] = None,
-    force: Annotated[bool, shared.flag("-f", "--force", panel=SOURCE, help="Replace an existing output file.")] = False,
+    force: shared.Force = False,
     as_json: shared.ModelJson = False,
     quiet: shared.Quiet = False,
-    device: Annotated[
-        str,
-        typer.Option(metavar="NAME", rich_help_panel=HARDWARE, help="Where to compute: auto, cpu, cuda, or cuda:N."),
-    ] = "auto",
+    device: shared.DecodeDevice = "auto",
     threads: shared.Threads = None,
     max_bytes: shared.MaxModelBytes = LIMITS.max_bytes,
     max_output: shared.MaxOutput = LIMITS.max_output,
@@ -176,7 +173,7 @@ def query(  # one option a line
             codes.append(0)
         except Exception as error:  # whatever is wrong with one field, the others are asked
             codes.append(report_failed(file.path, error, console))
-    return codes[0] if len(codes) == 1 else 7 if any(codes) else 0
+    return exit_code_of(codes)
 
 
 def _of_time(time: str | None) -> dict[str, Any] | None:

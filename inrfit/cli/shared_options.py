@@ -70,6 +70,15 @@ Metadata = Annotated[str, option("metadata", metavar="MODE", panel=INPUT)]
 Frame = Annotated[int | None, option("frame", "--frame", "--page", metavar="N", panel=INPUT)]
 Type = Annotated[str | None, option("type", metavar="NAME", panel=INPUT)]
 
+Force = Annotated[bool, flag("-f", "--force", panel=SOURCE, help="Replace an existing output file.")]
+DecodeDevice = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME",
+        rich_help_panel=HARDWARE,
+        help="Where to compute, in float32: auto, cpu, cuda, or cuda:N for GPU number N.",
+    ),
+]
 Region = Annotated[
     str | None,
     typer.Option(

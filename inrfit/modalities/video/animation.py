@@ -58,16 +58,16 @@ def read(data: bytes, limits: Limits, selection: Selection) -> Clip:
     usual = max(set(durations), key=durations.count)
     times = None if len(set(durations)) == 1 else tuple(int(t) for t in np.cumsum([0, *durations[:-1]]))
     rate = 1 / (usual * MILLISECOND) if times is None else Fraction(1000 * len(durations), sum(durations))
-    return Clip(frames, 8, rate, times=times, time_base=MILLISECOND if times else None, kept={"last": durations[-1]})
+    return Clip(frames, 8, rate, times=times, time_base=MILLISECOND if times else None, last=durations[-1])
 
 
 def _frames(image: Any, count: int, selection: Selection, durations: list[int]) -> Iterator[Array]:
     for number in range(count):
-        image.seek(number)
-        picture = np.asarray(image.convert("RGBA"))
         if selection.is_over(number):
             return
+        image.seek(number)  # also to those before: each is drawn over the one before it
         if selection.has(number):
+            picture = np.asarray(image.convert("RGBA"))
             durations.append(max(1, round(image.info.get("duration", 0) or 100)))
             yield selection.shaped(picture, 8)
 
@@ -101,7 +101,6 @@ def durations(clip: Clip, unit: int) -> list[int]:
         times = [number / clip.rate for number in range(count + 1)]
     else:
         times = [time * clip.time_base for time in clip.times]
-        last = clip.kept.get("last")
-        times.append(times[-1] + (last * MILLISECOND if last else 1 / clip.rate))
+        times.append(times[-1] + (clip.last * MILLISECOND if clip.last else 1 / clip.rate))
     edges = [unit * round(time / (unit * MILLISECOND)) for time in times]
     return [max(unit, b - a) for a, b in pairwise(edges)]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
@@ -37,9 +37,14 @@ class Colours:
 
 @dataclass(frozen=True)
 class Clip:
-    """``frames`` (n, h, w, c), RGB, grey or RGBA, of ``bits`` bits a sample. ``rate``: frames per second. ``times``:
-    time stamps in units of ``time_base`` seconds, None if all frames last equally long. ``aspect``: width of a pixel by
-    its height, None if the file does not say. ``header``: the file's own header, if it is kept."""
+    """A clip.
+
+    - ``frames`` (n, h, w, c): RGB, grey or RGBA, of ``bits`` bits a sample.
+    - ``rate``: frames per second. ``times``: time stamps in units of ``time_base`` seconds, None if all frames last
+      equally long; ``last``: milliseconds of the last frame of an animation.
+    - ``aspect``: width of a pixel by its height, None if the file does not say.
+    - ``centred``: whether chroma lies between columns of luma. ``codec``: that of the file.
+    - ``header``: the file's own header, if it is kept. ``notes``: what is not kept."""
 
     frames: Array
     bits: int
@@ -50,7 +55,9 @@ class Clip:
     aspect: Fraction | None = None
     header: bytes = b""
     notes: tuple[str, ...] = ()
-    kept: Mapping[str, Any] = field(default_factory=dict)
+    last: int | None = None
+    centred: bool = False
+    codec: str | None = None
 
 
 def usable_rate(rate: Fraction | None) -> Fraction | None:

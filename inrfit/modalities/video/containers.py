@@ -90,7 +90,7 @@ class _Reader:
         self._note_others()
         return Clip(
             frames, self.bits, rate, self.colours, times, base, aspect and Fraction(aspect), notes=tuple(self.notes),
-            kept={"codec": str(stream.codec_context.name)},
+            codec=str(stream.codec_context.name),
         )  # fmt: skip
 
     def _frames(self) -> Iterator[Array]:

@@ -73,15 +73,15 @@ def meta_of(format_name: str, clip: Clip, scale: Scale) -> dict[str, Any]:
         "dtype": clip.frames.dtype.name,
         "rate": _pair(clip.rate),
         "time_base": clip.time_base and _pair(clip.time_base),
-        "last": clip.kept.get("last"),
+        "last": clip.last,
         "aspect": clip.aspect and _pair(clip.aspect),
         "primaries": colours.primaries,
         "transfer": colours.transfer,
         "matrix": colours.matrix,
         "full_range": colours.full_range,
         "chroma": colours.chroma,
-        "centred": bool(clip.kept.get("centred")),
-        "codec": clip.kept.get("codec"),
+        "centred": clip.centred,
+        "codec": clip.codec,
         "scale": scale.json(),
     }
 
@@ -95,9 +95,10 @@ def clip_of(frames: Array, meta: Mapping[str, Any], attachments: Mapping[str, by
     colours = Colours(meta["primaries"], meta["transfer"], meta["matrix"], meta["full_range"], meta["chroma"])
     times = times_of(attachments, len(frames)) if meta["time_base"] else None
     base, aspect = (meta[name] and Fraction(*meta[name]) for name in ("time_base", "aspect"))
-    kept = {name: meta[name] for name in ("centred", "last", "codec")}
-    return Clip(frames, meta["bits"], Fraction(*meta["rate"]), colours, times, base, aspect,
-                attachments.get("header", b""), kept=kept)  # fmt: skip
+    return Clip(
+        frames, meta["bits"], Fraction(*meta["rate"]), colours, times, base, aspect, attachments.get("header", b""),
+        last=meta["last"], centred=meta["centred"], codec=meta["codec"],
+    )  # fmt: skip
 
 
 def packed_times(times: tuple[int, ...]) -> bytes:

@@ -94,7 +94,7 @@ def read(data: bytes, limits: Limits, selection: Selection) -> Clip:
     notes = [] if rate else ["the file does not say its frame rate: 25 frames per second"]
     return Clip(
         collected(frames(), selection.count(count), limits), bits, rate or Fraction(25), colours,
-        aspect=_ratio(fields.get("A")), header=line, notes=tuple(notes), kept={"centred": centred},
+        aspect=_ratio(fields.get("A")), header=line, notes=tuple(notes), centred=centred,
     )  # fmt: skip
 
 
@@ -105,11 +105,10 @@ def write(clip: Clip) -> bytes:
     grey = frames.shape[-1] == 1
     chroma = "grey" if grey else colours.chroma if colours.chroma in ("420", "422", "411", "410") else "444"
     colours = replace(colours, matrix=UNSPECIFIED, chroma=chroma)  # which Y4M does not name
-    centred = bool(clip.kept.get("centred"))
     header = _patched(clip, width, height) if clip.header else _new_header(clip, colours, width, height)
     parts = [header + b"\n"]
     for frame in frames:
-        planes = from_rgb(frame, clip.bits, colours, centred)
+        planes = from_rgb(frame, clip.bits, colours, clip.centred)
         parts += [b"FRAME\n", *(plane.astype(plane.dtype.newbyteorder("<")).tobytes() for plane in planes)]
     return b"".join(parts)
 

@@ -20,7 +20,7 @@ from inrfit.errors import OverLimit, UnreadableFile, UnsupportedInput, UsageErro
 from inrfit.io.limits import Limits
 from inrfit.modalities import MODALITIES, Request
 from inrfit.modalities.regions import parsed, resolved
-from inrfit.modalities.video import colour
+from inrfit.modalities.video import clip, colour
 from inrfit.modalities.video.clip import Colours
 from inrfit.modalities.video.meta import Options
 
@@ -321,3 +321,17 @@ def test_odd_names_and_sizes_are_no_bugs():
         load(made_clips.video("matroska", frames=40), limits=Limits(max_voxels=30 * 32 * 48))
     with pytest.raises(UnsupportedInput, match="matrix 8 "):
         load(made_clips.video(colours=(2, 2, 8)))
+
+
+def test_large_clips_are_kept_in_a_file_without_a_name(monkeypatch, tmp_path):
+    source = tmp_path / "clip.mkv"  # which does not say how many frames it has, so that the file grows
+    source.write_bytes(made_clips.video("matroska", "ffv1", frames=70))
+    in_memory = load(source.read_bytes()).samples
+    monkeypatch.setattr(clip, "FILE_BYTES", 0)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "room"))
+    (tmp_path / "room").mkdir()
+    signal = load(source.read_bytes())
+    assert isinstance(signal.samples.base, np.memmap) or isinstance(signal.samples, np.memmap)
+    assert np.array_equal(signal.samples, in_memory)
+    assert inrfit.encode(source, **QUICK).decode().shape == (70, 32, 48, 3)
+    assert not list((tmp_path / "room").iterdir())

@@ -87,9 +87,9 @@ class OptionContext:
     """Class of the signal, a key of ``Traits.frequency_scaling`` (image, audio, shape)."""
     samples: int
     """Number of samples of the signal."""
-    first_omega: Callable[[], float]
-    """Returns the initial frequency of a SIREN's first layer, in radians per unit of an axis from -1 to 1. It may read
-    the whole signal and is called only if needed."""
+    first_omega: Callable[[], tuple[float, ...]]
+    """Returns the initial frequency of a SIREN's first layer for each axis, in radians per unit of an axis from -1 to
+    1. It may read the whole signal and is called only if needed."""
     paper_frequency_scale: float | None = None
     """With ``--regime paper`` the factor on frequencies that corresponds to the papers' coordinates; otherwise None."""
 
@@ -178,7 +178,7 @@ class Architecture(Protocol):
     def notes(self) -> tuple[str, ...]:
         """Remarks for the user about options that were chosen for the signal. Default: ``no_notes``."""
 
-    def options_for(self, context: OptionContext) -> dict[str, float]:
+    def options_for(self, context: OptionContext) -> dict[str, float | str]:
         """Options that depend on the signal or the regime, by name. ``self`` has the options that the user has set.
         Default: ``frequency_options``."""
 
@@ -285,9 +285,9 @@ def no_kernel(net: object, axes: int) -> Activation | None:
     return None
 
 
-def frequency_options(net: Architecture, context: OptionContext) -> dict[str, float]:
-    """Default of ``options_for``: the options that follow the frequencies of the signal; with ``--regime paper`` the
-    paper's values."""
+def frequency_options(net: Architecture, context: OptionContext) -> dict[str, float | str]:
+    """Default of ``options_for``: the options that follow the lowest of the axes' frequencies; with ``--regime paper``
+    the paper's values."""
     traits = net.TRAITS
     scale = context.paper_frequency_scale
     if scale is not None:
@@ -296,5 +296,5 @@ def frequency_options(net: Architecture, context: OptionContext) -> dict[str, fl
         return {**traits.paper_options, **scaled}
     kind = context.signal_class
     shares = {name: by_class[kind] for name, by_class in traits.frequency_scaling.items() if kind in by_class}
-    omega = context.first_omega() if shares else 0.0
+    omega = min(context.first_omega()) if shares else 0.0
     return {name: share * omega for name, share in shares.items()}

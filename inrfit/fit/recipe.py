@@ -259,7 +259,7 @@ def _faster_kernel(speeds: Mapping[str, float]) -> tuple[Choice, str]:
     return Choice("precision", faster, f"the faster in the kernel: {text} thousand points a second and thread"), text
 
 
-def architecture_options(signal: Signal, formula: Architecture, regime: str = "inrfit") -> dict[str, float]:
+def architecture_options(signal: Signal, formula: Architecture, regime: str = "inrfit") -> dict[str, float | str]:
     """The architecture options that depend on the signal, such as the first frequency, by name and in the units of the
     architecture. Options set in ``formula`` are taken into account."""
     modality = MODALITIES[signal.modality]

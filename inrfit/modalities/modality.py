@@ -113,9 +113,9 @@ class Modality:
     architecture_rules: tuple[ArchitectureRule, ...]
     """The architecture of ``--arch auto``: that of the first rule that applies. The last rule must always apply."""
 
-    first_omega: Callable[[Signal], float]
-    """``first_omega(signal)`` returns the frequency factor of a SIREN's first layer, in radians per unit of an axis
-    from -1 to 1. Called once before a fit; must not import torch."""
+    first_omega: Callable[[Signal], tuple[float, ...]]
+    """``first_omega(signal)`` returns the frequency factor of a SIREN's first layer for each axis, in radians per unit
+    of an axis from -1 to 1. Called once before a fit; must not import torch."""
 
     omega_source: str
     """The reason for the value of ``first_omega``, for ``--explain``."""

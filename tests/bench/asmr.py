@@ -3,6 +3,7 @@
 python tests/bench/asmr.py                        decode, and a pass over the grid while fitting, of 768x512 pixels
 python tests/bench/asmr.py --kodak FOLDER         PSNR of every picture (or --only a few) after --seconds each
 python tests/bench/asmr.py --cameraman FILE       3 to 7 levels with the paper's factors, --seconds each
+python tests/bench/asmr.py --clips 2 3 4          two clips with each number of hidden layers, --seconds each
 
 The two alternate in one run. Pictures are fitted by the command as a user runs it, everything at its default but
 --arch, --width, --depth and --budget.
@@ -21,15 +22,19 @@ from typing import Any
 
 import numpy as np
 import torch
-from common import child, table
+from common import child, data, table
 from torch import Tensor
+from volumes import CASES
 
+from inrfit.artifact.loading import load
 from inrfit.fields import FieldSpec
+from inrfit.fields.asmr.asmr import Asmr
 from inrfit.fields.module import Field
 from inrfit.fit import recipe
 from inrfit.fit.batch_queue import points_of_blocks, shuffled_blocks
 from inrfit.fit.budget import Budget
 from inrfit.fit.engine.step import Engine
+from inrfit.modalities import MODALITIES
 from inrfit.modalities.image import image
 from inrfit.modalities.image.picture import Picture
 from inrfit.runtime import keep_freed_memory, sleep_idle_threads
@@ -133,10 +138,30 @@ def kodak(pictures: list[Path], budget: float) -> list[dict[str, Any]]:
     return rows
 
 
+def measured(record: dict[str, Any], target: Path, decodes: int) -> dict[str, Any]:
+    """Size, cost, median seconds of a decode and quality of a fit."""
+    artifact = load(str(target))
+    field, spec = artifact.field(), artifact.spec
+    domain_of = MODALITIES[artifact.modality].domain
+    assert domain_of is not None
+    grid = Grid(domain_of(artifact.meta, artifact.attachments).shape)
+    times = [seconds(lambda: field.on_grid(grid, 0, grid.n)) for _ in range(decodes)]
+    return {
+        "arch": spec.architecture,
+        "depth": spec.depth,
+        "factors": spec.options.get("factors", ""),
+        "parameters": spec.parameters,
+        "MACs": spec.macs,
+        "paper's MACs": spec.formula.paper_macs(spec) if isinstance(spec.formula, Asmr) else spec.macs,
+        "sines": spec.sines,
+        "decode ms": 1e3 * statistics.median(times[1:] or times),
+        "steps": record["spent"]["steps"],
+        "PSNR": record["quality"]["psnr"],
+    }
+
+
 def cameraman(picture: Path, budget: float) -> list[dict[str, Any]]:
     """One row for each number of levels, between rows of SIREN with as many layers."""
-    from inrfit.artifact.loading import load
-
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         for radices in RADICES:
@@ -144,27 +169,21 @@ def cameraman(picture: Path, budget: float) -> list[dict[str, Any]]:
             factors = ",".join(f"{side}x{side}" for side in sides)
             for name, words in (("siren", ()), ("asmr", ("-O", f"factors={factors}"))):
                 record, target = fitted(picture, folder, name, budget, "--depth", str(len(sides) - 1), *words)
-                artifact = load(str(target))
-                field, spec = artifact.field(), artifact.spec
-                grid = Grid((artifact.meta["height"], artifact.meta["width"]))
-                times = [seconds(lambda field=field, grid=grid: field.on_grid(grid, 0, grid.n)) for _ in range(6)]
-                paper = spec.formula.paper_macs(spec) if name == "asmr" else spec.macs
-                rows.append(
-                    {
-                        "arch": name,
-                        "levels": len(sides),
-                        "depth": spec.depth,
-                        "factors": radices if name == "asmr" else "",
-                        "parameters": spec.parameters,
-                        "MACs": spec.macs,
-                        "paper's MACs": paper,
-                        "sines": spec.sines,
-                        "decode ms": 1e3 * statistics.median(times[1:]),
-                        "fit s": budget,
-                        "steps": record["spent"]["steps"],
-                        "PSNR": record["quality"]["psnr"],
-                    }
-                )
+                rows.append({"levels": len(sides), **measured(record, target, 6), "fit s": budget})
+    return rows
+
+
+def clips(depths: list[int], budget: float) -> list[dict[str, Any]]:
+    """One row for each depth of SIREN and of ASMR on two clips, at equal seconds."""
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        for name in ("bigbuckbunny", "carphone"):
+            source, options = data(CASES[name].file)[0], [w for o in CASES[name].options for w in ("-O", o)]
+            for depth in depths:
+                for arch in NAMES:
+                    record, target = fitted(source, folder, arch, budget, "--depth", str(depth), *options)
+                    rows.append({"clip": name, **measured(record, target, 1), "fit s": budget})
+                    print(rows[-1], flush=True)
     return rows
 
 
@@ -175,6 +194,7 @@ if __name__ == "__main__":
     parser.add_argument("--kodak", type=Path, metavar="FOLDER")
     parser.add_argument("--only", nargs="*", default=[], help="names of pictures, such as kodim03")
     parser.add_argument("--cameraman", type=Path, metavar="FILE")
+    parser.add_argument("--clips", type=int, nargs="+", metavar="DEPTH", help="two clips with each depth")
     parser.add_argument("--seconds", type=float, default=60)
     given = parser.parse_args()
     keep_freed_memory()  # both as the command does
@@ -184,5 +204,7 @@ if __name__ == "__main__":
         table(kodak(found, given.seconds))
     elif given.cameraman:
         table(cameraman(given.cameraman, given.seconds))
+    elif given.clips:
+        table(clips(given.clips, given.seconds))
     else:
         table(speed(given.rounds, given.compiled))

@@ -36,8 +36,15 @@ SETTINGS = {
         "smooth and hashed": {"interpolation": "quadratic", "table": 19},
     }.items()
     if not (d == 1 and "hashed" in kind)
+} | {
+    "3-D planes": (3, {**DENSE[3], "levels": 2, "features": 2, "planes": "4x7x11"}),
+    "3-D smooth planes, hashed": (
+        3,
+        {**DENSE[3], "levels": 2, "features": 1, "planes": "4x7x11", "table": 29, "interpolation": "quadratic"},
+    ),
+    "4-D planes": (4, {"finest": "3x4x5x4", "levels": 1, "features": 1, "planes": "3x5x6x7"}),
 }
-PRIMES = (1, 2654435761, 805459861)
+PRIMES = (1, 2654435761, 805459861, 3674653429)
 
 
 def make(settings, outputs=3, width=8, depth=3):
@@ -61,9 +68,13 @@ def slow(field, point):
     options, w = field.formula, {name: weight.double() for name, weight in field.weights.items()}
     finest = [int(part) for part in options.finest.split("x")]
     found, start = [], 0
-    for level in range(options.levels):
-        scale = options.growth ** (options.levels - 1 - level)
-        nodes = [math.ceil(most / scale) for most in finest]
+    scales = [options.growth ** (options.levels - 1 - level) for level in range(options.levels)]
+    grids = [[math.ceil(most / scale) for most in finest] for scale in scales]
+    if options.planes:
+        sides = [int(part) for part in options.planes.split("x")]
+        for pair in itertools.combinations(range(len(sides)), 2):
+            grids.append([side if axis in pair else 1 for axis, side in enumerate(sides)])
+    for nodes in grids:
         rows = min(math.prod(nodes), options.table)
         total = torch.zeros(options.features, dtype=torch.float64)
         places = [min(max((x + 1) / 2 * n - 0.5, 0.0), n - 1.0) for x, n in zip(point.tolist(), nodes, strict=True)]
@@ -103,7 +114,7 @@ def test_equals_the_formula_evaluated_in_loops(name):
 def test_a_raster_equals_its_points(name, scale, monkeypatch):
     monkeypatch.setattr(raster_decode, "POINTS_IN_CACHE", 40)
     field = make(SETTINGS[name])
-    grid = Grid({1: (29,), 2: (7, 11), 3: (4, 5, 6)}[field.spec.inputs])
+    grid = Grid({1: (29,), 2: (7, 11), 3: (4, 5, 6), 4: (3, 4, 2, 5)}[field.spec.inputs])
     grid = Grid(tuple(scale * length for length in grid.shape))
     expected = field(grid.coords(torch.arange(grid.n))).detach()
     for start, stop in ((0, grid.n), (grid.n // 3, grid.n // 3 + 2), (5, grid.n - 3), (0, grid.n // 2)):
@@ -257,10 +268,14 @@ def test_sizes_stay_within_the_parameters_asked_for(shape, parameters):
     assert sized.parameters <= parameters
     assert sized.parameters >= 0.8 * parameters or sized.options["features"] == MAX_FEATURES
     if shape is not None:
-        kept = math.prod(sized.formula.grids(len(shape))[-1].nodes)
+        finest = sized.formula.grids(len(shape))[sized.options["levels"] - 1].nodes
+        kept = math.prod(finest)
         assert sized.options["features"] == 1 or kept >= (1 - MAX_NODE_LOSS) * math.prod(shape)
-        for nodes, length in zip(sized.formula.grids(len(shape))[-1].nodes, shape, strict=True):
-            assert nodes <= length
+        assert all(
+            nodes <= length
+            for level in sized.formula.grids(len(shape))
+            for nodes, length in zip(level.nodes, shape, strict=True)
+        )
 
 
 SIZES = [
@@ -294,11 +309,11 @@ SIZES = [
     ((512, 768), 20_000, 64, {}, 3, (2, 64, 1, "87x130", 1 << 24)),
     ((512, 768), 264_000, 64, {}, 3, (4, 64, 1, "354x531", 1 << 24)),
     ((512, 768), 10_000_000, 64, {}, 3, (4, 64, 20, "499x749", 1 << 24)),
-    ((32, 32, 32), None, 64, {}, 3, (4, 64, 2, "31x31x31", 1 << 24)),
-    ((32, 32, 32), 1000, 64, {}, 3, (2, 8, 1, "8x8x8", 1 << 24)),
-    ((32, 32, 32), 20_000, 64, {}, 3, (2, 64, 1, "22x22x22", 1 << 24)),
-    ((32, 32, 32), 264_000, 64, {}, 3, (4, 64, 6, "31x31x31", 1 << 24)),
-    ((32, 32, 32), 10_000_000, 64, {}, 3, (4, 64, 227, "31x31x31", 1 << 24)),
+    ((32, 32, 32), None, 64, {}, 3, (4, 64, 2, "30x30x30", 1 << 24)),
+    ((32, 32, 32), 1000, 64, {}, 3, (2, 8, 1, "6x6x6", 1 << 24)),
+    ((32, 32, 32), 20_000, 64, {}, 3, (2, 64, 1, "20x20x20", 1 << 24)),
+    ((32, 32, 32), 264_000, 64, {}, 3, (4, 64, 6, "30x30x30", 1 << 24)),
+    ((32, 32, 32), 10_000_000, 64, {}, 3, (4, 64, 212, "31x31x31", 1 << 24)),
     ((512, 768), None, 32, {}, 3, (4, 32, 1, "360x540", 1 << 24)),
     ((24, 32), None, 128, {}, 3, (4, 128, 1, "24x32", 1 << 24)),
     ((512, 768), 20_000, 64, {"levels": 2, "features": 4}, 3, (2, 64, 4, "44x66", 1 << 24)),

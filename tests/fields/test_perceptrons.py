@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
+from dataclasses import asdict, replace
 
 import pytest
 import torch
@@ -280,9 +280,9 @@ def test_an_unknown_variant_is_refused():
 @pytest.mark.parametrize("modality", ["audio", "shape"])
 def test_frequencies_follow_the_signal(name, modality, monkeypatch):
     for kind, first_omega in (("audio", 900.0), ("shape", 60.0)):
-        known = dataclasses.replace(MODALITIES[kind], first_omega=lambda signal, omega=first_omega: omega)
+        known = replace(MODALITIES[kind], first_omega=lambda signal, omega=first_omega: (omega,))
         monkeypatch.setitem(MODALITIES, kind, known)
-    signal = dataclasses.replace(image_signal(), modality=modality)
+    signal = replace(image_signal(), modality=modality)
     omega, paper = {"audio": (900.0, 150.0), "shape": (60.0, 15.0)}[modality]
     formula = FieldSpec(name, 1, 1, 16, 2, {"tiles": "1"} if name == "tiles" else {}).formula
     found = recipe.architecture_options(signal, formula)
@@ -290,17 +290,45 @@ def test_frequencies_follow_the_signal(name, modality, monkeypatch):
     assert found
     for key, value in found.items():
         assert value == pytest.approx(formula.TRAITS.frequency_scaling[key][modality] * omega)
-        assert theirs[key] == pytest.approx(dataclasses.asdict(formula)[key] * paper / 30)
+        assert theirs[key] == pytest.approx(asdict(formula)[key] * paper / 30)
     assert FieldSpec(name, 1, 1, 16, 2, found).shapes == FieldSpec(name, 1, 1, 16, 2, {}).shapes
 
 
 @pytest.mark.parametrize(
-    ("shape", "omega"), [((64, 48), 30.0), ((200, 400), 60.0), ((512, 768), 120.0), ((1, 300), 90.0), ((1, 1), 30.0)]
+    ("shape", "omega", "factors"),
+    [
+        ((64, 48), 30.0, None),
+        ((200, 400), 60.0, "1x2"),
+        ((900, 64), 30.0, "4x1"),
+        ((512, 768), 120.0, None),
+        ((1, 300), 90.0, None),
+        ((1, 1), 30.0, None),
+        ((64, 144, 176), 30.0, "1x1.44x1.76"),
+    ],
 )
-def test_small_pictures_start_with_lower_frequencies(shape, omega):
-    signal = dataclasses.replace(image_signal(), grid=Grid(shape))
-    assert recipe.architecture_options(signal, FIELDS["siren"]()) == {"first_omega": pytest.approx(omega)}
+def test_short_axes_start_with_lower_frequencies(shape, omega, factors):
+    signal = replace(image_signal(), grid=Grid(shape))
+    found = recipe.architecture_options(signal, FIELDS["siren"]())
+    assert found == {"first_omega": pytest.approx(omega)} | ({"axis_factors": factors} if factors else {})
     assert recipe.architecture_options(signal, FIELDS["finer"]()) == {}
+
+
+def test_factors_of_the_axes_scale_the_first_frequencies():
+    spec = FieldSpec("siren", 3, 1, 16, 2, {})
+    generator = torch.Generator()
+    equal, scaled = (
+        replace(spec, options=options).formula.initial(spec, generator.manual_seed(0), torch.zeros(1))
+        for options in ({}, {"axis_factors": "0.5x1x4"})
+    )
+    torch.testing.assert_close(scaled["first.weight"], equal["first.weight"] * torch.tensor([0.5, 1.0, 4.0]))
+    assert all(torch.equal(scaled[name], equal[name]) for name in equal if name != "first.weight")
+
+
+@pytest.mark.parametrize("factors", ["", "1x", "2x2", "-1", "1e3", "0", "1001", "1x1x1x1x1", "nan"])
+def test_factors_of_the_axes_that_do_not_fit_are_refused(factors):
+    spec = FieldSpec("siren", 3, 1, 16, 2, {"axis_factors": factors})
+    with pytest.raises(UsageError, match="axis_factors"):
+        spec.formula.sized(spec, (4, 4, 4), None)
 
 
 def test_the_papers_regime_has_the_papers_frequencies():

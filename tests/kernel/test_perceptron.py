@@ -45,6 +45,8 @@ SPECS = [
     FieldSpec("grid", 2, 3, 24, 2, {"finest": "12x9", "features": 9, "interpolation": "quadratic"}),
     FieldSpec("grid", 1, 1, 20, 1, {"finest": "99", "levels": 5, "growth": 1.5, "features": 3}),
     FieldSpec("grid", 3, 1, 32, 3, {"finest": "20x16x9", "levels": 3, "table": 300, "features": 2}),
+    FieldSpec("grid", 3, 2, 24, 2, {"finest": "5x6x4", "levels": 2, "planes": "7x20x9", "interpolation": "quadratic"}),
+    FieldSpec("grid", 4, 1, 16, 2, {"finest": "3", "levels": 2, "planes": "9x1x8x7", "features": 7, "table": 60}),
     FieldSpec("tiles", 2, 3, 32, 4, {"tiles": "3x2"}),
     FieldSpec("tiles", 2, 2, 24, 3, {"tiles": "5x7", "overlap": 0.6}),
     FieldSpec("tiles", 1, 1, 5, 2, {"tiles": "9", "overlap": 1.0}),

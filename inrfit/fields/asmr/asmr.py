@@ -245,7 +245,7 @@ class Asmr:
         """Factors on the learning rate: those that are folded into each weight tensor."""
         return mlp.layer_rates(self.omega, self.omega) | modulators.rates(self.omega, self.modulator_omega)
 
-    def options_for(self, context: OptionContext) -> dict[str, float]:
+    def options_for(self, context: OptionContext) -> dict[str, float | str]:
         """A small ``modulator_omega`` for a large raster, except with ``--regime paper``."""
         large = context.paper_frequency_scale is None and context.samples > LARGE_RASTER
         return {"modulator_omega": LARGE_RASTER_MODULATOR_OMEGA} if large else {}

@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
+from ...errors import UsageError
 from ...io.options import setting
 from ...kernel.perceptron import Activation
 from .. import architecture
@@ -14,7 +15,18 @@ from ..architecture import Traits
 from ..hyperparameters import Hyperparameters
 from ..mlp import mlp
 from . import sizes
-from .levels import MAX_FEATURES, MAX_ROWS, SPANS, Level, build_levels, check_finest
+from .levels import (
+    MAX_FEATURES,
+    MAX_ROWS,
+    SPANS,
+    Level,
+    check_nodes,
+    grid_nodes,
+    level_count,
+    node_counts,
+    plane_nodes,
+    stacked,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -33,7 +45,9 @@ class FeatureGrid:
     """x = the interpolated features of all levels at the point; x = relu(W_i x + b_i); value = W x + b.
 
     Level i has ceil(finest / growth^(levels - 1 - i)) nodes along an axis. The features of all nodes of all levels are
-    rows of one table. Departures from the paper: nodes are cell centres, as samples are, and not corners, so that the
+    rows of one table. Signals on three axes or more have planes besides, which follow the levels in the table and in x:
+    for each pair of axes a grid that is constant along the other axes, as in K-planes (Fridovich-Keil et al. 2023,
+    arXiv:2301.10241). Departures from the paper: nodes are cell centres, as samples are, and not corners, so that the
     finest level can coincide with the raster; beyond the outermost nodes the field is constant along the axis; the
     resolutions follow the aspect of the signal; there are fewer features per node and finer levels; rasters are
     interpolated by quadratic B-splines, which are smooth (docs/architectures.md). ``gradients`` processes its points in
@@ -67,6 +81,9 @@ class FeatureGrid:
     finest: str = setting(
         "64", "nodes per axis of the finest grid, first axis first: 128, or 96x128; chosen for the signal"
     )
+    planes: str = setting(
+        "", "nodes per axis of planes, one for each pair of three or more axes, as in 64x144x176; chosen for the signal"
+    )
     growth: float = setting(2.0, "how many times finer a grid is than the one before", 1.0, 16.0)
     interpolation: Literal["linear", "quadratic"] = setting(
         "linear", "between nodes; pictures and sounds: quadratic, by B-splines, which is smooth"
@@ -78,11 +95,24 @@ class FeatureGrid:
     options_for, reason = architecture.frequency_options, architecture.no_reason
 
     def __post_init__(self) -> None:
-        check_finest(self.finest)
+        check_nodes("finest", self.finest)
+        if self.planes:
+            check_nodes("planes", self.planes)
 
     def grids(self, axes: int) -> tuple[Level, ...]:
-        """The levels, coarsest first."""
-        return build_levels(self.finest, axes, self.levels, self.growth, self.table, SPANS[self.interpolation])
+        """The levels, coarsest first, and the planes. Raises ``UsageError`` for planes of less than three axes."""
+        nodes = grid_nodes(node_counts("finest", self.finest, axes), self.levels, self.growth)
+        if self.planes:
+            if axes < 3:
+                raise UsageError(
+                    f"-O planes={self.planes}: the signal has {axes} axes, and planes need three", "option"
+                )
+            nodes += plane_nodes(node_counts("planes", self.planes, axes))
+        return stacked(nodes, self.table, SPANS[self.interpolation])
+
+    def gathered(self, axes: int) -> int:
+        """The number of features of a point: those of all levels and planes."""
+        return level_count(self.levels, self.planes, axes) * self.features
 
     def sized(
         self, spec: FieldSpec, shape: tuple[int, ...] | None, parameters: int | None, asked: Collection[str] = ()
@@ -99,7 +129,7 @@ class FeatureGrid:
         """The table, with the rows of the coarsest level first, and the layers of the network as (out, in)."""
         last = self.grids(spec.inputs)[-1]
         table = {"table": (last.start + last.rows, self.features)}
-        return table | mlp.layer_shapes(self.levels * self.features, spec.width, spec.depth - 1, spec.outputs)
+        return table | mlp.layer_shapes(self.gathered(spec.inputs), spec.width, spec.depth - 1, spec.outputs)
 
     def rounding_groups(self, spec: FieldSpec) -> dict[str, tuple[int, ...]]:
         """The features of each level, and the layers of the network."""
@@ -108,12 +138,13 @@ class FeatureGrid:
 
     def macs(self, spec: FieldSpec) -> int:
         """Multiply-accumulates per point: those of the network, and one per feature of the 2^d or 3^d nodes of a
-        level around the point.
+        level around the point (4 or 9 of a plane).
 
         The computation of rows and weights is not counted, nor what axis-by-axis interpolation of a raster saves.
         """
-        gathered, around = self.levels * self.features, int(SPANS[self.interpolation] ** spec.inputs)
-        return gathered * around + spec.width * (gathered + (spec.depth - 1) * spec.width + spec.outputs)
+        gathered = self.gathered(spec.inputs)
+        around = sum(level.around for level in self.grids(spec.inputs))
+        return self.features * around + spec.width * (gathered + (spec.depth - 1) * spec.width + spec.outputs)
 
     def sines(self, spec: FieldSpec) -> int:
         """Zero: there are no sines."""
@@ -122,7 +153,7 @@ class FeatureGrid:
     def initial(self, spec: FieldSpec, generator: torch.Generator, mean: Float[Tensor, " c"]) -> dict[str, Tensor]:
         """Features from U(+-1e-4), as in the paper. Matrices of the network from He et al.'s U(+-sqrt(6 / fan in)),
         those of its last layer from U(+-sqrt(3 / fan in)). Biases are 0, those of the last layer the mean value."""
-        into_first, into_hidden = self.levels * self.features, spec.width
+        into_first, into_hidden = self.gathered(spec.inputs), spec.width
         bounds = {
             "table": INITIAL_FEATURE_BOUND,
             "first.weight": math.sqrt(6 / into_first),

@@ -25,10 +25,15 @@ def nodes_around(
 ) -> tuple[Int[Tensor, "l n k"], Float[Tensor, "l n k"]]:
     """Rows of the table and weights of the k = span^d nodes around each point.
 
-    The last axis' nodes run fastest. Dense levels come before hashed ones.
+    The last axis' nodes run fastest.
     """
-    dense = sum(not level.hashed for level in levels)
-    parts = [_nodes_around(part, coords) for part in (levels[:dense], levels[dense:]) if part]
+    runs: list[list[Level]] = []
+    for level in levels:
+        if runs and runs[-1][0].hashed == level.hashed:
+            runs[-1].append(level)
+        else:
+            runs.append([level])
+    parts = [_nodes_around(run, coords) for run in runs]
     return parts[0] if len(parts) == 1 else (torch.cat([p[0] for p in parts]), torch.cat([p[1] for p in parts]))
 
 

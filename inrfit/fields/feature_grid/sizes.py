@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...errors import UsageError
 from ..sizing import largest
-from .levels import MAX_FEATURES, MAX_ROWS, SPANS, node_counts
+from .levels import MAX_FEATURES, MAX_ROWS, SPANS, level_count, node_counts
 
 if TYPE_CHECKING:
     from ..spec import FieldSpec
@@ -44,9 +44,12 @@ RASTER_OPTIONS = {"levels": 5, "interpolation": "quadratic"}
 ONE_DIMENSIONAL_OPTIONS = {"levels": 8}
 """Other options of rasters on one axis. Sounds gain more from eight levels than their longer steps cost."""
 
-SPATIAL_OPTIONS = {"levels": 6, "growth": 1.6}
+SPATIAL_OPTIONS = {"levels": 5, "growth": 1.6}
 """Other options of rasters on three or more axes: 0.1 to 0.8 dB ahead of five levels of growth 2 on four of eight
 volumes and clips, level on two, and 0.3 and 0.5 dB behind on two (docs/benchmarks.md)."""
+
+PLANE_FINENESS = 2
+"""How many times as fine as the finest grid the planes of rasters on three or more axes are, up to the raster."""
 
 OPTIONS_WITHOUT_RASTER = {"levels": 5, "growth": 1.6}
 NODES_PER_ROW = 14
@@ -85,6 +88,8 @@ class SizeSearch:
         """The field with these sizes; ``nodes`` are those along the longest axis of the finest level."""
         asked = self.spec.options
         sizes: dict[str, Any] = {"features": features, "finest": format_finest(self.max_finest, nodes)}
+        if self.shape is not None and len(self.shape) > 2:
+            sizes["planes"] = format_finest(self.shape, min(max(self.shape), PLANE_FINENESS * nodes))
         if self.shape is None:
             dense = min(_node_count(str(finest), self.spec.inputs) for finest in (nodes, asked.get("finest", nodes)))
             sizes["table"] = min(max(1, dense // NODES_PER_ROW), MAX_ROWS)
@@ -184,7 +189,7 @@ def default_parameters(shape: tuple[int, ...] | None, outputs: int) -> int:
 
 def _node_count(finest: str, axes: int) -> int:
     """Total number of nodes of the grid that ``finest`` describes."""
-    return math.prod(node_counts(finest, axes))
+    return math.prod(node_counts("finest", finest, axes))
 
 
 def format_finest(shape: tuple[int, ...], nodes: int) -> str:
@@ -195,9 +200,10 @@ def format_finest(shape: tuple[int, ...], nodes: int) -> str:
 def decode_bytes(spec: FieldSpec, shape: tuple[int, ...], cells: int) -> int:
     """Bytes that decoding takes: the features of a group of planes, or of some points, and the values."""
     options: dict[str, Any] = asdict(spec.formula)
-    features, planes = options["levels"] * options["features"], math.prod(shape[1:])
+    levels = level_count(options["levels"], options["planes"], spec.inputs)
+    features, planes = levels * options["features"], math.prod(shape[1:])
     group = max(min(POINTS_IN_CACHE, cells), planes if planes > 1 and 2 * cells >= planes else 0)
     rows = min(group, POINTS_IN_CACHE)
-    nodes = 24 * options["levels"] * SPANS[options["interpolation"]] ** spec.inputs
+    nodes = 24 * levels * SPANS[options["interpolation"]] ** spec.inputs
     held = group * (8 * features + 8 * options["features"] + 8 * spec.outputs)
     return int(held + rows * (8 * spec.width + 8 * features + nodes) + 4 * cells * spec.outputs)

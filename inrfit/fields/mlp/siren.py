@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+import re
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
+from ...errors import UsageError
 from ...io.options import setting
 from ...kernel.perceptron import Activation
 from .. import architecture
-from ..architecture import Traits
+from ..architecture import OptionContext, Traits
 from ..hyperparameters import Hyperparameters
 from . import mlp
 from .fast_sine import cosine_, sine
@@ -34,7 +37,7 @@ class Siren:
     TRAITS: ClassVar[Traits] = Traits(
         width=256,
         depth=5,
-        initialization_options=frozenset({"omega", "first_omega"}),
+        initialization_options=frozenset({"omega", "first_omega", "axis_factors"}),
         frequency_scaling={"first_omega": {"image": 1.0, "audio": 1.0, "shape": 1.0}},
         hyperparameters=Hyperparameters(
             adam_rate=1.5e-4,
@@ -51,18 +54,33 @@ class Siren:
         30.0, "frequency factor of the first layer (radians per unit); follows the signal unless given", 1e-3, 1e6
     )
 
+    axis_factors: str = setting(
+        "1", "factors on first_omega, axis by axis, as in 1x4; follow the sides of the signal unless given"
+    )
+
     encoding_size, encode = mlp.no_encoding_size, mlp.no_encoding
-    sized, shapes, macs, sines = mlp.sized, mlp.shapes, mlp.macs, mlp.one_sine_per_unit
+    shapes, macs, sines = mlp.shapes, mlp.macs, mlp.one_sine_per_unit
     constant, muon_tensors, fp32_tensors = mlp.constant, mlp.muon_tensors, mlp.first_layer
     forward, gradients = mlp.forward, mlp.gradients
     on_grid, raster, block = architecture.forward_in_chunks, architecture.no_raster, architecture.no_blocks
     rounding_groups = architecture.layer_groups
-    notes, options_for, reason = architecture.no_notes, architecture.frequency_options, architecture.no_reason
+    notes, reason = architecture.no_notes, architecture.no_reason
+
+    def __post_init__(self) -> None:
+        _axis_factors(self.axis_factors)
+
+    def sized(
+        self, spec: FieldSpec, shape: tuple[int, ...] | None, parameters: int | None, asked: Collection[str] = ()
+    ) -> FieldSpec:
+        """The widest field with at most ``parameters`` weights."""
+        if len(_axis_factors(self.axis_factors)) not in (1, spec.inputs):
+            raise UsageError(f"-O axis_factors={self.axis_factors}: the signal has {spec.inputs} axes", "option")
+        return mlp.sized(self, spec, shape, parameters, asked)
 
     def initial(self, spec: FieldSpec, generator: torch.Generator, mean: Float[Tensor, " c"]) -> dict[str, Tensor]:
-        """The paper's ranges times omega: U(+-first_omega/d) in the first layer, U(+-sqrt(6/w)) in the hidden layers,
-        U(+-sqrt(6/w)/omega) in the last. Biases have PyTorch's range U(+-1/sqrt(fan in)) times omega; the last bias is
-        ``mean``."""
+        """The paper's ranges times omega: U(+-first_omega/d) times the factor of the axis in the first layer,
+        U(+-sqrt(6/w)) in the hidden layers, U(+-sqrt(6/w)/omega) in the last. Biases have PyTorch's range
+        U(+-1/sqrt(fan in)) times omega; the last bias is ``mean``."""
         width = spec.width
         bounds = {
             "first.weight": self.first_omega / spec.inputs,
@@ -71,7 +89,20 @@ class Siren:
             "hidden.bias": self.omega / math.sqrt(width),
             "last.weight": math.sqrt(6 / width) / self.omega,
         }
-        return mlp.draw(self.shapes(spec), bounds, generator, mean)
+        weights = mlp.draw(self.shapes(spec), bounds, generator, mean)
+        factors = _axis_factors(self.axis_factors)
+        if factors != (1.0,):
+            weights["first.weight"] *= weights["first.weight"].new_tensor(factors)
+        return weights
+
+    def options_for(self, context: OptionContext) -> dict[str, float | str]:
+        """The lowest of the axes' frequencies, and the factors of the axes if those differ."""
+        if context.paper_frequency_scale is not None:
+            return architecture.frequency_options(self, context)
+        omegas = context.first_omega()
+        options = architecture.frequency_options(self, replace(context, first_omega=lambda: omegas))
+        factors = [f"{omega / min(omegas):.3g}" for omega in omegas]
+        return options if set(factors) == {"1"} else {**options, "axis_factors": "x".join(factors)}
 
     def activate(self, phase: Float[Tensor, "n w"], first: bool, inplace: bool) -> Float[Tensor, "n w"]:
         """sin(u)."""
@@ -90,3 +121,16 @@ class Siren:
     def rates(self) -> dict[str, float]:
         """Tensors that include omega have omega times the rate."""
         return mlp.layer_rates(self.first_omega, self.omega) | {"first.bias": self.omega}
+
+
+def _axis_factors(text: str) -> tuple[float, ...]:
+    """The factors that ``text`` holds, as in "1x4". Raises ``UsageError`` for others than numbers from 0.001 to
+    1000."""
+    parts = text.split("x")
+    if len(parts) <= 4 and all(re.fullmatch(r"\d{1,6}(\.\d{1,6})?", part) for part in parts):
+        factors = tuple(float(part) for part in parts)
+        if all(1e-3 <= factor <= 1e3 for factor in factors):
+            return factors
+    raise UsageError(
+        f"-O axis_factors={text[:40]}: write a factor for each axis, from 0.001 to 1000, as in 1x4", "option"
+    )

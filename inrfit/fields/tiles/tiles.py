@@ -251,7 +251,7 @@ class Tiles:
             reached += torch.cat(parts).view(reached.shape) * weight[..., None]
         return values.view(-1, channels)
 
-    def options_for(self, context: OptionContext) -> dict[str, float]:
+    def options_for(self, context: OptionContext) -> dict[str, float | str]:
         """Options from the signal's frequencies. Those of a sound are divided by the number of tiles, since
         ``first_omega`` is per unit of one tile."""
         if context.signal_class != "audio":
@@ -259,7 +259,7 @@ class Tiles:
         tiles, scale = int(self.tiles), context.paper_frequency_scale
         per_tile = replace(
             context,
-            first_omega=lambda: context.first_omega() / tiles,
+            first_omega=lambda: (context.first_omega()[0] / tiles,),
             paper_frequency_scale=None if scale is None else scale / tiles,
         )
         return architecture.frequency_options(self, per_tile)

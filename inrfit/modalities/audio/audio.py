@@ -117,7 +117,7 @@ def load(data: bytes, name: str, options: Options, limits: Limits) -> Signal:
         raise machine_error(error) or UnreadableFile(f"damaged or cut short: {cause}", "decode") from error
 
 
-def first_omega(signal: Signal) -> float:
+def first_omega(signal: Signal) -> tuple[float]:
     """Frequency factor of a SIREN's first layer, in radians per unit of a time axis from -1 to 1.
 
     It is OMEGA_SHARE * pi f T, from LOWEST_OMEGA to HIGHEST_OMEGA, where f (Hz) is the frequency below which
@@ -131,10 +131,10 @@ def first_omega(signal: Signal) -> float:
         power += np.square(np.abs(spectrum)).sum(axis=1)
     total = np.cumsum(power[1:])
     if not len(total) or not total[-1] > 0:
-        return LOWEST_OMEGA
+        return (LOWEST_OMEGA,)
     cycles = (1 + int(np.searchsorted(total, ENERGY_QUANTILE * total[-1]))) / window
     omega = OMEGA_SHARE * math.pi * cycles * signal.n
-    return min(max(omega, LOWEST_OMEGA), HIGHEST_OMEGA)
+    return (min(max(omega, LOWEST_OMEGA), HIGHEST_OMEGA),)
 
 
 def estimate(predicted: Tensor, values: Tensor, signal: Signal) -> float:

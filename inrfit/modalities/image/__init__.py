@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 
+from .. import first_frequency
 from ..modality import ArchitectureRule, ArrayInput, Measure, Modality
 from . import comparison, domain, image, plain_codec, quality, writing
 from .channels import fitted_channels
@@ -48,8 +49,8 @@ IMAGE = Modality(
         ),
         ArchitectureRule("grid", "ahead of SIREN on photographs at 20 to 60 s (docs/architectures.md)"),
     ),
-    first_omega=image.first_omega,
-    omega_source="0.3 of the shorter side in pixels, from 30 to 120 (tests/bench/omega.py)",
+    first_omega=first_frequency.of_raster,
+    omega_source=first_frequency.OMEGA_SOURCE,
     sniff=image.sniff,
     load=image.load,
     estimate=quality.estimate,

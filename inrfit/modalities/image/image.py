@@ -31,9 +31,6 @@ INPUT_SUFFIXES: tuple[str, ...] = (*writing.SUFFIXES, ".ico", ".heif")
 _MAX_SOUND_CHANNELS = 8
 """An array (n, c) of the number types of sounds with at most so many columns is not taken for an image."""
 
-OMEGA_PER_PIXEL, LOWEST_OMEGA, HIGHEST_OMEGA = 0.3, 30.0, 120.0
-"""Constants of ``first_omega``, chosen by tests/bench/omega.py (docs/benchmarks.md)."""
-
 
 def _source(value: Any) -> None:
     """The schema of where a channel of the file comes from: an output of the field, or a constant."""
@@ -227,16 +224,6 @@ def _describe_samples(meta: Mapping[str, Any]) -> str:
     if dtype.startswith("uint"):
         return mode + (" palette" if meta["palette"] else "" if bits == 8 else f" {bits}-bit")
     return f"{mode} {dtype}"
-
-
-def first_omega(signal: Signal) -> float:
-    """Frequency factor of a SIREN's first layer: 0.3 of the shorter side in pixels, from 30 to 120.
-
-    Higher frequencies fit the pixels of a photograph faster, but lose quality between the pixels, when a small image is
-    decoded at a larger size. That sets the upper bound (tests/bench/omega.py, docs/benchmarks.md)."""
-    assert signal.grid is not None
-    shorter = min((side for side in signal.grid.shape if side > 1), default=1)
-    return min(max(OMEGA_PER_PIXEL * shorter, LOWEST_OMEGA), HIGHEST_OMEGA)
 
 
 def describe_decoded(decoded: Raster, meta: Mapping[str, Any], suffix: str, request: Request) -> str:

@@ -187,9 +187,9 @@ def _meta(format_name: str, normalized: NormalizedMesh, options: Options) -> dic
     }
 
 
-def first_omega(signal: Signal) -> float:
-    """Frequency factor of a SIREN's first layer: 60 for every shape (docs/benchmarks.md)."""
-    return 60.0
+def first_omega(signal: Signal) -> tuple[float, ...]:
+    """Frequency factor of a SIREN's first layer: 60 on each axis of every shape (docs/benchmarks.md)."""
+    return (60.0, 60.0, 60.0)
 
 
 def suffix(meta: Mapping[str, Any]) -> tuple[str, str | None]:

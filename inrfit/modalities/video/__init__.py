@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+from .. import first_frequency
 from ..modality import ArchitectureRule, Measure, Modality
 from . import domain, meta, quality, video
 
@@ -30,8 +31,8 @@ VIDEO = Modality(
     request_error=lambda field: f"--{field} is not supported for clips (use --size, --scale or --codec)",
     default_sampler="stream",
     architecture_rules=(ArchitectureRule("grid", "0.5 and 2.3 dB ahead of SIREN on two clips (docs/benchmarks.md)"),),
-    first_omega=video.first_omega,
-    omega_source="0.3 of the shorter side of a frame in pixels, from 30 to 120, as for images",
+    first_omega=first_frequency.of_raster,
+    omega_source=first_frequency.OMEGA_SOURCE,
     sniff=video.sniff,
     load=video.load,
     estimate=quality.estimate,

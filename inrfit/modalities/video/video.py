@@ -27,9 +27,6 @@ if TYPE_CHECKING:
 
 MAX_SIDE = 65_535
 
-OMEGA_PER_SAMPLE, LOWEST_OMEGA, HIGHEST_OMEGA = 0.3, 30.0, 120.0
-"""Constants of ``first_omega``: those of images (docs/benchmarks.md)."""
-
 _EBML, _RIFF = b"\x1a\x45\xdf\xa3", b"RIFF"
 SUFFIXES = {
     "Y4M": ".y4m", "MP4": ".mp4", "Matroska": ".mkv", "WebM": ".webm", "QuickTime": ".mov", "GIF": ".gif",
@@ -97,12 +94,6 @@ def to_signal(format_name: str, clip: Clip) -> Signal:
         "", frames.reshape(-1, frames.shape[-1]), scale, meta_of(format_name, clip, scale), Grid(frames.shape[:3]),
         notes=by_weight(clip.notes), attachments=attachments,
     )  # fmt: skip
-
-
-def first_omega(signal: Signal) -> float:
-    """Frequency factor of a SIREN's first layer: 0.3 of the shorter side of a frame in pixels, from 30 to 120."""
-    shorter = min((side for side in signal.meta["shape"][1:] if side > 1), default=1)
-    return min(max(OMEGA_PER_SAMPLE * shorter, LOWEST_OMEGA), HIGHEST_OMEGA)
 
 
 def output_shape(meta: Mapping[str, Any], request: Request) -> tuple[int, int, int]:

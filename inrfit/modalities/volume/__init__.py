@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+from .. import first_frequency
 from ..modality import ArchitectureRule, ArrayInput, Measure, Modality
 from . import arrays, domain, formats, meta, picture, quality, raster_decode, volume
 
@@ -40,8 +41,8 @@ VOLUME = Modality(
         ),
         ArchitectureRule("grid", "ahead of SIREN where samples are seen less often (docs/benchmarks.md)"),
     ),
-    first_omega=volume.first_omega,
-    omega_source="0.3 of the shortest side in samples, from 30 to 120, as for images",
+    first_omega=first_frequency.of_raster,
+    omega_source=first_frequency.OMEGA_SOURCE,
     sniff=volume.sniff,
     load=volume.load,
     estimate=quality.estimate,

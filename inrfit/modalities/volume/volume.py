@@ -27,9 +27,6 @@ from .raw_volume import Array, RawVolume, in_file
 if TYPE_CHECKING:
     from ...fields.module import Field
 
-OMEGA_PER_SAMPLE, LOWEST_OMEGA, HIGHEST_OMEGA = 0.3, 30.0, 120.0
-"""Constants of ``first_omega``: those of images (docs/benchmarks.md)."""
-
 _LABEL_SAMPLES = 1 << 18
 """About the number of samples that are looked at for labels."""
 
@@ -144,12 +141,6 @@ def choose_scale(flat: Array) -> Scale:
     if scales.differ(highs - lows):
         return scales.over_each(flat.dtype.name, lows, highs, step)
     return scales.linear(flat.dtype.name, float(lows.min()), float(highs.max()), step)
-
-
-def first_omega(signal: Signal) -> float:
-    """Frequency factor of a SIREN's first layer: 0.3 of the shortest side in samples, from 30 to 120."""
-    shortest = min((side for side in signal.meta["shape"] if side > 1), default=1)
-    return min(max(OMEGA_PER_SAMPLE * shortest, LOWEST_OMEGA), HIGHEST_OMEGA)
 
 
 def output_shape(meta: Mapping[str, Any], request: Request) -> tuple[int, ...]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from ..artifact.file_size import FileContents
 from ..errors import UsageError
 from ..fields import MAX_PARAMETERS, FieldSpec
+from ..fields.sizing import FEW_SAMPLES, default_parameters
 from ..modalities import MODALITIES
 from ..signal import Signal
 from .settings import Settings, parsed_count
@@ -21,8 +22,10 @@ def sized(spec: FieldSpec, settings: Settings, signal: Signal, contents: FileCon
     """``spec`` with the sizes that the settings ``params`` or ``bytes`` allow. Raises ``UsageError`` if even the
     smallest field is too large."""
     sizer = Sizer(spec, signal, {name for name in ("width", "depth") if getattr(settings, name) is not None})
+    if settings.bytes is None and settings.params is None:
+        return sizer.sized(None) if settings.regime == "paper" else sizer.usual()
     if settings.bytes is None:
-        return sizer.sized(None if settings.params is None else parsed_count("params", settings.params))
+        return sizer.sized(parsed_count("params", settings.params))
     limit = parsed_count("bytes", settings.bytes)
     largest = sizer.smallest()
     if (needed := contents.file_bytes(largest)) > limit:
@@ -55,6 +58,15 @@ class Sizer:
         none."""
         shape = MODALITIES[self.signal.modality].raster(self.signal.meta)
         return self.spec.formula.sized(self.spec, shape, parameters, self.asked)
+
+    def usual(self) -> FieldSpec:
+        """The architecture's usual field, or a smaller one for a signal of few samples on a grid, unless its width or
+        depth was asked for."""
+        usual, samples = self.sized(None), self.signal.n
+        if self.asked or self.signal.grid is None or samples >= FEW_SAMPLES:
+            return usual
+        limit = default_parameters(samples)
+        return usual if usual.parameters <= limit or not self._exists(limit) else self.sized(limit)
 
     def smallest(self) -> FieldSpec:
         """The smallest field. Raises the architecture's ``UsageError`` if there is none."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -12,6 +13,20 @@ if TYPE_CHECKING:
     from .spec import FieldSpec
 
 MAX_WIDTH, MAX_DEPTH, MAX_PARAMETERS = 8192, 64, 100_000_000
+
+DEFAULT_PARAMETERS, FEW_SAMPLES, MANY_SAMPLES = 264_000, 1 << 18, 1 << 20
+"""Default number of weights for signals of FEW_SAMPLES to MANY_SAMPLES: that of a SIREN 5x256, as in the papers."""
+
+MIN_DEFAULT_PARAMETERS, MAX_DEFAULT_PARAMETERS = 1_000, 1_056_000
+"""Limits on the default number of weights for smaller and larger signals."""
+
+
+def default_parameters(samples: int) -> int:
+    """The default number of weights for a signal on a grid: below FEW_SAMPLES and above MANY_SAMPLES it follows the
+    square root of the number of samples, between the limits above (docs/architectures.md, "Default sizes")."""
+    usual = min(max(samples, FEW_SAMPLES), MANY_SAMPLES)
+    parameters = round(DEFAULT_PARAMETERS * math.sqrt(samples / usual))
+    return min(max(parameters, MIN_DEFAULT_PARAMETERS), MAX_DEFAULT_PARAMETERS)
 
 
 def widest(spec: FieldSpec, parameters: int, max_width: int | None = None) -> FieldSpec:

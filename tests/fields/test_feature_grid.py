@@ -13,14 +13,9 @@ from inrfit.errors import UsageError
 from inrfit.fields import FieldSpec
 from inrfit.fields.feature_grid import interpolation, raster_decode
 from inrfit.fields.feature_grid.feature_grid import FeatureGrid
-from inrfit.fields.feature_grid.sizes import (
-    DEFAULT_PARAMETERS,
-    MAX_FEATURES,
-    MAX_NODE_LOSS,
-    MIN_DEFAULT_PARAMETERS,
-    default_parameters,
-)
+from inrfit.fields.feature_grid.sizes import MAX_FEATURES, MAX_NODE_LOSS
 from inrfit.fields.module import Field
+from inrfit.fields.sizing import DEFAULT_PARAMETERS, MIN_DEFAULT_PARAMETERS, default_parameters
 from inrfit.fit import recipe
 from inrfit.fit.engine.backends import analytic_gradients, autograd_gradients
 from inrfit.signal import Grid
@@ -290,7 +285,7 @@ SIZES = [
     ((500,), 1000, 64, {}, 3, (2, 8, 1, "415", 1 << 24)),
     ((500,), 20_000, 64, {}, 3, (2, 64, 11, "452", 1 << 24)),
     ((500,), 10_000_000, 64, {}, 3, (4, 64, 4096, "500", 1 << 24)),
-    ((100003,), None, 64, {}, 3, (4, 64, 2, "62802", 1 << 24)),
+    ((100003,), None, 64, {}, 3, (4, 64, 1, "75196", 1 << 24)),
     ((100003,), 1000, 64, {}, 3, (2, 8, 1, "415", 1 << 24)),
     ((100003,), 20_000, 64, {}, 3, (2, 64, 1, "7562", 1 << 24)),
     ((100003,), 264_000, 64, {}, 3, (4, 64, 2, "62802", 1 << 24)),
@@ -333,7 +328,7 @@ def test_sizes_are_those_that_were_measured(shape, parameters, width, options, c
 def test_default_sizes_do_not_exceed_the_number_of_values(shape):
     spec = FieldSpec("grid", 3 if shape is None else len(shape), 3, 64, 2, {})
     found = spec.formula.sized(spec, shape, None).parameters
-    assert found <= DEFAULT_PARAMETERS
+    assert found <= (DEFAULT_PARAMETERS if shape is None else default_parameters(math.prod(shape)))
     if shape is not None:
         assert found <= max(MIN_DEFAULT_PARAMETERS, 3 * math.prod(shape))
 
@@ -370,7 +365,7 @@ def test_a_width_asked_for_is_kept_and_leaves_weights_for_the_table(shape, width
     spec = FieldSpec("grid", 3 if shape is None else 2, 3, width, 2, {})
     sized = spec.formula.sized(spec, shape, None, {"width"})
     assert sized.width == width
-    target = default_parameters(shape, 3)
+    target = DEFAULT_PARAMETERS if shape is None else default_parameters(math.prod(shape))
     assert math.prod(sized.shapes["table"]) >= 0.4 * min(target, 3 * math.prod(shape or (target,)))
 
 

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ...errors import UsageError
-from ..sizing import largest
+from ..sizing import DEFAULT_PARAMETERS, MIN_DEFAULT_PARAMETERS, default_parameters, largest
 from .levels import MAX_FEATURES, MAX_ROWS, SPANS, level_count, node_counts
 
 if TYPE_CHECKING:
@@ -19,12 +19,6 @@ POINTS_IN_CACHE = 4096
 
 MAX_FINEST_WITHOUT_RASTER = 1024
 """Maximum nodes per axis of the finest level for signals of points, which have no resolution of their own."""
-
-DEFAULT_PARAMETERS = 264_000
-"""Maximum number of weights unless a number is asked for. In half precision they take the bytes of a SIREN 5x256."""
-
-MIN_DEFAULT_PARAMETERS = 1_000
-"""Number of weights available by default for even the smallest signal."""
 
 MAX_NETWORK_SHARE = 0.25
 """Maximum share of the weights in the network, unless its width was asked for."""
@@ -121,7 +115,7 @@ def choose_sizes(
 ) -> FieldSpec:
     """``FeatureGrid.sized``."""
     search = SizeSearch(spec, defaults, shape)
-    target = default_parameters(shape, spec.outputs) if parameters is None else parameters
+    target = _default_parameters(shape, spec.outputs) if parameters is None else parameters
     width = spec.width
     if "width" not in asked:
         if "depth" not in asked:
@@ -180,11 +174,12 @@ def _feature_counts(search: SizeSearch, width: int, target: int) -> Iterator[tup
     yield at_all_nodes, 1.0
 
 
-def default_parameters(shape: tuple[int, ...] | None, outputs: int) -> int:
-    """The default number of weights: that of the signal's values, between the two limits above."""
+def _default_parameters(shape: tuple[int, ...] | None, outputs: int) -> int:
+    """The default number of weights, which is not larger than the number of the signal's values."""
     if shape is None:
         return DEFAULT_PARAMETERS
-    return max(MIN_DEFAULT_PARAMETERS, min(DEFAULT_PARAMETERS, math.prod(shape) * outputs))
+    samples = math.prod(shape)
+    return max(MIN_DEFAULT_PARAMETERS, min(default_parameters(samples), samples * outputs))
 
 
 def _node_count(finest: str, axes: int) -> int:

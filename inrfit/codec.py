@@ -234,7 +234,8 @@ def choose_recipe(planned: Plan, device: torch.device) -> tuple[FieldSpec, Recip
         regime=settings.regime,
         clock=settings.clock,
     )
-    return spec, recipe.choose(spec, device, choices, planned.budget)
+    samples = None if planned.signal.grid is None else planned.signal.n
+    return spec, recipe.choose(spec, device, choices, planned.budget, samples)
 
 
 @renamed_arguments(tick="on_progress")

@@ -33,6 +33,9 @@ class Hyperparameters:
     """Peak learning rate of Muon; 0: Adam updates all tensors."""
     source: str = "safe within a factor of four (tests/bench/recipe.py)"
     """The measurement that chose the two rates."""
+    measured_width: int | None = None
+    """Width at which the rates were measured. Narrower networks have larger ones if their steps are on all samples of a
+    small signal; None: that was not measured."""
     muon_momentum: float = MUON_MOMENTUM
     """Momentum of Muon."""
     muon_momentum_source: str = "Jordan's, not varied for this architecture"

@@ -42,6 +42,14 @@ with other programs wait for each other."""
 PAPER_SECOND_BETA = 0.999
 """Adam's second beta with ``--regime paper``: torch's default, which the papers use."""
 
+NARROW_POWER = 0.7
+"""Rates of steps on a whole signal are in inverse proportion to this power of the width (docs/benchmarks.md, "Fields of
+few samples")."""
+
+WHOLE_SIGNAL_REASON = (
+    "every step is on all samples, without the noise of drawn batches: larger rates for narrow networks"
+)
+
 FIRST_RATE_LIMIT = 400.0
 """Largest factor on the learning rate of the first layer, which for a SIREN is the layer's frequency."""
 
@@ -108,10 +116,16 @@ class UserChoices:
 
 
 def choose(
-    spec: FieldSpec, device: torch.device, user: UserChoices = UserChoices(), budget: Budget = Budget()
+    spec: FieldSpec,
+    device: torch.device,
+    user: UserChoices = UserChoices(),
+    budget: Budget = Budget(),
+    samples: int | None = None,
 ) -> Recipe:
-    """The recipe for a fit of ``spec`` within ``budget``. With a budget in seconds, choosing the precision may run a
-    probe of 50 ms. Raises ``UsageError`` for an engine that the device or the architecture does not support."""
+    """The recipe for a fit of ``spec`` within ``budget`` to a signal of so many ``samples`` (None: many).
+
+    With a budget in seconds, choosing the precision may run a probe of 50 ms. Raises ``UsageError`` for an engine that
+    the device or the architecture does not support."""
     traits, paper = spec.formula.TRAITS, user.regime == "paper"
     if device.type == "cuda" and user.engine == "compiled":
         raise UsageError("--engine compiled: only on the CPU (on CUDA use cuda-graph)", "option")
@@ -138,13 +152,19 @@ def choose(
     adapt_batch = (
         timed_cpu and user.batch == "auto" and not (paper or engine.value == "compiled" or traits.shares_blocks)
     )
-    rates = _paper_rates if paper else partial(_rates, cuda=device.type == "cuda")
+    measured_width = traits.hyperparameters.measured_width
+    whole_signal = (
+        not paper and measured_width is not None and device.type != "cuda" and 0 < (samples or 0) <= (batch.value or 0)
+    )
+    narrow = max(1.0, (measured_width or 0) / spec.width) ** NARROW_POWER if whole_signal else 1.0
+    rates = _paper_rates if paper else partial(_rates, cuda=device.type == "cuda", narrow=narrow)
     choices = (
         precision,
         engine,
         batch,
         Choice("adapt_batch", adapt_batch, "the first steps are small; fewer points where the time is short"),
         *_thread_choices(timed_cpu, user.threads, slower),
+        Choice("whole_signal", whole_signal, WHOLE_SIGNAL_REASON if whole_signal else "batches are drawn"),
         *rates(traits.hyperparameters, user.lr),
     )
     return Recipe(choices, probe)
@@ -186,9 +206,10 @@ def choose_batch(
     return Choice("batch", tuned.batch_size(spec.parameters), tuned.batch_source)
 
 
-def _rates(tuned: Hyperparameters, lr: float | None, cuda: bool) -> tuple[Choice, ...]:
-    """The settings of the optimiser. Rates set by the user do not depend on the number of steps."""
-    scale = 1.0 if lr is None else lr / tuned.adam_rate
+def _rates(tuned: Hyperparameters, lr: float | None, cuda: bool, narrow: float) -> tuple[Choice, ...]:
+    """The settings of the optimiser, with rates times ``narrow``. Rates set by the user do not depend on the number of
+    steps."""
+    scale = narrow if lr is None else lr / tuned.adam_rate
     muon_rate = scale * tuned.muon_rate * (CUDA_MUON_FACTOR if cuda else 1.0)
     adam_reason = "as on the CPU: not measured yet" if cuda else tuned.source
     muon_reason = "Adam for all tensors: Muon was not worth its time for this architecture"

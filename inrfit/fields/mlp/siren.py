@@ -43,6 +43,7 @@ class Siren:
             adam_rate=1.5e-4,
             muon_rate=1.8e-3,
             source="best of those tried on pictures, sounds and meshes in 80 to 2,500 steps (tests/bench/recipe.py)",
+            measured_width=256,
             muon_momentum=0.9,
             muon_momentum_source="0.95 loses 2 to 6 dB on sounds (tests/bench/recipe.py)",
             batch_source="best in seconds (tests/bench/recipe.py)",

@@ -27,6 +27,10 @@ SHORT_FIT_STEPS, SHORT_FIT_POWER, SHORT_FIT_BOUNDS = 1100.0, 0.5, (0.8, 1.6)
 """Learning rates are multiplied by (SHORT_FIT_STEPS / steps)^SHORT_FIT_POWER, clamped to the bounds: short fits need
 larger rates (docs/benchmarks.md)."""
 
+WHOLE_SIGNAL_POWER, WHOLE_SIGNAL_BOUNDS = 0.35, (0.8, 3.5)
+"""The same for steps on all samples of a small signal, which have no noise of drawn batches (docs/benchmarks.md,
+"Fields of few samples")."""
+
 _SCHEMA: Mapping[str, Schema] = {
     "batch": integer(0, 2**40),
     "precision": one_of("fp32", "fp32-fast", "bf16"),
@@ -38,6 +42,7 @@ _SCHEMA: Mapping[str, Schema] = {
     "first_threads": integer(0, 1024),
     "adapt_batch": boolean,
     "boosted": boolean,
+    "whole_signal": boolean,
     "annealed": boolean,
     "momentum": number(0, 1),
     "second_beta": number(0, 1),
@@ -72,6 +77,8 @@ class TrainingConfig:
     """Whether ``batch`` is an upper bound that the fit approaches as far as its time allows (``batch_size.py``)."""
     boosted: bool = True
     """Whether the learning rates depend on the number of steps that the budget allows (``short_run_lr_factor``)."""
+    whole_signal: bool = False
+    """Whether every step is on all samples of the signal."""
     annealed: bool = True
     """Whether the learning rates have a warm-up and a cosine decay; otherwise they are constant."""
     momentum: float = MUON_MOMENTUM
@@ -110,8 +117,9 @@ class TrainingConfig:
         """Factor on the learning rates for a fit of about ``steps`` optimiser steps."""
         if not self.boosted:
             return 1.0
-        low, high = SHORT_FIT_BOUNDS
-        factor: float = (SHORT_FIT_STEPS / max(steps, 1.0)) ** SHORT_FIT_POWER
+        low, high = WHOLE_SIGNAL_BOUNDS if self.whole_signal else SHORT_FIT_BOUNDS
+        power = WHOLE_SIGNAL_POWER if self.whole_signal else SHORT_FIT_POWER
+        factor: float = (SHORT_FIT_STEPS / max(steps, 1.0)) ** power
         return min(max(factor, low), high)
 
     def json(self) -> dict[str, Any]:

@@ -41,23 +41,49 @@ def state(png):
     return Path(f"{png}.safetensors.state")
 
 
-def begun(png, *more, budget="100000it", seconds=0.0):
-    """A fit under way, whose state has been saved, and ``seconds`` more."""
-    words = [sys.executable, "-m", "inrfit", "encode", png, *SMALL, "--budget", budget, "--checkpoint", "0.02s"]
-    process = subprocess.Popen([*map(str, words), *more], stderr=subprocess.DEVNULL)
+def begun(png):
+    """A fit under way for a second since its state was saved first."""
+    words = [sys.executable, "-m", "inrfit", "encode", png, *SMALL, "--budget", "100000it", "--checkpoint", "0.02s"]
+    process = subprocess.Popen([*map(str, words)], stderr=subprocess.DEVNULL)
     until = time.monotonic() + 60
     while not state(png).exists() and time.monotonic() < until:
         assert process.poll() is None
         time.sleep(0.01)
-    time.sleep(seconds)
+    time.sleep(1.0)
     return process
 
 
-def killed(png, *more, **how):
-    """The same, killed."""
-    process = begun(png, *more, **how)
-    process.kill()
-    process.wait()
+LONG = ["--budget", "400it"]
+"""The budget of a fit that is killed on the way."""
+
+KILLED = """
+import os, signal, sys
+from inrfit.__main__ import run
+from inrfit.fit.progress import BudgetTracker
+
+honest = BudgetTracker.count_step
+
+def count_step(self, seconds):
+    honest(self, seconds)
+    if self.step == 200:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+BudgetTracker.count_step = count_step
+run(sys.argv[1:])
+"""
+"""A command whose fit is killed in its 200th step, some steps after its state was last saved."""
+
+
+def kill(*words):
+    """Runs the command until it is killed."""
+    command = [sys.executable, "-c", KILLED, *map(str, words), "--checkpoint", "0.005s"]
+    assert subprocess.run(command, stderr=subprocess.DEVNULL).returncode == -signal.SIGKILL
+
+
+def killed(png, *more):
+    """A fit of the budget LONG, killed."""
+    kill("encode", png, *SMALL, *LONG, *more)
+    assert not field(png).exists()
 
 
 def steps_of(png):
@@ -65,33 +91,42 @@ def steps_of(png):
     return json.loads(header(state(png)))["state"]["tracker"]["step"]
 
 
-LONG = "4000it"
-"""So many that a fit can be killed on the way."""
+@pytest.fixture(scope="module")
+def saved_state(tmp_path_factory):
+    """What a killed fit of the picture with the budget LONG has saved."""
+    source = tmp_path_factory.mktemp("killed") / "photo.png"
+    Image.fromarray(picture()).save(source)
+    killed(source)
+    return state(source).read_bytes()
+
+
+@pytest.fixture
+def killed_fit(png, saved_state):
+    """Beside the picture lies what its killed fit has saved."""
+    state(png).write_bytes(saved_state)
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("killed_fit")
 def test_a_killed_fit_goes_on_and_gives_the_weights_of_the_undisturbed_one(png, capsys):
-    killed(png, budget=LONG)
-    assert not field(png).exists()
     steps, saved = steps_of(png), state(png).read_bytes()
-    assert encode(png, "--budget", LONG, "--resume", "--json") == 0
+    assert encode(png, *LONG, "--resume", "--json") == 0
     record = json.loads(capsys.readouterr().out)
-    assert 0 < record["provenance"]["settings"]["resumed_at_step"] == steps < 4000
+    assert 0 < record["provenance"]["settings"]["resumed_at_step"] == steps < 400
     assert not state(png).exists()
     state(png).write_bytes(saved)  # as if killed after the field was written
-    assert encode(png, "--budget", LONG, "--resume") == 0
+    assert encode(png, *LONG, "--resume") == 0
     assert not state(png).exists()
     whole = png.parent / "whole.safetensors"
-    assert encode(png, "--budget", LONG, "-o", whole) == 0
+    assert encode(png, *LONG, "-o", whole) == 0
     assert weights(whole) == weights(field(png))
 
 
-@pytest.mark.slow
+@pytest.mark.usefixtures("killed_fit")
 def test_a_larger_budget_goes_on_from_where_the_fit_was(png, capsys):
-    killed(png, budget=LONG)
     steps = steps_of(png)
-    assert encode(png, "--budget", f"{4000 + steps}it", "--resume", "--json") == 0
-    assert json.loads(capsys.readouterr().out)["spent"]["steps"] == 4000 + steps
+    assert encode(png, "--budget", f"{400 + steps}it", "--resume", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["spent"]["steps"] == 400 + steps
 
 
 def header(path):
@@ -103,7 +138,7 @@ def header(path):
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_an_interrupted_fit_leaves_its_state_and_a_field_of_another_name(png, number, code):
-    process = begun(png, seconds=1.0)
+    process = begun(png)
     saved = state(png).stat().st_mtime_ns
     process.send_signal(number)
     assert process.wait() == code
@@ -162,8 +197,8 @@ def test_over_a_folder_what_is_complete_stays_and_what_is_not_is_finished(tmp_pa
         (["--seed", "4"], "the saved state is of other settings: seed 3, now 4"),
     ],
 )
+@pytest.mark.usefixtures("killed_fit")
 def test_the_state_of_another_fit_is_refused_and_named(png, capsys, more, words):
-    killed(png)
     saved = state(png).read_bytes()
     capsys.readouterr()
     assert run(["encode", str(png), *SMALL, *STEPS, "--resume", *more]) == 2
@@ -215,8 +250,8 @@ def test_sources_links_and_pipes_are_never_replaced_by_a_state(png, tmp_path, ca
     assert state(png).read_text() == "precious"
 
 
+@pytest.mark.usefixtures("killed_fit")
 def test_the_state_of_an_interrupted_fit_is_not_lost_by_leaving_out_resume(png, capsys):
-    killed(png)
     saved = state(png).read_bytes()
     assert encode(png, *STEPS, "--checkpoint", "1s") == 2
     assert (
@@ -233,9 +268,9 @@ def test_the_state_of_an_interrupted_fit_is_not_lost_by_leaving_out_resume(png, 
     assert not state(png).exists()
 
 
+@pytest.mark.usefixtures("killed_fit")
 def test_only_what_surely_cannot_be_written_is_refused_before_the_fit(png, tmp_path, monkeypatch, capsys):
     free = SimpleNamespace(f_bavail=1, f_frsize=100)
-    killed(png)
     steps = ["--budget", f"{steps_of(png) + 1}it"]
     monkeypatch.setattr(os, "statvfs", lambda folder: free)
     assert encode(png, *STEPS, "--store", "fp32", "-o", tmp_path / "a") == 4
@@ -247,8 +282,8 @@ def test_only_what_surely_cannot_be_written_is_refused_before_the_fit(png, tmp_p
     assert encode(png, *STEPS, "--store", "int8", "-o", tmp_path / "b") == 0
 
 
+@pytest.mark.usefixtures("killed_fit")
 def test_a_state_whose_content_changed_is_refused(png, capsys):
-    killed(png)
     whole = state(png).read_bytes()
     for place in (len(whole) - 1, len(whole) // 2, len(whole) - 2000):
         state(png).write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
@@ -258,10 +293,10 @@ def test_a_state_whose_content_changed_is_refused(png, capsys):
     assert "the saved state of a fit, not a field" in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("killed_fit")
 def test_the_field_to_start_from_is_part_of_what_is_gone_on_with(png, tmp_path, capsys):
     first = tmp_path / "first.safetensors"
     assert encode(png, *STEPS, "-o", first) == 0
-    killed(png)
     assert encode(png, "--budget", "100000it", "--resume", "--from", first) == 2
     assert "of other first weights: drawn by the seed, now the field of photo.png" in capsys.readouterr().err
     state(png).unlink()
@@ -271,16 +306,16 @@ def test_the_field_to_start_from_is_part_of_what_is_gone_on_with(png, tmp_path, 
 
 
 @pytest.mark.slow
-def test_a_map_goes_on_with_its_fit(png, tmp_path, capsys):
+def test_a_map_goes_on_with_its_fit(png, saved_state, tmp_path, capsys):
     seen = tmp_path / "map.png"
     seen.write_bytes(b"of the interrupted part")
-    killed(png, "--sampling-map", tmp_path / "map2.png", budget=LONG)
-    assert encode(png, "--budget", LONG, "--resume", "--sampling-video", tmp_path / "x.gif") == 2
+    killed(png, "--sampling-map", tmp_path / "map2.png")
+    assert encode(png, *LONG, "--resume", "--sampling-video", tmp_path / "x.gif") == 2
     assert "started without a video" in capsys.readouterr().err
-    assert encode(png, "--budget", LONG, "--resume", "--sampling-map", seen) == 0
+    assert encode(png, *LONG, "--resume", "--sampling-map", seen) == 0
     assert seen.read_bytes()[:4] == b"\x89PNG"
-    killed(png, "--force", budget=LONG)
-    assert encode(png, "--budget", LONG, "--resume", "--force", "--sampling-map", seen) == 2
+    state(png).write_bytes(saved_state)
+    assert encode(png, *LONG, "--resume", "--force", "--sampling-map", seen) == 2
     assert "has no sampling map or video" in capsys.readouterr().err
 
 
@@ -400,21 +435,24 @@ def test_from_python_wrong_types_are_refused(wrong, tmp_path):
 @pytest.mark.slow
 def test_a_compared_run_under_way_is_saved_and_gone_on_with(png, tmp_path):
     """Weights are not in the record: the trace on the way and the result must be those of undisturbed runs."""
-    words = ["compare", png, "--samplers", "uniform,int", "--seeds", "1", *SMALL[:8], "--device", "cpu"]
-
-    def record(folder, *more):
-        command = [sys.executable, "-m", "inrfit", *map(str, words), "-o", str(folder), "-q", *more]
-        return subprocess.Popen(command, stdout=subprocess.DEVNULL)
-
-    assert record(tmp_path / "whole", "--budget", "3000it").wait() == 0
+    words = [
+        "compare",
+        str(png),
+        "--samplers",
+        "uniform,int",
+        "--seeds",
+        "1",
+        *SMALL[:8],
+        "--device",
+        "cpu",
+        "-q",
+        *LONG,
+    ]
+    assert run([*words, "-o", str(tmp_path / "whole")]) == 0
     broken = tmp_path / "broken"
-    process = record(broken, "--budget", "3000it", "--checkpoint", "0.05s")
-    until = time.monotonic() + 60
-    while not (broken / "run.state").exists() and process.poll() is None and time.monotonic() < until:
-        time.sleep(0.01)
-    process.kill()
-    process.wait()
-    assert record(broken, "--budget", "3000it", "--checkpoint", "10s").wait() == 0
+    kill(*words, "-o", broken)
+    assert (broken / "run.state").exists()
+    assert run([*words, "-o", str(broken), "--checkpoint", "10s"]) == 0
     results = []
     for folder in (tmp_path / "whole", broken):
         found = json.loads((folder / "comparison.json").read_text())["results"]
@@ -431,8 +469,8 @@ def test_a_compared_run_under_way_is_saved_and_gone_on_with(png, tmp_path):
 @pytest.mark.slow
 def test_a_map_counts_what_was_taught_before_the_fit_was_killed(png):
     maps = [png.parent / "map.png", png.parent / "whole.png"]
-    killed(png, "--sampling-map", str(maps[0]), budget=LONG)
-    assert encode(png, "--budget", LONG, "--resume", "--sampling-map", maps[0]) == 0
+    killed(png, "--sampling-map", str(maps[0]))
+    assert encode(png, *LONG, "--resume", "--sampling-map", maps[0]) == 0
     whole = ["-o", png.parent / "whole.safetensors", "--sampling-map", maps[1]]
-    assert encode(png, "--budget", LONG, *whole) == 0
+    assert encode(png, *LONG, *whole) == 0
     assert maps[0].read_bytes() == maps[1].read_bytes()

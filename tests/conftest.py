@@ -37,12 +37,33 @@ WITH_TORCH = [
 """Modules that import torch, and whose annotated shapes are checked."""
 
 
+checked_calls: set[Any] = set()
+"""The functions that the running test has called, with the types of their arguments and the shapes of tensors."""
+
+
 def jaxtyped_unless_compiling(*, typechecker):
-    """The decorator ``jaxtyping.jaxtyped``, without checks while torch.compile traces: it cannot trace them."""
+    """The decorator ``jaxtyping.jaxtyped`` with fewer checks: of the calls with arguments of equal types and
+    shapes each test checks the first, for a check takes longer than most functions. torch.compile can trace none."""
     import torch
 
+    def kind(value):
+        if isinstance(value, tuple):
+            return tuple(map(kind, value))
+        return (value.shape, value.dtype) if isinstance(value, torch.Tensor) else type(value)
+
     def either(plain, checked):
-        return wraps(plain)(lambda *a, **k: (plain if torch.compiler.is_compiling() else checked)(*a, **k))
+        @wraps(plain)
+        def call(*given, **named):
+            if torch.compiler.is_compiling():
+                return plain(*given, **named)
+            key = (plain, kind(given), *named, kind(tuple(named.values())))
+            if key in checked_calls:
+                return plain(*given, **named)
+            result = checked(*given, **named)
+            checked_calls.add(key)
+            return result
+
+        return call
 
     def decorate(item):
         if torch.compiler.is_compiling():
@@ -122,6 +143,11 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
                 mark = next((name for name in ("quick", "slow") if name in report.keywords), "other")
                 seconds[mark] += report.duration
     terminalreporter.write_line("seconds: " + ", ".join(f"{name} {value:.0f}" for name, value in seconds.items()))
+
+
+def pytest_runtest_setup() -> None:
+    """Forgets the calls that earlier tests have checked."""
+    checked_calls.clear()
 
 
 @pytest.fixture(scope="session", autouse=True)

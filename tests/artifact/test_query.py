@@ -17,6 +17,7 @@ from inrfit.errors import OverLimit, UsageError
 from inrfit.fields import FIELDS
 from inrfit.modalities.domain import Domain, axis_matrix
 from inrfit.modalities.regions import parsed, resolved
+from inrfit.modalities.shape import quality
 
 QUICK = {"budget": "30it", "width": 16, "depth": 2, "batch": 128, "device": "cpu"}
 
@@ -157,9 +158,14 @@ def test_divergence_and_curl_of_a_rotation():
         field.query(what="normal")
 
 
-def test_distances_and_normals_of_a_shape(tmp_path):
+def test_distances_and_normals_of_a_shape(tmp_path, monkeypatch):
+    monkeypatch.setattr(quality, "RESOLUTION", 16)
+    monkeypatch.setattr(quality, "CHAMFER_POINTS", 500)
     trimesh.creation.icosphere(3, radius=2.0).apply_translation((10, 20, 30)).export(tmp_path / "ball.ply")
-    field = inrfit.encode(tmp_path / "ball.ply", arch="siren", budget="400it", device="cpu", options={"points": 20_000})
+    field = inrfit.encode(
+        tmp_path / "ball.ply", arch="siren", budget="400it", width=128, depth=3, batch=1024, device="cpu",
+        options={"points": 20_000},
+    )  # fmt: skip
     directions = np.random.default_rng(0).normal(size=(200, 3))
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
     surface = (10, 20, 30) + 2.0 * directions

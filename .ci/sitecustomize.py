@@ -1,8 +1,10 @@
-"""Starts coverage in every Python process of .ci/run; COVERAGE_PROCESS_START names its settings."""
+"""Starts coverage in the Python processes of .ci/run that have COVERAGE_PROCESS_START, which names its settings."""
 
 import contextlib
+import os
 
-with contextlib.suppress(ImportError):
-    import coverage
+if "COVERAGE_PROCESS_START" in os.environ:
+    with contextlib.suppress(ImportError):
+        import coverage
 
-    coverage.process_startup()
+        coverage.process_startup()

@@ -127,11 +127,15 @@ NOT_QUICK = {
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks the tests of quick files, unless a test is marked slow."""
-    tests = Path(__file__).parent
+    """Marks the tests of quick files, unless a test is marked slow. Files that hold other tests come first, so that the
+    processes of .ci/run end at about the same time."""
+    tests, long = Path(__file__).parent, set()
     for item in items:
         if item.path.relative_to(tests).as_posix() not in NOT_QUICK and not item.get_closest_marker("slow"):
             item.add_marker(pytest.mark.quick)
+        else:
+            long.add(item.path)
+    items.sort(key=lambda item: item.path not in long)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -28,7 +28,7 @@ def report_of(loop: str, *options: str) -> dict:
     ("loop", "count"), [("kills", 11), ("errors", 11), ("readers", 75), ("models", 12), ("signals", 8)]
 )
 def test_a_short_share_finds_nothing(loop, count):
-    report = report_of(loop, "--count", str(count))
+    report = report_of(loop, "--count", str(count), *["--busy", "1"] * (loop == "signals"))
     assert report["finds"] == []
     assert report["cases"] == count
     assert loop != "kills" or report["exit -9"] >= 8

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-STEPS = 30
+STEPS = 12
 FENCED = re.compile(r"^[ \t]*(`{3,}|~{3,})[ \t]*([\w+-]*)[^\n]*\n(.*?)^[ \t]*\1[ \t]*$", re.M | re.S)
 LANGUAGES = dict.fromkeys(("python", "py", "python3"), "python")
 LANGUAGES |= dict.fromkeys(("sh", "bash", "shell", "console"), "sh")

@@ -1,9 +1,9 @@
 """Ctrl-C and other signals.
 
 In a command (``leave_on_signals``) a signal ends the process at once where there is nothing to keep, and while an
-output is written, after that. During a fit (``stop_on_signals``) the first signal is noted and the work ends in order;
-the second one ends the process. If the work has not ended GRACE_SECONDS after the first signal, because it is in the
-code of a library, a thread ends the process.
+output is written, after that; an output that takes long to make is removed. During a fit (``stop_on_signals``) the
+first signal is noted and the work ends in order; the second one ends the process. If the work has not ended
+GRACE_SECONDS after the first signal, because it is in the code of a library, a thread ends the process.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ SPARE_DESCRIPTORS = 8
 """Files that a command must be able to open besides the pipe of its signals."""
 
 _writes = 0  # number of outputs that are being written
+_unfinished = set[str]()  # files that are removed when a signal ends the process
 _pending: int | None = None  # the signal that came meanwhile
 _leaving = threading.Lock()  # taken by the thread that ends the process, for ever
 
@@ -72,6 +73,16 @@ def finishing_output() -> Iterator[None]:
             _leave(_pending)
 
 
+@contextmanager
+def removing_on_exit(path: str) -> Iterator[None]:
+    """Within the context a signal that ends the process removes the file ``path`` first."""
+    _unfinished.add(path)
+    try:
+        yield
+    finally:
+        _unfinished.discard(path)
+
+
 def leave_on_signals() -> None:
     """From now on signals end this process. For the command line only."""
     for number in SIGNALS:
@@ -112,6 +123,9 @@ def _leave_or_note(number: int, frame: FrameType | None) -> None:
 def _leave(number: int) -> None:
     """Ends the process, with one line on stderr, whichever of its threads is first to call this."""
     if _leaving.acquire(timeout=1):
+        for path in tuple(_unfinished):
+            with suppress(OSError):
+                os.unlink(path)
         show_cursor()
         with suppress(OSError):
             os.write(2, b"inrfit: error: interrupted\n")

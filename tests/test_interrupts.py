@@ -64,6 +64,27 @@ def test_the_second_signal_ends_what_the_first_one_does_not():
     assert errors == "inrfit: error: interrupted\n"
 
 
+@pytest.mark.parametrize("old", [None, b"old"])
+@pytest.mark.parametrize("busy", ["time.sleep(60)", "signal.pthread_sigmask(signal.SIG_BLOCK, {15}); time.sleep(60)"])
+def test_an_output_that_takes_long_is_given_up_and_removed(tmp_path, old, busy):
+    if old is not None:
+        (tmp_path / "a").write_bytes(old)
+    script = f"""
+from inrfit.io import files
+
+def produce(file):
+    file.write(b"half")
+    print("ready", flush=True)
+    {busy}
+
+files.write_with({str(tmp_path / "a")!r}, produce, force=True)
+"""
+    code, seconds, _, errors = end_of(script, signal.SIGTERM)
+    assert (code, errors) == (143, "inrfit: error: interrupted\n")
+    assert seconds < 10
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == ([] if old is None else [old])
+
+
 def test_an_output_is_finished_first():
     script = """
 with interrupts.finishing_output():

@@ -1,7 +1,7 @@
 """Reading whole inputs and writing whole outputs. An output file is either the old or the new one, never a part of it.
 
-All outputs of inrfit are written by ``write``. Messages about an output begin with its escaped name; those about an
-input do not, because the caller adds it.
+All outputs of inrfit are written by ``write`` or ``write_with``. Messages about an output begin with its escaped name;
+those about an input do not, because the caller adds it.
 """
 
 from __future__ import annotations
@@ -24,8 +24,9 @@ from ..errors import (
     machine_error,
     printable,
 )
-from ..interrupts import finishing_output
-from .descriptors import READ_BYTES, Head, keep_owner_and_mode, read_all, require_input, require_regular
+from ..interrupts import finishing_output, removing_on_exit
+from .checked_file import CheckedFile
+from .descriptors import Head, keep_owner_and_mode, read_all, require_input, require_regular
 from .fifo import notice_of_waiting
 from .limits import Limits
 from .temporary import is_stale, temporary_name
@@ -153,31 +154,42 @@ def write(
     false, ``UnwritableOutput`` for errors of the system, and the exceptions of ``check``. Temporary files are removed
     in any case, also on Ctrl-C."""
     with finishing_output():
-        _write(path, data, force, check)
+        _write(path, lambda file: file.write(data), force, lambda: check and check(data))
 
 
-def _write(path: str | os.PathLike[str], data: bytes, force: bool, check: Callable[[bytes], None] | None) -> None:
-    """``write``, which a signal may interrupt."""
+def write_with(path: str | os.PathLike[str], produce: Callable[[CheckedFile], object], force: bool) -> int:
+    """Writes to ``path``, completely or not at all, what ``produce(file)`` writes to a file, and returns its size in
+    bytes. ``produce`` may take long and may raise; a signal that ends the process meanwhile removes the temporary file.
+
+    Otherwise like ``write``."""
+    return _write(path, produce, force, lambda: None)
+
+
+def _write(
+    path: str | os.PathLike[str], produce: Callable[[CheckedFile], object], force: bool, check: Callable[[], object]
+) -> int:
+    """``write_with``, with a check before the file gets its name."""
     target, label = _target(path, force)
     folder, name = os.path.split(target)
     temporary = os.path.join(folder, temporary_name(name))
     try:
-        try:
-            replaced = _status(target) if force else None
-            made = _write_new(temporary, data, 0o666 if replaced is None else 0o600)
-            if not _content_equals(temporary, data):
-                raise UnwritableOutput(f"{label}: what was read back differs from what was written", "readback")
-            if check is not None:
-                check(data)
-            if force:
-                keep_owner_and_mode(temporary, made, replaced)
-                os.replace(temporary, target)
-            else:
-                _publish(temporary, target, label)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                os.unlink(temporary)
-            raise
+        with removing_on_exit(temporary):
+            try:
+                replaced = _status(target) if force else None
+                made, file = _write_new(temporary, produce, 0o666 if replaced is None else 0o600)
+                if not file.reads_back():
+                    raise UnwritableOutput(f"{label}: what was read back differs from what was written", "readback")
+                check()
+                with finishing_output():
+                    if force:
+                        keep_owner_and_mode(temporary, made, replaced)
+                        os.replace(temporary, target)
+                    else:
+                        _publish(temporary, target, label)
+            except BaseException:
+                with contextlib.suppress(OSError):
+                    os.unlink(temporary)
+                raise
     except (OSError, MemoryError) as error:
         raise _unwritable(error, label) from error
     try:
@@ -188,6 +200,7 @@ def _write(path: str | os.PathLike[str], data: bytes, force: bool, check: Callab
             f"failure may undo it: {_describe_error(error)}",
             _errno_name(error),
         ) from error
+    return file.size
 
 
 def _unwritable(error: OSError | MemoryError, label: str) -> InrfitError:
@@ -205,32 +218,14 @@ def _status(path: str) -> os.stat_result | None:
     return None
 
 
-def _write_new(path: str, data: bytes, mode: int) -> os.stat_result:
-    """Creates a file with ``data`` and syncs it to disk; returns its status."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+def _write_new(path: str, produce: Callable[[CheckedFile], object], mode: int) -> tuple[os.stat_result, CheckedFile]:
+    """Creates a file, lets ``produce`` write to it and syncs it to disk; returns its status, and the closed file."""
+    file = CheckedFile(path, mode)
     try:
-        rest = memoryview(data)
-        while rest:
-            rest = rest[os.write(descriptor, rest) :]
-        os.fsync(descriptor)
-        return os.fstat(descriptor)
+        produce(file)
+        return file.sync(), file
     finally:
-        # Not suppressed: some file systems report a failed write only here.
-        os.close(descriptor)
-
-
-def _content_equals(path: str, data: bytes) -> bool:
-    """Whether the file has exactly the content ``data``. It is read in pieces, so that it is not in memory twice."""
-    rest = memoryview(data)
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        while piece := os.read(descriptor, READ_BYTES):
-            if rest[: len(piece)] != piece:
-                return False
-            rest = rest[len(piece) :]
-    finally:
-        os.close(descriptor)
-    return not rest
+        file.close()
 
 
 def _publish(temporary: str, target: str, label: str) -> None:

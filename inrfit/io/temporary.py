@@ -18,7 +18,8 @@ MAX_NAME_BYTES = 143
 """Maximum length of a temporary name: the limit of eCryptfs (most file systems have 255)."""
 
 STALE_SECONDS = 3600
-"""Age in seconds from which a temporary file is stale, whichever process wrote it. Writing takes only seconds."""
+"""Seconds since it was last written to from which a temporary file is stale, whichever process wrote it. Most files are
+written within seconds, a clip frame after frame."""
 
 FOLDER = "inrfit"
 """What temporary folders are named after, as files are after their targets."""

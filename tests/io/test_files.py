@@ -296,6 +296,48 @@ def test_bytes_that_do_not_read_back_are_never_published(tmp_path, monkeypatch):
         assert os.listdir(tmp_path) == ["a"]
 
 
+def interrupted(file):
+    raise KeyboardInterrupt
+
+
+def refused(file):
+    raise UnreadableFile("no more", "truncated")
+
+
+def full(file):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+@pytest.mark.parametrize("old", [None, b"old"])
+def test_what_is_written_bit_by_bit_is_there_whole_or_not_at_all(tmp_path, old):
+    target = tmp_path / "a"
+    if old is not None:
+        target.write_bytes(old)
+
+    def parts(then):
+        def produce(file):
+            file.write(b"size n")
+            assert (target.read_bytes() if target.exists() else None) == old
+            assert len(leftovers(tmp_path)) == 1
+            then(file)
+
+        return produce
+
+    def finish(file):
+        file.write(b"ew")
+        file.seek(0)
+        file.write(b"8888")
+
+    for then, error in ((interrupted, KeyboardInterrupt), (refused, UnreadableFile), (full, UnwritableOutput)):
+        with pytest.raises(error):
+            files.write_with(target, parts(then), force=old is not None)
+        assert (target.read_bytes() if target.exists() else None) == old
+        assert not leftovers(tmp_path)
+    assert files.write_with(target, parts(finish), force=old is not None) == 8
+    assert target.read_bytes() == b"8888 new"
+    assert os.listdir(tmp_path) == ["a"]
+
+
 def test_what_the_check_refuses_is_never_published(tmp_path):
     def check(data):
         assert data == b"new"

@@ -19,6 +19,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from . import output_files, storing
+from .artifact import decoding
 from .artifact.artifact import Artifact
 from .artifact.loading import load
 from .config.plan import Plan, check_memory, plan
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from .fields import FieldSpec
     from .fit.events import ProgressReport, StepEvent
     from .fit.recipe import Recipe
+    from .modalities.streaming import ArrayStream
 
 OnProgress = Callable[[float], None]
 """Called during long work with the fraction done, 0 to 1."""
@@ -260,6 +262,17 @@ def decode(
         from .fit.engine.step import choose_device
 
         return artifact.decode(request, choose_device(device), limits, on_progress)
+
+
+def decode_stream(
+    artifact: Artifact, suffix: str, request: Request, device: str, limits: Limits, on_progress: OnProgress
+) -> ArrayStream:
+    """The samples of ``decode`` for a file with this ``suffix``, evaluated while they are iterated over, once. The
+    modality must have a ``streaming``. Iterate within ``translated_errors``."""
+    with translated_errors():
+        from .fit.engine.step import choose_device
+
+        return decoding.decode_stream(artifact, suffix, request, choose_device(device), limits, on_progress)
 
 
 @contextmanager

@@ -10,20 +10,19 @@ import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from ..errors import InrfitError, RefusedInput, UnwritableOutput
 from ..fields import FieldSpec
-from ..fields.window import Window, WindowedField
+from ..fields.window import Window
 from ..io import files
 from ..io.arguments import BOOLEAN, BYTES, DEVICE, FUNCTION, MAPPING, PATH, TEXT, a, checked, or_none
 from ..io.limits import Limits
-from ..modalities import MODALITIES, Request
-from . import checks, container, contents, places, query
-from .decode_cost import check_decode
+from ..modalities import Request
+from . import checks, container, contents, decoding, places, query
 from .header import json_quality, sanitized_provenance, spec_of, validate
 from .provenance import kept
 from .quantisation import Steps
@@ -209,14 +208,7 @@ class Artifact:
         ``request`` chooses another size, scale, sample rate (Hz) or grid resolution than that of the source.
         ``on_progress`` is called with the fraction done, 0 to 1. Raises ``UsageError`` for a request that does not
         apply to the modality, and ``OverLimit`` for a result larger than ``limits.max_output`` bytes."""
-        checks.check_described(self.modality, self.meta)
-        modality, request = MODALITIES[self.modality], Request() if request is None else request
-        modality.check_request(request)
-        check_decode(self.spec, self.modality, self.meta, request, limits)
-        field = self.field(device)
-        part = field if self._window is None else cast("Field", WindowedField(field, self._window))
-        decoded = modality.decode(part, self.meta, request, limits, on_progress)
-        return modality.with_attachments(decoded, self.meta, self.attachments)
+        return decoding.decode(self, Request() if request is None else request, device, limits, on_progress)
 
     def cropped(self, region: str | Mapping[str, Any]) -> Artifact:
         """The part of the source in ``region``, which is decoded like a whole field, but neither measured nor saved.

@@ -43,22 +43,31 @@ class DecodeCost:
         return self.macs / MACS_PER_SECOND
 
 
-def decode_cost(spec: FieldSpec, modality: str, meta: Mapping[str, Any], request: Request) -> DecodeCost | None:
-    """The cost of decoding a field, and of writing the file; None for a modality that does not say what it needs."""
-    described = MODALITIES[modality].decode_need
-    if described is None:
+def decode_cost(
+    spec: FieldSpec, modality: str, meta: Mapping[str, Any], request: Request, suffix: str | None = None
+) -> DecodeCost | None:
+    """The cost of decoding a field, and of writing the file; part by part if the modality does so and ``suffix`` names
+    the format of the file. None for a modality that does not say what it needs."""
+    whole, streaming = MODALITIES[modality].decode_need, MODALITIES[modality].streaming
+    if suffix is not None and streaming is not None:
+        need = streaming.decode_need(meta, suffix, request)
+    elif whole is not None:
+        need = whole(meta, request)
+    else:
         return None
-    need, weights = described(meta, request), 4 * spec.parameters
+    weights = 4 * spec.parameters
     cells = need.cells(spec.decode_chunk)
     evaluated = spec.decode_bytes(need.shape, cells) + need.value_bytes * cells * spec.outputs
     memory = FIXED_BYTES + weights + max(weights + need.held + evaluated, need.finish)
     return DecodeCost(memory, need.points * (spec.macs + MACS_PER_SINE * spec.sines + MACS_PER_POINT))
 
 
-def check_decode(spec: FieldSpec, modality: str, meta: Mapping[str, Any], request: Request, limits: Limits) -> None:
-    """Raises ``NotEnoughMemory``, ``OverLimit`` or ``TooMuchWork`` for a decode of a loaded field that takes too
-    much."""
-    cost = decode_cost(spec, modality, meta, request)
+def check_decode(
+    spec: FieldSpec, modality: str, meta: Mapping[str, Any], request: Request, limits: Limits, suffix: str | None = None
+) -> None:
+    """Raises ``NotEnoughMemory``, ``OverLimit`` or ``TooMuchWork`` for a decode of a loaded field that takes too much.
+    ``suffix`` is that of ``decode_cost``."""
+    cost = decode_cost(spec, modality, meta, request, suffix)
     if cost is None:
         return
     limits.check_memory(cost.memory, "decoding", _ADVICE)

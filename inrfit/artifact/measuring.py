@@ -99,8 +99,12 @@ def plain_codec(modality: Modality, signal: Signal, quality: Mapping[str, Any]) 
 def check_integrity(artifact: Artifact, limits: Limits, device: torch.device, on_progress: OnProgress) -> str:
     """Decodes the whole field and returns a description of the result. Structure, ranges and finite weights were
     checked when the file was read. Raises ``RefusedInput`` or ``Diverged``."""
-    modality = MODALITIES[artifact.modality]
-    decoded = modality.decode(artifact.field(device), artifact.meta, Request(), limits, on_progress)
+    modality, field = MODALITIES[artifact.modality], artifact.field(device)
+    decode = modality.decode if modality.streaming is None else modality.streaming.decode
+    decoded = decode(field, artifact.meta, Request(), limits, on_progress)
+    if modality.streaming is not None:
+        for _ in decoded:
+            pass
     suffix = modality.suffix(artifact.meta)[0]
     return modality.describe_decoded(decoded, artifact.meta, suffix, Request())
 

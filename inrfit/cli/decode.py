@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import re
-from typing import TYPE_CHECKING, Annotated, Any
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,8 +15,8 @@ from ..io.limits import Limits
 from ..io.registry import plugin_errors
 from ..runtime import keep_freed_memory, limited_threads, silence_libraries, sleep_idle_threads
 from . import shared_options as shared
-from .console import Console, FitProgress, LongWork, print_output
-from .decode_output import DecodeOptions, output_paths, target_of
+from .console import Console, FitProgress, LongWork
+from .decode_output import DecodeOptions, decoded_values, output_paths, target_of, written
 from .failures import exit_code_of, report_failed
 from .help import QUALITY, SIZE, SOURCE
 from .paths import (
@@ -32,6 +34,7 @@ from .shared_options import LIMITS
 
 if TYPE_CHECKING:
     from ..artifact.artifact import Artifact
+    from ..modalities import OnProgress
     from .worker import Worker
 
 
@@ -189,7 +192,6 @@ def run(file: Found, options: DecodeOptions, console: Console, worker: Worker | 
     from ..io import files
     from ..modalities import MODALITIES
     from ..modalities.notes import about_samples
-    from .worker import media_bytes
 
     model = file.path
     artifact = load(model, options.limits)
@@ -205,7 +207,7 @@ def run(file: Found, options: DecodeOptions, console: Console, worker: Worker | 
         files.check_target(target, options.force)
         files.remove_stale(os.path.dirname(target) or ".", os.path.basename(target))
     modality.check_request(options.request)
-    check_decode(artifact.spec, artifact.modality, artifact.meta, options.request, options.limits)
+    check_decode(artifact.spec, artifact.modality, artifact.meta, options.request, options.limits, suffix)
     notes = modality.check_writable(artifact.meta, suffix, options.request, artifact.attachments)
     own_suffix, own_note = modality.suffix(artifact.meta)
     first = [own_note] if own_note and suffix == own_suffix else []
@@ -214,30 +216,30 @@ def run(file: Found, options: DecodeOptions, console: Console, worker: Worker | 
     ]
     for note in (notes := list(dict.fromkeys([*first, *notes, *source_notes]))):
         console.log(f"inrfit: {model}: {note}")
-    decoded = decoded_values(model, artifact, options, console)
-    own = modality.raster(artifact.meta)
-    if own is not None and (note := artifact.spec.resampling(own, decoded.shape[:-1])):
-        console.warn(model, note)
-    for note in (losses := modality.losses(decoded, artifact.meta, suffix, options.request)):
-        console.warn(model, note)
-    data = media_bytes(worker, artifact.modality, decoded, artifact.meta, suffix, options.request, artifact.attachments)
-    if target == STDIO:
-        print_output(data)
-    else:
-        files.write(target, data, options.force)
+    with shown_progress(model, artifact, options, console, suffix) as on_progress:
+        decoded = decoded_values(artifact, options, suffix, on_progress)
+        own = modality.raster(artifact.meta)
+        if own is not None and (note := artifact.spec.resampling(own, decoded.shape[:-1])):
+            console.warn(model, note)
+        for note in (losses := modality.losses(decoded, artifact.meta, suffix, options.request)):
+            console.warn(model, note)
+        size = written(target, suffix, decoded, artifact, options, worker)
     outcome = modality.describe_decoded(decoded, artifact.meta, suffix, options.request)
     shown = "standard output" if target == STDIO else target
-    console.log(f"{model} -> {shown}: {outcome}, {len(data):,} bytes")
-    record = {"ok": True, "source": model, "output": target, "bytes": len(data), "notes": [*notes, *losses]}
+    console.log(f"{model} -> {shown}: {outcome}, {size:,} bytes")
+    record = {"ok": True, "source": model, "output": target, "bytes": size, "notes": [*notes, *losses]}
     console.print_json(record | {"quality": artifact.quality})
 
 
-def decoded_values(model: str, artifact: Artifact, options: DecodeOptions, console: Console) -> Any:
-    """The decoded samples, computed with a progress bar; long work is announced."""
-    from .. import codec
+@contextmanager
+def shown_progress(
+    model: str, artifact: Artifact, options: DecodeOptions, console: Console, suffix: str
+) -> Iterator[OnProgress]:
+    """Within the context, what is told of the progress of a decode is shown as a bar, and the threads are those of the
+    options. Long work is announced."""
     from ..artifact.decode_cost import decode_cost
 
-    cost = decode_cost(artifact.spec, artifact.modality, artifact.meta, options.request)
+    cost = decode_cost(artifact.spec, artifact.modality, artifact.meta, options.request, suffix)
     announcement = LongWork(console, model)
     if cost is not None and not options.device.startswith("cuda"):
         announcement.expect(cost.seconds)
@@ -249,7 +251,7 @@ def decoded_values(model: str, artifact: Artifact, options: DecodeOptions, conso
 
     try:
         with limited_threads(options.threads):
-            return codec.decode(artifact, options.request, options.device, options.limits, on_progress)
+            yield on_progress
     finally:
         progress.close()
 

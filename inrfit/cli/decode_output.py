@@ -1,4 +1,4 @@
-"""The options of ``inrfit decode`` and, from them, the path and the format of each output."""
+"""The options of ``inrfit decode`` and, from them, the path, the format and the content of each output."""
 
 from __future__ import annotations
 
@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING, Any
 from ..errors import UsageError
 from ..io.file_names import suffix_of
 from ..io.limits import Limits
+from .console import print_output
 from .paths import DECODED, STDIO, Found, decoded_stem, is_folder, output_path
+from .piped import OutputPipe, print_produced
 
 if TYPE_CHECKING:
     from ..artifact.artifact import Artifact
-    from ..modalities import Request
+    from ..modalities import OnProgress, Request
+    from .worker import Worker
 
 
 @dataclass(frozen=True)
@@ -70,3 +73,47 @@ def target_of(
         return STDIO, suffix
     stems = Found(*(decoded_stem(path, options.name_part) if path else "" for path in (file.path, file.below)))
     return output_path(stems, output, suffix), suffix
+
+
+def decoded_values(artifact: Artifact, options: DecodeOptions, suffix: str, on_progress: OnProgress) -> Any:
+    """The decoded samples for a file with this ``suffix``: an ``ArrayStream`` if the modality has such."""
+    from .. import codec
+    from ..modalities import MODALITIES
+
+    if MODALITIES[artifact.modality].streaming is None:
+        return codec.decode(artifact, options.request, options.device, options.limits, on_progress)
+    return codec.decode_stream(artifact, suffix, options.request, options.device, options.limits, on_progress)
+
+
+def written(
+    target: str, suffix: str, decoded: Any, artifact: Artifact, options: DecodeOptions, worker: Worker | None
+) -> int:
+    """Writes the result of ``decoded_values`` to ``target``, and returns the bytes."""
+    from .. import codec
+    from ..io import files
+    from ..modalities import MODALITIES
+    from .worker import media_bytes, write_media
+
+    streaming = MODALITIES[artifact.modality].streaming
+    how = (artifact.meta, suffix, options.request, artifact.attachments)
+    if streaming is None:
+        data = media_bytes(worker, artifact.modality, decoded, *how)
+        if target == STDIO:
+            print_output(data)
+        else:
+            files.write(target, data, options.force)
+        return len(data)
+
+    def produce(out: Any) -> None:
+        if worker is None:
+            streaming.write(decoded, *how, out)
+        else:
+            write_media(worker, artifact.modality, decoded, *how, out)
+
+    with codec.translated_errors():
+        if target != STDIO:
+            return files.write_with(target, produce, options.force)
+        if suffix.lower() in streaming.piped:
+            produce(pipe := OutputPipe())
+            return pipe.size
+        return print_produced(produce)

@@ -7,6 +7,7 @@ ends are this program.
 
 from __future__ import annotations
 
+import itertools
 import os
 import pickle
 import signal
@@ -14,18 +15,20 @@ import subprocess
 import threading
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from types import TracebackType
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, BinaryIO, ParamSpec, TypeVar
 
 from ..config.plan import Plan, plan
 from ..config.settings import Settings
 from ..errors import InrfitError, InrfitWarning, NotEnoughMemory, UnreadableFile, UnwritableOutput, printable
+from ..io.checked_file import CheckedFile
 from ..io.registry import plugin_errors
 from ..modalities import MODALITIES, Request
 from ..modalities.sources import read_source
+from ..modalities.streaming import ArrayStream
 from ..runtime import python_command
 
 P = ParamSpec("P")
@@ -53,6 +56,10 @@ class WorkerDied(Exception):
         return kind(f"a library crashed while {text} ({self})", "crash")
 
 
+class _Ended(Exception):
+    """The process has closed its pipes."""
+
+
 class Worker:
     """Runs functions in another process, until the context is left."""
 
@@ -69,28 +76,36 @@ class Worker:
 
     def call(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """The result of the function, which is one of a module, or what it raises. Raises ``WorkerDied``."""
+        result: R = self._call(function, None, args, kwargs)
+        return result
+
+    def call_with_items(self, function: Callable[..., R], items: Iterable[Any], *args: Any) -> R:
+        """The result of ``function(items, *args)``. Each item is made when the function asks for it."""
+        result: R = self._call(function, items, args, {})
+        return result
+
+    def _call(self, function: Any, items: Iterable[Any] | None, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         try:
             process = self._process or self._start()
         except RuntimeError:  # no interpreter is known
-            return function(*args, **kwargs)
-        assert process.stdin is not None
-        assert process.stdout is not None
+            return function(*args, **kwargs) if items is None else function(iter(items), *args)
         try:
-            pickle.dump((function, args, kwargs), process.stdin, pickle.HIGHEST_PROTOCOL)
-            process.stdin.flush()
-            raised, result, messages = pickle.load(process.stdout)
-        except (EOFError, OSError, pickle.UnpicklingError):
+            _send(process, (function, items is not None, args, kwargs))
+            rest = iter(() if items is None else items)
+            while (answer := _receive(process)) is None:  # it asks for an item
+                _send(process, tuple(itertools.islice(rest, 1)))
+        except _Ended:
             self.close()
             raise WorkerDied(process.returncode) from None
         except BaseException:  # Ctrl-C: the answer of this call must not become that of the next one
             self.close()
             raise
+        raised, result, messages = answer
         for message in messages:
-            warnings.warn(message, InrfitWarning, stacklevel=2)
+            warnings.warn(message, InrfitWarning, stacklevel=3)
         if raised:
             raise result
-        answer: R = result
-        return answer
+        return result
 
     def _start(self) -> subprocess.Popen[bytes]:
         self._process = subprocess.Popen(
@@ -112,6 +127,25 @@ class Worker:
             self._process = None
 
 
+def _send(process: subprocess.Popen[bytes], value: Any) -> None:
+    """Hands ``value`` to the process. Raises ``_Ended``."""
+    assert process.stdin is not None
+    try:
+        pickle.dump(value, process.stdin, pickle.HIGHEST_PROTOCOL)
+        process.stdin.flush()
+    except OSError:
+        raise _Ended from None
+
+
+def _receive(process: subprocess.Popen[bytes]) -> Any:
+    """What the process says next. Raises ``_Ended``."""
+    assert process.stdout is not None
+    try:
+        return pickle.load(process.stdout)
+    except (EOFError, OSError, pickle.UnpicklingError):
+        raise _Ended from None
+
+
 def serve() -> None:
     """The other end: answers the calls that come through stdin, until it is closed."""
     calls, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
@@ -120,11 +154,13 @@ def serve() -> None:
     threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
     while True:
         try:
-            function, args, kwargs = pickle.load(calls)
+            function, with_items, args, kwargs = pickle.load(calls)
         except EOFError:
             return
         except MemoryError:
             os._exit(OUT_OF_MEMORY)
+        if with_items:
+            args = (_asked_for(calls, answers), *args)
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", InrfitWarning)
             try:
@@ -144,6 +180,16 @@ def serve() -> None:
             answer = pickle.dumps((True, bug, messages))
         answers.write(answer)
         answers.flush()
+
+
+def _asked_for(calls: BinaryIO, answers: BinaryIO) -> Iterator[Any]:
+    """The items of a call, one after the other."""
+    while True:
+        pickle.dump(None, answers)
+        answers.flush()
+        if not (item := pickle.load(calls)):
+            return
+        yield item[0]
 
 
 def _end_with_parent(parent: int) -> None:
@@ -188,3 +234,35 @@ def media_bytes(
 
 def _media_bytes(modality: str, *arguments: Any) -> bytes:
     return MODALITIES[modality].write(*arguments)
+
+
+def write_media(
+    worker: Worker,
+    modality: str,
+    decoded: ArrayStream,
+    meta: Mapping[str, Any],
+    suffix: str,
+    request: Request,
+    attachments: Mapping[str, bytes],
+    out: CheckedFile,
+) -> None:
+    """Writes a file of samples that are decoded part by part to ``out``, in ``worker``. Raises ``UnwritableOutput`` if
+    a library crashes."""
+    arguments = (decoded.shape, decoded.dtype, out.path, modality, dict(meta), suffix, request, dict(attachments))
+    try:
+        out.size, out.sums = worker.call_with_items(_write_media, decoded, *arguments)
+    except WorkerDied as death:
+        raise death.failure(UnwritableOutput, f"it wrote a {printable(suffix)}") from None
+
+
+def _write_media(
+    items: Iterable[Any], shape: tuple[int, ...], dtype: Any, path: str, modality: str, meta: Mapping[str, Any],
+    suffix: str, request: Request, attachments: Mapping[str, bytes],
+) -> tuple[int, list[int]]:  # fmt: skip
+    """Writes to the file at ``path``, which is empty; returns the size and the checksums of what was written."""
+    streaming = MODALITIES[modality].streaming
+    assert streaming is not None
+    with CheckedFile(path, new=False) as out:
+        streaming.write(ArrayStream(shape, dtype, items), meta, suffix, request, attachments, out)
+        out.sync()
+        return out.size, out.sums

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UnreadableFile, UnsupportedInput
 
 if TYPE_CHECKING:
+    import numpy as np
     import numpy.typing as npt
+
+    from .checked_file import Output
 
 DIGITS = {4: 9, 8: 17}
 """Significant digits that tell all numbers of so many bytes apart."""
@@ -78,3 +81,13 @@ def npy_bytes(array: npt.NDArray[Any]) -> bytes:
     out = io.BytesIO()
     np.save(out, array, allow_pickle=False)
     return out.getvalue()
+
+
+def write_npy(shape: tuple[int, ...], dtype: np.dtype[Any], items: Iterable[npt.NDArray[Any]], out: Output) -> None:
+    """Writes the same to ``out`` of an array whose ``items`` along the first axis come one after the other."""
+    import numpy as np
+
+    described = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(out, described)
+    for item in items:
+        out.write(item.tobytes())

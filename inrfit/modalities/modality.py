@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from ..io.limits import Limits
     from ..signal import Signal
     from .domain import Domain
+    from .streaming import Streaming
 
 OnProgress = Callable[[float], None]
 """``on_progress(fraction)`` is called between chunks with the fraction of the work that is done, 0 to 1. It may raise
@@ -193,6 +194,9 @@ class Modality:
     decode_need: Callable[[Meta, Request], DecodeNeed] | None = None
     """``decode_need(meta, request)`` returns what ``decode`` and ``write`` need beside the field. None: they are not
     bounded before they start."""
+
+    streaming: Streaming | None = None
+    """How signals are decoded and written part by part. None: they are held in memory."""
 
     domain: Callable[[Meta, Mapping[str, bytes]], Domain] | None = None
     """``domain(meta, attachments)`` returns axes, coordinates and units of the source, for ``query``. None: fields of

@@ -58,6 +58,64 @@ def test_results_of_any_size_arrive():
         assert worker.call(np.zeros, 3_000_000).shape == (3_000_000,)
 
 
+def some(items, count):
+    """The first ``count`` items, and this process."""
+    return [next(items) for _ in range(count)], os.getpid()
+
+
+def collected(items, more):
+    return [*items, more]
+
+
+def refused(items):
+    next(items)
+    raise UnreadableFile("the second is missing", "truncated")
+
+
+def died(items):
+    next(items)
+    os.abort()
+
+
+def test_items_are_made_when_they_are_asked_for():
+    made = []
+
+    def items():
+        for number in range(5):
+            made.append(number)
+            yield np.full(2, number)
+
+    with Worker() as worker:
+        found, process = worker.call_with_items(some, items(), 3)
+        assert [array.tolist() for array in found] == [[0, 0], [1, 1], [2, 2]]
+        assert made == [0, 1, 2]
+        assert process == worker.call(os.getpid) != os.getpid()
+        assert worker.call_with_items(collected, iter("ab"), "c") == ["a", "b", "c"]
+        assert worker.call_with_items(collected, iter(()), "c") == ["c"]
+
+
+def test_what_goes_wrong_between_items_costs_one_call():
+    def spoiled():
+        yield 1
+        raise KeyError("two")
+
+    with Worker() as worker:
+        for function, items, error in (
+            (refused, iter(range(9)), UnreadableFile),
+            (collected, spoiled(), KeyError),
+            (died, iter(range(9)), WorkerDied),
+        ):
+            with pytest.raises(error):
+                worker.call_with_items(function, items, *([0] if function is collected else []))
+            assert worker.call(max, 1, 2) == 2
+
+
+def test_items_are_used_here_where_no_interpreter_is_known(monkeypatch):
+    monkeypatch.setattr(sys, "executable", "")
+    with Worker() as worker:
+        assert worker.call_with_items(some, iter("abc"), 2) == (["a", "b"], os.getpid())
+
+
 def no_answer():
     """A result that does not fit into memory."""
 

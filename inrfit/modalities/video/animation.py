@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from itertools import pairwise
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import InrfitError, UnreadableFile, machine_error, printable
+from ...io.checked_file import Output
 from ...io.limits import Limits
 from .clip import Array, Clip, collected
 from .selection import Selection
@@ -72,26 +73,26 @@ def _frames(image: Any, count: int, selection: Selection, durations: list[int]) 
             yield selection.shaped(picture, 8)
 
 
-def write(clip: Clip, suffix: str) -> bytes:
-    """The bytes of an animation. WebP is lossless, GIF has 256 colours a frame."""
-    from PIL import Image
+def write(clip: Clip, suffix: str, out: Output) -> None:
+    """Writes an animation. WebP is lossless, GIF has 256 colours a frame. Pillow holds all pictures of a GIF or PNG
+    before it writes them, those of a WebP compressed."""
+    from .picture_sequence import PictureSequence
 
-    frames = clip.frames if clip.bits == 8 else (clip.frames >> np.uint16(clip.bits - 8)).astype(np.uint8)
-    pictures = [Image.fromarray(frame[..., 0] if frame.shape[-1] == 1 else frame) for frame in frames]
-    out, first, *others = io.BytesIO(), *pictures
+    count, height, width, channels = clip.frames.shape
+    frames: Iterable[Array] = clip.frames
+    if clip.bits > 8:
+        frames = ((frame >> np.uint16(clip.bits - 8)).astype(np.uint8) for frame in frames)
     options: dict[str, Any] = {"lossless": True} if suffix == ".webp" else {}
     if suffix == ".gif":
-        options = {"disposal": 2} if frames.shape[-1] == 4 else {"disposal": 1}
-    first.save(
-        out,
+        options = {"disposal": 2} if channels == 4 else {"disposal": 1}
+    PictureSequence(frames, count, width, height, channels).save(
+        out,  # type: ignore[arg-type]
         FORMATS[suffix],
         save_all=True,
-        append_images=others,
         duration=durations(clip, 10 if suffix == ".gif" else 1),
         loop=0,
         **options,
     )
-    return out.getvalue()
 
 
 def durations(clip: Clip, unit: int) -> list[int]:

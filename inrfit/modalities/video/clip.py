@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from ...errors import UnreadableFile
 from ...io.limits import Limits
+from ..streaming import ArrayStream
 
 Array = npt.NDArray[Any]
 
@@ -39,14 +40,15 @@ class Colours:
 class Clip:
     """A clip.
 
-    - ``frames`` (n, h, w, c): RGB, grey or RGBA, of ``bits`` bits a sample.
+    - ``frames`` (n, h, w, c): RGB, grey or RGBA, of ``bits`` bits a sample. Of a clip that is written it may be an
+      ``ArrayStream``.
     - ``rate``: frames per second. ``times``: time stamps in units of ``time_base`` seconds, None if all frames last
       equally long; ``last``: milliseconds of the last frame of an animation.
     - ``aspect``: width of a pixel by its height, None if the file does not say.
     - ``centred``: whether chroma lies between columns of luma. ``codec``: that of the file.
     - ``header``: the file's own header, if it is kept. ``notes``: what is not kept."""
 
-    frames: Array
+    frames: Array | ArrayStream
     bits: int
     rate: Fraction
     colours: Colours = Colours()

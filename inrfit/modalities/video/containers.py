@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import InrfitError, UnreadableFile, UnsupportedInput, machine_error, printable
+from ...io.checked_file import Output
 from ...io.limits import Limits
 from .clip import UNSPECIFIED, Array, Clip, Colours, collected, usable_rate
 from .colour import MATRICES, SUBSAMPLED, from_rgb, to_rgb, weights_of
@@ -210,10 +211,9 @@ class Target:
         return {"crf": crf, **further.get(self.codec, {})}
 
 
-def write(clip: Clip, target: Target) -> bytes:
-    """The bytes of a file. Raises ``InrfitError`` if the encoder fails."""
+def write(clip: Clip, target: Target, out: Output) -> None:
+    """Writes a file."""
     av = library()
-    out = io.BytesIO()
     container_name = WRITTEN[target.suffix][0]
     with av.open(out, "w", format=container_name, container_options={"fflags": "+bitexact"}) as container:
         name = _pixel_format(clip, target)
@@ -235,7 +235,6 @@ def write(clip: Clip, target: Target) -> bytes:
             frame.pts, frame.time_base = number if clip.times is None else clip.times[number], base
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
-    return out.getvalue()
 
 
 def _pixel_format(clip: Clip, target: Target) -> str:
@@ -247,7 +246,13 @@ def _pixel_format(clip: Clip, target: Target) -> str:
         return ("gray" if chroma == "grey" else f"yuv{chroma if chroma in SUBSAMPLED else '444'}p") + bits
     if chroma not in ("420", "422", "444") or (width % 2 or height % 2):
         chroma = "420" if chroma == "grey" and not (width % 2 or height % 2) else "444"
-    return f"yuv{chroma}p" + ("10le" if deep else "")
+    return f"yuv{chroma}p" + ("10le" if deep and not only_8_bits(target.codec) else "")
+
+
+def only_8_bits(codec: str) -> bool:
+    """Whether the encoder of a codec takes no more bits a sample than 8, as libvpx often does."""
+    formats = library().Codec(CODECS[codec], "w").video_formats or ()
+    return not any(kind.components[0].bits > 8 for kind in formats)
 
 
 def _frame(av: Any, picture: Array, clip: Clip, name: str) -> Any:

@@ -13,6 +13,7 @@ import numpy as np
 
 from ...errors import UnreadableFile, UnsupportedInput
 from ...io import files
+from ...io.checked_file import Output
 from ...io.limits import Limits
 from ..image import formats
 from ..image.png_writer import write_png
@@ -96,9 +97,9 @@ def read(data: bytes, limits: Limits, selection: Selection) -> Clip:
     return Clip(held, max(bits), RATE, notes=(note,))
 
 
-def write(clip: Clip) -> bytes:
-    """A .zip file of PNG files, numbered from 1."""
-    out, digits = io.BytesIO(), max(4, len(str(len(clip.frames))))
+def write(clip: Clip, out: Output) -> None:
+    """Writes a .zip file of PNG files, numbered from 1."""
+    digits = max(4, len(str(len(clip.frames))))
     mode = {1: "L", 3: "RGB", 4: "RGBA"}[clip.frames.shape[-1]]
     with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as archive:
         for number, frame in enumerate(clip.frames, 1):
@@ -106,4 +107,3 @@ def write(clip: Clip) -> bytes:
             if 8 < clip.bits < 16:
                 frame = np.round(frame * (65_535 / ((1 << clip.bits) - 1))).astype(np.uint16)
             archive.writestr(name, write_png(frame, mode, 8 if clip.bits == 8 else 16))
-    return out.getvalue()

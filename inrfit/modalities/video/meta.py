@@ -16,6 +16,7 @@ from ...io.json_schema import Schema, boolean, integer, items, matching, one_of,
 from ...io.options import setting
 from ...signal import SCALE, Scale
 from .. import scales
+from ..streaming import ArrayStream
 from .clip import Array, Clip, Colours, usable_rate
 from .colour import MATRICES, SUBSAMPLED, UNNAMED
 from .selection import Selection
@@ -90,7 +91,7 @@ def _pair(ratio: Fraction) -> list[int]:
     return [ratio.numerator, ratio.denominator]
 
 
-def clip_of(frames: Array, meta: Mapping[str, Any], attachments: Mapping[str, bytes]) -> Clip:
+def clip_of(frames: Array | ArrayStream, meta: Mapping[str, Any], attachments: Mapping[str, bytes]) -> Clip:
     """The clip with decoded ``frames``."""
     colours = Colours(meta["primaries"], meta["transfer"], meta["matrix"], meta["full_range"], meta["chroma"])
     times = times_of(attachments, len(frames)) if meta["time_base"] else None

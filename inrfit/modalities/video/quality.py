@@ -12,6 +12,7 @@ from ...signal import Signal
 from ..metrics import decibels, ssim
 from ..modality import OnProgress
 from ..request import Request
+from ..streaming import ArrayStream
 from . import video
 from .clip import Array
 
@@ -34,7 +35,7 @@ def estimate(predicted: Tensor, values: Tensor, signal: Signal) -> float:
 def measure(field: Field, signal: Signal, on_progress: OnProgress) -> dict[str, Any]:
     """``psnr`` of all samples and ``worst_frame`` of the worst frame, in dB of the range of their bits, and ``ssim``,
     the mean of at most MAX_FRAMES frames."""
-    decoded = video.decode(field, signal.meta, Request(), Limits(max_output=2**62), on_progress)
+    decoded = video.decode_frames(field, signal.meta, Request(), Limits(max_output=2**62), on_progress)
     return _measures(decoded, signal, on_progress)
 
 
@@ -47,14 +48,15 @@ def compare(signal: Signal, reference: Signal, on_progress: OnProgress) -> dict[
     return _measures(signal.samples.reshape(*signal.meta["shape"], -1), reference, on_progress)
 
 
-def _measures(decoded: Array, signal: Signal, on_progress: OnProgress) -> dict[str, Any]:
-    """The measures of frames (n, h, w, c) against those of ``signal``."""
+def _measures(decoded: Array | ArrayStream, signal: Signal, on_progress: OnProgress) -> dict[str, Any]:
+    """The measures of frames (n, h, w, c) against those of ``signal``, frame by frame."""
     truth, peak = signal.samples.reshape(decoded.shape), (1 << signal.meta["bits"]) - 1
-    errors = []
-    for ours, frame in zip(decoded, truth, strict=True):
+    chosen = set(np.linspace(0, len(truth) - 1, min(MAX_FRAMES, len(truth))).round().astype(int).tolist())
+    errors, likeness = [], []
+    for number, (ours, frame) in enumerate(zip(decoded, truth, strict=True)):
         errors.append(float(np.square((ours.astype(np.float32) - frame) / peak, dtype=np.float64).mean()))
-    chosen = np.unique(np.linspace(0, len(truth) - 1, min(MAX_FRAMES, len(truth))).round().astype(int))
-    likeness = [ssim(decoded[k] / peak, truth[k] / peak, data_range=1.0) for k in chosen]
+        if number in chosen:
+            likeness.append(ssim(ours / peak, frame / peak, data_range=1.0))
     on_progress(1.0)
     return {
         "psnr": decibels(1.0, float(np.mean(errors))),

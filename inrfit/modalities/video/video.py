@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Mapping
 from dataclasses import replace
@@ -11,12 +12,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...errors import UnsupportedInput, UsageError
+from ...io.checked_file import Output
 from ...io.limits import Limits
+from ...io.tables import write_npy
 from ...signal import Grid, Signal
 from .. import scales
 from ..modality import DecodeNeed, OnProgress
 from ..notes import by_weight
 from ..request import Request
+from ..streaming import ArrayStream
 from ..volume import raster_decode
 from . import animation, containers, frame_files, y4m
 from .clip import Array, Clip
@@ -37,6 +41,16 @@ SUFFIXES = {
 INPUT_SUFFIXES = (".y4m", ".mp4", ".m4v", ".mkv", ".webm", ".mov", ".avi", ".mpg", ".mpeg", ".ts", ".wmv", ".flv",
                   ".apng")  # fmt: skip
 OUTPUT_SUFFIXES = (".y4m", *containers.WRITTEN, ".gif", ".webp", ".png", ".apng", ".zip", ".npy")
+
+HELD_FRAMES: Mapping[str, tuple[float, float]] = {
+    ".npy": (3, 0), ".y4m": (16, 0), ".zip": (20, 0), ".gif": (12, 0.5), ".png": (12, 1.5), ".apng": (12, 1.5),
+    ".webp": (20, 1), "h264": (140, 0), "hevc": (200, 0), "vp9": (150, 0), "ffv1": (45, 0),
+}  # fmt: skip
+"""Memory of a writer in frames, with the copies that it makes of each: at all times, and for each frame of the clip
+(measured with 90 frames of 640x360 on two cores). By its suffix or its codec."""
+
+PIPED = frozenset({".y4m", ".npy"})
+"""Suffixes of the formats that are written from the beginning to the end."""
 
 
 def recognised(data: bytes) -> str | None:
@@ -86,6 +100,7 @@ def load(data: bytes, name: str, options: Options, limits: Limits) -> Signal:
 def to_signal(format_name: str, clip: Clip) -> Signal:
     """The signal of a clip."""
     frames = clip.frames
+    assert isinstance(frames, np.ndarray)
     scale = scales.linear(frames.dtype.name, 0.0, float((1 << clip.bits) - 1), 1.0)
     attachments = {"header": clip.header} if clip.header else {}
     if clip.times is not None:
@@ -117,14 +132,37 @@ def output_shape(meta: Mapping[str, Any], request: Request) -> tuple[int, int, i
 
 def decode(field: Field, meta: Mapping[str, Any], request: Request, limits: Limits, on_progress: OnProgress) -> Array:
     """The frames (n, h, w, c). Fewer pixels than the source has are means over their areas."""
+    return raster_decode.decode(field, meta, _allowed_shape(meta, request, limits), on_progress)
+
+
+def decode_frames(
+    field: Field, meta: Mapping[str, Any], request: Request, limits: Limits, on_progress: OnProgress
+) -> ArrayStream:
+    """The same frames, one after the other."""
+    shape = _allowed_shape(meta, request, limits)
+    frames = raster_decode.planes(field, meta, shape, on_progress)
+    return ArrayStream((*shape, meta["channels"]), np.dtype(meta["dtype"]), frames)
+
+
+def _allowed_shape(meta: Mapping[str, Any], request: Request, limits: Limits) -> tuple[int, int, int]:
+    """``output_shape``, within ``limits``."""
     shape = output_shape(meta, request)
     limits.check("max_output", math.prod(shape) * meta["channels"] * np.dtype(meta["dtype"]).itemsize, "decoded bytes")
-    return raster_decode.decode(field, meta, shape, on_progress)
+    return shape
 
 
 def decode_need(meta: Mapping[str, Any], request: Request) -> DecodeNeed:
-    """What decoding needs, and writing it."""
+    """What decoding all frames needs, and writing them."""
     return raster_decode.decode_need(meta, output_shape(meta, request))
+
+
+def decode_frames_need(meta: Mapping[str, Any], suffix: str, request: Request) -> DecodeNeed:
+    """What decoding one frame after the other needs, and writing them in the format of ``suffix``."""
+    shape, target = output_shape(meta, request), _target(meta, suffix.lower(), request)
+    always, each = HELD_FRAMES[suffix.lower() if target is None else target.codec]
+    frame = math.prod(shape[1:]) * meta["channels"] * np.dtype(meta["dtype"]).itemsize
+    held = round((always + each * shape[0]) * frame)
+    return replace(raster_decode.decode_need(meta, shape), held=held, finish=held)
 
 
 def suffix(meta: Mapping[str, Any]) -> tuple[str, str | None]:
@@ -172,7 +210,8 @@ def check_writable(
             notes.append(f"written with {target.codec}, which loses a little (--codec ffv1 in .mkv loses nothing)")
         elif meta["aspect"] not in (None, [1, 1]):
             notes.append("FFV1 does not keep the aspect of pixels")
-    elif suffix.lower() in animation.FORMATS and meta["bits"] > 8:
+    only_8_bits = suffix.lower() in animation.FORMATS if target is None else containers.only_8_bits(target.codec)
+    if meta["bits"] > 8 and only_8_bits:
         notes.append(f"{meta['bits']} bits a sample are reduced to 8")
     if suffix.lower() == ".gif":
         notes.append("GIF has 256 colours a frame")
@@ -187,19 +226,32 @@ def write(
     decoded: Array, meta: Mapping[str, Any], suffix: str, request: Request, attachments: Mapping[str, bytes]
 ) -> bytes:
     """The bytes of a file in the format of ``suffix``."""
+    out = io.BytesIO()
+    write_frames(decoded, meta, suffix, request, attachments, out)
+    return out.getvalue()
+
+
+def write_frames(
+    decoded: Array | ArrayStream, meta: Mapping[str, Any], suffix: str, request: Request,
+    attachments: Mapping[str, bytes], out: Output,
+) -> None:  # fmt: skip
+    """Writes a file in the format of ``suffix``, frame by frame."""
     suffix = suffix.lower()
     target, clip = _target(meta, suffix, request), clip_of(decoded, meta, attachments)
     if suffix == ".npy":
-        from ...io.tables import npy_bytes
-
-        return npy_bytes(np.asarray(decoded))
-    if suffix == ".zip":
-        return frame_files.write(clip)
-    if target is None and suffix != ".y4m":
-        return animation.write(clip, suffix)
-    if decoded.shape[-1] == 4:
-        clip = replace(clip, frames=decoded[..., :3])
-    return y4m.write(clip) if target is None else containers.write(clip, target)
+        write_npy(decoded.shape, decoded.dtype, decoded, out)
+    elif suffix == ".zip":
+        frame_files.write(clip, out)
+    elif target is None and suffix != ".y4m":
+        animation.write(clip, suffix, out)
+    else:
+        if decoded.shape[-1] == 4:
+            opaque = (frame[..., :3] for frame in decoded)
+            clip = replace(clip, frames=ArrayStream((*decoded.shape[:-1], 3), decoded.dtype, opaque))
+        if target is None:
+            y4m.write(clip, out)
+        else:
+            containers.write(clip, target, out)
 
 
 def describe_source(meta: Mapping[str, Any]) -> str:
@@ -215,6 +267,6 @@ def _describe(shape: tuple[int, ...], meta: Mapping[str, Any]) -> str:
     return f"{shape[0]} frames of {shape[2]}x{shape[1]} {kind}{deep}, {rate} a second"
 
 
-def describe_decoded(decoded: Array, meta: Mapping[str, Any], suffix: str, request: Request) -> str:
+def describe_decoded(decoded: Array | ArrayStream, meta: Mapping[str, Any], suffix: str, request: Request) -> str:
     """A description such as "64 frames of 176x144 RGB, 29.97 a second"."""
     return _describe(decoded.shape[:3], meta)

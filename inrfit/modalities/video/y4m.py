@@ -10,6 +10,7 @@ from fractions import Fraction
 import numpy as np
 
 from ...errors import UnreadableFile, UnsupportedInput
+from ...io.checked_file import Output
 from ...io.limits import Limits
 from .clip import UNSPECIFIED, Array, Clip, Colours, collected, usable_rate
 from .colour import SUBSAMPLED, from_rgb, to_rgb
@@ -98,19 +99,19 @@ def read(data: bytes, limits: Limits, selection: Selection) -> Clip:
     )  # fmt: skip
 
 
-def write(clip: Clip) -> bytes:
-    """The bytes of a file with the header of the source, if that was a Y4M file."""
+def write(clip: Clip, out: Output) -> None:
+    """Writes a file with the header of the source, if that was a Y4M file."""
     frames, colours = clip.frames, clip.colours
     height, width = frames.shape[1:3]
     grey = frames.shape[-1] == 1
     chroma = "grey" if grey else colours.chroma if colours.chroma in ("420", "422", "411", "410") else "444"
     colours = replace(colours, matrix=UNSPECIFIED, chroma=chroma)  # which Y4M does not name
     header = _patched(clip, width, height) if clip.header else _new_header(clip, colours, width, height)
-    parts = [header + b"\n"]
+    out.write(header + b"\n")
     for frame in frames:
         planes = from_rgb(frame, clip.bits, colours, clip.centred)
-        parts += [b"FRAME\n", *(plane.astype(plane.dtype.newbyteorder("<")).tobytes() for plane in planes)]
-    return b"".join(parts)
+        samples = [plane.astype(plane.dtype.newbyteorder("<")).tobytes() for plane in planes]
+        out.write(b"".join([b"FRAME\n", *samples]))
 
 
 def _patched(clip: Clip, width: int, height: int) -> bytes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -34,34 +34,58 @@ def points_per_cell(source: tuple[int, ...], shape: tuple[int, ...]) -> tuple[in
 
 
 def decode(field: Field, meta: Mapping[str, Any], shape: tuple[int, ...], on_progress: OnProgress) -> Array:
-    """The samples (*shape, c). Raises ``UnreadableFile`` for a field with other channels than ``meta`` says, or with
-    values that are not finite."""
-    scale = Scale.from_json(meta["scale"])
+    """The samples (*shape, c). Raises what ``chunks`` raises."""
+    outputs = _outputs(meta)
+    samples = np.empty((*shape, outputs), meta["scale"]["dtype"])
+    flat, start = samples.reshape(-1, outputs), 0
+    for chunk in chunks(field, meta, shape, on_progress):
+        flat[start : start + len(chunk)] = chunk
+        start += len(chunk)
+    return samples
+
+
+def planes(field: Field, meta: Mapping[str, Any], shape: tuple[int, ...], on_progress: OnProgress) -> Iterator[Array]:
+    """The same samples, as one array (*shape[1:], c) after the other."""
+    size, outputs = math.prod(shape[1:]), _outputs(meta)
+    plane, filled = np.empty((size, outputs), meta["scale"]["dtype"]), 0
+    for chunk in chunks(field, meta, shape, on_progress):
+        while len(chunk):
+            taken, chunk = chunk[: size - filled], chunk[size - filled :]
+            plane[filled : filled + len(taken)] = taken
+            filled += len(taken)
+            if filled == size:
+                yield plane.reshape(*shape[1:], outputs)
+                plane, filled = np.empty_like(plane), 0
+
+
+def chunks(field: Field, meta: Mapping[str, Any], shape: tuple[int, ...], on_progress: OnProgress) -> Iterator[Array]:
+    """The samples (n, c) of consecutive cells, row-major, of several planes where they are small. Raises
+    ``UnreadableFile`` for a field with other channels than ``meta`` says, or with values that are not finite."""
+    scale, outputs = Scale.from_json(meta["scale"]), _outputs(meta)
     factors = points_per_cell(tuple(meta["shape"]), shape)
-    outputs = meta["channels"] * (2 if meta["dtype"].startswith("complex") else 1)
-    samples = np.empty((*shape, outputs), scale.dtype)
     fine = Grid(tuple(m * f for m, f in zip(shape, factors, strict=True)))
-    flat, nonfinite = samples.reshape(-1, outputs), 0
-    averaged = math.prod(factors) > 1
-    plane = math.prod(shape[1:])
-    if averaged:
-        step = plane * max(1, field.decode_chunk // (plane * math.prod(factors)))
+    points, plane, cells = math.prod(factors), math.prod(shape[1:]), math.prod(shape)
+    if points > 1:
+        step = plane * max(1, field.decode_chunk // (plane * points))
     else:
         step = field.decode_chunk // plane * plane or field.decode_chunk
-    for start in range(0, len(flat), step):
-        stop, points = min(start + step, len(flat)), math.prod(factors)
+    for start in range(0, cells, step):
+        stop = min(start + step, cells)
         values = field.on_grid(fine, start * points, stop * points)
         if values.shape[1] != outputs:
             raise UnreadableFile(f"the field has {values.shape[1]} values, its header says {outputs}", "channels")
-        nonfinite += int((~values.isfinite()).any(dim=1).sum())
-        raw = scale.raw(values.nan_to_num())
-        if averaged:
+        if not bool(values.isfinite().all()):
+            raise UnreadableFile("the field has values that are not finite", "nonfinite")
+        raw = scale.raw(values)
+        if points > 1:
             raw = _means(raw, (stop - start) // plane, shape[1:], factors, scale.step)
-        flat[start:stop] = raw.cpu().numpy()
-        on_progress(stop / len(flat))
-    if nonfinite:
-        raise UnreadableFile(f"the field has non-finite values at {nonfinite:,} points", "nonfinite")
-    return samples
+        yield raw.cpu().numpy()
+        on_progress(stop / cells)
+
+
+def _outputs(meta: Mapping[str, Any]) -> int:
+    """Values of a sample: two for each complex channel."""
+    return int(meta["channels"]) * (2 if meta["dtype"].startswith("complex") else 1)
 
 
 def _means(raw: Tensor, planes: int, sides: tuple[int, ...], factors: tuple[int, ...], step: float) -> Tensor:
@@ -75,8 +99,7 @@ def decode_need(meta: Mapping[str, Any], shape: tuple[int, ...]) -> DecodeNeed:
     """What decoding a volume on a grid of ``shape`` needs, and writing it."""
     factors = points_per_cell(tuple(meta["shape"]), shape)
     points, plane = math.prod(factors), math.prod(shape[1:])
-    outputs = meta["channels"] * (2 if meta["dtype"].startswith("complex") else 1)
-    size = math.prod(shape) * outputs * np.dtype(meta["scale"]["dtype"]).itemsize
+    size = math.prod(shape) * _outputs(meta) * np.dtype(meta["scale"]["dtype"]).itemsize
 
     def cells(chunk: int) -> int:
         if points > 1:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ..errors import UnsupportedInput
 from ..signal import PerChannel, Scale
 
 CHANNEL_RATIO = 4.0
@@ -38,6 +39,18 @@ def linear(dtype: str, low: float, high: float, step: float) -> Scale:
     """A scale that maps ``low`` to -1 and ``high`` to 1."""
     span = (high - low) or 1.0
     return Scale(dtype, 2 / span, -1 - 2 * low / span, low, high, step)
+
+
+def over_range(samples: npt.NDArray[Any]) -> Scale:
+    """The scale of samples (n, c): linear over their range, or over that of each channel if these differ much. Raises
+    ``UnsupportedInput`` if a range is beyond float64."""
+    lows, highs = samples.min(axis=0).astype(np.float64), samples.max(axis=0).astype(np.float64)
+    if not np.isfinite(highs - lows).all():
+        raise UnsupportedInput("the samples lie further apart than 64-bit numbers can say", "samples")
+    step = 0.0 if samples.dtype.kind == "f" else 1.0
+    if differ(highs - lows):
+        return over_each(samples.dtype.name, lows, highs, step)
+    return linear(samples.dtype.name, float(lows.min()), float(highs.max()), step)
 
 
 def is_labels(raster: npt.NDArray[Any], bits: int) -> bool:

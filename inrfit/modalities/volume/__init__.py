@@ -10,7 +10,7 @@
 
 from __future__ import annotations
 
-from .. import first_frequency
+from .. import first_frequency, range_errors
 from ..modality import ArchitectureRule, ArrayInput, Measure, Modality
 from . import arrays, domain, formats, meta, picture, quality, raster_decode, volume
 
@@ -45,7 +45,7 @@ VOLUME = Modality(
     omega_source=first_frequency.OMEGA_SOURCE,
     sniff=volume.sniff,
     load=volume.load,
-    estimate=quality.estimate,
+    estimate=range_errors.estimate,
     suffix=volume.suffix,
     decode=volume.decode,
     decode_need=lambda stored, request: raster_decode.decode_need(stored, volume.output_shape(stored, request)),

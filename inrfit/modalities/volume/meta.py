@@ -14,18 +14,14 @@ from ...io.json_schema import Schema, boolean, check, either, integer, items, ma
 from ...io.options import setting
 from ...signal import SCALE, Scale
 from .. import scales
+from ..number_types import FILE_TYPES, FITTED_TYPES
 from . import formats
 from .formats import FORMATS
 from .raw_samples import parsed_dtype, parsed_shape
-from .raw_volume import FITTED_TYPES, Geometry, RawVolume
+from .raw_volume import Geometry, RawVolume
 
 MAX_SIDE = 1 << 24
 """Most samples along an axis: neighbours have distinct float32 coordinates."""
-
-_FILE_TYPES = (
-    "bool", "uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64", "float16", "float32", "float64",
-    "complex64", "complex128",
-)  # fmt: skip
 
 _LAYOUT: dict[str, Schema] = {
     "channel": integer(-1, 4),
@@ -68,7 +64,7 @@ META: Schema = {
     "axes": matching(r"[a-z]{1,4}", "one to four letters"),
     "shape": items(integer(1, MAX_SIDE), 1, 4),
     "channels": integer(1, 65_535),
-    "dtype": one_of(*_FILE_TYPES),
+    "dtype": one_of(*FILE_TYPES),
     "byteorder": one_of("little", "big"),
     "spacing": optional(items(number(-_FAR, _FAR), 1, 4)),
     "origin": optional(items(number(-_FAR, _FAR), 1, 4)),

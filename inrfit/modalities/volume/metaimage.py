@@ -11,8 +11,9 @@ import numpy as np
 
 from ...errors import UnreadableFile, UnsupportedInput
 from ...io.limits import Limits
+from ..number_types import fitted, in_file
 from . import compression
-from .raw_volume import Array, Geometry, RawVolume, finite_numbers, fitted, from_bytes, in_file, require_shape
+from .raw_volume import Array, Geometry, RawVolume, finite_numbers, from_bytes, require_shape
 
 _TYPES = {
     "MET_CHAR": "int8", "MET_UCHAR": "uint8", "MET_SHORT": "int16", "MET_USHORT": "uint16", "MET_INT": "int32",

@@ -15,9 +15,10 @@ import numpy as np
 
 from ...errors import UnreadableFile, UnsupportedInput, printable
 from ...io.limits import Limits
+from ..number_types import fitted, in_file
 from .compression import inflated
 from .numpy_files import chosen_array
-from .raw_volume import Array, Geometry, RawVolume, fitted, in_file, require_shape
+from .raw_volume import Array, Geometry, RawVolume, require_shape
 
 MAX_SHELL = 1 << 20
 """Most bytes of the compressed file without its samples."""

@@ -12,8 +12,9 @@ import numpy as np
 
 from ...errors import UnreadableFile, UnsupportedInput
 from ...io.limits import Limits
+from ..number_types import fitted, in_file
 from .compression import gunzipped, gzipped
-from .raw_volume import Array, Geometry, RawVolume, finite_numbers, fitted, from_bytes, in_file, require_shape
+from .raw_volume import Array, Geometry, RawVolume, finite_numbers, from_bytes, require_shape
 
 _TYPES = {
     2: "uint8", 4: "int16", 8: "int32", 16: "float32", 32: "complex64", 64: "float64", 256: "int8", 512: "uint16",

@@ -9,8 +9,9 @@ import numpy as np
 
 from ...errors import UnreadableFile, UnsupportedInput
 from ...io.limits import Limits
+from ..number_types import fitted
 from . import compression
-from .raw_volume import Array, Geometry, RawVolume, finite_numbers, fitted, from_bytes, require_shape
+from .raw_volume import Array, Geometry, RawVolume, finite_numbers, from_bytes, require_shape
 
 TYPES = {
     "int8": ("signed char", "int8", "int8_t"),

@@ -7,9 +7,10 @@ import re
 import numpy as np
 
 from ...errors import UnsupportedInput
+from ..number_types import in_file
 from . import compression
 from .nrrd import SPACES, TYPES, floats, place_of, split, whole_numbers
-from .raw_volume import Array, Geometry, RawVolume, in_file
+from .raw_volume import Array, Geometry, RawVolume
 
 
 def write(samples: Array, volume: RawVolume, suffix: str) -> bytes:

@@ -11,7 +11,8 @@ import numpy as np
 
 from ...errors import UnreadableFile, UnsupportedInput, UsageError, printable
 from ...io.limits import Limits
-from .raw_volume import Array, Geometry, RawVolume, fitted, from_bytes, in_file, require_shape
+from ..number_types import fitted, in_file
+from .raw_volume import Array, Geometry, RawVolume, from_bytes, require_shape
 
 MAX_HEADER = 1 << 16
 """Most bytes of a .npy header."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,34 +9,18 @@ import numpy as np
 from ...errors import UsageError
 from ...io.limits import Limits
 from ...signal import Scale, Signal
-from ..metrics import decibels, ssim
+from .. import range_errors
+from ..metrics import ssim
 from ..modality import OnProgress
 from ..request import Request
 from . import volume
 from .raw_volume import Array
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from ...fields.module import Field
 
 MAX_SLICES = 32
 """Most slices whose SSIM is averaged."""
-
-
-def spans(scale: Scale) -> Array:
-    """The range of the samples: of all, or of each channel (c,)."""
-    wide = np.subtract(scale.high, scale.low)
-    return np.where(wide > 0, wide, 1.0)
-
-
-def estimate(predicted: Tensor, values: Tensor, signal: Signal) -> float:
-    """PSNR in dB over the range of the samples, of samples clamped and rounded as in a file; inf if they are equal."""
-    import torch
-
-    difference = signal.scale.raw(predicted) - signal.scale.raw(values)
-    normalised = difference / torch.as_tensor(spans(signal.scale)).to(difference)
-    return decibels(1.0, normalised.square().mean().item())
 
 
 def measure(field: Field, signal: Signal, on_progress: OnProgress) -> dict[str, Any]:
@@ -67,24 +50,18 @@ def compare(signal: Signal, reference: Signal, on_progress: OnProgress) -> dict[
 
 def _measures(flat: Array, signal: Signal, on_progress: OnProgress) -> dict[str, Any]:
     """The measures of samples (n, c) against those of ``signal``."""
-    meta, scale, truth = signal.meta, signal.scale, signal.samples
-    total, largest, slope = np.zeros(flat.shape[1]), 0.0, abs(meta["slope"])
-    for start in range(0, len(flat), 1 << 20):
-        difference = flat[start : start + (1 << 20)].astype(np.float64) - truth[start : start + (1 << 20)]
-        total += (difference**2).sum(axis=0)
-        largest = max(largest, float(np.abs(difference).max()))
-    errors = total / len(flat)
-    quality: dict[str, Any] = {"psnr": decibels(1.0, float((errors / spans(scale) ** 2).mean()))}
-    quality |= {"rmse": slope * math.sqrt(float(errors.mean())), "max_error": slope * largest}
+    meta, scale, slope = signal.meta, signal.scale, abs(signal.meta["slope"])
+    quality: dict[str, Any] = range_errors.measures(flat, signal.samples, scale)
+    quality |= {name: slope * quality[name] for name in ("rmse", "max_error")}
     if signal.grid is not None and len(meta["shape"]) > 1:
         shape = (*meta["shape"], -1)
-        quality["ssim"] = _ssim(flat.reshape(shape), truth.reshape(shape), scale, on_progress)
+        quality["ssim"] = _ssim(flat.reshape(shape), signal.samples.reshape(shape), scale, on_progress)
     return quality
 
 
 def _ssim(decoded: Array, source: Array, scale: Scale, on_progress: OnProgress) -> float:
     """The mean SSIM of slices (the last two axes)."""
-    shape, wide = (-1, *source.shape[-3:]), spans(scale)
+    shape, wide = (-1, *source.shape[-3:]), range_errors.spans(scale)
     ours, truth = decoded.reshape(shape), source.reshape(shape)
     chosen = np.unique(np.linspace(0, len(truth) - 1, min(MAX_SLICES, len(truth))).round().astype(int))
     values = [ssim(ours[k] / wide, truth[k] / wide, data_range=1.0) for k in chosen]

@@ -9,8 +9,9 @@ import numpy as np
 
 from ...errors import UsageError
 from ...io.limits import Limits
+from ..number_types import fitted, in_file
 from .numpy_files import require_count
-from .raw_volume import Array, Geometry, RawVolume, fitted, from_bytes, in_file, require_shape
+from .raw_volume import Array, Geometry, RawVolume, from_bytes, require_shape
 
 
 def parsed_shape(text: str) -> tuple[int, ...]:

@@ -11,7 +11,8 @@ import numpy as np
 
 from ...errors import RefusedInput, UnreadableFile, UnsupportedInput, machine_error
 from ...io.limits import Limits
-from .raw_volume import Array, Geometry, RawVolume, fitted, in_file, require_shape
+from ..number_types import fitted, in_file
+from .raw_volume import Array, Geometry, RawVolume, require_shape
 
 PAGE_AXES = "i"
 """The letter of an axis of pages that the file does not describe."""

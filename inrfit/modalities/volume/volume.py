@@ -14,15 +14,16 @@ import numpy.typing as npt
 
 from ...errors import UnreadableFile, UnsupportedInput, UsageError
 from ...io.limits import Limits
-from ...signal import Grid, Scale, Signal
+from ...signal import Grid, Signal
 from .. import scales
 from ..modality import OnProgress
+from ..number_types import in_file
 from ..request import Request
 from . import formats, picture, raster_decode
 from .formats import FORMATS, format_of_suffix
 from .meta import MAX_SIDE, Options, field_size, geometry_of, placed
 from .numpy_files import write as write_numpy
-from .raw_volume import Array, RawVolume, in_file
+from .raw_volume import Array, RawVolume
 
 if TYPE_CHECKING:
     from ...fields.module import Field
@@ -64,7 +65,7 @@ def to_signal(format_name: str, volume: RawVolume) -> Signal:
         missing = "nan" if volume.missing is None or not math.isfinite(volume.missing) else volume.missing
         attachments["mask"] = zlib.compress(np.packbits(valid).tobytes(), 9)
         notes.append(f"{valid.size - int(valid.sum()):,} samples without a value are neither fitted nor measured")
-    scale = choose_scale(flat)
+    scale = scales.over_range(flat)
     if _is_labels(flat):
         notes.insert(0, "few different values, like labels: a field blends neighbours and does not keep each one")
     meta = {
@@ -130,17 +131,6 @@ def mask_of(content: bytes, shape: tuple[int, ...]) -> npt.NDArray[np.bool_]:
     if len(bits) < -(-count // 8):
         raise UnreadableFile("damaged: the mask of the samples that have a value is cut", "attachment")
     return np.unpackbits(np.frombuffer(bits, np.uint8), count=count).astype(bool).reshape(shape)
-
-
-def choose_scale(flat: Array) -> Scale:
-    """The scale of samples (n, c): linear over their range, or over that of each channel if these differ much."""
-    lows, highs = flat.min(axis=0).astype(np.float64), flat.max(axis=0).astype(np.float64)
-    if not np.isfinite(highs - lows).all():
-        raise UnsupportedInput("the samples lie further apart than 64-bit numbers can say", "samples")
-    step = 0.0 if flat.dtype.kind == "f" else 1.0
-    if scales.differ(highs - lows):
-        return scales.over_each(flat.dtype.name, lows, highs, step)
-    return scales.linear(flat.dtype.name, float(lows.min()), float(highs.max()), step)
 
 
 def output_shape(meta: Mapping[str, Any], request: Request) -> tuple[int, ...]:

@@ -8,8 +8,9 @@ import numpy as np
 
 from ...errors import UnreadableFile, UnsupportedInput, printable
 from ...io.limits import Limits
+from ..number_types import fitted, in_file
 from .numpy_files import chosen_array
-from .raw_volume import Array, Geometry, RawVolume, finite_numbers, fitted, from_bytes, in_file, require_shape
+from .raw_volume import Array, Geometry, RawVolume, finite_numbers, from_bytes, require_shape
 
 _TYPES = {
     "char": "int8", "unsigned_char": "uint8", "short": "int16", "unsigned_short": "uint16", "int": "int32",

@@ -12,9 +12,10 @@ import numpy as np
 
 from ...errors import UnreadableFile, UnsupportedInput, printable
 from ...io.limits import Limits
+from ..number_types import fitted, in_file
 from .compression import inflated
 from .numpy_files import chosen_array
-from .raw_volume import Array, Geometry, RawVolume, finite_numbers, fitted, from_bytes, in_file, require_shape
+from .raw_volume import Array, Geometry, RawVolume, finite_numbers, from_bytes, require_shape
 
 _TYPES = {f"{kind}{bits}": f"{kind.lower()}{bits}" for kind in ("Int", "UInt") for bits in (8, 16, 32, 64)}
 _TYPES |= {"Float32": "float32", "Float64": "float64"}

@@ -30,7 +30,7 @@ def loaded(made, **options):
 
 def array_of(signal):
     """The samples (*grid, c) in the type of the file."""
-    from inrfit.modalities.volume.raw_volume import in_file
+    from inrfit.modalities.number_types import in_file
 
     array = signal.samples.reshape(*signal.meta["shape"], -1)
     return in_file(array, signal.meta["dtype"], "little")

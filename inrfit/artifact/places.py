@@ -45,7 +45,11 @@ def cropped(artifact: Artifact, region: Any) -> tuple[dict[str, Any], Mapping[st
     ``UsageError``."""
     modality, domain = MODALITIES[artifact.modality], domain_of(artifact)
     if modality.window is None or domain.shape is None:
-        raise UsageError("region: a shape is decoded as a whole; its values in a region are a .npy or .csv", "query")
+        raise UsageError(
+            f"region: fields of the kind {artifact.modality} are decoded as a whole; their values in a region are .npy "
+            "or .csv",
+            "query",
+        )
     found = resolved(parsed(region), domain)
     box = [(int(start), int(stop)) for start, stop in zip(found.start, found.stop, strict=True)]
     meta, attachments = modality.window(artifact.meta, artifact.attachments, box)
@@ -76,12 +80,15 @@ def grid_places(domain: Domain, region: Any, size: Sequence[int | None] | None, 
         for axis, side in zip(moving, _sides(size, [sides[axis] for axis in moving], domain, moving), strict=True):
             sides[axis] = side
     elif domain.shape is None and moving:
-        raise UsageError("a surface has no samples: say how many points with --size, as 64x64x64", "query")
+        example = "x".join(["64"] * len(moving))
+        raise UsageError(f"this field has no grid of its own: say how many points with --size, as {example}", "query")
     if scale is not None:
         check_scale(scale)
         of_space = [axis for axis in moving if domain.axes[axis] in "xyz"]
         for axis in of_space or moving:
             sides[axis] = max(1, round(sides[axis] * scale))
+    if several := [domain.axes[axis] for axis in domain.flat if axis in moving and sides[axis] > 1]:
+        raise UsageError(f"size: all samples have the same {several[0]}: give that axis the side 1", "query")
     source = domain.shape or (2,) * len(domain.axes)
     window, shape = Window(source, found.start, found.stop), tuple(sides)
 

@@ -81,9 +81,7 @@ class Question:
         if needed > spec.formula.TRAITS.derivatives:
             raise UsageError(f"{self.what}: {_lacking(spec.architecture, spec.formula.TRAITS.derivatives)}", "query")
         if self.what == "distance" and self.domain.distance is None:
-            kind = (
-                "is inside or outside only" if self.domain.shape is None else f"is of the kind {self.artifact.modality}"
-            )
+            kind = "is inside or outside only" if self.domain.surface else f"is of the kind {self.artifact.modality}"
             raise UsageError(f"distance: needs a field of signed distances to a shape; this one {kind}", "query")
         if self.what in ("divergence", "curl") and (len(self.space) < 2 or spec.outputs != len(self.space)):
             raise UsageError(
@@ -91,8 +89,13 @@ class Question:
                 f"axes {', '.join(self.domain.axes)}",
                 "query",
             )
-        if self.what == "normal" and spec.outputs != 1 and self.domain.shape is not None:
+        if self.what == "normal" and spec.outputs != 1 and not self.domain.surface:
             raise UsageError(f"normal: needs a field with one channel; this one has {spec.outputs}", "query")
+        if needed and self.domain.flat and self.what != "gradient":
+            letters = ", ".join(self.domain.axes[axis] for axis in self.domain.flat)
+            raise UsageError(
+                f"{self.what}: all samples have the same {letters}, so that no slope is known along it", "query"
+            )
         self.domain.to_unit_matrix(self.coordinates)
 
     def answers(self, field: Field, coords: Tensor) -> Tensor:
@@ -136,7 +139,8 @@ def _lacking(architecture: str, order: int) -> str:
 
 
 def answer(question: Question, places: Places, device: torch.device, limits: Limits, on_progress: OnProgress) -> Array:
-    """The answers (*shape, *columns) at ``places``; NaN outside of the field's box, and where the source has no value.
+    """The answers (*shape, *columns) at ``places``; NaN outside of the field's box, where the source has no value, and
+    for slopes along an axis in which the samples do not differ.
     Raises ``OverLimit``, ``TooMuchWork``, and ``UnreadableFile`` for a field whose values are not finite."""
     spec, order = question.artifact.spec, DERIVATIVES[question.what]
     work = places.count * (spec.macs + MACS_PER_SINE * spec.sines) * _PASSES[order] + places.count * MACS_PER_POINT
@@ -158,6 +162,8 @@ def answer(question: Question, places: Places, device: torch.device, limits: Lim
             raise UnreadableFile("the field has values that are not finite", "nonfinite")
         part = found.numpy().astype(question.dtype)
         part[_outside(question.domain, coords.cpu().numpy())] = math.nan
+        if order:
+            part[..., list(question.domain.flat)] = math.nan
         result[start:stop] = part
         on_progress(stop / max(places.count, 1))
     assert result is not None
@@ -166,7 +172,9 @@ def answer(question: Question, places: Places, device: torch.device, limits: Lim
 
 def _outside(domain: Domain, coords: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
     """Which of ``coords`` (n, d) lie outside of the box, or in a sample that has no value."""
-    outside: npt.NDArray[np.bool_] = np.abs(coords).max(axis=1) > 1 + 1e-6
+    most = np.ones(coords.shape[1])
+    most[list(domain.flat)] = 0
+    outside: npt.NDArray[np.bool_] = np.asarray((np.abs(coords) > most + 1e-6).any(axis=1))
     if domain.valid is not None:
         sides = np.array(domain.valid.shape)
         nearest = np.clip(((coords.astype(np.float64) + 1) * sides / 2).astype(np.int64), 0, sides - 1)

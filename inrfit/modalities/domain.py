@@ -50,13 +50,15 @@ class Domain:
     """Where a field is defined, and what its values mean.
 
     - ``axes``: a letter for each coordinate.
-    - ``shape``: samples along each axis; None for a field that was fitted to points of space, which has no indices.
+    - ``shape``: samples along each axis; None for a field that was fitted to points of space, which have no indices.
     - ``matrix`` (d + 1, d + 1): maps (coordinates, 1) to (physical coordinates, 1), both in the order of ``axes``, from
       indices, or without ``shape`` from unit coordinates. None if the file says neither place nor spacing.
     - ``units``: the unit along each axis; "" if it is unknown.
     - ``samples``: maps the field's values (n, k) to those of the file (n, c), unrounded, in float64.
     - ``valid`` (*shape): which samples of the file have a value; None if all have.
     - ``uneven``: positions of the samples, by axis, where these are not evenly spaced; ``matrix`` has their mean.
+    - ``flat``: the axes along which all samples have one place, the middle of the box: elsewhere nothing is known.
+    - ``surface``: whether the field describes a surface.
     - ``distance``: a signed distance in physical units per value of a field of distances, positive outside; None for
       other fields. ``outward``: 1 if values grow from the inside of a surface to its outside, -1 if they fall."""
 
@@ -69,6 +71,8 @@ class Domain:
     distance: float | None = None
     uneven: Mapping[int, Array] = field(default_factory=dict, repr=False)
     outward: int = 1
+    surface: bool = False
+    flat: tuple[int, ...] = ()
 
     @property
     def natural(self) -> Coordinates:
@@ -103,7 +107,9 @@ class Domain:
             return np.eye(len(self.axes) + 1)
         if coordinates == "index":
             if self.shape is None:
-                raise UsageError("index coordinates: this field was fitted to a surface, which has no samples", "query")
+                raise UsageError(
+                    "index coordinates: this field was fitted to points of space, not to the samples of a grid", "query"
+                )
             return self._from_index()
         if self.uneven:
             raise UsageError("physical coordinates: the samples of this file are not evenly spaced; use index", "query")

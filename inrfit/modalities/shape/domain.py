@@ -17,4 +17,6 @@ def domain(meta: Mapping[str, Any], attachments: Mapping[str, bytes]) -> Domain:
     matrix[:3, 3] = meta["centre"]
     sdf = meta["target"] == "sdf"
     distance = meta["band"] * meta["extent"] if sdf else None
-    return Domain("xyz", None, matrix, ("",) * 3, unrounded(IDENTITY), None, distance, outward=1 if sdf else -1)
+    return Domain(
+        "xyz", None, matrix, ("",) * 3, unrounded(IDENTITY), distance=distance, outward=1 if sdf else -1, surface=True
+    )

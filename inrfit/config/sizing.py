@@ -22,10 +22,10 @@ def sized(spec: FieldSpec, settings: Settings, signal: Signal, contents: FileCon
     """``spec`` with the sizes that the settings ``params`` or ``bytes`` allow. Raises ``UsageError`` if even the
     smallest field is too large."""
     sizer = Sizer(spec, signal, {name for name in ("width", "depth") if getattr(settings, name) is not None})
-    if settings.bytes is None and settings.params is None:
-        return sizer.sized(None) if settings.regime == "paper" else sizer.usual()
-    if settings.bytes is None:
+    if settings.params is not None:
         return sizer.sized(parsed_count("params", settings.params))
+    if settings.bytes is None:
+        return sizer.sized(None) if settings.regime == "paper" else sizer.usual()
     limit = parsed_count("bytes", settings.bytes)
     largest = sizer.smallest()
     if (needed := contents.file_bytes(largest)) > limit:

@@ -24,6 +24,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 ROOT = Path(__file__).resolve().parent.parent
 STEPS = 12
@@ -151,7 +152,9 @@ def run_command(block: Block, line: str) -> str:
 
 @contextlib.contextmanager
 def short_budgets() -> Iterator[None]:
-    """Every fit takes ``STEPS`` steps; budgets are read all the same."""
+    """Every fit takes ``STEPS`` steps; budgets are read all the same. Commands with several sources read them in this
+    process, for the one that they would start reads the budgets of the examples."""
+    from inrfit.cli.worker import Worker
     from inrfit.fit import budget
 
     parse = budget.parse
@@ -159,11 +162,8 @@ def short_budgets() -> Iterator[None]:
     def parse_short(*given: Any) -> budget.Budget:
         return replace(parse(*given), seconds=None, steps=STEPS)
 
-    budget.parse = parse_short
-    try:
+    with patch.object(budget, "parse", parse_short), patch.object(Worker, "_start", side_effect=RuntimeError):
         yield
-    finally:
-        budget.parse = parse
 
 
 def make_inputs(folder: Path) -> None:

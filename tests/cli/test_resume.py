@@ -42,14 +42,13 @@ def state(png):
 
 
 def begun(png):
-    """A fit under way for a second since its state was saved first."""
+    """A fit under way that has learned something: its state has been saved after more than 200 steps."""
     words = [sys.executable, "-m", "inrfit", "encode", png, *SMALL, "--budget", "100000it", "--checkpoint", "0.02s"]
     process = subprocess.Popen([*map(str, words)], stderr=subprocess.DEVNULL)
     until = time.monotonic() + 60
-    while not state(png).exists() and time.monotonic() < until:
+    while not (state(png).exists() and steps_of(png) > 200) and time.monotonic() < until:
         assert process.poll() is None
         time.sleep(0.01)
-    time.sleep(1.0)
     return process
 
 

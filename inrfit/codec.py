@@ -225,8 +225,9 @@ def choose_recipe(planned: Plan, device: torch.device) -> tuple[FieldSpec, Recip
     from .fit import recipe
 
     settings = planned.settings
-    signal_options = recipe.architecture_options(planned.signal, planned.spec.formula, settings.regime)
-    spec = replace(planned.spec, options={**signal_options, **planned.spec.options})
+    asked = planned.spec.options
+    signal_options = recipe.architecture_options(planned.signal, planned.spec.formula, settings.regime, asked)
+    spec = replace(planned.spec, options={**signal_options, **asked})
     choices = recipe.UserChoices(
         batch=settings.batch,
         precision=settings.precision,

@@ -125,7 +125,7 @@ def test_the_provenance_records_source_sampler_and_budget(png):
 
 def test_the_first_frequency_follows_from_the_size_of_the_picture():
     picture = np.random.default_rng(0).integers(0, 256, (150, 200), dtype=np.uint8)
-    assert inrfit.encode(picture, **QUICK).spec.options == {"first_omega": 45.0}
+    assert inrfit.encode(picture, **QUICK).spec.options == {"first_omega": 45.0, "axis_factors": "1x1.33"}
     asked = inrfit.encode(picture, options={"first_omega": 12.0}, **QUICK)
     assert asked.spec.options == {"first_omega": 12.0}
     assert inrfit.encode(picture, regime="paper", **QUICK).spec.options == {}

@@ -13,6 +13,7 @@ from ..artifact.file_size import planned_bits
 from ..errors import PluginError
 from ..fields import FIELDS, FieldSpec
 from ..fields.architecture import Traits
+from ..fields.sizing import FEW_SAMPLES
 from ..fit.budget import Budget
 from ..modalities import MODALITIES
 from ..modalities.modality import ArchitectureRule, Modality
@@ -60,15 +61,18 @@ def choose_architecture(settings: Settings, signal: Signal, budget: Budget) -> t
 
 
 def explain_choices(
-    settings: Settings, spec: FieldSpec, arch_reason: str, modality: Modality
+    settings: Settings, spec: FieldSpec, arch_reason: str, signal: Signal
 ) -> tuple[tuple[str, str, str], ...]:
     """(name, value, reason) of each choice made without torch; ``arch_reason`` is that of the architecture."""
+    modality = MODALITIES[signal.modality]
     if settings.params is not None or settings.bytes is not None:
         size_reason = f"the most that --{'params' if settings.bytes is None else 'bytes'} allows"
     else:
         flags = [f"--{name}" for name in ("width", "depth") if getattr(settings, name) is not None]
         size_reason = f"set by {' and '.join(flags)}" if flags else "default of the architecture"
-        if spec.width != (settings.width or spec.formula.TRAITS.width):
+        if not flags and signal.grid is not None and signal.n < FEW_SAMPLES and settings.regime != "paper":
+            size_reason = f"usual for {signal.n:,} samples (docs/architectures.md, Default sizes)"
+        elif spec.width != (settings.width or spec.formula.TRAITS.width):
             size_reason += "; narrower, to leave weights for the rest of the field"
     if settings.store != "auto":
         store_reason = "set by --store"

@@ -137,7 +137,7 @@ def _plan_signal(settings: Settings, signal: Signal, source: Mapping[str, Any], 
         stored_bytes=contents.file_bytes(spec),
         header_bytes=contents.header_bytes(spec),
         explicit_options=frozenset(_explicit_options(settings, architecture)),
-        choices=auto.explain_choices(settings, spec, arch_reason, modality),
+        choices=auto.explain_choices(settings, spec, arch_reason, signal),
         read_seconds=time.monotonic() - started,
         loaded_at=time.monotonic(),
     )

@@ -92,6 +92,8 @@ class OptionContext:
     1. It may read the whole signal and is called only if needed."""
     paper_frequency_scale: float | None = None
     """With ``--regime paper`` the factor on frequencies that corresponds to the papers' coordinates; otherwise None."""
+    asked: Collection[str] = ()
+    """Names of the options that the user has set."""
 
 
 @runtime_checkable  # for the type checks in tests (beartype); the package does not use isinstance with it

@@ -280,13 +280,15 @@ def _faster_kernel(speeds: Mapping[str, float]) -> tuple[Choice, str]:
     return Choice("precision", faster, f"the faster in the kernel: {text} thousand points a second and thread"), text
 
 
-def architecture_options(signal: Signal, formula: Architecture, regime: str = "inrfit") -> dict[str, float | str]:
+def architecture_options(
+    signal: Signal, formula: Architecture, regime: str = "inrfit", asked: Collection[str] = ()
+) -> dict[str, float | str]:
     """The architecture options that depend on the signal, such as the first frequency, by name and in the units of the
-    architecture. Options set in ``formula`` are taken into account."""
+    architecture. Options set in ``formula`` are taken into account; ``asked`` names those that the user set."""
     modality = MODALITIES[signal.modality]
     stretch = modality.paper_omega / 30 if regime == "paper" else None  # INT's code stretches the coordinates
     first_omega = partial(modality.first_omega, signal)
-    return formula.options_for(OptionContext(modality.signal_class, signal.n, first_omega, stretch))
+    return formula.options_for(OptionContext(modality.signal_class, signal.n, first_omega, stretch, asked))
 
 
 def explain(

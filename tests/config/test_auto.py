@@ -137,7 +137,7 @@ def test_auto_is_stored_as_what_it_was(monkeypatch):
     made = planned(arch="auto", options={"omega": "20"})
     assert made.spec.architecture == "siren"
     assert made.spec.options == {"omega": 20.0}
-    assert made.choices[0] == ("architecture", "siren 5x256", "auto: measured in no benchmark")
+    assert made.choices[0] == ("architecture", f"siren 5x{made.spec.width}", "auto: measured in no benchmark")
     artifact = inrfit.encode(picture(), arch="auto", width=8, depth=2, budget="40it")
     assert artifact.spec.architecture == "siren"
 
@@ -319,7 +319,8 @@ def test_the_plan_says_what_sizes_follow_from():
         made = planned(**settings)
         return made.spec.width, {what: why for what, _, why in made.choices}["parameters"]
 
-    assert told(arch="siren") == (256, "default of the architecture")
+    assert told(arch="siren")[1].startswith("usual for ")
+    assert told(arch="siren", regime="paper") == (256, "default of the architecture")
     assert told(arch="siren", width=16, depth=3) == (16, "set by --width and --depth")
     assert told(arch="grid", width=128) == (128, "set by --width")
     width, why = told(arch="grid", depth=3)

@@ -97,8 +97,9 @@ class Siren:
         return weights
 
     def options_for(self, context: OptionContext) -> dict[str, float | str]:
-        """The lowest of the axes' frequencies, and the factors of the axes if those differ."""
-        if context.paper_frequency_scale is not None:
+        """The lowest of the axes' frequencies, and the factors of the axes if those differ. A frequency that was asked
+        for is that of all axes."""
+        if context.paper_frequency_scale is not None or "first_omega" in context.asked:
             return architecture.frequency_options(self, context)
         omegas = context.first_omega()
         options = architecture.frequency_options(self, replace(context, first_omega=lambda: omegas))

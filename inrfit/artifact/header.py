@@ -43,7 +43,7 @@ _OTHER_QUALITY = {
 }
 """Schema of the keys of ``quality`` that say how it was measured; all may be missing."""
 
-ADDED_OPTIONS = frozenset({("grid", "interpolation")})
+ADDED_OPTIONS = frozenset({("grid", "interpolation"), ("grid", "planes"), ("siren", "axis_factors")})
 """Options of architectures that older files lack; they have the default."""
 
 

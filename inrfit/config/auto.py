@@ -70,7 +70,7 @@ def explain_choices(
     else:
         flags = [f"--{name}" for name in ("width", "depth") if getattr(settings, name) is not None]
         size_reason = f"set by {' and '.join(flags)}" if flags else "default of the architecture"
-        if not flags and signal.grid is not None and signal.n < FEW_SAMPLES and settings.regime != "paper":
+        if not flags and modality.raster(signal.meta) and signal.n < FEW_SAMPLES and settings.regime != "paper":
             size_reason = f"usual for {signal.n:,} samples (docs/architectures.md, Default sizes)"
         elif spec.width != (settings.width or spec.formula.TRAITS.width):
             size_reason += "; narrower, to leave weights for the rest of the field"

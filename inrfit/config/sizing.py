@@ -63,7 +63,8 @@ class Sizer:
         """The architecture's usual field, or a smaller one for a signal of few samples on a grid, unless its width or
         depth was asked for."""
         usual, samples = self.sized(None), self.signal.n
-        if self.asked or self.signal.grid is None or samples >= FEW_SAMPLES:
+        shape = MODALITIES[self.signal.modality].raster(self.signal.meta)
+        if self.asked or shape is None or samples >= FEW_SAMPLES:
             return usual
         limit = default_parameters(samples)
         return usual if usual.parameters <= limit or not self._exists(limit) else self.sized(limit)

@@ -56,7 +56,7 @@ PROVENANCE = {
 
 def made(width=4, depth=3, meta=META, modality="image", sizes=(2, 3), seed=0):
     """A small artifact with random weights."""
-    options = {"omega": 30.0, "first_omega": 30.0}
+    options = {"omega": 30.0, "first_omega": 30.0, "axis_factors": "1"}
     spec = FieldSpec("siren", *sizes, width, depth, options)
     draws = np.random.default_rng(seed)
     weights = {

@@ -93,5 +93,6 @@ def test_a_file_larger_than_the_process_may_write_leaves_the_old_one(folder):
     small = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))  # noqa: E731
     failed = decode(folder, True, preexec_fn=small)
     assert failed.returncode == 4
-    assert failed.stderr == "inrfit: error: kept.safetensors: new.png: file too large\n"
+    last = failed.stderr.splitlines()[-1]  # a slow machine tells its progress before
+    assert last == "inrfit: error: kept.safetensors: new.png: file too large"
     assert (folder / "new.png").read_bytes() == OLD

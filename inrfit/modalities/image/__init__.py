@@ -49,7 +49,7 @@ IMAGE = Modality(
         ),
         ArchitectureRule("grid", "ahead of SIREN on photographs at 20 to 60 s (docs/architectures.md)"),
     ),
-    first_omega=first_frequency.of_raster,
+    first_omega=image.first_omega,
     omega_source=first_frequency.OMEGA_SOURCE,
     sniff=image.sniff,
     load=image.load,

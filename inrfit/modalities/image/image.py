@@ -14,7 +14,7 @@ from ...io.json_schema import Schema, integer, items, matching, number, one_of, 
 from ...io.limits import Limits
 from ...io.options import setting
 from ...signal import SCALE, SCALE_BEFORE_3, Grid, Scale, Signal
-from .. import scales
+from .. import first_frequency, scales
 from ..metrics import psnr
 from ..modality import EarlierMeta, OnProgress
 from ..notes import by_weight
@@ -224,6 +224,12 @@ def _describe_samples(meta: Mapping[str, Any]) -> str:
     if dtype.startswith("uint"):
         return mode + (" palette" if meta["palette"] else "" if bits == 8 else f" {bits}-bit")
     return f"{mode} {dtype}"
+
+
+def first_omega(signal: Signal) -> tuple[float, ...]:
+    """``first_frequency.of_raster``."""
+    assert signal.grid is not None
+    return first_frequency.of_raster(signal.grid.shape)
 
 
 def describe_decoded(decoded: Raster, meta: Mapping[str, Any], suffix: str, request: Request) -> str:

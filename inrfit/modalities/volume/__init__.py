@@ -41,7 +41,7 @@ VOLUME = Modality(
         ),
         ArchitectureRule("grid", "ahead of SIREN where samples are seen less often (docs/benchmarks.md)"),
     ),
-    first_omega=first_frequency.of_raster,
+    first_omega=lambda signal: first_frequency.of_raster(signal.meta["shape"]),
     omega_source=first_frequency.OMEGA_SOURCE,
     sniff=volume.sniff,
     load=volume.load,

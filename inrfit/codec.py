@@ -27,7 +27,19 @@ from .config.settings import Settings, settings_from
 from .errors import NotEnoughMemory, UsageError, printable, warn
 from .interrupts import stop_on_signals
 from .io import files
-from .io.arguments import BOOLEAN, DEVICE, FUNCTION, PATH, TEXT, WHOLE, a, checked, described, or_none
+from .io.arguments import (
+    BOOLEAN,
+    DEVICE,
+    FUNCTION,
+    PATH,
+    TEXT,
+    WHOLE,
+    a,
+    checked,
+    described,
+    or_none,
+    source_or_values,
+)  # fmt: skip
 from .io.limits import Limits
 from .io.registry import plugin_errors
 from .io.renamed import renamed_arguments
@@ -61,8 +73,10 @@ OnProgress = Callable[[float], None]
     resume=BOOLEAN,
 )
 def encode(
-    source: str | os.PathLike[str] | npt.NDArray[Any],
+    source: str | os.PathLike[str] | npt.NDArray[Any] | None = None,
     *,
+    coords: npt.ArrayLike | None = None,
+    values: npt.ArrayLike | None = None,
     rate: int | None = None,
     axes: str | None = None,
     spacing: Sequence[float] | None = None,
@@ -86,6 +100,8 @@ def encode(
       channels, is a volume and needs ``axes``, a letter for each of its axes, slowest first: t, z, y, x, and c for the
       channels. It may have a ``spacing`` of its samples, a number for each axis but c, and its ``units`` (one name, or
       one for each).
+    - ``coords`` (n, d) and ``values`` (n, c), in place of ``source``: n samples of a function at arbitrary points, in
+      one to four dimensions, with ``axes`` (a letter for each column of ``coords``) and ``units`` if there are any.
     - ``settings``: the fields of ``Settings``, such as ``sampler="nint"`` or ``budget="60s"``.
     - ``initial_field``: an artifact, or the path of one, whose weights the fit starts from. It must have the
       architecture, the sizes and the options of this fit.
@@ -116,7 +132,8 @@ def encode(
         output_files.refuse_media_suffix(os.fspath(output), f"output={os.fspath(output)!r}: encode")
     checkpointing = checkpoint_policy(output, checkpoint, resume)
     initial = _load_initial_field(initial_field, checked_settings)
-    given = {"rate": rate, "axes": axes, "spacing": spacing, "units": units}
+    source = source_or_values(source, coords, values)
+    given = {"rate": rate, "axes": axes, "spacing": spacing, "units": units, "coords": coords}
     arguments = {name: value for name, value in given.items() if value is not None}
     planned = plan_source(source, arguments, checked_settings)
     if checkpointing is not None and resume and not force:
@@ -155,8 +172,6 @@ def plan_source(source: Any, arguments: Mapping[str, Any], settings: Settings) -
     import numpy as np
 
     started_at = time.monotonic()
-    if type(source).__module__.split(".")[0] == "torch" and hasattr(source, "detach"):
-        source = source.detach().cpu().numpy()
     if isinstance(source, str | os.PathLike):
         if arguments:
             name = next(iter(arguments))

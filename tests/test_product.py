@@ -16,7 +16,7 @@ from inrfit.errors import UsageError
 from inrfit.fields import FIELDS
 from inrfit.modalities import MODALITIES
 from inrfit.modalities.shape import quality
-from inrfit.samplers import SAMPLERS, uses_coord_gradients
+from inrfit.samplers import SAMPLERS, uses_coord_gradients, uses_edges
 from inrfit.signal import Grid
 
 STEPS = 10
@@ -31,6 +31,8 @@ def sources(tmp_path_factory):
     soundfile.write(folder / "sound.wav", 0.5 * np.sin(40 * time) * np.exp(-2 * time), 8000)
     trimesh.creation.box((2.0, 1.0, 1.5)).export(folder / "box.obj")
     np.save(folder / "scan.npy", (100 * np.indices((5, 6, 7)).sum(0)).astype(np.int16))
+    coords = np.random.default_rng(0).uniform(0, 9, (150, 2))
+    np.savez(folder / "stations.npz", coords=coords, values=np.sin(coords).sum(1))
     (folder / "clip.y4m").write_bytes(made_clips.y4m(frames=3, height=6, width=8))
     names = {
         "image": "photo.png",
@@ -38,6 +40,7 @@ def sources(tmp_path_factory):
         "shape": "box.obj",
         "volume": "scan.npy",
         "video": "clip.y4m",
+        "points": "stations.npz",
     }
     return {name: folder / file for name, file in names.items()}
 
@@ -67,16 +70,19 @@ def decoded(artifact, modality):
     """The samples; of a shape the values of its field, which after so few steps may lack a surface."""
     if modality == "shape":
         return artifact.field().on_grid(Grid((5, 5, 5)), 0, 125).numpy()
-    return inrfit.decode(artifact)
+    return inrfit.decode(artifact, MODALITIES[modality].whole(artifact.meta))
 
 
 @pytest.mark.parametrize("modality", MODALITIES)
 @pytest.mark.parametrize("arch", FIELDS)
 def test_with_every_strategy(modality, arch, sources):
     for sampler in SAMPLERS:
-        moves = uses_coord_gradients(SAMPLERS[sampler])
-        if FIELDS[arch].TRAITS.raster_only and (modality == "shape" or moves):
-            reason = "cells only; choose a sampler from full" if moves else "regular grids.*choose from siren"
+        moves, raster_only = uses_coord_gradients(SAMPLERS[sampler]), FIELDS[arch].TRAITS.raster_only
+        edgeless = modality == "points" and uses_edges(SAMPLERS[sampler])
+        if edgeless or (raster_only and (modality in ("shape", "points") or moves)):
+            reason = "regular grids.*choose from siren"
+            if edgeless or (moves and raster_only):
+                reason = "looks for edges" if edgeless else "cells only; choose a sampler from full"
             with pytest.raises(UsageError, match=reason):
                 fitted(sources[modality], modality, arch, sampler)
             continue

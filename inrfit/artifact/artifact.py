@@ -66,12 +66,10 @@ class Artifact:
     """Kind of the source: a name in ``modalities.MODALITIES``, such as "image", "audio" or "shape"."""
 
     meta: Mapping[str, Any]
-    """What is needed to write the source's kind of file: for an image its height, width and mode, for example. JSON
-    values; docs/artifact.md lists them for each modality."""
+    """What is needed to write the source's kind of file, as JSON values; docs/artifact.md lists them by modality."""
 
     provenance: Mapping[str, Any]
-    """How the field was made: versions, device, source, sampler, settings, budget, times in seconds and notes. JSON
-    values with the schema ``provenance.PROVENANCE``."""
+    """How the field was made: source, settings, versions, seconds and notes, as JSON values (``provenance.py``)."""
 
     quality: Mapping[str, Any]
     """Quality of the decoded signal, measured on the weights as they are stored: for example "psnr" (dB) and "ssim" of
@@ -189,8 +187,7 @@ class Artifact:
 
         checks.check_weights(self.spec, self.weights)
         place = choose_device(device)
-        weights = {name: torch.tensor(self.weights[name], device=place) for name in self.spec.shapes}
-        field = Field(self.spec, weights)
+        field = Field(self.spec, {name: torch.tensor(self.weights[name], device=place) for name in self.spec.shapes})
         field.register_forward_pre_hook(checks.check_coords, with_kwargs=True)
         return field
 
@@ -205,9 +202,9 @@ class Artifact:
         """Decodes the signal: an image as (h, w, c), a sound as (n, c), in the sample type of the source, or a shape as
         a ``Mesh`` in the units of the source.
 
-        ``request`` chooses another size, scale, sample rate (Hz) or grid resolution than that of the source.
-        ``on_progress`` is called with the fraction done, 0 to 1. Raises ``UsageError`` for a request that does not
-        apply to the modality, and ``OverLimit`` for a result larger than ``limits.max_output`` bytes."""
+        ``request`` chooses another size, scale, sample rate (Hz) or grid resolution than the source's; samples at
+        points need a size. ``on_progress(fraction)`` is called from 0 to 1. Raises ``UsageError`` for a request that
+        does not apply, and ``OverLimit`` for a result larger than ``limits.max_output`` bytes."""
         return decoding.decode(self, Request() if request is None else request, device, limits, on_progress)
 
     def cropped(self, region: str | Mapping[str, Any]) -> Artifact:
@@ -256,22 +253,25 @@ class Artifact:
     @checked(limits=a(Limits), device=DEVICE, on_progress=FUNCTION)
     def measure(
         self,
-        source: str | os.PathLike[str] | npt.NDArray[Any],
+        source: str | os.PathLike[str] | npt.NDArray[Any] | None = None,
         limits: Limits = LIMITS,
         device: str | torch.device = "cpu",
         on_progress: OnProgress = lambda fraction: None,
+        coords: npt.ArrayLike | None = None,
+        values: npt.ArrayLike | None = None,
         **options: Any,
     ) -> Artifact:
-        """A copy with the quality of the stored weights, measured on every sample of ``source``: a path, or an array as
-        ``inrfit.encode`` takes it. ``options`` are those of the modality, such as ``frame=2``. An artifact whose
-        weights, store or description were replaced has no quality until it is measured. Raises ``UsageError`` if the
-        source differs in size or channels, ``RefusedInput`` if it cannot be read."""
+        """A copy with the quality of the stored weights, measured on every sample of ``source``, a path, or an array as
+        ``inrfit.encode`` takes it; or of ``values`` at ``coords``, which need not be those of the fit. ``options`` are
+        those of the modality, such as ``frame=2``. An artifact whose weights, store or description were replaced has no
+        quality until it is measured. Raises ``UsageError`` if the source differs in size or channels, ``RefusedInput``
+        if it cannot be read."""
         from ..fit.engine.step import choose_device
         from . import measuring
 
         checks.check_described(self.modality, self.meta)
-        data, name = measuring.source_bytes(self, source, limits)
-        signal = measuring.source_signal(self, data, name, limits, options)
+        given = measuring.source_bytes(self, source, coords, values, limits)
+        signal = measuring.source_signal(self, *given, limits, options)
         return self.with_quality(measuring.measured(self, signal, choose_device(device), on_progress))
 
     @checked(quality=MAPPING)

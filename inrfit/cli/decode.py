@@ -70,7 +70,7 @@ def decode(  # one option a line
             metavar="WxH",
             rich_help_panel=SIZE,
             help="Width and height of the image, in pixels: 1920x1080; 800x or x600 keeps the aspect. "
-            "Sides of a volume: ZxYxX.",
+            "Sides of a volume: ZxYxX. Of samples at points: a side for each axis of a regular grid over their box.",
         ),
     ] = None,
     scale: Annotated[
@@ -256,14 +256,14 @@ def shown_progress(
         progress.close()
 
 
-def sides(text: str | None, least: int = 2) -> tuple[int | None, ...] | None:
-    """The value of --size, of at ``least`` so many sides: 800x600, 800x or x600 of an image; 64x128x128 of a volume."""
+def sides(text: str | None) -> tuple[int | None, ...] | None:
+    """The value of --size: 800x600, 800x or x600 of an image; 64x128x128 of a volume."""
     if text is None:
         return None
     found: tuple[int | None, ...] = ()
     if re.fullmatch(r"\d{0,8}([xX]\d{0,8}){0,3}", text):
         found = tuple(int(side) if side else None for side in text.lower().split("x"))
-    if len(found) < least or 0 in found or all(side is None for side in found):
+    if not found or 0 in found or all(side is None for side in found):
         raise UsageError(
             f"--size {text}: must be WIDTHxHEIGHT, WIDTHx or xHEIGHT, such as 1920x1080, or the sides of a volume, "
             "slowest first",

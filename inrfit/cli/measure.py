@@ -168,10 +168,11 @@ class _Measurement:
         self.current = source = str(self.second)
         signal = source_signal(artifact, data, source, self.limits, self.values)
         stated = artifact.provenance.get("source", {}).get("sha256")
-        if stated is not None and stated != files.sha256(data):
+        own = stated == files.sha256(data)
+        if not own and stated is not None:
             self.console.warn(source, "not the very file that the field was made from (its SHA-256 differs)")
         self.current = self.first
-        found = figures(artifact, measured(artifact, signal, choose_device(self.device), self._on_progress))
+        found = figures(artifact, measured(artifact, signal, choose_device(self.device), self._on_progress), own)
         answers = {figure.key: figure.confirmed for figure in found}
         main = answers.get(MODALITIES[artifact.modality].main_measure)
         confirmed = False if False in answers.values() else main
@@ -186,11 +187,13 @@ class _Measurement:
         }
         if confirmed is False:
             failure = {"code": NOT_CONFIRMED, "reason": "not-confirmed", "message": "figure not confirmed"}
-            hint = " (if the field was made with --frame or -O, name them)" if stated == files.sha256(data) else ""
+            hint = " (if the field was made with --frame or -O, name them)" if own else ""
             self.console.log(f"inrfit: error: {self.first}: {failure['message']}{hint}", level=-1)
             record |= {"error": failure}
         elif confirmed is None:
-            self.console.log(f"inrfit: {self.first}: there is no quality in the header to be confirmed")
+            stands = any(figure.stated is not None for figure in found)
+            why = "the figures in the header are of other samples" if stands else "there is no quality in the header"
+            self.console.log(f"inrfit: {self.first}: nothing is confirmed: {why}")
         self.console.print_json(record)
         return NOT_CONFIRMED if confirmed is False else 0
 
@@ -201,7 +204,8 @@ class _Measurement:
         rows: list[tuple[str, ...]] = [("", "measured", "in the header", "")]
         for figure in found:
             measure = MODALITIES[artifact.modality].measures[figure.key]
-            said = {True: "confirmed", False: "NOT CONFIRMED", None: "not in the header"}[figure.confirmed]
+            missing = "not in the header" if figure.stated is None else "of other samples"
+            said = {True: "confirmed", False: "NOT CONFIRMED", None: missing}[figure.confirmed]
             rows.append((measure.label, _figure(figure.measured, measure), _figure(figure.stated, measure), said))
         return rows
 
@@ -214,6 +218,10 @@ class _Measurement:
         modality, signal = self._load(data, self.first)
         reference_modality, reference = self._load(other, self.second)
         self.current = self.first
+        if modality.name == reference_modality.name and modality.compare is None:
+            raise UsageError(
+                f"files of the type {modality.name} are not compared: measure a field against one", "option"
+            )
         if modality.name != reference_modality.name or modality.compare is None:
             kinds = f"type {modality.name}; {self.second} is of the type {reference_modality.name}"
             raise UsageError(f"cannot be compared: this file is of the {kinds}", "different")

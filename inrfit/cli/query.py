@@ -157,7 +157,7 @@ def query(  # one option a line
     if size is not None and scale is not None:
         raise UsageError("--size and --scale cannot be combined", "option")
     where = joined(region, *slices or (), _of_time(time))
-    asked = Asked(where, None, None, False, coords, what, sides(size, 1), scale)
+    asked = Asked(where, None, None, False, coords, what, sides(size), scale)
     if points is not None:
         asked = _with_points(asked, points, limits)
     files = expand_all(models, field_suffixes, console)

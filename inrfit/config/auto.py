@@ -13,7 +13,7 @@ from ..artifact.file_size import planned_bits
 from ..errors import PluginError
 from ..fields import FIELDS, FieldSpec
 from ..fields.architecture import Traits
-from ..fields.sizing import FEW_SAMPLES
+from ..fields.sizing import FEW_SAMPLES, default_width
 from ..fit.budget import Budget
 from ..modalities import MODALITIES
 from ..modalities.modality import ArchitectureRule, Modality
@@ -72,7 +72,7 @@ def explain_choices(
         size_reason = f"set by {' and '.join(flags)}" if flags else "default of the architecture"
         if not flags and modality.raster(signal.meta) and signal.n < FEW_SAMPLES and settings.regime != "paper":
             size_reason = f"usual for {signal.n:,} samples (docs/architectures.md, Default sizes)"
-        elif spec.width != (settings.width or spec.formula.TRAITS.width):
+        elif spec.width != (settings.width or default_width(spec.formula.TRAITS, modality.signal_class)):
             size_reason += "; narrower, to leave weights for the rest of the field"
     if settings.store != "auto":
         store_reason = "set by --store"

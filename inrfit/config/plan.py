@@ -10,12 +10,13 @@ from typing import Any
 from ..artifact.file_size import FileContents
 from ..errors import NotEnoughMemory, PluginError, UsageError
 from ..fields import FIELDS, MAX_PARAMETERS, Architecture, FieldSpec
+from ..fields.sizing import default_width
 from ..fit.budget import Budget
 from ..io import files, json_schema, options
 from ..modalities import MODALITIES, Modality
 from ..modalities.recognition import identify, load_signal
 from ..runtime import physical_memory
-from ..samplers import SAMPLERS, Sampler, paper_options, uses_coord_gradients
+from ..samplers import SAMPLERS, Sampler, paper_options, uses_coord_gradients, uses_edges
 from ..signal import Signal
 from . import auto, sizing
 from .settings import Settings
@@ -110,6 +111,7 @@ def _plan_signal(settings: Settings, signal: Signal, source: Mapping[str, Any], 
     arch, arch_reason = auto.choose_architecture(settings, signal, budget)
     resolved = replace(settings, arch=arch)
     sampler_name = choose_sampler(resolved, modality)
+    _check_sampler(sampler_name, signal)
     instances = _build_options(resolved, modality, sampler_name)
     sampler, architecture = instances[f"sampler {sampler_name}"], instances[f"arch {arch}"]
     options.check_json(asdict(sampler) | asdict(architecture))
@@ -181,6 +183,18 @@ def choose_sampler(settings: Settings, modality: Modality) -> str:
     return sampler_name
 
 
+def _check_sampler(sampler_name: str, signal: Signal) -> None:
+    """Raises ``UsageError`` for a sampler that needs edges if the signal has none."""
+    if signal.grid is not None or signal.surface is not None or not uses_edges(SAMPLERS[sampler_name]):
+        return
+    others = ", ".join(name for name, sampler in SAMPLERS.items() if not uses_edges(sampler))
+    raise UsageError(
+        f"--sampler {sampler_name} looks for edges, between neighbours on a grid or at the surface of a shape, and "
+        f"samples that lie at points of their own have neither; choose a sampler from {others}",
+        "option",
+    )
+
+
 def _build_options(settings: Settings, modality: Modality, sampler_name: str) -> dict[str, Any]:
     """Instances of the sampler (key "sampler NAME"), the architecture ("arch NAME"; all candidates if it is "auto") and
     the options of the modality (its name), with the values of the regime, ``-O`` and ``--ratio``."""
@@ -222,7 +236,7 @@ def _spec(settings: Settings, architecture: Architecture, signal: Signal, conten
         settings.arch,
         signal.dimensions,
         signal.channels,
-        settings.width or traits.width,
+        settings.width or default_width(traits, MODALITIES[signal.modality].signal_class),
         settings.depth or traits.depth,
         {key: option_values[key] for key in _explicit_options(settings, architecture)},
     )

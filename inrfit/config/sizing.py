@@ -56,7 +56,8 @@ class Sizer:
     def sized(self, parameters: int | None) -> FieldSpec:
         """The largest field of at most so many ``parameters``. Raises the architecture's ``UsageError`` if there is
         none."""
-        shape = MODALITIES[self.signal.modality].raster(self.signal.meta)
+        modality = MODALITIES[self.signal.modality]
+        shape = (modality.sized_like or modality.raster)(self.signal.meta)
         return self.spec.formula.sized(self.spec, shape, parameters, self.asked)
 
     def usual(self) -> FieldSpec:

@@ -1,9 +1,8 @@
 """The protocol of an architecture, and the description of its properties.
 
 Methods that not every architecture needs have default implementations here, which a class assigns to the method's name:
-``gradients = architecture.autograd_gradients``. Importing this module does not import torch.
-
-Shapes: n points, d input dimensions, c output channels.
+``gradients = architecture.autograd_gradients``. Importing this module does not import torch. Shapes: n points, d input
+dimensions, c output channels.
 """
 
 from __future__ import annotations
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
 FrequencyShares = Mapping[str, Mapping[str, float]]
 """Values of options, by option and class of signals, as a share of the initial frequency of a SIREN's first layer."""
 
-
 DecodeBytes = Callable[["FieldSpec", tuple[int, ...], int], int]
 """``decode_bytes(spec, shape, cells)``: bytes for a number of cells of a grid of this shape, in Python integers."""
 
@@ -46,7 +44,7 @@ class Traits:
     hyperparameters: Hyperparameters
     """Defaults for the optimiser."""
     raster_only: bool = False
-    """The field is defined on the cells of one raster only (``raster``). It cannot represent shapes."""
+    """The field is defined on the cells of one raster only (``raster``)."""
     derivatives: int = 2
     """Order of the highest derivatives with respect to coordinates that exist everywhere: 1 for fields with kinks."""
     planned_bits: float = 5.0
@@ -73,6 +71,10 @@ class Traits:
     """Options that only the initial weights depend on. Fields that differ in nothing else share compiled code."""
     frequency_scaling: FrequencyShares = field(default_factory=dict)
     """The options that follow the frequencies of a signal. Classes of signals that are not listed keep the default."""
+    class_options: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    """Values of options, by class of signals, where they differ from the defaults."""
+    class_widths: Mapping[str, int] = field(default_factory=dict)
+    """Default numbers of units per layer, by class of signals, where they differ from ``width``."""
     paper_options: Mapping[str, float] = field(default_factory=dict)
     """The paper's values of options whose defaults are different."""
     unreliable_on: frozenset[str] = frozenset()
@@ -84,14 +86,13 @@ class OptionContext:
     """The facts about signal and regime that options depend on."""
 
     signal_class: str
-    """Class of the signal, a key of ``Traits.frequency_scaling`` (image, audio, shape)."""
+    """Class of the signal: ``Modality.signal_class``."""
     samples: int
     """Number of samples of the signal."""
     first_omega: Callable[[], tuple[float, ...]]
-    """Returns the initial frequency of a SIREN's first layer for each axis, in radians per unit of an axis from -1 to
-    1. It may read the whole signal and is called only if needed."""
+    """Initial frequencies of a SIREN's first layer, by axis, in radians per unit. May read the whole signal."""
     paper_frequency_scale: float | None = None
-    """With ``--regime paper`` the factor on frequencies that corresponds to the papers' coordinates; otherwise None."""
+    """With ``--regime paper`` the factor on frequencies for the papers' coordinates; otherwise None."""
     asked: Collection[str] = ()
     """Names of the options that the user has set."""
 
@@ -288,15 +289,12 @@ def no_kernel(net: object, axes: int) -> Activation | None:
 
 
 def frequency_options(net: Architecture, context: OptionContext) -> dict[str, float | str]:
-    """Default of ``options_for``: the options that follow the lowest of the axes' frequencies; with ``--regime paper``
-    the paper's values."""
-    traits = net.TRAITS
-    scale = context.paper_frequency_scale
+    """Default of ``options_for``: by the class of the signal and the lowest frequency of its axes; or the paper's."""
+    traits, scale, kind = net.TRAITS, context.paper_frequency_scale, context.signal_class
     if scale is not None:
         own = asdict(net)
         scaled = {name: own[name] * scale for name in traits.frequency_scaling if scale != 1}
         return {**traits.paper_options, **scaled}
-    kind = context.signal_class
     shares = {name: by_class[kind] for name, by_class in traits.frequency_scaling.items() if kind in by_class}
     omega = min(context.first_omega()) if shares else 0.0
-    return {name: share * omega for name, share in shares.items()}
+    return {**traits.class_options.get(kind, {}), **{name: share * omega for name, share in shares.items()}}

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from ..errors import UsageError
 
 if TYPE_CHECKING:
+    from .architecture import Traits
     from .spec import FieldSpec
 
 MAX_WIDTH, MAX_DEPTH, MAX_PARAMETERS = 8192, 64, 100_000_000
@@ -38,6 +39,11 @@ def widest(spec: FieldSpec, parameters: int, max_width: int | None = None) -> Fi
         least = replace(spec, width=1).parameters
         raise UsageError(f"{spec.architecture} of depth {spec.depth} has at least {least:,} parameters", "option")
     return replace(spec, width=width)
+
+
+def default_width(traits: Traits, signal_class: str) -> int:
+    """The number of units per layer if none was asked for."""
+    return traits.class_widths.get(signal_class, traits.width)
 
 
 def largest(limit: int, fits: Callable[[int], bool]) -> int:

@@ -11,9 +11,12 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from numbers import Integral, Real
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..errors import UsageError
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 T = TypeVar("T", bound=Callable[..., Any])
 
@@ -98,3 +101,31 @@ def described(value: Any) -> str:
 def type_name(value: Any) -> str:
     """The type of a value, as in ``int`` or ``PIL.Image``."""
     return f"{type(value).__module__.partition('.')[0]}.{type(value).__name__}".removeprefix("builtins.")
+
+
+def unwrapped(value: Any) -> Any:
+    """A torch tensor as a NumPy array, bfloat16 in float32; any other value as it is."""
+    if type(value).__module__.split(".")[0] != "torch" or not hasattr(value, "detach"):
+        return value
+    tensor = value.detach().cpu().resolve_conj().resolve_neg()
+    return (tensor.float() if str(tensor.dtype) == "torch.bfloat16" else tensor).numpy()
+
+
+def array_of(name: str, value: Any) -> npt.NDArray[Any]:
+    """``value``, an array, a tensor or nested lists of numbers, as a NumPy array. Raises ``UsageError``."""
+    import numpy as np
+
+    try:
+        return np.asanyarray(unwrapped(value))
+    except (TypeError, ValueError):
+        raise UsageError(f"{name}: must be an array of numbers, not {described(value)}", "array") from None
+
+
+def source_or_values(source: Any, coords: Any, values: Any) -> Any:
+    """``source``, or the array of ``values``, which stand in place of it and have a row of ``coords`` each. Raises
+    ``UsageError`` unless there is one of both."""
+    if (coords is None) != (values is None):
+        raise UsageError("coords and values: give both, a row of coordinates for each sample", "option")
+    if (source is None) == (values is None):
+        raise UsageError("give a source, or coords and values in place of it", "option")
+    return unwrapped(source) if values is None else array_of("values", values)

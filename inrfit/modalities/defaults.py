@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from .request import Request
+
 if TYPE_CHECKING:
     from ..signal import Signal
     from .modality import Meta, Quality
-    from .request import Request
 
 
 def no_options(array: Any, **arguments: Any) -> dict[str, Any]:
@@ -34,6 +35,11 @@ def no_losses(decoded: Any, meta: Meta, suffix: str, request: Request) -> list[s
 def no_plain_codec(signal: Signal, quality: Quality) -> tuple[str, int] | None:
     """Default of ``Modality.plain_codec``: none."""
     return None
+
+
+def nothing_asked(meta: Meta) -> Request:
+    """Default of ``Modality.whole``: nothing is asked for."""
+    return Request()
 
 
 def unchanged(decoded: Any, meta: Meta, attachments: Mapping[str, bytes]) -> Any:

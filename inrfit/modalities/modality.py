@@ -21,6 +21,7 @@ from .defaults import (
     no_losses,
     no_plain_codec,
     no_quality_warning,
+    nothing_asked,
     unchanged,
 )
 from .request import Request
@@ -52,9 +53,9 @@ Meta = Mapping[str, Any]
 Quality = Mapping[str, Any]
 """Results of ``Modality.measure`` by key."""
 
-Layout = Literal["raster", "timeline", "points", "volume", "clip"]
+Layout = Literal["raster", "timeline", "points", "volume", "clip", "scattered"]
 """Arrangement of the samples: rows and columns of an image; one axis of time; points in space that describe a surface;
-a grid of one to four axes; frames over time."""
+a grid of one to four axes; frames over time; samples at arbitrary points."""
 
 Box = Sequence[tuple[int, int]]
 """The first sample and the one after the last, along each axis."""
@@ -72,7 +73,7 @@ class Modality:
     """The name in ``MODALITIES``, for ``--type`` and in the header of artifacts."""
 
     signal_class: str
-    """The class of signals whose measured constants the architectures use: image, audio, shape or volume."""
+    """The class of signals whose measured constants the architectures use: image, audio, shape, volume or points."""
 
     layout: Layout
     """Arrangement of the samples. ``viz`` chooses a view by it."""
@@ -188,6 +189,14 @@ class Modality:
     """``raster(meta)`` returns the number of cells along each axis of the source's grid; None for a signal of
     points."""
 
+    named_suffixes: tuple[str, ...] = ()
+    """Lower-case suffixes of files that are read only where this modality is named: by ``--type``, or by a field that
+    they are measured against."""
+
+    sized_like: Callable[[Meta], tuple[int, ...] | None] | None = None
+    """``sized_like(meta)`` returns the sides of a grid of about as many samples, for which fields are sized. None: that
+    of ``raster``."""
+
     rounding_loss: float = 0.05
     """Largest loss of the main measure by which ``--store auto`` rounds the weights, in its unit."""
 
@@ -206,6 +215,12 @@ class Modality:
     """``window(meta, attachments, box)`` returns both for the part of the source that lies in ``box``, the start and
     the stop in samples along each axis, so that ``decode`` and ``write`` make a file of it. None: signals of this
     modality have no parts."""
+
+    whole: Callable[[Meta], Request] = nothing_asked
+    """``whole(meta)`` returns the request by which a check decodes a field."""
+
+    held_out: bool = False
+    """Whether a field may be measured on other samples than its own, which neither confirm nor refute its figures."""
 
     with_attachments: Callable[[Any, Meta, Mapping[str, bytes]], Any] = unchanged
     """``with_attachments(decoded, meta, attachments)`` returns the decoded signal with what only its attachments tell,

@@ -28,7 +28,9 @@ def identify(data: bytes, name: str, type: str | None = None) -> Modality:
                 return modality
         MODALITIES.load_all()
     readable = "; ".join(f"{m.name}: {', '.join(m.formats)}" for m in MODALITIES.values())
-    raise UnsupportedInput(f"not a type of file that inrfit reads ({readable})", "format")
+    named = " or ".join(f"--type {m.name}" for m in MODALITIES.values() if suffix in m.named_suffixes)
+    hint = f"; it is read with {named}" if named else ""
+    raise UnsupportedInput(f"not a type of file that inrfit reads ({readable}){hint}", "format")
 
 
 def _recognises(modality: Modality, data: bytes) -> bool:

@@ -10,6 +10,7 @@ from ..io.registry import Registry
 from .audio import AUDIO
 from .image import IMAGE
 from .modality import Modality
+from .points import POINTS
 from .shape import SHAPE
 from .video import VIDEO
 from .volume import VOLUME
@@ -35,12 +36,13 @@ def fault(name: str, entry: Any) -> str:
 
 MODALITIES: Registry[Modality] = Registry(
     "inrfit.modalities",
-    {"volume": VOLUME, "video": VIDEO, "image": IMAGE, "audio": AUDIO, "shape": SHAPE},
+    {"points": POINTS, "volume": VOLUME, "video": VIDEO, "image": IMAGE, "audio": AUDIO, "shape": SHAPE},
     fault,
     "modality",
 )
 """The built-in modalities by name, and those of the entry points of other packages (docs/extending.md). The first one
-that recognises a file gets it: a TIFF file of several pages is a volume, an animated GIF a clip."""
+that recognises a file gets it: a .npz file of coords and values is of points, a TIFF file of several pages a volume, an
+animated GIF a clip."""
 
 
 def array_source(array: npt.NDArray[Any], arguments: Mapping[str, Any]) -> tuple[bytes, str, dict[str, Any]]:

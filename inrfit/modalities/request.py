@@ -25,7 +25,7 @@ class Request:
     """The output, where it differs from the source's own grid and kind of file.
 
     ``size``: (width, height) in pixels; one of them may be None and then follows from the source's aspect; of a volume,
-    its sides, slowest axis first. ``scale``:
+    its sides, slowest axis first; of samples at points, a side for each axis of the grid that is decoded. ``scale``:
     factor on width and height; not together with ``size``. ``rate``: sample rate in Hz. ``resolution``: cells per side
     of the cube from which a surface is extracted. ``bits``: 8 to reduce samples of more bits. ``image_quality``: 1 to
     100, of lossy files. ``faces``: number of triangles that a mesh is simplified to. ``centred``: whether a mesh

@@ -88,6 +88,12 @@ def uses_coord_gradients(sampler: type[Sampler]) -> bool:
     return bool(getattr(sampler, "USES_COORD_GRADIENTS", False))
 
 
+def uses_edges(sampler: type[Sampler]) -> bool:
+    """Whether the sampler needs edges, which samples at points of their own lack: it has the constant ``USES_EDGES =
+    True``."""
+    return bool(getattr(sampler, "USES_EDGES", False))
+
+
 __all__ = [
     "SAMPLERS",
     "Egra",
@@ -103,4 +109,5 @@ __all__ = [
     "Uniform",
     "paper_options",
     "uses_coord_gradients",
+    "uses_edges",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from ..io.options import setting
 from .edge_map import find_edges
@@ -44,6 +44,8 @@ class Egra:
     - Beyond 2,097,152 points a selection is drawn from random candidates, twice as many as it holds, or all points.
     - A selection has nine tenths of the points, theirs a fifth: draws that are independent of the ones before leave
       points out for several selections, which costs 0.3 dB on photographs (docs/samplers.md)."""
+
+    USES_EDGES: ClassVar[bool] = True
 
     ratio: float = setting(0.9, "share of the points in one selection", 1e-6, 1.0)
     edge: float = setting(0.0025, "share of the weight that only the edges get", 0.0, 0.999)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from ..io.options import setting
 from .edge_map import find_anchors, is_current
@@ -45,6 +45,8 @@ class Expansive:
     - Sounds and shapes have anchors too (``edge_map.py``).
     - A selection has half of the points, theirs a fifth: half of all steps is then spent on more of the picture, which
       gains 0.4 dB on photographs (docs/samplers.md)."""
+
+    USES_EDGES: ClassVar[bool] = True
 
     ratio: float = setting(0.5, "share of the points in one selection", 1e-6, 1.0)
     weighting: Literal["none", "nerf"] = setting("none", "plain mean, or anchors and others weighted as for NeRFs")

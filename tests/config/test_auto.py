@@ -93,7 +93,7 @@ def test_every_rule_names_an_architecture_that_the_modality_has():
         assert modality.default_sampler in SAMPLERS
         for one in modality.architecture_rules:
             assert one.arch in FIELDS
-            assert not (FIELDS[one.arch].TRAITS.raster_only and modality.layout == "points")
+            assert not (FIELDS[one.arch].TRAITS.raster_only and modality.layout in ("points", "scattered"))
             assert set(one.within) <= set(known)
             assert one.why
 
@@ -218,6 +218,9 @@ def test_what_is_reserved_for_the_header_holds_for_every_modality(modality, tmp_
         rate = None
     elif modality == "audio":
         source, rate = np.sin(np.arange(4000) / 20).astype(np.float32), 8000
+    elif modality == "points":
+        source, rate = tmp_path / "stations.npz", None
+        np.savez(source, coords=np.random.default_rng(0).uniform(0, 9, (700, 2)), values=np.arange(700.0))
     else:
         source, rate = tmp_path / "box.obj", None
         corners = [f"v {x} {y} {z}" for x in (0, 1) for y in (0, 1) for z in (0, 1)]

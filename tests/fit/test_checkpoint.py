@@ -23,6 +23,8 @@ from inrfit.fit.progress import BudgetTracker
 from inrfit.io import tensors
 from inrfit.io.limits import Limits
 from inrfit.modalities.audio import arrays, audio
+from inrfit.modalities.points import arrays as point_arrays
+from inrfit.modalities.points import meta, points
 from inrfit.modalities.shape import shape
 from inrfit.samplers import SAMPLERS, uses_coord_gradients
 
@@ -42,7 +44,13 @@ def mesh_signal():
     return shape.load(data, "ball.ply", shape.Options(points=1500), Limits()).named("shape")
 
 
-SIGNALS = {"image": image_signal, "audio": sound_signal, "shape": mesh_signal}
+def points_signal():
+    coords = np.random.default_rng(0).uniform(0, 9, (700, 2))
+    data = point_arrays.from_arrays(np.sin(coords).sum(1), coords)
+    return points.load(data, "array", meta.Options(), Limits()).named("points")
+
+
+SIGNALS = {"image": image_signal, "audio": sound_signal, "shape": mesh_signal, "points": points_signal}
 
 
 @pytest.fixture(autouse=True)
@@ -100,7 +108,7 @@ def test_every_sampler_resumes_with_the_same_weights(name, modality):
 @pytest.mark.parametrize("modality", SIGNALS)
 @pytest.mark.parametrize("arch", FIELDS)
 def test_every_architecture_resumes_with_the_same_weights(arch, modality):
-    if FIELDS[arch].TRAITS.raster_only and modality == "shape":
+    if FIELDS[arch].TRAITS.raster_only and modality in ("shape", "points"):
         pytest.skip("knows rasters alone")
     for name in ("full", "nint"):
         try:

@@ -122,6 +122,7 @@ REFUSED = {
     "shape": {"size", "scale", "rate"},
     "volume": {"rate", "resolution"},
     "video": {"rate", "resolution"},
+    "points": {"scale", "rate", "resolution"},
 }
 
 

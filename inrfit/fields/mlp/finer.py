@@ -43,7 +43,9 @@ class Finer:
         unit_bytes=16,
         depth=5,
         initialization_options=frozenset({"first_bias"}),
-        frequency_scaling={"first_omega": {"audio": 2 / 9, "shape": 1 / 2}},
+        frequency_scaling={"first_omega": {"audio": 2 / 9, "shape": 1 / 2, "points": 1.0}},
+        class_options={"points": {"omega": 10.0}},
+        class_widths={"points": 128},
         hyperparameters=Hyperparameters(
             adam_rate=5e-4, muon_rate=1.2e-3, source="the best of four (docs/architectures.md)", paper_rate=5e-4
         ),

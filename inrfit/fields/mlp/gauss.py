@@ -32,7 +32,7 @@ class Gauss:
         width=256,
         depth=5,
         initialization_options=frozenset({"scale", "first_scale"}),
-        frequency_scaling={"first_scale": {"audio": 1.0, "shape": 1 / 4}},
+        frequency_scaling={"first_scale": {"audio": 1.0, "shape": 1 / 4, "points": 1 / 2}},
         paper_options={"scale": 30.0},
         unreliable_on=frozenset({"audio"}),
         hyperparameters=Hyperparameters(adam_rate=1.5e-3, muon_rate=7.5e-3, source=SWEPT_RATES, paper_rate=5e-3),

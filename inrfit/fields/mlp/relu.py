@@ -97,7 +97,7 @@ class PeMlp:
         width=256,
         depth=5,
         derivatives=1,
-        frequency_scaling={"lowest": {"audio": 1 / 450, "shape": 1 / 60}},
+        frequency_scaling={"lowest": {"audio": 1 / 450, "shape": 1 / 60, "points": 1 / 100}},
         hyperparameters=Hyperparameters(adam_rate=4e-3, muon_rate=4e-2, source=SWEPT_RATES, paper_rate=1e-3),
     )
 
@@ -146,7 +146,7 @@ class Ffn:
         depth=5,
         derivatives=1,
         initialization_options=frozenset({"sigma"}),
-        frequency_scaling={"sigma": {"audio": 2 / 9, "shape": 1 / 30}},
+        frequency_scaling={"sigma": {"audio": 2 / 9, "shape": 1 / 30, "points": 1 / 10}},
         hyperparameters=Hyperparameters(adam_rate=3e-3, muon_rate=3e-2, source=SWEPT_RATES, paper_rate=1e-3),
     )
 

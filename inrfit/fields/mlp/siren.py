@@ -38,7 +38,9 @@ class Siren:
         width=256,
         depth=5,
         initialization_options=frozenset({"omega", "first_omega", "axis_factors"}),
-        frequency_scaling={"first_omega": {"image": 1.0, "audio": 1.0, "shape": 1.0}},
+        frequency_scaling={"first_omega": {"image": 1.0, "audio": 1.0, "shape": 1.0, "points": 1.0}},
+        class_options={"points": {"omega": 10.0}},
+        class_widths={"points": 128},
         hyperparameters=Hyperparameters(
             adam_rate=1.5e-4,
             muon_rate=1.8e-3,

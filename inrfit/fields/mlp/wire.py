@@ -51,7 +51,7 @@ class Wire:
         unit_bytes=28,
         depth=3,
         initialization_options=frozenset({"first_omega"}),
-        frequency_scaling={"first_omega": {"audio": 2 / 3, "shape": 1 / 3}},
+        frequency_scaling={"first_omega": {"audio": 2 / 3, "shape": 1 / 3, "points": 1 / 3}},
         paper_options={"omega": 20.0, "sigma": 10.0},
         unreliable_on=frozenset({"audio"}),
         hyperparameters=Hyperparameters(adam_rate=2e-3, muon_rate=8e-3, source=SWEPT_RATES, paper_rate=5e-3),

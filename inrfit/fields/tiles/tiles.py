@@ -73,7 +73,8 @@ class Tiles:
         same_shapes=False,  # the number of points per tile changes from batch to batch
         decode_bytes=_decode_bytes,
         initialization_options=frozenset({"omega", "first_omega"}),
-        frequency_scaling={"first_omega": {"audio": 1.0, "shape": 1 / 12}},
+        frequency_scaling={"first_omega": {"audio": 1.0, "shape": 1 / 12, "points": 1.0}},
+        class_options={"points": {"omega": 10.0}},
         hyperparameters=Hyperparameters(
             adam_rate=8e-4,
             muon_rate=0.0,

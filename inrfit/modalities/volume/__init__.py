@@ -23,8 +23,8 @@ VOLUME = Modality(
     output_suffixes=(*formats.SUFFIXES, picture.SUFFIX),
     measures={
         "psnr": Measure("PSNR over the range of the samples", "dB"),
-        "rmse": Measure("RMSE", relative_tolerance=2e-3),
-        "max_error": Measure("largest error", relative_tolerance=0.02),
+        "rmse": Measure("RMSE", tolerance=0.0, relative_tolerance=2e-3),
+        "max_error": Measure("largest error", tolerance=0.0, relative_tolerance=0.02),
         "ssim": Measure("SSIM by slices", tolerance=2e-4),
     },
     main_measure="psnr",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import tokenize
 import zipfile
 from typing import Any
 
@@ -11,11 +10,9 @@ import numpy as np
 
 from ...errors import UnreadableFile, UnsupportedInput, UsageError, printable
 from ...io.limits import Limits
+from .. import npy
 from ..number_types import fitted, in_file
 from .raw_volume import Array, Geometry, RawVolume, from_bytes, require_shape
-
-MAX_HEADER = 1 << 16
-"""Most bytes of a .npy header."""
 
 AMBIGUOUS_SIDE = 4
 """An array whose last axis is at most so long may have channels there."""
@@ -29,7 +26,7 @@ DEFAULT_AXES = {1: "x", 2: "yx", 3: "zyx", 4: "tzyx"}
 
 def read(data: bytes, limits: Limits, axes: str | None = None) -> RawVolume:
     """Reads .npy. Raises a ``RefusedInput``."""
-    header, dtype, fortran, shape = _header(data)
+    header, dtype, fortran, shape = npy.header(data)
     return _volume(data, len(header), dtype, fortran, shape, axes, limits, {"fortran": fortran}, header)
 
 
@@ -42,7 +39,7 @@ def read_npz(data: bytes, limits: Limits, axes: str | None = None, array: str | 
             member = archive.getinfo(name + ".npy")
             packed = member.compress_type != zipfile.ZIP_STORED
             with archive.open(member) as stream:
-                header, dtype, fortran, shape = _header(stream.read(MAX_HEADER))
+                header, dtype, fortran, shape = npy.header(stream.read(npy.MAX_HEADER))
             require_count(shape, axes, limits)
             size = len(header) + int(np.prod(shape, dtype=object)) * dtype.itemsize
             with archive.open(member) as stream:
@@ -72,22 +69,6 @@ def chosen_array(names: list[str], array: str | None) -> str:
     if array not in names:
         raise UsageError(f"-O array={array}: the file has no such array, but {listed}", "option")
     return array
-
-
-def _header(data: bytes) -> tuple[bytes, np.dtype[Any], bool, tuple[int, ...]]:
-    """The header, number type, whether the first axis is the fastest, and shape. Raises a ``RefusedInput``."""
-    stream = io.BytesIO(data[:MAX_HEADER])
-    try:
-        version = np.lib.format.read_magic(stream)
-        reader = {1: np.lib.format.read_array_header_1_0, 2: np.lib.format.read_array_header_2_0}[version[0]]
-        shape, fortran, dtype = reader(stream, MAX_HEADER)
-    except (ValueError, KeyError, SyntaxError, TypeError, tokenize.TokenError) as error:
-        raise UnreadableFile(f"damaged: no .npy header ({printable(str(error))[:80]})", "header") from None
-    if dtype.hasobject or dtype.fields is not None or dtype.subdtype is not None or dtype.kind not in "biufc":
-        raise UnsupportedInput(f"arrays of {dtype} are not supported", "samples")
-    if any(side < 0 for side in shape):
-        raise UnreadableFile(f"damaged: an array of the shape {shape}", "header")
-    return data[: stream.tell()], dtype, bool(fortran), tuple(int(side) for side in shape)
 
 
 def require_count(shape: tuple[int, ...], axes: str | None, limits: Limits) -> tuple[str, int | None]:

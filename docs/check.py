@@ -36,9 +36,8 @@ def command_page() -> str:
         f"{app.info.help}\n\n{wrapped(app.info.epilog)}\n",
         "`--debug` anywhere on the line shows the traceback of an error; `--version` prints the version.\n",
     ]
-    for command in app.registered_commands:
-        function: Any = command.callback
-        parts += [f"## inrfit {function.__name__}\n\n{inspect.cleandoc(function.__doc__)}\n"]
+    for words, function in commands_of(app):
+        parts += [f"## {words}\n\n{inspect.cleandoc(function.__doc__)}\n"]
         panels: dict[str, list[str]] = {}
         hints = get_type_hints(function, include_extras=True)
         for parameter in inspect.signature(function).parameters.values():
@@ -47,6 +46,14 @@ def command_page() -> str:
         parts += [f"### {panel}\n\n{''.join(items)}" for panel, items in panels.items()]
     parts.append(setting_lists())
     return "\n".join(parts)
+
+
+def commands_of(app: Any, words: str = "inrfit") -> list[tuple[str, Any]]:
+    """All commands with their words, those of groups at the end."""
+    found = [(f"{words} {command.callback.__name__}", command.callback) for command in app.registered_commands]
+    for group in app.registered_groups:
+        found += commands_of(group.typer_instance, f"{words} {group.typer_instance.info.name}")
+    return found
 
 
 def wrapped(text: str | None) -> str:

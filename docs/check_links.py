@@ -83,10 +83,10 @@ def path_exists(path: str) -> bool:
 @cache
 def options() -> frozenset[str]:
     """The options of the commands, and those that the scripts of the repository declare."""
-    from inrfit.cli import COMMANDS
+    from inrfit.cli import COMMANDS, GROUPS
 
     found = set(OF_OTHER_PROGRAMS)
-    for command in COMMANDS.values():
+    for command in (*COMMANDS.values(), *(each for group in GROUPS.values() for each in group.values())):
         for name, hint in get_type_hints(command, include_extras=True).items():
             if len(get_args(hint)) > 1:
                 info = get_args(hint)[1]

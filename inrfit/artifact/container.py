@@ -30,6 +30,9 @@ VERSION = 3
 KEY = "inrfit"
 """Key in the metadata of a safetensors file, and name of the tensor with inrfit's header."""
 
+PART_KEY = "inrfit.part"
+"""The same of a part of a data set (``part_file.py``)."""
+
 CODED = "weights"
 """Name of the tensor with coded weights."""
 
@@ -94,12 +97,10 @@ class ParsedContainer:
 def parse(data: bytes, size: int | None) -> ParsedContainer:
     """Parses a file, of which ``data`` is the whole or the first HEAD_BYTES. ``size`` is that of the file in bytes, or
     None if it is not known. Raises ``UnreadableFile`` or ``UnsupportedInput`` with what is wrong."""
-    length = _header_length(data)
-    header = loads(data[8 : 8 + length], "the header")
-    if len(header) > MAX_TENSORS + 1:
-        raise UnreadableFile(f"{len(header) - 1:,} tensors, at most {MAX_TENSORS:,} are read", "tensors")
-    metadata = header.pop("__metadata__", None)
+    metadata, tensors, start = parse_table(data)
     if metadata is None or (type(metadata) is dict and KEY not in metadata):
+        if PART_KEY in (metadata or {}):
+            raise UnsupportedInput("a part of a data set, not one field; name a field of it as in FILE#ID", "part")
         if STATE_KEY in (metadata or {}):
             raise UnsupportedInput(
                 "the saved state of a fit, not a field; continue it with encode --resume", "metadata"
@@ -110,42 +111,54 @@ def parse(data: bytes, size: int | None) -> ParsedContainer:
     if len(metadata) != 1:
         other = next(key for key in metadata if key != KEY)
         raise UnreadableFile(f"the metadata has an unknown key {other[:40]!r}", "metadata")
-    for name, entry in header.items():
-        check_schema(entry, _TENSOR_SCHEMA, f"tensor {name[:40]!r}", "header")
-    tensors = {
-        name: Tensor(entry["dtype"], tuple(entry["shape"]), *entry["data_offsets"]) for name, entry in header.items()
-    }
     inrfit, header_bytes = loads(metadata[KEY].encode(), f"the metadata {KEY!r}"), 0
     if type(inrfit) is int:
         version = inrfit
         try:
-            header_bytes, inrfit = _deflated_header(data[8 + length : HEAD_BYTES], tensors, version)
+            header_bytes, inflated = inflated_header(data[start:HEAD_BYTES], tensors, KEY, MAX_HEADER)
+            inrfit = {"version": version, **inflated}
         except UnreadableFile:
             if version <= VERSION:
                 raise
             inrfit = {"version": version}  # a later version may have another form of header
         tensors.pop(KEY, None)
-    start = 8 + length
     return ParsedContainer(inrfit, tensors, start, None if size is None else size - start, header_bytes)
 
 
-def _deflated_header(data: bytes, tensors: Mapping[str, Tensor], version: int) -> tuple[int, Any]:
-    """The size of the tensor KEY, which comes first, and the header in it: deflated JSON without its version."""
-    tensor = tensors.get(KEY)
+def parse_table(data: bytes, limit: int = MAX_TENSORS) -> tuple[Any, dict[str, Tensor], int]:
+    """The metadata, any JSON value or None, and at most ``limit`` tensors in the safetensors header of a file that
+    begins with ``data``, and the offset of the bytes after it. Raises ``UnreadableFile`` or ``UnsupportedInput``."""
+    length = _header_length(data)
+    header = loads(data[8 : 8 + length], "the header")
+    if len(header) > limit + 1:
+        raise UnreadableFile(f"{len(header) - 1:,} tensors, at most {limit:,} are read", "tensors")
+    metadata = header.pop("__metadata__", None)
+    for name, entry in header.items():
+        check_schema(entry, _TENSOR_SCHEMA, f"tensor {name[:40]!r}", "header")
+    tensors = {
+        name: Tensor(entry["dtype"], tuple(entry["shape"]), *entry["data_offsets"]) for name, entry in header.items()
+    }
+    return metadata, tensors, 8 + length
+
+
+def inflated_header(data: bytes, tensors: Mapping[str, Tensor], key: str, limit: int) -> tuple[int, dict[str, Any]]:
+    """The size of the tensor ``key``, which comes first, and the header in it: deflated JSON without its version, of at
+    most ``limit`` bytes. Raises ``UnreadableFile``."""
+    tensor = tensors.get(key)
     end = 0 if tensor is None else tensor.stop
     if tensor is None or tensor != Tensor("U8", (end,), 0, end):
-        raise UnreadableFile(f"the tensor {KEY!r} must come first, as bytes (U8)", "header")
+        raise UnreadableFile(f"the tensor {key!r} must come first, as bytes (U8)", "header")
     inflate = zlib.decompressobj(-zlib.MAX_WBITS, zdict=header_dictionary.TEXT)
     try:
-        plain = inflate.decompress(data[:end], MAX_HEADER + 1)
+        plain = inflate.decompress(data[:end], limit + 1)
     except zlib.error:
         plain = b""
-    if not inflate.eof or len(plain) > MAX_HEADER or inflate.unused_data.strip(b"\0") or len(inflate.unused_data) >= 8:
+    if not inflate.eof or len(plain) > limit or inflate.unused_data.strip(b"\0") or len(inflate.unused_data) >= 8:
         raise UnreadableFile("the header does not inflate, or to too many bytes", "header")
     header = loads(plain, "the header")
     if type(header) is not dict or "version" in header:
         raise UnreadableFile("the deflated header is not a JSON object without a version", "header")
-    return end, {"version": version, **header}
+    return end, header
 
 
 def _header_length(data: bytes) -> int:
@@ -206,12 +219,12 @@ def match_tensors(
         if (tensor.dtype, tensor.shape, tensor.stop - tensor.start) != ("U8", (length,), length):
             raise UnreadableFile(f"tensor {name!r} must be {length:,} bytes (U8)", "attachment")
     for name, kind in types.items():
-        _check_weights(name, parsed.tensors[name], kind, shapes[name])
-    _check_layout(parsed)
+        check_weights(name, parsed.tensors[name], kind, shapes[name])
+    check_layout(parsed)
     return store
 
 
-def _check_weights(name: str, tensor: Tensor, store: str, shape: tuple[int, ...]) -> None:
+def check_weights(name: str, tensor: Tensor, store: str, shape: tuple[int, ...]) -> None:
     """Raises ``UnreadableFile`` unless ``tensor`` has this type and shape, and their number of bytes."""
     if tensor.dtype != STORES[store].dtype:
         raise UnreadableFile(f"tensor {name!r} has the type {tensor.dtype!r}, not {STORES[store].dtype}", "dtype")
@@ -225,7 +238,7 @@ def _check_weights(name: str, tensor: Tensor, store: str, shape: tuple[int, ...]
         )
 
 
-def _check_layout(parsed: ParsedContainer) -> None:
+def check_layout(parsed: ParsedContainer) -> None:
     """Raises ``UnreadableFile`` if there are gaps or overlaps between the tensors, or bytes after the last one."""
     end = parsed.header_bytes
     for name, tensor in sorted(parsed.tensors.items(), key=lambda item: item[1].start):
@@ -268,7 +281,12 @@ def bytes_tensor(content: bytes) -> Stored:
 
 def serialize(version: int, tensors: Mapping[str, Stored]) -> bytes:
     """A safetensors file with ``tensors`` in their order, the first of which is KEY."""
-    table: dict[str, object] = {"__metadata__": {KEY: str(version)}}
+    return serialize_with({KEY: str(version)}, tensors)
+
+
+def serialize_with(metadata: Mapping[str, str], tensors: Mapping[str, Stored]) -> bytes:
+    """A safetensors file with ``metadata``, and ``tensors`` in their order."""
+    table: dict[str, object] = {"__metadata__": dict(metadata)}
     end = 0
     for name, tensor in tensors.items():
         begin, end = end, end + len(tensor.content)

@@ -26,7 +26,7 @@ MAX_OUTPUTS = 65_535
 
 _ATTACHMENTS_SCHEMA = mapping(integer(1, MAX_ATTACHMENT_BYTES), MAX_ATTACHMENTS)
 
-_FIELD_SCHEMA: Mapping[str, Any] = {
+FIELD_SCHEMA: Mapping[str, Any] = {
     "inputs": integer(1, 4),
     "outputs": integer(1, MAX_OUTPUTS),
     "width": integer(1, MAX_WIDTH),
@@ -92,7 +92,7 @@ def validate(untrusted: Any) -> dict[str, Any]:
     before_3 = type(version) is int and version < 3
     schema = {
         "version": integer(1, VERSION),
-        "field": {"architecture": registered(FIELDS), **_FIELD_SCHEMA},
+        "field": {"architecture": registered(FIELDS), **FIELD_SCHEMA},
         "modality": registered(MODALITIES),
         "signal": mapping(lambda value: None),
         **({} if "attachments" not in header or before_3 else {"attachments": _ATTACHMENTS_SCHEMA}),

@@ -8,6 +8,7 @@ from typing import Any
 import typer
 from typer.main import get_command
 
+from . import batch
 from .compare import compare
 from .decode import decode
 from .encode import encode
@@ -27,6 +28,9 @@ COMMANDS: dict[str, Callable[..., int]] = {
     "compare": compare,
 }
 
+GROUPS: dict[str, dict[str, Callable[..., int]]] = {"batch": {"plan": batch.plan, "run": batch.run}}
+"""Commands with a second word."""
+
 app = typer.Typer(
     name="inrfit",
     cls=HelpGroup,
@@ -45,6 +49,18 @@ app = typer.Typer(
 )
 for name, command in COMMANDS.items():
     app.command(name, cls=HelpCommand, context_settings=CONTEXT_SETTINGS)(command)
+batch_app = typer.Typer(
+    name="batch",
+    cls=HelpGroup,
+    help="Fit fields to many files, in one process or on many machines, and read them as a data set.\n\n"
+    "Examples:\n\n"
+    "    inrfit batch run ds pictures/ --width 64 --depth 3",
+    rich_markup_mode=None,
+    context_settings=CONTEXT_SETTINGS,
+)
+for name, command in GROUPS["batch"].items():
+    batch_app.command(name, cls=HelpCommand, context_settings=CONTEXT_SETTINGS)(command)
+app.add_typer(batch_app)
 
 
 @app.callback()
@@ -60,11 +76,14 @@ def run_command(arguments: list[str]) -> int:
 
     Only the requested command is built, not the group, because Typer imports Pydantic to parse the group's own options,
     which is slow."""
-    program, application = "inrfit", app
-    if arguments and arguments[0] in COMMANDS:
+    program, application, commands = "inrfit", app, COMMANDS
+    if arguments and arguments[0] in GROUPS:
         name, *arguments = arguments
-        program, application = f"inrfit {name}", typer.Typer(add_completion=False, rich_markup_mode=None)
-        application.command(name, cls=HelpCommand, context_settings=CONTEXT_SETTINGS)(COMMANDS[name])
+        program, application, commands = f"{program} {name}", batch_app, GROUPS[name]
+    if arguments and arguments[0] in commands:
+        name, *arguments = arguments
+        program, application = f"{program} {name}", typer.Typer(add_completion=False, rich_markup_mode=None)
+        application.command(name, cls=HelpCommand, context_settings=CONTEXT_SETTINGS)(commands[name])
     command: Any = get_command(application)
     code = command.main(arguments or ["--help"], prog_name=program, standalone_mode=False)
     return int(code or 0) if arguments else 2

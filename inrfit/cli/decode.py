@@ -34,8 +34,8 @@ from .shared_options import LIMITS
 
 if TYPE_CHECKING:
     from ..artifact.artifact import Artifact
+    from ..io.worker_process import Worker
     from ..modalities import OnProgress
-    from .worker import Worker
 
 
 def decode(  # one option a line
@@ -171,7 +171,7 @@ def decode(  # one option a line
 
 def run_all(files: list[Found], options: DecodeOptions, console: Console) -> int:
     """Decodes the fields and returns the exit code of the command."""
-    from .worker import Worker
+    from ..io.worker_process import Worker
 
     codes = []
     with Worker() as worker:

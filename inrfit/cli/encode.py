@@ -152,8 +152,8 @@ def encode(  # one option a line
         inrfit encode song.flac --budget 5m --bytes 500kB
     """
     parameters = locals()
+    from ..io.worker_process import Worker
     from ..runtime import keep_compiled_code, keep_freed_memory, silence_libraries, sleep_idle_threads
-    from .worker import Worker
 
     silence_libraries()
     keep_freed_memory()

@@ -13,7 +13,7 @@ from .console import Console
 
 def failure_of(error: BaseException, arguments: Sequence[str] = ()) -> InrfitError:
     """The ``InrfitError`` for an exception. ``arguments``: the words of the command line, if it may be about them."""
-    from . import COMMANDS
+    from . import COMMANDS, GROUPS
 
     try:
         from typer import TyperException
@@ -23,7 +23,12 @@ def failure_of(error: BaseException, arguments: Sequence[str] = ()) -> InrfitErr
     if isinstance(error, InrfitError):
         return error
     if isinstance(error, TyperException):
-        command = " ".join(["inrfit", *(word for word in arguments[:1] if word in COMMANDS)])
+        second = GROUPS.get(arguments[0] if arguments else "", {})
+        known = [
+            *(word for word in arguments[:1] if word in COMMANDS or second),
+            *(w for w in arguments[1:2] if w in second),
+        ]
+        command = " ".join(["inrfit", *known])
         return UsageError(f"{error.format_message()} (see {command} --help)", "option")
     if isinstance(error, KeyboardInterrupt | typer.Abort):
         interrupted = InrfitError("interrupted", "interrupted")

@@ -17,7 +17,7 @@ from .paths import STDIO, Job
 if TYPE_CHECKING:
     from ..artifact.artifact import Artifact
     from ..config.plan import Plan
-    from .worker import Worker
+    from ..io.worker_process import Worker
 
 
 @dataclass(frozen=True)

@@ -99,7 +99,7 @@ def check_target(path: str | os.PathLike[str], force: bool, size: int = 0) -> No
     except OSError as error:
         with contextlib.suppress(OSError):
             os.unlink(probe)
-        raise _unwritable(error, label) from error
+        raise unwritable(error, label) from error
     free = space.f_bavail * space.f_frsize
     if size > free:
         raise UnwritableOutput(f"{label}: needs {size:,} bytes, but only {free:,} are free", "enospc")
@@ -191,7 +191,7 @@ def _write(
                     os.unlink(temporary)
                 raise
     except (OSError, MemoryError) as error:
-        raise _unwritable(error, label) from error
+        raise unwritable(error, label) from error
     try:
         _sync_folder(folder)
     except OSError as error:
@@ -203,7 +203,7 @@ def _write(
     return file.size
 
 
-def _unwritable(error: OSError | MemoryError, label: str) -> InrfitError:
+def unwritable(error: OSError | MemoryError, label: str) -> InrfitError:
     """The error for an exception while the output ``label`` is written."""
     if (failure := machine_error(error)) is not None:
         return type(failure)(f"{label}: {failure}", failure.reason)

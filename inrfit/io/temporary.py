@@ -45,6 +45,17 @@ def is_stale(entry: os.DirEntry[str], name: str, by_age: bool = True) -> bool:
     return (by_age and age > STALE_SECONDS) or (parts[1] == host_id() and not _is_alive(int(parts[2])))
 
 
+def is_abandoned(entry: os.DirEntry[str], oldest: float) -> bool:
+    """Whether ``entry`` is a temporary file of any target whose process was on this machine and has ended, or that is
+    older than the time ``oldest``. Raises ``OSError`` if it cannot be read."""
+    ending = ".".join(entry.name.rsplit(".", 2)[1:])
+    parts = _NAME_ENDING.fullmatch(ending) if entry.name.startswith(".") else None
+    if not parts:
+        return False
+    ended = parts[1] == host_id() and not _is_alive(int(parts[2]))
+    return ended or entry.stat(follow_symlinks=False).st_mtime < oldest
+
+
 @contextlib.contextmanager
 def temporary_folder(parent: str | None = None) -> Iterator[str]:
     """A folder in ``parent`` (None: the folder for temporary files) that is removed in the end, and now those that

@@ -1,0 +1,61 @@
+"""The index of a data set: a line for each row, made from the headers of the parts, which it can always be made from
+again."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from ..artifact.part_reading import Part, opened
+from ..io import files
+from ..modalities import MODALITIES
+from . import layout
+from .plan import BatchPlan
+
+PLACE = ("part", "stack", "place")
+"""Keys of a row that say where its field is: part, stack and place in the stack."""
+
+
+def complete(plan: BatchPlan) -> bool:
+    """Whether all parts are there."""
+    return len(layout.present_parts(plan.folder)) == plan.part_count
+
+
+def rows_of(part: Part, number: int) -> list[dict[str, Any]]:
+    """The rows of a part: of each field its id, measures, steps, exit code and own columns, and where it is; of a row
+    without a field the exit code and the reason."""
+    rows = []
+    for k, stack in enumerate(part.stacks):
+        measures = MODALITIES[stack.modality].measures
+        for n, row in enumerate(stack.rows):
+            known = {key: row[key] for key in ("id", "number", "seed", "steps")}
+            quality = {key: row["quality"].get(key) for key in measures if key in row["quality"]}
+            source = row["provenance"].get("source", {})
+            digest = {"sha256": source["sha256"]} if "sha256" in source else {}
+            place = dict(zip(PLACE, (number, k, n), strict=True))
+            rows.append({**known, "code": row.get("code", 0), **quality, **digest, **_carried(row), **place})
+    rows += [
+        {**{k: v for k, v in row.items() if k != "columns"}, **_carried(row), "part": number} for row in part.failures
+    ]
+    return sorted(rows, key=lambda row: int(row["number"]))
+
+
+def _carried(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Label, split and own columns."""
+    return {key: row[key] for key in ("label", "split") if key in row} | dict(row.get("columns", {}))
+
+
+def all_rows(folder: str) -> Iterator[dict[str, Any]]:
+    """The rows of all parts that are there, in the order of the plan."""
+    for number, entry in layout.present_parts(folder).items():
+        with opened(entry.path) as (read, size):
+            yield from rows_of(Part(read, size), number)
+
+
+def write(plan: BatchPlan) -> None:
+    """Writes the index."""
+    lines = [json.dumps({"plan": plan.digest, "parts": plan.part_count}) + "\n"]
+    lines += [json.dumps(row, separators=(",", ":")) + "\n" for row in all_rows(plan.folder)]
+    files.write(os.path.join(plan.folder, layout.INDEX), "".join(lines).encode(), force=True)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from .artifact.artifact import Artifact
+    from .batch.dataset import open_dataset
     from .codec import decode, encode
     from .comparison.compare import compare
     from .config.settings import Settings
@@ -36,6 +37,7 @@ _HOME = {
     "decode": "codec",
     "encode": "codec",
     "load": "artifact.loading",
+    "open_dataset": "batch.dataset",
 }
 
 __all__ = [
@@ -50,6 +52,7 @@ __all__ = [
     "decode",
     "encode",
     "load",
+    "open_dataset",
 ]
 
 

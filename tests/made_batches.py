@@ -9,7 +9,8 @@ from pathlib import Path
 from conftest import picture
 from PIL import Image
 
-from inrfit.batch import layout, plan
+from inrfit.artifact import data_set
+from inrfit.batch import plan
 from inrfit.batch.manifest import rows_of
 from inrfit.batch.part_job import Job, Result, run_job
 from inrfit.batch.plan import BatchPlan
@@ -59,5 +60,5 @@ class InThisProcess:
 
 def hashes(folder: str | Path) -> dict[int, str]:
     """The SHA-256 of each part."""
-    parts = layout.present_parts(str(folder))
+    parts = data_set.present_parts(str(folder))
     return {number: hashlib.sha256(Path(entry.path).read_bytes()).hexdigest() for number, entry in parts.items()}

@@ -104,6 +104,17 @@ class Part:
             steps,
         )
 
+    def stacked(self, stack: int, name: str) -> Any:
+        """A tensor of all fields of a stack in float32, as an array (fields, ...)."""
+        import numpy as np
+
+        found = self.stacks[stack]
+        if found.store == "int":
+            return np.stack([self.artifact(row["id"]).weights[name] for row in found.rows])
+        tensor, shape = found.tensors[name], (len(found.rows), *found.spec.shapes[name])
+        kind = next(kind for kind, store in STORES.items() if store.dtype == tensor.dtype)
+        return weight_dtypes.unpack(self._read(self.start + tensor.start, tensor.stop - tensor.start), shape, kind)
+
     def _no_such(self, id: str) -> str:
         """Why there is no field called ``id``."""
         for row in self.failures:
@@ -231,9 +242,3 @@ def read_summary(path: str | os.PathLike[str]) -> dict[str, Any]:
         if _SUMMARY_BYTES < 8 + length <= 8 + container.MAX_HEADER:
             start = read(0, 8 + length)
         return _table(start)[0]
-
-
-def load_field(path: str | os.PathLike[str], id: str, limits: Limits = LIMITS) -> Artifact:
-    """The field called ``id`` of the part in a file. Raises a ``RefusedInput``, or ``UsageError`` if there is none."""
-    with opened(path) as (read, size):
-        return Part(read, size).artifact(id, limits)

@@ -8,10 +8,10 @@ import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from ..artifact import data_set
 from ..artifact.part_reading import Part, opened
 from ..io import files
 from ..modalities import MODALITIES
-from . import layout
 from .plan import BatchPlan
 
 PLACE = ("part", "stack", "place")
@@ -20,7 +20,7 @@ PLACE = ("part", "stack", "place")
 
 def complete(plan: BatchPlan) -> bool:
     """Whether all parts are there."""
-    return len(layout.present_parts(plan.folder)) == plan.part_count
+    return len(data_set.present_parts(plan.folder)) == plan.part_count
 
 
 def rows_of(part: Part, number: int) -> list[dict[str, Any]]:
@@ -49,13 +49,18 @@ def _carried(row: Mapping[str, Any]) -> dict[str, Any]:
 
 def all_rows(folder: str) -> Iterator[dict[str, Any]]:
     """The rows of all parts that are there, in the order of the plan."""
-    for number, entry in layout.present_parts(folder).items():
+    for number, entry in data_set.present_parts(folder).items():
         with opened(entry.path) as (read, size):
             yield from rows_of(Part(read, size), number)
 
 
+def header(plan: BatchPlan) -> dict[str, Any]:
+    """The first line of the index."""
+    return {"plan": plan.digest, "parts": plan.part_count}
+
+
 def write(plan: BatchPlan) -> None:
     """Writes the index."""
-    lines = [json.dumps({"plan": plan.digest, "parts": plan.part_count}) + "\n"]
+    lines = [json.dumps(header(plan)) + "\n"]
     lines += [json.dumps(row, separators=(",", ":")) + "\n" for row in all_rows(plan.folder)]
-    files.write(os.path.join(plan.folder, layout.INDEX), "".join(lines).encode(), force=True)
+    files.write(os.path.join(plan.folder, data_set.INDEX), "".join(lines).encode(), force=True)

@@ -12,8 +12,8 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from ..io.temporary import host_id
-from .layout import JOURNALS
+from ..artifact.data_set import JOURNALS
+from ..io.temporary import host_id, is_alive
 
 
 class Journal:
@@ -34,13 +34,20 @@ class Journal:
                 os.close(descriptor)
 
 
-def entries(folder: str) -> Iterator[dict[str, Any]]:
-    """All complete lines of all journals, journal by journal. Lines that a kill has cut are passed over."""
+def by_worker(folder: str) -> Iterator[list[dict[str, Any]]]:
+    """The lines of the journal of each worker, but of those of this machine that have ended. Lines that a kill has cut
+    are passed over."""
     with contextlib.suppress(FileNotFoundError), os.scandir(os.path.join(folder, JOURNALS)) as found:
         for entry in sorted(found, key=lambda each: each.name):
+            host, _, process = entry.name.removesuffix(".jsonl").partition("-")
+            if host == host_id() and not (process.isdecimal() and is_alive(int(process))):
+                continue
             with open(entry.path, "rb") as file:
-                for line in file:
-                    with contextlib.suppress(ValueError):
-                        value = json.loads(line)
-                        if isinstance(value, dict) and line.endswith(b"\n"):
-                            yield value
+                yield [value for line in file if (value := _entry(line)) is not None]
+
+
+def _entry(line: bytes) -> dict[str, Any] | None:
+    with contextlib.suppress(ValueError):
+        value = json.loads(line)
+        return value if isinstance(value, dict) and line.endswith(b"\n") else None
+    return None

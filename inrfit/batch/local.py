@@ -72,6 +72,8 @@ class LocalExecutor:
         self._closing = True
         for worker in self._workers:
             worker.kill()
+        for worker in self._workers:
+            worker.close()
 
 
 def run_in_worker(job: Job) -> Result:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
+from ..artifact.data_set import part_path
 from ..artifact.part_reading import Part, opened
 from ..artifact.part_writing import FittedRow, summary, to_bytes
 from ..errors import InrfitError, UnwritableOutput, printable
@@ -16,7 +17,6 @@ from ..io import files
 from . import fitting, plan
 from .fitting import Failure, Fitted
 from .journal import Journal
-from .layout import part_path
 from .manifest import Row
 from .plan import BatchPlan
 

@@ -14,6 +14,7 @@ from functools import cached_property
 from typing import Any
 
 from .. import __version__
+from ..artifact.data_set import PLAN, ROWS, part_path
 from ..config.plan import Plan
 from ..config.settings import Settings
 from ..errors import InrfitError, RefusedInput, UnreadableFile, UsageError, printable
@@ -21,7 +22,6 @@ from ..fit.budget import Budget
 from ..io import files, strict_json
 from ..io.json_schema import integer, items, mapping, matching, text
 from ..io.limits import Limits
-from .layout import PLAN, ROWS, part_path
 from .manifest import Row
 
 VERSION = 1
@@ -40,7 +40,8 @@ MAX_PART_SIZE = 256
 PART_SECONDS, STEP_FLOPS = 20.0, 3e10
 """How long a part should take, in seconds, and the speed that the steps of a fit are supposed to have."""
 
-_LARGE = Limits(max_bytes=2**40)
+LARGE = Limits(max_bytes=2**40)
+"""Limits for files of inrfit's own."""
 
 _SCHEMA = {
     "version": integer(1, VERSION),
@@ -80,6 +81,10 @@ class BatchPlan:
     def rows_in(self, part: int) -> int:
         """Number of rows of a part."""
         return min(self.part_size, self.row_count - part * self.part_size)
+
+    def numbers_of(self, part: int) -> slice:
+        """The numbers of the rows of a part."""
+        return slice(part * self.part_size, part * self.part_size + self.rows_in(part))
 
     @cached_property
     def _line_starts(self) -> Any:
@@ -201,7 +206,7 @@ def read(folder: str) -> BatchPlan:
 
 def all_rows(plan: BatchPlan) -> list[Row]:
     """All rows of a plan. Raises ``UnreadableFile`` if they are not those that were planned."""
-    data = files.read(os.path.join(plan.folder, ROWS), _LARGE)
+    data = files.read(os.path.join(plan.folder, ROWS), LARGE)
     if files.sha256(data) != plan.rows_sha256:
         raise UnreadableFile(f"{printable(plan.folder)}: {ROWS} is not the one that was planned", "digest")
     return [Row(**json.loads(line)) for line in data.splitlines()]

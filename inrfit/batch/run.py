@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from ..artifact import data_set
 from ..artifact.part_reading import read_summary
 from ..errors import InrfitError, UsageError
-from . import layout
 from .executor import Executor
 from .part_job import Died, Done, Job
 from .plan import BatchPlan
@@ -69,9 +69,7 @@ def parse_shard(text: str) -> Shard:
     if not (slash and index.isdecimal() and count.isdecimal() and int(count)):
         raise UsageError(f"--shard {text}: must be INDEX/COUNT, such as 0/8", "option")
     if int(index) >= int(count):
-        raise UsageError(
-            f"--shard {text}: the index counts from 0, so the last one is {int(count) - 1}/{count}", "option"
-        )
+        raise UsageError(f"--shard {text}: the first is 0/{count}, the last one {int(count) - 1}/{count}", "option")
     return Shard(int(index), int(count))
 
 
@@ -85,7 +83,7 @@ def state(plan: BatchPlan, shard: Shard = Shard()) -> Totals:
     """How far the plan is, by the parts that are there."""
     parts = shard.parts(plan)
     totals = Totals(sum(map(plan.rows_in, parts)), len(list(parts)))
-    present = layout.present_parts(plan.folder)
+    present = data_set.present_parts(plan.folder)
     for part in parts:
         if part in present:
             totals.add(read_summary(present[part].path), plan.rows_in(part))
@@ -115,13 +113,13 @@ def run(
 
     ``on_result`` is called when a part is there. Raises ``TooManyFailures`` when more than ``max_failures`` rows have
     failed, and what ``Executor.map`` raises. Parts that are there stay in any case."""
-    layout.remove_abandoned(plan.folder)
+    data_set.remove_abandoned(plan.folder)
     totals, repeated = state(plan, shard), list(again)
     jobs = [Job(plan.folder, plan.digest, part, again=True) for part in repeated]
     for part in repeated:
         _take_out(totals, plan, part)
     if not repeated:
-        present = layout.present_parts(plan.folder)
+        present = data_set.present_parts(plan.folder)
         jobs = [Job(plan.folder, plan.digest, part) for part in shard.parts(plan) if part not in present]
     started, before = time.monotonic(), totals.done
     for done in _results(plan, executor, jobs):
@@ -139,7 +137,7 @@ def run(
 
 def _take_out(totals: Totals, plan: BatchPlan, part: int) -> None:
     """Takes a part that is fitted again out of the ``totals``."""
-    summary = read_summary(layout.part_path(plan.folder, part))
+    summary = read_summary(data_set.part_path(plan.folder, part))
     totals.parts_done -= 1
     totals.fields -= summary["fields"]
     totals.failed -= summary["failed"]

@@ -8,7 +8,7 @@ from typing import Any
 import typer
 from typer.main import get_command
 
-from . import batch
+from . import batch, batch_reading
 from .compare import compare
 from .decode import decode
 from .encode import encode
@@ -28,7 +28,16 @@ COMMANDS: dict[str, Callable[..., int]] = {
     "compare": compare,
 }
 
-GROUPS: dict[str, dict[str, Callable[..., int]]] = {"batch": {"plan": batch.plan, "run": batch.run}}
+GROUPS: dict[str, dict[str, Callable[..., int]]] = {
+    "batch": {
+        "plan": batch.plan,
+        "run": batch.run,
+        "status": batch_reading.status,
+        "retry": batch_reading.retry,
+        "check": batch_reading.check,
+        "export": batch_reading.export,
+    }
+}
 """Commands with a second word."""
 
 app = typer.Typer(

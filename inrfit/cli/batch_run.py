@@ -21,7 +21,7 @@ def failures_of(text: str | None, planned: BatchPlan) -> float | None:
     if text is None:
         return None
     percent = text.endswith("%")
-    if not re.fullmatch(r"\d{1,12}|\d{1,3}(\.\d{1,6})?%", text, re.ASCII):
+    if not re.fullmatch(r"\d{1,12}|\d{1,3}(\.\d{1,6})?%", text, re.ASCII) or (percent and float(text[:-1]) > 100):
         raise UsageError(f"--max-failures {text}: must be a number of rows, or a percentage such as 1%", "option")
     value = float(text.removesuffix("%"))
     return planned.row_count * value / 100 if percent else value

@@ -42,7 +42,7 @@ def is_stale(entry: os.DirEntry[str], name: str, by_age: bool = True) -> bool:
     if not parts:
         return False
     age = time.time() - entry.stat(follow_symlinks=False).st_mtime
-    return (by_age and age > STALE_SECONDS) or (parts[1] == host_id() and not _is_alive(int(parts[2])))
+    return (by_age and age > STALE_SECONDS) or (parts[1] == host_id() and not is_alive(int(parts[2])))
 
 
 def is_abandoned(entry: os.DirEntry[str], oldest: float) -> bool:
@@ -52,7 +52,7 @@ def is_abandoned(entry: os.DirEntry[str], oldest: float) -> bool:
     parts = _NAME_ENDING.fullmatch(ending) if entry.name.startswith(".") else None
     if not parts:
         return False
-    ended = parts[1] == host_id() and not _is_alive(int(parts[2]))
+    ended = parts[1] == host_id() and not is_alive(int(parts[2]))
     return ended or entry.stat(follow_symlinks=False).st_mtime < oldest
 
 
@@ -89,7 +89,7 @@ def _name_prefix(name: str) -> str:
     return f".{name if len(encoded) <= max_bytes else hashlib.sha256(encoded).hexdigest()[:32]}."
 
 
-def _is_alive(process: int) -> bool:
+def is_alive(process: int) -> bool:
     """Whether a process with this number is running on this machine."""
     try:
         os.kill(process, 0)

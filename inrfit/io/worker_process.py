@@ -87,7 +87,7 @@ class Worker:
                 _send(process, tuple(itertools.islice(rest, 1)))
         except _Ended:
             self.close()
-            raise WorkerDied(process.returncode) from None
+            raise WorkerDied(process.wait()) from None
         except BaseException:  # Ctrl-C: the answer of this call must not become that of the next one
             self.close()
             raise

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 from made_batches import InThisProcess, hashes, listing, pictures, planned
 
+from inrfit.artifact import data_set
 from inrfit.artifact.part_reading import Part
-from inrfit.batch import fitting, layout, plan
+from inrfit.batch import fitting, plan
 from inrfit.batch.manifest import rows_of
 from inrfit.batch.part_job import Died, Done, Job
 from inrfit.batch.run import Shard, TooManyFailures, parse_shard, run, state
@@ -34,7 +35,7 @@ def undisturbed(folder, tmp_path_factory):
 
 
 def part_of(made, number):
-    return Part.from_bytes(Path(layout.part_path(made.folder, number)).read_bytes())
+    return Part.from_bytes(Path(data_set.part_path(made.folder, number)).read_bytes())
 
 
 def test_every_row_has_its_field_with_the_quality_of_its_own_weights(undisturbed, folder):
@@ -49,7 +50,7 @@ def test_every_row_has_its_field_with_the_quality_of_its_own_weights(undisturbed
 
 def test_a_part_takes_few_bytes_beside_its_weights(undisturbed):
     part = part_of(undisturbed, 0)
-    size = os.path.getsize(layout.part_path(undisturbed.folder, 0))
+    size = os.path.getsize(data_set.part_path(undisturbed.folder, 0))
     assert (size - 2 * 4 * part.stacks[0].spec.parameters) / 2 < 1000  # two fields only share what is common
 
 
@@ -64,7 +65,7 @@ def test_shards_give_the_same_parts(undisturbed, folder, tmp_path, count):
 def test_a_second_run_does_only_what_is_missing(undisturbed, folder, tmp_path):
     made, executor = planned(tmp_path / "ds", [folder]), InThisProcess()
     run(made, executor)
-    os.unlink(layout.part_path(made.folder, 1))
+    os.unlink(data_set.part_path(made.folder, 1))
     executor.jobs.clear()
     totals = run(made, executor)
     assert [job.part for job in executor.jobs] == [1]

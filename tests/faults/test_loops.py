@@ -25,10 +25,12 @@ def report_of(loop: str, *options: str) -> dict:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("loop", "count"), [("kills", 11), ("errors", 11), ("readers", 75), ("models", 12), ("signals", 8)]
+    ("loop", "count"),
+    [("kills", 11), ("errors", 11), ("readers", 75), ("models", 12), ("signals", 8), ("batch_kills", 8)],
 )
 def test_a_short_share_finds_nothing(loop, count):
     report = report_of(loop, "--count", str(count), *["--busy", "1"] * (loop == "signals"))
     assert report["finds"] == []
     assert report["cases"] == count
     assert loop != "kills" or report["exit -9"] >= 8
+    assert loop != "batch_kills" or report["exit -9"] >= 6

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ..artifact import data_set
 from ..errors import UsageError
 from ..io.file_names import suffix_of, without_suffix
 from ..io.temporary import SUFFIX as TEMPORARY
@@ -168,6 +167,8 @@ def expand(source: str, wanted: Suffixes, console: Console) -> list[Found]:
     if source == STDIO or not os.path.isdir(source):
         return [Found(source)]
     suffixes = wanted()
+    from ..artifact import data_set  # it imports NumPy, which help pages do without
+
     if FIELD_SUFFIX in suffixes and data_set.is_data_set(source):
         return [Found(f"{part}#{id}", id + FIELD_SUFFIX) for part, id in data_set.addresses(source)]
     found, skipped = [], {"of other kinds": list[str](), "written by inrfit": list[str]()}
@@ -213,6 +214,8 @@ def _report_skipped(source: str, used: int, skipped: dict[str, list[str]], conso
 def decoded_stem(model: str, part: str = DECODED) -> str:
     """``photo.png.safetensors`` -> ``photo.decoded``, or with another ``part``; only suffixes of files that
     inrfit knows are removed. A field of a data set gives the last part of its id."""
+    from ..artifact import data_set
+
     if (address := data_set.address_of(model)) is not None:
         return os.path.basename(address[1]) + part
     stem = model.removesuffix(FIELD_SUFFIX)

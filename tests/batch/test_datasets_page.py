@@ -16,7 +16,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "datasets.md"
 @pytest.mark.slow
 def test_the_classifier_of_the_page_reads_digits_from_weights(tmp_path):
     page = PAGE.read_text("utf-8")
-    scripts = dict(re.findall(r"^`(\w+\.py)`:\n\n(?:<!--.*-->\n)?```python\n(.*?)^```", page, re.M | re.S))
+    scripts = dict(re.findall(r"^`(\w+\.py)`:\n\n(?:<!--[^\n]*\n)?```python\n(.*?)^```", page, re.M | re.S))
     command = next(line for line in page.splitlines() if line.startswith("inrfit batch run ds digits.jsonl"))
     assert sum(text.count("\n") for text in scripts.values()) <= 40
     for name, text in scripts.items():

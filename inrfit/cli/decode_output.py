@@ -15,8 +15,8 @@ from .piped import OutputPipe, print_produced
 
 if TYPE_CHECKING:
     from ..artifact.artifact import Artifact
+    from ..io.worker_process import Worker
     from ..modalities import OnProgress, Request
-    from .worker import Worker
 
 
 @dataclass(frozen=True)

@@ -353,7 +353,15 @@ def test_the_first_frequency_has_bounds(values):
 def test_a_complete_field_is_returned_and_an_interrupted_one_resumed(tmp_path):
     coords, values = scattered(60), hills(scattered(60))
     out = tmp_path / "a.safetensors"
-    given = {"coords": coords, "values": values, "output": out, "checkpoint": 1e-3, "resume": True, **QUICK, "budget": "200it"}
+    given = {
+        "coords": coords,
+        "values": values,
+        "output": out,
+        "checkpoint": 1e-3,
+        "resume": True,
+        **QUICK,
+        "budget": "200it",
+    }
     whole = inrfit.encode(**given)
     assert inrfit.encode(**given).provenance["created"] == whole.provenance["created"]
     out.unlink()

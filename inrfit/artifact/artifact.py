@@ -236,7 +236,7 @@ class Artifact:
         - The grid has the samples of the source, or ``size`` of them along each axis, or ``scale`` times as many. Axes
           that ``region`` names at one place, as in "z=40", are left out of the result.
         - ``coords`` are those of ``points``, and the unit of derivatives: "index" (samples; the default), "unit" (-1 to
-          1 over the source) or "physical" (the file's units; the default for shapes), in the order of the axes.
+          1 over the source) or "physical" (the file's units; the default without a grid), in the order of the axes.
         - ``what``: "value" (..., c), in the units of the file, not rounded; "gradient" (..., c, d); "laplacian"
           (..., c); of vectors "divergence" (..., 1) and "curl" (..., 3), or (..., 1) in two dimensions; "normal"
           (..., d), from the inside to the outside of a surface; "distance" (..., 1) to it, negative inside.

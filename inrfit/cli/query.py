@@ -88,7 +88,7 @@ def query(  # one option a line
             metavar="KIND",
             rich_help_panel=QUESTION,
             help="Coordinates of points, and the unit of derivatives: index (samples), unit (-1 to 1 over the whole), "
-            "or physical (units of the file). Default: index; physical for shapes.",
+            "or physical (units of the file). Default: index; physical for shapes and samples at points.",
         ),
     ] = None,
     what: Annotated[

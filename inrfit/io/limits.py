@@ -20,7 +20,7 @@ class Limits:
 
     max_bytes: int = setting(4_000_000_000, "Largest source file, in bytes.")
     max_pixels: int = setting(200_000_000, "Largest image, in pixels.")
-    max_voxels: int = setting(1 << 30, "Largest volume, in samples of one channel.")
+    max_voxels: int = setting(1 << 30, "Largest volume, or most samples at points, in samples of one channel.")
     max_samples: int = setting(16_777_216, "Longest sound, in samples per channel.")
     max_channels: int = setting(64, "Largest number of channels of a sound.")
     max_faces: int = setting(5_000_000, "Largest mesh, in triangles, all polygons cut and all instances counted.")

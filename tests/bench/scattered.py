@@ -5,10 +5,12 @@ is the PSNR at the samples, ``between`` that at the other points, over the range
 interpolation on Delaunay triangles (``linear``; between neighbours in one dimension) and by thin plates through the 50
 nearest samples (``plates``; scipy; a cubic spline in one dimension).
 
-``--processor`` counts seconds of the processor in one thread, for a machine that others use as well.
+``--processor`` counts seconds of the processor in one thread, for a machine that others use as well. ``--common``
+gives all axes the scale of the longest one.
 
 python tests/bench/scattered.py --budget 5s --archs siren,grid,pemlp,tiles
-python tests/bench/scattered.py --processor --archs siren:width=256,siren:first_omega=30:omega=30 franke
+python tests/bench/scattered.py --processor --archs siren:width=256:first_omega=30:omega=30 franke fronts chirp
+python tests/bench/scattered.py --processor --common --archs siren,grid waves depth
 """
 
 from __future__ import annotations
@@ -66,36 +68,43 @@ def chirp(p: Array) -> Array:
 
 
 def waves(p: Array) -> Array:
-    """Plane waves of all directions, in a box eight times as long as wide."""
+    """Plane waves of all directions."""
     chance, total = np.random.default_rng(1), np.zeros(len(p))
     for _ in range(12):
         direction = chance.normal(size=p.shape[1])
         direction *= 6 * chance.uniform(0.3, 1) / np.linalg.norm(direction)
-        total += np.sin(p * [8, 1] @ direction + chance.uniform(0, 2 * np.pi)) / 4
+        total += np.sin(p @ direction + chance.uniform(0, 2 * np.pi)) / 4
     return total
+
+
+def depth(p: Array) -> Array:
+    """Folded layers in a wide and shallow box."""
+    x, y, z = p.T
+    return np.sin(2 * np.pi * (4 * z + 0.5 * np.sin(0.4 * x) + 0.4 * np.cos(0.5 * y)))
 
 
 @dataclass(frozen=True)
 class Case:
-    """A function on a box of so many dimensions, and the number of its samples; ``noise`` is relative to its range."""
+    """A function on a ``box``, and the number of its samples; ``noise`` is relative to its range."""
 
     function: Callable[[Array], Array]
-    dimensions: int
     samples: int
+    box: tuple[float, ...] = (1, 1)
     noise: float = 0.0
 
 
 CASES = {
-    "franke 500": Case(franke, 2, 500),
-    "franke 5k": Case(franke, 2, 5000),
-    "noisy 5k": Case(franke, 2, 5000, 0.05),
-    "fronts 2k": Case(fronts, 2, 2000),
-    "fronts 20k": Case(fronts, 2, 20_000),
-    "fronts 60k": Case(fronts, 2, 60_000),
-    "chirp 300": Case(chirp, 1, 300),
-    "waves 3k": Case(waves, 2, 3000),
-    "layers 20k": Case(layers, 3, 20_000),
-    "layers 200k": Case(layers, 3, 200_000),
+    "franke 500": Case(franke, 500),
+    "franke 5k": Case(franke, 5000),
+    "noisy 5k": Case(franke, 5000, noise=0.05),
+    "fronts 2k": Case(fronts, 2000),
+    "fronts 20k": Case(fronts, 20_000),
+    "fronts 60k": Case(fronts, 60_000),
+    "chirp 300": Case(chirp, 300, (1,)),
+    "waves 3k": Case(waves, 3000, (8, 1)),
+    "depth 4k": Case(depth, 4000, (10, 10, 1)),
+    "layers 20k": Case(layers, 20_000, (1, 1, 1)),
+    "layers 200k": Case(layers, 200_000, (1, 1, 1)),
 }
 
 
@@ -119,8 +128,8 @@ def interpolated(coords: Array, values: Array, places: Array) -> dict[str, Array
 def rows(name: str, archs: list[str], budget: str, seed: int, settings: dict[str, Any]) -> list[dict[str, Any]]:
     """A fit for each architecture, and the other means."""
     case, chance = CASES[name], np.random.default_rng(seed)
-    coords = chance.uniform(0, 1, (case.samples, case.dimensions))
-    places = chance.uniform(MARGIN, 1 - MARGIN, (OTHERS, case.dimensions))
+    coords = case.box * chance.uniform(0, 1, (case.samples, len(case.box)))
+    places = case.box * chance.uniform(MARGIN, 1 - MARGIN, (OTHERS, len(case.box)))
     truth, values = case.function(places), case.function(coords)
     values = values + case.noise * np.ptp(values) * chance.normal(size=len(values))
     lines = []
@@ -146,15 +155,27 @@ def rows(name: str, archs: list[str], budget: str, seed: int, settings: dict[str
     return lines
 
 
+def scale_in_common() -> None:
+    """Gives all axes the scale of the longest one."""
+    from inrfit.modalities.points import domain, meta, points
+
+    own = meta.centre_and_halves
+    for module in (domain, points):
+        module.centre_and_halves = lambda known: (own(known)[0], np.full_like(own(known)[1], own(known)[1].max()))
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--budget", default="5s")
     parser.add_argument("--archs", default="siren,grid,pemlp,tiles")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--processor", action="store_true", help="seconds of the processor, in one thread")
+    parser.add_argument("--common", action="store_true", help="one scale for all axes")
     parser.add_argument("functions", nargs="*", help=f"beginnings of names; of {', '.join(CASES)}")
     given = parser.parse_args()
     print(machine(), flush=True)
+    if given.common:
+        scale_in_common()
     options: dict[str, Any] = {"threads": 1} if given.processor else {}
     every = []
     for one in CASES:

@@ -85,6 +85,14 @@ def mesh(suffix: str) -> bytes:
     return made if isinstance(made, bytes) else made.encode()
 
 
+def samples_at_points(suffix: str) -> bytes:
+    """Forty samples on a plane, as .npz."""
+    coords = np.random.default_rng(0).uniform(0, 9, (40, 2))
+    made = io.BytesIO()
+    np.savez(made, coords=coords, values=np.sin(coords).sum(axis=1).astype(np.float32))
+    return made.getvalue()
+
+
 def _written(modality: str, name: str, data: bytes, suffix: str) -> bytes:
     from inrfit.io.limits import Limits
     from inrfit.modalities import MODALITIES, Request
@@ -308,6 +316,7 @@ def sources() -> dict[str, bytes]:
             if suffix not in MODALITIES[name].input_suffixes:  # raw samples need options
                 continue
             makers[f"own{suffix}"] = lambda writer=writer, suffix=suffix: writer(suffix)
+    makers["points.npz"] = lambda: samples_at_points(".npz")
     for others in (_other_pictures, _other_sounds, _other_meshes):
         makers.update(others())
     return {name: make() for name, make in makers.items()}

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from made_files import clip, mesh, picture, sound, volume
+from made_files import clip, mesh, picture, samples_at_points, sound, volume
 from mutations import bytes_mutated, json_mutated, paths
 from workbench import MEMORY_CAP, Report, Verdict, chance, in_process, in_turn, parser, warm_up
 
@@ -34,9 +34,9 @@ STORES = ("fp32", "fp16", "bf16", "int")
 SIZES: dict[str, Any] = {"budget": "60it", "batch": 256, "device": "cpu", "engine": "analytic", "verify": "sample"}
 REQUESTS: dict[str, dict[str, Any]] = {
     "image": {"scale": 1.5}, "audio": {"rate": 9000}, "shape": {"resolution": 16}, "volume": {"scale": 1.5},
-    "video": {"scale": 1.5},
+    "video": {"scale": 1.5}, "points": {"size": "12x9"},
 }  # fmt: skip
-SUFFIXES = {"image": ".png", "audio": ".wav", "shape": ".ply", "volume": ".npy", "video": ".y4m"}
+SUFFIXES = {"image": ".png", "audio": ".wav", "shape": ".ply", "volume": ".npy", "video": ".y4m", "points": ".npy"}
 DAMAGE = {"version", "shape", "tensors", "attachment", "offsets", "trailing", "truncated"}
 REASONS: dict[str, set[str]] = {
     "header": DAMAGE | {"code", "schema", "field"},
@@ -71,6 +71,7 @@ def fitted(architecture: str, modality: str) -> Any:
     name, data = {
         "image": ("p.png", picture(".png")), "audio": ("s.flac", sound(".flac")), "shape": ("b.ply", mesh(".ply")),
         "volume": ("v.nrrd", volume(".nrrd")), "video": ("c.y4m", clip(".y4m")),
+        "points": ("s.npz", samples_at_points(".npz")),
     }[modality]  # fmt: skip
     options = {"points": "1000"} if modality == "shape" else {}
     with tempfile.TemporaryDirectory() as folder:
@@ -104,7 +105,7 @@ def kinds() -> Iterator[tuple[str, str, str]]:
     from inrfit.modalities import MODALITIES
 
     for store, modality, architecture in itertools.product(STORES, MODALITIES, FIELDS):
-        if not (modality == "shape" and FIELDS[architecture].TRAITS.raster_only):
+        if not (modality in ("shape", "points") and FIELDS[architecture].TRAITS.raster_only):
             yield architecture, store, modality
 
 
@@ -148,6 +149,7 @@ def _enlarged(artifact: Any, chance: random.Random) -> tuple[str, bytes]:
         "shape": {},
         "volume": {"shape": [chance.randint(5, 60) for _ in range(3)]},
         "video": {"shape": [chance.randint(5, 60) for _ in range(3)]},
+        "points": {"samples": chance.randint(40, 1 << 40)},
     }[artifact.modality]  # fmt: skip
     return f"sizes: {sizes}", replace(artifact, meta={**artifact.meta, **sizes}).to_bytes()
 
@@ -203,6 +205,7 @@ def large_request(modality: str, chance: random.Random) -> dict[str, Any]:
         "shape": {"resolution": chance.randint(16, 80)},
         "volume": {"scale": chance.choice((1.0, 1.5))},
         "video": {"scale": chance.choice((1.0, 1.5))},
+        "points": {"size": f"{chance.randint(5, 400)}x{chance.randint(5, 400)}"},
     }[modality]
 
 
@@ -211,7 +214,7 @@ def judge(folder: Path, hostile: Model) -> Verdict:
     path, decoded = folder / "model.safetensors", folder / "decoded"
     path.write_bytes(hostile.data)
     told = [in_process(["info", path, "--json"]), in_process(["info", path])]
-    for request in (hostile.request, {} if hostile.modality != "shape" else hostile.request):
+    for request in (hostile.request, hostile.request if hostile.modality in ("shape", "points") else {}):
         target = f"{decoded}{SUFFIXES[hostile.modality]}"
         words = [word for key, value in request.items() for word in (f"--{key}", value)]
         verdict = in_process(["decode", path, "-o", target, *words, "--force", "--threads", "1", "--json"])
@@ -230,7 +233,8 @@ def memory_cap(hostile: Model, request: dict[str, Any]) -> int:
 
     try:
         loaded = Artifact.from_bytes(hostile.data)
-        cost = decode_cost(loaded.spec, loaded.modality, loaded.meta, Request(**request))
+        asked = {**request, **({"size": tuple(map(int, size.split("x")))} if (size := request.get("size")) else {})}
+        cost = decode_cost(loaded.spec, loaded.modality, loaded.meta, Request(**asked))
     except InrfitError:
         return MEMORY_CAP
     if cost is None:

@@ -6,8 +6,9 @@ import numpy as np
 
 from ...signal import Signal
 
-NEIGHBOURS, MAX_LOOKED_AT = 8, 4096
-"""Neighbours of a sample that it is compared with, and most samples that are."""
+NEIGHBOURS, MAX_COMPARED, MAX_AROUND = 8, 4096, 1 << 18
+"""Neighbours of a sample that it is compared with, most samples that are, and most samples among which neighbours are
+looked for, which takes a third of a second."""
 
 LOWEST_OMEGA, HIGHEST_OMEGA = 3.0, 120.0
 """Bounds of ``first_omega``. The lower one is the best for a smooth function (docs/architectures.md), the upper one
@@ -24,15 +25,15 @@ def first_omega(signal: Signal) -> float:
     from scipy.spatial import cKDTree
 
     assert signal.points is not None
-    points, count = signal.points, min(NEIGHBOURS, signal.n - 1)
+    some = np.random.default_rng(0).permutation(signal.n)[:MAX_AROUND]
+    points, raw = signal.points[some], signal.samples[some].astype(np.float64)
+    count = min(NEIGHBOURS, len(some) - 1)
     if not count:
         return LOWEST_OMEGA
-    chosen = np.random.default_rng(0).permutation(signal.n)[:MAX_LOOKED_AT]
-    distances, neighbours = cKDTree(points).query(points[chosen], count + 1)
-    raw = signal.samples.astype(np.float64)
+    distances, neighbours = cKDTree(points).query(points[:MAX_COMPARED], count + 1)
     spread = raw.std(axis=0)
     values = raw / np.where(spread > 0, spread, 1.0)
-    differences = ((values[chosen, None] - values[neighbours]) ** 2).mean(axis=-1)[:, 1:].ravel()
+    differences = ((values[:MAX_COMPARED, None] - values[neighbours]) ** 2).mean(axis=-1)[:, 1:].ravel()
     squares = distances[:, 1:].ravel() ** 2
     moved = squares - squares.mean()
     variance = float((moved**2).sum())

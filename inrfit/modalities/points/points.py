@@ -33,8 +33,8 @@ Array = npt.NDArray[Any]
 MAX_SIDE = 1 << 24
 """Most cells along an axis: neighbours have distinct float32 coordinates."""
 
-MAX_COMPARED = 1 << 22
-"""Most samples among which equal places are looked for, which takes a second for so many."""
+MAX_COMPARED = 1 << 20
+"""Most samples among which equal places are looked for, which takes a second."""
 
 CHECKED_SIDE = 16
 """Most values along an axis of the grid that a check decodes."""

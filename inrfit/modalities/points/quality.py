@@ -43,7 +43,7 @@ def in_place_of(signal: Signal, meta: Mapping[str, Any]) -> Signal:
     """Samples in the box and the scale of another signal, which ``meta`` describes; those outside of the box are left
     out, with a warning. Raises ``UsageError`` if none is inside, or the coordinates are others."""
     own, other = signal.meta["axes"], meta["axes"]
-    if len(own) != len(other):
+    if own != other:
         raise UsageError(f"points of the axes {', '.join(own)}, the field has {', '.join(other)}", "different")
     assert signal.points is not None
     centre, halves = centre_and_halves(signal.meta)

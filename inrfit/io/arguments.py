@@ -126,6 +126,10 @@ def source_or_values(source: Any, coords: Any, values: Any) -> Any:
     ``UsageError`` unless there is one of both."""
     if (coords is None) != (values is None):
         raise UsageError("coords and values: give both, a row of coordinates for each sample", "option")
-    if (source is None) == (values is None):
-        raise UsageError("give a source, or coords and values in place of it", "option")
+    if source is None and values is None:
+        raise UsageError(
+            "source: must be a path or a NumPy array, not NoneType; or coords and values instead", "option"
+        )
+    if source is not None and values is not None:
+        raise UsageError("coords and values: come in place of a source, not with one", "option")
     return unwrapped(source) if values is None else array_of("values", values)

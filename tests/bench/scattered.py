@@ -136,7 +136,7 @@ def rows(name: str, archs: list[str], budget: str, seed: int, settings: dict[str
     for text in archs:
         arch, *pairs = text.split(":")
         options = dict(pair.split("=") for pair in pairs)
-        own = {key: int(options.pop(key)) for key in ("width", "depth") if key in options}
+        own = {key: int(options.pop(key)) for key in ("width", "depth", "params") if key in options}
         try:
             field = inrfit.encode(
                 coords=coords, values=values, arch=arch, options=options, budget=budget, seed=seed, **own, **settings

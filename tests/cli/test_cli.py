@@ -94,7 +94,7 @@ def test_json_says_why_on_failure(tmp_path, capsys):
         (["encode", "PHOTO", "--max-pixels", "5"], 3),
         (["decode", "PHOTO"], 3),
         (["decode", "missing.safetensors"], 3),
-        (["decode", "x", "--size", "12"], 2),
+        (["decode", "x", "--size", "12y"], 2),
         (["decode", "x", "--size", "12x12", "--scale", "2"], 2),
         (["info", "PHOTO"], 3),
         (["nonsense"], 2),

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from made_files import mesh, picture, sound
+from made_files import clip, mesh, picture, sound
 from system_calls import Calls
 from workbench import command, forked, in_process
 
@@ -61,6 +61,8 @@ def _scenarios() -> Iterator[Scenario]:
     yield Scenario("decode a sound", ("decode", "{}/kept.wav.safetensors", "-o", "{}/new.flac"), ("new.flac",))
     shape = ("decode", "{}/kept.obj.safetensors", "-o", "{}/new.stl", "--resolution", "12", "--force")
     yield Scenario("decode a mesh", shape, ("new.stl",), ("new.stl",))
+    frames = ("decode", "{}/kept.y4m.safetensors", "-o", "{}/new.zip", "--threads", "1", "--force")
+    yield Scenario("decode a clip", frames, ("new.zip",), ("new.zip",))
     methods = ("--samplers", "full,uniform", "--seeds", "1", "--checkpoint", "0.0001s", "-o", "{}/comparison")
     words = ("compare", "{}/photo.png", *SMALL[:-2], "--budget", "20it", *methods)
     yield Scenario("compare", words, ("comparison/comparison.json", "comparison/comparison.png"))
@@ -76,7 +78,8 @@ class Stage:
         self.root, self.sources, self.complete = root, root / "sources", dict[str, Path]()
         self.state = b""
         self.sources.mkdir()
-        for name, data in (("photo.png", picture(".png")), ("tone.wav", sound(".wav")), ("ball.obj", mesh(".obj"))):
+        sources = {"photo.png": picture(".png"), "tone.wav": sound(".wav"), "ball.obj": mesh(".obj")}
+        for name, data in (sources | {"moving.y4m": clip(".y4m")}).items():
             source = self.sources / name
             source.write_bytes(data)
             field = self.sources / f"kept{source.suffix}.safetensors"

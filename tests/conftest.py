@@ -115,6 +115,7 @@ NOT_QUICK = {
     "fit/engine/test_gpu_bench.py",
     "fit/engine/test_step.py",
     "fit/test_checkpoint.py",
+    "io/test_isolation.py",
     "modalities/test_shape.py",
     "test_codec.py",
     "test_docs.py",

@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 import math
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,14 +17,12 @@ from ...errors import UnreadableFile, UnsupportedInput, printable
 from ...io.limits import Limits
 from ..number_types import fitted, in_file
 from .compression import inflated
+from .coordinates import Axis, geometry, letters_of, scaling, without_missing
 from .numpy_files import chosen_array
 from .raw_volume import Array, Geometry, RawVolume, require_shape
 
 MAX_SHELL = 1 << 20
 """Most bytes of the compressed file without its samples."""
-
-_LETTERS = {"time": "t", "t": "t", "z": "z", "lev": "z", "level": "z", "depth": "z", "height": "z", "plev": "z",
-            "y": "y", "lat": "y", "latitude": "y", "x": "x", "lon": "x", "longitude": "x"}  # fmt: skip
 
 
 def _opened(data: bytes) -> Any:
@@ -49,22 +47,14 @@ def read(data: bytes, limits: Limits, array: str | None = None) -> RawVolume:
     shape = tuple(int(side) for side in variable.shape)
     require_shape(shape, 1)
     limits.check("max_voxels", math.prod(shape), "voxels")
-    samples = np.array(variable.data)
-    geometry = _geometry(file, variable, shape)
-    missing = next(
-        (
-            float(np.ravel(getattr(variable, key))[0])
-            for key in ("_FillValue", "missing_value")
-            if hasattr(variable, key)
-        ),
-        None,
-    )
+    found, notes = _geometry(file, variable, shape)
+    samples, missing = without_missing(np.array(variable.data), vars(variable))
     shell = zlib.compress(_without(data, name), 9)
     if len(shell) > MAX_SHELL:
         raise UnsupportedInput(f"netCDF with {len(shell):,} bytes besides {printable(name)} is not supported", "size")
     return RawVolume(
-        fitted(samples[..., None].copy()), samples.dtype.name, "big", geometry, {"name": name, "bytes": len(data)},
-        shell, missing=missing,
+        fitted(samples[..., None].copy()), samples.dtype.name, "big", found, {"name": name, "bytes": len(data)},
+        shell, missing=missing, notes=notes,
     )  # fmt: skip
 
 
@@ -160,27 +150,18 @@ class _HeaderReader:
         return found, dimensions, records, sum(lengths)
 
 
-def _geometry(file: Any, variable: Any, shape: tuple[int, ...]) -> Geometry:
-    """Letters of the axes by the names of their dimensions; spacing and origin from evenly spaced coordinates."""
-    letters, pitches, first, units = "", [], [], []
-    for axis, name in enumerate(variable.dimensions):
-        rest = [letter for letter in "tzyx"[4 - len(shape) + axis :] + "tzyx" if letter not in letters]
-        wanted = _LETTERS.get(str(name).lower(), rest[0])
-        letters += wanted if wanted not in letters else rest[0]
+def _geometry(file: Any, variable: Any, shape: tuple[int, ...]) -> tuple[Geometry, tuple[str, ...]]:
+    """The place of the grid by the coordinates of its dimensions, and notes on it."""
+    axes = []
+    for name in map(str, variable.dimensions):
         coordinate = file.variables.get(name)
-        values = np.ravel(coordinate.data).astype(float) if coordinate is not None else np.arange(0.0)
-        steps = np.diff(values)
-        even = values.size == shape[axis] and steps.size > 0 and np.allclose(steps, steps[0], rtol=1e-3)
-        pitches.append(float(steps[0]) if even else 1.0)
-        first.append(float(values[0]) if even else 0.0)
-        unit = getattr(coordinate, "units", b"") if coordinate is not None else b""
-        units.append(unit.decode("utf-8", "replace")[:100] if isinstance(unit, bytes) else str(unit)[:100])
-    scale = (
-        float(np.ravel(getattr(variable, "scale_factor", 1.0))[0]),
-        float(np.ravel(getattr(variable, "add_offset", 0.0))[0]),
-    )
-    slope, intercept = scale if np.isfinite(scale).all() and scale[0] else (1.0, 0.0)
-    return Geometry(letters, tuple(pitches), tuple(first), tuple(units) if any(units) else None, None, slope, intercept)
+        numbers = coordinate is not None and coordinate.data.dtype.kind in "iuf" and coordinate.data.ndim == 1
+        axes.append(
+            Axis(name, coordinate.data.astype(float), getattr(coordinate, "units", "")) if numbers else Axis(name)
+        )
+    found, notes = geometry(letters_of([axis.name for axis in axes]), axes, shape)
+    slope, intercept = scaling(vars(variable))
+    return replace(found, slope=slope, intercept=intercept), notes
 
 
 def write(samples: Array, volume: RawVolume, suffix: str) -> bytes:

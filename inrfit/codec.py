@@ -176,7 +176,7 @@ def plan_source(source: Any, arguments: Mapping[str, Any], settings: Settings) -
         if arguments:
             name = next(iter(arguments))
             raise UsageError(f"{name}: only an array needs this argument; a file says it itself", "option")
-        data, name = read_source(source, settings.limits), os.path.basename(os.fspath(source))
+        data, name = read_source(source, settings.limits), os.path.basename(os.fspath(source).rstrip("/"))
     elif isinstance(source, np.ndarray):
         (data, modality, options), name = array_source(source, arguments), "array"
         settings = replace(settings, type=modality, options={**options, **settings.options})

@@ -117,6 +117,8 @@ NOT_QUICK = {
     "fit/test_checkpoint.py",
     "io/test_isolation.py",
     "modalities/test_shape.py",
+    "modalities/volume/test_volume_hdf5.py",
+    "modalities/volume/test_volume_zarr.py",
     "test_codec.py",
     "test_docs.py",
     "test_docs_site.py",

@@ -14,6 +14,7 @@ import nrrd
 import numpy as np
 import SimpleITK
 import tifffile
+from made_stores import hdf5, netcdf4, ome_zarr, zarr_array, zarr_dataset, zarr_store
 from scipy.io import netcdf_file
 
 TYPES = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "float32", "float64")
@@ -260,7 +261,42 @@ def netcdf_files():
         yield Made(f"record{record}.nc", netcdf(record=record), array[..., None], {"array": "t2m"})
 
 
+def hdf5_files():
+    array = samples((5, 6, 7), ">i2")
+    packed = {"chunks": (2, 3, 4), "compression": "gzip", "shuffle": True, "fletcher32": True}
+    yield Made(
+        "packed.h5", hdf5(lambda file: file.create_dataset("entry/data", data=array, **packed)), array[..., None]
+    )
+    vectors = samples((5, 6, 7, 3), "complex64")
+    yield Made("new.h5", hdf5(lambda file: file.create_dataset("v", data=vectors), libver="latest"), vectors,
+               {"axes": "zyxc"})  # fmt: skip
+    flags = samples((5, 6, 7), "bool")
+    yield Made("flags.h5", hdf5(lambda file: file.create_dataset("flags", data=flags)), flags[..., None])
+    times = samples((4, 6, 7), "int16")
+    yield Made("times.nc", netcdf4(times, scale_factor=0.5, add_offset=273.0), times[..., None])
+
+
+def zarr_files():
+    image = samples((2, 5, 16, 14), "uint16")
+    for version in ("0.4", "0.5"):
+        data = zarr_store(lambda path, v=version: ome_zarr(path, image, v, levels=1))
+        yield Made(f"ome{version}.zarr.zip", data, np.moveaxis(image, 0, -1))
+    array = samples((5, 6, 7), "float32")
+    yield Made("two.zarr.zip", zarr_store(lambda path: zarr_array(path, array, 2)), array[..., None])
+    shards = {"chunks": (2, 3, 4), "shards": (4, 6, 8)}
+    yield Made("shards.zarr.zip", zarr_store(lambda path: zarr_array(path, array, **shards)), array[..., None])
+    times = samples((4, 6, 7), "int16")
+    yield Made("times.zarr.zip", zarr_store(lambda path: zarr_dataset(path, times)), times[..., None], {"array": "t2m"})
+
+
+ISOLATED = ("hdf5", "zarr")
+"""Formats that are read in a process of their own, which takes a third of a second."""
+
+
 def all_files():
     """Every made file, by its name with its format."""
-    makers = (numpy_files, nifti_files, nrrd_files, meta_image_files, vtk_files, tiff_files, netcdf_files)
+    makers = (
+        numpy_files, nifti_files, nrrd_files, meta_image_files, vtk_files, tiff_files, netcdf_files, hdf5_files,
+        zarr_files,
+    )  # fmt: skip
     return {f"{maker.__name__.removesuffix('_files')}-{made.name}": made for maker in makers for made in maker()}

@@ -142,9 +142,11 @@ class _Measurement:
 
     def _read(self, path: str) -> bytes:
         from ..artifact.loading import read
-        from ..modalities.sources import with_companion
+        from ..modalities.sources import is_store, read_source, with_companion
 
         self.current = path
+        if is_store(path):
+            return read_source(path, self.limits)
         return with_companion(read(path, self.limits, or_other=True), path, self.limits)
 
     def _check(self, artifact: Artifact) -> int:

@@ -80,8 +80,18 @@ def list_jobs(
 
 
 def is_folder(output: str) -> bool:
-    """Whether an output option names a folder, which need not exist if it ends with a slash."""
-    return output.endswith(("/", os.sep)) or os.path.isdir(output)
+    """Whether an output option names a folder, which need not exist if it ends with a slash. A folder that is a source
+    of its own is none that outputs are written into."""
+    return (output.endswith(("/", os.sep)) or os.path.isdir(output)) and not _is_store(output)
+
+
+def _is_store(path: str) -> bool:
+    """Whether a path is that of a folder which is one source."""
+    if not os.path.isdir(path):
+        return False
+    from ..modalities.sources import is_store  # imports NumPy, and all modalities
+
+    return is_store(path)
 
 
 def check_output(output: str | None, files: Sequence[str], console: Console, what: str, plural: str) -> None:
@@ -150,7 +160,7 @@ def expand_all(sources: Iterable[str], suffixes: Suffixes, console: Console) -> 
     """The sources with folders expanded to the files that have one of ``suffixes()``. If several folders are given,
     paths below them begin with their names."""
     given = list(sources)
-    folders = [source for source in given if source != STDIO and os.path.isdir(source)]
+    folders = [source for source in given if source != STDIO and os.path.isdir(source) and not _is_store(source)]
     found = []
     for source in given:
         files = expand(source, suffixes, console)
@@ -166,6 +176,8 @@ def expand(source: str, wanted: Suffixes, console: Console) -> list[Found]:
     itself has written there. What is left out is counted, and listed with ``-v``."""
     if source == STDIO or not os.path.isdir(source):
         return [Found(source)]
+    if _is_store(source):
+        return [Found(source.rstrip("/") or source)]
     suffixes = wanted()
     from ..artifact import data_set  # it imports NumPy, which help pages do without
 
@@ -175,6 +187,12 @@ def expand(source: str, wanted: Suffixes, console: Console) -> list[Found]:
     unreadable: list[OSError] = []
     for folder, folders, names in os.walk(source, onerror=unreadable.append):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
+        stores = [os.path.join(folder, name) for name in folders if _is_store(os.path.join(folder, name))]
+        folders[:] = [name for name in folders if os.path.join(folder, name) not in stores]
+        if FIELD_SUFFIX in suffixes:
+            skipped["of other kinds"] += stores
+        else:
+            found += [Found(path, os.path.relpath(path, source)) for path in stores]
         for name in sorted(names):
             path = os.path.join(folder, name)
             if name.startswith(".") or name.endswith(TEMPORARY):

@@ -52,7 +52,7 @@ def named_sources(given: Sequence[str | os.PathLike[str]]) -> list[tuple[str, st
     Raises ``UsageError`` if there are none, for pipes, which cannot be read more than once, and for repetitions."""
     if wrong := [path for path in given if not isinstance(path, str | os.PathLike)]:
         raise UsageError(f"a source must be the path of a file, not {type_name(wrong[0])}", "source")
-    paths = [os.fspath(path) for path in given]
+    paths = [os.fspath(path).rstrip("/") or "/" for path in given]
     if not paths:
         raise UsageError("there are no sources to be compared", "no-sources")
     if wrong := [path for path in paths if "\0" in path]:

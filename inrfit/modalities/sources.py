@@ -9,15 +9,22 @@ from ..io import files
 from ..io.limits import Limits
 from ..io.registry import plugin_errors
 from .registry import MODALITIES
-from .video.frame_files import packed
+from .video import frame_files
+from .volume import zarr_store
 
 
 def read_source(path: str | os.PathLike[str], limits: Limits) -> bytes:
     """The content of a file; if it is a header that names another file of its folder, followed by that file's content.
-    A folder is read as one file of its frames. Raises a ``RefusedInput``."""
+    A folder is read as one file of its frames, or of the files of a Zarr store. Raises a ``RefusedInput``."""
     if path != "-" and not isinstance(path, int) and os.path.isdir(path):
-        return packed(os.fspath(path), limits)
+        pack = zarr_store.packed if is_store(path) else frame_files.packed
+        return pack(os.fspath(path), limits)
     return with_companion(files.read(path, limits), path, limits)
+
+
+def is_store(path: str | os.PathLike[str]) -> bool:
+    """Whether a path is that of a folder which is one source, as it is: a Zarr store."""
+    return path != "-" and zarr_store.is_folder(path)
 
 
 def with_companion(data: bytes, path: str | os.PathLike[str], limits: Limits) -> bytes:

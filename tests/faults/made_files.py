@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import struct
@@ -50,9 +51,13 @@ def sound(suffix: str) -> bytes:
 
 @cache
 def volume(suffix: str) -> bytes:
-    """A ramp on three axes, as inrfit writes it; netCDF by scipy, for that is written only from one."""
+    """A ramp on three axes, as inrfit writes it, or another library where a format is written only from itself."""
     ramp = (np.indices((7, 9, 11)).sum(0) * 20).astype(np.int16)
     made = io.BytesIO()
+    if suffix in (".h5", ".hdf5", ".nxs", ".nc4"):
+        return _hdf5(ramp, suffix == ".nc4")
+    if suffix in (".zarr.zip", ".ozx"):
+        return _zarr(ramp, suffix == ".ozx")
     if suffix == ".nc":
         from scipy.io import netcdf_file
 
@@ -64,6 +69,54 @@ def volume(suffix: str) -> bytes:
         return made.getvalue()
     np.save(made, ramp)
     return _written("volume", "v.npy", made.getvalue(), suffix)
+
+
+def _hdf5(ramp: np.ndarray, named: bool) -> bytes:
+    """An HDF5 file with the ramp, with coordinates if its axes are ``named``."""
+    import h5py
+
+    made = io.BytesIO()
+    with h5py.File(made, "w", libver="v108" if named else None) as file:
+        data = file.create_dataset("entry/data", data=ramp, chunks=(4, 9, 11) if named else None,
+                                   compression="gzip" if named else None)  # fmt: skip
+        file.attrs["title"] = "a ramp"
+        data.attrs["_FillValue"] = np.int16(-1)
+        for axis, name in enumerate("zyx" if named else ""):
+            file[name] = np.arange(ramp.shape[axis]) * 0.5
+            file[name].make_scale(name)
+            data.dims[axis].attach_scale(file[name])
+    return made.getvalue()
+
+
+def _zarr(ramp: np.ndarray, image: bool) -> bytes:
+    """A Zarr store with the ramp in one chunk: an ``image`` of OME-Zarr 0.5, or an array of version 2. The package zarr
+    starts threads, with which the loops cannot fork."""
+    described: dict[str, Any] = {"zarr_format": 2, "shape": ramp.shape, "chunks": ramp.shape, "dtype": "<i2",
+                                 "compressor": {"id": "zlib", "level": 1}, "filters": None, "fill_value": 0,
+                                 "order": "C"}  # fmt: skip
+    files: dict[str, Any] = {".zarray": described, "0.0.0": zlib.compress(ramp.tobytes())}
+    if image:
+        scale = {"type": "scale", "scale": [1.0, 0.5, 0.5]}
+        axes = [{"name": name, "type": "space", "unit": "micrometer"} for name in "zyx"]
+        scales = [{"axes": axes, "datasets": [{"path": "0", "coordinateTransformations": [scale]}]}]
+        attributes = {"ome": {"version": "0.5", "multiscales": scales}}
+        grid = {"name": "regular", "configuration": {"chunk_shape": ramp.shape}}
+        keys = {"name": "default", "configuration": {"separator": "/"}}
+        codecs = [{"name": "bytes", "configuration": {"endian": "little"}},
+                  {"name": "gzip", "configuration": {"level": 1}}]  # fmt: skip
+        described = {"zarr_format": 3, "node_type": "array", "shape": ramp.shape, "data_type": "int16",
+                     "chunk_grid": grid, "chunk_key_encoding": keys, "fill_value": 0, "codecs": codecs}  # fmt: skip
+        files = {
+            "zarr.json": {"zarr_format": 3, "node_type": "group", "attributes": attributes},
+            "0/zarr.json": described,
+            "0/c/0/0/0": gzip.compress(ramp.tobytes(), mtime=0),
+        }
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w") as store:
+        for name, content in files.items():
+            text = content if isinstance(content, bytes) else json.dumps(content)
+            store.writestr(zipfile.ZipInfo(name), text)
+    return made.getvalue()
 
 
 @cache

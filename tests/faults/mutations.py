@@ -249,8 +249,14 @@ def _package_mutated(data: bytes, chance: random.Random) -> bytes:
     """A ZIP file of which one member is changed."""
     made = io.BytesIO()
     with zipfile.ZipFile(io.BytesIO(data)) as old, zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as new:
+        chosen = chance.choice(old.namelist())
         for name in old.namelist():
-            new.writestr(name, _lines_mutated(old.read(name).replace(b"<", b"\n<"), chance))
+            content = old.read(name)
+            if name == chosen and content[:1] == b"{":
+                content = json.dumps(json_mutated(json.loads(content), chance)).encode()
+            elif name == chosen:
+                content = _lines_mutated(content.replace(b"<", b"\n<"), chance)
+            new.writestr(name, content)
     return made.getvalue()
 
 

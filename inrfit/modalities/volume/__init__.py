@@ -4,6 +4,9 @@
   read, and the place of its grid.
 - formats.py: recognises formats; one file each reads and writes it: numpy_files.py, nifti.py, nrrd.py, nrrd_writer.py,
   metaimage.py, vtk_xml.py, vtk_legacy.py, tiff_stack.py, netcdf.py, raw_samples.py. compression.py: bounded unpacking.
+- coordinates.py: axes with positions. HDF5 and netCDF-4: hdf5.py, hdf5_file.py, hdf5_copy.py, hdf5_attributes.py,
+  hdf5_writer.py. Zarr: zarr_files.py, zarr_store.py, zarr_nodes.py, zarr_images.py, zarr_arrays.py, zarr_writer.py.
+  chunk_sizes.py: what chunks unpack to.
 - picture.py: a slice as PNG. arrays.py: NumPy arrays. raster_decode.py: evaluating a field on a grid. quality.py:
   measures.
 """

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from ...signal import Scale
 from ..domain import Domain, axis_matrix, unrounded
 from ..modality import Box
+from . import formats
+from .coordinates import boxed
 from .meta import geometry_of
 from .raw_volume import Geometry
 from .volume import mask_of
@@ -51,6 +53,8 @@ def window(
     geometry = geometry_of(meta).at(tuple(float(start) for start, _ in box), (1.0,) * len(box))
     moved = {name: known and list(known) for name in ("origin", "affine") if (known := getattr(geometry, name))}
     part = {**meta, **moved, "shape": [stop - start for start, stop in box]}
+    if meta["format"] in formats.FROM_THEMSELVES:
+        part["layout"] = boxed(meta["layout"], box)
     if "mask" not in attachments:
         return part, attachments
     valid = mask_of(attachments["mask"], tuple(meta["shape"]))[tuple(slice(start, stop) for start, stop in box)]

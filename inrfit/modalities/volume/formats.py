@@ -8,8 +8,25 @@ from dataclasses import dataclass
 
 from ...errors import UnsupportedInput, UsageError
 from ...io.limits import Limits
-from . import metaimage, netcdf, nifti, nrrd, nrrd_writer, numpy_files, raw_samples, tiff_stack, vtk_legacy, vtk_xml
+from . import (
+    hdf5,
+    hdf5_writer,
+    metaimage,
+    netcdf,
+    nifti,
+    nrrd,
+    nrrd_writer,
+    numpy_files,
+    raw_samples,
+    tiff_stack,
+    vtk_legacy,
+    vtk_xml,
+    zarr_files,
+    zarr_store,
+    zarr_writer,
+)
 from .compression import gunzipped
+from .hdf5_file import is_hdf5
 from .raw_volume import Array, RawVolume
 
 
@@ -46,6 +63,19 @@ FORMATS: dict[str, Format] = {
     "VTK": Format((".vtk",), lambda data, limits, o: vtk_legacy.read(data, limits, o.array), vtk_legacy.write),
     "TIFF stack": Format((".tif", ".tiff"), lambda data, limits, o: tiff_stack.read(data, limits), tiff_stack.write),
     "netCDF-3": Format((".nc",), lambda data, limits, o: netcdf.read(data, limits, o.array), netcdf.write),
+    "HDF5": Format(
+        (".h5", ".hdf5", ".nxs"),
+        lambda data, limits, o: hdf5.read(data, limits, o.axes, o.array),
+        hdf5_writer.write,
+    ),
+    "netCDF-4": Format(
+        (".nc", ".nc4"), lambda data, limits, o: hdf5.read(data, limits, o.axes, o.array), hdf5_writer.write
+    ),
+    "Zarr": Format(
+        (".zarr.zip", ".ozx"),
+        lambda data, limits, o: zarr_files.read(data, limits, o.axes, o.array),
+        zarr_writer.write,
+    ),
     "raw samples": Format(
         (".raw",),
         lambda data, limits, o: raw_samples.read(data, limits, o.shape, o.dtype, o.axes),
@@ -56,10 +86,16 @@ FORMATS: dict[str, Format] = {
 _WITH_AXES = ("NIfTI", "MetaImage", "VTK XML", "VTK", "TIFF stack", "netCDF-3")
 """Formats that name the axes of their samples."""
 
+FROM_THEMSELVES = ("netCDF-3", "netCDF-4", "HDF5", "Zarr")
+"""Formats that are written only from files of the same format, whose other content they keep."""
+
 RAW = "raw samples"
 """The format of files that no signature tells."""
 
-INPUT_SUFFIXES = tuple(suffix for name, known in FORMATS.items() for suffix in known.suffixes if name not in (RAW,))
+INPUT_SUFFIXES = (
+    *(suffix for name, known in FORMATS.items() for suffix in known.suffixes if name != RAW),
+    zarr_store.FOLDER_SUFFIX,
+)
 
 SUFFIXES = tuple(suffix for known in FORMATS.values() for suffix in known.suffixes)
 
@@ -74,8 +110,7 @@ _SIGNATURES: dict[str, bytes] = {
 _REFUSED: dict[str, tuple[bytes, str]] = {
     "DICOM": (rb".{128}DICM", "convert the series to NIfTI first, for example with dcm2niix"),
     "OpenVDB": (rb" BDV\0", "write a dense array of it, for example as .npy"),
-    "HDF5": (rb"\x89HDF\r\n\x1a\n", "write the data set as .npy, or as netCDF-3"),
-    "netCDF": (rb"CDF[\x05]", "convert it to netCDF-3 with 64-bit offsets"),
+    "netCDF": (rb"CDF[\x05]", "convert it to netCDF-4"),
 }
 
 
@@ -94,9 +129,11 @@ def recognised(data: bytes) -> str | None:
         return "NIfTI"
     if head[:4] == b"PK\x03\x04" and re.match(rb"PK\x03\x04.{26}[^\0]{1,200}?\.npy", head, re.DOTALL):
         return "NumPy archive"
+    if zarr_store.is_archive(data):
+        return "Zarr"
     if head[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+") and tiff_stack.page_count(data) > 1:
         return "TIFF stack"
-    return None
+    return "HDF5" if is_hdf5(data) else None
 
 
 def _begins_like_nifti(data: bytes) -> bool:
@@ -118,7 +155,8 @@ def read(data: bytes, limits: Limits, options: Options) -> tuple[str, RawVolume]
             raise UsageError(f"-O {option}: only raw samples need it, and this is a {name} file", "option")
     if options.axes is not None and name in _WITH_AXES:
         raise UsageError(f"-O axes: a {name} file says its axes itself", "option")
-    return name, FORMATS[name].read(data, limits, options)
+    volume = FORMATS[name].read(data, limits, options)
+    return "netCDF-4" if volume.layout.get("netcdf") else name, volume
 
 
 def companion(data: bytes) -> str | None:
@@ -129,6 +167,7 @@ def companion(data: bytes) -> str | None:
     return None if name is None else readers[name](data)
 
 
-def format_of_suffix(suffix: str) -> tuple[str, Format] | None:
-    """The format that files of this suffix are written in."""
-    return next(((name, known) for name, known in FORMATS.items() if suffix in known.suffixes), None)
+def format_of_suffix(suffix: str, source: str) -> str | None:
+    """The format that files of this suffix are written in: that of the ``source``, if it has the suffix."""
+    names = (source, *FORMATS)
+    return next((name for name in names if suffix in FORMATS[name].suffixes), None)

@@ -23,6 +23,12 @@ from .raw_volume import Geometry, RawVolume
 MAX_SIDE = 1 << 24
 """Most samples along an axis: neighbours have distinct float32 coordinates."""
 
+
+def _unsaved(value: Any) -> None:
+    """The schema of what only parts of a field have, which are not saved."""
+    raise ValueError("must not be there")
+
+
 _LAYOUT: dict[str, Schema] = {
     "channel": integer(-1, 4),
     "name": text(500),
@@ -45,6 +51,9 @@ _LAYOUT: dict[str, Schema] = {
     "kind": one_of("pages", "imagej", "ome"),
     "compression": text(20),
     "bytes": integer(1, 2**40),
+    "netcdf": boolean,
+    "ozx": boolean,
+    "box": _unsaved,
 }
 """What the formats store about the arrangement of their files; each has some of these keys."""
 
@@ -149,14 +158,14 @@ def options_of(meta: Mapping[str, Any]) -> dict[str, Any]:
     """The options with which the source is read again as it was."""
     layout, channel = meta["layout"], int(meta["layout"].get("channel", -1))
     given: dict[str, Any] = {}
-    if meta["format"] in ("NumPy", "NumPy archive", formats.RAW):
+    if meta["format"] in ("NumPy", "NumPy archive", formats.RAW, "HDF5", "netCDF-4", "Zarr"):
         given["axes"] = meta["axes"] if channel < 0 else meta["axes"][:channel] + "c" + meta["axes"][channel:]
     if meta["format"] in ("NumPy", "NumPy archive", formats.RAW):
         if meta["spacing"] is not None:
             given["spacing"] = "x".join(map(repr, meta["spacing"]))
         if meta["units"] is not None:
             given["units"] = ",".join(meta["units"])
-    if layout.get("name") and meta["format"] in ("NumPy archive", "VTK XML", "VTK", "netCDF-3"):
+    if layout.get("name") and meta["format"] in ("NumPy archive", "VTK XML", "VTK", *formats.FROM_THEMSELVES):
         given["array"] = layout["name"]
     if meta["format"] == formats.RAW:
         sides = list(meta["shape"])

@@ -19,7 +19,7 @@ from .. import scales
 from ..modality import OnProgress
 from ..number_types import in_file
 from ..request import Request
-from . import formats, picture, raster_decode
+from . import formats, hdf5_file, picture, raster_decode, zarr_store
 from .formats import FORMATS, format_of_suffix
 from .meta import MAX_SIDE, Options, field_size, geometry_of, placed
 from .numpy_files import write as write_numpy
@@ -191,14 +191,15 @@ def check_writable(
     if suffix.lower() == picture.SUFFIX:
         picture.check(shape, meta)
         return [picture.NOTE]
-    name, _ = _format_of(suffix)
-    if name == "netCDF-3" and (meta["format"] != name or shape != tuple(meta["shape"])):
-        raise UsageError(
-            "a netCDF file is written only from one, on its own grid; choose .nii, .nrrd or .npy", "suffix"
-        )
-    small = np.zeros((1,) * len(shape) + (field_size(meta)[1],), meta["scale"]["dtype"])
-    _written(small, meta, name, suffix, {}, shape, dry=True)
+    name = _format_of(suffix, meta)
+    if name in formats.FROM_THEMSELVES:
+        _require_source(name, suffix.lower(), meta, shape)
+    else:
+        small = np.zeros((1,) * len(shape) + (field_size(meta)[1],), meta["scale"]["dtype"])
+        _written(small, meta, name, suffix, {}, shape)
     notes = []
+    if name in formats.FROM_THEMSELVES and shape != tuple(meta["shape"]):
+        notes.append("arrays along the same axes not kept, but for their positions: they have no samples on this grid")
     geometry = meta["spacing"] is not None or meta["affine"] is not None or meta["origin"] is not None
     if name in ("NumPy", "NumPy archive", formats.RAW) and (geometry or meta["slope"] != 1 or meta["intercept"] != 0):
         notes.append("place, spacing, units and scaling not kept")
@@ -207,8 +208,24 @@ def check_writable(
     return notes
 
 
-def _format_of(suffix: str) -> tuple[str, formats.Format]:
-    found = format_of_suffix(suffix.lower())
+def _require_source(name: str, suffix: str, meta: Mapping[str, Any], shape: tuple[int, ...]) -> None:
+    """Raises ``UsageError`` if a file of a format that is written only from one cannot be."""
+    other_grid = shape != tuple(meta["shape"]) or "box" in meta["layout"]
+    if meta["format"] != name or (name == "netCDF-3" and other_grid):
+        grid = ", on its grid" if name == "netCDF-3" else ""
+        raise UsageError(
+            f"{name} is written only for a source of that format{grid}; choose .nii, .nrrd or .npy", "suffix"
+        )
+    if suffix == ".ozx" and not meta["layout"].get("ozx"):
+        raise UsageError(".ozx holds only an image of OME-Zarr 0.5; choose .zarr.zip", "suffix")
+    required = {"HDF5": hdf5_file.require, "netCDF-4": hdf5_file.require, "Zarr": zarr_store.require}
+    if name in required:
+        required[name]()
+
+
+def _format_of(suffix: str, meta: Mapping[str, Any]) -> str:
+    """The name of the format of a suffix. Raises ``UsageError`` if there is none."""
+    found = format_of_suffix(suffix.lower(), meta["format"])
     if found is None:
         raise UsageError(f"{suffix!r}: volumes are written as {' '.join(formats.SUFFIXES)}", "suffix")
     return found
@@ -220,16 +237,15 @@ def write(
     """The bytes of a file in the format of ``suffix``; ``decoded`` is that of ``with_missing``."""
     if suffix.lower() == picture.SUFFIX:
         return picture.png(decoded, meta)
-    name, _ = _format_of(suffix)
-    return _written(decoded, meta, name, suffix, attachments, decoded.shape[:-1])
+    return _written(decoded, meta, _format_of(suffix, meta), suffix, attachments, decoded.shape[:-1])
 
 
 def _written(
     samples: Array, meta: Mapping[str, Any], name: str, suffix: str, attachments: Mapping[str, bytes],
-    shape: tuple[int, ...], dry: bool = False,
+    shape: tuple[int, ...],
 ) -> bytes:  # fmt: skip
-    """The bytes of a file with ``samples`` on a grid of ``shape``. Translates what a format cannot hold into a
-    ``UsageError``. ``dry``: only to find that out, with few samples."""
+    """The bytes of a file with ``samples`` on a grid of ``shape``, or some of them. Translates what a format cannot
+    hold into a ``UsageError``."""
     own = name == meta["format"]
     geometry = geometry_of(meta)
     steps = tuple(n / m for n, m in zip(meta["shape"], shape, strict=True))
@@ -244,8 +260,6 @@ def _written(
         attachments.get("trailer", b"") if own else b"",
     )
     try:
-        if dry and name == "netCDF-3":
-            return b""
         return (write_numpy if name == "NumPy" else FORMATS[name].write)(samples, volume, suffix.lower())
     except UnsupportedInput as error:
         raise UsageError(f"{suffix}: {error}", "suffix") from None

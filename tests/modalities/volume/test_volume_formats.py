@@ -7,6 +7,7 @@ import io
 import tempfile
 from pathlib import Path
 
+import made_stores
 import made_volumes
 import nibabel
 import nrrd
@@ -22,6 +23,13 @@ from inrfit.modalities.sources import with_companion
 from inrfit.modalities.volume import formats, meta, volume
 
 FILES = made_volumes.all_files()
+
+
+@pytest.fixture(autouse=True)
+def here(monkeypatch, request):
+    """Only what is written again is read and written in processes of their own, where the format needs them."""
+    if "written_again" not in request.node.name:
+        made_stores.read_here(monkeypatch)
 
 
 def loaded(made, **options):
@@ -160,7 +168,7 @@ def test_samples_are_read_from_the_folder_of_their_header_only(tmp_path, named):
         with_companion(header, tmp_path / "folder" / "made.mhd" if "/" in named else tmp_path / "made.mhd", Limits())
 
 
-@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("name", [name for name in FILES if name.split("-")[0] not in made_volumes.ISOLATED])
 def test_a_file_that_is_cut_or_changed_is_refused_or_read_but_never_a_fault(name):
     made, draw = FILES[name], np.random.default_rng(0)
     options = meta.Options(**made.options)
@@ -206,7 +214,7 @@ def test_one_of_several_arrays_must_be_named():
     [
         (bytes(128) + b"DICM" + bytes(300), "dcm2niix"),
         (b" BDV\0\0\0\0" + bytes(300), "OpenVDB is not read"),
-        (b"\x89HDF\r\n\x1a\n" + bytes(300), "HDF5 is not read"),
+        (b"\x89HDF\r\n\x1a\n" + bytes(300), "damaged, or of a variant of HDF5"),
         (npy(np.zeros(3, [("a", "i4")])), "not supported"),
         (npy(np.full((5, 6, 7), 2**40)), "beyond 32 bits"),
         (npy(np.zeros((2, 2, 2, 2, 2, 9))), "not supported"),

@@ -1,7 +1,7 @@
 """Checks that every dotted name in backticks exists (in the package, in a library, among files or header keys), and
 every name with capitals as a class.
 
-`fit.loop.fit`, `loop.fit`, `Selection.memory` and `selection.memory` are looked up in inrfit, `torch.optim` among
+`fit.fitting.fit`, `fitting.fit`, `Selection.memory` and `selection.memory` are looked up in inrfit, `torch.optim` among
 installed packages, `first.weight` among the tensors of the architectures, `signal.scale` in the header of an artifact,
 `runtime.py` among the files of the repository. Names of data files (`photo.png`) are not checked. `FitContext` must be
 a name of inrfit, of Python or of ``KNOWN``, or one that a Python block of the page defines.

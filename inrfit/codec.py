@@ -207,7 +207,7 @@ def execute_plan(
     with translated_errors():
         from .fit.checkpoint import StatefulCallback
         from .fit.engine.step import choose_device
-        from .fit.loop import fit
+        from .fit.fitting import fit
 
         callback = on_step if isinstance(on_step, StatefulCallback) else None
         device = choose_device(settings.device)

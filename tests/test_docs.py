@@ -51,7 +51,7 @@ def test_a_file_is_looked_for_in_its_own_folder():
     ("name", "there"),
     [
         ("inrfit.encode", True),
-        ("fit.loop.fit", True),
+        ("fit.fitting.fit", True),
         ("codec.encode", True),
         ("Selection.memory", True),
         ("selection.memory", True),

@@ -141,7 +141,7 @@ def compare(  # one option a line
                     bad_sources = len(paths) - len(spec.sources)
                     if not spec.sources:
                         return report_bad_sources(bad_sources, len(paths), console)
-                    from ..fit import loop  # noqa: F401  imports torch
+                    from ..fit import fitting  # noqa: F401  imports torch
                 if output is not None and not plot_available():
                     console.log(f"inrfit: {PLOT_FILE} will not be written: {NO_MATPLOTLIB}")
                 with output_folder(output):

@@ -144,7 +144,7 @@ def fit_source(
     for path in (job.output, *job.pictures.paths, *([checkpointing.path] if checkpointing else [])):
         files.remove_stale(os.path.dirname(path) or ".", os.path.basename(path))
     with stop.interrupting_reads():
-        from ..fit import loop  # noqa: F401  imports torch
+        from ..fit import fitting  # noqa: F401  imports torch
     recorder = job.pictures.recorder(planned)
     if checkpointing is not None and checkpointing.resume and os.path.exists(checkpointing.path):
         console.log(f"inrfit: {job.name}: resuming from {checkpointing.path}")

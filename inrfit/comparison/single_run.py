@@ -139,7 +139,7 @@ def warm_up(spec: ComparisonSpec) -> None:
     import numpy as np
 
     from ..fit.engine.step import choose_device
-    from ..fit.loop import fit
+    from ..fit.fitting import fit
     from ..modalities import file_of
 
     pixels = np.random.default_rng(0).integers(0, 256, (WARM_UP_SIDE, WARM_UP_SIDE, 3), np.uint8)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, cast
 
 import torch
@@ -48,6 +48,25 @@ def gradients(
     compute = tiles.gradients if activation.tiles else perceptron.gradients
     residuals, found = compute(activation, weights, inputs, values.float(), loss_weights.float(), name)
     return residuals, {n: found[n] if n in found else torch.zeros_like(weight) for n, weight in weights.items()}
+
+
+def gradients_of_many(
+    net: Architecture,
+    weights: Sequence[Mapping[str, Tensor]],
+    points: Sequence[tuple[Float[Tensor, "n d"], Float[Tensor, "n c"], Float[Tensor, "n 1"]]],
+    name: str,
+) -> tuple[list[Float[Tensor, "n c"]], list[dict[str, Tensor]]]:
+    """The same for several fields of ``net`` at once, each with coordinates, values and loss weights of its own."""
+    activation, given = None, []
+    for own, (coords, values, loss_weights) in zip(weights, points, strict=True):
+        activation, inputs = _input(net, own, coords)
+        given.append((inputs, values.float(), loss_weights.float()))
+    assert activation is not None
+    residuals, found = perceptron.gradients_of_many(activation, weights, given, name)
+    return residuals, [
+        {n: layers[n] if n in layers else torch.zeros_like(weight) for n, weight in own.items()}
+        for layers, own in zip(found, weights, strict=True)
+    ]
 
 
 def values(

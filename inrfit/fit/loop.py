@@ -1,32 +1,29 @@
-"""The training loop. Only it writes the state of the fit (``fit/state.py``), besides the counters that
-``context.evaluate`` and ``FitContext.attribute_points`` update for it."""
+"""The training loop of a fit (``fitting.py`` starts and ends fits). Only it writes the state of the fit
+(``fit/state.py``), besides the counters that ``context.evaluate`` and ``FitContext.attribute_points`` update for it."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
-from ..fields import FieldSpec
 from ..runtime import out_of_memory
-from ..samplers import Sampler
 from ..samplers.learner import Learner, residuals_at
-from ..signal import Signal
 from . import record
 from .batch_queue import Batch, BatchQueue, next_batch, queue_selection
-from .budget import Budget
-from .checkpoint import Checkpointer, SavedState
-from .context import Cancelled, FitContext, evaluate, learner_view, start_fit
-from .engine.config import TrainingConfig
+from .checkpoint import Checkpointer
+from .context import Cancelled, FitContext, evaluate, learner_view
+from .engine.step import Step
+from .engine.thread_count import ThreadCountTuner
 from .events import ProgressReport, StepEvent
-from .nothing_learned import require_learned
 from .outcome import Outcome
-from .progress import BudgetTracker
-from .record import FitResult
 from .state import BestWeights, FitState, IterationMark
+
+T = TypeVar("T")
 
 FINITE_CHECK_STEPS = 16
 """Steps between two checks for non-finite residuals on the CPU. On CUDA a check would wait for the device, so there
@@ -39,53 +36,11 @@ SLOW_EVALUATION_SECONDS = 0.4
 """Weights are not evaluated once more after an interrupt if that takes longer."""
 
 
-def fit(
-    signal: Signal,
-    spec: FieldSpec,
-    sampler: Sampler,
-    config: TrainingConfig,
-    budget: Budget,
-    device: torch.device,
-    seed: int = 0,
-    *,
-    on_report: Callable[[ProgressReport], None] | None = None,
-    on_step: Callable[[StepEvent], None] | None = None,
-    should_stop: Callable[[], bool] = lambda: False,
-    now: Callable[[], float] = time.monotonic,
-    started_at: float | None = None,
-    initial_weights: Mapping[str, Tensor] | None = None,
-    saved_state: SavedState | None = None,
-    checkpointer: Checkpointer | None = None,
-) -> FitResult:
-    """Fits one field to ``signal`` within ``budget`` and returns the best weights seen.
-
-    The seconds of the budget count from ``started_at``, a time of ``now`` (default: the time of the call).
-    ``on_report`` is called about ten times a second, ``on_step`` after every step; once ``should_stop()`` returns True,
-    the fit ends with the best weights so far. The fit starts from ``initial_weights``, if given, or resumes from
-    ``saved_state``. ``checkpointer`` saves the state at its interval and when the fit is stopped.
-
-    A fit that learned nothing in the few steps of a short budget gives the field of the mean. Raises ``BudgetTooShort``
-    if the budget ended before the first step, ``Diverged`` if the fit diverged and has no weights better than a
-    constant, or ``KeyboardInterrupt`` if one of both is so because the fit was stopped."""
-    tracker = BudgetTracker(budget, now, now() if started_at is None else started_at)
-    started_late = tracker.seconds
-    start = (signal, spec, sampler, config, tracker, device, seed, should_stop, initial_weights, saved_state)
-    context, state = start_fit(*start)
-    try:
-        outcome = Loop(context, state, on_report, on_step, checkpointer).run()
-    finally:
-        context.close()
-    require_learned(context, state, outcome, started_late)
-    context.engine.load(state.best.weights)
-    fitted_signal = context.signal if state.pool is None else state.pool.signal()
-    context.attribute_points(state)
-    usage, final_settings = record.usage_record(context, state), record.final_settings(context, state)
-    quality, points = state.best.quality, context.evaluator.quality_points
-    return FitResult(context.field, fitted_signal, quality, points, outcome, usage, final_settings, tuple(state.notes))
-
-
 class Loop:
-    """Selects points, makes steps and evaluates until the budget is used up."""
+    """Selects points and evaluates until the budget is used up. Who runs it makes the steps: ``run`` those of one fit,
+    ``ensemble.py`` those of several fits at once.
+
+    ``outcome`` is None until the fit has ended."""
 
     def __init__(
         self,
@@ -100,51 +55,77 @@ class Loop:
         self._reporter = None if on_report is None else record.Reporter(on_report)
         self._first_step = True
         self._learner: Learner | None = None
+        self._halvings = 0
+        self._mark: IterationMark
+        self._step: Step
+        self._step_started_at: float
+        self.outcome: Outcome | None = None
 
     def run(self) -> Outcome:
-        """Runs the fit to its end. Each time memory runs out, the batch is halved and the fit continues from the best
-        weights."""
-        context, state = self.context, self.state
-        if context.is_exact(state.best):
-            return Outcome.EXACT
-        halvings = 0
-        while True:
-            mark = state.mark()
-            try:
-                if context.should_stop():
-                    raise Cancelled
-                outcome = self._iteration()
-            except Cancelled:
-                return self._end_cancelled(mark)
-            except (MemoryError, RuntimeError) as error:
-                if not out_of_memory(error) or halvings == MAX_BATCH_HALVINGS:
-                    raise
-                halvings += 1
-                self._halve_batch()
-                continue
-            if outcome is not None:
-                return outcome
-            if self._checkpointer is not None and self._checkpointer.due(context.tracker.now()):
-                self._checkpointer.save(state, context.tracker.now())
+        """Runs the fit to its end."""
+        while self.outcome is None:
+            step = self.begin()
+            if step is not None:
+                residuals = self.guarded(partial(self.context.engine.step, *step))
+                if residuals is not None:
+                    self.complete(residuals)
+        return self.outcome
 
-    def _iteration(self) -> Outcome | None:
-        """One step and the checks after it. Returns the outcome if the fit has ended."""
+    def begin(self) -> Step | None:
+        """The next step to be made; None if the fit has ended (``outcome``), or begins again after memory ran out."""
+        if self.context.is_exact(self.state.best):
+            self.outcome = Outcome.EXACT
+            return None
+        self._mark = self.state.mark()
+        return self.guarded(self._next_step)
+
+    def complete(self, residuals: Tensor) -> None:
+        """Everything after a step, of which ``residuals`` (k, c) are those before it."""
+        self.guarded(lambda: self._complete(residuals))
+        if self.outcome is None and self._checkpointer is not None:
+            now = self.context.tracker.now()
+            if self._checkpointer.due(now):
+                self._checkpointer.save(self.state, now)
+
+    def guarded(self, work: Callable[[], T]) -> T | None:
+        """Does ``work``, a part of an iteration. Returns None if the fit ended meanwhile, because it was cancelled, or
+        if memory ran out: then the batch is halved, and the fit continues from the best weights."""
+        try:
+            return work()
+        except Cancelled:
+            self.outcome = self._end_cancelled(self._mark)
+        except (MemoryError, RuntimeError) as error:
+            if not out_of_memory(error) or self._halvings == MAX_BATCH_HALVINGS:
+                raise
+            self._halvings += 1
+            self._halve_batch()
+        return None
+
+    def _next_step(self) -> Step | None:
+        """The next step, or None once the budget is used up."""
         context, state, tracker = self.context, self.state, self.context.tracker
+        if context.should_stop():
+            raise Cancelled
         indices, weights = self.take_batch()
-        if tracker.exhausted:
-            self._keep_if_better(evaluate(context, state))
-            if tracker.finish is not None:
-                return Outcome.TARGET
-            return Outcome.STEPS if tracker.step == tracker.budget.steps else Outcome.BUDGET
-        residuals = self.step(indices, weights)
+        if not tracker.exhausted:
+            self._step = self._prepared_step(indices, weights)
+            return self._step
+        self._keep_if_better(evaluate(context, state))
+        ended = Outcome.STEPS if tracker.step == tracker.budget.steps else Outcome.BUDGET
+        self.outcome = ended if tracker.finish is None else Outcome.TARGET
+        return None
+
+    def _complete(self, residuals: Tensor) -> None:
+        """Counts a step that was made, and the checks after it."""
+        context, state, tracker = self.context, self.state, self.context.tracker
+        self._count_step(residuals)
         check_finite = tracker.step % FINITE_CHECK_STEPS == 0 and residuals.device.type == "cpu"
         if check_finite and not bool(residuals.isfinite().all()):
             self._roll_back()
         if (context.evaluation_due(state) or tracker.cycle != state.cycle) and self._evaluate():
-            return Outcome.EXACT
-        if self._reporter is not None:
+            self.outcome = Outcome.EXACT
+        elif self._reporter is not None:
             self._reporter.report(context, state)
-        return None
 
     def take_batch(self) -> Batch:
         """The points of the next step. Asks the sampler for a new selection when the last one is used up."""
@@ -170,23 +151,27 @@ class Loop:
         state.usage.sampler += context.tracker.now() - started_at
         state.queue = queue_selection(learner, selection, state.batch, state.queue.leftover)
 
-    def step(self, indices: Tensor, weights: Tensor | None) -> Tensor:
-        """Makes one optimiser step and returns the residuals (k, c) before it."""
+    def _prepared_step(self, indices: Tensor, weights: Tensor | None) -> Step:
+        """The step on a batch. Its time counts from here on."""
         context, state, tracker = self.context, self.state, self.context.tracker
         if self._first_step:
             self._prepare_first_step()
         elif state.pool is not None and state.pool.due():
             self._add_points()
-        started_at = tracker.now()
-        threads = context.threads if not context.engine.backend.compiling else None
-        if threads is not None:
+        self._step_started_at = tracker.now()
+        if (threads := self._free_threads) is not None:
             threads.before_step()
         loss_terms = () if state.selection is None else state.selection.loss_terms
         factor = state.schedule.factor(context.engine.backend.compiling) * state.divergence.lr_scale
-        residuals = context.engine.step(indices, weights, factor, loss_terms)
+        return Step(indices, weights, factor, loss_terms)
+
+    def _count_step(self, residuals: Tensor) -> None:
+        """Keeps the residuals of the step that was made on the last batch, and counts it."""
+        context, state, tracker = self.context, self.state, self.context.tracker
+        indices = self._step.indices
         state.keep_trained(indices, residuals)
-        tracker.count_step(tracker.now() - started_at)
-        if threads is not None:
+        tracker.count_step(tracker.now() - self._step_started_at)
+        if (threads := self._free_threads) is not None:
             threads.after_step(tracker.last_step_seconds)
         if context.batch_size is not None:
             self._set_batch(context.batch_size.after_step(state.batch or 1, tracker))
@@ -194,7 +179,11 @@ class Loop:
             signal = context.signal if state.pool is None else state.pool.signal()
             copy_weights = context.engine.snapshot
             self._on_step(StepEvent(tracker.step, tracker.seconds, tracker.progress, indices, copy_weights, signal))
-        return residuals
+
+    @property
+    def _free_threads(self) -> ThreadCountTuner | None:
+        """What adapts the number of threads, unless a compilation keeps them busy."""
+        return None if self.context.engine.backend.compiling else self.context.threads
 
     def _set_batch(self, points: int) -> None:
         """Makes the steps that follow with so many points."""

@@ -1,9 +1,7 @@
 """The state of a fit: everything that changes while it runs, as tensors and plain values, so that it can be saved.
 
 Only ``fit/loop.py`` writes the state, and what it calls in ``fit/context.py``; samplers, callbacks and records read it.
-The shapes are those of one field. To fit many fields of one shape at once, one leading axis could be added to weights,
-optimiser tensors, best weights, selections, queues, trained batches, a sampler's memory and every number here; points
-and generators would be shared.
+The shapes are those of one field; fits of several fields have a state each (``fitting.run_together``).
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
-"""One update of Adam by the compiled library: one pass over the weights instead of ten."""
+"""Updates of Adam by the compiled library: one pass over the weights instead of ten."""
 
 from __future__ import annotations
 
 import ctypes
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from .library import available, library
@@ -23,31 +24,42 @@ class _Adam(ctypes.Structure):
     )
 
 
-def update(
-    weights: Sequence[Tensor],
-    gradients: Sequence[Tensor],
-    rates: Sequence[float],
-    mean: Tensor,
-    square: Tensor,
-    decays: tuple[float, float],
-    corrections: tuple[float, float],
-    epsilon: float,
-    name: str,
-) -> None:
-    """Changes ``weights`` and the running means of the gradients (``mean``) and of their squares (``square``, both one
-    vector for all tensors) by one update with the instruction set ``name``. ``corrections`` are the factors on the two
-    means, which begin at zero. All tensors are float32 on the CPU; ``weights`` are contiguous."""
+@dataclass(frozen=True)
+class Update:
+    """An update of the ``weights`` of a field. ``rates`` are those of each tensor; ``mean`` and ``square``, the running
+    means of the gradients and of their squares, are one vector each for all tensors. ``corrections`` are the factors on
+    the two, which begin at zero. All tensors are float32 on the CPU; ``weights`` are contiguous."""
+
+    weights: Sequence[Tensor]
+    gradients: Sequence[Tensor]
+    rates: Sequence[float]
+    mean: Tensor
+    square: Tensor
+    corrections: tuple[float, float]
+
+
+def update(updates: Sequence[Update], decays: tuple[float, float], epsilon: float, name: str) -> None:
+    """Makes updates of fields of one shape with the instruction set ``name``: changes their weights and running means.
+    Threads share the fields, and the numbers of large ones."""
     import torch
 
-    setting = _Adam(*decays, corrections[1], epsilon)
-    gradients = [gradient.contiguous() for gradient in gradients]
-    count, corrected = len(weights), [rate * corrections[0] for rate in rates]
-    sizes = (ctypes.c_int64 * count)(*(weight.numel() for weight in weights))
-    arrays = [(ctypes.c_void_p * count)(*(tensor.data_ptr() for tensor in tensors)) for tensors in (gradients, weights)]
+    fields, tensors = len(updates), len(updates[0].weights)
+    settings = (_Adam * fields)(*(_Adam(*decays, each.corrections[1], epsilon) for each in updates))
+    corrected = [rate * each.corrections[0] for each in updates for rate in each.rates]
+    gradients = [gradient.contiguous() for each in updates for gradient in each.gradients]
+    sizes = (ctypes.c_int64 * tensors)(*(weight.numel() for weight in updates[0].weights))
+    places = [
+        (ctypes.c_void_p * len(found))(*(tensor.data_ptr() for tensor in found))
+        for found in (
+            gradients,
+            [weight for each in updates for weight in each.weights],
+            [each.mean for each in updates],
+            [each.square for each in updates],
+        )
+    ]
     loaded = library()
     assert loaded is not None  # an instruction set was named
     loaded.inrfit_adam(
-        available().index(name), ctypes.byref(setting), ctypes.c_int64(count), sizes,
-        (ctypes.c_float * count)(*corrected), *arrays, ctypes.c_void_p(mean.data_ptr()),
-        ctypes.c_void_p(square.data_ptr()), ctypes.c_int64(torch.get_num_threads()),
+        available().index(name), ctypes.c_int64(fields), settings, ctypes.c_int64(tensors), sizes,
+        (ctypes.c_float * len(corrected))(*corrected), *places, ctypes.c_int64(torch.get_num_threads()),
     )  # fmt: skip

@@ -1,6 +1,6 @@
 """Residuals, gradients and values of perceptrons by the compiled library.
 
-Shapes: k fields of one shape, n points, e inputs (the encoding of the coordinates), c output channels.
+Shapes: n points, e inputs (the encoding of the coordinates), c output channels.
 """
 
 from __future__ import annotations
@@ -90,34 +90,29 @@ def gradients(
 ) -> tuple[Float[Tensor, "n c"], dict[str, Tensor]]:
     """Residuals, and the gradients of sum(loss_weights * residual^2) with respect to the tensors LAYERS, computed by
     the instruction set ``name``. All tensors are float32 on the CPU. Raises ``MemoryError``."""
-    residuals, found = gradients_of_many(
-        activation, {n: w[None] for n, w in weights.items()}, inputs[None], targets[None], loss_weights[None], name
-    )
-    return residuals[0], {n: gradient[0] for n, gradient in found.items()}
+    residuals, found = gradients_of_many(activation, [weights], [(inputs, targets, loss_weights)], name)
+    return residuals[0], found[0]
 
 
 def gradients_of_many(
     activation: Activation,
-    weights: Mapping[str, Tensor],
-    inputs: Float[Tensor, "k n e"],
-    targets: Float[Tensor, "k n c"],
-    loss_weights: Float[Tensor, "k n 1"],
+    weights: Sequence[Mapping[str, Tensor]],
+    points: Sequence[tuple[Float[Tensor, "n e"], Float[Tensor, "n c"], Float[Tensor, "n 1"]]],
     name: str,
-) -> tuple[Float[Tensor, "k n c"], dict[str, Tensor]]:
-    """The same for k fields at once, whose tensors are stacked along the first axis. Threads share the fields."""
+) -> tuple[list[Float[Tensor, "n c"]], list[dict[str, Tensor]]]:
+    """The same for fields of one shape, each with inputs, targets and weights of the loss of its own. Threads share the
+    fields."""
     import torch
 
-    layers = {n: weights[n].contiguous() for n in LAYERS if n in weights}
-    given = [tensor.contiguous() for tensor in (inputs, targets, loss_weights)]
-    found, residuals = {n: torch.empty_like(w) for n, w in layers.items()}, torch.empty_like(given[1])
-    fields, n = inputs.shape[0], inputs.shape[1]
-    entry = loaded_library().inrfit_gradients
-    tensors = [
-        addresses([{n: w[field] for n, w in stacked.items()} for field in range(fields)]) for stacked in (layers, found)
-    ]
-    arrays = [ctypes.c_void_p(tensor.data_ptr()) for tensor in (*given, residuals)]
-    net = _net(activation, layers)
-    call(entry, name, net, [ctypes.c_int64(fields), ctypes.c_int64(n), *tensors, *arrays])
+    layers = [{n: own[n].contiguous() for n in LAYERS if n in own} for own in weights]
+    given = [[tensor.contiguous() for tensor in own] for own in points]
+    found = [{n: torch.empty_like(w) for n, w in own.items()} for own in layers]
+    residuals = [torch.empty_like(targets) for _, targets, _ in given]
+    counts = (ctypes.c_int64 * len(given))(*(own[0].shape[0] for own in given))
+    places = [tensor.data_ptr() for own, errors in zip(given, residuals, strict=True) for tensor in (*own, errors)]
+    at_points = (ctypes.c_void_p * len(places))(*places)
+    arguments = [ctypes.c_int64(len(layers)), counts, addresses(layers), addresses(found), at_points]
+    call(loaded_library().inrfit_gradients, name, _net(activation, layers[0]), arguments)
     return residuals, found
 
 
@@ -125,26 +120,25 @@ def values(
     activation: Activation, weights: Mapping[str, Tensor], inputs: Float[Tensor, "n e"], name: str
 ) -> Float[Tensor, "n c"]:
     """Values at ``inputs``, computed by the instruction set ``name``. Raises ``MemoryError``."""
-    layers = {n: weights[n][None].contiguous() for n in LAYERS if n in weights}
+    layers = {n: weights[n].contiguous() for n in LAYERS if n in weights}
     inputs = inputs.contiguous()
     result = inputs.new_empty(inputs.shape[0], weights["last.bias"].shape[0])
     arrays = [ctypes.c_void_p(tensor.data_ptr()) for tensor in (inputs, result)]
     count = ctypes.c_int64(inputs.shape[0])
-    places = addresses([{n: w[0] for n, w in layers.items()}])
-    call(loaded_library().inrfit_values, name, _net(activation, layers), [count, places, *arrays])
+    call(loaded_library().inrfit_values, name, _net(activation, layers), [count, addresses([layers]), *arrays])
     return result
 
 
 def _net(activation: Activation, layers: Mapping[str, Tensor]) -> Net:
-    """The sizes, from the stacked tensors."""
+    """The sizes, from the tensors of a field."""
     levels = (Level * len(activation.levels))(*(_level(level) for level in activation.levels))
     axes = len(activation.levels[0].nodes) if activation.levels else 0
-    features = layers["table"].shape[2] if activation.levels else 0
+    features = layers["table"].shape[1] if activation.levels else 0
     span = activation.levels[0].span if activation.levels else 0
-    hidden = layers["hidden.weight"].shape[1] if "hidden.weight" in layers else 0
-    _, width, inputs = layers["first.weight"].shape
+    hidden = layers["hidden.weight"].shape[0] if "hidden.weight" in layers else 0
+    width, inputs = layers["first.weight"].shape
     kind = ACTIVATIONS.index(activation.name)
-    outputs = layers["last.bias"].shape[1]
+    outputs = layers["last.bias"].shape[0]
     coefficients = activation.first_coefficient, activation.coefficient
     return Net(inputs, width, hidden, outputs, 1, axes, len(levels), features, span, levels, kind, *coefficients)
 

@@ -25,7 +25,7 @@ from inrfit.fit import recipe
 from inrfit.fit.budget import Budget
 from inrfit.fit.checkpoint import Checkpointer, loads
 from inrfit.fit.evaluation import SAMPLE_POINTS, estimate
-from inrfit.fit.loop import FitResult, fit
+from inrfit.fit.fitting import FitResult, fit
 from inrfit.modalities import MODALITIES
 from inrfit.runtime import current_device, matmul_precision
 from inrfit.samplers import SAMPLERS

@@ -28,7 +28,7 @@ from inrfit.config.plan import Settings
 from inrfit.errors import Diverged
 from inrfit.fields import FIELDS
 from inrfit.fit.budget import Budget
-from inrfit.fit.loop import fit
+from inrfit.fit.fitting import fit
 from inrfit.io.options import parse_pairs
 
 FILES = ("images/div2k/train/01.png", "images/kodak/kodim03.png", "images/kodak/kodim05.png")

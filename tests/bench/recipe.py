@@ -24,7 +24,7 @@ from inrfit.config.settings import Settings
 from inrfit.errors import Diverged
 from inrfit.fit import recipe
 from inrfit.fit.budget import Budget
-from inrfit.fit.loop import fit
+from inrfit.fit.fitting import fit
 
 FILES = (
     "images/div2k/train/01.png",

@@ -58,9 +58,9 @@ def run_all(spec, stop=lambda: False, folder=None):
 
 
 def test_runs_are_interleaved_and_start_from_the_same_weights(two, monkeypatch):
-    from inrfit.fit import loop
+    from inrfit.fit import fitting
 
-    started, original = [], loop.start_fit
+    started, original = [], fitting.start_fit
 
     def recording(signal, spec, sampler, config, tracker, device, seed, *rest):
         run, state = original(signal, spec, sampler, config, tracker, device, seed, *rest)
@@ -68,7 +68,7 @@ def test_runs_are_interleaved_and_start_from_the_same_weights(two, monkeypatch):
         return run, state
 
     monkeypatch.setattr(runs, "warm_up", lambda spec: None)
-    monkeypatch.setattr(loop, "start_fit", recording)
+    monkeypatch.setattr(fitting, "start_fit", recording)
     _, order = run_all(runs.prepare(two, "uniform,nint", seeds=2, settings=SMALL))
     assert [(run_key.seed, run_key.source, run_key.sampler) for run_key in order] == [
         (seed, source, sampler)
@@ -301,7 +301,7 @@ def test_the_warm_up_runs_in_the_precision_and_on_the_device_of_the_runs(two, mo
 
     import torch
 
-    from inrfit.fit import loop
+    from inrfit.fit import fitting
 
     devices, seen = [], []
 
@@ -312,7 +312,7 @@ def test_the_warm_up_runs_in_the_precision_and_on_the_device_of_the_runs(two, mo
         devices.pop()
 
     monkeypatch.setattr(single_run, "current_device", current_device)
-    monkeypatch.setattr(loop, "fit", lambda *given: seen.append((*devices, torch.get_float32_matmul_precision())))
+    monkeypatch.setattr(fitting, "fit", lambda *given: seen.append((*devices, torch.get_float32_matmul_precision())))
     single_run.warm_up(runs.prepare(two[:1], "uniform", settings=replace(SMALL, precision="fp32-fast")))
     assert seen == [(torch.device("cpu"), "medium")]
 

@@ -20,7 +20,7 @@ from inrfit.config.auto import candidates, matching_rule
 from inrfit.config.settings import Settings, parsed_count
 from inrfit.errors import UsageError
 from inrfit.fields import FIELDS, MAX_WIDTH, FieldSpec
-from inrfit.fit import loop, recipe
+from inrfit.fit import fitting, recipe
 from inrfit.io.limits import Limits
 from inrfit.modalities import MODALITIES
 from inrfit.modalities.image import IMAGE, image
@@ -198,13 +198,13 @@ def test_a_file_never_exceeds_the_bytes_granted(name, store, given):
 
 
 def test_remarks_beyond_what_was_reserved_are_left_out_and_not_the_promise(monkeypatch):
-    honest = loop.fit
+    honest = fitting.fit
 
     def talking(*given, **more):
         texts = (hashlib.sha512(bytes([n])).hexdigest() for n in range(50))
         return replace(honest(*given, **more), notes=tuple(2 * text for text in texts))
 
-    monkeypatch.setattr(loop, "fit", talking)
+    monkeypatch.setattr(fitting, "fit", talking)
     bound = codec.execute_plan(planned(bytes=20_000, budget="3it"))
     free = codec.execute_plan(planned(width=bound.spec.width, store="fp32", budget="3it"))
     assert bound.stored_bytes <= 20_000 < free.stored_bytes
@@ -283,7 +283,7 @@ def test_the_artifact_returned_has_the_weights_that_were_judged(store, tmp_path)
 
 
 def test_a_weight_beyond_fp16_is_stored_as_bf16_and_told(monkeypatch):
-    honest = loop.fit
+    honest = fitting.fit
 
     def large(*given, **more):
         made = honest(*given, **more)
@@ -291,7 +291,7 @@ def test_a_weight_beyond_fp16_is_stored_as_bf16_and_told(monkeypatch):
             made.field.weights["last.bias"].fill_(70_000)
         return made
 
-    monkeypatch.setattr(loop, "fit", large)
+    monkeypatch.setattr(fitting, "fit", large)
     artifact = inrfit.encode(picture(), store="fp16", width=16, depth=2, budget="30it", device="cpu")
     assert artifact.store == "bf16"
     assert "beyond the range of fp16: all are stored as bf16" in artifact.provenance["notes"][-1]

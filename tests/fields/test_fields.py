@@ -12,7 +12,7 @@ from inrfit.fields import FIELDS, FieldSpec, architecture
 from inrfit.fields.module import Field
 from inrfit.fit import recipe
 from inrfit.fit.budget import Budget
-from inrfit.fit.loop import fit
+from inrfit.fit.fitting import fit
 from inrfit.samplers import Uniform
 from inrfit.signal import Grid, Signal
 

@@ -21,7 +21,7 @@ from inrfit.fields.tiles.tiles import MAX_DEFAULT_TILES, MIN_SAMPLES_PER_TILE, S
 from inrfit.fit import recipe
 from inrfit.fit.budget import Budget
 from inrfit.fit.engine.backends import analytic_gradients, autograd_gradients
-from inrfit.fit.loop import fit
+from inrfit.fit.fitting import fit
 from inrfit.samplers import Uniform
 from inrfit.signal import Grid, Signal
 

@@ -18,7 +18,7 @@ from inrfit.fit.budget import Budget
 from inrfit.fit.checkpoint import Checkpointer, loads
 from inrfit.fit.engine.config import TrainingConfig
 from inrfit.fit.engine.step import CHUNK_POINTS
-from inrfit.fit.loop import fit
+from inrfit.fit.fitting import fit
 from inrfit.fit.progress import BudgetTracker
 from inrfit.io import tensors
 from inrfit.io.limits import Limits

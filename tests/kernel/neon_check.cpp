@@ -13,8 +13,8 @@ using namespace inrfit;
 using Numbers = std::vector<double>;
 
 extern "C" const char* inrfit_instruction_sets();
-extern "C" int inrfit_gradients(int, const Net*, int64_t, int64_t, const float* const*, float* const*, const float*,
-                                const float*, const float*, float*, int64_t);
+extern "C" int inrfit_gradients(int, const Net*, int64_t, const int64_t*, const float* const*, float* const*,
+                                float* const*, int64_t);
 extern "C" int inrfit_values(int, const Net*, int64_t, const float* const*, const float*, float*, int64_t);
 
 static double activate(const Net& net, double u, double a, double& slope) {
@@ -167,8 +167,8 @@ int main() {
       std::vector<float> residuals(n * net.outputs), values(n * net.outputs);
       for (auto* all : {&coords, &targets}) for (float& x : *all) x = number(random);
       for (float& x : loss_weights) x = 0.5f + 0.5f * number(random);
-      if (inrfit_gradients(0, &net, 1, n, weights.addresses().data(), gradients.addresses().data(), coords.data(),
-                           targets.data(), loss_weights.data(), residuals.data(), 2)) return 1;
+      float* const points[] = {coords.data(), targets.data(), loss_weights.data(), residuals.data()};
+      if (inrfit_gradients(0, &net, 1, &n, weights.addresses().data(), gradients.addresses().data(), points, 2)) return 1;
       if (inrfit_values(0, &net, n, weights.addresses().data(), coords.data(), values.data(), 2)) return 1;
       std::vector<Numbers> sums;
       for (auto& tensor : weights.of) sums.emplace_back(tensor.size());

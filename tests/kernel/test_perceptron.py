@@ -13,7 +13,7 @@ from inrfit.fit import recipe
 from inrfit.fit.budget import Budget
 from inrfit.fit.engine import precision
 from inrfit.fit.engine_choice import choose_engine
-from inrfit.fit.loop import fit
+from inrfit.fit.fitting import fit
 from inrfit.kernel import library, perceptron
 from inrfit.runtime import limited_threads
 from inrfit.samplers import Uniform
@@ -135,18 +135,15 @@ def test_the_same_threads_give_the_same_gradients_and_any_give_the_same_values(i
 def test_many_fields_at_once_equal_each_of_them(instructions, width, threads):
     spec = FieldSpec("siren", 2, 3, width, 3, {})
     each = [given(spec, n)[0] for n in range(1, 8)]
-    inputs, targets, loss_weights = (torch.rand(7, 90, count) for count in (2, 3, 1))
+    points = [tuple(torch.rand(90 + 40 * k, count) for count in (2, 3, 1)) for k in range(7)]
     activation = spec.formula.kernel_activation(2)
-    stacked = {name: torch.stack([weights[name] for weights in each]) for name in each[0]}
     with limited_threads(threads):
-        residuals, gradients = perceptron.gradients_of_many(
-            activation, stacked, inputs, targets, loss_weights, instructions
-        )
+        residuals, gradients = perceptron.gradients_of_many(activation, each, points, instructions)
     for k, weights in enumerate(each):
         with limited_threads(1):
-            alone = perceptron.gradients(activation, weights, inputs[k], targets[k], loss_weights[k], instructions)
+            alone = perceptron.gradients(activation, weights, *points[k], instructions)
         assert torch.equal(residuals[k], alone[0])
-        assert all(torch.equal(gradients[name][k], alone[1][name]) for name in alone[1])
+        assert all(torch.equal(gradients[k][name], alone[1][name]) for name in alone[1])
 
 
 @built

@@ -17,7 +17,7 @@ from inrfit.fit import recipe
 from inrfit.fit.budget import Budget
 from inrfit.fit.engine.backends import analytic_gradients, autograd_gradients
 from inrfit.fit.engine.step import Engine
-from inrfit.fit.loop import fit
+from inrfit.fit.fitting import fit
 from inrfit.samplers import Evos
 from inrfit.samplers.evos import NO_LAPLACIAN_NOTE, crossover_positions, laplacian_error
 from inrfit.samplers.loss_terms import GREY_LEVELS, LUMA, LaplacianLoss, laplacian_at

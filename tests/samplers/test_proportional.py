@@ -14,7 +14,7 @@ from test_samplers import learner
 from inrfit.fields import FieldSpec
 from inrfit.fit import recipe
 from inrfit.fit.budget import Budget
-from inrfit.fit.loop import fit
+from inrfit.fit.fitting import fit
 from inrfit.kernel import library, sampling
 from inrfit.samplers import Stream, overdue, proportional
 from inrfit.signal import Grid

@@ -11,7 +11,8 @@ from inrfit.fields import FieldSpec
 from inrfit.fit import recipe
 from inrfit.fit.budget import Budget
 from inrfit.fit.context import start_fit
-from inrfit.fit.loop import Loop, fit
+from inrfit.fit.fitting import fit
+from inrfit.fit.loop import Loop
 from inrfit.fit.progress import BudgetTracker
 from inrfit.modalities.image import quality
 from inrfit.samplers import SAMPLERS, Int, Nint
@@ -62,11 +63,12 @@ def test_a_reused_selection_is_judged_by_fresh_predictions(refresh):
     """INT's and NINT's selectors return old predictions, or the values themselves, when no look is due."""
     loop = running(Int(refresh=refresh), batch="selection")
     for _ in range(4):
-        indices, weights = loop.take_batch()
-        coords, values = loop.context.samples.take(indices)
+        step = loop.begin()
+        coords, values = loop.context.samples.take(step.indices)
         with torch.no_grad():
             expected = loop.context.field(coords) - values
-        found = loop.step(indices, weights)
+        found = loop.context.engine.step(*step)
+        loop.complete(found)
         torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
         assert float(found.abs().min(0).values.max()) > 0
 

@@ -6,7 +6,7 @@ code of torch.compile. The back end is chosen once for a fit. All of them give t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -68,7 +68,7 @@ class KernelBackend:
     compiling = False
 
     def __init__(self, formula: Architecture, instructions: str, analytic: Gradients) -> None:
-        self._formula, self._instructions, self._analytic = formula, instructions, analytic
+        self.formula, self.instructions, self._analytic = formula, instructions, analytic
 
     def gradients(
         self,
@@ -81,11 +81,17 @@ class KernelBackend:
         """By the kernel."""
         if extra_gradient is not None:
             return self._analytic(weights, coords, values, loss_weights, extra_gradient)
-        return kernel_passes.gradients(self._formula, weights, coords, values, loss_weights, self._instructions)
+        return kernel_passes.gradients(self.formula, weights, coords, values, loss_weights, self.instructions)
+
+    def gradients_of_many(
+        self, weights: Sequence[Mapping[str, Tensor]], points: Sequence[tuple[Tensor, Tensor, Tensor]]
+    ) -> tuple[list[Tensor], list[dict[str, Tensor]]]:
+        """``gradients`` of several fields at once; ``points`` are coords, values and loss weights of each."""
+        return kernel_passes.gradients_of_many(self.formula, weights, points, self.instructions)
 
     def describe(self) -> str:
         """``kernel``, and the instruction set."""
-        return f"kernel ({self._instructions})"
+        return f"kernel ({self.instructions})"
 
     def without_compiled_code(self, gradients: Gradients) -> DirectBackend:
         """Nothing but ``gradients``."""

@@ -8,7 +8,7 @@ CUDA graph. The moments of the tensors updated by Adam are one vector.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from jaxtyping import Float
@@ -69,32 +69,24 @@ class Optimiser:
         self.mean, self.square = torch.zeros_like(self.adam_rates), torch.zeros_like(self.adam_rates)
         self.steps = torch.zeros((), device=device)
 
-    @torch.no_grad()
     def step(self, gradients: Mapping[str, Tensor], factor: Float[Tensor, ""]) -> None:
         """Makes one update at ``factor`` (0 to 1) of the peak learning rates."""
-        self.steps += 1
-        for name, rate in self.muon_rates.items():
-            momentum = self.momentum[name].lerp_(gradients[name], 1 - self.decay)
-            update = orthogonalize(gradients[name].lerp(momentum, self.decay))
-            self.weights[name].addcmul_(update, factor * -rate)
-        if self.adam_names and self.instructions is not None:
-            self._adam_by_kernel(gradients, float(factor), self.instructions)
-        elif self.adam_names:
-            self._adam(torch.cat([gradients[name].reshape(-1) for name in self.adam_names]), factor)
+        step_together([self], [gradients], [factor])
 
-    def _adam_by_kernel(self, gradients: Mapping[str, Tensor], factor: float, instructions: str) -> None:
-        decays = (BETAS[0], self.second_beta)
-        adam.update(
+    def kernel_update(self, gradients: Mapping[str, Tensor], factor: float) -> adam.Update:
+        """The update of Adam for the compiled kernel."""
+        return adam.Update(
             [self.weights[name] for name in self.adam_names],
             [gradients[name] for name in self.adam_names],
             [factor * rate for rate in self.rates_by_tensor],
             self.mean,
             self.square,
-            decays,
-            (float(1 / (1 - decays[0] ** self.steps)), float(1 / (1 - decays[1] ** self.steps))),
-            self.epsilon,
-            instructions,
+            (float(1 / (1 - BETAS[0] ** self.steps)), float(1 / (1 - self.second_beta**self.steps))),
         )
+
+    def adam(self, gradients: Mapping[str, Tensor], factor: Float[Tensor, ""]) -> None:
+        """Updates the tensors that are not Muon's, by operations of torch."""
+        self._adam(torch.cat([gradients[name].reshape(-1) for name in self.adam_names]), factor)
 
     def _adam(self, gradient: Float[Tensor, "k"], factor: Float[Tensor, ""]) -> None:
         self.mean.lerp_(gradient, 1 - BETAS[0])
@@ -113,6 +105,35 @@ class Optimiser:
         """Sets all moments and the step count to zero."""
         for moment in self.state().values():
             moment.zero_()
+
+
+@torch.no_grad()
+def step_together(
+    optimisers: Sequence[Optimiser], gradients: Sequence[Mapping[str, Tensor]], factors: Sequence[Float[Tensor, ""]]
+) -> None:
+    """One update of each of the fields, which have one shape and one configuration, at its factor of the peak learning
+    rates. A field's update is the same beside others and alone."""
+    first, fields = optimisers[0], list(zip(optimisers, gradients, factors, strict=True))
+    for optimiser in optimisers:
+        optimiser.steps += 1
+    for name, rate in first.muon_rates.items():
+        looks_ahead = []
+        for optimiser, found, _ in fields:
+            momentum = optimiser.momentum[name].lerp_(found[name], 1 - first.decay)
+            looks_ahead.append(found[name].lerp(momentum, first.decay))
+        matrices = looks_ahead[0].shape[0]
+        updates = orthogonalize(looks_ahead[0] if len(fields) == 1 else torch.cat(looks_ahead)).split(matrices)
+        for (optimiser, _, factor), update in zip(fields, updates, strict=True):
+            optimiser.weights[name].addcmul_(update, factor * -rate)
+    if not first.adam_names:
+        return
+    if first.instructions is None:
+        for optimiser, found, factor in fields:
+            optimiser.adam(found, factor)
+        return
+    decays = (BETAS[0], first.second_beta)
+    kernel_updates = [optimiser.kernel_update(found, float(factor)) for optimiser, found, factor in fields]
+    adam.update(kernel_updates, decays, first.epsilon, first.instructions)
 
 
 def orthogonalize(matrices: Float[Tensor, "l out in"]) -> Float[Tensor, "l out in"]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int
@@ -31,6 +32,16 @@ proportionally larger chunks, up to 8 times. The gradients of a larger batch are
 does not grow with the batch."""
 
 CHUNK_WIDTH = 256
+
+
+class Step(NamedTuple):
+    """The points of an optimiser step by their ``indices`` (n,), their ``weights`` (n,), or None if all are equal, the
+    share of the peak learning rates, and further loss terms."""
+
+    indices: Int[Tensor, "n"]
+    weights: Float[Tensor, "n"] | None
+    lr_factor: float
+    loss_terms: Sequence[LaplacianLoss] = ()
 
 
 def choose_device(name: str | torch.device) -> torch.device:

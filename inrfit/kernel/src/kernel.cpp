@@ -96,25 +96,27 @@ INRFIT_ENTRY const char* inrfit_instruction_sets() {
   return names.c_str();
 }
 
-// Residuals and gradients of `fields` perceptrons of one shape with instruction set number `set`, each at n points of
-// its own. Tensors are those of the fields one after another: TENSORS for each. The same number of threads gives the
-// same results.
-INRFIT_ENTRY int inrfit_gradients(int set, const Net* net, int64_t fields, int64_t n, const float* const* weights,
-                                  float* const* gradients, const float* coords, const float* values,
-                                  const float* loss_weights, float* residuals, int64_t threads) try {
+// Residuals and gradients of `fields` perceptrons of one shape with instruction set number `set`, each at points of its
+// own, of which it has counts[field]. Tensors are those of the fields one after another: TENSORS for each; so are the
+// addresses of `points`: coordinates, targets, weights of the loss and residuals of each. The same number of threads
+// gives the same results.
+INRFIT_ENTRY int inrfit_gradients(int set, const Net* net, int64_t fields, const int64_t* counts,
+                                  const float* const* weights, float* const* gradients, float* const* points,
+                                  int64_t threads) try {
   const Kernel& kernel = kernel_of(set);
-  const int64_t team = std::max<int64_t>(1, std::min(threads, fields > 1 ? fields : (n + SHARE - 1) / SHARE));
-  const Memory memory(buffer, kernel, *net, fields, team);
-  auto points = [&](int64_t field) {
-    return Points{weights[TENSORS * field + 6], coords + field * n * coordinates(*net),
-                  values + field * n * net->outputs, loss_weights + field * n, residuals + field * n * net->outputs};
+  const int64_t n = counts[0], most = fields > 1 ? fields : (n + SHARE - 1) / SHARE;
+  const int64_t team = std::max<int64_t>(1, std::min(threads, most));
+  const Memory memory(buffer, kernel, *net, fields > 1 ? team : 1, team);
+  auto points_of = [&](int64_t field) {
+    float* const* at = points + 4 * field;
+    return Points{weights[TENSORS * field + 6], at[0], at[1], at[2], at[3]};
   };
   if (fields > 1) {
     in_parallel(team, [&](int64_t part) {
       for (int64_t field = part; field < fields; field += team) {
-        kernel.pack(*net, layers_of(weights + TENSORS * field), memory.weights(field), true, 0, 1);
+        kernel.pack(*net, layers_of(weights + TENSORS * field), memory.weights(part), true, 0, 1);
         kernel.clear(*net, memory.space(part));
-        kernel.train(*net, memory.weights(field), memory.space(part), points(field), 0, n);
+        kernel.train(*net, memory.weights(part), memory.space(part), points_of(field), 0, counts[field]);
         kernel.reduce(*net, memory.space(part), 0, 1, layers_of(gradients + TENSORS * field), 0, 1);
       }
     });
@@ -123,7 +125,7 @@ INRFIT_ENTRY int inrfit_gradients(int set, const Net* net, int64_t fields, int64
   in_parallel(team, [&](int64_t part) { kernel.pack(*net, layers_of(weights), memory.weights(0), true, part, team); });
   in_parallel(team, [&](int64_t part) {
     kernel.clear(*net, memory.space(part));
-    kernel.train(*net, memory.weights(0), memory.space(part), points(0), share(n, part, team),
+    kernel.train(*net, memory.weights(0), memory.space(part), points_of(0), share(n, part, team),
                  share(n, part + 1, team));
   });
   in_parallel(team, [&](int64_t part) {
@@ -151,22 +153,27 @@ INRFIT_ENTRY int inrfit_values(int set, const Net* net, int64_t n, const float* 
   return NO_MEMORY;
 }
 
-// One update of Adam for tensors of these sizes, each with its rate; their running means lie one after another.
-INRFIT_ENTRY int inrfit_adam(int set, const Adam* with, int64_t tensors, const int64_t* sizes, const float* rates,
-                             const float* const* gradients, float* const* weights, float* mean, float* square,
-                             int64_t threads) try {
+// One update of Adam of each of `fields` fields, with[field], for tensors of these sizes. Gradients, weights and rates
+// are those of the fields one after another; the running means of a field's tensors lie one after another.
+INRFIT_ENTRY int inrfit_adam(int set, int64_t fields, const Adam* with, int64_t tensors, const int64_t* sizes,
+                             const float* rates, const float* const* gradients, float* const* weights,
+                             float* const* mean, float* const* square, int64_t threads) try {
   const Kernel& kernel = kernel_of(set);
   constexpr int64_t PIECE = 1 << 14;  // numbers of a thread are a multiple of it
   int64_t total = 0;
   for (int64_t t = 0; t < tensors; ++t) total += sizes[t];
-  const int64_t pieces = (total + PIECE - 1) / PIECE, team = std::max<int64_t>(1, std::min(threads, pieces));
+  const int64_t each = (total + PIECE - 1) / PIECE, pieces = each * fields;
+  const int64_t team = std::max<int64_t>(1, std::min(threads, pieces));
   in_parallel(team, [&](int64_t part) {
-    const int64_t begin = pieces * part / team * PIECE, end = std::min(pieces * (part + 1) / team * PIECE, total);
-    for (int64_t t = 0, start = 0; t < tensors; start += sizes[t++]) {
-      const int64_t from = std::max(begin, start), to = std::min(end, start + sizes[t]), skipped = from - start;
-      if (from < to)
-        kernel.adam(*with, to - from, rates[t], gradients[t] + skipped, weights[t] + skipped, mean + from,
-                    square + from);
+    for (int64_t piece = pieces * part / team; piece < pieces * (part + 1) / team; ++piece) {
+      const int64_t field = piece / each, first = field * tensors;
+      const int64_t begin = piece % each * PIECE, end = std::min(begin + PIECE, total);
+      for (int64_t t = 0, start = 0; t < tensors; start += sizes[t++]) {
+        const int64_t from = std::max(begin, start), to = std::min(end, start + sizes[t]), skipped = from - start;
+        if (from < to)
+          kernel.adam(with[field], to - from, rates[first + t], gradients[first + t] + skipped,
+                      weights[first + t] + skipped, mean[field] + from, square[field] + from);
+      }
     }
   });
   return DONE;

@@ -15,7 +15,7 @@ from inrfit.fit.checkpoint import Checkpointer, loads
 from inrfit.fit.engine import precision
 from inrfit.fit.engine.cuda_graph import side_stream
 from inrfit.fit.engine.step import Engine
-from inrfit.fit.loop import fit
+from inrfit.fit.fitting import fit
 from inrfit.modalities.metrics import psnr
 from inrfit.runtime import out_of_memory
 from inrfit.samplers import SAMPLERS

@@ -27,7 +27,8 @@ from inrfit.fit.engine.config import TrainingConfig
 from inrfit.fit.engine.cuda_graph import SECONDS_AHEAD, Capture, Throttle
 from inrfit.fit.engine.step import Engine
 from inrfit.fit.engine_choice import choose_engine, kernel_runs
-from inrfit.fit.loop import MAX_BATCH_HALVINGS, fit
+from inrfit.fit.fitting import fit
+from inrfit.fit.loop import MAX_BATCH_HALVINGS
 from inrfit.kernel import library
 from inrfit.samplers import Full, Uniform
 

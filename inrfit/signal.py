@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from math import prod
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 
 CHUNK = 32_768
 """Points evaluated at a time when a whole signal is evaluated: 32 MB for a width of 256."""
+
+
+MAX_KEPT_SAMPLES = 1 << 18
+"""Signals of at most so many samples keep the coordinates and values of all."""
 
 
 @dataclass(frozen=True)
@@ -267,8 +271,25 @@ class Samples:
     raw: Tensor
     points: Tensor | None
 
+    @cached_property
+    def all_indices(self) -> Tensor:
+        """The indices of all samples (n,), in order."""
+        import torch
+
+        return torch.arange(self.signal.n, device=self.raw.device)
+
+    @cached_property
+    def _everything(self) -> tuple[Tensor, Tensor]:
+        return self._taken(self.all_indices)
+
     def take(self, indices: Tensor) -> tuple[Tensor, Tensor]:
-        """Coordinates (k, d) and values (k, c), both float32, of the samples at ``indices`` (k,)."""
+        """Coordinates (k, d) and values (k, c), both float32, of the samples at ``indices`` (k,). Those of the tensor
+        ``all_indices`` itself are kept, because fits to few samples take them in every step."""
+        if self.__dict__.get("all_indices") is indices and self.signal.n <= MAX_KEPT_SAMPLES:
+            return self._everything
+        return self._taken(indices)
+
+    def _taken(self, indices: Tensor) -> tuple[Tensor, Tensor]:
         values = self.signal.scale.values(self.raw.index_select(0, indices))
         if self.points is not None:
             return self.points[indices], values

@@ -46,9 +46,11 @@ def queue_selection(
     if selection.indices is None and learner.block_shape is not None:
         return BatchQueue(block_columns=shuffled_blocks(learner, batch_size or count), leftover=leftover)
     if batch_size is None:
-        everything = torch.arange(learner.n, device=learner.device) if selection.indices is None else selection.indices
+        everything = learner.samples.all_indices if selection.indices is None else selection.indices
         return BatchQueue(points=(everything, selection.weights), batch_size=count, leftover=leftover)
     size = min(batch_size, count)
+    if selection.indices is None and size == count and leftover is None:
+        return BatchQueue(points=(learner.samples.all_indices, None), batch_size=size)
     if selection.indices is None and learner.n > MAX_SHUFFLED_POINTS:
         return BatchQueue(random_batches=count // size, batch_size=size, leftover=leftover)
     return BatchQueue(points=_concatenated(leftover, _shuffled(learner, selection)), batch_size=size)
@@ -63,6 +65,8 @@ def next_batch(learner: Learner, queue: BatchQueue) -> tuple[Batch | None, Batch
         return (learner.draw(queue.batch_size), None), replace(queue, random_batches=queue.random_batches - 1)
     if queue.points is not None:
         end = queue.position + queue.batch_size
+        if end == queue.batch_size == queue.points[0].shape[0]:
+            return queue.points, replace(queue, position=end)
         if end <= queue.points[0].shape[0]:
             return _slice(queue.points, queue.position, end), replace(queue, position=end)
         leftover = _slice(queue.points, queue.position, queue.points[0].shape[0])

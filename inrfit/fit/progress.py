@@ -117,6 +117,8 @@ class BudgetTracker:
 
         With a target each cycle is twice as long as the one before (warm restarts, Loshchilov and Hutter 2017, SGDR).
         Only annealed weights show the quality reached, so a fit with one long cycle could not stop early."""
+        if self.budget.target is None:
+            return 0
         return min(int(math.log2(self._first_cycles)), self.cycle_count - 1)
 
     @property

@@ -9,6 +9,7 @@ CUDA graph. The moments of the tensors updated by Adam are one vector.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 
 import torch
 from jaxtyping import Float
@@ -81,7 +82,7 @@ class Optimiser:
             [factor * rate for rate in self.rates_by_tensor],
             self.mean,
             self.square,
-            (float(1 / (1 - BETAS[0] ** self.steps)), float(1 / (1 - self.second_beta**self.steps))),
+            (correction(BETAS[0], float(self.steps)), correction(self.second_beta, float(self.steps))),
         )
 
     def adam(self, gradients: Mapping[str, Tensor], factor: Float[Tensor, ""]) -> None:
@@ -105,6 +106,12 @@ class Optimiser:
         """Sets all moments and the step count to zero."""
         for moment in self.state().values():
             moment.zero_()
+
+
+@lru_cache(1 << 12)
+def correction(decay: float, steps: float) -> float:
+    """The factor on a running mean that began at zero ``steps`` updates ago, in float32."""
+    return float(1 / (1 - decay ** torch.tensor(steps)))
 
 
 @torch.no_grad()

@@ -157,7 +157,7 @@ class Engine:
             if start and self.captures is None:  # a capture cannot be interrupted
                 self.check_cancelled()
             part = slice(start, start + self.chunk_size)
-            coords, values = self.samples.take(indices[part])
+            coords, values = self.samples.take(indices[part] if several_chunks else indices)
             extra_gradient: ExtraGradient | None = None
             if loss_terms:
                 whole_step = partial(_loss_term_gradient, loss_terms, indices)

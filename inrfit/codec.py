@@ -4,7 +4,8 @@
 
 1. ``plan_source`` reads the file and plans the fit: it loads the file as a Signal and chooses sampler, architecture
    and field size. Torch is not imported until the input has been accepted.
-2. ``execute_plan`` chooses the recipe (precision, engine, batch, learning rates) and fits the field within the budget.
+2. ``execution.execute_plan`` chooses the recipe (precision, engine, batch, learning rates) and fits the field within
+   the budget.
 3. ``storing.build_artifact`` rounds and serialises the field, reads these bytes back as any reader would, decodes them
    and measures the quality, which is stored in the header.
 """
@@ -13,18 +14,19 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from . import output_files, storing
+from . import execution, output_files
 from .artifact import decoding
 from .artifact.artifact import Artifact
 from .artifact.loading import load
-from .config.plan import Plan, check_memory, plan
+from .config.plan import Plan, plan
 from .config.settings import Settings, settings_from
-from .errors import NotEnoughMemory, UsageError, printable, warn
+from .errors import UsageError, printable, warn
+from .execution import translated_errors
 from .interrupts import stop_on_signals
 from .io import files
 from .io.arguments import (
@@ -41,20 +43,15 @@ from .io.arguments import (
     source_or_values,
 )  # fmt: skip
 from .io.limits import Limits
-from .io.registry import plugin_errors
 from .io.renamed import renamed_arguments
 from .modalities import Request, array_source
 from .modalities.sources import read_source
-from .resume import CheckpointPolicy, checkpoint_policy, initial_field_record, initial_weights, prepare_start
-from .runtime import current_device, limited_threads, matmul_precision, out_of_memory
+from .resume import checkpoint_policy
 
 if TYPE_CHECKING:
     import numpy.typing as npt
-    import torch
 
-    from .fields import FieldSpec
     from .fit.events import ProgressReport, StepEvent
-    from .fit.recipe import Recipe
     from .modalities.streaming import ArrayStream
 
 OnProgress = Callable[[float], None]
@@ -148,7 +145,7 @@ def encode(
         checkpointing.check_target(force, source)
         files.remove_stale(os.path.dirname(checkpointing.path) or ".", os.path.basename(checkpointing.path))
     with nullcontext(should_stop) if should_stop is not None else stop_on_signals() as stop:
-        artifact = execute_plan(
+        artifact = execution.execute_plan(
             planned, on_report, stop, on_step=on_step, checkpointing=checkpointing, initial_field=initial
         )
         if output is not None:  # Ctrl-C has been noted by the handler, and does not cost the field
@@ -185,77 +182,6 @@ def plan_source(source: Any, arguments: Mapping[str, Any], settings: Settings) -
     return plan(data, name, settings, started_at)
 
 
-def execute_plan(
-    planned: Plan,
-    on_report: Callable[[ProgressReport], None] | None = None,
-    should_stop: Callable[[], bool] = lambda: False,
-    on_measure_progress: OnProgress = lambda fraction: None,
-    on_recipe: Callable[[FieldSpec, Recipe], None] = lambda spec, recipe: None,
-    on_step: Callable[[StepEvent], None] | None = None,
-    checkpointing: CheckpointPolicy | None = None,
-    initial_field: Artifact | None = None,
-) -> Artifact:
-    """Fits and measures what was planned.
-
-    The budget runs from ``planned.loaded_at``, so that the time to import torch counts, or with the clock "fit" from
-    the end of start-up. ``on_recipe`` is called once,
-    before the first step; ``on_measure_progress`` while the result is measured. If ``on_step`` is a
-    ``StatefulCallback``, its state is saved with that of the fit. Raises ``KeyboardInterrupt`` when stopped before
-    anything was learned."""
-    settings = planned.settings
-    check_memory(planned)
-    with translated_errors():
-        from .fit.checkpoint import StatefulCallback
-        from .fit.engine.step import choose_device
-        from .fit.fitting import fit
-
-        callback = on_step if isinstance(on_step, StatefulCallback) else None
-        device = choose_device(settings.device)
-        startup = time.monotonic() - planned.loaded_at
-        with limited_threads(settings.threads):
-            spec, recipe = choose_recipe(planned, device)
-            weights = None if initial_field is None else initial_weights(initial_field, spec)
-            start = prepare_start(planned, spec, recipe, device, checkpointing, callback, initial_field)
-            recipe = start.recipe
-            on_recipe(spec, recipe)
-            started_at = planned.loaded_at
-            if settings.clock == "fit":
-                started_at = time.monotonic()
-            with matmul_precision(recipe.config.matmul_precision), current_device(device):
-                result = fit(
-                    planned.signal, spec, planned.sampler, recipe.config, planned.budget, device, settings.seed,
-                    on_report=on_report, should_stop=should_stop, on_step=on_step, started_at=started_at,
-                    initial_weights=weights, saved_state=start.saved_state, checkpointer=start.checkpointer,
-                )  # fmt: skip
-            usage = {"startup_seconds": startup, **result.usage, "read_seconds": planned.read_seconds}
-            final_settings = result.final_settings | start.record | initial_field_record(initial_field)
-            final_settings["clock"] = settings.clock
-            notes = (*result.notes, *start.save_errors)
-            result = replace(result, usage=usage, final_settings=final_settings, notes=notes)
-            return storing.build_artifact(planned, result, recipe, device, should_stop, on_measure_progress)
-
-
-def choose_recipe(planned: Plan, device: torch.device) -> tuple[FieldSpec, Recipe]:
-    """The field, with the options that follow from the signal, and the recipe of its fit."""
-    from .fit import recipe
-
-    settings = planned.settings
-    asked = planned.spec.options
-    signal_options = recipe.architecture_options(planned.signal, planned.spec.formula, settings.regime, asked)
-    spec = replace(planned.spec, options={**signal_options, **asked})
-    choices = recipe.UserChoices(
-        batch=settings.batch,
-        precision=settings.precision,
-        lr=settings.lr,
-        engine=settings.engine,
-        threads=settings.threads,
-        regime=settings.regime,
-        clock=settings.clock,
-    )
-    samples = None if planned.signal.grid is None else planned.signal.n
-    return spec, recipe.choose(spec, device, choices, planned.budget, samples)
-
-
 @renamed_arguments(tick="on_progress")
 @checked(artifact=a(Artifact), request=a(Request), device=DEVICE, limits=a(Limits), on_progress=FUNCTION)
 def decode(
@@ -289,18 +215,3 @@ def decode_stream(
         from .fit.engine.step import choose_device
 
         return decoding.decode_stream(artifact, suffix, request, choose_device(device), limits, on_progress)
-
-
-@contextmanager
-def translated_errors() -> Iterator[None]:
-    """Raises ``NotEnoughMemory`` in place of the out-of-memory errors of Python and torch, and ``PluginError`` in place
-    of the exceptions of plug-ins."""
-    with plugin_errors():
-        try:
-            yield
-        except (MemoryError, RuntimeError) as error:
-            if not out_of_memory(error):
-                raise
-            details = str(error).splitlines()[0][:200] if str(error) else "no details"
-            advice = "try a smaller --batch or --width, or a smaller grid"
-            raise NotEnoughMemory(f"not enough memory ({advice}): {details}", "memory") from None

@@ -46,28 +46,35 @@ def build_artifact(
     device: torch.device,
     should_stop: Callable[[], bool],
     on_progress: Callable[[float], None],
+    brief: bool = False,
 ) -> Artifact:
     """The artifact of a fit, with its measured quality.
 
     The field is rounded, serialised and read back; what is measured is the decoded signal (float32 arithmetic) of these
-    weights. ``on_progress(fraction)`` is called while it is measured."""
+    weights. ``on_progress(fraction)`` is called while it is measured. ``brief``, for one of very many fields: its main
+    measure only, on every sample, and fp32 weights are not serialised, because that does not change them."""
     from .artifact.decode_cost import decode_cost
-    from .fit.evaluation import measure, verification
+    from .fit.evaluation import estimate, measure, verification
 
     started_at = time.monotonic()
     interrupted = result.outcome is Outcome.INTERRUPTED
-    artifact = _stored(planned, result, recipe, device, should_stop)
-    stored = Artifact.from_bytes(artifact.to_bytes())
-    field = stored.field(device)
-    if interrupted and artifact.store == "fp32":  # the fit has measured these weights, and two seconds are short
+    artifact = _stored(planned, result, recipe, device, should_stop, brief)
+    if brief and artifact.store == "fp32":
+        stored, field = artifact, result.field
+    else:
+        stored = Artifact.from_bytes(artifact.to_bytes())
+        field = stored.field(device)
+    if brief and planned.modality.probe is None:
+        quality: dict[str, Any] = estimate(field, result.signal, result.signal.n, on_progress) | {"estimate": False}
+    elif interrupted and artifact.store == "fp32":  # the fit has measured these weights, and two seconds are short
         main = planned.modality.main_measure
-        quality: dict[str, Any] = {main: result.quality, "samples": result.evaluation_points, "estimate": True}
+        quality = {main: result.quality, "samples": result.evaluation_points, "estimate": True}
     else:
         cost = decode_cost(stored.spec, stored.modality, stored.meta, Request())
         predicted = None if cost is None else cost.seconds
         verify = planned.settings.verify or verification(result.signal.n, predicted, planned.budget.seconds)
         quality = measure(field, result.signal, verify, interrupted, should_stop, on_progress)
-    if not interrupted:
+    if not (interrupted or brief):
         quality |= plain_codec(planned.modality, result.signal, quality)
     provenance, value = dict(artifact.provenance), quality.get(planned.modality.main_measure)
     if planned.budget.target is not None:
@@ -79,7 +86,12 @@ def build_artifact(
 
 
 def _stored(
-    planned: Plan, result: FitResult, recipe: Recipe, device: torch.device, should_stop: Callable[[], bool]
+    planned: Plan,
+    result: FitResult,
+    recipe: Recipe,
+    device: torch.device,
+    should_stop: Callable[[], bool],
+    brief: bool,
 ) -> Artifact:
     """The artifact of a fit without its quality, in a store that suits the weights and the settings."""
     weights = {name: w.detach().cpu().numpy().copy() for name, w in result.field.weights.items()}
@@ -88,7 +100,7 @@ def _stored(
         weights,
         planned.signal.modality,
         dict(planned.signal.meta),
-        _provenance(planned, result, recipe, device),
+        _provenance(planned, result, recipe, device, brief),
         {},
         planned.store if planned.store in STORES else "fp32",
         planned.signal.attachments,
@@ -138,11 +150,13 @@ def _byte_limit(planned: Plan) -> int | None:
     return None if planned.settings.bytes is None else parsed_count("bytes", planned.settings.bytes)
 
 
-def _provenance(planned: Plan, result: FitResult, recipe: Recipe, device: torch.device) -> dict[str, Any]:
-    """How the field was made."""
+def _provenance(planned: Plan, result: FitResult, recipe: Recipe, device: torch.device, brief: bool) -> dict[str, Any]:
+    """How the field was made; ``brief``: without the digest by which ``--resume`` knows a complete field."""
     from .artifact.provenance import describe
 
-    seed_and_digest = {"seed": planned.settings.seed, SETTINGS_DIGEST: settings_digest(planned)}
+    seed_and_digest: dict[str, Any] = {"seed": planned.settings.seed}
+    if not brief:
+        seed_and_digest[SETTINGS_DIGEST] = settings_digest(planned)
     return describe(
         device,
         source={"name": planned.name, "bytes": planned.bytes, "sha256": planned.sha256},

@@ -14,6 +14,7 @@ from inrfit.batch import plan
 from inrfit.batch.manifest import rows_of
 from inrfit.batch.part_job import Job, Result, run_job
 from inrfit.batch.plan import BatchPlan
+from inrfit.batch.rules import AskedRules
 from inrfit.config.settings import Settings
 
 SETTINGS = {"width": 16, "depth": 3, "budget": "20it", "sampler": "full", "device": "cpu"}
@@ -33,10 +34,16 @@ def listing(folder: str) -> list[tuple[str, str]]:
     return [(str(path), path.name) for path in sorted(Path(folder).glob("*.png"))]
 
 
-def planned(folder: Path, sources: Iterable[str | Path], part_size: int = 2, **settings: object) -> BatchPlan:
+def planned(
+    folder: Path,
+    sources: Iterable[str | Path],
+    part_size: int = 2,
+    asked: AskedRules = AskedRules(),
+    **settings: object,
+) -> BatchPlan:
     """A plan in ``folder``."""
     rows = rows_of(map(str, sources), listing)
-    made = plan.make(str(folder), rows, Settings(**{**SETTINGS, **settings}), part_size)
+    made = plan.make(str(folder), rows, Settings(**{**SETTINGS, **settings}), part_size, asked)
     plan.write(made, rows)
     return plan.read(str(folder))
 

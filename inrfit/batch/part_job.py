@@ -15,7 +15,7 @@ from ..artifact.part_writing import FittedRow, summary, to_bytes
 from ..errors import InrfitError, UnwritableOutput, printable
 from ..io import files
 from . import fitting, plan
-from .fitting import Failure, Fitted
+from .fitting import Failure, Fitted, Fitter
 from .journal import Journal
 from .manifest import Row
 from .plan import BatchPlan
@@ -76,7 +76,7 @@ def run_job(job: Job, pause: Callable[[float], None] = time.sleep) -> Done:
     started, path = time.monotonic(), part_path(job.folder, job.part)
     if job.only is not None:
         row = dict(batch.rows_of(job.part))[job.only]
-        fitting.fit_row(row, batch.settings, pause)
+        list(Fitter(batch.settings, batch.rules, pause).fit([(job.only, row)]))
         return Done(job, {})
     if batch.has(job.part) and not job.again:
         return Done(job, _part(path).summary)
@@ -112,7 +112,7 @@ def _fit(
     for number in sorted(killers.keys() & named.keys()):
         fail(number, Failure(1, KILLED, f"the process that fitted it ended: {killers[number]}"))
     rest = [(number, row) for number, row in rows if number not in killers]
-    for number, result in fitting.fit_rows(rest, batch.settings, pause):
+    for number, result in Fitter(batch.settings, batch.rules, pause).fit(rest):
         if isinstance(result, Fitted):
             row = named[number]
             fitted.append(FittedRow(result.artifact, fitting.record(number, row, result)))

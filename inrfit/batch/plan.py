@@ -22,7 +22,9 @@ from ..fit.budget import Budget
 from ..io import files, strict_json
 from ..io.json_schema import integer, items, mapping, matching, text
 from ..io.limits import Limits
+from . import rules
 from .manifest import Row
+from .rules import AskedRules, Rules
 
 VERSION = 1
 
@@ -47,6 +49,7 @@ _SCHEMA = {
     "version": integer(1, VERSION),
     "inrfit": text(100),
     "settings": mapping(lambda value: None),
+    "rules": rules.SCHEMA,
     "part_size": integer(1, 1 << 16),
     "rows": integer(1, 2**40),
     "rows_sha256": matching("[0-9a-f]{64}", "64 hexadecimal digits"),
@@ -64,6 +67,7 @@ class BatchPlan:
     part_size: int
     row_count: int
     rows_sha256: str
+    rules: Rules = Rules()
     fields: Sequence[Mapping[str, Any]] = ()
     """What some of the sources come to: modality, sampler, architecture, sizes."""
 
@@ -74,8 +78,8 @@ class BatchPlan:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of all that the weights depend on: settings, rows, part size."""
-        described = [settings_json(self.settings), self.part_size, self.rows_sha256]
+        """SHA-256 of all that the weights depend on: settings, rules, rows, part size."""
+        described = [settings_json(self.settings), self.rules.json(), self.part_size, self.rows_sha256]
         return files.sha256(strict_json.dumps(described).encode())
 
     def rows_in(self, part: int) -> int:
@@ -136,7 +140,13 @@ def resolved(settings: Settings) -> Settings:
     return replace(settings, threads=settings.threads or 1)
 
 
-def make(folder: str, rows: Sequence[Row], settings: Settings, part_size: int | None = None) -> BatchPlan:
+def make(
+    folder: str,
+    rows: Sequence[Row],
+    settings: Settings,
+    part_size: int | None = None,
+    asked: AskedRules = AskedRules(),
+) -> BatchPlan:
     """The plan for ``rows``, which is not written yet. Some of the sources are read, to see that the settings suit
     them, and for the size of the parts.
 
@@ -147,7 +157,8 @@ def make(folder: str, rows: Sequence[Row], settings: Settings, part_size: int | 
     plans = _some_plans(rows, settings)
     lines = rows_bytes(rows)
     size = part_size or min(_part_size(plans), len(rows))
-    return BatchPlan(folder, settings, size, len(rows), files.sha256(lines), _described(plans))
+    kinds = _described(plans)
+    return BatchPlan(folder, settings, size, len(rows), files.sha256(lines), asked.resolved(kinds), kinds)
 
 
 def rows_bytes(rows: Sequence[Row]) -> bytes:
@@ -166,6 +177,7 @@ def write(plan: BatchPlan, rows: Sequence[Row]) -> None:
         "version": VERSION,
         "inrfit": __version__,
         "settings": settings_json(plan.settings),
+        "rules": plan.rules.json(),
         "part_size": plan.part_size,
         "rows": plan.row_count,
         "rows_sha256": plan.rows_sha256,
@@ -198,7 +210,10 @@ def read(folder: str) -> BatchPlan:
         settings = settings_of(header["settings"])
     except (UsageError, KeyError, TypeError) as error:
         raise UnreadableFile(f"{shown}: the settings are of another version of inrfit: {error}", "schema") from None
-    plan = BatchPlan(folder, settings, header["part_size"], header["rows"], header["rows_sha256"], header["fields"])
+    plan = BatchPlan(
+        folder, settings, header["part_size"], header["rows"], header["rows_sha256"],
+        rules.from_json(header["rules"]), header["fields"],
+    )  # fmt: skip
     if plan.digest != header["digest"]:
         raise UnreadableFile(f"{shown}: was changed by hand: its digest is not that of its settings and rows", "digest")
     return plan
@@ -212,7 +227,13 @@ def all_rows(plan: BatchPlan) -> list[Row]:
     return [Row(**json.loads(line)) for line in data.splitlines()]
 
 
-def differences(plan: BatchPlan, settings: Settings, part_size: int | None, rows: Sequence[Row] | None) -> list[str]:
+def differences(
+    plan: BatchPlan,
+    settings: Settings,
+    part_size: int | None,
+    rows: Sequence[Row] | None,
+    asked_rules: AskedRules = AskedRules(),
+) -> list[str]:
     """What differs from ``plan`` of what is asked for: settings other than the defaults, and ``rows`` if there are
     any."""
     asked, default, planned = (settings_json(each) for each in (settings, Settings(), plan.settings))
@@ -220,6 +241,13 @@ def differences(plan: BatchPlan, settings: Settings, part_size: int | None, rows
         f"--{name.replace('_', '-')} {_shown(asked[name])} (the plan has {_shown(planned[name])})"
         for name in asked
         if asked[name] != default[name] and asked[name] != planned[name]
+    ]
+    given = asdict(asked_rules)
+    wanted, present = asked_rules.resolved(plan.fields).json(), plan.rules.json()
+    found += [
+        f"--{name} {text} (the plan has {_shown(present[name])})"
+        for name, text in given.items()
+        if text is not None and wanted[name] != present[name]
     ]
     if part_size is not None and part_size != plan.part_size:
         found.append(f"--part-size {part_size} (the plan has {plan.part_size})")

@@ -18,6 +18,7 @@ from .shared_options import DEFAULTS, LIMITS
 if TYPE_CHECKING:
     from ..batch.manifest import Row
     from ..batch.plan import BatchPlan
+    from ..batch.rules import AskedRules
     from ..config.settings import Settings
 
 
@@ -25,6 +26,9 @@ def plan(  # one option a line
     sources: own.PlanSources,
     output: own.Output,
     part_size: own.PartSize = None,
+    init: own.Init = None,
+    floor: own.Floor = None,
+    cap: own.Cap = None,
     budget: own.Budgets = None,
     target: shared.Target = None,
     bytes: shared.Bytes = None,
@@ -66,6 +70,7 @@ def plan(  # one option a line
     """
     settings = shared.settings_from(locals())
     from ..batch import plan as plans
+    from ..batch.rules import AskedRules
 
     console = Console(-1 if quiet else 0, as_json)
     if plans.exists(output):
@@ -73,7 +78,7 @@ def plan(  # one option a line
             f"{printable(output)} has a plan already: go on with inrfit batch run, or choose another folder", "exists"
         )
     rows = _rows(sources, output, console)
-    _report(_make(output, rows, settings, part_size), console)
+    _report(_make(output, rows, settings, part_size, AskedRules(init, floor, cap)), console)
     return 0
 
 
@@ -84,6 +89,9 @@ def run(  # one option a line
     shard: own.ShardOption = "0/1",
     max_failures: own.MaxFailures = None,
     part_size: own.PartSize = None,
+    init: own.Init = None,
+    floor: own.Floor = None,
+    cap: own.Cap = None,
     budget: own.Budgets = None,
     target: shared.Target = None,
     bytes: shared.Bytes = None,
@@ -127,13 +135,15 @@ def run(  # one option a line
     """
     settings = shared.settings_from(locals())
     from ..batch import plan as plans
+    from ..batch.rules import AskedRules
     from ..batch.run import parse_shard
 
     console, chosen = Console(-1 if quiet else 0, as_json), parse_shard(shard)
+    rules = AskedRules(init, floor, cap)
     rows = _rows(sources, folder, console) if sources else None
     if plans.exists(folder):
         planned = plans.read(folder)
-        if found := plans.differences(planned, settings, part_size, rows):
+        if found := plans.differences(planned, settings, part_size, rows, rules):
             raise UsageError(
                 f"{printable(folder)} was planned otherwise: {'; '.join(found)}. Leave that out, or choose another "
                 "folder",
@@ -142,7 +152,7 @@ def run(  # one option a line
     elif rows is None:
         raise UsageError(f"{printable(folder)}: no plan here; name the sources, too", "plan")
     else:
-        planned = _make(folder, rows, settings, part_size)
+        planned = _make(folder, rows, settings, part_size, rules)
         _report(planned, console)
     return execute(planned, console, workers, chosen, failures_of(max_failures, planned))
 
@@ -160,10 +170,10 @@ def _rows(sources: Sequence[str], output: str, console: Console) -> list[Row]:
     return rows_of(sources, listing)
 
 
-def _make(folder: str, rows: Sequence[Row], settings: Settings, part_size: int | None) -> BatchPlan:
+def _make(folder: str, rows: Sequence[Row], settings: Settings, part_size: int | None, rules: AskedRules) -> BatchPlan:
     from ..batch import plan as plans
 
-    planned = plans.make(folder, rows, settings, part_size)
+    planned = plans.make(folder, rows, settings, part_size, rules)
     plans.write(planned, rows)
     return planned
 

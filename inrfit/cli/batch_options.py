@@ -36,6 +36,32 @@ PartSize = Annotated[
         help="Fields in a part, which is fitted and written whole. Default: about 20 seconds' work, at most 256.",
     ),
 ]
+Init = Annotated[
+    str | None,
+    typer.Option(
+        metavar="own|shared",
+        rich_help_panel=STRATEGY,
+        help="Weights that the fits start from: their own, drawn by the seed of each, or the same for all fields of "
+        "one kind, which learning from weights needs. Default: own.",
+    ),
+]
+Floor = Annotated[
+    str | None,
+    typer.Option(
+        metavar="QUALITY",
+        rich_help_panel=shared.BUDGET,
+        help="Fit a field on while it is worse than this (30dB), for as many steps again each time; one that stays "
+        "below counts as failed.",
+    ),
+]
+Cap = Annotated[
+    str | None,
+    typer.Option(
+        metavar="STEPS",
+        rich_help_panel=shared.BUDGET,
+        help="The most steps of a field below the floor, such as 300it. Default: 10 times those of the budget.",
+    ),
+]
 Budgets = Annotated[
     list[str] | None,
     shared.option(

@@ -117,9 +117,9 @@ def compare(  # one option a line
         inrfit compare photos/ --archs siren,grid --bytes 100kB -o comparison
     """
     parameters = locals()
-    from ..codec import translated_errors
     from ..comparison.runs import PLOT_FILE, open_comparison, output_folder, prepare, run_checkpointing
     from ..comparison.statistics import parse_levels
+    from ..execution import translated_errors
     from ..runtime import keep_compiled_code, keep_freed_memory, silence_libraries, sleep_idle_threads
 
     silence_libraries()
@@ -277,9 +277,9 @@ def write_plot(comparison: Comparison, output: str, console: Console) -> dict[st
     """Writes the plot beside comparison.json, if matplotlib is installed; returns the entries for the JSON object.
 
     A failure is reported and becomes the ``error`` of the object; the results are kept."""
-    from ..codec import translated_errors
     from ..comparison import plot
     from ..comparison.runs import PLOT_FILE
+    from ..execution import translated_errors
     from ..io import files
 
     path = os.path.join(output, PLOT_FILE)

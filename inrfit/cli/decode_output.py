@@ -89,7 +89,7 @@ def written(
     target: str, suffix: str, decoded: Any, artifact: Artifact, options: DecodeOptions, worker: Worker | None
 ) -> int:
     """Writes the result of ``decoded_values`` to ``target``, and returns the bytes."""
-    from .. import codec
+    from ..execution import translated_errors
     from ..io import files
     from ..modalities import MODALITIES
     from .worker import media_bytes, write_media
@@ -110,7 +110,7 @@ def written(
         else:
             write_media(worker, artifact.modality, decoded, *how, out)
 
-    with codec.translated_errors():
+    with translated_errors():
         if target != STDIO:
             return files.write_with(target, produce, options.force)
         if suffix.lower() in streaming.piped:

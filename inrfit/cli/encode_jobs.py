@@ -135,7 +135,7 @@ def fit_source(
     job: Job, planned: Plan, job_options: JobOptions, console: Console, stop: StopRequest
 ) -> tuple[Artifact, Recorder | None]:
     """Fits the plan; returns the field with its measured quality, and the recorder of the sampling outputs."""
-    from .. import codec
+    from .. import execution
     from ..io import files
 
     checkpointing = job_options.checkpointing(job)
@@ -151,7 +151,7 @@ def fit_source(
     console.log(f"inrfit: {job.name}: fitting ({planned.budget})", level=1)
     progress = FitProgress(console, os.path.basename(job.name))
     try:
-        artifact = codec.execute_plan(
+        artifact = execution.execute_plan(
             planned,
             progress,
             stop,

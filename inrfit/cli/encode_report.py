@@ -163,7 +163,7 @@ def show_plan(job: Job, planned: Plan, console: Console, force: bool, explain: b
     if not console.as_json:
         print_output("".join(printable(line) + "\n" for line in plan_lines(job, planned, memory, problem)))
     if explain:
-        from ..codec import choose_recipe
+        from ..execution import choose_recipe
         from ..fit.engine.step import choose_device
 
         spec, recipe = choose_recipe(planned, choose_device(planned.settings.device))

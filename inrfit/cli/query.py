@@ -262,14 +262,14 @@ def _answer(
     file: Found, artifact: Artifact, asked: Asked, options: DecodeOptions, console: Console, suffix: str
 ) -> tuple[npt.NDArray[Any], bytes]:
     """The answer, and the bytes of its file. ``asked`` has points and size in the order of the field's axes."""
-    from .. import codec
     from ..artifact import query_table
+    from ..execution import translated_errors
     from ..io.tables import npy_bytes
 
     points, size = asked.points, asked.size
     progress = FitProgress(console, os.path.basename(file.path))
     try:
-        with limited_threads(options.threads), codec.translated_errors():
+        with limited_threads(options.threads), translated_errors():
             answer = artifact.query(
                 asked.region, points=points, coords=asked.coords, what=asked.what, size=size, scale=asked.scale,
                 device=options.device, limits=options.limits,

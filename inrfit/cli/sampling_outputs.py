@@ -153,7 +153,7 @@ def _write_output(
     key: str, path: str, make: Callable[[], bytes], force: bool, description: str, name: str, console: Console
 ) -> Mapping[str, Any]:
     """Makes and writes one file, and prints its path or the error; returns the entries for the JSON object."""
-    from ..codec import translated_errors
+    from ..execution import translated_errors
 
     started = time.monotonic()
     try:

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
-from ..codec import translated_errors
 from ..config.settings import settings_from
 from ..errors import UsageError
+from ..execution import translated_errors
 from ..interrupts import stop_on_signals
 from ..io.arguments import BOOLEAN, FUNCTION, PATH, TEXT, checked, or_none
 from .runs import Comparison, open_comparison, output_folder, prepare, run_checkpointing, run_comparison, save

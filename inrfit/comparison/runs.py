@@ -15,9 +15,9 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from .. import __version__
-from ..codec import translated_errors
 from ..config.settings import Settings
 from ..errors import InrfitError, RefusedInput, UnwritableOutput, UsageError, printable
+from ..execution import translated_errors
 from ..fit.budget import parse_seconds
 from ..io import files, strict_json
 from ..io.json_schema import without_nonfinite

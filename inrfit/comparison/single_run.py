@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Protocol
 
-from .. import codec
+from .. import execution
 from ..config.plan import Plan, plan, replan
 from ..config.settings import Settings
 from ..errors import Diverged, PluginError, UnreadableFile
@@ -108,7 +108,7 @@ def execute_run(
     started = time.monotonic()
     tracer = QualityTracer(started)
     planned = replace(planned, settings=settings, loaded_at=started)
-    artifact = codec.execute_plan(
+    artifact = execution.execute_plan(
         planned,
         callbacks.on_fit_progress,
         stop,
@@ -154,8 +154,8 @@ def warm_up(spec: ComparisonSpec) -> None:
         device = choose_device(settings.device)
         # A plug-in that fails here fails again in its own runs, which record the error.
         ignored = contextlib.suppress(Diverged, PluginError)
-        with limited_threads(settings.threads), ignored, codec.translated_errors():
-            field_spec, recipe = codec.choose_recipe(planned, device)
+        with limited_threads(settings.threads), ignored, execution.translated_errors():
+            field_spec, recipe = execution.choose_recipe(planned, device)
             with matmul_precision(recipe.config.matmul_precision), current_device(device):
                 fit(planned.signal, field_spec, planned.sampler, recipe.config, planned.budget, device)
 
@@ -169,7 +169,7 @@ def _recipe(recipes: Recipes, arch: str, context: RunContext, planned: Plan) -> 
     settings = planned.settings
     if arch not in by_arch:
         with limited_threads(settings.threads):
-            _, recipe = codec.choose_recipe(planned, context.device)
+            _, recipe = execution.choose_recipe(planned, context.device)
         config = recipe.config
         engine = "analytic" if settings.engine == "auto" and config.engine == "compiled" else config.engine
         by_arch[arch] = {"precision": config.precision, "engine": engine}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
+from functools import cached_property
 from typing import Any
 
 from ..artifact.file_size import FileContents
@@ -59,11 +60,8 @@ class Plan:
     store: str
     """How the weights are stored: "auto", a key of ``CODED_BITS`` or one of ``STORES``."""
 
-    stored_bytes: int
-    """Approximate size of the artifact's file in bytes; an upper bound if the weights are not coded."""
-
-    header_bytes: int
-    """Upper bound on the bytes of the file without the weights."""
+    contents: FileContents
+    """What is known of the artifact's file before the fit."""
 
     explicit_options: frozenset[str]
     """Names of the architecture's options that the user set."""
@@ -81,6 +79,16 @@ class Plan:
     def modality(self) -> Modality:
         """The modality of the signal."""
         return MODALITIES[self.signal.modality]
+
+    @cached_property
+    def stored_bytes(self) -> int:
+        """Approximate size of the artifact's file in bytes; an upper bound if the weights are not coded."""
+        return self.contents.file_bytes(self.spec)
+
+    @cached_property
+    def header_bytes(self) -> int:
+        """Upper bound on the bytes of the file without the weights."""
+        return self.contents.header_bytes(self.spec)
 
 
 def plan(data: bytes, name: str, settings: Settings, started: float | None = None) -> Plan:
@@ -109,7 +117,7 @@ def _plan_signal(settings: Settings, signal: Signal, source: Mapping[str, Any], 
         _check_signal(signal, modality)
     budget = settings.parsed_budget(modality.unit)
     arch, arch_reason = auto.choose_architecture(settings, signal, budget)
-    resolved = replace(settings, arch=arch)
+    resolved = settings if arch == settings.arch else replace(settings, arch=arch)
     sampler_name = choose_sampler(resolved, modality)
     _check_sampler(sampler_name, signal)
     instances = _build_options(resolved, modality, sampler_name)
@@ -136,8 +144,7 @@ def _plan_signal(settings: Settings, signal: Signal, source: Mapping[str, Any], 
         settings=settings,
         budget=budget,
         store=settings.store,
-        stored_bytes=contents.file_bytes(spec),
-        header_bytes=contents.header_bytes(spec),
+        contents=contents,
         explicit_options=frozenset(_explicit_options(settings, architecture)),
         choices=auto.explain_choices(settings, spec, arch_reason, signal),
         read_seconds=time.monotonic() - started,

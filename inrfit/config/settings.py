@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import copy
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
@@ -241,6 +242,12 @@ class Settings:
         modality: Any = self.type
         if isinstance(modality, Modality):
             object.__setattr__(self, "type", _modalities().add(modality.name, modality))
+
+    def with_seed(self, seed: int) -> Settings:
+        """A copy with another seed, an integer of at least 0. The values are not checked again."""
+        other = copy(self)
+        object.__setattr__(other, "seed", seed)  # the dataclass is frozen
+        return other
 
     def parsed_budget(self, unit: str = "dB") -> Budget:
         """``budget`` and ``target`` as one ``Budget``. ``unit`` is the unit of the modality's quality ("dB" or "").

@@ -234,5 +234,8 @@ def test_stores_of_fewer_bytes_are_stacked_too(finished, tmp_path, store):
     for number, row in enumerate(fields.rows):
         artifact = fields.artifact(number)
         assert artifact.store == ("int" if store == "int8" else store)
-        assert artifact.measure(Path(finished.folder).parent / "small" / f"{row['id']}.png").quality == artifact.quality
+        assert (
+            artifact.quality.items()
+            <= artifact.measure(Path(finished.folder).parent / "small" / f"{row['id']}.png").quality.items()
+        )
         assert all(np.array_equal(fields[number].weights[name], w) for name, w in artifact.weights.items())

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from made_batches import InThisProcess, hashes, listing, pictures, planned
 
+from inrfit import execution
 from inrfit.artifact import data_set
 from inrfit.artifact.part_reading import Part
 from inrfit.batch import fitting, plan
@@ -45,7 +46,7 @@ def test_every_row_has_its_field_with_the_quality_of_its_own_weights(undisturbed
         part = part_of(undisturbed, number)
         for id in part.places:
             artifact = part.artifact(id)
-            assert artifact.measure(folder / f"{id}.png").quality == artifact.quality
+            assert artifact.quality.items() <= artifact.measure(folder / f"{id}.png").quality.items()
 
 
 def test_a_part_takes_few_bytes_beside_its_weights(undisturbed):
@@ -157,33 +158,31 @@ def test_an_error_of_the_system_is_tried_again_twice(folder, tmp_path, monkeypat
     batch_rows = made.rows_of(0)
     monkeypatch.setattr(files, "read_all", failing)
     failures = 2
-    ((_, first),) = fitting.fit_rows(batch_rows, made.settings, executor.pauses.append)
+    ((_, first),) = fitting.Fitter(made.settings, pause=executor.pauses.append).fit(batch_rows)
     assert isinstance(first, fitting.Fitted)
     assert executor.pauses == [1.0, 2.0]
     calls.clear()
     failures = 3
-    ((_, second),) = fitting.fit_rows(batch_rows, made.settings, executor.pauses.append)
+    ((_, second),) = fitting.Fitter(made.settings, pause=executor.pauses.append).fit(batch_rows)
     assert (second.code, second.reason) == (3, "unreadable")
 
 
 def test_a_fit_that_diverges_is_made_once_more_with_half_the_rate(folder, tmp_path, monkeypatch):
     made, rates = planned(tmp_path / "ds", [folder / "p0.png"]), []
-    real = fitting._fit
+    real = execution.execute_together
 
-    def diverging(planned):
-        rates.append(planned.settings.lr)
-        if len(rates) <= failures:
-            raise Diverged("diverged", "diverged")
-        return real(planned)
+    def diverging(plans, *further):
+        rates.append(plans[0].settings.lr)
+        return [Diverged("diverged", "diverged")] if len(rates) <= failures else real(plans, *further)
 
-    monkeypatch.setattr(fitting, "_fit", diverging)
+    monkeypatch.setattr(execution, "execute_together", diverging)
     failures = 1
-    ((_, result),) = fitting.fit_rows(made.rows_of(0), made.settings)
+    ((_, result),) = fitting.Fitter(made.settings).fit(made.rows_of(0))
     assert rates[0] is None
     assert result.artifact.provenance["settings"]["adam_rate"] == pytest.approx(rates[1])
     rates.clear()
     failures = 2
-    ((_, result),) = fitting.fit_rows(made.rows_of(0), made.settings)
+    ((_, result),) = fitting.Fitter(made.settings).fit(made.rows_of(0))
     assert (result.code, len(rates)) == (6, 2)
 
 
@@ -263,7 +262,7 @@ def test_rows_that_failed_are_fitted_again_and_the_others_stay(mixed, folder, tm
     part = part_of(mixed, 0)
     assert set(part.places) == {"p0", "none", "p1"}
     assert part.artifact("p1").to_bytes() == before
-    assert part.artifact("none").measure(folder / "p2.png").quality == part.artifact("none").quality
+    assert part.artifact("none").quality.items() <= part.artifact("none").measure(folder / "p2.png").quality.items()
 
 
 def test_shards_are_counted_from_0():

@@ -22,10 +22,10 @@ import torch
 from common import data, table
 from PIL import Image
 
-from inrfit.codec import choose_recipe
 from inrfit.config import plan
 from inrfit.config.plan import Settings
 from inrfit.errors import Diverged
+from inrfit.execution import choose_recipe
 from inrfit.fields import FIELDS
 from inrfit.fit.budget import Budget
 from inrfit.fit.fitting import fit

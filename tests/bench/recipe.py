@@ -18,10 +18,10 @@ from typing import Any
 import torch
 from common import data, table
 
-from inrfit.codec import choose_recipe
 from inrfit.config import plan
 from inrfit.config.settings import Settings
 from inrfit.errors import Diverged
+from inrfit.execution import choose_recipe
 from inrfit.fit import recipe
 from inrfit.fit.budget import Budget
 from inrfit.fit.fitting import fit

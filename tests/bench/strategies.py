@@ -41,10 +41,10 @@ from torch import Tensor
 
 import inrfit
 from inrfit.artifact.artifact import Artifact
-from inrfit.codec import choose_recipe
 from inrfit.comparison.spec import Method, parse_methods
 from inrfit.config import plan
 from inrfit.config.settings import Settings
+from inrfit.execution import choose_recipe
 from inrfit.fields.module import Field
 from inrfit.fit.engine.step import Engine, normalized_weights
 from inrfit.io import options

@@ -419,17 +419,17 @@ def test_a_second_signal_leaves_at_once():
 
 def test_a_finished_fit_that_cannot_be_written_is_rescued(png, monkeypatch, capsys):
     """The output's name is taken while the fit runs: the older file stands, the field is beside it, exit 2."""
-    from inrfit import codec
+    from inrfit import execution
 
     target = png.parent / "photo.png.safetensors"
-    honest = codec.execute_plan
+    honest = execution.execute_plan
 
     def meanwhile(*args, **more):
         made = honest(*args, **more)
         target.write_bytes(b"somebody else's")
         return made
 
-    monkeypatch.setattr(codec, "execute_plan", meanwhile)
+    monkeypatch.setattr(execution, "execute_plan", meanwhile)
     assert encode(png) == 2
     assert target.read_bytes() == b"somebody else's"
     assert run(["info", str(png.parent / "photo.png.rescued.safetensors")]) == 0
@@ -437,9 +437,9 @@ def test_a_finished_fit_that_cannot_be_written_is_rescued(png, monkeypatch, caps
 
 def full_folders(monkeypatch, *names):
     """Folders of these names are full from the end of the fit on."""
-    from inrfit import codec
+    from inrfit import execution
 
-    honest, write = codec.execute_plan, files._write_new
+    honest, write = execution.execute_plan, files._write_new
 
     def full(path, *more):
         if os.path.basename(os.path.dirname(path)) in names:
@@ -451,15 +451,15 @@ def full_folders(monkeypatch, *names):
         monkeypatch.setattr(files, "_write_new", full)
         return made
 
-    monkeypatch.setattr(codec, "execute_plan", meanwhile)
+    monkeypatch.setattr(execution, "execute_plan", meanwhile)
 
 
 @pytest.mark.parametrize("field_fails", [False, True])
 def test_a_state_that_cannot_be_saved_is_told_during_the_fit_and_after_it(png, monkeypatch, capsys, field_fails):
     """Once when it happens first, and once in the end, also if the output cannot be written either."""
-    from inrfit import codec
+    from inrfit import execution
 
-    write, honest = files.write, codec.execute_plan
+    write, honest = files.write, execution.execute_plan
 
     def no_states(path, *more, **how):
         if str(path).endswith(".state"):
@@ -474,7 +474,7 @@ def test_a_state_that_cannot_be_saved_is_told_during_the_fit_and_after_it(png, m
         return made
 
     monkeypatch.setattr(files, "write", no_states)
-    monkeypatch.setattr(codec, "execute_plan", fitted)
+    monkeypatch.setattr(execution, "execute_plan", fitted)
     assert encode(png, "--checkpoint", "0.0001s") == (2 if field_fails else 0)
     assert capsys.readouterr().err.count(f"warning: {png}: the state of the fit could not be saved: ") == 1
 
@@ -644,9 +644,9 @@ def test_a_map_and_a_video_come_with_the_field(png, capsys):
     ids=lambda value: " ".join(value) if isinstance(value, list) else str(value),
 )
 def test_a_map_that_cannot_be_is_refused_before_the_fit(png, words, code, monkeypatch, capsys):
-    from inrfit import codec
+    from inrfit import execution
 
-    monkeypatch.setattr(codec, "execute_plan", None)
+    monkeypatch.setattr(execution, "execute_plan", None)
     Image.fromarray(picture(8, 8)).save(png.parent / "taken.png")
     before = sorted(os.listdir(png.parent))
     words = [word.replace("PHOTO", str(png)).replace("FOLDER", str(png.parent)) for word in words]
@@ -657,16 +657,16 @@ def test_a_map_that_cannot_be_is_refused_before_the_fit(png, words, code, monkey
 
 def test_a_map_that_fails_late_does_not_cost_the_field(png, monkeypatch, capsys):
     """The map's name is taken while the fit runs."""
-    from inrfit import codec
+    from inrfit import execution
 
-    chart, honest = png.parent / "map.png", codec.execute_plan
+    chart, honest = png.parent / "map.png", execution.execute_plan
 
     def meanwhile(*args, **more):
         made = honest(*args, **more)
         chart.write_bytes(b"somebody else's")
         return made
 
-    monkeypatch.setattr(codec, "execute_plan", meanwhile)
+    monkeypatch.setattr(execution, "execute_plan", meanwhile)
     assert encode(png, "--sampling-map", chart, "--json") == 2
     record = json.loads(capsys.readouterr().out)
     assert record["ok"] is False

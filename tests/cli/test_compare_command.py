@@ -131,17 +131,17 @@ def test_without_matplotlib_there_is_a_hint_and_no_failure(small, tmp_path, monk
 
 
 def test_a_failed_run_is_recorded_and_ends_with_7(small, tmp_path, monkeypatch, capsys):
-    from inrfit import codec
+    from inrfit import execution
     from inrfit.errors import Diverged
 
-    honest = codec.execute_plan
+    honest = execution.execute_plan
 
     def failing(planned, *rest, **more):
         if planned.settings.sampler == "nint":
             raise Diverged("worse than a constant", "diverged")
         return honest(planned, *rest, **more)
 
-    monkeypatch.setattr(codec, "execute_plan", failing)
+    monkeypatch.setattr(execution, "execute_plan", failing)
     assert compare(small, "--seeds", "1", "-o", tmp_path / "out") == 7
     out, err = capsys.readouterr()
     assert "inrfit: error: run 2 of 2: photo.png nint seed 0: worse than a constant" in err

@@ -135,14 +135,14 @@ def test_the_old_name_of_an_option_stands_for_the_same_comparison(tmp_path):
 def test_finished_runs_are_kept_failed_ones_made_again(two, tmp_path, monkeypatch):
     folder = str(tmp_path / "out")
     spec = runs.prepare(two[:1], "uniform,nint", seeds=2, settings=SMALL)
-    original = single_run.codec.execute_plan
+    original = single_run.execution.execute_plan
 
     def failing(planned, *rest, **more):
         if (planned.settings.sampler, planned.settings.seed) == ("nint", 0):
             raise Diverged("worse than a constant", "diverged")
         return original(planned, *rest, **more)
 
-    monkeypatch.setattr(single_run.codec, "execute_plan", failing)
+    monkeypatch.setattr(single_run.execution, "execute_plan", failing)
     first, started = run_all(spec, folder=folder)
     assert len(started) == 4
     assert first.unfinished == 1

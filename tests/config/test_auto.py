@@ -14,7 +14,7 @@ from conftest import picture
 from PIL import Image
 
 import inrfit
-from inrfit import codec
+from inrfit import execution
 from inrfit.config import auto, plan, sizing
 from inrfit.config.auto import candidates, matching_rule
 from inrfit.config.settings import Settings, parsed_count
@@ -193,7 +193,7 @@ def test_the_widest_field_that_the_bytes_allow_is_taken(given, depth, store):
 @pytest.mark.parametrize("given", [20_000, 60_000])
 def test_a_file_never_exceeds_the_bytes_granted(name, store, given):
     made = planned(name, bytes=given, store=store, budget="3it", depth=2)
-    size = codec.execute_plan(made).stored_bytes
+    size = execution.execute_plan(made).stored_bytes
     assert 0.75 * given < size <= given
 
 
@@ -205,8 +205,8 @@ def test_remarks_beyond_what_was_reserved_are_left_out_and_not_the_promise(monke
         return replace(honest(*given, **more), notes=tuple(2 * text for text in texts))
 
     monkeypatch.setattr(fitting, "fit", talking)
-    bound = codec.execute_plan(planned(bytes=20_000, budget="3it"))
-    free = codec.execute_plan(planned(width=bound.spec.width, store="fp32", budget="3it"))
+    bound = execution.execute_plan(planned(bytes=20_000, budget="3it"))
+    free = execution.execute_plan(planned(width=bound.spec.width, store="fp32", budget="3it"))
     assert bound.stored_bytes <= 20_000 < free.stored_bytes
     assert 0 < len(bound.provenance["notes"]) < len(free.provenance["notes"]) == 50
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -31,21 +32,32 @@ OnField = Callable[[int], None]
 """Called with the number of fields that have been written."""
 
 
-def export(plan: BatchPlan, kind: str, output: str, force: bool, on_field: OnField = lambda count: None) -> int:
+def export(
+    plan: BatchPlan,
+    kind: str,
+    output: str,
+    force: bool,
+    on_field: OnField = lambda count: None,
+    papers_weights: bool = False,
+) -> int:
     """Writes the fields that are there to ``output``, and returns their number: a folder for the kind "files", a file
-    for the others, which hold the tensors stacked in float32, and an array for each column of the rows.
+    for the others, which hold the tensors stacked in float32, an array for each column of the rows, and the
+    architecture with its options as JSON. With ``papers_weights`` the tensors are in the papers' parametrisation
+    (``FieldSpec.paper_factors``).
 
-    Raises ``UsageError`` for fields of several sizes, which cannot be stacked, ``OutputExists``, and
-    ``UnwritableOutput``."""
+    Raises ``UsageError`` for fields of several sizes, which cannot be stacked, or for the papers' weights of several
+    options; ``OutputExists``, and ``UnwritableOutput``."""
     if kind == "files":
         return _to_files(plan, output, force, on_field)
     rows = [row for row in index.all_rows(plan.folder) if "place" in row]
     if not rows:
         raise UsageError(f"{printable(plan.folder)} has no fields yet", "no-sources")
-    spec = _common_spec(plan)
+    spec = _common_spec(plan, papers_weights)
     files.check_target(output, force)
+    columns = _columns(rows) | {"field": np.array(json.dumps(spec.json()))}
+    factors = spec.paper_factors if papers_weights else {}
     write = _to_npz if kind == "npz" else _to_hdf5
-    write(output, plan, spec, _columns(rows), len(rows), on_field)
+    write(output, plan, spec, columns, len(rows), on_field, factors)
     return len(rows)
 
 
@@ -65,13 +77,14 @@ def _parts(plan: BatchPlan) -> Iterator[Part]:
             yield Part(read, size)
 
 
-def _stacked(part: Part, name: str) -> npt.NDArray[np.float32]:
-    """A tensor of all fields of a part in float32, in the order of the plan."""
+def _stacked(part: Part, name: str, factors: Mapping[str, float]) -> npt.NDArray[np.float32]:
+    """A tensor of all fields of a part in float32, divided by its factor, in the order of the plan."""
     found = {}
     for number, stack in enumerate(part.stacks):
         for row, weight in zip(stack.rows, part.stacked(number, name), strict=True):
             found[row["number"]] = weight
-    return np.stack([found[number] for number in sorted(found)])
+    stacked: npt.NDArray[np.float32] = np.stack([found[number] for number in sorted(found)])
+    return stacked / np.float32(factors[name]) if factors.get(name, 1.0) != 1.0 else stacked
 
 
 def _to_files(plan: BatchPlan, folder: str, force: bool, on_field: OnField) -> int:
@@ -89,14 +102,21 @@ def _to_files(plan: BatchPlan, folder: str, force: bool, on_field: OnField) -> i
     return count
 
 
-def _common_spec(plan: BatchPlan) -> FieldSpec:
-    """The architecture and the sizes that all fields have. Raises ``UsageError`` if they differ."""
+def _common_spec(plan: BatchPlan, papers_weights: bool) -> FieldSpec:
+    """The architecture and the sizes that all fields have. Raises ``UsageError`` if they differ, or for the papers'
+    weights their options."""
     first: FieldSpec | None = None
     for stack in (stack for part in _parts(plan) for stack in part.stacks):
         first = first or stack.spec
         if (stack.spec.architecture, stack.spec.shapes) != (first.architecture, first.shapes):
             raise UsageError(
                 "the fields have several architectures or sizes, which cannot be stacked: export --to files", "sizes"
+            )
+        if papers_weights and dict(stack.spec.options) != dict(first.options):
+            raise UsageError(
+                "the fields have several frequencies, which the papers' weights do not include: export --weights "
+                "stored, or set -O first_omega for all",
+                "sizes",
             )
     assert first is not None
     return first
@@ -115,7 +135,15 @@ def _columns(rows: Sequence[Mapping[str, Any]]) -> dict[str, npt.NDArray[Any]]:
     return columns
 
 
-def _to_npz(output: str, plan: BatchPlan, spec: FieldSpec, columns: Columns, count: int, on_field: OnField) -> None:
+def _to_npz(
+    output: str,
+    plan: BatchPlan,
+    spec: FieldSpec,
+    columns: Columns,
+    count: int,
+    on_field: OnField,
+    factors: Mapping[str, float],
+) -> None:
     """One pass over the parts for each tensor, so that not all weights are in memory."""
     with _replacing(output) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
         for number, (name, shape) in enumerate(spec.shapes.items()):
@@ -124,14 +152,22 @@ def _to_npz(output: str, plan: BatchPlan, spec: FieldSpec, columns: Columns, cou
                 np.lib.format.write_array_header_2_0(file, described)
                 for part in _parts(plan):
                     if part.places:
-                        file.write(_stacked(part, name).tobytes())
+                        file.write(_stacked(part, name, factors).tobytes())
             on_field((number + 1) * count // len(spec.shapes))
         for name, column in columns.items():
             with archive.open(f"{name}.npy", "w") as file:
                 np.lib.format.write_array(file, column, allow_pickle=False)
 
 
-def _to_hdf5(output: str, plan: BatchPlan, spec: FieldSpec, columns: Columns, count: int, on_field: OnField) -> None:
+def _to_hdf5(
+    output: str,
+    plan: BatchPlan,
+    spec: FieldSpec,
+    columns: Columns,
+    count: int,
+    on_field: OnField,
+    factors: Mapping[str, float],
+) -> None:
     import h5py
 
     with _replacing(output) as temporary, h5py.File(temporary, "w") as file:
@@ -140,13 +176,12 @@ def _to_hdf5(output: str, plan: BatchPlan, spec: FieldSpec, columns: Columns, co
         for part in _parts(plan):
             stop = start + len(part.places)
             for name, tensor in tensors.items() if part.places else ():
-                tensor[start:stop] = _stacked(part, name)
+                tensor[start:stop] = _stacked(part, name, factors)
             on_field(start := stop)
         for name, column in columns.items():
             text = column.dtype.kind == "U"
             values, kind = (column.astype(object), h5py.string_dtype()) if text else (column, None)
             file.create_dataset(name, data=values, dtype=kind)
-        file.attrs["architecture"] = spec.architecture
 
 
 @contextmanager

@@ -34,11 +34,12 @@ class Rules:
         """The rules as JSON values with the SCHEMA."""
         return asdict(self)
 
-    def steps_left(self, quality: float, made: int, each: int) -> int:
-        """How many further steps a field of this quality gets that has made so many; ``each``: those of the budget."""
+    def steps_left(self, quality: float, made: int, budget: int) -> int:
+        """How many further steps a field of this quality gets that has ``made`` so many: as many again, since the rates
+        fall to 0 in each round, and longer rounds learn more. ``budget``: the steps of the first round."""
         if self.floor is None or quality >= self.floor:
             return 0
-        return max(0, min(each, (self.cap or CAP * each) - made))
+        return max(0, min(made, (self.cap or CAP * budget) - made))
 
 
 @dataclass(frozen=True)

@@ -50,7 +50,7 @@ Floor = Annotated[
     typer.Option(
         metavar="QUALITY",
         rich_help_panel=shared.BUDGET,
-        help="Fit a field on while it is worse than this (30dB), for as many steps again each time; one that stays "
+        help="Fit a field on while it is worse than this (30dB), each time for as many steps as before; one that stays "
         "below counts as failed.",
     ),
 ]

@@ -164,6 +164,15 @@ def export(
             help="Output file, or folder for --to files. Default: DIR.fields, DIR.npz or DIR.h5 beside the data set.",
         ),
     ] = None,
+    weights: Annotated[
+        str,
+        typer.Option(
+            metavar="stored|paper",
+            rich_help_panel=SOURCE,
+            help="For npz and hdf5: weights as inrfit stores them, which include the frequency factors, or in the "
+            "parametrisation of the papers, sin(omega (W x + b)).",
+        ),
+    ] = "stored",
     force: shared.Force = False,
     as_json: Annotated[bool, shared.flag("--json", panel=REPORTING, help="Print a JSON object.")] = False,
     quiet: shared.Quiet = False,
@@ -172,7 +181,7 @@ def export(
 
     Examples:
 
-        inrfit batch export ds --to npz
+        inrfit batch export ds --to npz --weights paper
         inrfit batch export ds --to files -o fields/
     """
     from ..batch import export as exports
@@ -180,14 +189,18 @@ def export(
 
     if to not in exports.KINDS:
         raise UsageError(f"--to {to}: must be one of {', '.join(exports.KINDS)}", "option")
+    if weights not in ("stored", "paper") or (to == "files" and weights == "paper"):
+        allowed = "stored, which inrfit decodes" if to == "files" else "stored or paper"
+        raise UsageError(f"--weights {weights}: with --to {to} it must be {allowed}", "option")
     exports.require(to)
     planned, console = plans.read(folder), Console(-1 if quiet else 0, as_json)
     target = output or folder.rstrip("/") + {"files": ".fields", "npz": ".npz", "hdf5": ".h5"}[to]
     progress = FitProgress(console, folder)
     try:
         count = exports.export(
-            planned, to, target, force, lambda done: progress.update(min(done / planned.row_count, 1.0), "writing")
-        )
+            planned, to, target, force, lambda done: progress.update(min(done / planned.row_count, 1.0), "writing"),
+            weights == "paper",
+        )  # fmt: skip
     finally:
         progress.close()
     console.log(f"inrfit: {folder} -> {target}: {count:,} fields")

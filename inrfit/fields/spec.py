@@ -46,6 +46,15 @@ class FieldSpec:
         return shapes
 
     @property
+    def paper_factors(self) -> dict[str, float]:
+        """By weight tensor, the frequency factor that it includes, and that the papers write beside it: a layer is
+        activation(factor (W x + b)) there. Divided by it, the weights are in the papers' parametrisation."""
+        factors = {name: factor or 1.0 for name, factor in self.formula.rates().items()}
+        if "first.bias" in factors:  # it has another rate in a SIREN, but one factor stands before W x + b
+            factors["first.bias"] = factors["first.weight"]
+        return factors
+
+    @property
     def parameters(self) -> int:
         """Number of weights."""
         return sum(prod(shape) for shape in self.shapes.values())

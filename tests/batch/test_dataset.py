@@ -174,13 +174,33 @@ def test_a_data_set_becomes_one_file_of_stacked_weights(finished, tmp_path, kind
     else:
         h5py = pytest.importorskip("h5py")
         with h5py.File(out) as file:
-            found = {name: file[name].asstr()[:] if file[name].dtype == object else file[name][:] for name in file}
+            found = {name: file[name].asstr()[()] if file[name].dtype == object else file[name][()] for name in file}
     for number, id in enumerate(IDS):
         for name, weight in inrfit.load(f"{finished.folder}#{id}").weights.items():
             assert np.array_equal(found[name][number], weight)
     assert found["id"].tolist() == IDS
     assert found["label"].tolist() == [0, 1, 0, 1, 5, 5, 5]
     assert found["angle"][:4].tolist() == ["0", "10", "20", "30"]
+    assert json.loads(str(found["field"]))["architecture"] == "siren"
+
+
+def test_weights_of_the_papers_make_the_papers_siren(finished, tmp_path, capsys):
+    out = tmp_path / "ds.npz"
+    assert command(["batch", "export", finished.folder, "--to", "npz", "--weights", "paper", "-o", str(out), "-q"]) == 0
+    found = dict(np.load(out))
+    options = json.loads(str(found["field"]))["options"]
+    first_omega, omega = options["first_omega"], options.get("omega", 30.0)
+    coords = np.random.default_rng(0).uniform(-1, 1, (50, 2)).astype(np.float32)
+    for number, id in enumerate(IDS):
+        x = np.sin(first_omega * (coords @ found["first.weight"][number].T + found["first.bias"][number]))
+        for weight, bias in zip(found["hidden.weight"][number], found["hidden.bias"][number], strict=True):
+            x = np.sin(omega * (x @ weight.T + bias))
+        values = x @ found["last.weight"][number].T + found["last.bias"][number]
+        expected = inrfit.load(f"{finished.folder}#{id}").field(torch.device("cpu")).evaluate(torch.from_numpy(coords))
+        assert np.abs(values - expected.numpy()).max() < 1e-4
+    assert np.abs(found["first.weight"]).max() < 2  # U(+-1/d) and what was learned
+    assert command(["batch", "export", finished.folder, "--to", "files", "--weights", "paper"]) == 2
+    assert "stored, which inrfit decodes" in capsys.readouterr().err
 
 
 def test_fields_of_several_sizes_share_parts_and_cannot_be_stacked(finished, tmp_path, capsys):

@@ -118,10 +118,11 @@ class Worker:
             process.communicate()
 
     def kill(self) -> None:
-        """Ends the process at once, while another thread waits for the answer to a call, which raises
-        ``WorkerDied``."""
+        """Ends the process at once, and those that it has started, while another thread waits for the answer to a
+        call, which raises ``WorkerDied``."""
         if (process := self._process) is not None:
-            process.kill()
+            with suppress(OSError):
+                os.killpg(process.pid, signal.SIGKILL)
 
 
 def _send(process: subprocess.Popen[bytes], value: Any) -> None:
@@ -148,7 +149,7 @@ def serve() -> None:
     calls, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)  # programs that a library starts must not read the calls
     os.dup2(2, 1)  # what a library prints is no answer
-    threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
+    threading.Thread(target=end_with_parent, args=(os.getppid(),), daemon=True).start()
     while True:
         try:
             function, with_items, args, kwargs = pickle.load(calls)
@@ -189,7 +190,7 @@ def _asked_for(calls: BinaryIO, answers: BinaryIO) -> Iterator[Any]:
         yield item[0]
 
 
-def _end_with_parent(parent: int) -> None:
+def end_with_parent(parent: int) -> None:
     """Ends this process soon after its parent, whatever it does then."""
     while os.getppid() == parent:
         time.sleep(0.5)

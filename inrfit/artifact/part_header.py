@@ -30,6 +30,9 @@ VOLATILE_SETTINGS = ("probe", "seed", "settings_sha256")
 MAX_FIELDS, MAX_ID = 65_536, 200
 """Largest number of fields of a part, and of characters of an id."""
 
+MAX_MACHINES = 100
+"""Largest number of machines that a part names."""
+
 ROW_TEXT = 2000
 """Longest text of a failure, in characters."""
 
@@ -88,16 +91,20 @@ SCHEMA: Mapping[str, Schema] = {
 }
 """Schema of the header, without its version."""
 
-SUMMARY: Mapping[str, Schema] = {
-    "version": integer(1, 2**31),
-    "fields": integer(0, MAX_FIELDS),
-    "failed": integer(0, MAX_FIELDS),
-    "measured": integer(0, MAX_FIELDS),
-    "quality": optional(number()),
-    "unit": text(20),
-}
+SUMMARY = _row_schema(
+    {
+        "version": integer(1, 2**31),
+        "fields": integer(0, MAX_FIELDS),
+        "failed": integer(0, MAX_FIELDS),
+        "measured": integer(0, MAX_FIELDS),
+        "quality": optional(number()),
+        "unit": text(20),
+    },
+    {"machines": items(mapping(scalar), 0, MAX_MACHINES)},
+)
 """Schema of the summary in the metadata of the file: how many fields it has and how many failed, below the floor
-included, and the mean of the main measure over those ``measured``, which are all whose quality is finite."""
+included, the mean of the main measure over those ``measured``, which are all whose quality is finite, and what the
+machines were that made the fields: several if some were fitted again."""
 
 
 def split(records: Sequence[Mapping[str, Any]]) -> tuple[dict[str, dict[str, Any]], list[dict[str, Any]]]:

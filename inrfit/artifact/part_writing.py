@@ -46,9 +46,15 @@ class _Attachments:
         return self._places[content]
 
 
-def to_bytes(plan: str, number: int, fitted: Sequence[FittedRow], failures: Sequence[Mapping[str, Any]]) -> bytes:
-    """The file of part ``number`` of the plan with the digest ``plan``. Equal arguments give equal bytes. Fields of one
-    architecture, size and options form a stack; they keep their order.
+def to_bytes(
+    plan: str,
+    number: int,
+    fitted: Sequence[FittedRow],
+    failures: Sequence[Mapping[str, Any]],
+    machines: Sequence[Mapping[str, Any]] = (),
+) -> bytes:
+    """The file of part ``number`` of the plan with the digest ``plan``, made on ``machines``. Equal arguments give
+    equal bytes. Fields of one architecture, size and options form a stack; they keep their order.
 
     The bytes are read back, and every field must have the very weights that its quality was measured with: raises
     ``InrfitError`` otherwise."""
@@ -65,7 +71,8 @@ def to_bytes(plan: str, number: int, fitted: Sequence[FittedRow], failures: Sequ
         tensors["attachments"] = container.bytes_tensor(b"".join(attachments.contents))
     header = {"plan": plan, "part": number, "attachments": lengths, "stacks": stacks, "failures": list(failures)}
     ordered = sorted(tensors.items(), key=lambda item: -_item_size(item[1]))  # so that all are aligned
-    metadata = {container.PART_KEY: dumps({"version": VERSION, **summary(fitted, failures)})}
+    about = {"version": VERSION, **summary(fitted, failures), "machines": list(machines)}
+    metadata = {container.PART_KEY: dumps(about)}
     data = container.serialize_with(metadata, {container.PART_KEY: container.deflated(header), **dict(ordered)})
     _verify(data, fitted)
     return data

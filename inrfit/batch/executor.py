@@ -1,4 +1,4 @@
-"""What an executor of jobs is: ``local.py`` has one for the processes of this machine."""
+"""What an executor of jobs is: ``local.py`` has one for processes of this machine, ``cluster.py`` one for clusters."""
 
 from __future__ import annotations
 

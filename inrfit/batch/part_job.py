@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,9 +15,11 @@ from ..artifact.part_reading import Part, opened
 from ..artifact.part_writing import FittedRow, summary, to_bytes
 from ..errors import InrfitError, UnwritableOutput, printable
 from ..io import files
+from ..io.strict_json import dumps
 from . import fitting, plan
 from .fitting import Failure, Fitted, Fitter
 from .journal import Journal
+from .machine import Machine, describe, require
 from .manifest import Row
 from .plan import BatchPlan
 
@@ -28,7 +31,7 @@ KILLED = "killed"
 class Job:
     """A part to be fitted. ``killers`` are rows by their numbers that are not tried, with the reason. With ``again``
     the part is there, and the rows that failed in it are fitted again. With ``only`` one row is tried, to see whether
-    the process survives it, and nothing is written."""
+    the process survives it, and nothing is written. With ``require_same`` all parts must come from machines alike."""
 
     folder: str
     digest: str
@@ -36,6 +39,7 @@ class Job:
     killers: Mapping[int, str] = field(default_factory=dict)
     again: bool = False
     only: int | None = None
+    require_same: bool = False
 
 
 @dataclass(frozen=True)
@@ -68,25 +72,36 @@ def _plan_of(folder: str, digest: str) -> BatchPlan:
     return found
 
 
+@lru_cache(maxsize=4)
+def _machine(folder: str, digest: str) -> Machine:
+    """This machine, for the fits of a plan."""
+    return describe(_plan_of(folder, digest).settings)
+
+
 def run_job(job: Job, pause: Callable[[float], None] = time.sleep) -> Done:
     """Does the work of ``job``. A part that is there already is left as it is.
 
-    Raises ``UnwritableOutput`` if the part cannot be written, after two more tries."""
+    Raises ``UnwritableOutput`` if the part cannot be written, after two more tries, and ``UsageError`` for a machine
+    that ``require_same`` does not admit."""
     batch, journal = _plan_of(job.folder, job.digest), Journal(job.folder)
     started, path = time.monotonic(), part_path(job.folder, job.part)
+    machine = _machine(job.folder, job.digest)
+    if job.require_same:
+        require(job.folder, machine)
     if job.only is not None:
         row = dict(batch.rows_of(job.part))[job.only]
         list(Fitter(batch.settings, batch.rules, pause).fit([(job.only, row)]))
         return Done(job, {})
     if batch.has(job.part) and not job.again:
         return Done(job, _part(path).summary)
-    journal.note("claim", part=job.part)
-    fitted, failures = _kept(path) if job.again else ([], [])
+    journal.note("claim", part=job.part, host=socket.gethostname(), pid=os.getpid())
+    fitted, machines = _kept(path) if job.again else ([], [])
     done = {each.row["number"] for each in fitted}
     rows = [(number, row) for number, row in batch.rows_of(job.part) if number not in done]
     new, failures = _fit(rows, batch, job.killers, journal, pause)
     fitted = sorted([*fitted, *new], key=lambda each: each.row["number"])
-    _write(path, to_bytes(batch.digest, job.part, fitted, failures), pause)
+    machines = sorted({dumps(each): each for each in (*machines, machine)}.values(), key=dumps)
+    _write(path, to_bytes(batch.digest, job.part, fitted, failures, machines), pause)
     seconds = time.monotonic() - started
     found = summary(fitted, failures)
     journal.note("commit", part=job.part, seconds=round(seconds, 3), **found)
@@ -122,13 +137,14 @@ def _fit(
     return fitted, sorted(failures, key=lambda each: int(each["number"]))
 
 
-def _kept(path: str) -> tuple[list[FittedRow], list[dict[str, Any]]]:
-    """The fields of a part that is there."""
+def _kept(path: str) -> tuple[list[FittedRow], list[Machine]]:
+    """The fields of a part that is there, and the machines that made them."""
     with opened(path) as (read, size):
         part = Part(read, size)
         keys = ("id", "number", "seed", "steps", "code", "label", "split", "columns")
         rows = [row for stack in part.stacks for row in stack.rows]
-        return [FittedRow(part.artifact(row["id"]), {key: row[key] for key in keys if key in row}) for row in rows], []
+        kept = [FittedRow(part.artifact(row["id"]), {key: row[key] for key in keys if key in row}) for row in rows]
+        return kept, part.summary.get("machines", []) if kept else []
 
 
 def _part(path: str) -> Part:

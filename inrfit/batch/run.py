@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 from ..artifact import data_set
 from ..artifact.part_reading import read_summary
 from ..errors import InrfitError, UsageError
+from ..io.strict_json import dumps
 from .executor import Executor
 from .part_job import Died, Done, Job
 from .plan import BatchPlan
@@ -29,6 +31,8 @@ class Totals:
     quality_sum: float = 0.0
     unit: str = ""
     codes: dict[int, int] = field(default_factory=dict)
+    machines: Counter[str] = field(default_factory=Counter)
+    """Number of parts by the machine that made them, as JSON."""
 
     def add(self, summary: Mapping[str, Any], rows: int) -> None:
         """Counts a part of ``rows`` rows."""
@@ -39,6 +43,7 @@ class Totals:
         self.measured += summary["measured"]
         self.quality_sum += (summary["quality"] or 0.0) * summary["measured"]
         self.unit = self.unit or summary["unit"]
+        self.machines.update(map(dumps, summary.get("machines", ())))
 
     @property
     def done(self) -> int:
@@ -108,19 +113,22 @@ def run(
     max_failures: float | None = None,
     on_result: OnResult = lambda totals, speed, done: None,
     again: Iterable[int] = (),
+    require_same: bool = False,
 ) -> Totals:
     """Fits the missing parts of ``shard``, or the failed rows of the parts ``again``, and returns the state in the end.
+    With ``require_same`` only machines of one kind make parts.
 
     ``on_result`` is called when a part is there. Raises ``TooManyFailures`` when more than ``max_failures`` rows have
     failed, and what ``Executor.map`` raises. Parts that are there stay in any case."""
     data_set.remove_abandoned(plan.folder)
     totals, repeated = state(plan, shard), list(again)
-    jobs = [Job(plan.folder, plan.digest, part, again=True) for part in repeated]
+    jobs = [Job(plan.folder, plan.digest, part, again=True, require_same=require_same) for part in repeated]
     for part in repeated:
         _take_out(totals, plan, part)
     if not repeated:
         present = data_set.present_parts(plan.folder)
-        jobs = [Job(plan.folder, plan.digest, part) for part in shard.parts(plan) if part not in present]
+        missing = [part for part in shard.parts(plan) if part not in present]
+        jobs = [Job(plan.folder, plan.digest, part, require_same=require_same) for part in missing]
     started, before = time.monotonic(), totals.done
     for done in _results(plan, executor, jobs):
         totals.add(done.summary, plan.rows_in(done.job.part))

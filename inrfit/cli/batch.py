@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 from ..errors import UsageError, printable
 from . import batch_options as own
 from . import shared_options as shared
-from .batch_run import execute, failures_of
+from .batch_run import execute, failures_of, place
 from .console import Console
 from .help import REPORTING
 from .paths import expand, source_suffixes
@@ -87,6 +87,8 @@ def run(  # one option a line
     sources: own.RunSources = None,
     workers: own.Workers = None,
     shard: own.ShardOption = "0/1",
+    cluster: own.Cluster = None,
+    require_same: own.RequireSame = False,
     max_failures: own.MaxFailures = None,
     part_size: own.PartSize = None,
     init: own.Init = None,
@@ -132,6 +134,7 @@ def run(  # one option a line
 
         inrfit batch run ds pictures/ --budget 60it
         inrfit batch run ds --shard 3/100 --workers 2
+        inrfit batch run ds --cluster ray://head:10001
     """
     settings = shared.settings_from(locals())
     from ..batch import plan as plans
@@ -140,6 +143,7 @@ def run(  # one option a line
 
     console, chosen = Console(-1 if quiet else 0, as_json), parse_shard(shard)
     rules = AskedRules(init, floor, cap)
+    where = place(workers, cluster, require_same)
     rows = _rows(sources, folder, console) if sources else None
     if plans.exists(folder):
         planned = plans.read(folder)
@@ -154,7 +158,7 @@ def run(  # one option a line
     else:
         planned = _make(folder, rows, settings, part_size, rules)
         _report(planned, console)
-    return execute(planned, console, workers, chosen, failures_of(max_failures, planned))
+    return execute(planned, console, where, chosen, failures_of(max_failures, planned))
 
 
 def _rows(sources: Sequence[str], output: str, console: Console) -> list[Row]:

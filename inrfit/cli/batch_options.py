@@ -98,7 +98,32 @@ Threads = Annotated[
 ]
 Workers = Annotated[
     int | None,
-    typer.Option(metavar="N", min=1, max=1024, rich_help_panel=WORK, help="Processes. Default: one for each CPU."),
+    typer.Option(
+        metavar="N",
+        min=1,
+        max=1024,
+        rich_help_panel=WORK,
+        help="Processes. Default: one for each CPU; with --cluster as many as it has room for.",
+    ),
+]
+Cluster = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ADDRESS",
+        rich_help_panel=WORK,
+        help="Fit on a Ray cluster (pip install 'inrfit[cluster]'), a part on one machine: auto or HOST:PORT on one of "
+        "its machines, ray://HOST:PORT from others, or local to start one on this machine, with --workers slots. All "
+        "machines need the folder and the sources under the same paths.",
+    ),
+]
+RequireSame = Annotated[
+    bool,
+    shared.flag(
+        "--require-same",
+        panel=WORK,
+        help="Refuse machines that are unlike those that made the other parts: in the versions of inrfit and torch, "
+        "the kernel, the instruction sets. Their weights would differ in the last bits.",
+    ),
 ]
 ShardOption = Annotated[
     str,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,9 +12,12 @@ from ..errors import UsageError, printable
 from . import batch_options as own
 from . import shared_options as shared
 from .batch_progress import SHOWN_FAILURES, duration, record, words
-from .batch_run import execute, failures_of
+from .batch_run import execute, failures_of, place
 from .console import Console, FitProgress, print_output
 from .help import REPORTING, SOURCE
+
+if TYPE_CHECKING:
+    from ..batch.run import Totals
 
 StatusJson = Annotated[
     bool, shared.flag("--json", panel=REPORTING, help="Print a JSON object, and one for each row that failed.")
@@ -44,6 +48,7 @@ def status(folder: own.Folder, as_json: StatusJson = False) -> int:
                 "event": "status",
                 "folder": folder,
                 **record(totals),
+                "machines": [{**json.loads(text), "parts": count} for text, count in totals.machines.items()],
                 "parts_under_way": list(activity.parts),
                 "rows_under_way": activity.rows,
                 "rows_per_second": round(activity.rows_per_second, 4),
@@ -56,6 +61,7 @@ def status(folder: own.Folder, as_json: StatusJson = False) -> int:
         rate = f", {activity.rows_per_second:.3g} rows/s" if activity.rows_per_second else ""
         end = f", about {duration(seconds)} left" if seconds is not None else ""
         lines.append(f"  at work: {len(activity.parts):,} parts with {activity.rows:,} rows done{rate}{end}")
+    lines += [f"  made by unlike machines: {text}" for text in unlike_machines(totals)]
     for (code, reason), count in sorted(states.reasons(failed).items()):
         lines.append(f"  failed with code {code}, {reason}: {count:,}")
     for row in failed[:SHOWN_FAILURES]:
@@ -66,6 +72,14 @@ def status(folder: own.Folder, as_json: StatusJson = False) -> int:
     return 0
 
 
+def unlike_machines(totals: Totals) -> list[str]:
+    """What differs between the machines that made the parts."""
+    from ..batch.machine import differences
+
+    made = totals.machines.items()
+    return differences((f"{count:,} part{'s' * (count != 1)}", json.loads(text)) for text, count in made)
+
+
 def printable_lines(lines: list[str]) -> str:
     """The lines as text, with control characters escaped."""
     return "".join(printable(line) + "\n" for line in lines)
@@ -74,6 +88,8 @@ def printable_lines(lines: list[str]) -> str:
 def retry(
     folder: own.Folder,
     workers: own.Workers = None,
+    cluster: own.Cluster = None,
+    require_same: own.RequireSame = False,
     max_failures: own.MaxFailures = None,
     as_json: own.Json = False,
     quiet: shared.Quiet = False,
@@ -89,12 +105,13 @@ def retry(
     from ..batch.run import Shard
 
     planned, console = plans.read(folder), Console(-1 if quiet else 0, as_json)
+    where = place(workers, cluster, require_same)
     again = states.parts_to_retry(planned)
     if not again:
         console.log(f"inrfit: {folder}: no row of the parts that are there has failed")
         console.print_json({"ok": True, "event": "end", "folder": folder, "failed": 0})
         return 0
-    return execute(planned, console, workers, Shard(), failures_of(max_failures, planned), again)
+    return execute(planned, console, where, Shard(), failures_of(max_failures, planned), again)
 
 
 def check(

@@ -92,6 +92,12 @@ def library() -> ctypes.CDLL | None:
     return loaded
 
 
+@functools.cache
+def digest() -> str | None:
+    """The SHA-256 of the library; None if it is not used."""
+    return None if library() is None else hashlib.sha256(PATH.read_bytes()).hexdigest()
+
+
 def sources_digest(folder: Path) -> str:
     """The SHA-256 of the C++ code."""
     return hashlib.sha256(b"".join(path.read_bytes() for path in sorted(folder.glob("*.[chi]*")))).hexdigest()

@@ -33,8 +33,11 @@ from .part_job import Died, Done, Job, Result
 from .plan import BatchPlan
 from .ray_cluster import Node, lost, unreachable
 
-REACH_SECONDS, CONNECT_SECONDS, START_SECONDS = 8.0, 30.0, 180.0
+REACH_SECONDS, CONNECT_SECONDS, START_SECONDS = 8.0, 20.0, 180.0
 """How long the port of a cluster may take to answer, joining the cluster, and starting one on this machine."""
+
+CLIENT_ATTEMPTS = 2
+"""Attempts to join at a ray:// address. Now and then Ray does not succeed in starting the process for a new client."""
 
 EXCHANGE_SECONDS, LOST_SECONDS, LEAVE_SECONDS = 0.5, 60.0, 10.0
 """How long the driver waits for results before it answers without, the longest that it may take to answer, and that it
@@ -77,12 +80,7 @@ class ClusterExecutor:
             self._folder = _session_folder()
         elif self.target != "auto":
             self._call(REACH_SECONDS + 4, _reach, self.target)
-        seconds = START_SECONDS if self._folder else CONNECT_SECONDS
-        threads = self._plan.settings.threads or 1
-        self._slots, self._free = self._call(
-            seconds, ray_cluster.connect, self.target, self._folder, self._workers, threads, self._plan.settings.device
-        )
-        self._connected = True
+        self._join(CLIENT_ATTEMPTS if self.target.startswith("ray://") else 1)
         folder = os.path.abspath(self._plan.folder)
         nodes: Sequence[Node] = self._call(
             ray_cluster.PROBE_SECONDS + 30, ray_cluster.probe, folder, self._plan.digest, self._plan.settings
@@ -95,8 +93,26 @@ class ClusterExecutor:
                 "cluster",
             )
         if not nodes:
-            warn(f"no machine of the cluster has {threads} processors; waiting for one")
+            warn(f"no machine of the cluster has the processors for --threads {self._threads}; waiting for one")
         return nodes
+
+    @property
+    def _threads(self) -> int:
+        return self._plan.settings.threads or 1
+
+    def _join(self, attempts: int) -> None:
+        """Joins or starts the cluster."""
+        seconds = START_SECONDS if self._folder else CONNECT_SECONDS
+        where = self.target, self._folder, self._workers, self._threads, self._plan.settings.device
+        try:
+            self._slots, self._free = self._call(seconds, ray_cluster.connect, *where)
+        except UsageError:
+            if attempts == 1:
+                raise
+            self._worker.kill()
+            self._worker = Worker()
+            self._join(attempts - 1)
+        self._connected = True
 
     @property
     def slots(self) -> int:
@@ -203,7 +219,7 @@ def _reach(target: str) -> None:
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=REACH_SECONDS).close()
     except (OSError, OverflowError) as error:
-        raise unreachable(target, str(error)) from None
+        raise unreachable(target, getattr(error, "strerror", None) or str(error)) from None
 
 
 def _session_folder() -> str:

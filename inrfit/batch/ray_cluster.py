@@ -52,13 +52,14 @@ class Node:
 
 def unreachable(target: str, how: str) -> UsageError:
     """The error for a cluster that cannot be joined."""
-    hint = {
-        "local": "Ray could not be started on this machine",
-        "auto": "no cluster was found from this machine; name its address",
-    }.get(target, "is it running, and is this its address?")
-    if target not in ("local", "auto") and not target.startswith("ray://"):
-        hint += " This machine must be one of the cluster; from others use ray://HOST:10001"
-    return UsageError(f"--cluster {target}: {hint} ({how})", "cluster")
+    texts = {
+        "local": f"Ray could not be started on this machine ({how})",
+        "auto": f"no Ray cluster was found ({how}). Start one with ray start, or name its address",
+    }
+    text = f"no Ray cluster can be joined there ({how})"
+    if not target.startswith("ray://"):
+        text += ". This machine must be one of the cluster; from others use ray://HOST:10001"
+    return UsageError(f"--cluster {target}: {texts.get(target, text)}", "cluster")
 
 
 def lost(how: str) -> ClusterLost:

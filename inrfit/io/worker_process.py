@@ -149,7 +149,7 @@ def serve() -> None:
     calls, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)  # programs that a library starts must not read the calls
     os.dup2(2, 1)  # what a library prints is no answer
-    threading.Thread(target=end_with_parent, args=(os.getppid(),), daemon=True).start()
+    threading.Thread(target=end_with_parent, args=(os.getppid(), True), daemon=True).start()
     while True:
         try:
             function, with_items, args, kwargs = pickle.load(calls)
@@ -190,8 +190,10 @@ def _asked_for(calls: BinaryIO, answers: BinaryIO) -> Iterator[Any]:
         yield item[0]
 
 
-def end_with_parent(parent: int) -> None:
-    """Ends this process soon after its parent, whatever it does then."""
+def end_with_parent(parent: int, with_group: bool = False) -> None:
+    """Ends this process soon after its parent, whatever it does then; ``with_group`` those of its group as well."""
     while os.getppid() == parent:
         time.sleep(0.5)
+    if with_group:
+        os.killpg(0, signal.SIGKILL)
     os._exit(1)

@@ -6,13 +6,13 @@ import pytest
 from made_batches import InThisProcess, pictures, planned
 
 from inrfit.__main__ import run as command
-from inrfit.batch import cluster, deadline, ray_cluster
+from inrfit.batch import cluster, deadline, machine, ray_cluster
 from inrfit.batch.cluster import ClusterExecutor, parse_address
 from inrfit.batch.deadline import Deadline
 from inrfit.batch.part_job import Died, Done, Job, run_job
-from inrfit.batch.ray_cluster import ClusterLost
+from inrfit.batch.ray_cluster import ClusterLost, Node
 from inrfit.batch.run import run
-from inrfit.errors import UnwritableOutput, UsageError
+from inrfit.errors import InrfitWarning, UnwritableOutput, UsageError
 from inrfit.io.worker_process import WorkerDied
 
 
@@ -64,8 +64,7 @@ def test_without_ray_the_command_that_installs_it_is_named(made, monkeypatch, ca
 def test_where_nothing_listens_there_is_no_cluster(made, capsys):
     assert command(["batch", "run", made.folder, "--cluster", "127.0.0.1:1"]) == 2
     err = capsys.readouterr().err
-    assert "--cluster 127.0.0.1:1: is it running" in err
-    assert "Connection refused" in err
+    assert "--cluster 127.0.0.1:1: no Ray cluster can be joined there (Connection refused). This machine" in err
 
 
 def test_all_parts_are_fitted_with_a_window_of_two_for_each_slot(made):
@@ -139,7 +138,7 @@ def test_a_driver_that_ends_is_a_cluster_that_was_lost(made):
     executor._slots = 1
     with pytest.raises(ClusterLost, match="the same command goes on"):
         run(made, executor)
-    with pytest.raises(UsageError, match="no cluster was found"):
+    with pytest.raises(UsageError, match="no Ray cluster was found"):
         executor.connect()
 
 
@@ -159,10 +158,56 @@ def test_jobs_run_here_as_they_would_there(made):
     assert (done.summary["fields"], messages) == (1, [])
     error, _ = ray_cluster.run_on_machine(Job(made.folder, "0" * 64, 0))
     assert "replaced" in str(error)
-    machine, problem = ray_cluster.look_at_machine(made.folder, made.digest, made.settings)
-    assert (machine["threads"], problem) == (1, "")
+    found, problem = ray_cluster.look_at_machine(made.folder, made.digest, made.settings)
+    assert (found["threads"], problem) == (1, "")
     assert ray_cluster.look_at_machine(made.folder, "0" * 64, made.settings) == (None, "another plan is there")
     assert "no plan here" in ray_cluster.look_at_machine(made.folder + "x", "0" * 64, made.settings)[1]
+
+
+def test_unlike_machines_are_told_and_refused_if_asked(made, monkeypatch, capsys):
+    alike = machine.describe(made.settings)
+    nodes = [Node("a", alike), Node("b", {**alike, "torch": "1.0"}), Node("c", alike)]
+
+    def connect(executor):
+        Driver(executor, run_job)
+        return nodes
+
+    monkeypatch.setattr(ClusterExecutor, "connect", connect)
+    monkeypatch.setattr(ClusterExecutor, "close", lambda executor: None)
+    words = ["batch", "run", made.folder, "--cluster", "auto"]
+    assert command([*words, "--require-same"]) == 2
+    assert "--require-same, but the machines of the cluster differ in torch " in capsys.readouterr().err
+    assert command(words) == 0
+    err = capsys.readouterr().err
+    assert "Ray, 3 machines, 2 parts at once" in err
+    assert f"warning: the machines of the cluster differ in torch {alike['torch']} (a, c) and 1.0 (b): their" in err
+    del nodes[1]
+    assert command([*words, "--require-same"]) == 0
+
+
+def test_ray_is_asked_a_second_time_at_an_address_for_clients(made):
+    executor, asked = ClusterExecutor(made, "ray://head:10001", None), []
+
+    def silent(seconds, function, *arguments):
+        asked.append(function)
+        if function is ray_cluster.connect:
+            raise ray_cluster.unreachable("ray://head:10001", "no answer")
+
+    executor._call = silent
+    with pytest.raises(UsageError, match="can be joined there"):
+        executor.connect()
+    assert asked.count(ray_cluster.connect) == 2
+
+
+def test_machines_that_cannot_work_on_the_plan_are_named(made):
+    executor, nodes = ClusterExecutor(made, "auto", None), [Node("a", {}), Node("b", None, "no plan here")]
+    answers = {ray_cluster.connect: (2, True), ray_cluster.probe: nodes}
+    executor._call = lambda seconds, function, *arguments: answers[function]
+    with pytest.raises(UsageError, match=r"1 of 2 machines of the cluster .* b: no plan here"):
+        executor.connect()
+    nodes.clear()
+    with pytest.warns(InrfitWarning, match="waiting for one"):
+        executor.connect()
 
 
 def test_folders_that_ended_processes_left_are_removed(tmp_path, monkeypatch):

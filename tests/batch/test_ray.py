@@ -124,8 +124,8 @@ def test_the_parts_are_those_of_one_process_and_only_inrfit_says_something(clust
 
 
 def test_after_kills_of_a_worker_a_machine_and_the_driver_every_part_is_there_once(cluster, sources, tmp_path):
-    undisturbed = planned(tmp_path / "here", [sources], part_size=1, budget="1000it")
-    made = planned(tmp_path / "ds", [sources], part_size=1, budget="1000it")
+    undisturbed = planned(tmp_path / "here", [sources], part_size=1, budget="500it")
+    made = planned(tmp_path / "ds", [sources], part_size=1, budget="500it")
     run(undisturbed, InThisProcess())
 
     first = started(made.folder, cluster)

@@ -82,9 +82,9 @@ class ClusterExecutor:
             self._call(REACH_SECONDS + 4, _reach, self.target)
         self._join(CLIENT_ATTEMPTS if self.target.startswith("ray://") else 1)
         folder = os.path.abspath(self._plan.folder)
-        nodes: Sequence[Node] = self._call(
-            ray_cluster.PROBE_SECONDS + 30, ray_cluster.probe, folder, self._plan.digest, self._plan.settings
-        )
+        source = next((row.source for _, row in self._plan.rows_of(0) if os.path.exists(row.source)), None)
+        needed = folder, self._plan.digest, self._plan.settings, source
+        nodes: Sequence[Node] = self._call(ray_cluster.PROBE_SECONDS + 30, ray_cluster.probe, *needed)
         if unable := [node for node in nodes if node.machine is None]:
             raise UsageError(
                 f"{len(unable):,} of {len(nodes):,} machines of the cluster cannot work on {printable(folder)}, "

@@ -125,8 +125,8 @@ def _slots(node: Mapping[str, Any], driver: _Driver) -> int:
     return min(slots, int(resources.get("GPU", 0)) // driver.gpus) if driver.gpus else slots
 
 
-def probe(folder: str, digest: str, settings: Settings) -> list[Node]:
-    """The machines that can run tasks."""
+def probe(*needed: Any) -> list[Node]:
+    """The machines that can run tasks; ``needed`` are the arguments of ``look_at_machine``."""
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -134,9 +134,7 @@ def probe(folder: str, digest: str, settings: Settings) -> list[Node]:
     for node in ray.nodes():
         if node["Alive"] and _slots(node, _driver):
             there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-            hosts[look.options(scheduling_strategy=there).remote(folder, digest, settings)] = node[
-                "NodeManagerHostname"
-            ]
+            hosts[look.options(scheduling_strategy=there).remote(*needed)] = node["NodeManagerHostname"]
     found: list[Node] = []
     ready, silent = ray.wait(list(hosts), num_returns=len(hosts), timeout=PROBE_SECONDS) if hosts else ([], [])
     for ref in ready:
@@ -210,11 +208,16 @@ def _words(error: BaseException) -> str:
     return printable(lines[-1] if lines else type(error).__name__)[:300]
 
 
-def look_at_machine(folder: str, digest: str, settings: Settings) -> tuple[Machine | None, str]:
-    """What the machine is on which this runs, or why it cannot work on the plan in ``folder``."""
+def look_at_machine(
+    folder: str, digest: str, settings: Settings, source: str | None = None
+) -> tuple[Machine | None, str]:
+    """What the machine is on which this runs, or why it cannot work on the plan in ``folder``, of which another machine
+    has ``source``."""
     try:
         if plans.read(folder).digest != digest:
             return None, "another plan is there"
+        if source is not None and not os.path.exists(source):
+            return None, f"{source} is not there"
         return describe(settings), ""
     except InrfitError as error:
         return None, str(error)

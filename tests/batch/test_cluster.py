@@ -160,6 +160,8 @@ def test_jobs_run_here_as_they_would_there(made):
     assert "replaced" in str(error)
     found, problem = ray_cluster.look_at_machine(made.folder, made.digest, made.settings)
     assert (found["threads"], problem) == (1, "")
+    lacking = ray_cluster.look_at_machine(made.folder, made.digest, made.settings, "/none.png")
+    assert lacking == (None, "/none.png is not there")
     assert ray_cluster.look_at_machine(made.folder, "0" * 64, made.settings) == (None, "another plan is there")
     assert "no plan here" in ray_cluster.look_at_machine(made.folder + "x", "0" * 64, made.settings)[1]
 

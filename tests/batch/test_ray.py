@@ -189,9 +189,10 @@ def test_another_plan_on_the_machines_is_told(cluster, sources, tmp_path):
 
     made = planned(tmp_path / "ds", [sources])
     executor = ClusterExecutor(made, cluster.address, None)
-    shutil.rmtree(made.folder)
+    os.unlink(tmp_path / "ds" / "plan.json")
+    planned(tmp_path / "ds", [sources], budget="21it")
     try:
-        with pytest.raises(UsageError, match=r"machines of the cluster cannot work on .*: no plan here"):
+        with pytest.raises(UsageError, match=r"machines of the cluster cannot work on .*: another plan is there"):
             executor.connect()
     finally:
         executor.close()

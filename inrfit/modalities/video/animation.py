@@ -13,7 +13,7 @@ import numpy as np
 from ...errors import InrfitError, UnreadableFile, machine_error, printable
 from ...io.checked_file import Output
 from ...io.limits import Limits
-from .clip import Array, Clip, collected
+from .clip import Array, Clip, collected, rescaled
 from .selection import Selection
 
 MILLISECOND = Fraction(1, 1000)
@@ -81,7 +81,7 @@ def write(clip: Clip, suffix: str, out: Output) -> None:
     count, height, width, channels = clip.frames.shape
     frames: Iterable[Array] = clip.frames
     if clip.bits > 8:
-        frames = ((frame >> np.uint16(clip.bits - 8)).astype(np.uint8) for frame in frames)
+        frames = (rescaled(frame, clip.bits, 8) for frame in frames)
     options: dict[str, Any] = {"lossless": True} if suffix == ".webp" else {}
     if suffix == ".gif":
         options = {"disposal": 2} if channels == 4 else {"disposal": 1}

@@ -62,6 +62,15 @@ class Clip:
     codec: str | None = None
 
 
+def rescaled(frame: Array, bits: int, wanted: int) -> Array:
+    """Samples of ``bits`` bits as samples of ``wanted`` ones."""
+    if bits == wanted:
+        return frame
+    values = frame * (((1 << wanted) - 1) / ((1 << bits) - 1))
+    found: Array = values.round().astype(np.uint8 if wanted == 8 else np.uint16)
+    return found
+
+
 def usable_rate(rate: Fraction | None) -> Fraction | None:
     """``rate`` if it is between a frame a day and a million a second, else None."""
     return rate if rate is not None and Fraction(1, 86_400) <= rate <= 1_000_000 else None

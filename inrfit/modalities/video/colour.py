@@ -31,12 +31,13 @@ def weights_of(code: int, height: int) -> tuple[float, float]:
 
 def to_rgb(planes: list[Array], bits: int, colours: Colours, centred: bool) -> Array:
     """The frame (h, w, c) of luma (h, w) and, unless it is grey, two planes of chroma. ``centred``: chroma lies between
-    columns of luma, as in JPEG, instead of on every second one."""
+    columns of luma, as in JPEG, instead of on every second one. Grey is taken to have the full range whatever the file
+    says, as FFmpeg does."""
+    if len(planes) == 1:
+        return planes[0][..., None].astype(np.uint8 if bits <= 8 else np.uint16)
     luma = planes[0].astype(np.float32)
     peak, (low, span, chroma_span) = (1 << bits) - 1, _ranges(bits, bool(colours.full_range))
     luma = (luma - low) / span
-    if len(planes) == 1:
-        return _rounded(luma[..., None], peak)
     rows, columns = SUBSAMPLED[colours.chroma]
     middle = 1 << (bits - 1)
     blue, red = ((_grown(p.astype(np.float32), luma.shape, rows, columns, centred) - middle) / chroma_span
@@ -51,10 +52,10 @@ def to_rgb(planes: list[Array], bits: int, colours: Colours, centred: bool) -> A
 
 def from_rgb(frame: Array, bits: int, colours: Colours, centred: bool) -> list[Array]:
     """The planes of a frame (h, w, 3) or (h, w, 1): the inverse of ``to_rgb``."""
+    if frame.shape[-1] == 1:
+        return [frame[..., 0]]
     peak, (low, span, chroma_span) = (1 << bits) - 1, _ranges(bits, bool(colours.full_range))
     values = frame.astype(np.float32) / peak
-    if frame.shape[-1] == 1:
-        return [_coded(values[..., 0] * span + low, bits)]
     kr, kb = weights_of(colours.matrix, frame.shape[0])
     luma = kr * values[..., 0] + (1 - kr - kb) * values[..., 1] + kb * values[..., 2]
     rows, columns = SUBSAMPLED[colours.chroma]

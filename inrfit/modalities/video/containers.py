@@ -1,10 +1,9 @@
-"""MP4, Matroska, WebM, QuickTime, AVI and others, by PyAV (FFmpeg)."""
+"""Reading MP4, Matroska, WebM, QuickTime, AVI and others, by PyAV (FFmpeg)."""
 
 from __future__ import annotations
 
 import io
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import pairwise
 from typing import Any
@@ -12,39 +11,16 @@ from typing import Any
 import numpy as np
 
 from ...errors import InrfitError, UnreadableFile, UnsupportedInput, machine_error, printable
-from ...io.checked_file import Output
+from ...io import extras
 from ...io.limits import Limits
-from .clip import UNSPECIFIED, Array, Clip, Colours, collected, usable_rate
-from .colour import MATRICES, SUBSAMPLED, from_rgb, to_rgb, weights_of
+from .clip import Array, Clip, Colours, collected, usable_rate
+from .colour import SUBSAMPLED, to_rgb, weights_of
 from .selection import Selection
-
-CODECS = {"h264": "libx264", "hevc": "libx265", "vp9": "libvpx-vp9", "ffv1": "ffv1"}
-"""Encoders by the names of their formats. AV1 is not written: for root, its encoder SVT-AV1 makes the process that
-calls it a real-time one, which stops all others."""
-
-WRITTEN = {
-    ".mp4": ("mp4", ("h264", "hevc")),
-    ".mov": ("mov", ("h264", "hevc")),
-    ".mkv": ("matroska", ("h264", "hevc", "vp9", "ffv1")),
-    ".webm": ("webm", ("vp9",)),
-}
-"""The container of each suffix, and its codecs, the default first."""
-
-LARGEST_CRF = {"h264": 51, "hevc": 51, "vp9": 63}
-"""The coarsest quantisation of each codec, of ``--image-quality`` 1; 100 is a CRF of a twelfth."""
-
-DEFAULT_QUALITY = 75
-
-LEAST_HEVC_SIDE = 64
-"""Pixels of a side below which x265 writes beyond its memory (version 4.2)."""
 
 
 def library() -> Any:
-    """PyAV. Raises ``UnsupportedInput`` if it is not installed."""
-    try:
-        import av
-    except ImportError:
-        raise UnsupportedInput("this kind of video needs inrfit[video]: pip install 'inrfit[video]'", "extra") from None
+    """PyAV. Raises ``UsageError`` if it is not installed."""
+    av = extras.load("av", "this kind of video")
     av.logging.set_level(None)
     return av
 
@@ -118,7 +94,7 @@ class _Reader:
             raise UnsupportedInput(f"video of the pixel format {kind.name} is not supported", "format")
         full = {1: False, 2: True}.get(int(context.color_range), True if kind.name.startswith("yuvj") else None)
         self.colours = Colours(
-            int(context.color_primaries), int(context.color_trc), int(context.colorspace), full, _chroma_of(kind)
+            int(context.color_primaries), int(context.color_trc), int(context.colorspace), full, chroma_of(kind)
         )
         self.rotation = int(getattr(frame, "rotation", 0) or 0) % 360
         if self.rotation % 90:
@@ -172,7 +148,7 @@ class _Reader:
             self.notes.append(f"only the first of {len(streams.video)} streams of pictures is read")
 
 
-def _chroma_of(kind: Any) -> str:
+def chroma_of(kind: Any) -> str:
     """How a pixel format samples chroma."""
     if kind.is_rgb or kind.name.startswith("pal"):
         return "rgb"
@@ -190,85 +166,3 @@ def _plane(plane: Any, bits: int) -> Array:
     dtype = np.dtype("<u2" if bits > 8 else "u1")
     rows = np.frombuffer(plane, dtype).reshape(plane.height, -1)
     return rows[:, : plane.width]
-
-
-@dataclass(frozen=True)
-class Target:
-    """What a clip is written as: container and codec, and its quality from 1 to 100."""
-
-    suffix: str
-    codec: str
-    quality: int
-
-    @property
-    def options(self) -> dict[str, str]:
-        """Options of the encoder."""
-        if self.codec == "ffv1":
-            return {"level": "3"}
-        largest = LARGEST_CRF[self.codec]
-        crf = str(round(largest / 12 + (largest - largest / 12) * (100 - self.quality) / 99))
-        further = {"vp9": {"b": "0"}, "hevc": {"x265-params": "log-level=none"}}
-        return {"crf": crf, **further.get(self.codec, {})}
-
-
-def write(clip: Clip, target: Target, out: Output) -> None:
-    """Writes a file."""
-    av = library()
-    container_name = WRITTEN[target.suffix][0]
-    with av.open(out, "w", format=container_name, container_options={"fflags": "+bitexact"}) as container:
-        name = _pixel_format(clip, target)
-        stream = container.add_stream(CODECS[target.codec], rate=clip.rate, options=target.options)
-        height, width = clip.frames.shape[1:3]
-        stream.width, stream.height, stream.pix_fmt = width, height, name
-        context = stream.codec_context
-        colours = clip.colours
-        context.color_primaries, context.color_trc = colours.primaries, colours.transfer
-        context.colorspace = colours.matrix if colours.matrix in MATRICES else UNSPECIFIED
-        context.color_range = {None: 0, False: 1, True: 2}[colours.full_range]
-        context.flags |= 1 << 23  # AV_CODEC_FLAG_BITEXACT
-        if clip.aspect is not None:
-            context.sample_aspect_ratio = clip.aspect
-        base = clip.time_base if clip.times is not None and clip.time_base else 1 / clip.rate
-        context.time_base = base
-        for number, picture in enumerate(clip.frames):
-            frame = _frame(av, picture, clip, name)
-            frame.pts, frame.time_base = number if clip.times is None else clip.times[number], base
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode())
-
-
-def _pixel_format(clip: Clip, target: Target) -> str:
-    """The pixel format with the bits and the chroma of the clip, or the next one that the codec has."""
-    chroma, deep = clip.colours.chroma, clip.bits > 8
-    height, width = clip.frames.shape[1:3]
-    if target.codec == "ffv1":
-        bits = "" if not deep else f"{clip.bits}le"
-        return ("gray" if chroma == "grey" else f"yuv{chroma if chroma in SUBSAMPLED else '444'}p") + bits
-    if chroma not in ("420", "422", "444") or (width % 2 or height % 2):
-        chroma = "420" if chroma == "grey" and not (width % 2 or height % 2) else "444"
-    return f"yuv{chroma}p" + ("10le" if deep and not only_8_bits(target.codec) else "")
-
-
-def only_8_bits(codec: str) -> bool:
-    """Whether the encoder of a codec takes no more bits a sample than 8, as libvpx often does."""
-    formats = library().Codec(CODECS[codec], "w").video_formats or ()
-    return not any(kind.components[0].bits > 8 for kind in formats)
-
-
-def _frame(av: Any, picture: Array, clip: Clip, name: str) -> Any:
-    """A frame of the pixel format ``name``."""
-    kind = av.VideoFormat(name)
-    bits = kind.components[0].bits
-    chroma = _chroma_of(kind)
-    if picture.shape[-1] == 1 and chroma != "grey":
-        picture = np.repeat(picture, 3, -1)
-    values = picture if bits == clip.bits else (picture.astype(np.float64) * ((1 << bits) - 1) / ((1 << clip.bits) - 1))
-    values = values if bits == clip.bits else values.round().astype(np.uint16 if bits > 8 else np.uint8)
-    height, width = picture.shape[:2]
-    planes = from_rgb(values, bits, replace(clip.colours, chroma=chroma), centred=False)
-    frame = av.VideoFrame(width, height, name)
-    for plane, samples in zip(frame.planes, planes, strict=True):
-        rows = np.zeros((plane.height, plane.line_size // samples.itemsize), samples.dtype)
-        rows[:, : samples.shape[1]] = samples[: plane.height]
-        plane.update(rows.tobytes())
-    return frame

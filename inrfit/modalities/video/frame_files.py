@@ -6,8 +6,9 @@ import io
 import os
 import re
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
+from itertools import pairwise
 
 import numpy as np
 
@@ -17,7 +18,7 @@ from ...io.checked_file import Output
 from ...io.limits import Limits
 from ..image import formats
 from ..image.png_writer import write_png
-from .clip import Array, Clip, collected
+from .clip import Array, Clip, collected, rescaled
 from .selection import Selection
 
 SUFFIXES = (".png", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp", ".webp", ".ppm", ".pgm")
@@ -26,6 +27,10 @@ SUFFIXES = (".png", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp", ".webp", ".ppm", "
 RATE = Fraction(25)
 """Frames per second, which pictures do not say."""
 
+LEAST_FRAMES = 8
+"""Numbered pictures from which on they may be the frames of a clip."""
+
+_NUMBERED = re.compile(r"(.*?)(\d{1,12})(\.\w+)")
 _FIRST_NAME = re.compile(rb"PK\x03\x04.{22}(..)(..)([^\0]{1,200})", re.DOTALL)
 
 
@@ -36,6 +41,27 @@ def is_archive(data: bytes) -> bool:
         return False
     name = match[3][: int.from_bytes(match[1], "little")].decode("latin-1").lower()
     return name.endswith((*SUFFIXES, "/")) and any(s.encode() in data[-65_536:].lower() for s in SUFFIXES)
+
+
+def look_like_frames(paths: Sequence[str]) -> bool:
+    """Whether files are pictures of one folder and one size, numbered one after the other."""
+    matches = [_NUMBERED.fullmatch(os.path.basename(path)) for path in paths]
+    kinds = {(os.path.dirname(path), m and (m[1], m[3])) for path, m in zip(paths, matches, strict=True)}
+    if len(paths) < LEAST_FRAMES or len(kinds) != 1 or not matches[0] or not paths[0].lower().endswith(SUFFIXES):
+        return False
+    numbers = sorted(int(match[2]) for match in matches if match)
+    if len({b - a for a, b in pairwise(numbers)}) != 1:
+        return False
+    from PIL import Image
+
+    sizes = set()
+    for number in np.linspace(0, len(paths) - 1, LEAST_FRAMES).round().astype(int):
+        try:
+            with Image.open(paths[number]) as picture:  # reads the header only
+                sizes.add(picture.size)
+        except Exception:  # of Pillow, for a damaged file
+            return False
+    return len(sizes) == 1
 
 
 def packed(folder: str, limits: Limits) -> bytes:
@@ -104,6 +130,5 @@ def write(clip: Clip, out: Output) -> None:
     with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as archive:
         for number, frame in enumerate(clip.frames, 1):
             name = zipfile.ZipInfo(f"{number:0{digits}}.png")
-            if 8 < clip.bits < 16:
-                frame = np.round(frame * (65_535 / ((1 << clip.bits) - 1))).astype(np.uint16)
-            archive.writestr(name, write_png(frame, mode, 8 if clip.bits == 8 else 16))
+            bits = 8 if clip.bits == 8 else 16
+            archive.writestr(name, write_png(rescaled(frame, clip.bits, bits), mode, bits))

@@ -40,23 +40,30 @@ def measure(field: Field, signal: Signal, on_progress: OnProgress) -> dict[str, 
 
 
 def compare(signal: Signal, reference: Signal, on_progress: OnProgress) -> dict[str, Any]:
-    """The measures of one clip against another one. Raises ``UsageError`` if their sizes differ."""
-    ours, other = ((s.meta["shape"], s.meta["channels"], s.meta["bits"]) for s in (signal, reference))
+    """The measures of one clip against another one, which may have other bits. Raises ``UsageError`` if their sizes
+    differ."""
+    ours, other = ((s.meta["shape"], s.meta["channels"]) for s in (signal, reference))
     if ours != other:
         kinds = [video.describe_source(s.meta) for s in (signal, reference)]
         raise UsageError(f"clips of different sizes: {kinds[0]}; {kinds[1]}", "different")
-    return _measures(signal.samples.reshape(*signal.meta["shape"], -1), reference, on_progress)
+    frames = signal.samples.reshape(*signal.meta["shape"], -1)
+    return _measures(frames, reference, on_progress, signal.meta["bits"])
 
 
-def _measures(decoded: Array | ArrayStream, signal: Signal, on_progress: OnProgress) -> dict[str, Any]:
-    """The measures of frames (n, h, w, c) against those of ``signal``, frame by frame."""
+def _measures(
+    decoded: Array | ArrayStream, signal: Signal, on_progress: OnProgress, bits: int | None = None
+) -> dict[str, Any]:
+    """The measures of frames (n, h, w, c), of ``bits`` bits a sample (None: those of ``signal``), against those of
+    ``signal``, frame by frame."""
     truth, peak = signal.samples.reshape(decoded.shape), (1 << signal.meta["bits"]) - 1
+    own_peak = peak if bits is None else (1 << bits) - 1
     chosen = set(np.linspace(0, len(truth) - 1, min(MAX_FRAMES, len(truth))).round().astype(int).tolist())
     errors, likeness = [], []
     for number, (ours, frame) in enumerate(zip(decoded, truth, strict=True)):
-        errors.append(float(np.square((ours.astype(np.float32) - frame) / peak, dtype=np.float64).mean()))
+        wide = ours.astype(np.float32) if own_peak == peak else ours * np.float32(peak / own_peak)
+        errors.append(float(np.square((wide - frame) / peak, dtype=np.float64).mean()))
         if number in chosen:
-            likeness.append(ssim(ours / peak, frame / peak, data_range=1.0))
+            likeness.append(ssim(ours / own_peak, frame / peak, data_range=1.0))
     on_progress(1.0)
     return {
         "psnr": decibels(1.0, float(np.mean(errors))),

@@ -22,7 +22,7 @@ from ..notes import by_weight
 from ..request import Request
 from ..streaming import ArrayStream
 from ..volume import raster_decode
-from . import animation, containers, frame_files, y4m
+from . import animation, container_writer, containers, frame_files, y4m
 from .clip import Array, Clip
 from .meta import Options, clip_of, meta_of, packed_times
 
@@ -40,7 +40,7 @@ SUFFIXES = {
 
 INPUT_SUFFIXES = (".y4m", ".mp4", ".m4v", ".mkv", ".webm", ".mov", ".avi", ".mpg", ".mpeg", ".ts", ".wmv", ".flv",
                   ".apng")  # fmt: skip
-OUTPUT_SUFFIXES = (".y4m", *containers.WRITTEN, ".gif", ".webp", ".png", ".apng", ".zip", ".npy")
+OUTPUT_SUFFIXES = (".y4m", *container_writer.WRITTEN, ".gif", ".webp", ".png", ".apng", ".zip", ".npy")
 
 HELD_FRAMES: Mapping[str, tuple[float, float]] = {
     ".npy": (3, 0), ".y4m": (16, 0), ".zip": (20, 0), ".gif": (12, 0.5), ".png": (12, 1.5), ".apng": (12, 1.5),
@@ -171,51 +171,58 @@ def suffix(meta: Mapping[str, Any]) -> tuple[str, str | None]:
     return (found, None) if found else (".mkv", f"{meta['format']} is written as Matroska")
 
 
-def _target(meta: Mapping[str, Any], suffix: str, request: Request) -> containers.Target | None:
+def _target(meta: Mapping[str, Any], suffix: str, request: Request) -> container_writer.Target | None:
     """What a clip is encoded as; None for formats without codecs. Raises ``UsageError`` for a suffix or a codec that is
     not written."""
     if suffix not in OUTPUT_SUFFIXES:
         raise UsageError(f"{suffix!r}: clips are written as {' '.join(OUTPUT_SUFFIXES)}", "suffix")
-    if suffix not in containers.WRITTEN:
+    if suffix not in container_writer.WRITTEN:
         if request.codec is not None:
             raise UsageError(f"--codec {request.codec}: {suffix} has no choice of codecs", "request")
         return None
-    codecs = containers.WRITTEN[suffix][1]
+    codecs = container_writer.WRITTEN[suffix][1]
     own = {"hevc": "hevc", "vp9": "vp9", "libvpx-vp9": "vp9", "ffv1": "ffv1"}
     codec = request.codec or own.get(str(meta["codec"]), codecs[0])
     if codec not in codecs:
         if request.codec is not None:
             raise UsageError(f"--codec {codec}: {suffix} is written with {', '.join(codecs)}", "request")
         codec = codecs[0]
-    if codec == "hevc" and min(output_shape(meta, request)[1:]) < containers.LEAST_HEVC_SIDE:
+    if codec == "hevc" and min(output_shape(meta, request)[1:]) < container_writer.LEAST_HEVC_SIDE:
         if request.codec is not None:
-            least = containers.LEAST_HEVC_SIDE
+            least = container_writer.LEAST_HEVC_SIDE
             raise UsageError(f"--codec hevc: frames have at least {least}x{least} pixels", "request")
         codec = "h264"
-    return containers.Target(suffix, codec, request.image_quality or containers.DEFAULT_QUALITY)
+    return container_writer.Target(suffix, codec, request.image_quality or container_writer.DEFAULT_QUALITY)
+
+
+def _written_samples(meta: Mapping[str, Any], suffix: str, request: Request) -> tuple[int, int]:
+    """Channels and bits a sample of a file in the format of ``suffix``, where they are fewer than those of the clip."""
+    channels, bits, target = meta["channels"], meta["bits"], _target(meta, suffix, request)
+    if target is not None:
+        chroma = "grey" if channels == 1 else meta["chroma"]
+        samples = container_writer.Samples(chroma, bits, output_shape(meta, request)[1:], meta["codec"])
+        bits = min(bits, container_writer.pixel_format(samples, target.codec)[1])
+    elif suffix in animation.FORMATS:
+        bits = 8
+    return min(channels, 3) if target is not None or suffix == ".y4m" else channels, bits
 
 
 def check_writable(
     meta: Mapping[str, Any], suffix: str, request: Request, attachments: Mapping[str, bytes]
 ) -> list[str]:
     """Notes on what a file of this suffix will not keep. Raises ``UsageError`` if it cannot hold the clip."""
-    target = _target(meta, suffix.lower(), request)
-    notes = []
+    target, notes = _target(meta, suffix.lower(), request), []
+    channels, bits = _written_samples(meta, suffix.lower(), request)
     if target is not None:
-        try:
-            containers.library()
-        except UnsupportedInput as error:
-            raise UsageError(str(error), "suffix") from None
         if target.codec != "ffv1":
-            notes.append(f"written with {target.codec}, which loses a little (--codec ffv1 in .mkv loses nothing)")
+            notes.append(f"written with {target.codec}, which loses a little (less with --codec ffv1 in .mkv)")
         elif meta["aspect"] not in (None, [1, 1]):
             notes.append("FFV1 does not keep the aspect of pixels")
-    only_8_bits = suffix.lower() in animation.FORMATS if target is None else containers.only_8_bits(target.codec)
-    if meta["bits"] > 8 and only_8_bits:
-        notes.append(f"{meta['bits']} bits a sample are reduced to 8")
+    if meta["bits"] > bits:
+        notes.append(f"{meta['bits']} bits a sample are reduced to {bits}")
     if suffix.lower() == ".gif":
         notes.append("GIF has 256 colours a frame")
-    if meta["channels"] == 4 and (target is not None or suffix.lower() == ".y4m"):
+    if channels < meta["channels"]:
         notes.append("transparency not kept")
     if meta["time_base"] and suffix.lower() in (".y4m", ".zip", ".npy"):
         notes.append("time stamps of the frames not kept: they last equally long")
@@ -251,7 +258,7 @@ def write_frames(
         if target is None:
             y4m.write(clip, out)
         else:
-            containers.write(clip, target, out)
+            container_writer.write(clip, target, out)
 
 
 def describe_source(meta: Mapping[str, Any]) -> str:
@@ -269,4 +276,5 @@ def _describe(shape: tuple[int, ...], meta: Mapping[str, Any]) -> str:
 
 def describe_decoded(decoded: Array | ArrayStream, meta: Mapping[str, Any], suffix: str, request: Request) -> str:
     """A description such as "64 frames of 176x144 RGB, 29.97 a second"."""
-    return _describe(decoded.shape[:3], meta)
+    channels, bits = _written_samples(meta, suffix.lower(), request)
+    return _describe(decoded.shape[:3], {**meta, "channels": channels, "bits": bits})

@@ -103,9 +103,9 @@ def write(clip: Clip, out: Output) -> None:
     """Writes a file with the header of the source, if that was a Y4M file."""
     frames, colours = clip.frames, clip.colours
     height, width = frames.shape[1:3]
-    grey = frames.shape[-1] == 1
-    chroma = "grey" if grey else colours.chroma if colours.chroma in ("420", "422", "411", "410") else "444"
-    colours = replace(colours, matrix=UNSPECIFIED, chroma=chroma)  # which Y4M does not name
+    known = ("420", "422", "411", "410") if clip.header else ("420", "422") if clip.bits > 8 else ("420", "422", "411")
+    chroma = "grey" if frames.shape[-1] == 1 else colours.chroma if colours.chroma in known else "444"
+    colours = replace(colours, matrix=UNSPECIFIED, chroma=chroma)  # a matrix has no name in Y4M
     header = _patched(clip, width, height) if clip.header else _new_header(clip, colours, width, height)
     out.write(header + b"\n")
     for frame in frames:

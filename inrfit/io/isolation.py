@@ -5,7 +5,6 @@ and results travel through its pipes as pickles, the content of large ones besid
 
 from __future__ import annotations
 
-import importlib.util
 import math
 import os
 import pickle
@@ -18,7 +17,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import IO, Any, ParamSpec, TypeVar
 
-from ..errors import InrfitError, NotEnoughMemory, UnreadableFile, UsageError, machine_error
+from ..errors import InrfitError, NotEnoughMemory, UnreadableFile, machine_error
 from ..runtime import available_memory, python_command
 
 P = ParamSpec("P")
@@ -40,12 +39,6 @@ OUT_OF_MEMORY = 5
 
 _isolated = False  # whether this process was started by ``isolated``
 _inherited: dict[int, int] = {}  # limits that it was started with
-
-
-def require_extra(module: str, extra: str, what: str) -> None:
-    """Raises ``UsageError`` if ``module``, which ``what`` needs, is not installed. It is not imported."""
-    if importlib.util.find_spec(module) is None:
-        raise UsageError(f"{what} need inrfit[{extra}]: pip install 'inrfit[{extra}]'", "extra")
 
 
 def isolated(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:

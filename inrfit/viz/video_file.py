@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib.util import find_spec
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..errors import UsageError
+from ..io import extras
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -25,8 +25,8 @@ def check_suffix(suffix: str) -> None:
     """Raises ``UsageError`` if no video can be written with ``suffix`` (.gif, .mp4), or not on this machine."""
     if suffix.lower() not in SUFFIXES:
         raise UsageError(f"a video file ends in {' or '.join(SUFFIXES)}, not in {suffix!r}", "suffix")
-    if suffix.lower() == ".mp4" and find_spec("av") is None:
-        raise UsageError("mp4 needs PyAV: pip install 'inrfit[video]', or write a .gif", "no-video")
+    if suffix.lower() == ".mp4":
+        extras.require("av", "a video as .mp4, and not as .gif,")
 
 
 def encode_video(frames: Sequence[Image.Image], suffix: str) -> bytes:

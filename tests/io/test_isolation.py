@@ -10,7 +10,7 @@ import pytest
 
 from inrfit.errors import NotEnoughMemory, UnreadableFile, UsageError
 from inrfit.io import isolation
-from inrfit.io.isolation import isolated, require_extra
+from inrfit.io.isolation import isolated
 
 
 def test_results_and_errors_arrive_from_another_process():
@@ -20,11 +20,15 @@ def test_results_and_errors_arrive_from_another_process():
     found = isolated(np.arange, 100_000)
     np.testing.assert_array_equal(found, np.arange(100_000))
     found[0] = 5  # it can be written
-    with pytest.raises(UsageError, match="need inrfit") as caught:
-        isolated(require_extra, "no_such_module", "none", "Files")
-    assert caught.value.reason == "extra"
+    with pytest.raises(UsageError, match="no such array") as caught:
+        isolated(_misused)
+    assert caught.value.reason == "option"
     with pytest.raises(ZeroDivisionError):
         isolated(divmod, 1, 0)
+
+
+def _misused() -> None:
+    raise UsageError("no such array", "option")
 
 
 def test_a_crash_is_damage_of_the_file():
@@ -69,10 +73,3 @@ def _allowed(size: int) -> int:
 def test_without_an_interpreter_the_call_is_made_here(monkeypatch):
     monkeypatch.setattr(sys, "executable", "")
     assert isolated(os.getpid) == os.getpid()
-
-
-def test_what_is_not_installed_is_told_without_importing_it(monkeypatch):
-    require_extra("json", "none", "Files")
-    monkeypatch.setitem(sys.modules, "h5py", None)
-    with pytest.raises(UsageError, match=r"Files need inrfit\[hdf5\]: pip install 'inrfit\[hdf5\]'"):
-        require_extra("h5py", "hdf5", "Files")

@@ -185,15 +185,6 @@ def test_m4a_is_read_by_its_content() -> None:
     assert any(note.startswith("AAC is lossy") for note in signal.notes)
 
 
-def test_a_missing_reader_of_m4a_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    import sys
-
-    data = aac()
-    monkeypatch.setitem(sys.modules, "av", None)
-    with pytest.raises(UnsupportedInput, match=r"inrfit\[video\]"):
-        load(data)
-
-
 def test_damaged_m4a_is_refused() -> None:
     with pytest.raises(UnreadableFile):
         load(aac()[:200])

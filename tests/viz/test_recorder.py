@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import io
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -255,7 +256,7 @@ def test_an_mp4_shows_every_frame():
 
 
 def test_an_mp4_without_its_library_is_refused_with_the_cure(monkeypatch):
-    monkeypatch.setattr(video_file, "find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "av", None)
     with pytest.raises(UsageError, match=r"pip install 'inrfit\[video\]'"):
         video_file.check_suffix(".mp4")
 

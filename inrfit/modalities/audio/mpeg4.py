@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import UnreadableFile, UnsupportedInput, printable
+from ...io import extras
 from ...io.limits import Limits
 from .sample_formats import Array
 
@@ -36,11 +37,8 @@ class Decoded:
 
 
 def decode(data: bytes, limits: Limits) -> Decoded:
-    """The first sound of the file. Raises a ``RefusedInput``."""
-    try:
-        import av
-    except ImportError:
-        raise UnsupportedInput("M4A and AAC need inrfit[video]: pip install 'inrfit[video]'", "extra") from None
+    """The first sound of the file. Raises a ``RefusedInput``, and ``UsageError`` if PyAV is not installed."""
+    av = extras.load("av", "sound in MP4 (M4A, AAC)")
     try:
         with av.open(BytesIO(data), "r") as file:
             if not file.streams.audio or any(not _is_cover(stream) for stream in file.streams.video):

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import UsageError
+from ...io import extras
 from ..request import Request
 from . import png_writer
 from .channels import nearest_entries, palette_of
@@ -158,25 +158,15 @@ def save_avif(raster: Raster, sheet: Sheet) -> bytes:
 
 def save_heic(raster: Raster, sheet: Sheet) -> bytes:
     """A HEIC file."""
-    _require_plugin("pillow_heif", "heic").register_heif_opener()
+    extras.load("pillow_heif", "HEIC").register_heif_opener()
     return _saved(_image(raster, sheet), "HEIF", quality=sheet.quality or DEFAULT_QUALITY, chroma=444, **_blocks(sheet))
 
 
 def save_jxl(raster: Raster, sheet: Sheet) -> bytes:
     """A JPEG XL file, lossless unless a quality was asked for."""
-    _require_plugin("pillow_jxl", "jxl")
+    extras.load("pillow_jxl", "JPEG XL")
     how = {"lossless": True} if sheet.quality is None else {"quality": sheet.quality}
     return _saved(_image(raster, sheet), "JXL", **how, **_blocks(sheet))
-
-
-def _require_plugin(module: str, extra: str) -> Any:
-    """A plug-in of Pillow. Raises ``UsageError`` if it is not installed."""
-    from importlib import import_module
-
-    try:
-        return import_module(module)
-    except ImportError:
-        raise UsageError(f"this format needs inrfit[{extra}]: pip install 'inrfit[{extra}]'", "extra") from None
 
 
 def save_tiff(raster: Raster, sheet: Sheet) -> bytes:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import UnreadableFile, UnsupportedInput, UsageError
+from ...io import extras
 from ...io.limits import Limits
 from ...io.signatures import Signatures, detect_format
 from . import metadata
@@ -223,18 +224,10 @@ def _plugin_reader(format_name: str) -> Callable[[bytes, Reading, Limits, list[s
     with_pillow = _pillow_reader(format_name)
 
     def read(data: bytes, how: Reading, limits: Limits, notes: list[str]) -> tuple[Picture, Any]:
-        extra = {"HEIC": "heic", "JPEG XL": "jxl"}[format_name]
-        try:
-            if format_name == "HEIC":
-                import pillow_heif
-
-                pillow_heif.register_heif_opener()
-            else:
-                import pillow_jxl  # noqa: F401  (registers itself)
-        except ImportError:
-            raise UnsupportedInput(
-                f"{format_name} needs inrfit[{extra}]: pip install 'inrfit[{extra}]'", "extra"
-            ) from None
+        if format_name == "HEIC":
+            extras.load("pillow_heif", format_name).register_heif_opener()
+        else:
+            extras.load("pillow_jxl", format_name)  # registers itself
         return with_pillow(data, how, limits, notes)
 
     return read

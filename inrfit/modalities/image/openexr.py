@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import UnreadableFile, UnsupportedInput, machine_error, printable
+from ...io import extras
 from ...io.limits import Limits
 from ...runtime import captured_output
 from .picture import MAX_BANDS, MODES_WITH_ALPHA, Picture, Raster, mode_of
@@ -42,12 +43,8 @@ def read_openexr(data: bytes, limits: Limits, notes: list[str]) -> Picture:
 
 
 def _library() -> Any:
-    """The module OpenEXR. Raises ``UnsupportedInput`` if it is not installed."""
-    try:
-        import OpenEXR
-    except ImportError:
-        raise UnsupportedInput("OpenEXR needs inrfit[exr]: pip install 'inrfit[exr]'", "extra") from None
-    return OpenEXR
+    """The module OpenEXR. Raises ``UsageError`` if it is not installed."""
+    return extras.load("OpenEXR", "OpenEXR")
 
 
 def _picture(channels: dict[str, Raster], header: dict[str, Any], notes: list[str]) -> Picture:

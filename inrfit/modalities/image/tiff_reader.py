@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import InrfitError, UnreadableFile, UnsupportedInput, UsageError, machine_error, printable
+from ...io import extras
 from ...io.limits import Limits
 from .metadata import CAPTION, INCH, METRE, TIFF_TAGS, describes_layout, transposed
 from .picture import Density, Picture, Raster, mode_of
@@ -120,9 +121,8 @@ def _translated() -> Iterator[None]:
             raise failure from error
         text = printable(error)[:120]
         if "imagecodecs" in text:
-            raise UnsupportedInput(
-                f"compression not supported here ({text}): install inrfit[tiff]", "compression"
-            ) from error
+            extras.require("imagecodecs", "this compression of TIFF")
+            raise UnsupportedInput(f"compression not supported: {text}", "compression") from error
         raise UnreadableFile(f"damaged: {text or type(error).__name__}", "corrupt") from error
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ...errors import UsageError
+from ...io import extras
 from ..request import NONE, Request
 from . import encoders
 from .encoders import Attachments, Meta, Sheet
@@ -20,7 +21,7 @@ from .sample_types import opaque
 @dataclass(frozen=True)
 class Format:
     """What a format holds. ``kinds``: types of samples, as letters and numbers of bits (u8, i16, f32). ``keeps``: which
-    of "icc", "exif", "density", "colour" and "palette". ``save(raster, sheet)`` writes it."""
+    of "icc", "exif", "density", "colour" and "palette". ``save(raster, sheet)`` writes it, by ``package``."""
 
     name: str
     modes: frozenset[str]
@@ -28,6 +29,7 @@ class Format:
     max_side: int
     keeps: frozenset[str]
     save: Callable[[Raster, Sheet], bytes]
+    package: str | None = None
 
 
 _NETPBM = (".pbm", ".pgm", ".ppm", ".pam")
@@ -41,11 +43,14 @@ def _words(text: str) -> frozenset[str]:
 
 def check(meta: Meta, suffix: str, request: Request, size: tuple[int, int]) -> tuple[Format, str, str, int]:
     """The format of ``suffix``, its normalised suffix, and the mode and bits in which the image will be written. Raises
-    ``UsageError`` if the format cannot hold an image of this kind and ``size`` (width, height)."""
+    ``UsageError`` if the format cannot hold an image of this kind and ``size`` (width, height), or if its package
+    is not installed."""
     ending = ALIASES.get(suffix.lower(), suffix.lower())
     if ending not in FORMATS:
         raise UsageError(f"{suffix!r}: images are written as {' '.join(SUFFIXES)}", "suffix")
     known, mode, bits = FORMATS[ending], meta["mode"], meta["bits"]
+    if known.package is not None:
+        extras.require(known.package, known.name)
     if mode in MODES_WITH_ALPHA and (request.background is not None or (is_opaque(meta) and mode not in known.modes)):
         mode = mode[:-1]
     if request.background is not None:
@@ -200,8 +205,11 @@ def _flattened(raster: Raster, background: tuple[int, int, int], largest: float)
     return (mixed.round() if raster.dtype.kind in "iu" else mixed).astype(raster.dtype)
 
 
-def _format(name: str, modes: str, kinds: str, side: int, keeps: str, save: Callable[[Raster, Sheet], bytes]) -> Format:
-    return Format(name, _words(modes), _words(kinds), side, _words(keeps), save)
+def _format(
+    name: str, modes: str, kinds: str, side: int, keeps: str, save: Callable[[Raster, Sheet], bytes],
+    package: str | None = None,
+) -> Format:  # fmt: skip
+    return Format(name, _words(modes), _words(kinds), side, _words(keeps), save, package)
 
 
 _ALL = "L LA RGB RGBA"
@@ -227,10 +235,11 @@ FORMATS: Mapping[str, Format] = {
     ".pfm": _format("PFM", "L RGB", "f32", MAX_SIDE, "", encoders.save_netpbm),
     ".hdr": _format("Radiance HDR", "RGB", "f16 f32", MAX_SIDE, "", lambda raster, sheet: write_radiance(raster)),
     ".exr": _format(
-        "OpenEXR", _ALL + " bands", "f16 f32 u32", MAX_SIDE, "", lambda raster, sheet: write_openexr(raster, sheet.mode)
+        "OpenEXR", _ALL + " bands", "f16 f32 u32", MAX_SIDE, "",
+        lambda raster, sheet: write_openexr(raster, sheet.mode), "OpenEXR",
     ),
-    ".heic": _format("HEIC", _ALL, "u8", 16_384, "icc exif", encoders.save_heic),
-    ".jxl": _format("JPEG XL", _ALL, "u8", MAX_SIDE, "icc exif", encoders.save_jxl),
+    ".heic": _format("HEIC", _ALL, "u8", 16_384, "icc exif", encoders.save_heic, "pillow_heif"),
+    ".jxl": _format("JPEG XL", _ALL, "u8", MAX_SIDE, "icc exif", encoders.save_jxl, "pillow_jxl"),
 }  # fmt: skip
 """The formats that are written, by their suffix."""
 

@@ -276,5 +276,8 @@ def _describe(shape: tuple[int, ...], meta: Mapping[str, Any]) -> str:
 
 def describe_decoded(decoded: Array | ArrayStream, meta: Mapping[str, Any], suffix: str, request: Request) -> str:
     """A description such as "64 frames of 176x144 RGB, 29.97 a second"."""
-    channels, bits = _written_samples(meta, suffix.lower(), request)
+    try:
+        channels, bits = _written_samples(meta, suffix.lower(), request)
+    except UsageError:  # decoded only, where PyAV is missing
+        return _describe(decoded.shape[:3], meta)
     return _describe(decoded.shape[:3], {**meta, "channels": channels, "bits": bits})

@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 
 from ...errors import UnreadableFile, UnsupportedInput, machine_error, printable
-from ...io.isolation import allow, require_extra
+from ...io import extras
+from ...io.isolation import allow
 from ...io.limits import Limits, require_memory
 from .chunk_sizes import SAFE_BYTES, require_inflated
 from .raw_volume import Array
@@ -52,7 +53,7 @@ def is_hdf5(data: bytes) -> bool:
 
 def require() -> None:
     """Raises ``UsageError`` if h5py is not installed."""
-    require_extra("h5py", "hdf5", "HDF5 and netCDF-4")
+    extras.require("h5py", "HDF5 (and netCDF-4)")
 
 
 def library() -> Any:

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from ...errors import RefusedInput, UnreadableFile, UnsupportedInput, machine_error
+from ...io import extras
 from ...io.limits import Limits
 from ..number_types import fitted, in_file
 from .raw_volume import Array, Geometry, RawVolume, require_shape
@@ -60,7 +61,8 @@ def read(data: bytes, limits: Limits) -> RawVolume:
             raise of_machine from error
         text = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
         if "imagecodecs" in text:
-            raise UnsupportedInput("this compression of TIFF needs inrfit[tiff]", "extra") from None
+            extras.require("imagecodecs", "this compression of TIFF")
+            raise UnsupportedInput(f"compression not supported: {text}", "compression") from None
         raise UnreadableFile(f"damaged, or of a variant that is not read: {text}", "corrupt") from None
 
 

@@ -11,8 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ...errors import UnreadableFile, UnsupportedInput, machine_error, printable
-from ...io import files
-from ...io.isolation import require_extra
+from ...io import extras, files
 from ...io.limits import Limits
 
 FOLDER_SUFFIX = ".zarr"
@@ -33,7 +32,7 @@ MAX_METADATA = 1 << 24
 
 def require() -> None:
     """Raises ``UsageError`` if the package zarr is not installed."""
-    require_extra("zarr", "zarr", "Zarr stores")
+    extras.require("zarr", "Zarr")
 
 
 def is_folder(path: str | os.PathLike[str]) -> bool:

@@ -361,7 +361,7 @@ def test_a_missing_extra_is_a_usage_error_before_torch(tmp_path, monkeypatch, ca
     path, loaded_modules = tmp_path / "a.h5", set(sys.modules)
     path.write_bytes(hdf5(lambda file: file.create_dataset("a", data=samples((5, 6, 7)))))
     monkeypatch.setitem(sys.modules, "h5py", None)
-    with pytest.raises(UsageError, match=r"need inrfit\[hdf5\]: pip install 'inrfit\[hdf5\]'"):
+    with pytest.raises(UsageError, match=r"needs inrfit\[hdf5\]: pip install 'inrfit\[hdf5\]'"):
         hdf5_file.require()
     assert run(["encode", str(path)]) == 2
     assert "pip install 'inrfit[hdf5]'" in capsys.readouterr().err

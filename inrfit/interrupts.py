@@ -27,7 +27,7 @@ SPARE_DESCRIPTORS = 8
 """Files that a command must be able to open besides the pipe of its signals."""
 
 _writes = 0  # number of outputs that are being written
-_unfinished = set[str]()  # files that are removed when a signal ends the process
+_unfinished = set[str]()  # files and folders that are removed when a signal ends the process
 _pending: int | None = None  # the signal that came meanwhile
 _leaving = threading.Lock()  # taken by the thread that ends the process, for ever
 
@@ -75,7 +75,7 @@ def finishing_output() -> Iterator[None]:
 
 @contextmanager
 def removing_on_exit(path: str) -> Iterator[None]:
-    """Within the context a signal that ends the process removes the file ``path`` first."""
+    """Within the context a signal that ends the process removes ``path`` first, a file or a folder."""
     _unfinished.add(path)
     try:
         yield
@@ -125,11 +125,21 @@ def _leave(number: int) -> None:
     if _leaving.acquire(timeout=1):
         for path in tuple(_unfinished):
             with suppress(OSError):
-                os.unlink(path)
+                _remove(path)
         show_cursor()
         with suppress(OSError):
             os.write(2, b"inrfit: error: interrupted\n")
     os._exit(128 + number)
+
+
+def _remove(path: str) -> None:
+    """Removes a file, or a folder with all that is in it."""
+    if os.path.isdir(path):
+        import shutil
+
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        os.unlink(path)
 
 
 def _watch(signals: int) -> None:

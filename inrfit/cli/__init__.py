@@ -16,6 +16,7 @@ from .help import HelpCommand, HelpGroup
 from .info import info
 from .measure import measure
 from .query import query
+from .unknown_command import unknown_command
 
 CONTEXT_SETTINGS = {"help_option_names": ["-h", "--help"]}
 
@@ -93,6 +94,8 @@ def run_command(arguments: list[str]) -> int:
         name, *arguments = arguments
         program, application = f"{program} {name}", typer.Typer(add_completion=False, rich_markup_mode=None)
         application.command(name, cls=HelpCommand, context_settings=CONTEXT_SETTINGS)(commands[name])
+    elif arguments and not arguments[0].startswith("-"):
+        raise unknown_command(arguments[0], program, (*commands, *(GROUPS if commands is COMMANDS else ())))
     command: Any = get_command(application)
     code = command.main(arguments or ["--help"], prog_name=program, standalone_mode=False)
     return int(code or 0) if arguments else 2

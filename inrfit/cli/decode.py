@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import UsageError
+from ..io.file_names import suffix_of
 from ..io.limits import Limits
 from ..io.registry import plugin_errors
 from ..runtime import keep_freed_memory, limited_threads, silence_libraries, sleep_idle_threads
 from . import shared_options as shared
 from .console import Console, FitProgress, LongWork
-from .decode_output import DecodeOptions, decoded_values, output_paths, target_of, written
+from .decode_output import DecodeOptions, decoded_values, output_paths, prepare, target_of, written
 from .failures import exit_code_of, report_failed
 from .help import QUALITY, SIZE, SOURCE
 from .paths import (
@@ -25,9 +26,7 @@ from .paths import (
     check_output,
     expand_all,
     field_suffixes,
-    is_folder,
     is_skipped,
-    make_folder,
     refuse_duplicates,
 )
 from .shared_options import LIMITS
@@ -48,7 +47,8 @@ def decode(  # one option a line
             metavar="PATH",
             rich_help_panel=SOURCE,
             help="Output file (for one field; the suffix chooses the format), folder (NAME/ is created), or - for "
-            "standard output. Default: NAME.decoded.SUFFIX beside the field, in the format of the source.",
+            "standard output. Default: NAME.decoded.SUFFIX beside the field, in the format of the source. Frames "
+            "(--type video DIR) become the files of a new folder NAME/, a Zarr store those of NAME.zarr.",
         ),
     ] = None,
     format: Annotated[
@@ -114,8 +114,8 @@ def decode(  # one option a line
         typer.Option(
             metavar="NAME",
             rich_help_panel=QUALITY,
-            help="Codec of a clip: h264, hevc, vp9, or ffv1, which loses nothing of the samples. Default: that of the "
-            "source.",
+            help="Codec of a clip: h264, hevc, vp9, or ffv1, which loses no more than luma and chroma round. Default: "
+            "that of the source.",
         ),
     ] = None,
     background: Annotated[
@@ -164,7 +164,9 @@ def decode(  # one option a line
     if not files:
         raise UsageError("no fields found", "no-sources")
     check_output(output, [file.path for file in files], console, "file", "fields")
-    options = DecodeOptions(output, format, request, device, threads, force, skip_existing, limits, region)
+    options = DecodeOptions(
+        output, format, request, device, threads, force, skip_existing, limits, region, several=len(files) > 1
+    )
     refuse_duplicates(output_paths(files, options))
     return run_all(files, options, console)
 
@@ -189,7 +191,6 @@ def run(file: Found, options: DecodeOptions, console: Console, worker: Worker | 
     """Decodes one field."""
     from ..artifact.decode_cost import check_decode
     from ..artifact.loading import load
-    from ..io import files
     from ..modalities import MODALITIES
     from ..modalities.notes import about_samples
 
@@ -202,15 +203,14 @@ def run(file: Found, options: DecodeOptions, console: Console, worker: Worker | 
     if is_skipped(model, target, options.skip_existing, console, lambda: model):
         return
     if target != STDIO:
-        if options.output is not None and is_folder(options.output):
-            make_folder(target)
-        files.check_target(target, options.force)
-        files.remove_stale(os.path.dirname(target) or ".", os.path.basename(target))
+        prepare(target, options)
     modality.check_request(options.request)
     check_decode(artifact.spec, artifact.modality, artifact.meta, options.request, options.limits, suffix)
     notes = modality.check_writable(artifact.meta, suffix, options.request, artifact.attachments)
     own_suffix, own_note = modality.suffix(artifact.meta)
     first = [own_note] if own_note and suffix == own_suffix else []
+    if target != STDIO and not suffix_of(target) and not target.endswith("/"):
+        first.append(f"{target} has no suffix: it is a {suffix} file")
     source_notes = [
         f"when encoded: {note}" for note in about_samples(artifact.provenance.get("notes", ())) if note not in notes
     ]

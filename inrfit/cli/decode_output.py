@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +12,7 @@ from ..errors import UsageError
 from ..io.file_names import suffix_of
 from ..io.limits import Limits
 from .console import print_output
-from .paths import DECODED, STDIO, Found, decoded_stem, is_folder, output_path
+from .paths import DECODED, STDIO, Found, decoded_stem, is_folder, make_folder, output_path
 from .piped import OutputPipe, print_produced
 
 if TYPE_CHECKING:
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class DecodeOptions:
     """The options of decode, which apply to every field. ``region``: the part that is decoded, None for the whole;
-    ``name_part``: part of the names of outputs before their suffix."""
+    ``name_part``: part of the names of outputs before their suffix; ``several``: whether there are several fields."""
 
     output: str | None
     format: str | None
@@ -34,6 +36,7 @@ class DecodeOptions:
     limits: Limits
     region: Any = None
     name_part: str = DECODED
+    several: bool = False
 
 
 def output_paths(files: list[Found], options: DecodeOptions) -> list[tuple[str, str]]:
@@ -52,12 +55,15 @@ def output_paths(files: list[Found], options: DecodeOptions) -> list[tuple[str, 
 def target_of(
     file: Found, artifact: Artifact, options: DecodeOptions, other_suffixes: tuple[str, ...] = ()
 ) -> tuple[str, str]:
-    """The path of the output of a field, and its suffix. Raises ``UsageError`` for a suffix that is not written:
-    neither by its modality, nor one of ``other_suffixes``."""
+    """The path of the output of a field, and its suffix. A path that ends with a slash is that of a folder with the
+    files of an archive of this suffix. Raises ``UsageError`` for a suffix that is not written: neither by its modality,
+    nor one of ``other_suffixes``."""
     from ..modalities import MODALITIES
 
     modality, output = MODALITIES[artifact.modality], options.output
     suffix, known = modality.suffix(artifact.meta)[0], (*modality.output_suffixes, *other_suffixes)
+    if not file.below and (archive := _unpacked(modality.folder_suffixes, suffix, options)) is not None:
+        return str(output).rstrip("/") + "/", archive
     if options.format is not None:
         suffix = "." + options.format.removeprefix(".").lower()
     named = output is not None and output != STDIO and not is_folder(output)
@@ -75,6 +81,36 @@ def target_of(
     return output_path(stems, output, suffix), suffix
 
 
+def _unpacked(known: Mapping[str, str], own: str, options: DecodeOptions) -> str | None:
+    """The suffix of the archive whose files become the folder that ``-o`` names, if they do: one of ``known``, with the
+    suffixes of the folders. ``own``: the suffix of the field's own format."""
+    output = options.output
+    if output in (None, STDIO) or options.several:
+        return None
+    name, new = output.rstrip("/"), output.endswith("/") and not os.path.lexists(output)
+    for archive, ending in known.items():
+        if ending and suffix_of(name) == ending and options.format in (None, archive, archive.removeprefix(".")):
+            return archive
+        if not ending and new and archive == own and options.format is None:
+            return archive
+    return None
+
+
+def prepare(target: str, options: DecodeOptions) -> None:
+    """Creates the folder that an output is written into, if it may be missing, and removes what killed processes have
+    left of the output. Raises ``OutputExists`` or ``UnwritableOutput`` if it cannot be written."""
+    from ..io import files, folders
+
+    name = target.rstrip("/")
+    if options.output is not None and is_folder(options.output):
+        make_folder(name)
+    if target.endswith("/"):
+        folders.check_target(name)
+    else:
+        files.check_target(name, options.force)
+        files.remove_stale(os.path.dirname(name) or ".", os.path.basename(name))
+
+
 def decoded_values(artifact: Artifact, options: DecodeOptions, suffix: str, on_progress: OnProgress) -> Any:
     """The decoded samples for a file with this ``suffix``: an ``ArrayStream`` if the modality has such."""
     from .. import codec
@@ -90,7 +126,7 @@ def written(
 ) -> int:
     """Writes the result of ``decoded_values`` to ``target``, and returns the bytes."""
     from ..execution import translated_errors
-    from ..io import files
+    from ..io import files, folders
     from ..modalities import MODALITIES
     from .worker import media_bytes, write_media
 
@@ -98,6 +134,8 @@ def written(
     how = (artifact.meta, suffix, options.request, artifact.attachments)
     if streaming is None:
         data = media_bytes(worker, artifact.modality, decoded, *how)
+        if target.endswith("/"):
+            return folders.write_with(target, lambda out: out.write(data))
         if target == STDIO:
             print_output(data)
         else:
@@ -111,6 +149,8 @@ def written(
             write_media(worker, artifact.modality, decoded, *how, out)
 
     with translated_errors():
+        if target.endswith("/"):
+            return folders.write_with(target, produce)
         if target != STDIO:
             return files.write_with(target, produce, options.force)
         if suffix.lower() in streaming.piped:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ..errors import UsageError
 from ..io.locks import locked_folder
 from . import shared_options as shared
 from .console import Console
 from .encode_jobs import exit_code, run_jobs
 from .help import REPORTING, RESUMING, SOURCE
-from .paths import batch_folder, list_jobs
+from .paths import Job, batch_folder, list_jobs
 from .resuming import JobOptions, load_initial_field
 from .sampling_outputs import sampling_outputs_of
 from .shared_options import DEFAULTS, LIMITS
@@ -162,6 +164,8 @@ def encode(  # one option a line
     console = Console(-1 if quiet else int(verbose), as_json)
     settings = shared.settings_from(parameters)
     jobs = list_jobs(sources, output, console, folders_of_frames=settings.type == "video")
+    if settings.type in (None, "video"):
+        _hint_at_clip(jobs, settings.type, console)
     sampling_outputs = sampling_outputs_of(
         [job.source for job in jobs], [job.output for job in jobs], sampling_map, sampling_video
     )
@@ -172,3 +176,15 @@ def encode(  # one option a line
     with locked_folder(batch_folder(jobs, output, dry_run)), Worker() as worker:
         codes = run_jobs(jobs, settings, replace(job_options, worker=worker if len(jobs) > 1 else None), console)
     return exit_code(codes, len(jobs), console)
+
+
+def _hint_at_clip(jobs: list[Job], type: str | None, console: Console) -> None:
+    """Says so if the sources may be the frames of a clip. Raises ``UsageError`` if each was asked for as a clip."""
+    from ..modalities.video.frame_files import look_like_frames
+
+    if not look_like_frames([job.source for job in jobs]):
+        return
+    folder = os.path.join(os.path.dirname(jobs[0].source) or ".", "")
+    if type is not None:
+        raise UsageError(f"{len(jobs)} numbered pictures: give their folder as one clip: --type video {folder}", "type")
+    console.log(f"inrfit: {len(jobs)} numbered pictures are fitted one by one; as one clip: --type video {folder}")

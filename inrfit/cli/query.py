@@ -164,7 +164,9 @@ def query(  # one option a line
     if not files:
         raise UsageError("no fields found", "no-sources")
     check_output(output, [file.path for file in files], console, "answer", "fields")
-    options = DecodeOptions(output, format, Request(), device, threads, force, False, limits, where, QUERY)
+    options = DecodeOptions(
+        output, format, Request(), device, threads, force, False, limits, where, QUERY, several=len(files) > 1
+    )
     codes = []
     for file in files:
         try:

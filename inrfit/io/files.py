@@ -193,7 +193,7 @@ def _write(
     except (OSError, MemoryError) as error:
         raise unwritable(error, label) from error
     try:
-        _sync_folder(folder)
+        sync_folder(folder)
     except OSError as error:
         raise FolderNotSynced(
             f"{label}: the new file is complete and in its place, but the folder could not be synced, so that a power "
@@ -248,7 +248,7 @@ def _publish(temporary: str, target: str, label: str) -> None:
             os.unlink(temporary)
 
 
-def _sync_folder(folder: str) -> None:
+def sync_folder(folder: str) -> None:
     """Syncs the folder, so that the new name survives a power failure, if the file system supports that."""
     try:
         descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)

@@ -9,7 +9,7 @@ so that a bad file is refused at once.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from ..errors import UsageError
@@ -206,6 +206,10 @@ class Modality:
 
     streaming: Streaming | None = None
     """How signals are decoded and written part by part. None: they are held in memory."""
+
+    folder_suffixes: Mapping[str, str] = field(default_factory=dict)
+    """The suffixes of archives whose files may be written as a folder instead, each with the suffix of the folder: ""
+    if it is any name that ends with a slash."""
 
     domain: Callable[[Meta, Mapping[str, bytes]], Domain] | None = None
     """``domain(meta, attachments)`` returns axes, coordinates and units of the source, for ``query``. None: fields of

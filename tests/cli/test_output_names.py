@@ -210,3 +210,74 @@ def test_metadata_and_frame_are_options_of_encode(tmp_path: Path, capsys) -> Non
     soundfile.write(sound, np.sin(np.arange(2000) / 9), 8000)
     assert encode(sound, "--frame", "2") == 2
     assert "--frame has no effect" in capsys.readouterr().err
+
+
+def frames(folder: Path, count: int = 9) -> Path:
+    """A folder of numbered pictures."""
+    folder.mkdir(parents=True)
+    for number in range(count):
+        Image.fromarray(picture(10, 14, seed=number)).save(folder / f"f{number}.png")
+    return folder
+
+
+def test_frames_become_a_new_folder_of_frames(tmp_path: Path, capsys) -> None:
+    field = tmp_path / "f.safetensors"
+    assert encode("--type", "video", frames(tmp_path / "in"), "-o", field) == 0
+    assert run(["decode", str(field), "-o", f"{tmp_path}/deep/out/"]) == 0
+    assert names(tmp_path / "deep") == [f"out/{number:04}.png" for number in range(1, 10)]
+    with Image.open(tmp_path / "deep" / "out" / "0009.png") as image:
+        assert (image.mode, image.size) == ("RGB", (14, 10))
+    assert "out/: 9 frames of 14x10 RGB" in capsys.readouterr().err
+    assert run(["encode", "--type", "video", f"{tmp_path}/deep/out", "--dry-run"]) == 0
+    assert run(["decode", str(field), "-o", f"{tmp_path}/deep/out/"]) == 0  # a folder that is there
+    assert (tmp_path / "deep" / "out" / "f.decoded.zip").exists()
+    assert run(["decode", str(field), "-o", f"{tmp_path}/zipped/", "--format", "zip"]) == 0
+    assert names(tmp_path / "zipped") == ["f.decoded.zip"]
+    assert run(["query", str(field), "--region", "t=2:5", "-o", f"{tmp_path}/part/"]) == 0
+    assert names(tmp_path / "part") == ["f.query.zip"]
+    copy = tmp_path / "g.safetensors"
+    copy.write_bytes(field.read_bytes())
+    assert run(["decode", str(field), str(copy), "-o", f"{tmp_path}/both/"]) == 0
+    assert names(tmp_path / "both") == ["f.decoded.zip", "g.decoded.zip"]
+
+
+def test_a_name_without_a_suffix_is_told_its_format(tmp_path: Path, capsys) -> None:
+    field = tmp_path / "a.safetensors"
+    assert encode(save(tmp_path / "a.png"), "-o", field) == 0
+    assert run(["decode", str(field), "-o", f"{tmp_path}/plain"]) == 0
+    assert "plain has no suffix: it is a .png file" in capsys.readouterr().err
+    with Image.open(tmp_path / "plain") as image:
+        assert image.format == "PNG"
+    assert run(["decode", str(field), "-o", f"{tmp_path}/a.webp"]) == 0
+    assert "no suffix" not in capsys.readouterr().err
+
+
+def test_numbered_pictures_may_be_frames(tmp_path: Path, capsys) -> None:
+    def hinted(*words) -> bool:
+        assert run(["encode", *map(str, words), "--dry-run"]) == 0
+        return "9 numbered pictures are fitted one by one; as one clip: --type video" in capsys.readouterr().err
+
+    folder = frames(tmp_path / "in")
+    assert hinted(folder)
+    assert hinted(*sorted(folder.iterdir()))
+    assert not hinted(folder, "--type", "image")
+    assert run(["encode", "--type", "video", *map(str, sorted(folder.iterdir())), "--dry-run"]) == 2
+    assert "give their folder as one clip: --type video" in capsys.readouterr().err
+    Image.fromarray(picture(14, 10)).save(folder / "f0.png")  # another size, as in a folder of photographs
+    assert not hinted(folder)
+    Image.fromarray(picture(10, 14)).save(folder / "f0.png")
+    (folder / "f3.png").rename(folder / "f33.png")
+    assert not hinted(folder)
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [(["fit", "a.png"], "encode?"), (["Encod", "a.png"], "encode?"), (["a.safetensors"], "decode a.safetensors?"),
+     (["batch", "rn"], "batch run?"), (["xyzzy"], "there are encode, decode"), (["photo.png"], "encode photo.png?")],
+)  # fmt: skip
+def test_a_word_that_is_no_command_is_told_the_one_that_was_meant(words, hint, tmp_path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("photo.png", "a.safetensors"):
+        (tmp_path / name).write_bytes(b"x")
+    assert run(words) == 2
+    assert hint in capsys.readouterr().err

@@ -1,7 +1,8 @@
 """The modality ``video``: frames over time.
 
 - video.py: the functions of the modality. meta.py: what is stored, and the options. clip.py: a clip as it was read.
-- y4m.py, containers.py (PyAV), animation.py and picture_sequence.py (GIF, WebP, APNG), frame_files.py: the formats.
+- y4m.py, containers.py and container_writer.py (PyAV), animation.py and picture_sequence.py (GIF, WebP, APNG),
+  frame_files.py: the formats.
   selection.py: which frames, and which part of them. colour.py: RGB from luma and chroma.
 - domain.py: time and place. quality.py: measures.
 """
@@ -42,6 +43,7 @@ VIDEO = Modality(
     decode_need=video.decode_need,
     write=video.write,
     streaming=Streaming(video.decode_frames, video.write_frames, video.decode_frames_need, video.PIPED),
+    folder_suffixes={".zip": ""},
     check_writable=video.check_writable,
     measure=quality.measure,
     domain=domain.domain,

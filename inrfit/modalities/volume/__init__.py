@@ -53,6 +53,7 @@ VOLUME = Modality(
     decode=volume.decode,
     decode_need=lambda stored, request: raster_decode.decode_need(stored, volume.output_shape(stored, request)),
     write=volume.write,
+    folder_suffixes={".zarr.zip": ".zarr"},
     check_writable=volume.check_writable,
     measure=quality.measure,
     domain=domain.domain,

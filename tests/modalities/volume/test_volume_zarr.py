@@ -202,11 +202,16 @@ def test_a_folder_is_one_source(tmp_path, capsys):
     assert (tmp_path / "img.decoded.zarr.zip").exists()
     assert run(["query", str(field), "--region", "z=12um:20um", "-o", str(tmp_path / "part.ozx")]) == 0
     assert loaded((tmp_path / "part.ozx").read_bytes()).meta["origin"][0] == 12.0
+    for name in ("new.zarr", "other.zarr/"):
+        assert run(["decode", str(field), "-o", str(tmp_path / name)]) == 0
+        assert zarr.open(str(tmp_path / name), mode="r")["s0"].shape == (2, 5, 16, 14)
+    assert run(["query", str(field), "--region", "z=12um:20um", "-o", str(tmp_path / "part.zarr")]) == 0
+    assert loaded(read_source(tmp_path / "part.zarr", Limits())).meta["origin"][0] == 12.0
     capsys.readouterr()
-    assert run(["decode", str(field), "-o", str(tmp_path / "new.zarr")]) == 2
-    assert ".zarr.zip" in capsys.readouterr().err
     before = sorted(os.listdir(folder))
-    assert run(["decode", str(field), "-o", str(folder)]) == 2
+    for words in ([], ["--force"]):
+        assert run(["decode", str(field), "-o", str(folder), *words]) == 2
+        assert "already exists (a folder is not replaced: remove it first)" in capsys.readouterr().err
     assert sorted(os.listdir(folder)) == before
     (tmp_path / "more").mkdir()
     folder.rename(tmp_path / "more" / "img.zarr")
@@ -355,7 +360,7 @@ def test_a_missing_extra_is_a_usage_error_before_torch(tmp_path, monkeypatch, ca
     zarr_array(str(tmp_path / "a.zarr"), samples((5, 6, 7)))
     before = set(sys.modules)
     monkeypatch.setitem(sys.modules, "zarr", None)
-    with pytest.raises(UsageError, match=r"need inrfit\[zarr\]: pip install 'inrfit\[zarr\]'"):
+    with pytest.raises(UsageError, match=r"needs inrfit\[zarr\]: pip install 'inrfit\[zarr\]'"):
         stores.require()
     assert run(["encode", str(tmp_path / "a.zarr")]) == 2
     assert "pip install 'inrfit[zarr]'" in capsys.readouterr().err

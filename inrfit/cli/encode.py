@@ -179,12 +179,20 @@ def encode(  # one option a line
 
 
 def _hint_at_clip(jobs: list[Job], type: str | None, console: Console) -> None:
-    """Says so if the sources may be the frames of a clip. Raises ``UsageError`` if each was asked for as a clip."""
+    """Says so if the sources of a folder may be the frames of a clip. Raises ``UsageError`` if each was asked for as a
+    clip."""
     from ..modalities.video.frame_files import look_like_frames
 
-    if not look_like_frames([job.source for job in jobs]):
-        return
-    folder = os.path.join(os.path.dirname(jobs[0].source) or ".", "")
+    folders: dict[str, list[str]] = {}
+    for job in jobs:
+        folders.setdefault(os.path.dirname(job.source), []).append(job.source)
+    for name, sources in folders.items():
+        if look_like_frames(sources):
+            _tell_of_clip(os.path.join(name or ".", ""), len(sources), type, console)
+
+
+def _tell_of_clip(folder: str, count: int, type: str | None, console: Console) -> None:
+    """The hint for one folder."""
     if type is not None:
-        raise UsageError(f"{len(jobs)} numbered pictures: give their folder as one clip: --type video {folder}", "type")
-    console.log(f"inrfit: {len(jobs)} numbered pictures are fitted one by one; as one clip: --type video {folder}")
+        raise UsageError(f"{count} numbered pictures: give their folder as one clip: --type video {folder}", "type")
+    console.log(f"inrfit: {count} numbered pictures are fitted one by one; as one clip: --type video {folder}")

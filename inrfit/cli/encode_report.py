@@ -196,7 +196,7 @@ def plan_lines(job: Job, planned: Plan, memory: int, problem: str | None) -> lis
         f"{job.name} -> {job.output}",
         *([f"  would fail: {problem}"] if problem else []),
         f"  kept: {planned.modality.describe_source(signal.meta)}",
-        *(f"  not kept: {note}" for note in signal.notes),
+        *(f"  note: {note}" for note in signal.notes),
         f"  plan: {spec.architecture} {spec.depth}x{spec.width}, {spec.parameters:,} parameters "
         f"stored as {planned.store}, {planned.sampler}, batch {planned.settings.batch}, budget {planned.budget}",
         f"  stored: about {planned.stored_bytes:,} bytes (source: {planned.bytes:,}): "

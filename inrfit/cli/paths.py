@@ -180,6 +180,7 @@ def expand(source: str, wanted: Suffixes, console: Console) -> list[Found]:
         return [Found(source.rstrip("/") or source)]
     suffixes = wanted()
     from ..artifact import data_set  # it imports NumPy, which help pages do without
+    from ..modalities.sources import companions
 
     if FIELD_SUFFIX in suffixes and data_set.is_data_set(source):
         return [Found(f"{part}#{id}", id + FIELD_SUFFIX) for part, id in data_set.addresses(source)]
@@ -193,9 +194,10 @@ def expand(source: str, wanted: Suffixes, console: Console) -> list[Found]:
             skipped["of other kinds"] += stores
         else:
             found += [Found(path, os.path.relpath(path, source)) for path in stores]
+        samples = companions(folder, names)
         for name in sorted(names):
             path = os.path.join(folder, name)
-            if name.startswith(".") or name.endswith(TEMPORARY):
+            if name.startswith(".") or name.endswith(TEMPORARY) or name in samples:
                 continue
             if FIELD_SUFFIX not in suffixes and is_product(name):
                 skipped["written by inrfit"].append(path)

@@ -230,6 +230,9 @@ class Modality:
     """``with_attachments(decoded, meta, attachments)`` returns the decoded signal with what only its attachments tell,
     such as samples that have no value."""
 
+    header_suffixes: frozenset[str] = frozenset()
+    """Suffixes of files that may be only the header of another one."""
+
     companion: Callable[[bytes], str | None] | None = None
     """``companion(data)`` returns the name of the file that holds the samples, if ``data`` is only their header; None
     otherwise. ``load`` then gets both contents, one after the other. Raises a ``RefusedInput`` for a damaged header."""

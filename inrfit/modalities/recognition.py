@@ -27,10 +27,11 @@ def identify(data: bytes, name: str, type: str | None = None) -> Modality:
             if suffix in modality.input_suffixes:
                 return modality
         MODALITIES.load_all()
-    readable = "; ".join(f"{m.name}: {', '.join(m.formats)}" for m in MODALITIES.values())
     named = " or ".join(f"--type {m.name}" for m in MODALITIES.values() if suffix in m.named_suffixes)
-    hint = f"; it is read with {named}" if named else ""
-    raise UnsupportedInput(f"not a type of file that inrfit reads ({readable}){hint}", "format")
+    if named:
+        raise UnsupportedInput(f"a {suffix} file may be many things; it is read with {named}", "format")
+    readable = "; ".join(f"{m.name}: {', '.join(m.formats)}" for m in MODALITIES.values())
+    raise UnsupportedInput(f"not a type of file that inrfit reads ({readable})", "format")
 
 
 def _recognises(modality: Modality, data: bytes) -> bool:

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
+from contextlib import suppress
 
 from ..errors import InrfitError, UnreadableFile, UnsupportedInput, printable
 from ..io import files
+from ..io.file_names import suffix_of
 from ..io.limits import Limits
 from ..io.registry import plugin_errors
 from .registry import MODALITIES
 from .video import frame_files
 from .volume import zarr_store
+
+MAX_HEADER = 1 << 16
+"""Bytes of a header within which it names the file with its samples."""
 
 
 def read_source(path: str | os.PathLike[str], limits: Limits) -> bytes:
@@ -44,6 +50,18 @@ def with_companion(data: bytes, path: str | os.PathLike[str], limits: Limits) ->
         return data + files.read(beside, limits)
     except InrfitError as error:
         raise type(error)(f"{printable(name)}, which holds the samples: {error}", error.reason) from error
+
+
+def companions(folder: str, names: Sequence[str]) -> set[str]:
+    """Those of the ``names`` in a folder that hold the samples of headers among them: header and samples are one
+    source."""
+    suffixes = {suffix for modality in MODALITIES.values() for suffix in modality.header_suffixes}
+    found = set[str]()
+    for name in names:
+        if suffix_of(name) in suffixes:
+            with suppress(OSError), open(os.path.join(folder, name), "rb") as file:
+                found.add(companion_of(file.read(MAX_HEADER)) or "")
+    return found & set(names)
 
 
 def companion_of(data: bytes) -> str | None:

@@ -270,6 +270,21 @@ def test_numbered_pictures_may_be_frames(tmp_path: Path, capsys) -> None:
     assert not hinted(folder)
 
 
+def test_a_header_and_its_samples_are_one_source(tmp_path: Path, capsys) -> None:
+    folder = tmp_path / "scans"
+    folder.mkdir()
+    for name in ("a", "b"):
+        header = f"NDims = 3\nDimSize = 6 5 4\nElementType = MET_UCHAR\nElementDataFile = {name}.raw\n"
+        (folder / f"{name}.mhd").write_text(header)
+        (folder / f"{name}.raw").write_bytes(bytes(range(120)))
+    assert run(["encode", str(folder), "--dry-run"]) == 0
+    out, err = capsys.readouterr()
+    assert out.count("4x5x6 (zyx) uint8 MetaImage") == 2
+    assert "left out" not in err
+    (folder / "b.mhd").unlink()
+    assert run(["encode", str(folder), "--dry-run"]) == 7  # samples without a header
+
+
 @pytest.mark.parametrize(
     ("words", "hint"),
     [(["fit", "a.png"], "encode?"), (["Encod", "a.png"], "encode?"), (["a.safetensors"], "decode a.safetensors?"),

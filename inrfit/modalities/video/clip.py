@@ -20,6 +20,9 @@ Array = npt.NDArray[Any]
 FILE_BYTES = 1_000_000_000
 """Frames of more bytes are kept in an unlinked temporary file, which the system writes out when memory is short."""
 
+NO_FRAMES = "no-frames"
+"""The reason of the error for a clip without frames, or without those that are read."""
+
 UNSPECIFIED = 2
 """The code of ITU-T H.273 for primaries, transfer and matrix that a file does not name."""
 
@@ -109,5 +112,5 @@ def collected(frames: Iterable[Array], expected: int, limits: Limits) -> Array:
         held[count] = frame
         count += 1
     if held is None:
-        raise UnreadableFile("there are no frames", "frames")
+        raise UnreadableFile("there are no frames", NO_FRAMES)
     return held[:count]

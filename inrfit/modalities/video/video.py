@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...errors import UnsupportedInput, UsageError
+from ...errors import UnreadableFile, UsageError
 from ...io.checked_file import Output
 from ...io.limits import Limits
 from ...io.tables import write_npy
@@ -23,7 +23,7 @@ from ..request import Request
 from ..streaming import ArrayStream
 from ..volume import raster_decode
 from . import animation, container_writer, containers, frame_files, y4m
-from .clip import Array, Clip
+from .clip import NO_FRAMES, Array, Clip
 from .meta import Options, clip_of, meta_of, packed_times
 
 if TYPE_CHECKING:
@@ -79,21 +79,18 @@ def sniff(data: bytes) -> bool:
 
 
 def load(data: bytes, name: str, options: Options, limits: Limits) -> Signal:
-    """The clip as a signal. Raises a ``RefusedInput``."""
+    """The clip as a signal. Raises a ``RefusedInput``, and ``UsageError`` if it has none of the frames asked for."""
     format_name = recognised(data) or "other video"
-    if format_name == "Y4M":
-        clip = y4m.read(data, limits, options.selection)
-    elif format_name == "frames":
-        clip = frame_files.read(data, limits, options.selection)
-    elif format_name in ("GIF", "WebP", "APNG"):
-        clip = animation.read(data, limits, options.selection)
-    else:
-        clip = containers.read(data, limits, options.selection)
+    own = {"Y4M": y4m.read, "frames": frame_files.read, **dict.fromkeys(("GIF", "WebP", "APNG"), animation.read)}
+    try:
+        clip = own.get(format_name, containers.read)(data, limits, options.selection)
+    except UnreadableFile as error:
+        if error.reason == NO_FRAMES and options.frames is not None:
+            raise UsageError(f"-O frames={options.frames}: the clip has fewer frames", "option") from None
+        raise
     if options.frame_rate is not None:
         notes = tuple(note for note in clip.notes if "-O rate=" not in note)
         clip = replace(clip, rate=options.frame_rate, times=None, time_base=None, notes=notes)
-    if len(clip.frames) == 0:
-        raise UnsupportedInput("none of the frames that were asked for are there", "frames")
     return to_signal(format_name, clip)
 
 

@@ -61,6 +61,7 @@ VOLUME = Modality(
     compare=quality.compare,
     options_of=meta.options_of,
     with_attachments=volume.with_missing,
+    header_suffixes=frozenset({".mhd", ".nhdr"}),
     companion=formats.companion,
     describe_source=volume.describe_source,
     describe_decoded=volume.describe_decoded,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import re
 import struct
 from typing import Any, Literal
 
@@ -22,6 +23,7 @@ MAX_DESCRIPTION = 1 << 19
 """Longest description, in bytes, that is kept."""
 
 _PACKED = {1: None, 5: "lzw", 8: "zlib", 32946: "zlib", 50000: "zstd", 32773: "packbits", 34925: "lzma"}
+_NOT_KEPT = {"Info", "Labels", "LUTs", "Overlays", "Plot", "Properties", "Ranges", "ROI"}
 _UNITS = {"µm": "um", "micron": "um", "\\u00B5m": "um", "microns": "um", "pixel": "", "millimeter": "mm"}
 
 
@@ -111,6 +113,8 @@ def _volume(file: Any, series: Any, limits: Limits) -> RawVolume:
     if len(description.encode()) > MAX_DESCRIPTION:
         description = ""
         notes.append("description of the file not kept: it is too long")
+    if lost := sorted(_NOT_KEPT & (file.imagej_metadata or {}).keys()):
+        notes.append(f"metadata of ImageJ not kept: {', '.join(lost)}")
     geometry = _geometry(file, letters.replace("c", ""))
     order = "big" if file.byteorder == ">" else "little"
     return RawVolume(
@@ -149,8 +153,6 @@ def _geometry(file: Any, axes: str) -> Geometry:
 
 def _ome_pitches(text: str) -> dict[str, tuple[float, str]]:
     """Physical size and unit of each axis in OME-XML."""
-    import re
-
     found = {}
     for letter, name in (
         ("x", "PhysicalSizeX"),
@@ -198,23 +200,32 @@ def _written(samples: Array, volume: RawVolume) -> bytes:
     spacing = dict(zip(geometry.axes, geometry.spacing or (), strict=False))
     units = dict(zip(geometry.axes, geometry.units or (), strict=False))
     target = io.BytesIO()
-    options: dict[str, Any] = {"compression": compression}
+    colours = int(channel) == array.ndim - 1 and channels in (3, 4)
+    options: dict[str, Any] = {"compression": compression, "photometric": "rgb" if colours else "minisblack"}
     if kind == "imagej" and array.dtype.name in ("uint8", "uint16", "float32"):
         metadata: dict[str, Any] = {"axes": axes.replace("Q", "T")} | _imagej_metadata(volume.header, spacing, units)
         resolution = (1 / spacing["x"], 1 / spacing["y"]) if spacing.get("x") and spacing.get("y") else None
         tifffile.imwrite(
             target, array, imagej=True, byteorder=order, metadata=metadata, resolution=resolution, **options
         )
-    elif kind == "ome":
+    elif kind == "ome" and not _describes(volume.header, array, axes):
         metadata = {"axes": axes.replace("Q", "T")} | _ome_metadata(spacing, units)
         tifffile.imwrite(target, array, ome=True, byteorder=order, metadata=metadata, **options)
     else:
-        colours = int(channel) == array.ndim - 1 and channels in (3, 4)
-        tifffile.imwrite(
-            target, array, byteorder=order, metadata=None, description=volume.header.decode("utf-8", "replace") or None,
-            photometric="rgb" if colours else "minisblack", **options,
-        )  # fmt: skip
+        tifffile.imwrite(target, array, byteorder=order, metadata=None, description=volume.header or None, **options)
     return target.getvalue()
+
+
+def _describes(header: bytes, array: Array, axes: str) -> bool:
+    """Whether OME-XML describes the pages of ``array``, so that it can be kept as it is."""
+    text = header.decode("utf-8", "replace")
+    sizes = dict(re.findall(r'\bSize([XYZCT])="(\d+)"', text))
+    kinds = {"float32": "float", "float64": "double", "complex64": "complex", "complex128": "double-complex"}
+    own = dict.fromkeys("XYZCT", 1)
+    for axis, side in zip(axes.replace("S", "C").replace("Q", "T"), array.shape, strict=True):
+        own[axis] = own.get(axis, 1) * side
+    one = text.count("<Pixels") == 1 and f'Type="{kinds.get(array.dtype.name, array.dtype.name)}"' in text
+    return one and "FileName=" not in text and own == {axis: int(side) for axis, side in sizes.items()}
 
 
 def _ome_metadata(spacing: dict[str, float], units: dict[str, str]) -> dict[str, Any]:
@@ -231,12 +242,14 @@ def _ome_metadata(spacing: dict[str, float], units: dict[str, str]) -> dict[str,
 def _imagej_metadata(description: bytes, spacing: dict[str, float], units: dict[str, str]) -> dict[str, Any]:
     """What an ImageJ description says besides its sizes."""
     kept: dict[str, Any] = {}
-    for line in description.decode("utf-8", "replace").splitlines():
-        key, _, value = line.partition("=")
-        if key in ("unit", "finterval", "tunit", "mode", "loop", "min", "max", "fps", "Info"):
-            kept[key] = value
-    if "z" in spacing:
-        kept["spacing"] = spacing["z"]
+    named = dict(line.partition("=")[::2] for line in description.decode("utf-8", "replace").splitlines())
+    for key in ("unit", "finterval", "tunit", "mode", "min", "max", "fps"):
+        if key in named:
+            kept[key] = named[key]
+    if "loop" in named:
+        kept["loop"] = named["loop"] == "true"
+    if "spacing" in named or spacing.get("z", 1) != 1:
+        kept["spacing"] = spacing.get("z", 1)
     if units.get("x"):
         kept.setdefault("unit", units["x"])
     if spacing.get("t") and units.get("t"):

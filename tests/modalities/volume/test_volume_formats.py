@@ -14,6 +14,7 @@ import nrrd
 import numpy as np
 import pytest
 import SimpleITK
+import tifffile
 from made_volumes import AFFINE, Made, nifti, npy, samples
 
 from inrfit.errors import InrfitError, RefusedInput, UsageError
@@ -270,3 +271,27 @@ def test_affine_of_nifti_is_read_as_nibabel_reads_it():
     signal = loaded(Made("a.nii", nifti(samples((7, 6, 5))), None))
     np.testing.assert_allclose(np.array(signal.meta["affine"]).reshape(4, 4), AFFINE, atol=1e-6)
     assert signal.meta["units"] == ["mm", "mm", "mm"]
+
+
+def tiff_of(data):
+    with tifffile.TiffFile(io.BytesIO(data)) as file:
+        return file.ome_metadata, dict(file.imagej_metadata or {}), file.series[0].axes
+
+
+def test_descriptions_of_microscopes_come_back_as_they_are():
+    array = samples((2, 5, 6, 7), "uint16")
+    about = {"axes": "CZYX", "Channel": {"Name": ["DAPI", "GFP"]}, "PhysicalSizeX": 0.5, "PhysicalSizeXUnit": "µm"}
+    source = made_volumes.tiff(array, ome=True, metadata=about, photometric="minisblack")
+    signal = loaded(Made("a.ome.tif", source, array))
+    again = written(signal)
+    assert tiff_of(again) == tiff_of(source)  # with its UUID
+    np.testing.assert_array_equal(tifffile.imread(io.BytesIO(again)), array)
+    half = written(signal, request=Request(size=(3, 3, 4)), decoded=np.zeros((3, 3, 4, 2), "uint16"))
+    assert tifffile.imread(io.BytesIO(half)).shape == (2, 3, 3, 4)
+    assert 'SizeX="4"' in tiff_of(half)[0]
+    for more in ({"loop": False}, {"loop": True, "spacing": 1.0, "unit": "um"}, {"finterval": 0.5, "spacing": 2.5}):
+        source = made_volumes.tiff(array, imagej=True, metadata={"axes": "TZYX", **more})
+        signal = loaded(Made("a.tif", source, array))
+        assert tiff_of(written(signal)) == tiff_of(source), more
+    source = made_volumes.tiff(array, imagej=True, metadata={"axes": "TZYX", "Info": "made", "Labels": ["a"] * 10})
+    assert "metadata of ImageJ not kept: Info, Labels" in loaded(Made("a.tif", source, array)).notes

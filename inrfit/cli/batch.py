@@ -138,6 +138,7 @@ def run(  # one option a line
     """
     settings = shared.settings_from(locals())
     from ..batch import plan as plans
+    from ..batch.differences import differences
     from ..batch.rules import AskedRules
     from ..batch.run import parse_shard
 
@@ -147,7 +148,7 @@ def run(  # one option a line
     rows = _rows(sources, folder, console) if sources else None
     if plans.exists(folder):
         planned = plans.read(folder)
-        if found := plans.differences(planned, settings, part_size, rows, rules):
+        if found := differences(planned, settings, part_size, rows, rules):
             raise UsageError(
                 f"{printable(folder)} was planned otherwise: {'; '.join(found)}. Leave that out, or choose another "
                 "folder",

@@ -137,7 +137,7 @@ def summary_record(
 
 def show_recipe(planned: Plan, spec: FieldSpec, recipe: Recipe, console: Console, explain: bool) -> None:
     """Prints the choices made for the fit: with ``-v`` in one line, with ``--explain`` with their reasons."""
-    from ..fit.recipe import explain as reasons
+    from ..fit.explanation import explain as reasons
 
     why = "the best measured (docs/samplers.md)"
     if spec.formula.TRAITS.shares_blocks:

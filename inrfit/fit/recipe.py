@@ -289,34 +289,3 @@ def architecture_options(
     stretch = modality.paper_omega / 30 if regime == "paper" else None  # INT's code stretches the coordinates
     first_omega = partial(modality.first_omega, signal)
     return formula.options_for(OptionContext(modality.signal_class, signal.n, first_omega, stretch, asked))
-
-
-def explain(
-    recipe: Recipe,
-    spec: FieldSpec,
-    signal: Signal,
-    regime: str = "inrfit",
-    user_options: Collection[str] = (),
-    planned_options: Collection[str] = (),
-) -> list[tuple[str, str, str]]:
-    """(setting, value, reason) of everything chosen for a fit. ``user_options`` names the architecture options set by
-    the user, ``planned_options`` also those that follow from the size of the field."""
-    rows = [(choice.name, _format_value(choice), choice.reason) for choice in recipe.choices if choice.reason]
-    for option, value in spec.json()["options"].items():
-        if option in user_options:
-            reason = USER_REASON
-        elif own_reason := spec.formula.reason(option):
-            reason = own_reason
-        elif option in planned_options:
-            reason = "follows from the size of the signal and the number of weights"
-        else:
-            reason = PAPER_REASON if regime == "paper" else MODALITIES[signal.modality].omega_source
-        rows.append((option, f"{value:g}" if isinstance(value, float) else str(value), reason))
-    return rows
-
-
-def _format_value(choice: Choice) -> str:
-    """The value as text for people."""
-    if choice.name == "batch":
-        return "the selection" if choice.value is None else f"{choice.value:,} points"
-    return f"{choice.value:g}" if isinstance(choice.value, float) else str(choice.value)

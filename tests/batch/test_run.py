@@ -14,6 +14,7 @@ from inrfit import execution
 from inrfit.artifact import data_set
 from inrfit.artifact.part_reading import Part
 from inrfit.batch import fitting, plan
+from inrfit.batch.differences import differences
 from inrfit.batch.manifest import rows_of
 from inrfit.batch.part_job import Died, Done, Job
 from inrfit.batch.run import Shard, TooManyFailures, parse_shard, run, state
@@ -83,9 +84,9 @@ def test_the_field_of_a_row_depends_on_no_other_row(undisturbed, folder, tmp_pat
 def test_what_differs_from_the_plan_is_named(undisturbed, folder):
     rows = rows_of([str(folder)], listing)
     same = Settings(width=16, depth=3, budget="20it", sampler="full", device="cpu")
-    assert plan.differences(undisturbed, Settings(), None, None) == []
-    assert plan.differences(undisturbed, same, 2, rows) == []
-    other = plan.differences(undisturbed, Settings(width=24, budget="30it", device="cpu"), 3, rows[1:])
+    assert differences(undisturbed, Settings(), None, None) == []
+    assert differences(undisturbed, same, 2, rows) == []
+    other = differences(undisturbed, Settings(width=24, budget="30it", device="cpu"), 3, rows[1:])
     assert other == [
         "--width 24 (the plan has 16)",
         "--budget 30it (the plan has 20it)",

@@ -21,6 +21,7 @@ from inrfit.config.settings import Settings, parsed_count
 from inrfit.errors import UsageError
 from inrfit.fields import FIELDS, MAX_WIDTH, FieldSpec
 from inrfit.fit import fitting, recipe
+from inrfit.fit.explanation import explain
 from inrfit.io.limits import Limits
 from inrfit.modalities import MODALITIES
 from inrfit.modalities.image import IMAGE, image
@@ -306,7 +307,7 @@ def test_reasons_tell_what_was_asked_what_the_size_brought_and_what_the_signal()
     chosen = recipe.choose(spec, torch.device("cpu"))
 
     def told(regime, asked, made):
-        rows = recipe.explain(chosen, spec, planned().signal, regime, asked, made)
+        rows = explain(chosen, spec, planned().signal, regime, asked, made)
         return {name: why for name, _, why in rows if "omega" in name}
 
     assert told("inrfit", {"omega"}, {"omega", "first_omega"}) == {

@@ -254,7 +254,7 @@ def _seconds(planned: Plan) -> float:
     """About how long a fit takes."""
     budget, spec = planned.budget, planned.spec
     if budget.steps is None and budget.target is None:
-        return budget.seconds or PART_SECONDS
+        return 2 * (budget.seconds or PART_SECONDS)  # rounding and measuring take about as long again
     steps = budget.steps or 500
     seconds = steps * min(planned.signal.n, 8192) * spec.macs * 6 / STEP_FLOPS
     return min(seconds, budget.seconds or seconds)

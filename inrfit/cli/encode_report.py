@@ -101,8 +101,12 @@ def describe_store(artifact: Artifact, size: int) -> str:
 
 def compare_bytes(size: int, source: int, artifact: Artifact) -> str:
     """The bytes of a field beside those of its source, and of a common lossy format for the same quality."""
+    from ..modalities.notes import PART  # here, because help pages do without NumPy
+
     times, plain = size / max(source, 1), artifact.quality.get("plain_codec_bytes")
     text = f"{times:.{2 if times < 1 else 1 if times < 10 else 0}f} times the source's {source:,}"
+    if any(note.startswith(PART) for note in artifact.provenance.get("notes", ())):
+        return f"{text}, of which a part was fitted"
     if isinstance(plain, int):
         text += f"; {artifact.quality.get('plain_codec')} needs about {plain:,} for this quality"
     if size > source >= 4000:

@@ -11,6 +11,9 @@ _WEIGHTS = (
 )
 """Words in notes, by what the note is about: what changes the measure; the look or the sound; what is left out."""
 
+PART = "not all of the file is fitted"
+"""How the note begins that a source was read in part, as asked for: its bytes are those of the whole file."""
+
 _LEFT_OUT = 2
 """Position in _WEIGHTS of what a file loses without a change of its samples."""
 

@@ -1,7 +1,8 @@
 """Fields beside codecs: encode and decode files as a user would, and make a JPEG, a FLAC or a gzip of the same files.
 
 For a picture: the JPEG of the same PSNR as the decoded field, and the PSNR of the JPEG of the same size as the field.
-For a sound: FLAC of the same samples, and the Vorbis file of the nearest SNR. For a mesh: its file after gzip.
+For a sound: FLAC of the same samples, and the Vorbis file of the nearest SNR. For a mesh: its file after gzip. For
+clips and volumes: volume_codecs.py.
 
 python tests/bench/codecs.py FILE [OPTION OF ENCODE ...]
 """

@@ -222,6 +222,20 @@ def test_a_clip_from_file_to_file(tmp_path, capsys):
     assert np.load(tmp_path / "frame.npy").shape == (32, 48, 3)
 
 
+def test_the_bytes_of_a_source_that_was_read_in_part_are_said_to_be_those_of_the_whole(tmp_path, capsys):
+    source, field = tmp_path / "clip.y4m", tmp_path / "field.safetensors"
+    source.write_bytes(made_clips.y4m())
+    words = ["--budget", "2it", "--width", "8", "--depth", "1", "-o", str(field), "-f"]
+    assert run(["encode", str(source), *words]) == 0
+    assert "part was fitted" not in capsys.readouterr().err
+    assert run(["encode", str(source), "-O", "frames=:2", *words]) == 0
+    err = capsys.readouterr().err
+    assert "not all of the file is fitted (-O frames=:2)" in err
+    assert f"times the source's {len(made_clips.y4m()):,}, of which a part was fitted" in err
+    assert run(["info", str(field)]) == 0
+    assert "of which a part was fitted" in " ".join(capsys.readouterr().out.split())
+
+
 def test_an_animated_picture_is_a_clip_unless_a_frame_is_named(tmp_path):
     path = tmp_path / "a.gif"
     path.write_bytes(made_clips.animation("GIF"))

@@ -18,7 +18,7 @@ from ...io.tables import write_npy
 from ...signal import Grid, Signal
 from .. import scales
 from ..modality import DecodeNeed, OnProgress
-from ..notes import by_weight
+from ..notes import PART, by_weight
 from ..request import Request
 from ..streaming import ArrayStream
 from ..volume import raster_decode
@@ -48,6 +48,9 @@ HELD_FRAMES: Mapping[str, tuple[float, float]] = {
 }  # fmt: skip
 """Memory of a writer in frames, with the copies that it makes of each: at all times, and for each frame of the clip
 (measured with 90 frames of 640x360 on two cores). By its suffix or its codec."""
+
+PART_OPTIONS = ("frames", "crop", "resize")
+"""Options that leave out some of the samples of a clip."""
 
 PIPED = frozenset({".y4m", ".npy"})
 """Suffixes of the formats that are written from the beginning to the end."""
@@ -88,6 +91,8 @@ def load(data: bytes, name: str, options: Options, limits: Limits) -> Signal:
         if error.reason == NO_FRAMES and options.frames is not None:
             raise UsageError(f"-O frames={options.frames}: the clip has fewer frames", "option") from None
         raise
+    if given := [f"-O {name}={value}" for name in PART_OPTIONS if (value := getattr(options, name)) is not None]:
+        clip = replace(clip, notes=(*clip.notes, f"{PART} ({' '.join(given)})"))
     if options.frame_rate is not None:
         notes = tuple(note for note in clip.notes if "-O rate=" not in note)
         clip = replace(clip, rate=options.frame_rate, times=None, time_base=None, notes=notes)
@@ -268,7 +273,8 @@ def _describe(shape: tuple[int, ...], meta: Mapping[str, Any]) -> str:
     kind = {1: "grey", 3: "RGB", 4: "RGBA"}.get(meta["channels"], f"{meta['channels']} channels")
     deep = f" {meta['bits']}-bit" if meta["bits"] > 8 else ""
     rate = f"{float(Fraction(*meta['rate'])):.5g}"
-    return f"{shape[0]} frames of {shape[2]}x{shape[1]} {kind}{deep}, {rate} a second"
+    frames = f"{shape[0]} frame" + "s" * (shape[0] != 1)
+    return f"{frames} of {shape[2]}x{shape[1]} {kind}{deep}, {rate} a second"
 
 
 def describe_decoded(decoded: Array | ArrayStream, meta: Mapping[str, Any], suffix: str, request: Request) -> str:

@@ -85,7 +85,7 @@ class Question:
             raise UsageError(f"distance: needs a field of signed distances to a shape; this one {kind}", "query")
         if self.what in ("divergence", "curl") and (len(self.space) < 2 or spec.outputs != len(self.space)):
             raise UsageError(
-                f"{self.what}: needs a channel for each axis of space; this field has {spec.outputs} channels on the "
+                f"{self.what}: needs a channel for each axis of space; this field has channels: {spec.outputs}, on the "
                 f"axes {', '.join(self.domain.axes)}",
                 "query",
             )

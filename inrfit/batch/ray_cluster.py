@@ -184,8 +184,10 @@ def _outcome(job: Job, ref: Any) -> Result | InrfitError:
         result, messages = get(ref)
     except exceptions.OutOfMemoryError:
         return Died(job, "its machine has too little memory")
-    except (exceptions.NodeDiedError, exceptions.LocalRayletDiedError):
+    except exceptions.NodeDiedError:
         return Died(job, "its machine was lost")
+    except exceptions.LocalRayletDiedError:
+        return lost("Ray has ended on this machine")
     except (exceptions.WorkerCrashedError, exceptions.ObjectLostError, exceptions.TaskCancelledError):
         return Died(job, "it was killed, or crashed")
     except exceptions.RayError as error:

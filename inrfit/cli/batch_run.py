@@ -78,7 +78,7 @@ def execute(
     if index.complete(planned):
         index.write(planned)
     progress.report(totals)
-    return 7 if totals.failed else 0
+    return 7 if totals.failed or (totals.done < totals.rows and not again) else 0
 
 
 def _refuse_unlike_parts(planned: BatchPlan) -> None:

@@ -142,6 +142,17 @@ def test_a_driver_that_ends_is_a_cluster_that_was_lost(made):
         executor.connect()
 
 
+def test_a_run_that_leaves_parts_undone_has_code_7(made, monkeypatch, capsys):
+    def connect(executor):
+        Driver(executor, lambda job: Died(job, "its machine was lost"))
+        return []
+
+    monkeypatch.setattr(ClusterExecutor, "connect", connect)
+    monkeypatch.setattr(ClusterExecutor, "close", lambda executor: None)
+    assert command(["batch", "run", made.folder, "--cluster", "auto"]) == 7
+    assert "0 of 5 rows done" in capsys.readouterr().err
+
+
 def test_a_job_that_dies_is_the_job_that_was_given(made, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     executor, job = ClusterExecutor(made, "auto", None), Job("ds", made.digest, 0)

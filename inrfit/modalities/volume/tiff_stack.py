@@ -110,6 +110,9 @@ def _volume(file: Any, series: Any, limits: Limits) -> RawVolume:
         notes.append(
             f"{math.prod(grid) // math.prod(grid[-2:])} pages taken for slices (the file does not say what they are)"
         )
+    unit = int(page.tags["ResolutionUnit"].value) if "ResolutionUnit" in page.tags else 0
+    if layout["kind"] == "pages" and unit in (2, 3) and "XResolution" in page.tags:  # per inch or centimetre
+        notes.append("pixel density not kept")
     if len(description.encode()) > MAX_DESCRIPTION:
         description = ""
         notes.append("description of the file not kept: it is too long")

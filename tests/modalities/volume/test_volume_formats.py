@@ -295,3 +295,6 @@ def test_descriptions_of_microscopes_come_back_as_they_are():
         assert tiff_of(written(signal)) == tiff_of(source), more
     source = made_volumes.tiff(array, imagej=True, metadata={"axes": "TZYX", "Info": "made", "Labels": ["a"] * 10})
     assert "metadata of ImageJ not kept: Info, Labels" in loaded(Made("a.tif", source, array)).notes
+    source = made_volumes.tiff(array[0], photometric="minisblack", resolution=(300, 300), resolutionunit="INCH")
+    assert "pixel density not kept" in loaded(Made("a.tif", source, array)).notes
+    assert "pixel density not kept" not in loaded(FILES["tiff-pages.tif"]).notes

@@ -27,7 +27,7 @@ SHORT_FIT_STEPS, SHORT_FIT_POWER, SHORT_FIT_BOUNDS = 1100.0, 0.5, (0.8, 1.6)
 """Learning rates are multiplied by (SHORT_FIT_STEPS / steps)^SHORT_FIT_POWER, clamped to the bounds: short fits need
 larger rates (docs/benchmarks.md)."""
 
-WHOLE_SIGNAL_POWER, WHOLE_SIGNAL_BOUNDS = 0.35, (0.8, 3.5)
+WHOLE_SIGNAL_POWER, WHOLE_SIGNAL_BOUNDS = 0.35, (0.8, 5.0)
 """The same for steps on all samples of a small signal, which have no noise of drawn batches (docs/benchmarks.md,
 "Fields of few samples")."""
 

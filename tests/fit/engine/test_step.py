@@ -451,7 +451,7 @@ def test_steps_on_a_whole_small_signal_get_larger_rates():
     )
     assert chosen(1024, width=256).adam_rate == chosen(1024, width=512).adam_rate == usual.adam_rate
     assert small.short_run_lr_factor(60) == pytest.approx((1100 / 60) ** 0.35)
-    assert small.short_run_lr_factor(1) == 3.5
+    assert small.short_run_lr_factor(1) == 5.0
     assert not chosen(1024, regime="paper").whole_signal
     assert not chosen(1024, batch=1000).whole_signal
     assert chosen(1024, lr=1e-3).adam_rate == 1e-3

@@ -88,8 +88,10 @@ def connect(target: str, folder: str | None, workers: int, cpus: int, device: st
     """Joins a cluster, or starts one in ``folder``. Returns the number of its slots, and whether some are free."""
     global _driver
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    if folder is not None and "RAY_AUTH_MODE" not in os.environ:  # Ray would write a token into the home folder
-        os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+    if folder is not None:
+        os.environ.setdefault("RAY_worker_niceness", "0")  # as processes of inrfit; Ray's default is 15
+        if "RAY_AUTH_MODE" not in os.environ:  # Ray would write a token into the home folder
+            os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
     import ray
 
     options: dict[str, Any] = {} if "://" in target else {"log_to_driver": False}

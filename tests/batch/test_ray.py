@@ -19,6 +19,7 @@ from made_batches import InThisProcess, hashes, pictures, planned
 from inrfit.artifact import data_set
 from inrfit.batch import checking, journal
 from inrfit.batch.run import run
+from inrfit.kernel import library
 
 pytest.importorskip("ray", reason="Ray is not installed (pip install 'inrfit[cluster]')")
 pytestmark = pytest.mark.slow
@@ -200,6 +201,8 @@ def test_another_plan_on_the_machines_is_told(cluster, sources, tmp_path):
 
 def test_unlike_machines_are_refused_if_asked(cluster, sources, tmp_path):
     """The last test: the cluster is unlike afterwards."""
+    if not library.usable():
+        pytest.skip("there is no kernel that a machine could lack")
     cluster.add(INRFIT_KERNEL="none")
     made = planned(tmp_path / "ds", [sources], part_size=1)
     refused = started(made.folder, cluster, "--require-same")

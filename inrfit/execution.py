@@ -108,12 +108,13 @@ def _shared_weights(seed: int, described: str) -> FirstWeights:
 
 
 def execute_together(
-    plans: Sequence[Plan], starts: Sequence[Start], brief: bool = False
+    plans: Sequence[Plan], starts: Sequence[Start], brief_samples: int = 0
 ) -> list[Artifact | InrfitError]:
     """Fits and measures several plans step by step, which have one device and number of threads. Budgets in seconds
     suit one plan only. Each has the field that it has alone (``fit.fitting.run_together``), or the error.
 
-    ``starts`` are the weights that they start from; ``brief``: see ``storing.build_artifact``."""
+    ``starts`` are the weights that they start from. Signals of at most ``brief_samples`` are stored ``brief``, as
+    ``storing.build_artifact`` has it."""
     with translated_errors():
         from .fit.engine.step import choose_device
         from .fit.fitting import Fit, run_together
@@ -133,7 +134,7 @@ def execute_together(
             precision = fits[0][1].config.matmul_precision
             with ExitStack() as open_fits, matmul_precision(precision), current_device(device):
                 run_together([open_fits.enter_context(fit) for _, _, fit, _ in fits])
-            return [_built(*each, device, brief) for each in fits]
+            return [_built(*each, device, each[0].signal.n <= brief_samples) for each in fits]
 
 
 def _built(

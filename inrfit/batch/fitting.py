@@ -162,11 +162,10 @@ class Fitter:
             return
         now = time.monotonic()
         plans = [replace(work.remaining(self.rules), loaded_at=now) for work in works]
-        brief = max(planned.signal.n for planned in plans) <= BRIEF_SAMPLES
         try:
             with plugin_errors(), warnings.catch_warnings():
                 warnings.simplefilter("ignore", InrfitWarning)  # the notes are in the provenance
-                results = execute_together(plans, [self._start(work) for work in works], brief)
+                results = execute_together(plans, [self._start(work) for work in works], BRIEF_SAMPLES)
         except Exception as error:
             if len(works) == 1:
                 works[0].take(_known(error))

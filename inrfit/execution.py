@@ -7,7 +7,7 @@ import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -77,8 +77,15 @@ def execute_plan(
             return storing.build_artifact(planned, result, recipe, device, should_stop, on_measure_progress)
 
 
-FirstWeights = tuple["Mapping[str, Tensor] | None", Mapping[str, str]]
-"""The weights that a fit starts from, by tensor, or None if its seed draws them; what the provenance says of them."""
+@dataclass(frozen=True)
+class FirstWeights:
+    """The weights that a fit starts from, by tensor, or None if its seed draws them; what the provenance says of them;
+    and the steps of the budget that were made to them already."""
+
+    weights: Mapping[str, Tensor] | None = None
+    record: Mapping[str, str] = field(default_factory=dict)
+    steps: int = 0
+
 
 Start = Callable[["FieldSpec"], FirstWeights]
 """Gives the weights that the fit of a field starts from."""
@@ -86,7 +93,7 @@ Start = Callable[["FieldSpec"], FirstWeights]
 
 def own_start(spec: FieldSpec) -> FirstWeights:
     """Every field starts from weights that its seed draws, and from the mean of its samples."""
-    return None, {}
+    return FirstWeights()
 
 
 def shared_start(seed: int, spec: FieldSpec) -> FirstWeights:
@@ -104,7 +111,7 @@ def _shared_weights(seed: int, described: str) -> FirstWeights:
     spec = FieldSpec(**json.loads(described))
     weights = spec.formula.initial(spec, torch.Generator().manual_seed(seed), torch.zeros(spec.outputs))
     digest = hashlib.sha256(b"".join(weights[name].numpy().tobytes() for name in sorted(weights))).hexdigest()
-    return weights, {STARTED_FROM: f"weights that all fields share, SHA-256 {digest}"}
+    return FirstWeights(weights, {STARTED_FROM: f"weights that all fields share, SHA-256 {digest}"})
 
 
 def execute_together(
@@ -127,10 +134,10 @@ def execute_together(
             for planned, start in zip(plans, starts, strict=True):
                 check_memory(planned)
                 spec, recipe = choose_recipe(planned, device)
-                tracker = BudgetTracker(planned.budget, time.monotonic, time.monotonic())
-                seed, (weights, record) = planned.settings.seed, start(spec)
+                first, seed = start(spec), planned.settings.seed
+                tracker = BudgetTracker(planned.budget, time.monotonic, time.monotonic(), step=first.steps)
                 arguments = (planned.signal, spec, planned.sampler, recipe.config, tracker, device, seed)
-                fits.append((planned, recipe, Fit(*arguments, initial_weights=weights), record))
+                fits.append((planned, recipe, Fit(*arguments, initial_weights=first.weights), first.record))
             precision = fits[0][1].config.matmul_precision
             with ExitStack() as open_fits, matmul_precision(precision), current_device(device):
                 run_together([open_fits.enter_context(fit) for _, _, fit, _ in fits])

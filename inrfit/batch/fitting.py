@@ -89,15 +89,15 @@ class _Work:
         return rules.steps_left(self.quality, self.steps, self.plan.budget.steps or 0)
 
     def remaining(self, rules: Rules) -> Plan:
-        """The plan, with the steps that are left if there is a field already."""
+        """The plan, with a larger budget if there is a field already."""
         if not isinstance(self.result, Artifact):
             return self.plan
-        return replace(self.plan, budget=replace(self.plan.budget, steps=self.steps_left(rules)))
+        return replace(self.plan, budget=replace(self.plan.budget, steps=self.steps + self.steps_left(rules)))
 
     def take(self, result: Artifact | InrfitError) -> None:
         """Takes what a fit has come to. If fitting on failed, the field before it stays."""
         if isinstance(result, Artifact):
-            self.steps += int(result.provenance["spent"]["steps"])
+            self.steps = int(result.provenance["spent"]["steps"])
         elif isinstance(self.result, Artifact):
             self.ended = True
             return
@@ -181,17 +181,20 @@ class Fitter:
         from ..execution import own_start, shared_start
 
         if isinstance(work.result, Artifact):
-            return partial(_continued, work.result)
+            return partial(_continued, work.result, work.steps)
         return partial(shared_start, self.settings.seed) if self.rules.init == "shared" else own_start
 
 
-def _continued(artifact: Artifact, spec: FieldSpec) -> FirstWeights:
-    """A field is fitted on from its weights."""
+def _continued(artifact: Artifact, steps: int, spec: FieldSpec) -> FirstWeights:
+    """A field is fitted on from its weights, as in the rest of a fit of more steps."""
     import torch
+
+    from ..execution import FirstWeights
 
     settings = artifact.provenance["settings"]
     record = {STARTED_FROM: settings[STARTED_FROM]} if STARTED_FROM in settings else {}
-    return {name: torch.from_numpy(weight.copy()) for name, weight in artifact.weights.items()}, record
+    weights = {name: torch.from_numpy(weight.copy()) for name, weight in artifact.weights.items()}
+    return FirstWeights(weights, record, steps)
 
 
 def _read(row: Row, settings: Settings, pause: Callable[[float], None]) -> Plan:

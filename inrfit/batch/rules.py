@@ -35,8 +35,8 @@ class Rules:
         return asdict(self)
 
     def steps_left(self, quality: float, made: int, budget: int) -> int:
-        """How many further steps a field of this quality gets that has ``made`` so many: as many again, since the rates
-        fall to 0 in each round, and longer rounds learn more. ``budget``: the steps of the first round."""
+        """How many further steps a field of this quality gets that has ``made`` so many: as many again, as in the rest
+        of a fit of twice the steps. ``budget``: the steps of the first round."""
         if self.floor is None or quality >= self.floor:
             return 0
         return max(0, min(made, (self.cap or CAP * budget) - made))

@@ -64,10 +64,13 @@ def build_artifact(
     else:
         stored = Artifact.from_bytes(artifact.to_bytes())
         field = stored.field(device)
-    if brief and planned.modality.probe is None:
-        quality: dict[str, Any] = estimate(field, result.signal, result.signal.n, on_progress) | {"estimate": False}
+    main, samples = planned.modality.main_measure, result.signal.n
+    plainly = brief and planned.modality.probe is None
+    if plainly and stored is artifact and result.evaluation_points == samples:  # the fit has measured these weights
+        quality: dict[str, Any] = {main: result.quality, "samples": samples, "estimate": False}
+    elif plainly:
+        quality = estimate(field, result.signal, samples, on_progress) | {"estimate": False}
     elif interrupted and artifact.store == "fp32":  # the fit has measured these weights, and two seconds are short
-        main = planned.modality.main_measure
         quality = {main: result.quality, "samples": result.evaluation_points, "estimate": True}
     else:
         cost = decode_cost(stored.spec, stored.modality, stored.meta, Request())

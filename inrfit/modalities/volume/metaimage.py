@@ -27,7 +27,8 @@ MAX_HEADER = 1 << 16
 
 
 def split(data: bytes) -> tuple[bytes, bytes, dict[str, str]]:
-    """The header up to the line ElementDataFile, the bytes that follow, and its fields. Raises ``UnreadableFile``."""
+    """The header up to the line ElementDataFile, the bytes that follow, and its fields. Raises ``UnreadableFile`` and
+    ``UnsupportedInput``."""
     fields: dict[str, str] = {}
     position = 0
     while position < min(len(data), MAX_HEADER):
@@ -37,6 +38,8 @@ def split(data: bytes) -> tuple[bytes, bytes, dict[str, str]]:
         fields[key.strip()] = value.strip()
         position = end
         if key.strip() == "ElementDataFile":
+            if value.split()[:1] == ["LIST"] or "%" in value:
+                raise UnsupportedInput("MetaImage with its samples in several files: write it as one .mha", "variant")
             return data[:position], data[position:], fields
     raise UnreadableFile("damaged: the MetaImage header has no ElementDataFile", "header")
 
@@ -155,11 +158,16 @@ def write(samples: Array, volume: RawVolume, suffix: str) -> bytes:
             text = " ".join(map(repr, reversed(geometry.spacing)))
             changes |= {name: text for name in ("ElementSpacing", "ElementSize") if name in fields}
         moved = geometry.origin != before.origin or geometry.affine != before.affine
-        if moved and (name := _named(fields, _ORIGIN)):
+        added = ""
+        if moved:
+            name = _named(fields, _ORIGIN) or _ORIGIN[0]
             changes[name] = " ".join(map(repr, _origin(geometry, len(shape))))
+            added = "" if name in fields else f"{name} = {changes[name]}"
         lines = []
         for line in header.decode("latin-1").splitlines():
             key = line.partition("=")[0].strip()
+            if key == "ElementDataFile" and added:
+                lines.append(added)
             if key not in changes:
                 lines.append(line)
             elif changes[key] is not None:

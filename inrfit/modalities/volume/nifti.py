@@ -244,10 +244,10 @@ def _patched(
         struct.pack_into(order + layout.pixdim[1], head, layout.pixdim[0], *pixdim)
     if geometry.origin is not None and geometry.axes.startswith("t"):
         struct.pack_into(order + layout.toffset[1], head, layout.toffset[0], geometry.origin[0])
-    matrix = geometry.matrix("RAS")
-    if matrix is not None:
+    matrix, (quaternion_code, code) = geometry.matrix("RAS"), (int(x) for x in fields.all("codes"))
+    placed = quaternion_code > 0 or code > 0 or not volume.layout.get("datatype")
+    if matrix is not None and placed:  # a source that says no orientation is given none
         affine = matrix.reshape(-1).tolist()
-        quaternion_code, code = (int(x) for x in fields.all("codes"))
         struct.pack_into(order + layout.affine[1], head, layout.affine[0], *affine[:12])
         if quaternion_code > 0:  # a rotation is kept, the place of the first sample is moved
             offset = layout.quaternion[0] + 3 * struct.calcsize(layout.quaternion[1][-1])

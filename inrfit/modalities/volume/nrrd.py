@@ -168,18 +168,29 @@ def place_of(fields: dict[str, str], grid: list[int], axes: str | None) -> Geome
     directions = re.findall(r"none|\([^)]*\)", fields.get("space directions", ""))
     vectors = [floats(directions[axis]) if axis < len(directions) else [] for axis in grid]
     spacing: tuple[float, ...] | None
-    affine = None
+    affine = origin = None
     if any(vectors):
         spacing = finite_numbers(float(np.linalg.norm(v)) if v else 1.0 for v in reversed(vectors))
         affine = _affine(fields, letters, vectors)
     else:
         pitches = floats(fields.get("spacings", ""))
         spacing = finite_numbers(pitches[axis] for axis in reversed(grid)) if len(pitches) > max(grid) else None
+        least = floats(fields.get("axis mins", fields.get("axismins", "")))
+        if spacing and len(least) > max(grid):
+            steps = zip(reversed(grid), spacing, strict=True)
+            origin = finite_numbers(least[axis] + inset(fields, axis) * step for axis, step in steps)
     units = re.findall(r'"([^"]*)"', fields.get("space units", fields.get("units", "")))
     per_axis = tuple(units[axis] if axis < len(units) else "" for axis in reversed(range(len(grid))))
     named = fields.get("space", "").lower()
     space = next((name for name, words in SPACES.items() if named in words), "")
-    return Geometry(letters, spacing, None, per_axis if any(per_axis) else None, affine, space=space)
+    return Geometry(letters, spacing, origin, per_axis if any(per_axis) else None, affine, space=space)
+
+
+def inset(fields: dict[str, str], axis: int) -> float:
+    """Steps from the least position along an axis to its first sample: none if samples lie on nodes, else half of one,
+    as other readers have it for a header that does not say."""
+    words = (fields.get("centerings") or fields.get("centers", "")).split()
+    return 0.0 if axis < len(words) and words[axis].lower() == "node" else 0.5
 
 
 def _affine(fields: dict[str, str], letters: str, vectors: list[list[float]]) -> tuple[float, ...] | None:

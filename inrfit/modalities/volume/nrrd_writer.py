@@ -9,7 +9,7 @@ import numpy as np
 from ...errors import UnsupportedInput
 from ..number_types import in_file
 from . import compression
-from .nrrd import SPACES, TYPES, floats, place_of, split, whole_numbers
+from .nrrd import SPACES, TYPES, floats, inset, place_of, split, whole_numbers
 from .raw_volume import Array, Geometry, RawVolume
 
 
@@ -66,6 +66,7 @@ def _patched(volume: RawVolume, shape: tuple[int, ...]) -> bytes:
             lines.append(line)
         elif changes[key] is not None:
             lines.append(f"{line.split(':', 1)[0]}: {changes[key]}")
+    lines += [f"{key}: {value}" for key, value in changes.items() if value is not None and key not in fields]
     return ("\n".join(lines) + "\n\n").encode("latin-1")
 
 
@@ -91,12 +92,17 @@ def _place(
             if axis < len(pitches) and pitches[axis].lower() != "nan":
                 pitches[axis] = repr(float(pitches[axis]) * step)
         changes["spacings"] = " ".join(pitches)
-    if geometry.affine and "space origin" in fields:
-        count = len(floats(fields["space origin"]))
+    if geometry.affine:
+        count = len(floats(fields.get("space origin", ""))) or max(len(floats(text)) for text in directions)
         changes["space origin"] = f"({','.join(repr(geometry.affine[4 * row + 3]) for row in range(min(count, 3)))})"
     for name in ("axis mins", "axismins", "axis maxs", "axismaxs"):
         if name in fields:
             changes[name] = None
+    if geometry.origin and geometry.spacing and not geometry.affine:
+        least = ["nan"] * axes
+        for axis, first, step in zip(grid, reversed(geometry.origin), reversed(geometry.spacing), strict=True):
+            least[axis] = repr(first - inset(fields, axis) * step)
+        changes["axismins" if "axismins" in fields else "axis mins"] = " ".join(least)
     return changes
 
 
@@ -123,6 +129,7 @@ def _new_header(volume: RawVolume, shape: tuple[int, ...]) -> bytes:
     elif geometry.spacing is not None:
         lines.append("spacings: " + " ".join(["nan"] * several + [repr(x) for x in reversed(geometry.spacing)]))
         if geometry.origin is not None:
+            lines.append("centerings: " + " ".join(["none"] * several + ["node"] * len(geometry.axes)))
             lines.append("axis mins: " + " ".join(["nan"] * several + [repr(x) for x in reversed(geometry.origin)]))
     if np.dtype(dtype).itemsize > 1:
         lines.append(f"endian: {volume.byteorder}")

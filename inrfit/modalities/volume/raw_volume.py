@@ -56,11 +56,14 @@ class Geometry:
         return matrix + 0.0  # no negative zeros
 
     def at(self, start: tuple[float, ...], step: tuple[float, ...]) -> Geometry:
-        """The geometry of a grid whose index j is the index ``start + j * step`` of this one, on each axis."""
+        """The geometry of a grid whose index j is the index ``start + j * step`` of this one, on each axis. The first
+        sample of a file that has a spacing and no place lies at 0."""
         if all(s == 0 for s in start) and all(s == 1 for s in step):
             return self
         spacing = self.spacing and tuple(a * b for a, b in zip(self.spacing, step, strict=True))
         origin = self.origin
+        if origin is None and self.affine is None and self.spacing is not None:
+            origin = (0.0,) * len(self.spacing)
         if origin is not None:
             pitch = self.spacing or (1.0,) * len(origin)
             origin = tuple(o + a * b for o, a, b in zip(origin, start, pitch, strict=True))

@@ -41,6 +41,18 @@ def decoded(data):
     return np.stack([frame.to_ndarray(format=name) for frame in frames]) / peak, frames[0].format, frames[0].color_range
 
 
+def test_frames_that_the_decoder_repaired_are_named():
+    frames = np.random.default_rng(0).integers(0, 256, (12, 64, 64, 3)).astype(np.uint8)
+    clip = Clip(frames, 8, Fraction(25), Colours(1, 1, 1, False, "420"))
+    described = meta_of("MP4", clip, scales.linear("uint8", 0.0, 255.0, 1.0))
+    data = bytearray(VIDEO.write(frames, described, ".mp4", Request(), {}))
+    assert not any("damaged" in note for note in VIDEO.load(bytes(data), "a.mp4", Options(), Limits()).notes)
+    middle = data.index(b"mdat") + (len(data) - data.index(b"mdat")) // 2
+    data[middle : middle + 200] = bytes(200)
+    notes = VIDEO.load(bytes(data), "a.mp4", Options(), Limits()).notes
+    assert any("damaged" in note and "of 12 frames" in note for note in notes)
+
+
 def least_psnr(chroma, pixels):
     return SUBSAMPLED[chroma] if f"{chroma}p" in pixels and chroma in SUBSAMPLED else 42
 

@@ -39,8 +39,13 @@ def read(data: bytes, limits: Limits, selection: Selection) -> Clip:
         raise
     except Exception as error:
         raise machine_error(error) or UnreadableFile(
-            f"damaged or cut short: {printable(str(error))}", "decode"
+            f"damaged or cut short: {printable(_words_of(error))}", "decode"
         ) from error
+
+
+def _words_of(error: Exception) -> str:
+    """What the library says of a file, without numbers of errors and names of its buffers."""
+    return str(getattr(error, "strerror", None) or error)
 
 
 class _Reader:
@@ -53,6 +58,7 @@ class _Reader:
         self.times: list[int | None] = []
         self.colours, self.bits, self.rotation = Colours(), 8, 0
         self.notes: list[str] = []
+        self.damaged = 0
 
     def clip(self) -> Clip:
         """The clip."""
@@ -65,6 +71,10 @@ class _Reader:
             aspect = 1 / Fraction(aspect)
         times, base = self._times(rate, stream.time_base)
         self._note_others()
+        if self.damaged:
+            self.notes.append(
+                f"damaged: {self.damaged:,} of {len(self.times):,} frames are as the decoder repaired them"
+            )
         return Clip(
             frames, self.bits, rate, self.colours, times, base, aspect and Fraction(aspect), notes=tuple(self.notes),
             codec=str(stream.codec_context.name),
@@ -79,6 +89,7 @@ class _Reader:
                 self._begin(frame)
             if self.selection.has(number):
                 self.times.append(frame.pts)
+                self.damaged += bool(frame.is_corrupt)
                 picture = self._picture(frame)
                 yield self.selection.shaped(
                     np.rot90(picture, self.rotation // 90) if self.rotation else picture, self.bits

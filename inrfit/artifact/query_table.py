@@ -70,9 +70,11 @@ def decode_request(artifact: Artifact, region: Any, size: Size | None, scale: fl
     return Request(size=tuple(1 if one else given.pop(0) for one in flat))
 
 
-def remark(artifact: Artifact, answer: Array, what: str) -> str:
-    """What a reader should know of an answer; "" if it is as it seems."""
+def remark(artifact: Artifact, answer: Array, what: str, at_points: bool) -> str:
+    """What a reader should know of an answer, at points or in a region; "" if it is as it seems."""
     if answer.size and bool(np.isnan(answer).all()):
+        if not at_points:
+            return "no sample of the source has a value here: all are NaN, infinite or missing"
         return "none of the points lies in the field: are these the coordinates (--coords) and the order of its axes?"
     limit = domain_of(artifact).distance
     if what != "distance" or limit is None:

@@ -236,7 +236,7 @@ def run(file: Found, asked: Asked, options: DecodeOptions, console: Console) -> 
         print_output(data)
     else:
         files.write(target, data, options.force)
-    if note := query_table.remark(artifact, answer, asked.what):
+    if note := query_table.remark(artifact, answer, asked.what, points is not None):
         console.warn(file.path, note)
     shape = "x".join(map(str, answer.shape))
     shown = "standard output" if target == STDIO else target

@@ -198,7 +198,9 @@ class Settings:
         2**63 - 2,
     )
     type: str | None = setting(
-        None, "Read the source as image, audio or shape. Default: by its content and name.", registry=_modalities
+        None,
+        "Read the source as image, audio, shape, volume, video or points. Default: by its content and name.",
+        registry=_modalities,
     )
     metadata: str = setting(
         "keep",

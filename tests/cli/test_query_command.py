@@ -121,6 +121,15 @@ def test_numbers_as_npy_and_csv(fields, tmp_path, capsys):
     assert run(["query", field, "--what", "gradient", "--region", "x=:6,y=:4", "-f"]) == 0
 
 
+def test_a_region_without_values_is_said(tmp_path, capsys):
+    samples = np.random.default_rng(0).normal(size=(6, 7, 8)).astype(np.float32)
+    samples[2:4] = np.nan
+    np.save(tmp_path / "a.npy", samples)
+    assert run(["encode", str(tmp_path / "a.npy"), *QUICK]) == 0
+    assert run(["query", str(tmp_path / "a.npy.safetensors"), "--slice", "z=2", "-o", str(tmp_path / "b.npy")]) == 0
+    assert "no sample of the source has a value here" in capsys.readouterr().err
+
+
 def test_points_from_a_file_to_standard_output(fields, tmp_path):
     field, points = str(fields / "photo.png.safetensors"), tmp_path / "points.csv"
     points.write_text("x,y\n3,2\n10.5, 7\n")

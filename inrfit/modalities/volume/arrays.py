@@ -15,10 +15,17 @@ from .numpy_files import require_count
 
 
 def from_array(array: npt.NDArray[Any], axes: str, spacing: Any = None, units: Any = None) -> bytes:
-    """The bytes of a .npy file. Raises ``UsageError`` for axes that are not those of the array."""
+    """The bytes of a .npy file. Masked samples are NaN. Raises ``UsageError`` for axes that are not those
+    of the array."""
     if not array.size:
         raise UsageError(f"the array is empty: its shape is {array.shape}", "array")
     require_count(array.shape, axes, Limits(max_voxels=2**62))
+    if np.ma.is_masked(array):
+        if array.dtype.kind not in "fc":
+            raise UsageError(
+                f"a masked array of {array.dtype}: give floats, which have NaN where there is none", "array"
+            )
+        array = np.ma.filled(array, np.nan)
     content = io.BytesIO()
     try:
         np.lib.format.write_array(content, array, allow_pickle=False)
@@ -35,5 +42,7 @@ def options_of(array: npt.NDArray[Any], axes: str, spacing: Any = None, units: A
             raise UsageError("spacing: must be numbers, one for each axis but c", "array")
         options["spacing"] = "x".join(repr(float(number)) for number in spacing)
     if units is not None:
+        if not isinstance(units, Sequence):
+            raise UsageError("units: must be a name, or one for each axis but c", "array")
         options["units"] = units if isinstance(units, str) else ",".join(map(str, units))
     return options

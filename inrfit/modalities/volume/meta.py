@@ -119,7 +119,7 @@ def parsed_spacing(value: Any) -> tuple[float, ...]:
     """The numbers in a text such as "2x0.5x0.5". Raises ``ValueError``."""
     numbers = tuple(float(number) for number in str(value).lower().split("x"))
     if not all(0 < number < math.inf for number in numbers):
-        raise ValueError(value)
+        raise ValueError("must be numbers above 0")
     return numbers
 
 

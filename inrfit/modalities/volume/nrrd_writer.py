@@ -77,7 +77,7 @@ def _place(
     changes: dict[str, str | None] = {}
     steps = dict(zip(grid, reversed([1.0] * len(grid)), strict=True))
     if geometry.spacing and before.spacing:
-        ratios = [a / b for a, b in zip(geometry.spacing, before.spacing, strict=True)]
+        ratios = [a / b if b else 1.0 for a, b in zip(geometry.spacing, before.spacing, strict=True)]
         steps = dict(zip(grid, reversed(ratios), strict=True))
     directions = re.findall(r"none|\([^)]*\)", fields.get("space directions", ""))
     if len(directions) == axes:

@@ -66,6 +66,12 @@ def test_a_part_lies_where_it_lay(name, tmp_path):
     assert np.allclose(found, places(tmp_path / name, FILES[name], [(2.0, 0.0, 3.0), (6.0, 8.0, 4.0)]))
 
 
+def test_a_part_of_a_damaged_header_without_spacing_is_no_fault():
+    signal = volume.load(nrrd("spacings: 0 2 3"), "a.nrrd", meta.Options(), Limits())
+    part, attachments = window(signal.meta, signal.attachments, [(3, 5), (0, 9), (2, 7)])
+    assert b"sizes: 5 9 2" in written(part, attachments, "a.nrrd")
+
+
 @pytest.mark.parametrize("name", FILES)
 def test_the_whole_keeps_its_header(name):
     signal = loaded(name)

@@ -21,6 +21,8 @@ def header(data: bytes) -> tuple[bytes, np.dtype[Any], bool, tuple[int, ...]]:
     stream = io.BytesIO(data[:MAX_HEADER])
     try:
         version = np.lib.format.read_magic(stream)
+        if version not in ((1, 0), (2, 0), (3, 0)):
+            raise UnreadableFile(f"damaged: .npy of the version {version[0]}.{version[1]}", "header")
         reader = {1: np.lib.format.read_array_header_1_0, 2: np.lib.format.read_array_header_2_0}[version[0]]
         shape, fortran, dtype = reader(stream, MAX_HEADER)
     except (ValueError, KeyError, SyntaxError, TypeError, tokenize.TokenError) as error:

@@ -39,7 +39,10 @@ def read(data: bytes, limits: Limits, array: str | None = None) -> RawVolume:
     extent = _whole(image.get("WholeExtent", ""))
     points = kind == "PointData"
     sides = [max(1, extent[2 * axis + 1] - extent[2 * axis] + points) for axis in range(3)]
-    channels = int(element.get("NumberOfComponents") or 1)
+    components = element.get("NumberOfComponents") or "1"
+    if not re.fullmatch(r"\d{1,9}", components):
+        raise UnreadableFile("damaged: VTK image data whose NumberOfComponents is no number", "header")
+    channels = int(components)
     shape = tuple(reversed(sides))
     require_shape(shape, channels)
     count = int(np.prod(shape, dtype=object)) * channels

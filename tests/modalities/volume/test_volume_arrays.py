@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from inrfit.errors import UsageError
+from inrfit.errors import UnreadableFile, UsageError
 from inrfit.io.limits import Limits
 from inrfit.modalities.volume import arrays, meta, volume
 
@@ -38,3 +38,11 @@ def test_spacing_and_units_have_one_for_each_axis(given):
 def test_distances_of_samples_are_above_zero(text):
     with pytest.raises(ValueError, match="above 0"):
         meta.parsed_spacing(text)
+
+
+@pytest.mark.parametrize("version", [(1, 15), (9, 0)])
+def test_a_version_of_npy_that_could_not_be_written_again_is_not_read(version):
+    data = bytearray(arrays.from_array(SAMPLES, "zyx"))
+    data[6:8] = version
+    with pytest.raises(UnreadableFile, match="version"):
+        volume.load(bytes(data), "a.npy", meta.Options(axes="zyx"), Limits())

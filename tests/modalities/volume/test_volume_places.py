@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 import SimpleITK
 
-from inrfit.errors import UnsupportedInput
+from inrfit.errors import UnreadableFile, UnsupportedInput
 from inrfit.io.limits import Limits
 from inrfit.modalities import MODALITIES, Request
-from inrfit.modalities.volume import meta, metaimage, volume
+from inrfit.modalities.volume import meta, metaimage, volume, vtk_xml
 from inrfit.modalities.volume.domain import window
+from inrfit.modalities.volume.raw_volume import Geometry, RawVolume
 
 SAMPLES = np.arange(8 * 9 * 10, dtype="<i2").reshape(8, 9, 10)
 
@@ -96,6 +97,14 @@ def test_a_nifti_without_a_place_is_given_none(tmp_path):
     signal = volume.load(bytes(head) + SAMPLES.tobytes(), "a.nii", meta.Options(), Limits())
     part, attachments = window(signal.meta, signal.attachments, [(3, 5), (0, 9), (2, 7)])
     assert struct.unpack_from("<2h", written(part, attachments, "a.nii"), 252) == (0, 0)
+
+
+def test_components_of_vtk_that_are_no_number_are_refused():
+    raw = RawVolume(SAMPLES[..., None], "int16", "little", Geometry("zyx", (3.0, 2.0, 1.0)))
+    data = vtk_xml.write(raw.samples, raw, ".vti")
+    broken = data.replace(b"<DataArray ", b'<DataArray NumberOfComponents="E" ')
+    with pytest.raises(UnreadableFile, match="NumberOfComponents"):
+        volume.load(broken, "a.vti", meta.Options(), Limits())
 
 
 @pytest.mark.parametrize("named", ["LIST", "slice%03d.raw 1 8 1"])

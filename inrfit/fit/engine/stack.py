@@ -7,7 +7,6 @@ all fields in one batch of products. A field's step is the same as alone, bit fo
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 
 import torch
 from torch import Tensor
@@ -17,13 +16,26 @@ from .optimizer import step_together as update_together
 from .step import Engine, Step, normalized_weights
 
 
-@torch.no_grad()
 def step_together(engines: Sequence[Engine], steps: Sequence[Step]) -> list[Tensor | None]:
-    """Makes a step with each engine and returns the residuals (n, c) before it; None for steps that were not made,
-    because they cannot be made together, or memory was short."""
+    """Makes a step with each engine, those of one shape by one call, and returns the residuals (n, c) before it; None
+    for steps that were not made, because the kernel does not compute them, or memory was short."""
+    residuals: list[Tensor | None] = [None] * len(engines)
+    waiting = list(range(len(engines)))
+    while waiting:
+        first = engines[waiting[0]]
+        alike = [k for k in waiting if _joins(first, engines[k], steps[k])]
+        for k, made in zip(alike, _made([engines[k] for k in alike], [steps[k] for k in alike]), strict=True):
+            residuals[k] = made
+        waiting = [k for k in waiting[1:] if k not in alike]
+    return residuals
+
+
+@torch.no_grad()
+def _made(engines: Sequence[Engine], steps: Sequence[Step]) -> Sequence[Tensor | None]:
+    """The residuals of steps of one shape, which are made by one call."""
     backend = engines[0].backend if engines else None
-    if not isinstance(backend, KernelBackend) or not all(map(partial(_joins, engines[0]), engines, steps)):
-        return [None] * len(engines)
+    if not isinstance(backend, KernelBackend):
+        return []
     points, factors = [], []
     for engine, step in zip(engines, steps, strict=True):
         coords, values = engine.samples.take(step.indices)
@@ -34,7 +46,7 @@ def step_together(engines: Sequence[Engine], steps: Sequence[Step]) -> list[Tens
     except MemoryError:
         return [None] * len(engines)
     update_together([engine.optimiser for engine in engines], gradients, factors)
-    return list(residuals)
+    return residuals
 
 
 def _joins(first: Engine, engine: Engine, step: Step) -> bool:

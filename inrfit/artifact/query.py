@@ -91,8 +91,8 @@ class Question:
             )
         if self.what == "normal" and spec.outputs != 1 and not self.domain.surface:
             raise UsageError(f"normal: needs a field with one channel; this one has {spec.outputs}", "query")
-        if needed and self.domain.flat and self.what != "gradient":
-            letters = ", ".join(self.domain.axes[axis] for axis in self.domain.flat)
+        if needed and self.domain.without_slope and self.what != "gradient":
+            letters = ", ".join(self.domain.axes[axis] for axis in self.domain.without_slope)
             raise UsageError(
                 f"{self.what}: all samples have the same {letters}, so that no slope is known along it", "query"
             )
@@ -163,7 +163,7 @@ def answer(question: Question, places: Places, device: torch.device, limits: Lim
         part = found.numpy().astype(question.dtype)
         part[_outside(question.domain, coords.cpu().numpy())] = math.nan
         if order:
-            part[..., list(question.domain.flat)] = math.nan
+            part[..., question.domain.without_slope] = math.nan
         result[start:stop] = part
         on_progress(stop / max(places.count, 1))
     assert result is not None

@@ -216,8 +216,9 @@ def run(file: Found, asked: Asked, options: DecodeOptions, console: Console) -> 
     artifact = load(file.path, options.limits)
     suffix = _default_suffix(artifact, asked, options)
     target, suffix = target_of(file, artifact, replace(options, format=suffix), TABLES)
-    if suffix not in TABLES:
-        if asked.what != "value" or asked.points is not None:
+    of_source = suffix not in TABLES or (suffix == _suffix_of_source(artifact) and _is_part(asked))
+    if of_source:
+        if not _is_part(asked):
             what = "points" if asked.points is not None else asked.what
             raise UsageError(f"{what}: the answer is written as .npy or .csv, not as {suffix}", "suffix")
         request = query_table.decode_request(artifact, asked.region, asked.size, asked.scale)
@@ -245,19 +246,29 @@ def run(file: Found, asked: Asked, options: DecodeOptions, console: Console) -> 
     console.print_json(record | {"dtype": str(answer.dtype), "bytes": len(data)})
 
 
-def _default_suffix(artifact: Artifact, asked: Asked, options: DecodeOptions) -> str | None:
-    """The suffix of the answer, unless the output has one."""
+def _is_part(asked: Asked) -> bool:
+    """Whether values of a part of the grid are asked for, which a file of the source's kind can hold."""
+    return asked.what == "value" and asked.points is None
+
+
+def _suffix_of_source(artifact: Artifact) -> str | None:
+    """The suffix of parts of the source; None if its kind has none."""
     from ..modalities import MODALITIES
 
+    modality = MODALITIES[artifact.modality]
+    return None if modality.window is None else modality.suffix(artifact.meta)[0]
+
+
+def _default_suffix(artifact: Artifact, asked: Asked, options: DecodeOptions) -> str | None:
+    """The suffix of the answer, unless the output has one."""
     if options.format is not None:
         return options.format
     if options.output not in (None, STDIO) and not is_folder(str(options.output)):
         return None
-    if asked.points is not None or asked.what != "value" or options.output == STDIO:
+    if not _is_part(asked) or options.output == STDIO:
         text = asked.points_in_text or options.output == STDIO
         return "csv" if text else "npy"
-    modality = MODALITIES[artifact.modality]
-    return "npy" if modality.window is None else modality.suffix(artifact.meta)[0]
+    return _suffix_of_source(artifact) or "npy"
 
 
 def _answer(

@@ -79,6 +79,12 @@ class Domain:
         """The coordinates that are meant if none are named: indices, where there are samples."""
         return "physical" if self.shape is None else "index"
 
+    @property
+    def without_slope(self) -> list[int]:
+        """The axes along which all samples have one place, so that no slope is known."""
+        single = [axis for axis, side in enumerate(self.shape or ()) if side == 1]
+        return sorted({*self.flat, *single})
+
     def to_unit(self, points: Array, coordinates: Coordinates) -> Array:
         """Unit coordinates (n, d) of ``points`` (n, d). Raises ``UsageError`` for a kind that the field lacks."""
         import numpy as np

@@ -44,6 +44,15 @@ def scan(scan_file):
     return inrfit.encode(scan_file, arch="siren", **QUICK)
 
 
+def test_along_an_axis_of_one_sample_no_slope_is_known():
+    field = inrfit.encode(picture(1, 32, 3), arch="siren", **QUICK)
+    slopes = field.query("x=3:9", what="gradient")
+    assert np.isnan(slopes[..., 0]).all()
+    assert np.isfinite(slopes[..., 1]).all()
+    with pytest.raises(UsageError, match="all samples have the same y"):
+        field.query(what="laplacian")
+
+
 def central_differences(field, points, axis, step, coords, what="value"):
     ahead, behind = points.copy(), points.copy()
     ahead[:, axis] += step

@@ -121,12 +121,20 @@ def test_numbers_as_npy_and_csv(fields, tmp_path, capsys):
     assert run(["query", field, "--what", "gradient", "--region", "x=:6,y=:4", "-f"]) == 0
 
 
+def test_a_part_of_an_array_is_an_array_of_its_type(tmp_path):
+    np.save(tmp_path / "a.npy", np.arange(7 * 6 * 5, dtype=">u2").reshape(7, 6, 5))
+    assert run(["encode", str(tmp_path / "a.npy"), *QUICK]) == 0
+    assert run(["query", str(tmp_path / "a.npy.safetensors"), "--region", "z=2:6,x=1:"]) == 0
+    part = np.load(tmp_path / "a.query.npy")
+    assert (part.dtype, part.shape) == (np.dtype(">u2"), (4, 6, 4))
+
+
 def test_a_region_without_values_is_said(tmp_path, capsys):
     samples = np.random.default_rng(0).normal(size=(6, 7, 8)).astype(np.float32)
     samples[2:4] = np.nan
     np.save(tmp_path / "a.npy", samples)
     assert run(["encode", str(tmp_path / "a.npy"), *QUICK]) == 0
-    assert run(["query", str(tmp_path / "a.npy.safetensors"), "--slice", "z=2", "-o", str(tmp_path / "b.npy")]) == 0
+    assert run(["query", str(tmp_path / "a.npy.safetensors"), "--slice", "z=2", "-o", str(tmp_path / "b.csv")]) == 0
     assert "no sample of the source has a value here" in capsys.readouterr().err
 
 

@@ -23,6 +23,7 @@ VOLUME = Modality(
     layout="volume",
     formats=tuple(formats.FORMATS),
     input_suffixes=formats.INPUT_SUFFIXES,
+    named_suffixes=(".raw", ".bin", ".dat"),
     output_suffixes=(*formats.SUFFIXES, picture.SUFFIX),
     measures={
         "psnr": Measure("PSNR over the range of the samples", "dB"),

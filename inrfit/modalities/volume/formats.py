@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ...errors import UnsupportedInput, UsageError
+from ...errors import UnreadableFile, UnsupportedInput, UsageError
 from ...io.limits import Limits
 from . import (
     hdf5,
@@ -107,6 +107,9 @@ _SIGNATURES: dict[str, bytes] = {
     "MetaImage": rb"(?:[A-Za-z]{1,40} *=[^\n]{0,200}\r?\n){0,20}?(?:NDims *=)",
     "netCDF-3": rb"CDF[\x01\x02]",
 }
+_TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+"""First bytes of TIFF files. One of a single page is a picture, unless it is named a volume."""
+
 _REFUSED: dict[str, tuple[bytes, str]] = {
     "DICOM": (rb".{128}DICM", "convert the series to NIfTI first, for example with dcm2niix"),
     "OpenVDB": (rb" BDV\0", "write a dense array of it, for example as .npy"),
@@ -131,7 +134,7 @@ def recognised(data: bytes) -> str | None:
         return "NumPy archive"
     if zarr_store.is_archive(data):
         return "Zarr"
-    if head[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+") and tiff_stack.page_count(data) > 1:
+    if head[:4] in _TIFF and tiff_stack.page_count(data) > 1:
         return "TIFF stack"
     return "HDF5" if is_hdf5(data) else None
 
@@ -144,10 +147,19 @@ def _begins_like_nifti(data: bytes) -> bool:
         return False
 
 
+def require_content(data: bytes, suffix: str, options: Options) -> None:
+    """Raises ``UnreadableFile`` for a file that has the suffix of a format, and not its content."""
+    if recognised(data) is not None or data[:4] in _TIFF or options.shape is not None or options.dtype is not None:
+        return
+    named = " or ".join(name for name, known in FORMATS.items() if suffix in known.suffixes and name != RAW)
+    if named:
+        raise UnreadableFile(f"its content is not {named}, as the suffix says, or it is damaged", "corrupt")
+
+
 def read(data: bytes, limits: Limits, options: Options) -> tuple[str, RawVolume]:
     """The name of the format, and the volume. Raises a ``RefusedInput``, and ``UsageError`` for an option that is
     missing or does not suit."""
-    name = recognised(data) or RAW
+    name = recognised(data) or ("TIFF stack" if data[:4] in _TIFF else RAW)
     if name in _REFUSED:
         raise UnsupportedInput(f"{name} is not read: {_REFUSED[name][1]}", "format")
     for option, value in (("shape", options.shape), ("dtype", options.dtype)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import io
 import math
 import re
@@ -213,6 +214,8 @@ def _written(samples: Array, volume: RawVolume) -> bytes:
         )
     elif kind == "ome" and not _describes(volume.header, array, axes):
         metadata = {"axes": axes.replace("Q", "T")} | _ome_metadata(spacing, units)
+        if len(names := _channel_names(volume.header)) == channels:
+            metadata["Channel"] = {"Name": names}
         tifffile.imwrite(target, array, ome=True, byteorder=order, metadata=metadata, **options)
     else:
         tifffile.imwrite(target, array, byteorder=order, metadata=None, description=volume.header or None, **options)
@@ -229,6 +232,12 @@ def _describes(header: bytes, array: Array, axes: str) -> bool:
         own[axis] = own.get(axis, 1) * side
     one = text.count("<Pixels") == 1 and f'Type="{kinds.get(array.dtype.name, array.dtype.name)}"' in text
     return one and "FileName=" not in text and own == {axis: int(side) for axis, side in sizes.items()}
+
+
+def _channel_names(header: bytes) -> list[str]:
+    """The names of the channels in OME-XML."""
+    names = re.findall(r'<(?:\w+:)?Channel\b[^>]{0,1000}?\sName="([^"]{0,1000})"', header.decode("utf-8", "replace"))
+    return [html.unescape(name) for name in names]
 
 
 def _ome_metadata(spacing: dict[str, float], units: dict[str, str]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...errors import UnreadableFile, UnsupportedInput, UsageError
+from ...io.file_names import suffix_of
 from ...io.limits import Limits
 from ...signal import Grid, Signal
 from .. import scales
@@ -43,6 +44,7 @@ def sniff(data: bytes) -> bool:
 def load(data: bytes, name: str, options: Options, limits: Limits) -> Signal:
     """The volume as a signal. Raises a ``RefusedInput``."""
     given = formats.Options(options.axes, options.array, options.shape, options.dtype)
+    formats.require_content(data, suffix_of(name), given)
     format_name, volume = formats.read(data, limits, given)
     return to_signal(format_name, placed(volume, options))
 
@@ -65,6 +67,8 @@ def to_signal(format_name: str, volume: RawVolume) -> Signal:
         missing = "nan" if volume.missing is None or not math.isfinite(volume.missing) else volume.missing
         attachments["mask"] = zlib.compress(np.packbits(valid).tobytes(), 9)
         notes.append(f"{valid.size - int(valid.sum()):,} samples without a value are neither fitted nor measured")
+        if infinite := _infinite(samples):
+            notes.append(f"{infinite:,} of them infinite: they come back as samples without a value")
     scale = scales.over_range(flat)
     if _is_labels(flat):
         notes.insert(0, "few different values, like labels: a field blends neighbours and does not keep each one")
@@ -111,6 +115,11 @@ def _valid(flat: Array, missing: float | None) -> npt.NDArray[np.bool_] | None:
     if missing is not None and math.isfinite(missing):
         absent |= (flat == flat.dtype.type(missing)).any(axis=1)
     return ~absent if absent.any() else None
+
+
+def _infinite(samples: Array) -> int:
+    """How many samples (*grid, c) are infinite in some channel."""
+    return int(np.isinf(samples).any(axis=-1).sum()) if samples.dtype.kind == "f" else 0
 
 
 def _points(shape: tuple[int, ...], valid: npt.NDArray[np.bool_]) -> npt.NDArray[np.float32]:

@@ -17,7 +17,7 @@ import SimpleITK
 import tifffile
 from made_volumes import AFFINE, Made, nifti, npy, samples
 
-from inrfit.errors import InrfitError, RefusedInput, UsageError
+from inrfit.errors import InrfitError, RefusedInput, UnreadableFile, UsageError
 from inrfit.io.limits import Limits
 from inrfit.modalities import MODALITIES, Request
 from inrfit.modalities.sources import with_companion
@@ -228,6 +228,24 @@ def test_what_cannot_be_fitted_is_refused_with_advice(data, message):
         loaded(Made("a", data, None))
 
 
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("a.h5", "not HDF5"), ("a.nii", "not NIfTI"), ("a.nc", "not netCDF-3 or netCDF-4"), ("a.zarr.zip", "not Zarr"),
+     ("empty.npz", "not NumPy archive")],
+)  # fmt: skip
+def test_content_that_a_suffix_promises_and_the_file_lacks(name, message):
+    data = b"PK\x05\x06" + bytes(18) if name == "empty.npz" else b"\x01junk" * 1000
+    with pytest.raises(UnreadableFile, match=message):
+        loaded(Made(name, data, None))
+
+
+def test_a_tiff_of_one_page_is_a_volume_where_it_is_named_one():
+    array = samples((6, 7), "float32")
+    signal = loaded(Made("a.tif", made_volumes.tiff(array), None))
+    assert signal.meta["axes"] == "yx"
+    np.testing.assert_array_equal(array_of(signal)[..., 0], array)
+
+
 def test_limits_hold_before_anything_is_allocated():
     header = b"NRRD0004\ntype: float\ndimension: 3\nsizes: 4000 4000 4000\nencoding: raw\n\n"
     with pytest.raises(InrfitError, match="--max-voxels"):
@@ -244,6 +262,7 @@ def test_samples_without_a_value_are_left_out_and_written_back():
     assert signal.grid is None
     assert signal.n == np.isfinite(array).sum() == signal.points.shape[0]
     assert "samples without a value are neither fitted nor measured" in signal.notes[0]
+    assert signal.notes[1] == "1 of them infinite: they come back as samples without a value"
     decoded = volume.with_missing(np.zeros((5, 6, 7, 1), "float32"), signal.meta, signal.attachments)
     np.testing.assert_array_equal(np.isnan(decoded[..., 0]), ~np.isfinite(array))
     half = volume.with_missing(np.zeros((5, 3, 7, 1), "float32"), signal.meta, signal.attachments)
@@ -288,7 +307,7 @@ def test_descriptions_of_microscopes_come_back_as_they_are():
     np.testing.assert_array_equal(tifffile.imread(io.BytesIO(again)), array)
     half = written(signal, request=Request(size=(3, 3, 4)), decoded=np.zeros((3, 3, 4, 2), "uint16"))
     assert tifffile.imread(io.BytesIO(half)).shape == (2, 3, 3, 4)
-    assert 'SizeX="4"' in tiff_of(half)[0]
+    assert all(part in tiff_of(half)[0] for part in ('SizeX="4"', 'Name="DAPI"', 'Name="GFP"'))
     for more in ({"loop": False}, {"loop": True, "spacing": 1.0, "unit": "um"}, {"finterval": 0.5, "spacing": 2.5}):
         source = made_volumes.tiff(array, imagej=True, metadata={"axes": "TZYX", **more})
         signal = loaded(Made("a.tif", source, array))

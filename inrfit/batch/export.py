@@ -7,6 +7,7 @@ import os
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -55,9 +56,8 @@ def export(
     spec = _common_spec(plan, papers_weights)
     files.check_target(output, force)
     columns = _columns(rows) | {"field": np.array(json.dumps(spec.json()))}
-    factors = spec.paper_factors if papers_weights else {}
-    write = _to_npz if kind == "npz" else _to_hdf5
-    write(output, plan, spec, columns, len(rows), on_field, factors)
+    stacked = _Stacked(plan, spec, columns, len(rows), spec.paper_factors if papers_weights else {})
+    (_to_npz if kind == "npz" else _to_hdf5)(output, stacked, on_field)
     return len(rows)
 
 
@@ -77,14 +77,29 @@ def _parts(plan: BatchPlan) -> Iterator[Part]:
             yield Part(read, size)
 
 
-def _stacked(part: Part, name: str, factors: Mapping[str, float]) -> npt.NDArray[np.float32]:
-    """A tensor of all fields of a part in float32, divided by its factor, in the order of the plan."""
-    found = {}
-    for number, stack in enumerate(part.stacks):
-        for row, weight in zip(stack.rows, part.stacked(number, name), strict=True):
-            found[row["number"]] = weight
-    stacked: npt.NDArray[np.float32] = np.stack([found[number] for number in sorted(found)])
-    return stacked / np.float32(factors[name]) if factors.get(name, 1.0) != 1.0 else stacked
+@dataclass(frozen=True)
+class _Stacked:
+    """What a file of stacked weights holds: the tensors of ``count`` fields, divided by ``factors``, and columns."""
+
+    plan: BatchPlan
+    spec: FieldSpec
+    columns: Columns
+    count: int
+    factors: Mapping[str, float]
+
+    def parts(self) -> Iterator[Part]:
+        """The parts that have fields, in the order of the plan."""
+        return (part for part in _parts(self.plan) if part.places)
+
+    def weights(self, part: Part, name: str) -> npt.NDArray[np.float32]:
+        """A tensor of all fields of a part in float32, in the order of the plan."""
+        found = {}
+        for number, stack in enumerate(part.stacks):
+            for row, weight in zip(stack.rows, part.stacked(number, name), strict=True):
+                found[row["number"]] = weight
+        stacked: npt.NDArray[np.float32] = np.stack([found[number] for number in sorted(found)])
+        factor = self.factors.get(name, 1.0)
+        return stacked if factor == 1 else stacked / np.float32(factor)
 
 
 def _to_files(plan: BatchPlan, folder: str, force: bool, on_field: OnField) -> int:
@@ -135,50 +150,35 @@ def _columns(rows: Sequence[Mapping[str, Any]]) -> dict[str, npt.NDArray[Any]]:
     return columns
 
 
-def _to_npz(
-    output: str,
-    plan: BatchPlan,
-    spec: FieldSpec,
-    columns: Columns,
-    count: int,
-    on_field: OnField,
-    factors: Mapping[str, float],
-) -> None:
+def _to_npz(output: str, stacked: _Stacked, on_field: OnField) -> None:
     """One pass over the parts for each tensor, so that not all weights are in memory."""
+    shapes, count = stacked.spec.shapes, stacked.count
     with _replacing(output) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
-        for number, (name, shape) in enumerate(spec.shapes.items()):
+        for number, (name, shape) in enumerate(shapes.items()):
             with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
                 described = {"descr": "<f4", "fortran_order": False, "shape": (count, *shape)}
                 np.lib.format.write_array_header_2_0(file, described)
-                for part in _parts(plan):
-                    if part.places:
-                        file.write(_stacked(part, name, factors).tobytes())
-            on_field((number + 1) * count // len(spec.shapes))
-        for name, column in columns.items():
+                for part in stacked.parts():
+                    file.write(stacked.weights(part, name).tobytes())
+            on_field((number + 1) * count // len(shapes))
+        for name, column in stacked.columns.items():
             with archive.open(f"{name}.npy", "w") as file:
                 np.lib.format.write_array(file, column, allow_pickle=False)
 
 
-def _to_hdf5(
-    output: str,
-    plan: BatchPlan,
-    spec: FieldSpec,
-    columns: Columns,
-    count: int,
-    on_field: OnField,
-    factors: Mapping[str, float],
-) -> None:
+def _to_hdf5(output: str, stacked: _Stacked, on_field: OnField) -> None:
     import h5py
 
+    shapes = stacked.spec.shapes
     with _replacing(output) as temporary, h5py.File(temporary, "w") as file:
-        tensors = {n: file.create_dataset(n, (count, *shape), "<f4") for n, shape in spec.shapes.items()}
+        tensors = {n: file.create_dataset(n, (stacked.count, *shape), "<f4") for n, shape in shapes.items()}
         start = 0
-        for part in _parts(plan):
+        for part in stacked.parts():
             stop = start + len(part.places)
-            for name, tensor in tensors.items() if part.places else ():
-                tensor[start:stop] = _stacked(part, name, factors)
+            for name, tensor in tensors.items():
+                tensor[start:stop] = stacked.weights(part, name)
             on_field(start := stop)
-        for name, column in columns.items():
+        for name, column in stacked.columns.items():
             text = column.dtype.kind == "U"
             values, kind = (column.astype(object), h5py.string_dtype()) if text else (column, None)
             file.create_dataset(name, data=values, dtype=kind)

@@ -121,7 +121,8 @@ def query(  # one option a line
             metavar="PATH",
             rich_help_panel=SOURCE,
             help="Output file (for one field), folder (NAME/ is created), or - for standard output. A suffix .npy or "
-            ".csv gives numbers, others a file of the source's kind, such as a crop. Default: NAME.query.SUFFIX.",
+            ".csv gives numbers, others (and .npy of an array) a file of the source's kind, such as a crop. Default: "
+            "NAME.query.SUFFIX.",
         ),
     ] = None,
     format: Annotated[

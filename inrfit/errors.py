@@ -152,4 +152,5 @@ def _open_files_limit() -> str:
 
 def printable(text: object) -> str:
     """``text`` with control characters escaped, so that names from files cannot send commands to a terminal."""
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(text))
+    shown = str(text)
+    return shown if shown.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in shown)

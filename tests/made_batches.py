@@ -43,8 +43,7 @@ def planned(
 ) -> BatchPlan:
     """A plan in ``folder``."""
     rows = rows_of(map(str, sources), listing)
-    made = plan.make(str(folder), rows, Settings(**{**SETTINGS, **settings}), part_size, asked)
-    plan.write(made, rows)
+    plan.make(str(folder), rows, Settings(**{**SETTINGS, **settings}), part_size, asked)
     return plan.read(str(folder))
 
 

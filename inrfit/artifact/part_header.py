@@ -64,12 +64,17 @@ _FAILURE_ROW: Mapping[str, Schema] = {
 
 def _row_schema(required: Mapping[str, Schema], others: Mapping[str, Schema]) -> Any:
     """A schema for an object with the keys ``required``, and any of ``others``."""
+    known = {**others, **required}
 
     def validate(value: Any) -> None:
         if type(value) is not dict:
             raise ValueError("must be an object")
-        known = {**required, **{key: schema for key, schema in others.items() if key in value}}
-        check_value(value, known, "")
+        for key, item in value.items():
+            if key not in known:
+                raise ValueError(f"has an unknown key {key[:40]!r}")
+            check_value(item, known[key], f".{key}")
+        if missing := required.keys() - value.keys():
+            raise ValueError(f"lacks the key {min(missing)!r}")
 
     return validate
 

@@ -30,12 +30,13 @@ def rows_of(part: Part, number: int) -> list[dict[str, Any]]:
     for k, stack in enumerate(part.stacks):
         measures = MODALITIES[stack.modality].measures
         for n, row in enumerate(stack.rows):
-            known = {key: row[key] for key in ("id", "number", "seed", "steps")}
-            quality = {key: row["quality"].get(key) for key in measures if key in row["quality"]}
+            shown = {"id": row["id"], "number": row["number"], "seed": row["seed"], "steps": row["steps"]}
+            shown["code"] = row.get("code", 0)
+            shown |= {key: row["quality"][key] for key in measures if key in row["quality"]}
             source = row["provenance"].get("source", {})
-            digest = {"sha256": source["sha256"]} if "sha256" in source else {}
-            place = dict(zip(PLACE, (number, k, n), strict=True))
-            rows.append({**known, "code": row.get("code", 0), **quality, **digest, **_carried(row), **place})
+            if "sha256" in source:
+                shown["sha256"] = source["sha256"]
+            rows.append({**shown, **_carried(row), "part": number, "stack": k, "place": n})
     rows += [
         {**{k: v for k, v in row.items() if k != "columns"}, **_carried(row), "part": number} for row in part.failures
     ]
@@ -61,6 +62,6 @@ def header(plan: BatchPlan) -> dict[str, Any]:
 
 def write(plan: BatchPlan) -> None:
     """Writes the index."""
-    lines = [json.dumps(header(plan)) + "\n"]
-    lines += [json.dumps(row, separators=(",", ":")) + "\n" for row in all_rows(plan.folder)]
-    files.write(os.path.join(plan.folder, data_set.INDEX), "".join(lines).encode(), force=True)
+    encode = json.JSONEncoder(separators=(",", ":")).encode
+    lines = [json.dumps(header(plan)), *map(encode, all_rows(plan.folder)), ""]
+    files.write(os.path.join(plan.folder, data_set.INDEX), "\n".join(lines).encode(), force=True)

@@ -25,7 +25,7 @@ from ..io.limits import Limits
 SUFFIXES = (".jsonl", ".csv")
 """Suffixes of manifests."""
 
-OWN = ("source", "id", "seed", "label", "split")
+OWN = frozenset({"source", "id", "seed", "label", "split"})
 """Columns with a meaning."""
 
 RESERVED = frozenset({"number", "part", "stack", "place", "steps", "code", "reason", "message", "width", "height"})
@@ -36,8 +36,10 @@ MAX_ID, MAX_TEXT, MAX_COLUMNS = 200, 1000, 64
 
 MAX_SEED = 2**63 - 2
 
+_SCALARS = (str, int, float, type(None))
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, slots=True)
 class Row:
     """What one field is made from. ``seed`` is None unless the manifest names it."""
 
@@ -50,10 +52,13 @@ class Row:
 
     def json(self) -> dict[str, Any]:
         """The row as JSON values, without what it lacks."""
-        values = {"id": self.id, "source": self.source, "seed": self.seed, "label": self.label, "split": self.split}
-        return {key: value for key, value in values.items() if value is not None} | (
-            {"columns": dict(self.columns)} if self.columns else {}
-        )
+        values: dict[str, Any] = {"id": self.id, "source": self.source}
+        for key, value in (("seed", self.seed), ("label", self.label), ("split", self.split)):
+            if value is not None:
+                values[key] = value
+        if self.columns:
+            values["columns"] = dict(self.columns)
+        return values
 
     def carried(self) -> dict[str, Any]:
         """The part of ``json`` that is carried through to the data set."""
@@ -111,7 +116,7 @@ def _named(rows: Iterable[tuple[Row, str]]) -> list[Row]:
                 f"{seen[id]} and {row.source} have the same id {id!r}: give them ids of their own in a manifest", "id"
             )
         seen[id] = row.source
-        named.append(replace(row, id=id))
+        named.append(row if row.id else replace(row, id=id))
     return named
 
 
@@ -122,11 +127,14 @@ def _manifest_rows(path: str) -> Iterator[tuple[Row, str]]:
     except UnicodeDecodeError as error:
         raise UsageError(f"{printable(path)}: not UTF-8 at byte {error.start:,}", "manifest") from None
     entries = _csv_entries(text) if path.lower().endswith(".csv") else _jsonl_entries(text)
-    folder = os.path.dirname(path)
+    folder, shown = os.path.dirname(path), printable(path)
+    above = os.path.join(os.path.abspath(folder), "")
     try:
         for line, entry in entries:
-            where = f"{printable(path)}, line {line}"
-            yield from _expanded(_checked(entry, where), entry["source"], folder, where)
+            where = f"{shown}, line {line}"
+            values = _checked(entry, where)
+            for source in _expanded(entry["source"], values["id"], folder, where):
+                yield Row(source, **values), _below(source, above, entry["source"])
     except csv.Error as error:
         raise UsageError(f"{printable(path)}: not CSV: {error}", "manifest") from None
 
@@ -154,18 +162,17 @@ def _csv_entries(text: str) -> Iterator[tuple[int, Any]]:
         yield reader.line_num, entry
 
 
-def _checked(entry: Any, where: str) -> Row:
-    """The row of an entry, with its source as it is written. Raises ``UsageError``."""
+def _checked(entry: Any, where: str) -> dict[str, Any]:
+    """What the row of an entry has besides its source. Raises ``UsageError``."""
     if isinstance(entry, str):
         raise UsageError(f"{where}: {entry}", "manifest")
     if type(entry) is not dict or type(entry.get("source")) is not str or not entry["source"]:
         raise UsageError(f"{where}: must have a source, the path of a file", "manifest")
     columns = {key: value for key, value in entry.items() if key not in OWN}
-    if taken := sorted(RESERVED & columns.keys()):
+    if columns and (taken := sorted(RESERVED & columns.keys())):
         raise UsageError(f"{where}: the column {taken[0]!r} is one of the data set's own: rename it", "manifest")
-    values = {**columns, **{key: entry[key] for key in ("label", "split", "id") if key in entry}}
-    for key, value in values.items():
-        if not (value is None or isinstance(value, str | bool | int | float)) or len(str(value)) > MAX_TEXT:
+    for key, value in entry.items():
+        if key not in ("source", "seed") and (not isinstance(value, _SCALARS) or len(str(value)) > MAX_TEXT):
             raise UsageError(f"{where}: {key} must be a text of at most {MAX_TEXT} characters, or a number", "manifest")
     if len(columns) > MAX_COLUMNS:
         raise UsageError(f"{where}: has {len(columns)} columns of its own, at most {MAX_COLUMNS} are kept", "manifest")
@@ -173,21 +180,30 @@ def _checked(entry: Any, where: str) -> Row:
     if seed is not None and (type(seed) is not int or not 0 <= seed <= MAX_SEED):
         raise UsageError(f"{where}: seed must be a whole number from 0 to {MAX_SEED}", "manifest")
     id, split = (None if entry.get(key) is None else str(entry[key]) for key in ("id", "split"))
-    return Row(entry["source"], id or "", seed, entry.get("label"), split, columns)
+    return {"id": id or "", "seed": seed, "label": entry.get("label"), "split": split, "columns": columns}
 
 
-def _expanded(row: Row, source: str, folder: str, where: str) -> Iterator[tuple[Row, str]]:
-    """A row for each file that a glob stands for; for another source the row itself."""
+def _expanded(source: str, id: str, folder: str, where: str) -> list[str]:
+    """The paths of the files that a glob stands for; that of another source."""
     path = os.path.join(folder, os.path.expanduser(source))
     found = [path]
     if glob.has_magic(source) and not os.path.lexists(path):
         found = sorted(glob.glob(path, recursive=True))
         if not found:
             raise UsageError(f"{where}: no file is called {printable(source)}", "manifest")
-        if row.id and len(found) > 1:
+        if id and len(found) > 1:
             raise UsageError(f"{where}: one id for the {len(found):,} files of {printable(source)}", "manifest")
-    for each in found:
-        below = os.path.relpath(each, folder or ".") if not os.path.isabs(source) else os.path.basename(each)
-        while below.startswith("../"):
-            below = below.removeprefix("../")
-        yield replace(row, source=os.path.abspath(each)), below
+    return [os.path.abspath(each) for each in found]
+
+
+def _below(path: str, above: str, source: str) -> str:
+    """What stands for the file ``path``: its name if ``source`` is absolute, otherwise its path below the folder
+    ``above``, without "../" at the beginning."""
+    if os.path.isabs(source):
+        return os.path.basename(path)
+    if path.startswith(above):
+        return path[len(above) :]
+    below = os.path.relpath(path, above)
+    while below.startswith("../"):
+        below = below.removeprefix("../")
+    return below

@@ -147,32 +147,35 @@ def make(
     part_size: int | None = None,
     asked: AskedRules = AskedRules(),
 ) -> BatchPlan:
-    """The plan for ``rows``, which is not written yet. Some of the sources are read, to see that the settings suit
-    them, and for the size of the parts.
+    """The plan for ``rows``, written into ``folder``, which is made. Some of the sources are read, to see that the
+    settings suit them, and for the size of the parts.
 
-    Raises ``UsageError`` for settings that suit none of them, or if there are no rows."""
+    Raises ``UsageError`` for settings that suit none of them, or if there are no rows, and ``UnwritableOutput``."""
     if not rows:
         raise UsageError("no source files found", "no-sources")
     settings = resolved(settings)
     plans = _some_plans(rows, settings)
-    lines = rows_bytes(rows)
     size = part_size or min(_part_size(plans), len(rows))
     kinds = _described(plans)
-    return BatchPlan(folder, settings, size, len(rows), files.sha256(lines), asked.resolved(kinds), kinds)
+    rules, lines = asked.resolved(kinds), rows_bytes(rows)
+    made = BatchPlan(folder, settings, size, len(rows), files.sha256(lines), rules, kinds)
+    _write(made, lines)
+    return made
 
 
 def rows_bytes(rows: Sequence[Row]) -> bytes:
     """The content of ``rows.jsonl``."""
-    return b"".join(json.dumps(row.json(), ensure_ascii=True, separators=(",", ":")).encode() + b"\n" for row in rows)
+    encode = json.JSONEncoder(ensure_ascii=True, separators=(",", ":")).encode
+    return b"".join(encode(row.json()).encode() + b"\n" for row in rows)
 
 
-def write(plan: BatchPlan, rows: Sequence[Row]) -> None:
-    """Writes the plan into its folder, which is made. ``plan.json`` comes last: its presence makes the plan."""
+def _write(plan: BatchPlan, lines: bytes) -> None:
+    """Writes the plan and the ``lines`` of its rows. ``plan.json`` comes last: its presence makes the plan."""
     try:
         os.makedirs(plan.folder, exist_ok=True)
     except OSError as error:
         raise files.unwritable(error, printable(plan.folder)) from error
-    files.write(os.path.join(plan.folder, ROWS), rows_bytes(rows), force=True)
+    files.write(os.path.join(plan.folder, ROWS), lines, force=True)
     header = {
         "version": VERSION,
         "inrfit": __version__,

@@ -18,8 +18,6 @@ from .shared_options import DEFAULTS, LIMITS
 if TYPE_CHECKING:
     from ..batch.manifest import Row
     from ..batch.plan import BatchPlan
-    from ..batch.rules import AskedRules
-    from ..config.settings import Settings
 
 
 def plan(  # one option a line
@@ -78,7 +76,7 @@ def plan(  # one option a line
             f"{printable(output)} has a plan already: go on with inrfit batch run, or choose another folder", "exists"
         )
     rows = _rows(sources, output, console)
-    _report(_make(output, rows, settings, part_size, AskedRules(init, floor, cap)), console)
+    _report(plans.make(output, rows, settings, part_size, AskedRules(init, floor, cap)), console)
     return 0
 
 
@@ -157,7 +155,7 @@ def run(  # one option a line
     elif rows is None:
         raise UsageError(f"{printable(folder)}: no plan here; name the sources, too", "plan")
     else:
-        planned = _make(folder, rows, settings, part_size, rules)
+        planned = plans.make(folder, rows, settings, part_size, rules)
         _report(planned, console)
     return execute(planned, console, where, chosen, failures_of(max_failures, planned))
 
@@ -173,14 +171,6 @@ def _rows(sources: Sequence[str], output: str, console: Console) -> list[Row]:
         return [(each.path, each.below) for each in found if not os.path.abspath(each.path).startswith(inside)]
 
     return rows_of(sources, listing)
-
-
-def _make(folder: str, rows: Sequence[Row], settings: Settings, part_size: int | None, rules: AskedRules) -> BatchPlan:
-    from ..batch import plan as plans
-
-    planned = plans.make(folder, rows, settings, part_size, rules)
-    plans.write(planned, rows)
-    return planned
 
 
 def _report(planned: BatchPlan, console: Console) -> None:

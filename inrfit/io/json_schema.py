@@ -18,7 +18,7 @@ Schema = Mapping[str, Any] | Callable[[Any], Any]
 
 def check(value: Any, schema: Schema, path: str) -> None:
     """Raises ``ValueError`` unless ``value`` matches ``schema``. ``path`` names the value in the message."""
-    if not isinstance(schema, Mapping):
+    if callable(schema):
         try:
             schema(value)
         except ValueError as error:

@@ -19,13 +19,7 @@ def loads(raw: bytes, what: str) -> Any:
     surrogates. Raises ``UnreadableFile`` for anything else. ``what`` names the text in messages."""
     try:
         decoded = raw.decode("utf-8")
-        value = json.loads(
-            decoded,
-            object_pairs_hook=_build_object,
-            parse_constant=_refuse_constant,
-            parse_int=_parse_int,
-            parse_float=_parse_float,
-        )
+        value = _DECODER.decode(decoded)
         if "\\u" in decoded:
             json.dumps(value, ensure_ascii=False).encode("utf-8")
     except UnreadableFile as error:
@@ -58,22 +52,28 @@ def _refuse_constant(name: str) -> Any:
 
 def _parse_int(digits: str) -> int:
     """``digits`` as an int. Raises ``UnreadableFile`` if there are too many."""
-    return int(_check_length(digits))
+    return int(digits if len(digits) <= MAX_DIGITS else _refuse_length(digits))
 
 
 def _parse_float(digits: str) -> float:
     """``digits`` as a float. Raises ``UnreadableFile`` if there are too many, or if it is infinite."""
-    value = float(_check_length(digits))
+    value = float(digits if len(digits) <= MAX_DIGITS else _refuse_length(digits))
     if not math.isfinite(value):
         raise UnreadableFile(f"the number {digits}, which is out of range", "number")
     return value
 
 
-def _check_length(digits: str) -> str:
-    """``digits``. Raises ``UnreadableFile`` if there are too many."""
-    if len(digits) > MAX_DIGITS:
-        raise UnreadableFile(f"a number of {len(digits):,} digits", "number")
-    return digits
+def _refuse_length(digits: str) -> str:
+    """Raises ``UnreadableFile`` for too many ``digits``."""
+    raise UnreadableFile(f"a number of {len(digits):,} digits", "number")
+
+
+_DECODER = json.JSONDecoder(
+    object_pairs_hook=_build_object,
+    parse_constant=_refuse_constant,
+    parse_int=_parse_int,
+    parse_float=_parse_float,
+)
 
 
 def dumps(value: Any) -> str:

@@ -45,6 +45,9 @@ MAX_HEADER = 1 << 20
 HEAD_BYTES = 2 * MAX_HEADER + 4096
 """Bytes at the beginning of a file that hold both headers, that of safetensors and that of inrfit."""
 
+MAX_VALUES = 1 << 22
+"""Largest number of values in inrfit's own header: a short file may inflate to more than fit into memory."""
+
 MAX_TENSORS = 1000
 """Largest number of tensors that is read."""
 
@@ -155,6 +158,8 @@ def inflated_header(data: bytes, tensors: Mapping[str, Tensor], key: str, limit:
         plain = b""
     if not inflate.eof or len(plain) > limit or inflate.unused_data.strip(b"\0") or len(inflate.unused_data) >= 8:
         raise UnreadableFile("the header does not inflate, or to too many bytes", "header")
+    if sum(map(plain.count, (b",", b"[", b"{"))) > MAX_VALUES:
+        raise UnreadableFile(f"the header has more than {MAX_VALUES:,} values", "header")
     header = loads(plain, "the header")
     if type(header) is not dict or "version" in header:
         raise UnreadableFile("the deflated header is not a JSON object without a version", "header")

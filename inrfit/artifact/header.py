@@ -96,7 +96,7 @@ def validate(untrusted: Any) -> dict[str, Any]:
         "modality": registered(MODALITIES),
         "signal": mapping(lambda value: None),
         **({} if "attachments" not in header or before_3 else {"attachments": _ATTACHMENTS_SCHEMA}),
-        "provenance": PROVENANCE if before_3 else _some_of(PROVENANCE, header.get("provenance")),
+        "provenance": PROVENANCE if before_3 else some_of(PROVENANCE, header.get("provenance")),
         "quality": mapping(scalar),
     }
     strict_json.check_schema(header, schema, "header", "schema")
@@ -131,7 +131,7 @@ def check_version(version: int, architecture: str, store: str) -> None:
         raise UnreadableFile(f"coded weights: format version {version} has none", "version")
 
 
-def _some_of(schema: Mapping[str, Any], values: Any) -> Mapping[str, Any]:
+def some_of(schema: Mapping[str, Any], values: Any) -> Mapping[str, Any]:
     """``schema`` without the keys that ``values`` lack."""
     return {key: value for key, value in schema.items() if key in values} if type(values) is dict else schema
 

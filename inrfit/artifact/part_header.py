@@ -14,7 +14,8 @@ from ..io import strict_json
 from ..io.json_schema import Schema, integer, items, mapping, matching, number, optional, registered, scalar, text
 from ..io.json_schema import check as check_value
 from ..modalities import MODALITIES
-from .header import FIELD_SCHEMA, MAX_ATTACHMENT_BYTES, MAX_ATTACHMENTS
+from .header import FIELD_SCHEMA, MAX_ATTACHMENT_BYTES, MAX_ATTACHMENTS, some_of
+from .provenance import PROVENANCE
 from .weight_dtypes import STORES
 
 SECTIONS = ("signal", "quality", "provenance")
@@ -39,17 +40,29 @@ ROW_TEXT = 2000
 _DIGEST = matching("[0-9a-f]{64}", "64 hexadecimal digits")
 _ANY = mapping(lambda value: None)
 
-_IDENTITY: Mapping[str, Schema] = {"id": text(MAX_ID), "number": integer(0, 2**62)}
+
+def _id(value: Any) -> None:
+    """The schema for the id of a row, as manifests have it."""
+    if type(value) is not str or not 0 < len(value) <= MAX_ID or not value.isprintable():
+        raise ValueError(f"must be 1 to {MAX_ID} printable characters")
+
+
+def _provenance(value: Any) -> None:
+    """The schema for a part of a provenance."""
+    check_value(value, some_of(PROVENANCE, value), "")
+
+
+_SECTIONS: Mapping[str, Schema] = {"signal": _ANY, "quality": mapping(scalar), "provenance": _provenance}
+
+_IDENTITY: Mapping[str, Schema] = {"id": _id, "number": integer(0, 2**62)}
 
 _MANIFEST: Mapping[str, Schema] = {"label": scalar, "split": text(100), "columns": mapping(scalar)}
 
-_FIELD_ROW: Mapping[str, Schema] = {
-    "seed": integer(0, 2**63 - 1),
-    "steps": integer(0, 2**62),
+_FIELD_ROW: Mapping[str, Schema] = {**_IDENTITY, "seed": integer(0, 2**63 - 1), "steps": integer(0, 2**62)}
+
+_OF_SOME_FIELDS: Mapping[str, Schema] = {
+    **_SECTIONS,
     "code": integer(0, 255),
-    "signal": _ANY,
-    "quality": _ANY,
-    "provenance": _ANY,
     "attachments": mapping(integer(0, 2**31), MAX_ATTACHMENTS),
     "coded": integer(0, 2**40),
 }
@@ -83,8 +96,8 @@ _STACK: Mapping[str, Schema] = {
     "field": {"architecture": registered(FIELDS), **FIELD_SCHEMA},
     "modality": registered(MODALITIES),
     "store": matching("|".join((*STORES, "int")), f"one of {', '.join((*STORES, 'int'))}"),
-    "common": dict.fromkeys(SECTIONS, _ANY),
-    "rows": items(_row_schema(_IDENTITY, {**_MANIFEST, **_FIELD_ROW}), 1, MAX_FIELDS),
+    "common": _SECTIONS,
+    "rows": items(_row_schema(_FIELD_ROW, {**_MANIFEST, **_OF_SOME_FIELDS}), 1, MAX_FIELDS),
 }
 
 SCHEMA: Mapping[str, Schema] = {
@@ -150,8 +163,8 @@ def check(header: Any) -> dict[str, Any]:
     """The header of a part, after its schema has been validated. Raises ``UnreadableFile``."""
     strict_json.check_schema(header, SCHEMA, "header", "schema")
     checked: dict[str, Any] = header
-    ids = [row["id"] for stack in checked["stacks"] for row in stack["rows"]]
-    ids += [row["id"] for row in checked["failures"]]
-    if len(set(ids)) != len(ids):
-        raise UnreadableFile("header: two rows have the same id", "schema")
+    rows = [row for stack in checked["stacks"] for row in stack["rows"]] + checked["failures"]
+    for key in _IDENTITY:
+        if len({row[key] for row in rows}) != len(rows):
+            raise UnreadableFile(f"header: two rows have the same {key}", "schema")
     return checked

@@ -124,7 +124,7 @@ def changed(artifact: Any, chance: random.Random) -> tuple[str, str, bytes]:
         text = json.dumps(made).encode()
         return part, _difference(table, made), struct.pack("<Q", len(text)) + text + body
     if part == "weight":
-        return _weight_changed(data, table, 8 + length, chance)
+        return weight_changed(data, table, 8 + length, chance)
     return part, "bytes", bytes_mutated(data, chance)
 
 
@@ -154,7 +154,7 @@ def _enlarged(artifact: Any, chance: random.Random) -> tuple[str, bytes]:
     return f"sizes: {sizes}", replace(artifact, meta={**artifact.meta, **sizes}).to_bytes()
 
 
-def _weight_changed(data: bytes, table: dict[str, Any], start: int, chance: random.Random) -> tuple[str, str, bytes]:
+def weight_changed(data: bytes, table: dict[str, Any], start: int, chance: random.Random) -> tuple[str, str, bytes]:
     """One weight or all of a tensor; or bytes of the coded weights, with the checksum made right."""
     names = [name for name in table if not name.startswith(("__", "inrfit", "attachment."))]
     name = chance.choice(names)

@@ -26,7 +26,7 @@ def report_of(loop: str, *options: str) -> dict:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("loop", "count"),
-    [("kills", 12), ("errors", 12), ("readers", 75), ("models", 12), ("signals", 8), ("batch_kills", 8)],
+    [("kills", 12), ("errors", 12), ("readers", 75), ("models", 12), ("parts", 65), ("signals", 8), ("batch_kills", 8)],
 )
 def test_a_short_share_finds_nothing(loop, count):
     report = report_of(loop, "--count", str(count), *["--busy", "1"] * (loop == "signals"))

@@ -183,14 +183,19 @@ def _lines(pipe: Any) -> Iterator[bytes]:
 
 
 def in_process(words: Iterable[Any]) -> Verdict:
-    """One command line in this process, with its output, seconds and peak memory."""
+    """One command line in this process."""
+    return measured(lambda: command(words))
+
+
+def measured(work: Callable[[], int]) -> Verdict:
+    """What ``work`` returns, as an exit code, with its output, seconds and peak memory."""
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         kept = [os.dup(1), os.dup(2)]
         _redirect(out.fileno(), err.fileno())
         idle = _reset_peak()
         begun = time.monotonic()
         try:
-            code = command(words)
+            code = work()
         except BaseException:
             traceback.print_exc()
             code = 1

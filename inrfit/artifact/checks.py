@@ -24,8 +24,8 @@ Weights = Mapping[str, npt.NDArray[np.float32]]
 
 def in_float32(weights: Weights) -> Weights:
     """``weights`` with arrays of other floats converted to float32."""
-    other = ("float64", "float16")
-    if not any(isinstance(weight, np.ndarray) and weight.dtype.name in other for weight in weights.values()):
+    other = (np.float64, np.float16)
+    if not any(isinstance(weight, np.ndarray) and weight.dtype in other for weight in weights.values()):
         return weights
     with np.errstate(over="ignore"):  # what becomes infinite is refused when it is used
         return {

@@ -89,11 +89,11 @@ class Part:
             raise UsageError(self._no_such(id), "id")
         stack, place = self.stacks[self.places[id][0]], self.places[id][1]
         limits.check("max_bytes", 4 * stack.spec.parameters, "size of the weights in bytes")
-        row, attachments = stack.rows[place], self._attachments(stack.rows[place])
-        header = validated(stack, row, {name: len(content) for name, content in attachments.items()})
+        attachments = self._attachments(stack.rows[place])
+        header, spec = self.described(id)
         weights, steps = self._weights(stack, place)
         return Artifact(
-            spec_of(header["field"], stack.modality, header["signal"]),
+            spec,
             weights,
             stack.modality,
             header["signal"],
@@ -104,8 +104,16 @@ class Part:
             steps,
         )
 
+    def described(self, id: str) -> tuple[dict[str, Any], FieldSpec]:
+        """The header of the field called ``id``, and its architecture. Raises ``UnreadableFile``."""
+        stack, place = self.stacks[self.places[id][0]], self.places[id][1]
+        row, lengths = stack.rows[place], self.header["attachments"]
+        header = validated(stack, row, {name: lengths[at] for name, at in row.get("attachments", {}).items()})
+        return header, spec_of(header["field"], stack.modality, header["signal"])
+
     def stacked(self, stack: int, name: str) -> Any:
-        """A tensor of all fields of a stack in float32, as an array (fields, ...)."""
+        """A tensor of all fields of a stack in float32, as an array (fields, ...). Raises ``UnreadableFile`` for values
+        that are not finite."""
         import numpy as np
 
         found = self.stacks[stack]
@@ -113,7 +121,8 @@ class Part:
             return np.stack([self.artifact(row["id"]).weights[name] for row in found.rows])
         tensor, shape = found.tensors[name], (len(found.rows), *found.spec.shapes[name])
         kind = next(kind for kind, store in STORES.items() if store.dtype == tensor.dtype)
-        return weight_dtypes.unpack(self._read(self.start + tensor.start, tensor.stop - tensor.start), shape, kind)
+        raw = self._read(self.start + tensor.start, tensor.stop - tensor.start)
+        return _finite(name, weight_dtypes.unpack(raw, shape, kind))
 
     def _no_such(self, id: str) -> str:
         """Why there is no field called ``id``."""
@@ -153,8 +162,6 @@ class Part:
 
     def _weights(self, stack: Stack, place: int) -> tuple[dict[str, Any], dict[str, tuple[float, ...]]]:
         """The weights of a field as float32, in the order of its spec, and the steps of coded ones."""
-        import numpy as np
-
         spec, weights = stack.spec, {}
         for name, kind in weight_dtypes.tensor_stores(spec.shapes, stack.store, spec.fp32_tensors).items():
             count = STORES[kind].size * math.prod(spec.shapes[name])
@@ -167,10 +174,17 @@ class Part:
             coded, steps = quantisation.unpack(raw, spec.shapes, spec.rounding_groups)
             weights |= coded
         for name, weight in weights.items():
-            if not np.isfinite(weight).all():
-                raise UnreadableFile(f"tensor {name!r} has values that are not finite", "nonfinite")
-            weight.flags.writeable = False  # the quality is that of these weights
+            _finite(name, weight).flags.writeable = False  # the quality is that of these weights
         return {name: weights[name] for name in spec.shapes}, steps
+
+
+def _finite(name: str, weight: Any) -> Any:
+    """``weight``. Raises ``UnreadableFile`` if it has values that are not finite."""
+    import numpy as np
+
+    if not np.isfinite(weight).all():
+        raise UnreadableFile(f"tensor {name!r} has values that are not finite", "nonfinite")
+    return weight
 
 
 def validated(stack: Stack, row: Mapping[str, Any], attachments: Mapping[str, int]) -> dict[str, Any]:

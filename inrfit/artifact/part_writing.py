@@ -14,6 +14,7 @@ from ..io.strict_json import dumps
 from ..modalities import MODALITIES
 from . import container, part_header, quantisation, weight_dtypes
 from .artifact import Artifact
+from .checks import equal
 from .container import Stored
 from .part_reading import Part
 from .weight_dtypes import STORES
@@ -145,10 +146,19 @@ def _verify(data: bytes, fitted: Sequence[FittedRow]) -> None:
     """Raises ``InrfitError`` unless the part can be read, with the weights of ``fitted``."""
     try:
         part = Part.from_bytes(data)
-        for each in fitted:
-            found = part.artifact(each.row["id"])
-            for name, weight in each.artifact.weights.items():
-                if not np.array_equal(found.weights[name], weight):
-                    raise InrfitError(f"{each.row['id']}: {name} is not read back as it was measured", "artifact")
-    except (RefusedInput, ValueError, TypeError) as error:
+        measured = {each.row["id"]: each.artifact for each in fitted}
+        for number, stack in enumerate(part.stacks):
+            ids = [row["id"] for row in stack.rows]
+            if stack.store == "int":
+                found = [part.artifact(id).weights for id in ids]
+            else:
+                tensors = {name: part.stacked(number, name) for name in stack.spec.shapes}
+                found = [{name: tensor[place] for name, tensor in tensors.items()} for place in range(len(ids))]
+            for id, weights in zip(ids, found, strict=True):
+                part.described(id)
+                if not equal(weights, measured.pop(id).weights):
+                    raise InrfitError(f"{id}: the weights are not read back as they were measured", "artifact")
+        if measured:
+            raise InrfitError(f"{next(iter(measured))} is not read back", "artifact")
+    except (RefusedInput, KeyError, ValueError, TypeError) as error:
         raise InrfitError(f"this part could not be loaded again: {error}", "artifact") from error

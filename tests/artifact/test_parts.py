@@ -6,13 +6,15 @@ import json
 import zlib
 from pathlib import Path
 
+import numpy as np
 import pytest
 from made_batches import InThisProcess, pictures, planned
 
-from inrfit.artifact import container, data_set, header_dictionary
+from inrfit.artifact import container, data_set, header_dictionary, weight_dtypes
 from inrfit.artifact.part_reading import Part
+from inrfit.artifact.part_writing import FittedRow, to_bytes
 from inrfit.batch.run import run
-from inrfit.errors import UnreadableFile
+from inrfit.errors import InrfitError, UnreadableFile
 
 
 @pytest.fixture(scope="module")
@@ -73,3 +75,15 @@ def test_a_header_of_too_many_values_is_refused_before_it_is_parsed(part):
     header = {**inflated(part)[2], "failures": [[]] * (container.MAX_VALUES // 2)}
     with pytest.raises(UnreadableFile, match="more than 4,194,304 values"):
         Part.from_bytes(with_header(part, header))
+
+
+@pytest.mark.parametrize("change", [lambda weight: weight + 1, lambda weight: weight * np.inf])
+def test_a_part_is_written_only_if_it_has_the_weights_that_were_measured(part, change, monkeypatch):
+    read = Part.from_bytes(part)
+    keys = ("id", "number", "seed", "steps")
+    fitted = [FittedRow(read.artifact(row["id"]), {key: row[key] for key in keys}) for row in read.stacks[0].rows]
+    assert to_bytes(read.header["plan"], 0, fitted, [], read.summary["machines"]) == part
+    pack = weight_dtypes.pack
+    monkeypatch.setattr(weight_dtypes, "pack", lambda weight, kind: pack(change(weight), kind))
+    with pytest.raises(InrfitError, match=r"not read back as they were measured|not finite"):
+        to_bytes(read.header["plan"], 0, fitted, [])

@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
-import os
 import signal
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..errors import InrfitError, UsageError
+from ..errors import UsageError, printable
 from ..fields import FIELDS
 from ..interrupts import StopRequest, stop_on_signals
 from . import shared_options as shared
-from .console import Console, FitProgress, format_quality, print_output
+from .compare_report import NO_MATPLOTLIB, finish, plot_available
+from .console import Console, FitProgress, format_quality
 from .help import BUDGET, METHODS, REPORTING, RESUMING, SOURCE
 from .paths import expand_all, source_suffixes
 from .shared_options import DEFAULTS
 
 if TYPE_CHECKING:
+    from ..comparison.codec_runs import CodecResult
     from ..comparison.runs import Comparison
     from ..comparison.spec import ComparisonSpec, Result, RunKey
     from ..fit.events import ProgressReport
     from ..resume import CheckpointPolicy
-
-
-NO_MATPLOTLIB = "matplotlib is not installed (pip install 'inrfit[plot]')"
 
 
 def compare(  # one option a line
@@ -36,8 +34,8 @@ def compare(  # one option a line
             "--output",
             metavar="FOLDER",
             rich_help_panel=SOURCE,
-            help="Folder for comparison.json and comparison.png. Runs of the same comparison that it already holds are "
-            "not repeated.",
+            help="Folder for comparison.json, comparison.png and, with --codecs, rates.png. Runs of the same "
+            "comparison that it already holds are not repeated.",
         ),
     ] = None,
     force: Annotated[
@@ -59,9 +57,19 @@ def compare(  # one option a line
             metavar="NAMES",
             rich_help_panel=METHODS,
             help=f"Architectures to compare ({', '.join(FIELDS)}), separated by commas, each with its own options, "
-            "width and depth: siren,wire:width=128:variant=real.",
+            "width and depth, or bytes: siren,wire:width=128:variant=real,grid:bytes=40kB.",
         ),
     ] = "siren",
+    codecs: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAMES",
+            rich_help_panel=METHODS,
+            help="Common lossy formats to compare with, separated by commas: jpeg, webp, avif and jxl for pictures, "
+            "opus, mp3 and vorbis for sounds, draco for meshes. A second table has bytes and qualities, and the bytes "
+            "that each codec needs for the quality of each field.",
+        ),
+    ] = None,
     seeds: shared.Seeds = 3,
     budget: shared.CompareBudgets = None,
     to: Annotated[
@@ -73,7 +81,7 @@ def compare(  # one option a line
             "final quality of the first method.",
         ),
     ] = None,
-    bytes: shared.Bytes = None,
+    bytes: shared.CompareBytes = None,
     params: shared.Params = None,
     width: shared.Width = None,
     depth: shared.Depth = None,
@@ -115,9 +123,12 @@ def compare(  # one option a line
 
         inrfit compare photo.png --samplers uniform,int,nint --budget 60s
         inrfit compare photos/ --archs siren,grid --bytes 100kB -o comparison
+        inrfit compare photo.png --codecs jpeg,webp,avif --archs grid --samplers stream --bytes 20kB,40kB,80kB,160kB
     """
     parameters = locals()
-    from ..comparison.runs import PLOT_FILE, open_comparison, output_folder, prepare, run_checkpointing
+    from ..comparison.folder import output_folder
+    from ..comparison.runs import PLOT_FILE, open_comparison, prepare, run_checkpointing
+    from ..comparison.sizes import several_sizes
     from ..comparison.statistics import parse_levels
     from ..execution import translated_errors
     from ..runtime import keep_compiled_code, keep_freed_memory, silence_libraries, sleep_idle_threads
@@ -130,14 +141,16 @@ def compare(  # one option a line
     if output == "-":
         raise UsageError("-o -: results cannot be written to standard output; name a folder, or use --json", "output")
     levels = () if to is None else parse_levels(to)
-    settings = shared.settings_from(parameters)
+    one_size, sizes = several_sizes(bytes)
+    settings = shared.settings_from(parameters | {"bytes": one_size})
     checkpointing = run_checkpointing(output, checkpoint)
     with stop_on_signals((signal.SIGINT, signal.SIGTERM, signal.SIGHUP)) as stop:
         try:
             with translated_errors():
                 with stop.interrupting_reads():
                     paths = [found.path for found in expand_all(sources, source_suffixes, console)]
-                    spec = prepare(paths, samplers, archs, seeds, settings, console.report_failure)
+                    methods = (samplers, archs, seeds, settings)
+                    spec = prepare(paths, *methods, console.report_failure, () if codecs is None else codecs, sizes)
                     bad_sources = len(paths) - len(spec.sources)
                     if not spec.sources:
                         return report_bad_sources(bad_sources, len(paths), console)
@@ -152,15 +165,6 @@ def compare(  # one option a line
                     return code or (report_bad_sources(bad_sources, len(paths), console) if bad_sources else 0)
         except KeyboardInterrupt:
             return report_interrupt(console, stop)
-
-
-def plot_available() -> bool:
-    """Whether matplotlib can be imported."""
-    try:
-        import matplotlib.figure  # noqa: F401
-    except ImportError:
-        return False
-    return True
 
 
 def report_bad_sources(bad: int, total: int, console: Console) -> int:
@@ -190,7 +194,7 @@ def run_all(
     """Executes the unfinished runs and saves the comparison after each."""
     from ..comparison.runs import run_comparison, save
 
-    if comparison.results:
+    if comparison.unfinished < comparison.runs:
         done = comparison.runs - comparison.unfinished
         console.log(f"inrfit: {output}: {done} of {comparison.runs} runs are already finished")
     reporter = ComparisonProgress(console, comparison.spec)
@@ -211,6 +215,24 @@ class ComparisonProgress:
     def __init__(self, console: Console, spec: ComparisonSpec) -> None:
         self.console, self.spec = console, spec
         self.progress = FitProgress(console, "starting")
+
+    def on_codec_start(self, number: int, total: int, source: str, codec: str) -> None:
+        """Shows the name of the codec that starts."""
+        self.progress.begin_part(f"run {number} of {total}: {source} {codec}", number - 1, total)
+
+    def on_codec_progress(self, fraction: float) -> None:
+        """Shows the progress of a codec."""
+        self.progress.update(fraction, "encoding and decoding")
+
+    def on_codec_end(self, number: int, total: int, result: CodecResult) -> None:
+        """Prints the range of the files of a codec, or its error."""
+        name = f"run {number} of {total}: {printable(result.source)} {result.codec}"
+        if result.error is not None:
+            self.console.log(f"inrfit: error: {name}: {result.error['message']}", level=-1)
+        elif result.points:
+            sizes = [point.bytes for point in result.points]
+            files = f"{len(sizes)} files of {min(sizes):,} to {max(sizes):,} bytes"
+            self.console.log(f"{name}: {files}, by {result.writer}")
 
     def on_run_start(self, number: int, total: int, run_key: RunKey) -> None:
         """Shows the name of the run that starts."""
@@ -238,59 +260,3 @@ class ComparisonProgress:
 
     def _name(self, run_key: RunKey) -> str:
         return f"{run_key.source} {self.spec.method_name(run_key.arch, run_key.sampler)} seed {run_key.seed}"
-
-
-def finish(
-    comparison: Comparison,
-    output: str | None,
-    levels: tuple[str, ...],
-    console: Console,
-    stop: StopRequest,
-    bad_sources: int,
-) -> int:
-    """Writes and prints the results so far; returns the exit code. ``bad_sources`` were left out."""
-    from ..comparison.runs import record, save
-    from ..comparison.statistics import summarize
-    from .comparison_table import format_tables
-
-    results = comparison.ordered()
-    plot_result: dict[str, Any] = {"plot": None}
-    if output is not None and results:
-        save(comparison, output, levels)
-        plot_result = write_plot(comparison, output, console)
-    if console.as_json:
-        ok = not comparison.unfinished and not bad_sources and "error" not in plot_result
-        console.print_json({"ok": ok, "output": output} | plot_result | record(comparison, levels))
-    elif results:
-        print_output(format_tables(comparison.spec, summarize(comparison.spec, results, levels)))
-    if stop() and comparison.unfinished:
-        kept = "; continue with the same command" if output is not None else ""
-        console.log(f"inrfit: interrupted: {comparison.unfinished} of {comparison.runs} runs are left{kept}", level=-1)
-        return stop.exit_code
-    if comparison.unfinished:
-        console.log(f"inrfit: {comparison.unfinished} of {comparison.runs} runs failed", level=-1)
-        return 7
-    return int(plot_result["error"]["code"]) if "error" in plot_result else 0
-
-
-def write_plot(comparison: Comparison, output: str, console: Console) -> dict[str, Any]:
-    """Writes the plot beside comparison.json, if matplotlib is installed; returns the entries for the JSON object.
-
-    A failure is reported and becomes the ``error`` of the object; the results are kept."""
-    from ..comparison import plot
-    from ..comparison.runs import PLOT_FILE
-    from ..execution import translated_errors
-    from ..io import files
-
-    path = os.path.join(output, PLOT_FILE)
-    try:
-        with translated_errors():
-            data = plot.png(comparison.spec, comparison.ordered())
-        files.write(path, data, force=True)
-    except ImportError:
-        return {"plot": None}  # reported before the first run
-    except InrfitError as error:
-        console.log(f"inrfit: error: {error}", level=-1)
-        failure = {"code": error.exit_code, "reason": error.reason, "message": str(error)}
-        return {"plot": None, "error": failure}
-    return {"plot": path}

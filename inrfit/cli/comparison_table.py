@@ -49,10 +49,15 @@ def format_tables(spec: ComparisonSpec, summary: ComparisonSummary) -> str:
         parts.append(
             (title, [["sampler", "difference", "sources", "worst"], *(_overall_row(spec, r) for r in rows_of_modality)])
         )
-    text = "\n".join(f"{title}\n{_aligned(rows)}" for title, rows in parts) + "\n" + LEGEND
+    text = "\n".join(f"{title}\n{aligned(rows)}" for title, rows in parts) + "\n" + LEGEND
+    return printable_text(text)
+
+
+def printable_text(text: str) -> str:
+    """``text`` in letters that standard output can show."""
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
     if "utf" not in encoding.lower():
-        text = text.replace("±", "+-").encode(encoding, "backslashreplace").decode(encoding)
+        text = text.replace("±", "+-").replace("ø", "o").encode(encoding, "backslashreplace").decode(encoding)
     return text
 
 
@@ -63,7 +68,7 @@ def _headings(spec: ComparisonSpec, table: SourceTable) -> list[str]:
         *(["runs"] if _incomplete(spec, table) else []),
         *(f"{share:.0%}".replace("%", " %") for share in BUDGET_SHARES),
         f"vs {_first_method(spec)}",
-        *(f"to {_format_quality(level, table.unit)}" for level in table.levels),
+        *(f"to {format_level(level, table.unit)}" for level in table.levels),
         FIRST_COST_COLUMN,
         "sampler time",
         "steps",
@@ -113,7 +118,8 @@ def _digits(unit: str) -> int:
     return 2 if unit else 4
 
 
-def _format_quality(value: float, unit: str) -> str:
+def format_level(value: float, unit: str) -> str:
+    """A quality with its unit."""
     return f"{value:.{_digits(unit)}f} {unit}".rstrip()
 
 
@@ -157,7 +163,7 @@ def _format_count(value: float | None) -> str:
     return f"{value:.3g}"
 
 
-def _aligned(rows: Sequence[Sequence[str]]) -> str:
+def aligned(rows: Sequence[Sequence[str]]) -> str:
     """The rows in aligned columns, the first one left-aligned. On a terminal the table has colours, and one that is too
     wide is split in two."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]

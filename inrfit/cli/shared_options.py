@@ -95,6 +95,16 @@ Seeds = Annotated[
         metavar="N", rich_help_panel=METHODS, help="Runs of each method on each source, with seeds 0, 1, 2, ..."
     ),
 ]
+CompareBytes = Annotated[
+    str | None,
+    option(
+        "bytes",
+        metavar="SIZES",
+        panel=SIZE,
+        help="Largest size of the file of each field, such as 500kB; several, separated by commas (20kB,40kB), fit "
+        "each architecture at each size.",
+    ),
+]
 CompareBudgets = Annotated[
     list[str] | None,
     option(

@@ -12,7 +12,10 @@ from ..errors import UsageError
 from ..execution import translated_errors
 from ..interrupts import stop_on_signals
 from ..io.arguments import BOOLEAN, FUNCTION, PATH, TEXT, checked, or_none
-from .runs import Comparison, open_comparison, output_folder, prepare, run_checkpointing, run_comparison, save
+from .codec_runs import CodecResult
+from .folder import output_folder
+from .runs import Comparison, open_comparison, prepare, run_checkpointing, run_comparison, save
+from .sizes import several_sizes
 from .spec import Result, RunKey
 
 if TYPE_CHECKING:
@@ -41,6 +44,7 @@ def compare(
     archs: Sequence[str | Architecture] = ("siren",),
     *,
     seeds: int = 3,
+    codecs: Sequence[str] = (),
     output: str | os.PathLike[str] | None = None,
     force: bool = False,
     checkpoint: str | None = None,
@@ -54,7 +58,9 @@ def compare(
     ``sources`` are paths. A method is a name, with options if it has its own ("nint:xi=0.5", "siren:width=128"), or an
     instance (``Nint(xi=0.5)``); the first combination is the one that the others are compared with. Each is fitted
     ``seeds`` times. ``settings`` are the fields of ``Settings`` for all runs, such as ``budget="60s"``; the budget
-    of a run starts with its fit and does not include evaluation.
+    of a run starts with its fit and does not include evaluation. ``bytes`` may be several sizes (["20kB", "40kB"]), at
+    each of which every architecture is fitted. ``codecs`` are the names of common lossy formats ("jpeg") that stand
+    beside the fields (docs/small-files.md): ``Comparison.rates()`` has a table per source.
 
     ``output`` is a folder for comparison.json, written after every run. A later call with the same arguments executes
     only the missing runs, unless ``force`` is set. With ``checkpoint`` ("30s") the state of the current run is saved
@@ -69,11 +75,13 @@ def compare(
     for name, argument in FIXED_SETTINGS.items():
         if name in settings:
             raise UsageError(f"{name}: a comparison takes {argument} instead", "option")
+    settings["bytes"], sizes = several_sizes(settings.get("bytes"))
     checked_settings = settings_from(settings)
     folder = None if output is None else os.fspath(output)
     checkpointing = run_checkpointing(folder, checkpoint)
     with translated_errors():
-        spec = prepare(paths, _sequence(samplers), _sequence(archs), seeds, checked_settings)
+        methods = (_sequence(samplers), _sequence(archs))
+        spec = prepare(paths, *methods, seeds, checked_settings, codecs=codecs, sizes=sizes)
         with output_folder(folder):
             comparison = open_comparison(folder, spec, force)
 
@@ -100,6 +108,15 @@ class _Callbacks:
         on_run_end: Callable[[int, int, Result], None] | None,
     ) -> None:
         self.report, self.run_end = on_report, on_run_end
+
+    def on_codec_start(self, number: int, total: int, source: str, codec: str) -> None:
+        """Does nothing."""
+
+    def on_codec_progress(self, fraction: float) -> None:
+        """Does nothing."""
+
+    def on_codec_end(self, number: int, total: int, result: CodecResult) -> None:
+        """Does nothing."""
 
     def on_run_start(self, number: int, total: int, run_key: RunKey) -> None:
         """Does nothing."""

@@ -1,4 +1,4 @@
-"""The schema of comparison.json, as far as it is read again: when a comparison is continued."""
+"""Reading comparison.json when a comparison is continued, and its schema, as far as it is read."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..config.settings import ENGINES, PRECISIONS
+from ..errors import RefusedInput, UsageError, printable
+from ..io import files, strict_json
 from ..io.json_schema import (
     boolean,
     check,
@@ -20,8 +22,12 @@ from ..io.json_schema import (
     text,
     with_keys,
 )
+from ..io.limits import Limits
 from ..io.renamed import OLD_VALUES
 from .spec import MAX_SEEDS
+
+RECORD_VERSION = 1
+"""Version of the format of comparison.json."""
 
 _COUNT, _SECONDS = integer(0, 2**53), number(0, 1e12)
 _QUALITY = number(-1e12, 1e12)
@@ -58,12 +64,23 @@ def _spent(value: Any) -> None:
     check({key: value.get(key) for key in _SPENT_KEYS}, _SPENT_KEYS, "")
 
 
+_ERROR = {"code": integer(0, 255), "reason": text(100), "message": text(10_000)}
+_CODEC: Mapping[str, Any] = {"ok": boolean, "source": text(5000), "codec": text(100), "writer": text(200)}
+_CODEC_POINT = {"settings": mapping(scalar), "bytes": integer(1, 2**53), "quality": optional(_QUALITY)}
+
+
+def _codec(value: Any) -> None:
+    """The schema of the files of a codec, made or failed."""
+    failed = type(value) is dict and value.get("ok") is False
+    rest: dict[str, Any] = {"error": _ERROR} if failed else {"points": items(_CODEC_POINT, 0, 10_000)}
+    check(value, {**_CODEC, **rest}, "")
+
+
 def _result(value: Any) -> None:
     """The schema of the result of a run, finished or failed."""
     failed = type(value) is dict and value.get("ok") is False
     if failed:
-        error = {"code": integer(0, 255), "reason": text(100), "message": text(10_000)}
-        return check(value, {"ok": one_of(False), **_RUN_KEY, "error": error}, "")
+        return check(value, {"ok": one_of(False), **_RUN_KEY, "error": _ERROR}, "")
     finished = {
         "ok": one_of(True),
         **_RUN_KEY,
@@ -92,7 +109,7 @@ _CHOICES = {
     "engine": one_of("auto", *ENGINES, *OLD_VALUES["engine"]),
 }
 
-RECORD: Mapping[str, Any] = {
+_RECORD: Mapping[str, Any] = {
     "schema": integer(1, 1),
     "inrfit": text(100),
     "key": text(100),
@@ -103,4 +120,33 @@ RECORD: Mapping[str, Any] = {
     "standings": _any,
     "results": items(_result, 0, 10_000_000),
 }
-"""The schema of the file."""
+
+_CODECS: Mapping[str, Any] = {"codecs": items(_codec, 0, 1_000_000), "rates": _any}
+"""Keys of a comparison with codecs."""
+
+
+def _record(value: Any) -> None:
+    """The schema of the file."""
+    check(value, {**_RECORD, **_some_of(_CODECS, value)}, "")
+
+
+def read_record(path: str, limits: Limits) -> dict[str, Any]:
+    """The record in the file ``path``. Raises a ``RefusedInput`` if it is damaged or something else, ``UsageError`` if
+    it has another version."""
+    label = printable(path)
+    try:
+        record = strict_json.loads(files.read(path, limits), "the file")
+        version = record.get("schema") if type(record) is dict else None
+        if type(version) is int and version != RECORD_VERSION:
+            raise UsageError(
+                f"{label}: is a comparison in format {version}, and this inrfit continues only format "
+                f"{RECORD_VERSION} (replace it with --force)",
+                "other-schema",
+            )
+        strict_json.check_schema(record, _record, "record", "schema")
+    except RefusedInput as error:
+        raise type(error)(
+            f"{label}: damaged, or not a comparison: {error} (replace it with --force)", error.reason
+        ) from error
+    checked: dict[str, Any] = record
+    return checked

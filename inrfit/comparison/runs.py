@@ -9,34 +9,33 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from .. import __version__
 from ..config.settings import Settings
-from ..errors import InrfitError, RefusedInput, UnwritableOutput, UsageError, printable
+from ..errors import InrfitError, UsageError, printable
 from ..execution import translated_errors
 from ..fit.budget import parse_seconds
-from ..io import files, strict_json
+from ..io import files
 from ..io.json_schema import without_nonfinite
-from ..io.limits import Limits
-from ..io.locks import locked_folder
 from ..io.options import check_option
 from ..io.renamed import with_new_values, with_old_names, with_old_values
 from ..resume import CheckpointPolicy
 from ..runtime import limited_threads
-from .record_schema import RECORD
-from .single_run import ComparisonCallbacks, Recipes, RunContext, execute_run, prepare_run, warm_up
+from .codec_runs import CodecResult, check_used, codec_runs, parse_codecs, run_codecs
+from .folder import make_folder
+from .rates import RateTable, rate_tables
+from .record_schema import RECORD_VERSION, read_record
+from .single_run import ComparisonCallbacks, Recipes, RunContext, execute_run, load_signal, prepare_run, warm_up
+from .sizes import with_sizes
 from .sources import load_sources
 from .spec import PAPER_BUDGET, ComparisonSpec, Result, RunKey, check_options, parse_methods
 from .statistics import ComparisonSummary, summarize
 
-RECORD_VERSION = 1
-"""Version of the format of comparison.json."""
-
-RESULTS_FILE, PLOT_FILE, STATE_FILE = "comparison.json", "comparison.png", "run.state"
+RESULTS_FILE, PLOT_FILE, RATE_PLOT_FILE = "comparison.json", "comparison.png", "rates.png"
+STATE_FILE = "run.state"
 """Files in the folder of a comparison."""
 
 
@@ -56,6 +55,9 @@ class Comparison:
     results: dict[RunKey, Result] = field(default_factory=dict)
     """The runs that finished or failed."""
 
+    codec_results: dict[tuple[str, str], CodecResult] = field(default_factory=dict)
+    """The codecs that finished or failed, by the name of their source and their own."""
+
     @property
     def key(self) -> str:
         """SHA-256 of everything that must be equal for results to be comparable: version, spec and machine."""
@@ -67,13 +69,14 @@ class Comparison:
 
     @property
     def runs(self) -> int:
-        """Number of runs of the whole comparison."""
-        return sum(1 for _ in self.spec.runs())
+        """Number of runs of the whole comparison, of which one for each codec of a source."""
+        return sum(1 for _ in self.spec.runs()) + len(list(codec_runs(self.spec)))
 
     @property
     def unfinished(self) -> int:
         """Number of runs that failed or have not been executed."""
-        return self.runs - sum(result.ok for result in self.results.values())
+        finished = [result.ok for result in self.results.values()]
+        return self.runs - sum(finished) - sum(result.ok for result in self.codec_results.values())
 
     def ordered(self) -> list[Result]:
         """The results in the order of the runs."""
@@ -86,6 +89,10 @@ class Comparison:
         the first method."""
         return summarize(self.spec, self.ordered(), levels)
 
+    def rates(self) -> tuple[RateTable, ...]:
+        """Bytes and qualities of fields and codecs: one table for each source of which there are files of codecs."""
+        return rate_tables(self.spec, self.ordered(), self.codec_results.values())
+
 
 def prepare(
     paths: Sequence[str | os.PathLike[str]],
@@ -94,19 +101,24 @@ def prepare(
     seeds: int = 3,
     settings: Settings = Settings(),
     on_bad_source: Callable[[str, InrfitError], None] | None = None,
+    codecs: str | Sequence[str] = (),
+    sizes: Sequence[Any] = (),
 ) -> ComparisonSpec:
     """Validates a comparison and returns its spec. Does not import torch.
 
     ``paths`` are files; each is loaded once to check that it can be. ``samplers`` and ``archs`` are lists as on the
-    command line, such as "uniform,nint:xi=0.5", or sequences whose items are such texts or instances. Raises an
-    ``InrfitError`` if any run could not be executed; with ``on_bad_source``, files that cannot be read are left out
+    command line, such as "uniform,nint:xi=0.5", or sequences whose items are such texts or instances; so are
+    ``codecs``. ``sizes`` are sizes in bytes at each of which the architectures are fitted. Raises an ``InrfitError`` if
+    any run could not be executed; with ``on_bad_source``, files that cannot be read are left out
     (``load_sources``)."""
     check_option(ComparisonSpec, "seeds", seeds)
     common_options = dict(settings.options) | ({} if settings.ratio is None else {"ratio": settings.ratio})
     budget = settings.budget or ((PAPER_BUDGET,) if settings.regime == "paper" else ())
     methods = parse_methods(samplers, archs)
+    methods = with_sizes(methods, sizes) if sizes else methods
     common_options = check_options(common_options, methods)
-    spec = ComparisonSpec((), methods, seeds, replace(settings, options=common_options, ratio=None, budget=budget))
+    own = replace(settings, options=common_options, ratio=None, budget=budget)
+    spec = ComparisonSpec((), methods, seeds, own, parse_codecs(codecs) if codecs else ())
     spec.settings.parsed_budget()  # raises UsageError
     built: dict[tuple[str, Any], str] = {}
     for method in methods:
@@ -114,7 +126,9 @@ def prepare(
         if run in built:
             raise UsageError(f"--samplers: {method.sampler_label} is the same as {built[run]}", "option")
         built[run] = method.sampler_label
-    return replace(spec, sources=load_sources(spec, paths, on_bad_source))
+    spec = replace(spec, sources=load_sources(spec, paths, on_bad_source))
+    check_used(spec.codecs, spec.sources)
+    return spec
 
 
 def machine_of(spec: ComparisonSpec) -> dict[str, Any]:
@@ -136,15 +150,15 @@ def open_comparison(folder: str | None, spec: ComparisonSpec, force: bool = Fals
     if folder is None:
         return comparison
     path = os.path.join(folder, RESULTS_FILE)
-    _make_folder(folder)
-    for name in (RESULTS_FILE, PLOT_FILE, STATE_FILE):
+    make_folder(folder)
+    for name in (RESULTS_FILE, PLOT_FILE, RATE_PLOT_FILE, STATE_FILE):
         files.check_target(os.path.join(folder, name), force=True)
         files.remove_stale(folder, name)
     if force:
         CheckpointPolicy(os.path.join(folder, STATE_FILE)).remove_state()
     if force or not os.path.lexists(path):
         return comparison
-    earlier = _read_record(path, spec.settings.limits)
+    earlier = read_record(path, spec.settings.limits)
     results = [Result.from_json(record) for record in earlier["results"]]
     same = earlier["key"] == comparison.key
     recipes = {
@@ -163,7 +177,10 @@ def open_comparison(folder: str | None, spec: ComparisonSpec, force: bool = Fals
         )
     expected = {run_key for run_key, _, _ in spec.runs()}
     found = {result.run_key: result for result in results if result.run_key in expected}
-    return replace(comparison, recipes=recipes, results=found)
+    wanted = {(source.name, name) for source, name in codec_runs(spec)}
+    codecs = [CodecResult.from_json(record) for record in earlier.get("codecs", ())]
+    codec_results = {(c.source, c.codec): c for c in codecs if (c.source, c.codec) in wanted}
+    return replace(comparison, recipes=recipes, results=found, codec_results=codec_results)
 
 
 def run_checkpointing(folder: str | None, checkpoint: str | None) -> CheckpointPolicy | None:
@@ -189,19 +206,21 @@ def run_comparison(
     save_results: Callable[[], None],
     checkpointing: CheckpointPolicy | None = None,
 ) -> None:
-    """Executes the runs that have not finished, in order, and calls ``save_results`` after each.
+    """Executes the runs that have not finished, in order, codecs first, and calls ``save_results`` after each.
 
     A run that fails is recorded, and the next one starts. When ``stop`` returns True, the current run is discarded,
     except for its checkpoint, and the function returns. Raises ``UsageError`` for settings that no run accepts."""
-    spec = comparison.spec
-    runs = list(spec.runs())
-    pending = [(number, *run) for number, run in enumerate(runs, 1) if not _is_finished(comparison, run[0])]
+    spec, total = comparison.spec, comparison.runs
+    with translated_errors():
+        run_codecs(spec, comparison.codec_results, total, lambda s: load_signal(spec, s), stop, callbacks, save_results)
+    first = total - sum(1 for _ in spec.runs()) + 1
+    pending = [(n, *run) for n, run in enumerate(spec.runs(), first) if not _is_finished(comparison, run[0])]
     if not pending or stop():
         return
     warm_up(spec)
     context: RunContext | None = None
     for number, run_key, source, method in pending:
-        callbacks.on_run_start(number, len(runs), run_key)
+        callbacks.on_run_start(number, total, run_key)
         try:
             with translated_errors():
                 if context is None or (context.source, context.seed) != (source, run_key.seed):
@@ -222,7 +241,7 @@ def run_comparison(
         save_results()
         if checkpointing is not None:
             checkpointing.remove_state()
-        callbacks.on_run_end(number, len(runs), result)
+        callbacks.on_run_end(number, total, result)
 
 
 def record(comparison: Comparison, levels: Sequence[str] = ()) -> dict[str, Any]:
@@ -236,7 +255,15 @@ def record(comparison: Comparison, levels: Sequence[str] = ()) -> dict[str, Any]
         "unfinished": comparison.unfinished,
         "standings": asdict(comparison.summary(levels)),
         "results": [result.json() for result in comparison.ordered()],
-    }
+    } | _codec_record(comparison)
+
+
+def _codec_record(comparison: Comparison) -> dict[str, Any]:
+    """The codecs of a comparison as JSON values; none if it has none."""
+    if not comparison.spec.codecs:
+        return {}
+    results = [result.json() for result in comparison.codec_results.values()]
+    return {"codecs": results, "rates": [asdict(table) for table in comparison.rates()]}
 
 
 def save(comparison: Comparison, folder: str, levels: Sequence[str] = ()) -> None:
@@ -247,50 +274,6 @@ def save(comparison: Comparison, folder: str, levels: Sequence[str] = ()) -> Non
     files.write(os.path.join(folder, RESULTS_FILE), text.encode(), force=True)
 
 
-def _read_record(path: str, limits: Limits) -> dict[str, Any]:
-    """The record in the file ``path``. Raises a ``RefusedInput`` if it is damaged or something else, ``UsageError`` if
-    it has another version."""
-    label = printable(path)
-    try:
-        record = strict_json.loads(files.read(path, limits), "the file")
-        version = record.get("schema") if type(record) is dict else None
-        if type(version) is int and version != RECORD_VERSION:
-            raise UsageError(
-                f"{label}: is a comparison in format {version}, and this inrfit continues only format "
-                f"{RECORD_VERSION} (replace it with --force)",
-                "other-schema",
-            )
-        strict_json.check_schema(record, RECORD, "record", "schema")
-    except RefusedInput as error:
-        raise type(error)(
-            f"{label}: damaged, or not a comparison: {error} (replace it with --force)", error.reason
-        ) from error
-    checked: dict[str, Any] = record
-    return checked
-
-
 def _is_finished(comparison: Comparison, run_key: RunKey) -> bool:
     """Whether the run has a result that is not a failure."""
     return run_key in comparison.results and comparison.results[run_key].ok
-
-
-@contextmanager
-def output_folder(folder: str | None) -> Iterator[None]:
-    """Creates the folder of a comparison unless it exists, and keeps other processes from writing a comparison into it.
-
-    Raises ``UnwritableOutput``, or ``UsageError`` if another process writes into it."""
-    if folder is not None:
-        _make_folder(folder)
-    with locked_folder(folder):
-        yield
-
-
-def _make_folder(folder: str) -> None:
-    """Creates the folder unless it exists. Raises ``UnwritableOutput``."""
-    if os.path.isdir(folder):
-        return
-    try:
-        os.mkdir(folder)
-    except (OSError, ValueError) as error:
-        reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
-        raise UnwritableOutput(f"{printable(folder)}: {reason[:1].lower() + reason[1:]}", "folder") from error

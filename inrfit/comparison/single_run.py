@@ -17,6 +17,7 @@ from ..fields import FIELDS
 from ..modalities.sources import read_source
 from ..resume import CheckpointPolicy
 from ..runtime import current_device, limited_threads, matmul_precision
+from .codec_runs import CodecCallbacks
 from .spec import ComparisonSpec, Method, Result, RunKey, Source
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ WARM_UP_STEPS, WARM_UP_SIDE = 4, 48
 run."""
 
 
-class ComparisonCallbacks(Protocol):
+class ComparisonCallbacks(CodecCallbacks, Protocol):
     """Callbacks of a running comparison."""
 
     def on_run_start(self, number: int, total: int, run_key: RunKey) -> None:
@@ -174,6 +175,11 @@ def _recipe(recipes: Recipes, arch: str, context: RunContext, planned: Plan) -> 
         engine = "analytic" if settings.engine == "auto" and config.engine == "compiled" else config.engine
         by_arch[arch] = {"precision": config.precision, "engine": engine}
     return by_arch[arch]
+
+
+def load_signal(spec: ComparisonSpec, source: Source) -> Signal:
+    """The signal of a source, read as for its fits. Raises ``UnreadableFile`` if the file has changed."""
+    return _load(source, spec.settings_for(spec.methods[0], source.modality)).signal
 
 
 def _load(source: Source, settings: Settings) -> Plan:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ from ..io import files
 from ..io.arguments import type_name
 from ..modalities.recognition import identify
 from ..modalities.sources import read_source
+from .codec_runs import check_suited
 from .spec import ComparisonSpec, Source
 
 
@@ -35,7 +37,7 @@ def load_sources(
 
 
 def _load_source(spec: ComparisonSpec, path: str, name: str) -> Source:
-    """The source in a file that every method can be fitted to."""
+    """The source in a file that every method can be fitted to, and that the codecs of its kind can hold."""
     settings = spec.settings
     data = read_source(path, settings.limits)
     modality = identify(data, os.path.basename(path), settings.type)
@@ -43,7 +45,11 @@ def _load_source(spec: ComparisonSpec, path: str, name: str) -> Source:
     for method in spec.methods:
         run_settings = spec.settings_for(method, modality.name)
         planned = replan(planned, run_settings) if planned else plan(data, os.path.basename(path), run_settings)
-    return Source(name, path, files.sha256(data), len(data), modality.name)
+    assert planned is not None
+    check_suited(spec.codecs, modality, planned.signal.meta)
+    grid = modality.raster(planned.signal.meta)
+    samples = None if grid is None else math.prod(grid)
+    return Source(name, path, files.sha256(data), len(data), modality.name, samples)
 
 
 def named_sources(given: Sequence[str | os.PathLike[str]]) -> list[tuple[str, str]]:

@@ -18,7 +18,7 @@ from ..samplers import SAMPLERS, paper_options
 PAPER_BUDGET = "5000it"
 """Default budget of the regime "paper": the iterations of the papers' image experiments."""
 
-SIZE_OPTIONS = ("width", "depth")
+SIZE_OPTIONS = ("width", "depth", "params", "bytes")
 """Settings that may follow the name of an architecture, besides its options."""
 
 MAX_SEEDS = 1000
@@ -28,13 +28,14 @@ MAX_SEEDS = 1000
 @dataclass(frozen=True)
 class Source:
     """A file to be fitted. ``name`` is unique in the comparison and is used in its output; ``bytes`` is the size of the
-    file."""
+    file, and ``samples`` the number of cells of its grid, if it has one."""
 
     name: str
     path: str
     sha256: str
     bytes: int
     modality: str
+    samples: int | None = None
 
     @property
     def kind(self) -> Modality:
@@ -61,6 +62,11 @@ class Method:
     def architecture_label(self) -> str:
         """The architecture as it was given: ``siren:width=128``."""
         return _label(self.arch, self.architecture_options)
+
+    @property
+    def unsized_label(self) -> str:
+        """The architecture as it was given, without SIZE_OPTIONS."""
+        return _label(self.arch, [pair for pair in self.architecture_options if pair[0] not in SIZE_OPTIONS])
 
 
 @dataclass(frozen=True)
@@ -136,12 +142,14 @@ class Result:
 
 @dataclass(frozen=True)
 class ComparisonSpec:
-    """What is compared. ``settings`` apply to all runs; each run uses those of their options that it has."""
+    """What is compared. ``settings`` apply to all runs; each run uses those of their options that it has. ``codecs``
+    stand beside the fields of the sources of their kind."""
 
     sources: tuple[Source, ...]
     methods: tuple[Method, ...]
     seeds: int = options.setting(3, "Runs of each method on each source, with seeds 0, 1, 2, ...", 1, MAX_SEEDS)
     settings: Settings = Settings()
+    codecs: tuple[str, ...] = ()
 
     def runs(self) -> Iterator[tuple[RunKey, Source, Method]]:
         """The runs in order: seed by seed, source by source, one method after the other.
@@ -175,14 +183,16 @@ class ComparisonSpec:
         return replace(self.settings, sampler=method.sampler, arch=method.arch, options=run_options, seed=seed, **sizes)
 
     def json(self) -> dict[str, Any]:
-        """All that the results depend on, except for the machine, as JSON values."""
+        """All that the results of the fits depend on, except for the machine, as JSON values."""
         settings = {
             f.name: getattr(self.settings, f.name)
             for f in fields(Settings)
             if f.name not in ("sampler", "arch", "options", "budget", "target", "ratio", "seed", "verify", "limits")
         }
         return {
-            "sources": [{key: value for key, value in asdict(s).items() if key != "path"} for s in self.sources],
+            "sources": [
+                {key: value for key, value in asdict(s).items() if key not in ("path", "samples")} for s in self.sources
+            ],
             "entrants": [
                 {
                     "arch": method.architecture_label,

@@ -16,6 +16,7 @@ EXTRAS = {
     "imagecodecs": "tiff",
     "h5py": "hdf5",
     "zarr": "zarr",
+    "DracoPy": "draco",
 }
 """The extra of each package, by the name of its module."""
 

@@ -10,6 +10,7 @@ from .defaults import no_options
 
 if TYPE_CHECKING:
     from ..io.json_schema import Schema
+    from ..signal import Signal
 
 
 @dataclass(frozen=True)
@@ -70,3 +71,20 @@ class DecodeNeed:
     value_bytes: int
     held: int
     finish: int
+
+
+@dataclass(frozen=True)
+class Codec:
+    """A common lossy format beside which fields are compared.
+
+    ``writer()`` returns the library that writes it and its version, such as "Pillow 12.3", and raises a ``UsageError``
+    that says what to install. ``unsuited(meta)`` returns why the format cannot hold such a source, or None.
+    ``ladder(meta)`` returns settings of the format, about from the smallest file to the largest.
+
+    ``trial(signal, settings, on_progress)`` writes the whole signal as a file, and returns the bytes of that file and
+    the modality's main measure of what the format's own decoder reads from it."""
+
+    writer: Callable[[], str]
+    unsuited: Callable[[Mapping[str, Any]], str | None]
+    ladder: Callable[[Mapping[str, Any]], list[dict[str, Any]]]
+    trial: Callable[[Signal, Mapping[str, Any], Callable[[float], None]], tuple[int, float]]

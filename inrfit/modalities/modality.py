@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from ..errors import UsageError
-from .declarations import ArchitectureRule, ArrayInput, DecodeNeed, EarlierMeta, Measure
+from .declarations import ArchitectureRule, ArrayInput, Codec, DecodeNeed, EarlierMeta, Measure
 from .defaults import (
     consistent_meta,
     default_options,
@@ -27,8 +27,8 @@ from .defaults import (
 from .request import Request
 
 __all__ = [
-    "ArchitectureRule", "ArrayInput", "Box", "DecodeNeed", "EarlierMeta", "Layout", "Measure", "Meta", "Modality",
-    "OnProgress", "Probe", "Quality",
+    "ArchitectureRule", "ArrayInput", "Box", "Codec", "DecodeNeed", "EarlierMeta", "Layout", "Measure", "Meta",
+    "Modality", "OnProgress", "Probe", "Quality",
 ]  # fmt: skip
 
 if TYPE_CHECKING:
@@ -255,6 +255,9 @@ class Modality:
     plain_codec: Callable[[Signal, Quality], tuple[str, int] | None] = no_plain_codec
     """``plain_codec(signal, quality)`` returns the name of a common lossy format, and about the bytes that a file in it
     takes for the same quality, or None. It must not take more than about 0.2 s."""
+
+    codecs: Mapping[str, Codec] = field(default_factory=dict)
+    """The common lossy formats with which ``inrfit compare --codecs`` compares fields, by name."""
 
     check_meta: Callable[[Meta], None] = consistent_meta
     """``check_meta(meta)`` raises ``ValueError`` if values that match ``meta_schema`` contradict each other."""

@@ -5,6 +5,7 @@
 - speakers.py: orders of channels. tags.py: what else is kept.
 - sample_formats.py: number types and subtypes of samples. resampling.py: lower rates.
 - writing.py: writing files, within the limits of each format.
+- codecs.py: Opus, MP3 and Ogg Vorbis files to compare with. plain_codec.py: the bytes of an Ogg Vorbis file.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from __future__ import annotations
 import math
 
 from ..modality import ArchitectureRule, ArrayInput, Measure, Modality
-from . import arrays, audio, domain, plain_codec, writing
+from . import arrays, audio, codecs, domain, plain_codec, writing
 from .containers import FORMATS
 
 AUDIO = Modality(
@@ -58,6 +59,7 @@ AUDIO = Modality(
     losses=writing.losses,
     compare=audio.compare,
     plain_codec=plain_codec.vorbis_bytes,
+    codecs=codecs.CODECS,
     check_writable=writing.check_writable,
     measure=audio.measure,
     domain=domain.domain,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -11,13 +10,11 @@ import numpy as np
 
 from ...signal import Signal
 from ..metrics import snr
+from .codecs import VORBIS_RATES, file_of, samples_of
 from .sample_formats import FRAMES_PER_BLOCK
 
 _TRIALS = 5
 """Trials of the encoder's level between its lowest and its highest quality, after these two."""
-
-_RATES = range(8000, 48_001)
-"""Sample rates, in Hz, of which a figure is given."""
 
 
 def vorbis_bytes(signal: Signal, quality: Mapping[str, Any]) -> tuple[str, int] | None:
@@ -25,7 +22,7 @@ def vorbis_bytes(signal: Signal, quality: Mapping[str, Any]) -> tuple[str, int] 
     two channels; None if there is no such file. FRAMES_PER_BLOCK frames in the middle of a longer sound are tried,
     which takes about 0.2 s."""
     wanted, meta = quality.get("snr"), signal.meta
-    if wanted is None or not math.isfinite(wanted) or meta["channels"] > 2 or meta["rate"] not in _RATES:
+    if wanted is None or not math.isfinite(wanted) or meta["channels"] > 2 or meta["rate"] not in VORBIS_RATES:
         return None
     start = max(0, signal.n - FRAMES_PER_BLOCK) // 2
     part = signal.samples[start : start + FRAMES_PER_BLOCK] * float(meta["scale"]["factor"])
@@ -48,10 +45,7 @@ def vorbis_bytes(signal: Signal, quality: Mapping[str, Any]) -> tuple[str, int] 
 
 def _trial(samples: Any, rate: int, level: float) -> tuple[int, float]:
     """Bytes and SNR of a Vorbis file; ``level`` is 0 for the best quality, 1 for the smallest file."""
-    import soundfile
-
-    written = io.BytesIO()
-    soundfile.write(written, samples, rate, format="OGG", subtype="VORBIS", compression_level=level)
-    decoded = soundfile.read(io.BytesIO(written.getvalue()), always_2d=True)[0]
+    data = file_of(samples, rate, ("OGG", "VORBIS"), compression_level=level)
+    decoded = samples_of(data)
     length = min(len(decoded), len(samples))
-    return len(written.getvalue()), snr(decoded[:length], samples[:length])
+    return len(data), snr(decoded[:length], samples[:length])

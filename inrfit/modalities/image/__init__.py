@@ -5,7 +5,7 @@
   radiance.py, openexr.py and pillow_reader.py; each returns a ``Picture`` (picture.py). metadata.py: what else is kept.
 - sample_types.py: number types, ranges and curves. channels.py: channels that need no fit, transparency, palettes.
 - raster_decode.py: evaluating a field on pixels. quality.py: measures. comparison.py: two pictures.
-  plain_codec.py: the bytes of a JPEG file.
+  codecs.py: JPEG, WebP, AVIF and JPEG XL files to compare with. plain_codec.py: the bytes of a JPEG file.
 - writing.py: what each format holds; encoders.py and png_writer.py write it.
 """
 
@@ -15,7 +15,7 @@ import math
 
 from .. import first_frequency
 from ..modality import ArchitectureRule, ArrayInput, Measure, Modality
-from . import comparison, domain, image, plain_codec, quality, writing
+from . import codecs, comparison, domain, image, plain_codec, quality, writing
 from .channels import fitted_channels
 from .formats import FORMATS
 from .raster_decode import decode_need
@@ -65,6 +65,7 @@ IMAGE = Modality(
     options_of=image.options_of,
     compare=comparison.compare,
     plain_codec=plain_codec.jpeg_bytes,
+    codecs=codecs.CODECS,
     describe_source=image.describe_source,
     describe_decoded=image.describe_decoded,
     field_size=lambda meta: (2, len(fitted_channels(meta["channels"], meta["bands"]))),

@@ -11,6 +11,7 @@ import numpy as np
 
 from ...signal import Signal
 from ..metrics import psnr
+from .codecs import holds_samples, lossy_file
 from .picture import Raster
 from .quality import source_raster
 from .writing import FORMATS
@@ -23,9 +24,9 @@ def jpeg_bytes(signal: Signal, quality: Mapping[str, Any]) -> tuple[str, int] | 
     """("JPEG", about the bytes of the smallest file with at least the PSNR in ``quality``), of pictures of 8 bits, grey
     or RGB; None if there is no such file."""
     wanted, meta = quality.get("psnr"), signal.meta
-    if meta["mode"] not in ("L", "RGB") or meta["bits"] != 8 or meta["scale"]["dtype"] != "uint8":
+    if not holds_samples(meta) or wanted is None or not math.isfinite(wanted):
         return None
-    if wanted is None or not math.isfinite(wanted) or max(meta["width"], meta["height"]) > FORMATS[".jpg"].max_side:
+    if max(meta["width"], meta["height"]) > FORMATS[".jpg"].max_side:
         return None
     part = _middle(source_raster(signal))
     for subsampling in ("4:2:0", "4:4:4"):
@@ -59,8 +60,6 @@ def _trial(raster: Raster, subsampling: str, quality: int) -> tuple[int, float]:
     """Bytes and PSNR of a JPEG file."""
     from PIL import Image
 
-    written = BytesIO()
-    image = Image.fromarray(raster[..., 0] if raster.shape[2] == 1 else raster)
-    image.save(written, "JPEG", quality=quality, subsampling=subsampling, optimize=True)
-    decoded = np.asarray(Image.open(written)).reshape(raster.shape)
-    return len(written.getvalue()), psnr(decoded, raster, 255.0)
+    data = lossy_file(raster, "JPEG", quality=quality, subsampling=subsampling, optimize=True)
+    decoded = np.asarray(Image.open(BytesIO(data))).reshape(raster.shape)
+    return len(data), psnr(decoded, raster, 255.0)

@@ -3,7 +3,7 @@
 - shape.py: the functions of the modality.
 - mesh_formats.py: reading files, by obj_stl_off.py, ply.py, gltf.py and threemf.py; polygons.py cuts polygons.
 - normalisation.py: checks and the place in the box; orientation.py: which side is outside.
-- surface.py: a field on a grid and its surface. quality.py: measures.
+- surface.py: a field on a grid and its surface. quality.py: measures. draco.py: Draco files to compare with.
 - mesh.py: distance queries. detail.py: what a grid can hold. mesh_writers.py: writing files.
 - point_sampling.py: the training points.
 """
@@ -11,7 +11,7 @@
 from __future__ import annotations
 
 from ..modality import ArchitectureRule, Measure, Modality, Quality
-from . import domain, quality, shape
+from . import domain, draco, quality, shape
 from .mesh_formats import FORMATS
 
 
@@ -40,6 +40,7 @@ SHAPE = Modality(
     options_of=shape.options_of,
     in_place_of=quality.in_place_of,
     compare=quality.compare,
+    codecs=draco.CODECS,
     rounding_loss=0.0005,
     extra_measures=("bbox_error", "iou_resolution"),
     quality_warning=_quality_warning,

@@ -118,7 +118,7 @@ def prepare(
     methods = with_sizes(methods, sizes) if sizes else methods
     common_options = check_options(common_options, methods)
     own = replace(settings, options=common_options, ratio=None, budget=budget)
-    spec = ComparisonSpec((), methods, seeds, own, parse_codecs(codecs) if codecs else ())
+    spec = ComparisonSpec((), methods, seeds, own, parse_codecs(codecs))
     spec.settings.parsed_budget()  # raises UsageError
     built: dict[tuple[str, Any], str] = {}
     for method in methods:

@@ -123,7 +123,7 @@ def compare(  # one option a line
 
         inrfit compare photo.png --samplers uniform,int,nint --budget 60s
         inrfit compare photos/ --archs siren,grid --bytes 100kB -o comparison
-        inrfit compare photo.png --codecs jpeg,webp,avif --archs grid --samplers stream --bytes 20kB,40kB,80kB,160kB
+        inrfit compare photo.png --codecs jpeg,webp --archs grid --samplers stream --bytes 20kB,40kB
     """
     parameters = locals()
     from ..comparison.folder import output_folder

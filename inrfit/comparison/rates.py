@@ -121,17 +121,17 @@ def _field_curves(spec: ComparisonSpec, source: Source, table: SourceTable) -> l
     """The curves of the methods of which a run finished."""
     points: dict[str, list[RatePoint]] = {}
     for method, row in zip(spec.methods, table.rows, strict=True):
-        if point := _field_point(spec, source, row):
-            points.setdefault(spec.method_name(method.unsized_label, method.sampler_label), []).append(point)
+        if point := _field_point(source, row):
+            points.setdefault(f"{method.unsized_label} {method.sampler_label}", []).append(point)
     return [RateCurve(name, tuple(sorted(found, key=lambda point: point.bytes))) for name, found in points.items()]
 
 
-def _field_point(spec: ComparisonSpec, source: Source, row: MethodRow) -> RatePoint | None:
+def _field_point(source: Source, row: MethodRow) -> RatePoint | None:
     """The mean of the runs of a method; None if there is none with bytes and a quality."""
     size, quality = row.stored_bytes.mean, row.qualities[-1].mean
     if size is None or quality is None:
         return None
-    return RatePoint(spec.method_name(row.arch, row.sampler), size, _per_sample(source, size), quality)
+    return RatePoint(f"{row.arch} {row.sampler}", size, _per_sample(source, size), quality)
 
 
 def _codec_curve(source: Source, result: CodecResult) -> RateCurve:

@@ -18,7 +18,7 @@ from inrfit.io.options import declared
 
 COMMANDS = {command.name: command.callback for command in app.registered_commands}
 
-OWN_MEANING = {"compare": {"budget", "options", "engine"}}
+OWN_MEANING = {"compare": {"bytes", "budget", "options", "engine"}}
 """Options that mean something else in a command, and say so."""
 
 BAD = {

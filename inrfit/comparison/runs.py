@@ -144,8 +144,7 @@ def open_comparison(folder: str | None, spec: ComparisonSpec, force: bool = Fals
     """The comparison with the results that ``folder`` holds, or a new one. The folder is created if its parent exists.
 
     Without ``force``, raises ``UsageError`` if the folder holds another comparison, and a ``RefusedInput`` if it holds
-    a damaged one. Raises ``UnwritableOutput`` if one
-    of the files cannot be written."""
+    a damaged one. Raises ``UnwritableOutput`` if one of the files cannot be written."""
     comparison = Comparison(spec, machine_of(spec))
     if folder is None:
         return comparison

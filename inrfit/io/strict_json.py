@@ -35,6 +35,12 @@ def loads(raw: bytes, what: str) -> Any:
     return value
 
 
+def value_count(raw: bytes) -> int:
+    """The commas and opening brackets in JSON, which has at most one value more. Short files may hold, or inflate to,
+    more values than fit into memory."""
+    return sum(map(raw.count, (b",", b"[", b"{")))
+
+
 def _build_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """The object of ``pairs``. Raises ``UnreadableFile`` for duplicate keys, because parsers differ in which one they
     use."""

@@ -6,12 +6,15 @@ import json
 import os
 import re
 import sys
+import typing
 
 import pytest
 from conftest import picture
 from PIL import Image
 
 from inrfit.__main__ import run
+from inrfit.cli.compare import compare as command
+from inrfit.modalities import MODALITIES
 
 FAST = ["--samplers", "uniform", "--seeds", "1", "--budget", "4it", "--device", "cpu", "--archs", "siren:depth=1"]
 
@@ -22,6 +25,13 @@ def small(tmp_path):
     path = tmp_path / "photo.png"
     Image.fromarray(picture(20, 24)).save(path)
     return path
+
+
+def test_the_help_names_every_codec():
+    described = typing.get_type_hints(command, include_extras=True)["codecs"].__metadata__[0].help
+    offered = {name for modality in MODALITIES.values() for name in modality.codecs}
+    assert offered
+    assert offered <= set(re.findall(r"\w+", described))
 
 
 def compare(*words):

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 from conftest import picture
+from made_comparisons import QuietCallbacks
 from PIL import Image
 
 from inrfit import compare
@@ -21,7 +22,7 @@ from inrfit.modalities import MODALITIES
 TINY = Settings(width=8, depth=1, budget="4it", device="cpu")
 
 
-class Callbacks:
+class Callbacks(QuietCallbacks):
     """Records what started and ended."""
 
     def __init__(self):
@@ -30,23 +31,11 @@ class Callbacks:
     def on_codec_start(self, number, total, source, codec):
         self.events.append((number, total, codec))
 
-    def on_codec_progress(self, fraction):
-        assert 0 <= fraction <= 1
-
     def on_codec_end(self, number, total, result):
         self.events.append((number, result.codec, result.ok))
 
     def on_run_start(self, number, total, run_key):
         self.events.append((number, total, run_key.sampler))
-
-    def on_fit_progress(self, report):
-        pass
-
-    def on_evaluation_progress(self, fraction):
-        pass
-
-    def on_run_end(self, number, total, result):
-        pass
 
 
 @pytest.fixture

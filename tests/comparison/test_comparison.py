@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 from conftest import picture
+from made_comparisons import QuietCallbacks
 from PIL import Image
 
 from inrfit.cli.comparison_table import format_tables
@@ -20,7 +21,7 @@ from inrfit.errors import Diverged, InrfitWarning, RefusedInput, UnwritableOutpu
 SMALL = Settings(width=16, depth=2, budget="24it", device="cpu")
 
 
-class RecordingCallbacks:
+class RecordingCallbacks(QuietCallbacks):
     """Callbacks that record which runs started."""
 
     def __init__(self):
@@ -28,15 +29,6 @@ class RecordingCallbacks:
 
     def on_run_start(self, number, total, run_key):
         self.started.append(run_key)
-
-    def on_fit_progress(self, report):
-        pass
-
-    def on_evaluation_progress(self, fraction):
-        pass
-
-    def on_run_end(self, number, total, result):
-        pass
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ import numpy as np
 
 from ...errors import UnreadableFile, UnsupportedInput, printable
 from ...io.limits import Limits
+from ...io.strict_json import value_count
 from .raw_mesh import RawMesh
 
 _HARMLESS_EXTENSIONS = ("KHR_materials_", "KHR_texture_", "EXT_texture_", "KHR_lights_", "KHR_xmp")
@@ -45,7 +46,7 @@ def read_gltf(data: bytes, limits: Limits) -> RawMesh:
 
 def _read(data: bytes, file_type: str, header: bytes, limits: Limits) -> RawMesh:
     """The mesh of a glTF file with this JSON ``header``."""
-    if (values := header.count(b",") + header.count(b"{") + header.count(b"[")) > _MAX_VALUES:
+    if (values := value_count(header)) > _MAX_VALUES:
         raise UnsupportedInput(f"a header of {values:,} values: at most {_MAX_VALUES:,} are read", "layout")
     notes = _check_header(_parsed(header), len(data), limits)
     import trimesh

@@ -147,21 +147,14 @@ def _begins_like_nifti(data: bytes) -> bool:
         return False
 
 
-def require_content(data: bytes, suffix: str, options: Options) -> None:
-    """Raises ``UnreadableFile`` for a file that has the suffix of a format, and not its content."""
-    if recognised(data) is not None or data[:4] in _TIFF or options.shape is not None or options.dtype is not None:
-        return
-    named = " or ".join(name for name, known in FORMATS.items() if suffix in known.suffixes and name != RAW)
-    if named:
-        raise UnreadableFile(f"its content is not {named}, as the suffix says, or it is damaged", "corrupt")
-
-
-def read(data: bytes, limits: Limits, options: Options) -> tuple[str, RawVolume]:
-    """The name of the format, and the volume. Raises a ``RefusedInput``, and ``UsageError`` for an option that is
-    missing or does not suit."""
+def read(data: bytes, limits: Limits, options: Options, suffix: str = "") -> tuple[str, RawVolume]:
+    """The name of the format, and the volume. Raises a ``RefusedInput``, also for a file that has the ``suffix`` of a
+    format and not its content, and ``UsageError`` for an option that is missing or does not suit."""
     name = recognised(data) or ("TIFF stack" if data[:4] in _TIFF else RAW)
     if name in _REFUSED:
         raise UnsupportedInput(f"{name} is not read: {_REFUSED[name][1]}", "format")
+    if name == RAW and options.shape is None and options.dtype is None:
+        _require_no_promise(suffix)
     for option, value in (("shape", options.shape), ("dtype", options.dtype)):
         if value is not None and name != RAW:
             raise UsageError(f"-O {option}: only raw samples need it, and this is a {name} file", "option")
@@ -169,6 +162,13 @@ def read(data: bytes, limits: Limits, options: Options) -> tuple[str, RawVolume]
         raise UsageError(f"-O axes: a {name} file says its axes itself", "option")
     volume = FORMATS[name].read(data, limits, options)
     return "netCDF-4" if volume.layout.get("netcdf") else name, volume
+
+
+def _require_no_promise(suffix: str) -> None:
+    """Raises ``UnreadableFile`` if files of this suffix have a format that would have been recognised."""
+    named = " or ".join(name for name, known in FORMATS.items() if suffix in known.suffixes and name != RAW)
+    if named:
+        raise UnreadableFile(f"its content is not {named}, as the suffix says, or it is damaged", "corrupt")
 
 
 def companion(data: bytes) -> str | None:

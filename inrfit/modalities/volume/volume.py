@@ -44,8 +44,7 @@ def sniff(data: bytes) -> bool:
 def load(data: bytes, name: str, options: Options, limits: Limits) -> Signal:
     """The volume as a signal. Raises a ``RefusedInput``."""
     given = formats.Options(options.axes, options.array, options.shape, options.dtype)
-    formats.require_content(data, suffix_of(name), given)
-    format_name, volume = formats.read(data, limits, given)
+    format_name, volume = formats.read(data, limits, given, suffix_of(name))
     return to_signal(format_name, placed(volume, options))
 
 

@@ -60,7 +60,7 @@ class FeatureGrid:
         derivatives=1,
         gradient_chunk=1 << 18,
         decode_bytes=sizes.decode_bytes,
-        planned_bits=4.0,  # better than 5 to 8 (docs/benchmarks.md)
+        planned_bits=4.5,  # better than 3 to 8 (docs/benchmarks.md)
         hyperparameters=Hyperparameters(
             adam_rate=1e-2,
             muon_rate=2e-2,

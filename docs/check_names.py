@@ -153,7 +153,8 @@ def tensor_names() -> frozenset[str]:
     """The names of the weight tensors of all architectures."""
     from inrfit.fields import FIELDS, FieldSpec
 
-    specs = [FieldSpec(name, 2, 3, 16, 2, {}) for name, kind in FIELDS.items() if not kind.TRAITS.raster_only]
+    plain = [FieldSpec(name, 2, 3, 16, 2, {}) for name, kind in FIELDS.items() if not kind.TRAITS.raster_only]
+    specs = [spec.formula.sized(spec, (24, 24), None) for spec in plain]
     raster = {"grid": "16x16", "factors": "2x2,2x2,4x4"}
     specs += [FieldSpec("asmr", 2, 3, 16, 2, raster | {"modulation": kind}) for kind in ("linear", "nonlinear")]
     return frozenset(tensor for spec in specs for tensor in spec.shapes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from .artifact import quantisation, weight_dtypes
+from .artifact import weight_code, weight_dtypes
 from .artifact.artifact import Artifact
 from .artifact.measuring import plain_codec
 from .artifact.weight_dtypes import STORES
@@ -82,7 +83,8 @@ def build_artifact(
     provenance, value = dict(artifact.provenance), quality.get(planned.modality.main_measure)
     if planned.budget.target is not None:
         provenance["target_reached"] = value is not None and value >= planned.budget.target
-    provenance["spent"] = provenance["spent"] | {"check_seconds": round(time.monotonic() - started_at, 3)}
+    check = time.monotonic() - started_at - provenance["spent"].get("coding_seconds", 0.0)
+    provenance["spent"] = provenance["spent"] | {"check_seconds": round(check, 3)}
     artifact = replace(artifact, weights=stored.weights, provenance=provenance).with_quality(quality)
     limit = _byte_limit(planned)
     return artifact if limit is None else _without_excess_notes(artifact, limit)
@@ -131,7 +133,6 @@ def _rounded(
     limited = _byte_limit(planned) is not None
     if result.outcome is Outcome.INTERRUPTED and not limited:
         return artifact
-    points = evaluation_set(result.signal, _POINTS[result.signal.grid is not None], device)
     loss, target = planned.modality.rounding_loss, planned.budget.target
     if target is not None and result.quality >= target:
         loss = min(loss, result.quality - target)
@@ -139,13 +140,33 @@ def _rounded(
     if (limit := _byte_limit(planned)) is not None:
         groups = artifact.spec.rounding_groups
         coarse = replace(artifact, store="int", steps={name: (_COARSE,) * len(sizes) for name, sizes in groups.items()})
-        weights = len(quantisation.pack(coarse.weights, groups, coarse.steps))
+        weights = len(weight_code.pack(coarse.spec, coarse.weights, coarse.steps))
         exact = 4 * (artifact.spec.parameters - sum(map(sum, groups.values())))
         room = limit - min(coarse.stored_bytes - weights + _QUALITY_RESERVE, planned.header_bytes + exact)
+    if artifact.spec.formula.TRAITS.band_coded:
+        return _coded(artifact, planned, result, room, should_stop)
+    points = evaluation_set(result.signal, _POINTS[result.signal.grid is not None], device)
     try:
         return stored_as(artifact, planned.store, points, loss, room, device, lambda: should_stop() and not limited)
     except MeasureCancelled:
         return artifact
+
+
+def _coded(
+    artifact: Artifact, planned: Plan, result: FitResult, room: int | None, should_stop: Callable[[], bool]
+) -> Artifact:
+    """``artifact`` with the coefficients of its bands rounded and coded, which the rest of the budget is spent on."""
+    from .artifact.band_rounding import Wanted, coded_for
+
+    started_at, spent = time.monotonic(), artifact.provenance["spent"]
+    seconds = math.inf if planned.budget.seconds is None else planned.budget.seconds - spent["fit_seconds"]
+    coded = coded_for(artifact, result.signal, Wanted(planned.budget.target, room, seconds), should_stop)
+    coding = round(time.monotonic() - started_at, 3)
+    spent = spent | {"fit_seconds": round(spent["fit_seconds"] + coding, 3), "coding_seconds": coding}
+    notes = list(coded.provenance["notes"])
+    if planned.settings.sampler != "auto":
+        notes.append(f"the sampler {planned.sampler_name} was not asked: these weights are found without steps")
+    return replace(coded, provenance={**coded.provenance, "spent": spent, "notes": notes})
 
 
 def _byte_limit(planned: Plan) -> int | None:

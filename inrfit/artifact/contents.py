@@ -11,7 +11,7 @@ import numpy.typing as npt
 from ..errors import UnreadableFile
 from ..fields import FieldSpec
 from ..io.limits import Limits
-from . import container, quantisation, weight_dtypes
+from . import container, weight_code, weight_dtypes
 from .decode_cost import check_load
 from .header import check_version, spec_of, validate
 
@@ -47,7 +47,7 @@ def stored_tensors(
     weights = {name: weight_dtypes.unpack(tensors[name], spec.shapes[name], kind) for name, kind in kinds.items()}
     steps: dict[str, tuple[float, ...]] = {}
     if store == "int":
-        coded, steps = quantisation.unpack(bytes(tensors[container.CODED]), spec.shapes, spec.rounding_groups)
+        coded, steps = weight_code.unpack(bytes(tensors[container.CODED]), spec)
         weights |= coded
     for name, weight in weights.items():
         not_finite = weight.size - int(np.isfinite(weight).sum())
@@ -66,7 +66,7 @@ def tensors_of(artifact: Artifact) -> dict[str, container.Stored]:
         packed = weight_dtypes.pack(artifact.weights[name], kind)
         tensors[name] = container.Stored(weight_dtypes.STORES[kind].dtype, packed.shape, packed.tobytes())
     if artifact.store == "int":
-        coded = quantisation.pack(artifact.weights, artifact.spec.rounding_groups, artifact.steps)
+        coded = weight_code.pack(artifact.spec, artifact.weights, artifact.steps)
         tensors[container.CODED] = container.bytes_tensor(coded)
     for name, content in sorted(artifact.attachments.items()):
         tensors[container.ATTACHMENT_PREFIX + name] = container.bytes_tensor(content)

@@ -160,6 +160,8 @@ def spec_of(field: Mapping[str, Any], modality: str, meta: Mapping[str, Any]) ->
         raise UnreadableFile(f"{parameters:,} weights, at most {MAX_PARAMETERS:,} are read", "field")
     if spec.formula.TRAITS.raster_only and spec.formula.raster() != MODALITIES[modality].raster(meta):
         raise UnreadableFile("header.field.options.grid is not the raster of the signal", "field")
+    if spec.formula.TRAITS.grid_axes not in (None, spec.inputs):
+        raise UnreadableFile(f"header.field: {spec.architecture} has {spec.formula.TRAITS.grid_axes} inputs", "field")
     implied = MODALITIES[modality].field_size(meta)
     if (spec.inputs, spec.outputs) != implied:
         raise UnreadableFile(

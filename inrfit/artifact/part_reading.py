@@ -17,7 +17,7 @@ from ..errors import UnreadableFile, UnsupportedInput, UsageError, machine_error
 from ..fields import FieldSpec
 from ..io import strict_json
 from ..io.limits import Limits
-from . import container, part_header, quantisation, weight_dtypes
+from . import container, part_header, weight_code, weight_dtypes
 from .artifact import LIMITS, Artifact
 from .container import PART_KEY, ParsedContainer, Tensor
 from .header import spec_of, validate
@@ -171,7 +171,7 @@ class Part:
         if stack.store == "int":
             begin, end = stack.coded[place]
             raw = self._read(self.start + stack.tensors[container.CODED].start + begin, end - begin)
-            coded, steps = quantisation.unpack(raw, spec.shapes, spec.rounding_groups)
+            coded, steps = weight_code.unpack(raw, spec)
             weights |= coded
         for name, weight in weights.items():
             _finite(name, weight).flags.writeable = False  # the quality is that of these weights

@@ -12,7 +12,7 @@ import numpy as np
 from ..errors import InrfitError, RefusedInput
 from ..io.strict_json import dumps
 from ..modalities import MODALITIES
-from . import container, part_header, quantisation, weight_dtypes
+from . import container, part_header, weight_code, weight_dtypes
 from .artifact import Artifact
 from .checks import equal
 from .container import Stored
@@ -128,7 +128,7 @@ def _stack(group: Sequence[FittedRow], attachments: _Attachments) -> tuple[dict[
             record["attachments"] = {name: attachments.place_of(content) for name, content in named}
         records.append(record)
     if store == "int":
-        coded = [quantisation.pack(each.weights, spec.rounding_groups, each.steps) for each in artifacts]
+        coded = [weight_code.pack(spec, each.weights, each.steps) for each in artifacts]
         tensors[container.CODED] = container.bytes_tensor(b"".join(coded))
         for record, code in zip(records, coded, strict=True):
             record["coded"] = len(code)

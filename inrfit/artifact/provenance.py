@@ -57,7 +57,7 @@ PROVENANCE: Mapping[str, Any] = {
         {"fit_seconds": number(0), "steps": COUNT, "points": COUNT, "origin": mapping(COUNT)},
         mapping(either(mapping(COUNT), number(0))),
     ),
-    "ended": one_of("budget", "target", "steps", "perfect", "interrupted"),
+    "ended": one_of("budget", "target", "steps", "perfect", "closed-form", "interrupted"),
     "target_reached": optional(one_of(True, False)),
     "notes": items(text(), 0, 100),
 }

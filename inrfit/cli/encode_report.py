@@ -64,16 +64,8 @@ def print_summary(
     console.log(f"  {describe_store(artifact, size)}, {compare_bytes(size, source_bytes, artifact)}")
     console.log(f"  {format_sizes(field_sizes(artifact.spec, size, source_bytes, provenance['samples']))}")
     since = "since it was resumed" if "resumed_at_step" in provenance["settings"] else "in total"
-    share = spent["sampler_seconds"] / max(spent["fit_seconds"], 1e-9)
-    of_it = "before it" if provenance["settings"].get("clock") == "fit" else "of it"
-    console.log(
-        f"  fit: {spent['fit_seconds']:.1f} s (ended: {provenance['ended']}; starting torch "
-        f"{spent['startup_seconds']:.1f} s {of_it}), {spent['steps']:,} steps on {spent['points']:,} samples"
-    )
-    console.log(
-        f"  sampler {provenance['sampler']['name']}: {share:.1%} of the fit, {spent['scoring_passes']} scoring passes; "
-        f"samples chosen by {format_origins(spent['origin'])}"
-    )
+    for line in _fit_lines(provenance):
+        console.log(f"  {line}")
     console.log(
         f"  outside the budget: reading {spent['read_seconds']:.1f} s, final check {spent['check_seconds']:.1f} s, "
         f"writing {writing:.1f} s; {total:.1f} s {since}"
@@ -83,6 +75,23 @@ def print_summary(
         console.warn(job.name, caution)
     if provenance["target_reached"] is False:
         console.warn(job.name, "the target was not reached within the budget")
+
+
+def _fit_lines(provenance: Mapping[str, Any]) -> list[str]:
+    """The time that a fit took, and what the sampler did."""
+    spent = provenance["spent"]
+    of_it = "before it" if provenance["settings"].get("clock") == "fit" else "of it"
+    started = f"starting torch {spent['startup_seconds']:.1f} s {of_it}"
+    if provenance.get("ended") == Outcome.CLOSED_FORM.slug:
+        coding = spent.get("coding_seconds", 0.0)
+        return [f"fit: {spent['fit_seconds']:.1f} s ({started}, coding {coding:.1f} s); no steps: closed form"]
+    share = spent["sampler_seconds"] / max(spent["fit_seconds"], 1e-9)
+    return [
+        f"fit: {spent['fit_seconds']:.1f} s (ended: {provenance['ended']}; {started}), {spent['steps']:,} steps on "
+        f"{spent['points']:,} samples",
+        f"sampler {provenance['sampler']['name']}: {share:.1%} of the fit, {spent['scoring_passes']} scoring passes; "
+        f"samples chosen by {format_origins(spent['origin'])}",
+    ]
 
 
 def print_notes(job: Job, artifact: Artifact, source_notes: int, console: Console) -> None:
@@ -134,7 +143,7 @@ def summary_record(
     record |= field_sizes(artifact.spec, size, provenance["source"]["bytes"], provenance["samples"])
     record |= {"write_seconds": round(writing, 3), "quality": artifact.quality, "spent": provenance["spent"]}
     record |= {"ended": provenance["ended"], "target_reached": provenance["target_reached"]}
-    if provenance["ended"] == Outcome.INTERRUPTED.slug:
+    if provenance.get("ended") == Outcome.INTERRUPTED.slug:
         record |= {"interrupted": True}
     return record | {"provenance": kept(provenance, artifact.provenance_kept)}
 

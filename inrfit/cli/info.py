@@ -28,6 +28,7 @@ TIME_LABELS = {
     "sampler_seconds": "sampler",
     "evaluate_seconds": "evaluation",
     "read_seconds": "reading",
+    "coding_seconds": "coding",
     "check_seconds": "final check",
 }
 """Labels of the times that the table shows: the first three are part of the fit."""
@@ -132,9 +133,14 @@ def _source_rows(artifact: Artifact) -> list[tuple[str, str]]:
 def _spent_rows(artifact: Artifact) -> list[tuple[str, str]]:
     spent = artifact.provenance["spent"]
     times = {key: label for key, label in TIME_LABELS.items() if isinstance(spent.get(key), int | float)}
-    return [
+    steps = [
         ("samples chosen by", format_origins(spent["origin"])),
         ("training", f"{spent['steps']:,} steps, {spent['points']:,} samples, {spent['fit_seconds']:.1f} s"),
+    ]
+    if artifact.provenance.get("ended") == Outcome.CLOSED_FORM.slug:
+        steps = [("training", f"none: closed form, {spent['fit_seconds']:.1f} s")]
+    return [
+        *steps,
         ("time", ", ".join(f"{label} {spent[key]:.1f} s" for key, label in times.items())),
     ]
 

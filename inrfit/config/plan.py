@@ -11,6 +11,7 @@ from typing import Any
 from ..artifact.file_size import FileContents
 from ..errors import NotEnoughMemory, PluginError, UsageError
 from ..fields import FIELDS, MAX_PARAMETERS, Architecture, FieldSpec
+from ..fields.architecture import Traits
 from ..fields.sizing import default_width
 from ..fit.budget import Budget
 from ..io import files, json_schema, options
@@ -232,13 +233,7 @@ def _spec(settings: Settings, architecture: Architecture, signal: Signal, conten
 
     ``contents`` is what else the file holds, which counts against ``--bytes``."""
     traits, option_values = architecture.TRAITS, asdict(architecture)
-    if traits.raster_only and signal.grid is None:
-        others = ", ".join(name for name, other in FIELDS.items() if not other.TRAITS.raster_only)
-        raise UsageError(
-            f"--arch {settings.arch} works only on regular grids, such as those of images and sounds, and a source of "
-            f"type {signal.modality} has none; choose from {others}",
-            "option",
-        )
+    _check_grid(settings.arch, traits, signal)
     spec = FieldSpec(
         settings.arch,
         signal.dimensions,
@@ -251,6 +246,20 @@ def _spec(settings: Settings, architecture: Architecture, signal: Signal, conten
     if spec.parameters > MAX_PARAMETERS:
         raise UsageError(f"{spec.parameters:,} parameters: at most {MAX_PARAMETERS:,} are supported", "option")
     return spec
+
+
+def _check_grid(arch: str, traits: Traits, signal: Signal) -> None:
+    """Raises ``UsageError`` if fields of the architecture cannot be fitted to the signal's grid or points."""
+    axes = None if signal.grid is None else len(signal.grid.shape)
+    problem = ""
+    if axes is None and (traits.raster_only or traits.grid_axes is not None):
+        problem = "works only on regular grids, such as those of images and sounds, and a source of type {} has none"
+    elif traits.grid_axes not in (None, axes):
+        problem = f"works only on grids of {traits.grid_axes} axes, and a source of type {{}} has {axes}"
+    if problem:
+        free = [name for name, other in FIELDS.items() if not (other.TRAITS.raster_only or other.TRAITS.grid_axes)]
+        message = f"--arch {arch} {problem.format(signal.modality)}; choose from {', '.join(free)}"
+        raise UsageError(message, "option")
 
 
 def _explicit_options(settings: Settings, architecture: Architecture) -> list[str]:

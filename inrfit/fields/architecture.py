@@ -29,6 +29,9 @@ FrequencyShares = Mapping[str, Mapping[str, float]]
 DecodeBytes = Callable[["FieldSpec", tuple[int, ...], int], int]
 """``decode_bytes(spec, shape, cells)``: bytes for a number of cells of a grid of this shape, in Python integers."""
 
+ClosedForm = Callable[["FieldSpec", "Tensor"], Mapping[str, "Tensor"]]
+"""``closed_form(spec, values)``: weights by the values (n, c) of all cells of the signal's grid, on the CPU."""
+
 MAX_CHUNK_UNITS = 1 << 23
 """Units of the widest layer that are evaluated at a time on a CPU, over all points: 32 MB."""
 
@@ -45,6 +48,8 @@ class Traits:
     """Defaults for the optimiser."""
     raster_only: bool = False
     """The field is defined on the cells of one raster only (``raster``)."""
+    grid_axes: int | None = None
+    """Number of axes of the grids on which the field can be fitted; None: any number, and points too."""
     derivatives: int = 2
     """Order of the highest derivatives with respect to coordinates that exist everywhere: 1 for fields with kinks."""
     planned_bits: float = 5.0
@@ -77,6 +82,10 @@ class Traits:
     """Default numbers of units per layer, by class of signals, where they differ from ``width``."""
     paper_options: Mapping[str, float] = field(default_factory=dict)
     """The paper's values of options whose defaults are different."""
+    closed_form: ClosedForm | None = None
+    """The weights for a signal on a grid, from all its values, if no steps are needed to find them."""
+    band_coded: bool = False
+    """The weights are coefficients of the bands of a transform, coded with contexts (``artifact.latents``)."""
     unreliable_on: frozenset[str] = frozenset()
     """Classes of signals that the architecture fits badly (docs/architectures.md)."""
 

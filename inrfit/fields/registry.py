@@ -15,6 +15,7 @@ from .mlp.relu import Ffn, Mlp, PeMlp
 from .mlp.siren import Siren
 from .mlp.wire import Wire
 from .tiles.tiles import Tiles
+from .wavelet.wavelet import Wavelet
 
 
 def fault(name: str, entry: Any) -> str:
@@ -40,6 +41,7 @@ FIELDS: Registry[type[Architecture]] = Registry(
         "mlp": Mlp,
         "grid": FeatureGrid,
         "asmr": Asmr,
+        "wavelet": Wavelet,
     },
     fault,
     "architecture",

@@ -183,7 +183,7 @@ def start_fit(
     samples = signal.on(device)
     threads = ThreadCountTuner(config.first_threads) if tracker.timed and config.adapt_threads else None
     evaluator = FitEvaluator(signal, samples, _evaluation_points(config, tracker))
-    weights, constant = _first_weights(spec, signal, evaluator, generator, initial_weights)
+    weights, constant = _first_weights(spec, signal, samples, evaluator, generator, initial_weights)
     field = Field(spec, weights).to(device)
     engine_samples = samples if pool is None else pool.all_rows()
     engine = Engine(field, engine_samples, config, not tracker.timed, check_cancelled)
@@ -257,11 +257,16 @@ def _point_pool(
 def _first_weights(
     spec: FieldSpec,
     signal: Signal,
+    samples: Samples,
     evaluator: FitEvaluator,
     generator: torch.Generator,
     initial_weights: Mapping[str, Tensor] | None,
 ) -> tuple[dict[str, Tensor], bool]:
-    """The weights before the first step, and whether the signal is constant; then the field is that constant."""
+    """The weights before the first step, and whether the signal is constant; then the field is that constant. They are
+    the final ones of an architecture that has them in closed form."""
+    closed_form = spec.formula.TRAITS.closed_form
+    if closed_form is not None:
+        return dict(closed_form(spec, samples.take(samples.all_indices)[1].cpu())), False
     weights = spec.formula.initial(spec, generator, evaluator.mean.cpu())
     if initial_weights is not None:
         weights = {name: initial_weights[name].clone() for name in weights}

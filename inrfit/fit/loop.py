@@ -73,6 +73,9 @@ class Loop:
 
     def begin(self) -> Step | None:
         """The next step to be made; None if the fit has ended (``outcome``), or begins again after memory ran out."""
+        if self.context.field.formula.TRAITS.closed_form is not None:
+            self.outcome = Outcome.CLOSED_FORM
+            return None
         if self.context.is_exact(self.state.best):
             self.outcome = Outcome.EXACT
             return None

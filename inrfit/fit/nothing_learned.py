@@ -25,7 +25,7 @@ def require_learned(context: FitContext, state: FitState, outcome: Outcome, star
     Otherwise raises ``KeyboardInterrupt`` if the fit was interrupted, ``BudgetTooShort`` if there was no step, or
     ``Diverged``. ``started_late`` is how many seconds of the budget were over when the fit began."""
     step, interrupted = context.tracker.step, outcome is Outcome.INTERRUPTED
-    if not step and outcome is not Outcome.EXACT:
+    if not step and outcome not in (Outcome.EXACT, Outcome.CLOSED_FORM):
         if interrupted:
             raise KeyboardInterrupt
         raise _too_short(context, state, started_late)

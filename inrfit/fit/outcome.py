@@ -12,6 +12,7 @@ class Outcome(Enum):
     STEPS = "steps", "The budget in steps was spent."
     TARGET = "target", "The target was reached."
     EXACT = "perfect", "Every sample decodes exactly, so the fit ended early."
+    CLOSED_FORM = "closed-form", "The weights were found in closed form, without steps."
     INTERRUPTED = "interrupted", "The fit was interrupted before its budget was spent."
 
     def __init__(self, slug: str, sentence: str) -> None:

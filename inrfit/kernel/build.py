@@ -21,7 +21,7 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-ENTRIES = ("kernel", "tiles", "sampling")
+ENTRIES = ("kernel", "tiles", "sampling", "stencil")
 """Files that are compiled for any processor."""
 
 SOURCES, LIBRARY = Path("inrfit/kernel/src"), Path("inrfit/kernel/built/kernel.so")

@@ -68,6 +68,17 @@ class Partition(ctypes.Structure):
     )
 
 
+class Stencil(ctypes.Structure):
+    """``Stencil`` of src/kernel.h."""
+
+    _fields_ = (
+        *((name, ctypes.c_int64) for name in ("inputs", "hidden", "outputs", "columns", "row_step", "column_step")),
+        ("offsets", ctypes.c_void_p),
+        *((name, ctypes.c_void_p) for name in ("first", "first_bias", "second", "second_bias", "last", "last_bias")),
+        *((name, ctypes.c_float) for name in ("first_scale", "second_scale", "most")),
+    )
+
+
 @functools.cache
 def library() -> ctypes.CDLL | None:
     """The library; None if the package was built without it. One that is damaged, or of other sources, is not loaded:

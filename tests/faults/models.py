@@ -105,7 +105,9 @@ def kinds() -> Iterator[tuple[str, str, str]]:
     from inrfit.modalities import MODALITIES
 
     for store, modality, architecture in itertools.product(STORES, MODALITIES, FIELDS):
-        if not (modality in ("shape", "points") and FIELDS[architecture].TRAITS.raster_only):
+        traits = FIELDS[architecture].TRAITS
+        pictures_only = traits.grid_axes == 2 and modality != "image"
+        if not (pictures_only or (modality in ("shape", "points") and traits.raster_only)):
             yield architecture, store, modality
 
 

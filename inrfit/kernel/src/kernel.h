@@ -55,6 +55,16 @@ struct Density {
 };
 constexpr int32_t ONE = 1 << 30;  // a probability of 1
 
+// A network with two hidden layers at places of a stack of maps. A place takes the `inputs` numbers at these offsets from
+// it. Where there are scales, all numbers are whole, and below 2^24, so that any order of adding gives the same.
+struct Stencil {
+  int64_t inputs, hidden, outputs;
+  int64_t columns, row_step, column_step;  // places in a row; from a place to the next, in the maps
+  const int64_t* offsets;
+  const float *first, *first_bias, *second, *second_bias, *last, *last_bias;  // (out, in), (out)
+  float first_scale, second_scale, most;
+};
+
 // The functions of one instruction set. `part` of `parts` are shares of the work of several threads.
 struct Kernel {
   const char* name;
@@ -73,6 +83,7 @@ struct Kernel {
   void (*evaluate)(const Net&, const void* packed, void* workspace, const Points&, int64_t from, int64_t to);
   double (*measure)(const Density&, int64_t n, const float* errors, int64_t* capped);
   int64_t (*probabilities)(const Density&, int64_t n, const float* errors, int32_t* to, int64_t* capped);
+  void (*stencil)(const Stencil&, const int8_t* maps, int64_t rows, int64_t from, int64_t to, float* out);
 };
 
 const Kernel& kernel_of(int set);  // number `set` of those of this processor, the fastest first

@@ -67,7 +67,9 @@ def fitted(architecture: str, modality: str) -> Any:
     """A small field of a made source."""
     import inrfit
     from inrfit.errors import Diverged
+    from inrfit.fields import FIELDS
 
+    engine = "auto" if FIELDS[architecture].TRAITS.closed_form else SIZES["engine"]
     name, data = {
         "image": ("p.png", picture(".png")), "audio": ("s.flac", sound(".flac")), "shape": ("b.ply", mesh(".ply")),
         "volume": ("v.nrrd", volume(".nrrd")), "video": ("c.y4m", clip(".y4m")),
@@ -79,9 +81,8 @@ def fitted(architecture: str, modality: str) -> Any:
         source.write_bytes(data)
         for budget in ("60it", "400it"):
             try:
-                return inrfit.encode(
-                    source, arch=architecture, options=options, store="fp32", **SIZES | {"budget": budget}
-                )
+                chosen = SIZES | {"budget": budget, "engine": engine}
+                return inrfit.encode(source, arch=architecture, options=options, store="fp32", **chosen)
             except Diverged:
                 continue
     raise AssertionError(f"{architecture} learns nothing of {name}")

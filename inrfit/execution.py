@@ -68,7 +68,7 @@ def execute_plan(
                 started_at = time.monotonic()
             with matmul_precision(recipe.config.matmul_precision), current_device(device):
                 result = fit(
-                    planned.signal, spec, planned.sampler, recipe.config, planned.budget, device, settings.seed,
+                    planned.signal, spec, planned.sampler, recipe.config, planned.fit_budget, device, settings.seed,
                     on_report=on_report, should_stop=should_stop, on_step=on_step, started_at=started_at,
                     initial_weights=weights, saved_state=start.saved_state, checkpointer=start.checkpointer,
                 )  # fmt: skip
@@ -135,7 +135,7 @@ def execute_together(
                 check_memory(planned)
                 spec, recipe = choose_recipe(planned, device)
                 first, seed = start(spec), planned.settings.seed
-                tracker = BudgetTracker(planned.budget, time.monotonic, time.monotonic(), step=first.steps)
+                tracker = BudgetTracker(planned.fit_budget, time.monotonic, time.monotonic(), step=first.steps)
                 arguments = (planned.signal, spec, planned.sampler, recipe.config, tracker, device, seed)
                 fits.append((planned, recipe, Fit(*arguments, initial_weights=first.weights), first.record))
             precision = fits[0][1].config.matmul_precision
@@ -182,7 +182,7 @@ def choose_recipe(planned: Plan, device: torch.device) -> tuple[FieldSpec, Recip
         clock=settings.clock,
     )
     samples = None if planned.signal.grid is None else planned.signal.n
-    return spec, recipe.choose(spec, device, choices, planned.budget, samples)
+    return spec, recipe.choose(spec, device, choices, planned.fit_budget, samples)
 
 
 @contextmanager

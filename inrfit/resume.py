@@ -80,12 +80,14 @@ class CheckpointPolicy:
                 os.unlink(self.path)
 
     def remove_state_of(self, artifact: Artifact) -> None:
-        """Deletes the state file if the fit of ``artifact`` has left it; the state of another budget is kept."""
+        """Deletes the state file if the fit of ``artifact`` has left it; the state of another budget is kept. That of
+        the smallest file of a quality has no target."""
         from .fit.checkpoint import loads
 
         with contextlib.suppress(RefusedInput):
             saved_state = loads(files.read(self.path, Limits()))
-            if saved_state.values["tracker"]["budget"] == artifact.provenance.get("budget"):
+            budget = artifact.provenance.get("budget", {})
+            if saved_state.values["tracker"]["budget"] in (budget, {**budget, "target": None}):
                 self.remove_state()
 
 

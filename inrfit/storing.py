@@ -135,7 +135,7 @@ def _rounded(
         return artifact
     loss, target = planned.modality.rounding_loss, planned.budget.target
     if target is not None and result.quality >= target:
-        loss = min(loss, result.quality - target)
+        loss = result.quality - target if planned.settings.smallest else min(loss, result.quality - target)
     room = None
     if (limit := _byte_limit(planned)) is not None:
         groups = artifact.spec.rounding_groups
@@ -175,23 +175,34 @@ def _byte_limit(planned: Plan) -> int | None:
 
 
 def _provenance(planned: Plan, result: FitResult, recipe: Recipe, device: torch.device, brief: bool) -> dict[str, Any]:
-    """How the field was made; ``brief``: without the digest by which ``--resume`` knows a complete field."""
+    """How the field was made; ``brief``: without the digest by which ``--resume`` knows a complete field. A field in
+    closed form has no sampler and no settings of an optimiser."""
     from .artifact.provenance import describe
 
-    seed_and_digest: dict[str, Any] = {"seed": planned.settings.seed}
+    settings: dict[str, Any] = {"seed": planned.settings.seed}
     if not brief:
-        seed_and_digest[SETTINGS_DIGEST] = settings_digest(planned)
+        settings[SETTINGS_DIGEST] = settings_digest(planned)
+    closed_form = result.outcome is Outcome.CLOSED_FORM
+    if closed_form:
+        settings["clock"] = planned.settings.clock
+    else:
+        settings = recipe.config.json() | result.final_settings | settings
     return describe(
         device,
         source={"name": planned.name, "bytes": planned.bytes, "sha256": planned.sha256},
         samples=result.signal.n,
-        sampler={"name": planned.sampler_name, "options": asdict(planned.sampler)},  # type: ignore[call-overload]
-        settings=recipe.config.json() | result.final_settings | seed_and_digest,
+        sampler=None if closed_form else _sampler(planned),
+        settings=settings,
         budget=asdict(planned.budget),
         spent=result.usage,
         ended=result.outcome.slug,
         notes=[*planned.signal.notes, *result.notes],
     )
+
+
+def _sampler(planned: Plan) -> dict[str, Any]:
+    """The strategy and its options."""
+    return {"name": planned.sampler_name, "options": asdict(planned.sampler)}  # type: ignore[call-overload]
 
 
 def _without_excess_notes(artifact: Artifact, max_bytes: int) -> Artifact:

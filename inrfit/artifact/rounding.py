@@ -34,8 +34,11 @@ _TRIALS = 6
 """Largest number of measured roundings in a search."""
 
 
-_SAMPLING_MARGIN = 0.9
-"""Share of the largest loss that is used: on all samples the loss differs by some per cent from that on the points."""
+_MARGIN, _LARGEST_MARGIN = 0.1, 0.05
+"""Share of the largest loss that is not used, and its limit: on all samples the loss is not that on the points."""
+
+_NEAR = 0.02
+"""Largest part of a loss, in its unit, that a search leaves unused."""
 
 _CHANGED_SIDES = 1 / 3
 """Share of the points changing sides that counts as lost. Of all of them, a fifth was lost on three meshes
@@ -66,7 +69,7 @@ def stored_as(
     nothing_to_lose = rounding.quality == 0 or math.isnan(rounding.quality)  # the IoU of a field without a surface
     if store != "auto" or nothing_to_lose:
         return replace(artifact, store="int", steps=rounding.steps(scale))
-    found = rounding.within_loss(_SAMPLING_MARGIN * max_loss, scale)
+    found = rounding.within_loss(max_loss - min(_MARGIN * max_loss, _LARGEST_MARGIN), scale)
     plain, bytes_per_weight = "fp16", 2
     if found is None or found.bytes > _WORTH_CODING * 2 * rounding.weight_count:
         half = weight_dtypes.rounded(artifact.weights, "fp16", artifact.spec.fp32_tensors)
@@ -158,7 +161,7 @@ class Rounding:
             found = self.at(scale)
             if found.loss <= limit:
                 best, low = found, scale
-                if found.loss > 0.95 * limit:
+                if found.loss > limit - min(0.05 * limit, _NEAR):
                     break
             else:
                 high = scale

@@ -41,6 +41,7 @@ def encode(  # one option a line
     ] = False,
     budget: shared.Budgets = None,
     target: shared.Target = None,
+    smallest: shared.Smallest = DEFAULTS.smallest,
     bytes: shared.Bytes = None,
     params: shared.Params = None,
     width: shared.Width = None,

@@ -104,7 +104,8 @@ def describe_store(artifact: Artifact, size: int) -> str:
     """The bytes of a field, and how its weights are stored."""
     kind = artifact.store
     if kind == "int":
-        kind = f"integers, {8 * size / artifact.spec.parameters:.1f} bits a weight"
+        bits = 8 * size / artifact.spec.parameters
+        kind = f"integers, {bits:.{1 if bits >= 1 else 2}f} bits a weight"
     return f"{size:,} bytes ({kind})"
 
 
@@ -159,7 +160,8 @@ def show_recipe(planned: Plan, spec: FieldSpec, recipe: Recipe, console: Console
     explained = reasons(
         recipe, spec, planned.signal, planned.settings.regime, planned.explicit_options, planned.spec.options
     )
-    rows = [*planned.choices, ("sampler", planned.sampler_name, why), *explained]
+    sampler = [] if spec.formula.TRAITS.closed_form else [("sampler", planned.sampler_name, why)]
+    rows = [*planned.choices, *sampler, *explained]
     if not explain:
         console.log("  " + ", ".join(f"{key} {value}" for key, value, _ in rows), level=1)
         return
@@ -205,13 +207,16 @@ def plan_sizes(planned: Plan) -> dict[str, Any]:
 def plan_lines(job: Job, planned: Plan, memory: int, problem: str | None) -> list[str]:
     """The plan as lines of text; ``memory`` is in bytes."""
     signal, spec = planned.signal, planned.spec
+    steps = f"{planned.sampler}, batch {planned.settings.batch}"
+    if spec.formula.TRAITS.closed_form is not None:
+        steps = "closed form"
     return [
         f"{job.name} -> {job.output}",
         *([f"  would fail: {problem}"] if problem else []),
         f"  kept: {planned.modality.describe_source(signal.meta)}",
         *(f"  note: {note}" for note in signal.notes),
         f"  plan: {spec.architecture} {spec.depth}x{spec.width}, {spec.parameters:,} parameters "
-        f"stored as {planned.store}, {planned.sampler}, batch {planned.settings.batch}, budget {planned.budget}",
+        f"stored as {planned.store}, {steps}, budget {planned.budget}",
         f"  stored: about {planned.stored_bytes:,} bytes (source: {planned.bytes:,}): "
         f"{format_sizes(plan_sizes(planned))}",
         f"  memory: about {memory / 1e9:.1f} GB at most",

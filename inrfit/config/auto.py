@@ -15,15 +15,20 @@ from ..fields import FIELDS, FieldSpec
 from ..fields.architecture import Traits
 from ..fields.sizing import FEW_SAMPLES, default_width
 from ..fit.budget import Budget
+from ..io import options
 from ..modalities import MODALITIES
 from ..modalities.modality import ArchitectureRule, Modality
 from ..signal import Signal
 from .settings import Settings, parsed_count
 
+_ABOUT_STEPS = ("sampler", "ratio", "width", "depth", "store", "batch", "lr", "precision", "engine", "regime")
+"""Settings that a field in closed form has no use for."""
+
 
 def rule_inputs(settings: Settings, signal: Signal, budget: Budget) -> dict[str, float]:
-    """The numbers that rules test: samples, seconds of the budget, samples for each of these seconds, and the
-    approximate number of weights; infinite where there is no limit."""
+    """The numbers that rules test: samples, seconds of the budget, samples for each of these seconds, the approximate
+    number of weights, infinite where there is no limit, and ``few_bytes``: 1 if few bytes are asked for and nothing
+    about the steps of the fit, otherwise 0."""
     weights = math.inf
     if settings.params is not None:
         weights = parsed_count("params", settings.params)
@@ -32,7 +37,21 @@ def rule_inputs(settings: Settings, signal: Signal, budget: Budget) -> dict[str,
         weights = 8 * parsed_count("bytes", settings.bytes) / bits
     seconds = math.inf if budget.seconds is None else budget.seconds
     pace = math.inf if budget.seconds is None else signal.n / max(budget.seconds, 1e-9)
-    return {"samples": signal.n, "seconds": seconds, "samples_per_second": pace, "weights": weights}
+    few_bytes = (settings.bytes is not None or settings.smallest) and not _asks_about_steps(settings, signal, budget)
+    return {
+        "samples": signal.n, "seconds": seconds, "samples_per_second": pace, "weights": weights,
+        "few_bytes": float(few_bytes),
+    }  # fmt: skip
+
+
+def _asks_about_steps(settings: Settings, signal: Signal, budget: Budget) -> bool:
+    """Whether something is asked for that a field in closed form does not have: steps, a sampler, layers, their
+    arithmetic or their store."""
+    usual, modality = Settings(), MODALITIES[signal.modality]
+    chosen = any(getattr(settings, name) != getattr(usual, name) for name in _ABOUT_STEPS)
+    return (
+        chosen or budget.steps is not None or not settings.options.keys() <= options.declared(modality.options).keys()
+    )
 
 
 def matching_rule(modality: Modality, inputs: Mapping[str, float]) -> ArchitectureRule:

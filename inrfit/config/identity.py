@@ -38,6 +38,8 @@ def settings_digest(planned: Plan) -> str:
     settings = {**fit, "budget": asdict(planned.budget), "store": planned.store}
     if planned.settings.clock != "load":  # the digests of earlier versions are those of "load"
         settings["clock"] = planned.settings.clock
+    if planned.settings.smallest:
+        settings["smallest"] = True
     return files.sha256(strict_json.dumps(settings).encode())
 
 

@@ -21,7 +21,10 @@ from ..runtime import physical_memory
 from ..samplers import SAMPLERS, Sampler, paper_options, uses_coord_gradients, uses_edges
 from ..signal import Signal
 from . import auto, sizing
-from .settings import Settings
+from .settings import Settings, parsed_count
+
+_BITS_A_COEFFICIENT = 0.6
+"""Bits that the coefficient of a photograph takes at the usual quality: 0.2 to 1.1 of Kodak pictures."""
 
 
 @dataclass(frozen=True)
@@ -81,10 +84,20 @@ class Plan:
         """The modality of the signal."""
         return MODALITIES[self.signal.modality]
 
+    @property
+    def fit_budget(self) -> Budget:
+        """The limits of the steps: for the smallest file they do not end at the target."""
+        return replace(self.budget, target=None) if self.settings.smallest else self.budget
+
     @cached_property
     def stored_bytes(self) -> int:
-        """Approximate size of the artifact's file in bytes; an upper bound if the weights are not coded."""
-        return self.contents.file_bytes(self.spec)
+        """Approximate size of the artifact's file in bytes; an upper bound if the weights are not coded, or if bands
+        are coded within a number of bytes."""
+        if not self.spec.formula.TRAITS.band_coded:
+            return self.contents.file_bytes(self.spec)
+        if self.settings.bytes is not None:
+            return parsed_count("bytes", self.settings.bytes)
+        return self.header_bytes + round(_BITS_A_COEFFICIENT / 8 * self.spec.parameters)
 
     @cached_property
     def header_bytes(self) -> int:

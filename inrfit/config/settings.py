@@ -76,6 +76,8 @@ class Settings:
       start-up of torch and the compiler counts) or "fit" (when the first step begins).
     - ``target``: quality at which the fit ends, in the unit of the modality: 35 or "35dB" (PSNR of an image, SNR of a
       sound), 0.98 (IoU of a shape). Default: none.
+    - ``smallest``: with ``target``, use the whole budget, and store the field in the fewest bytes that have this
+      quality. Default: False.
     - ``ratio``: share of the samples that the sampler selects at a time, 1e-6 to 1. Default: the sampler's own.
     - ``batch``: samples per optimiser step, 1 to 2^24; "selection" for one step per selection; "auto" (default).
     - ``lr``: peak learning rate of Adam, 1e-8 to 10; that of Muon is scaled with it. Default: chosen by the recipe.
@@ -156,6 +158,9 @@ class Settings:
     target: str | float | None = setting(
         None, "Stop at this quality: 35dB (PSNR of an image, SNR of a sound) or 0.98 (IoU of a shape)."
     )
+    smallest: bool = setting(
+        False, "With --target: use the whole budget, and store the field in the fewest bytes of this quality."
+    )
     ratio: float | None = setting(
         None, "Share of the samples that the sampler selects at a time, 0 to 1. Default: its own.", 1e-6, 1.0
     )
@@ -226,6 +231,11 @@ class Settings:
         sizes = [name for name in ("width", "params", "bytes") if getattr(self, name) is not None]
         if len(sizes) > 1:
             raise UsageError(f"--{sizes[0]} and --{sizes[1]} cannot be combined: each determines the size", "option")
+        if self.smallest and (self.target is None or self.bytes is not None or self.store != "auto"):
+            raise UsageError(
+                "--smallest looks for the fewest bytes of a quality: give --target, and neither --bytes nor --store",
+                "option",
+            )
         if self.ratio is not None and "ratio" in self.options:
             raise UsageError("--ratio and -O ratio cannot be combined: they are the same option", "option")
 

@@ -20,7 +20,10 @@ def explain(
 ) -> list[tuple[str, str, str]]:
     """(setting, value, reason) of everything chosen for a fit. ``user_options`` names the architecture options set by
     the user, ``planned_options`` also those that follow from the size of the field."""
-    rows = [(choice.name, _format_value(choice), choice.reason) for choice in recipe.choices if choice.reason]
+    if spec.formula.TRAITS.closed_form is not None:
+        rows = [("steps", "none", "the weights are found in closed form (docs/architectures.md)")]
+    else:
+        rows = [(choice.name, _format_value(choice), choice.reason) for choice in recipe.choices if choice.reason]
     for option, value in spec.json()["options"].items():
         if option in user_options:
             reason = USER_REASON

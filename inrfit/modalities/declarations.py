@@ -27,8 +27,8 @@ class Measure:
 @dataclass(frozen=True)
 class ArchitectureRule:
     """``--arch auto`` chooses ``arch`` if every number named in ``within`` lies in its range, both ends included. The
-    names are those of ``config.auto.rule_inputs``: samples, seconds, samples_per_second, weights. ``why`` names the
-    benchmark behind the rule."""
+    names are those of ``config.auto.rule_inputs``: samples, seconds, samples_per_second, weights, few_bytes. ``why``
+    names the benchmark behind the rule."""
 
     arch: str
     why: str

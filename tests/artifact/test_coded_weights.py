@@ -205,6 +205,18 @@ def test_auto_loses_no_more_than_it_may_and_int8_what_it_takes(store):
     assert found.stored_bytes < kept.stored_bytes / 2
 
 
+def test_smallest_uses_the_whole_budget_and_gives_the_surplus_for_bytes():
+    common = {"width": 32, "depth": 3, "budget": "600it", "target": 20, "device": "cpu", "threads": 1}
+    ended, smallest = inrfit.encode(picture(32, 32), **common), inrfit.encode(picture(32, 32), smallest=True, **common)
+    assert ended.provenance["ended"] == "target"
+    assert smallest.provenance["ended"] == "steps"
+    assert smallest.provenance["spent"]["steps"] == 600
+    assert smallest.provenance["budget"]["target"] == 20
+    assert smallest.provenance["target_reached"] is True
+    assert 20 <= smallest.quality["psnr"] < 21
+    assert smallest.stored_bytes < 0.9 * ended.stored_bytes
+
+
 def test_a_target_is_still_reached_after_rounding():
     artifact = inrfit.encode(picture(32, 32), width=32, depth=3, budget="2000it", target=20, device="cpu", threads=1)
     assert artifact.provenance["target_reached"] is True

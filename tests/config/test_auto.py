@@ -106,6 +106,34 @@ def test_auto_is_something_whatever_the_situation(modality):
     assert last.arch in candidates(modality)
 
 
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({"bytes": "4kB"}, "wavelet"),
+        ({"target": "34dB", "smallest": True}, "wavelet"),
+        ({"bytes": "4kB", "options": {"metadata": "drop"}}, "wavelet"),
+        ({}, "grid"),
+        ({"target": "34dB", "budget": "60s"}, "grid"),
+        ({"params": "4k"}, "grid"),
+        ({"bytes": "4kB", "sampler": "nint"}, "grid"),
+        ({"bytes": "4kB", "budget": "100it"}, "grid"),
+        ({"bytes": "4kB", "depth": 2}, "grid"),
+        ({"bytes": "4kB", "store": "int8"}, "grid"),
+        ({"bytes": "4kB", "options": {"levels": 4}}, "grid"),
+    ],
+)
+def test_a_picture_of_few_bytes_is_one_of_wavelets_unless_steps_are_asked_for(settings, expected):
+    assert planned(arch="auto", **settings).spec.architecture == expected
+
+
+@pytest.mark.parametrize(
+    "settings", [{}, {"target": 30, "bytes": "4kB"}, {"target": 30, "store": "int8"}], ids=["alone", "bytes", "store"]
+)
+def test_smallest_needs_a_target_and_no_other_limit_of_bytes(settings):
+    with pytest.raises(UsageError, match="--smallest"):
+        Settings(smallest=True, **settings)
+
+
 def test_auto_takes_the_first_rule_that_holds():
     rules = (
         Rule("tiles", "a", {"weights": (0, 5_000)}),

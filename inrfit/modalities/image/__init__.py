@@ -43,6 +43,11 @@ IMAGE = Modality(
     default_sampler="stream",
     architecture_rules=(
         ArchitectureRule(
+            "wavelet",
+            "photographs of a quality take a fraction of the bytes of a grid (docs/small-files.md)",
+            {"few_bytes": (1, 1), "samples": (0, 16_000_000)},
+        ),
+        ArchitectureRule(
             "siren",
             "level with grids on photographs after 180 s, and gains more from then on (docs/architectures.md)",
             {"seconds": (300, 1e9), "samples": (0, 1_000_000), "weights": (math.inf, math.inf)},

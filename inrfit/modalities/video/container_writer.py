@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -36,6 +38,14 @@ DEPTHS = (8, 9, 10, 12, 14, 16)
 """Bits a sample of pixel formats."""
 
 
+@cache
+def _has_avx512() -> bool:
+    """Whether the processor is known to have AVX-512, for which x264's code (FFmpeg 7 and 8) writes other bytes in some
+    runs."""
+    info = Path("/proc/cpuinfo")
+    return info.exists() and " avx512f " in info.read_text(errors="replace")
+
+
 @dataclass(frozen=True)
 class Target:
     """What a clip is written as: container and codec, and its quality from 1 to 100."""
@@ -52,6 +62,8 @@ class Target:
         largest = LARGEST_CRF[self.codec]
         crf = str(round(largest / 12 + (largest - largest / 12) * (100 - self.quality) / 99))
         further = {"vp9": {"b": "0"}, "hevc": {"x265-params": "log-level=none"}}
+        if _has_avx512():
+            further["h264"] = {"x264-params": "asm=avx2"}
         return {"crf": crf, **further.get(self.codec, {})}
 
 

@@ -143,7 +143,7 @@ def _rounded(
         weights = len(weight_code.pack(coarse.spec, coarse.weights, coarse.steps))
         exact = 4 * (artifact.spec.parameters - sum(map(sum, groups.values())))
         room = limit - min(coarse.stored_bytes - weights + _QUALITY_RESERVE, planned.header_bytes + exact)
-    if artifact.spec.formula.TRAITS.band_coded:
+    if artifact.spec.formula.TRAITS.coefficients:
         return _coded(artifact, planned, result, room, should_stop)
     points = evaluation_set(result.signal, _POINTS[result.signal.grid is not None], device)
     try:
@@ -155,12 +155,13 @@ def _rounded(
 def _coded(
     artifact: Artifact, planned: Plan, result: FitResult, room: int | None, should_stop: Callable[[], bool]
 ) -> Artifact:
-    """``artifact`` with the coefficients of its bands rounded and coded, which the rest of the budget is spent on."""
-    from .artifact.band_rounding import Wanted, coded_for
+    """``artifact`` with its coefficients rounded and coded, which the rest of the budget is spent on."""
+    from .artifact.coefficient_search import Wanted, coded_for
 
     started_at, spent = time.monotonic(), artifact.provenance["spent"]
     seconds = math.inf if planned.budget.seconds is None else planned.budget.seconds - spent["fit_seconds"]
-    coded = coded_for(artifact, result.signal, Wanted(planned.budget.target, room, seconds), should_stop)
+    wanted = Wanted(planned.budget.target, room, seconds)
+    coded = coded_for(artifact, result.signal, wanted, planned.explicit_options, should_stop)
     coding = round(time.monotonic() - started_at, 3)
     spent = spent | {"fit_seconds": round(spent["fit_seconds"] + coding, 3), "coding_seconds": coding}
     notes = list(coded.provenance["notes"])

@@ -87,13 +87,14 @@ def test_with_every_strategy(modality, arch, sources):
             with pytest.raises(UsageError, match=reason):
                 fitted(sources[modality], modality, arch, sampler)
             continue
-        if traits.grid_axes == 2 and modality != "image":
+        if traits.grid_axes not in (None, {"image": 2, "audio": 1}.get(modality)):
             with pytest.raises(UsageError, match=r"works only on.*choose from siren"):
                 fitted(sources[modality], modality, arch, sampler)
             continue
         made = fitted(sources[modality], modality, arch, sampler)
-        assert made.provenance["sampler"]["name"] == sampler
-        assert made.provenance["spent"]["steps"] == (STEPS if traits.closed_form is None else 0)
+        taught = traits.closed_form is None
+        assert made.provenance.get("sampler", {}).get("name") == (sampler if taught else None)
+        assert made.provenance["spent"]["steps"] == (STEPS if taught else 0)
         again = Artifact.from_bytes(made.to_bytes())
         assert again.spec.json() == made.spec.json() | {"options": again.spec.json()["options"]}
         first, second = decoded(made, modality), decoded(again, modality)

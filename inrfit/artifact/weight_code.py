@@ -1,27 +1,19 @@
-"""The coded form of the weights of a field: of bands by contexts (``latents``), of all others in blocks
-(``quantisation``)."""
+"""The coded form of the weights of a field: of coefficients by contexts (``latents``, ``spectra``), of all others in
+blocks (``quantisation``)."""
 
 from __future__ import annotations
 
-import math
 import weakref
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import Protocol, cast
 
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import UnreadableFile
 from ..fields import FieldSpec
 from . import quantisation
 from .quantisation import Steps
 from .weight_dtypes import Weights
-from .weight_dtypes import pack as pack_floats
-from .weight_dtypes import unpack as unpack_floats
-
-if TYPE_CHECKING:
-    from ..fields.wavelet.wavelet import Wavelet
-    from .latents.latent_code import Coefficients
 
 
 @dataclass(frozen=True)
@@ -56,59 +48,50 @@ def _remembered(weights: Weights, step: float) -> bytes | None:
 
 def pack(spec: FieldSpec, weights: Weights, steps: Steps) -> bytes:
     """The coded form of the tensors in ``spec.rounding_groups``."""
-    if not spec.formula.TRAITS.band_coded:
+    form = _coded_form(spec)
+    if form is None:
         return quantisation.pack(weights, spec.rounding_groups, steps)
-    (step,) = steps["low"]
+    (step,) = steps[form.MAIN]
     code = _remembered(weights, step)
     if code is None:
-        code = _packed_bands(spec, weights, step)
+        code = form.pack(spec, weights, step)
         _remember(weights, step, code)
     return code
-
-
-def _packed_bands(spec: FieldSpec, weights: Weights, step: float) -> bytes:
-    from ..fields.wavelet.colours import ANGLE
-    from ..fields.wavelet.wavelet import COLOUR
-    from .latents import latent_code
-
-    angles = np.rint(weights[COLOUR] / ANGLE).astype("<i2").tobytes() if COLOUR in weights else b""
-    head = pack_floats(np.array([step], np.float32), "bf16").tobytes() + angles
-    integers = {name: np.rint(weight.astype(np.float64) / step).astype(np.int32) for name, weight in weights.items()}
-    return head + latent_code.pack(integers, _coefficients(spec, step))
-
-
-def _coefficients(spec: FieldSpec, step: float) -> Coefficients:
-    from .latents.latent_code import Coefficients
-
-    return Coefficients(cast("Wavelet", spec.formula).layout(), spec.outputs, step)
 
 
 def unpack(code: bytes, spec: FieldSpec) -> tuple[dict[str, npt.NDArray[np.float32]], dict[str, tuple[float, ...]]]:
     """The weights of the tensors in ``spec.rounding_groups``, and their steps. Raises ``UnreadableFile`` for a damaged
     code."""
-    if not spec.formula.TRAITS.band_coded:
+    form = _coded_form(spec)
+    if form is None:
         return quantisation.unpack(code, spec.shapes, spec.rounding_groups)
-    from ..fields.wavelet.colours import ANGLE
-    from ..fields.wavelet.wavelet import COLOUR
-    from .latents import latent_code, restoration
-    from .latents.network import network
-
-    colour = 6 if spec.outputs >= 3 else 0
-    if len(code) < 2 + colour:
-        raise UnreadableFile("damaged: the coded weights are cut", "code")
-    step = float(unpack_floats(code[:2], (1,), "bf16")[0])
-    if not (math.isfinite(step) and step > 0):
-        raise UnreadableFile("damaged: the step of the weights is not a positive number", "code")
-    coefficients = _coefficients(spec, step)
-    found = latent_code.unpack(code[2 + colour :], coefficients)
-    in_steps = restoration.restored(found, coefficients.layout, network(latent_code.NETWORK))
-    weights = {name: values * np.float32(step) for name, values in in_steps.items()}
-    steps: dict[str, tuple[float, ...]] = dict.fromkeys(found, (step,))
-    if colour:
-        weights[COLOUR] = (np.frombuffer(code, "<i2", 3, 2) * ANGLE).astype(np.float32)
-        steps[COLOUR] = (ANGLE,)
+    weights, steps = form.unpack(code, spec)
     ordered = {name: weights[name] for name in spec.shapes}
     for weight in ordered.values():
         weight.flags.writeable = False  # the quality is that of these weights
-    _remember(ordered, step, code)
-    return ordered, steps
+    _remember(ordered, steps[form.MAIN][0], code)
+    return ordered, dict(steps)
+
+
+class _CodedForm(Protocol):
+    """A module that codes the coefficients of a transform; ``MAIN`` is a tensor with the step of all coefficients."""
+
+    MAIN: str
+
+    def pack(self, spec: FieldSpec, weights: Weights, step: float) -> bytes: ...
+
+    def unpack(self, code: bytes, spec: FieldSpec) -> tuple[Weights, Steps]: ...
+
+
+def _coded_form(spec: FieldSpec) -> _CodedForm | None:
+    """How the coefficients of a field are coded; None if its weights are none."""
+    kind = spec.formula.TRAITS.coefficients
+    if kind == "bands":
+        from .latents import band_weights
+
+        return cast("_CodedForm", band_weights)
+    if kind == "spectrum":
+        from .spectra import spectrum_weights
+
+        return cast("_CodedForm", spectrum_weights)
+    return None

@@ -5,9 +5,12 @@ Implemented with NumPy, which has no bfloat16, so that artifacts can be written 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from ..errors import UnreadableFile
 
 if TYPE_CHECKING:
     import numpy as np
@@ -95,3 +98,18 @@ def tensor_stores(names: Iterable[str], store: str, keep_fp32: Set[str]) -> dict
     only the tensors in ``keep_fp32`` have one."""
     stores = {name: "fp32" if name in keep_fp32 else store for name in names if name in keep_fp32 or store != "int"}
     return dict(sorted(stores.items(), key=lambda item: (-STORES[item[1]].size, item[0])))
+
+
+def pack_step(step: float) -> bytes:
+    """A step of coefficients in two bytes."""
+    import numpy as np
+
+    return pack(np.array([step], np.float32), "bf16").tobytes()
+
+
+def unpack_step(code: bytes) -> float:
+    """The step in the first two bytes of ``code``. Raises ``UnreadableFile`` if it is not a positive number."""
+    step = float(unpack(code[:2], (1,), "bf16")[0])
+    if not (math.isfinite(step) and step > 0):
+        raise UnreadableFile("damaged: the step of the weights is not a positive number", "code")
+    return step

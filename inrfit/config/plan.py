@@ -91,9 +91,9 @@ class Plan:
 
     @cached_property
     def stored_bytes(self) -> int:
-        """Approximate size of the artifact's file in bytes; an upper bound if the weights are not coded, or if bands
-        are coded within a number of bytes."""
-        if not self.spec.formula.TRAITS.band_coded:
+        """Approximate size of the artifact's file in bytes; an upper bound if the weights are not coded, or if
+        coefficients are coded within a number of bytes."""
+        if not self.spec.formula.TRAITS.coefficients:
             return self.contents.file_bytes(self.spec)
         if self.settings.bytes is not None:
             return parsed_count("bytes", self.settings.bytes)
@@ -268,7 +268,8 @@ def _check_grid(arch: str, traits: Traits, signal: Signal) -> None:
     if axes is None and (traits.raster_only or traits.grid_axes is not None):
         problem = "works only on regular grids, such as those of images and sounds, and a source of type {} has none"
     elif traits.grid_axes not in (None, axes):
-        problem = f"works only on grids of {traits.grid_axes} axes, and a source of type {{}} has {axes}"
+        of = "1 axis" if traits.grid_axes == 1 else f"{traits.grid_axes} axes"
+        problem = f"works only on grids of {of}, and a source of type {{}} has {axes}"
     if problem:
         free = [name for name, other in FIELDS.items() if not (other.TRAITS.raster_only or other.TRAITS.grid_axes)]
         message = f"--arch {arch} {problem.format(signal.modality)}; choose from {', '.join(free)}"

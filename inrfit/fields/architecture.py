@@ -84,8 +84,9 @@ class Traits:
     """The paper's values of options whose defaults are different."""
     closed_form: ClosedForm | None = None
     """The weights for a signal on a grid, from all its values, if no steps are needed to find them."""
-    band_coded: bool = False
-    """The weights are coefficients of the bands of a transform, coded with contexts (``artifact.latents``)."""
+    coefficients: str = ""
+    """"bands" or "spectrum": the weights are coefficients of a transform of the signal, which are rounded to multiples
+    of one step, and coded with contexts (``artifact.latents``, ``artifact.spectra``)."""
     unreliable_on: frozenset[str] = frozenset()
     """Classes of signals that the architecture fits badly (docs/architectures.md)."""
 

@@ -9,6 +9,7 @@ from ..io.registry import Registry
 from .architecture import Architecture, Traits
 from .asmr.asmr import Asmr
 from .feature_grid.feature_grid import FeatureGrid
+from .mdct.mdct import Mdct
 from .mlp.finer import Finer
 from .mlp.gauss import Gauss
 from .mlp.relu import Ffn, Mlp, PeMlp
@@ -42,6 +43,7 @@ FIELDS: Registry[type[Architecture]] = Registry(
         "grid": FeatureGrid,
         "asmr": Asmr,
         "wavelet": Wavelet,
+        "mdct": Mdct,
     },
     fault,
     "architecture",

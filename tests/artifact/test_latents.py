@@ -13,7 +13,7 @@ import torch
 from conftest import picture
 
 import inrfit
-from inrfit.artifact import latents, weight_code
+from inrfit.artifact import latents, sealing, weight_code
 from inrfit.artifact.latents import integer_wavelets, laplace, latent_code, network, rate_distortion
 from inrfit.errors import UnreadableFile
 from inrfit.fields.wavelet import transform
@@ -91,7 +91,7 @@ def test_damaged_codes_are_refused():
         damaged = bytearray(code)
         damaged[chance.integers(4, len(code))] ^= int(chance.integers(1, 256))
         del damaged[len(damaged) - int(chance.integers(0, 3)) :]
-        resealed = latent_code.sealed(bytes(damaged[4:]))
+        resealed = sealing.sealed(bytes(damaged[4:]))
         try:
             latent_code.unpack(resealed, sizes())
         except UnreadableFile:

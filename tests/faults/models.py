@@ -107,8 +107,8 @@ def kinds() -> Iterator[tuple[str, str, str]]:
 
     for store, modality, architecture in itertools.product(STORES, MODALITIES, FIELDS):
         traits = FIELDS[architecture].TRAITS
-        pictures_only = traits.grid_axes == 2 and modality != "image"
-        if not (pictures_only or (modality in ("shape", "points") and traits.raster_only)):
+        of_other_axes = traits.grid_axes not in (None, {"image": 2, "audio": 1}.get(modality))
+        if not (of_other_axes or (modality in ("shape", "points") and traits.raster_only)):
             yield architecture, store, modality
 
 

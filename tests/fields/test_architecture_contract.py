@@ -43,6 +43,11 @@ def copied(kind):
     return type("Copy", (), own)
 
 
+def source_for(arch, sources):
+    """A source that the architecture takes."""
+    return sources["audio" if FIELDS[arch].TRAITS.grid_axes == 1 else "image"]
+
+
 @pytest.fixture(autouse=True)
 def copies(monkeypatch):
     """A copy of every architecture, registered under its name written backwards."""
@@ -90,7 +95,7 @@ def assert_same_after_saving(first, second, folder):
 
 @pytest.mark.parametrize("name", FIELDS)
 def test_a_copy_of_an_architecture_becomes_the_same_field(name, sources, tmp_path):
-    first, second = both(sources["image"], name, width=12, depth=2, budget="200it")
+    first, second = both(source_for(name, sources), name, width=12, depth=2, budget="200it")
     assert second.spec.architecture == COPIES[name]
     assert_same_field(first, second)
     assert_same_after_saving(first, second, tmp_path)
@@ -133,9 +138,9 @@ def test_what_explains_its_choices_is_the_same(name, sources, capsys):
     told = []
     for arch in (name, COPIES[name]):
         words = ["--arch", arch, "--explain", "--dry-run", "--precision", "fp32", "--threads", "1"]
-        assert run(["encode", str(sources["image"]), *words, *QUICK]) == 0
+        assert run(["encode", str(source_for(name, sources)), *words, *QUICK]) == 0
         told.append("".join(capsys.readouterr()))
-    assert told[0].count("\n") > 10
+    assert told[0].count("\n") > (10 if FIELDS[name].TRAITS.closed_form is None else 5)
     first, second = (re.sub(r"stored: about [^:]*:|[\d.]+ bits per sample", "", text) for text in told)
     assert first == second.replace(COPIES[name], name)  # but for the bytes, as the names differ in length
 

@@ -8,7 +8,7 @@ from functools import cache
 import numpy as np
 import numpy.typing as npt
 
-from ...errors import UnreadableFile
+from ..sealing import damaged
 from .integer_wavelets import Ints
 
 SCALES = 53
@@ -178,11 +178,6 @@ class Decoder:
         """Raises ``UnreadableFile`` unless everything has been decoded."""
         if self._next < len(self._words) or self._escaped < len(self._escapes) or (self._states != _LOW).any():
             raise damaged()
-
-
-def damaged() -> UnreadableFile:
-    """The error of a code that does not decode."""
-    return UnreadableFile("damaged: the coded weights do not decode", "code")
 
 
 def bits(integers: Ints, means: Ints, scales: Ints) -> npt.NDArray[np.float64]:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import math
-import zlib
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from ...errors import UnreadableFile
 from ...fields.wavelet.bands import ORIENTATIONS, Band
+from .. import sealing
 from . import laplace
 from .contexts import PHASES, BandMaps
 from .integer_wavelets import FRACTION, Ints, finer
@@ -120,51 +119,32 @@ def pack(integers: Integers, coefficients: Coefficients) -> bytes:
 
     walk(coefficients, network(NETWORK), low, visit, parts)
     code, escapes = encoder.code()
-    packed = zlib.compress(escapes, 9) if escapes else b""
     chosen = np.packbits(np.array([part in parts for part in coefficients.parts()], bool)).tobytes()
-    return sealed(bytes([NETWORK, *scales]) + chosen + len(packed).to_bytes(4, "little") + packed + code)
-
-
-def sealed(content: bytes) -> bytes:
-    """``content`` with its checksum before it."""
-    return zlib.crc32(content).to_bytes(4, "little") + content
+    return sealing.sealed(bytes([NETWORK, *scales]) + chosen + sealing.deflated(escapes) + code)
 
 
 def unpack(code: bytes, coefficients: Coefficients) -> dict[str, Ints]:
     """The integers of a code. Raises ``UnreadableFile`` for a damaged one."""
     channels, shape = coefficients.channels, coefficients.layout[0].shape
     every = coefficients.parts()
-    start = 5 + channels + (len(every) + 7) // 8
-    if len(code) < start + 4 or zlib.crc32(code[4:]) != int.from_bytes(code[:4], "little"):
-        raise UnreadableFile("damaged: the checksum of the coded weights is wrong", "code")
-    if code[4] != NETWORK or max(code[5 : 5 + channels]) >= laplace.SCALES:
-        raise laplace.damaged()
-    bits = np.unpackbits(np.frombuffer(code, np.uint8, start - 5 - channels, 5 + channels))
+    start = 1 + channels + (len(every) + 7) // 8
+    content = sealing.opened(code, start + 4)
+    if content[0] != NETWORK or max(content[1 : 1 + channels]) >= laplace.SCALES:
+        raise sealing.damaged()
+    bits = np.unpackbits(np.frombuffer(content, np.uint8, start - 1 - channels, 1 + channels))
     if bits[len(every) :].any():
-        raise laplace.damaged()
+        raise sealing.damaged()
     parts = {part for part, bit in zip(every, bits, strict=False) if bit}
-    scales, size = code[5 : 5 + channels], int.from_bytes(code[start : start + 4], "little")
-    packed, rest = code[start + 4 : start + 4 + size], code[start + 4 + size :]
-    number = coefficients.number(parts)
-    decoder = laplace.Decoder(number, rest, _inflated(packed, 4 * number))
+    scales, number = content[1 : 1 + channels], coefficients.number(parts)
+    escapes, rest = sealing.inflated(content[start:], 4 * number)
+    decoder = laplace.Decoder(number, rest, escapes)
     zeros = np.zeros(math.prod(shape), np.int64)
     residuals = [decoder.take(zeros, np.full_like(zeros, scale)).reshape(shape) for scale in scales]
     low = _low_of(np.stack(residuals))
-    found = walk(coefficients, network(code[4]), low, lambda means, scales, place: decoder.take(means, scales), parts)
+    known = network(content[0])
+    found = walk(coefficients, known, low, lambda means, scales, place: decoder.take(means, scales), parts)
     decoder.end()
     return found
-
-
-def _inflated(packed: bytes, limit: int) -> bytes:
-    """What ``packed`` inflates to, at most ``limit`` bytes. Raises ``UnreadableFile`` if it is damaged."""
-    inflate = zlib.decompressobj()
-    try:
-        plain = inflate.decompress(packed, limit) if packed else b""
-    except zlib.error:
-        raise laplace.damaged() from None
-    if packed and not inflate.eof:
-        raise laplace.damaged()
-    return plain
 
 
 def _low_residuals(low: Ints) -> Ints:
@@ -180,5 +160,5 @@ def _low_of(residuals: Ints) -> Ints:
     whole[..., 0] = np.cumsum(residuals[..., 0], axis=-1)
     low: Ints = np.cumsum(whole, axis=-1)
     if np.abs(low).max(initial=0) > laplace.LARGEST:
-        raise laplace.damaged()
+        raise sealing.damaged()
     return low.astype(np.int32)

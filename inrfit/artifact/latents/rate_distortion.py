@@ -16,11 +16,11 @@ TRADE = 0.09
 """Squared steps that a bit is worth. At high rates 6 ln 2 / 36 = 0.1155 is what bits buy; a little less is better,
 because what is decoded is the context of what follows."""
 
-_CHANGED = 0.6
+CHANGED = 0.6
 """Share of the coefficients that may change in all passes but the last: neighbours that change at once mislead each
 other."""
 
-_SEED = 0
+SEED = 0
 
 
 def optimised(
@@ -28,7 +28,7 @@ def optimised(
 ) -> dict[str, Ints]:
     """The integers near ``exact`` coefficients (c, rows, columns), in steps, that cost least with the bits that they
     take in the context of the others."""
-    chance = np.random.default_rng(_SEED)
+    chance = np.random.default_rng(SEED)
     integers = {name: np.rint(values).astype(np.int32) for name, values in exact.items()}
     for left in reversed(range(passes)):
         visit = _Pass(exact, integers, trade, chance if left else None)
@@ -49,15 +49,15 @@ class _Pass:
 
     def __call__(self, means: Ints, scales: Ints, place: Place) -> Ints:
         before = place.of(self._before).reshape(-1)
-        best = _cheapest(place.of(self._exact).reshape(-1), means, scales, self._trade)
+        best = cheapest(place.of(self._exact).reshape(-1), means, scales, self._trade)
         if self._chance is not None:
-            best = np.where(self._chance.random(len(best)) < _CHANGED, best, before)
+            best = np.where(self._chance.random(len(best)) < CHANGED, best, before)
         part = place.of(self.chosen)
         part[...] = best.reshape(part.shape)
         return best if self._chance is None else before
 
 
-def _cheapest(values: Floats, means: Ints, scales: Ints, trade: float) -> Ints:
+def cheapest(values: Floats, means: Ints, scales: Ints, trade: float) -> Ints:
     """For each of the ``values`` (n,) that of the integers beside it, and 0, which costs least."""
     best = np.rint(values).astype(np.int32)
     chosen = np.flatnonzero(best)  # others have no choice

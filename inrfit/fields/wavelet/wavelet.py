@@ -66,7 +66,7 @@ class Wavelet:
         derivatives=1,
         own_gradients=False,
         closed_form=_closed_form,
-        band_coded=True,
+        coefficients="bands",
         decode_chunk=1 << 20,
         planned_bits=0.005,
     )

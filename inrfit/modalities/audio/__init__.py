@@ -40,6 +40,11 @@ AUDIO = Modality(
     default_sampler="stream",
     architecture_rules=(
         ArchitectureRule(
+            "mdct",
+            "sounds of a quality take a fraction of the bytes of a grid (docs/small-files.md)",
+            {"few_bytes": (1, 1), "samples": (0, 32_000_000)},
+        ),
+        ArchitectureRule(
             "siren",
             "ahead on short sounds after 20 s, of which a grid has fewer weights (docs/architectures.md)",
             {"seconds": (15, 1e9), "samples": (0, 120_000), "weights": (math.inf, math.inf)},

@@ -1,0 +1,1 @@
+"""The code of the coefficients of a lapped cosine transform."""

@@ -1,0 +1,1 @@
+"""Sounds as coefficients of a lapped cosine transform."""

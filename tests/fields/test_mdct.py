@@ -161,6 +161,17 @@ def test_it_is_continuous_and_its_slopes_are_those_of_the_values():
     torch.testing.assert_close(slopes, expected, rtol=1e-3, atol=0.1)
 
 
+@pytest.mark.parametrize("cells", [3, 480, 777])
+def test_on_another_grid_it_is_what_it_is_at_the_coordinates(cells, monkeypatch):
+    monkeypatch.setattr(lapped, "_TOGETHER", 100)
+    spec, _, weights = drawn()
+    field, grid = Field(spec, dict(weights)), Grid((cells,))
+    positions = (torch.arange(cells).double() + 0.5) * (500 / cells) - 0.5
+    expected = field((positions[:, None] + 0.5) / 250 - 1).detach()
+    torch.testing.assert_close(field.on_grid(grid, 0, cells), expected, rtol=0, atol=2e-5)
+    torch.testing.assert_close(field.on_grid(grid, 1, cells - 1), expected[1:-1], rtol=0, atol=2e-5)
+
+
 def test_a_constant_is_constant():
     spec, _, weights = drawn()
     constant = spec.formula.constant(weights, torch.tensor([0.1, 0.2]))

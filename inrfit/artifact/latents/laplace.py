@@ -167,7 +167,7 @@ class Decoder:
         return found
 
     def _refill(self, state: Ints) -> None:
-        small = np.flatnonzero(state < _LOW)
+        (small,) = (state < _LOW).nonzero()
         if len(small):
             if self._next + len(small) > len(self._words):
                 raise damaged()

@@ -148,9 +148,14 @@ class Mdct:
 
     def on_grid(self, weights: Mapping[str, Tensor], grid: Grid, start: int, stop: int) -> Float[Tensor, "n c"]:
         """Values on a grid: those of the sound's samples, or between them."""
-        if tuple(grid.shape) != (self.samples,):
-            return architecture.forward_in_chunks(self, weights, grid, start, stop)
-        return self.synthesised(weights, start, stop)
+        if tuple(grid.shape) == (self.samples,):
+            return self.synthesised(weights, start, stop)
+        import torch
+
+        spectrum = weights[SPECTRUM]
+        cells = torch.arange(start, stop, dtype=torch.float64, device=spectrum.device)
+        values = lapped.values_on_line(spectrum, (cells + 0.5) * (self.samples / grid.n) - 0.5)
+        return _rotated(values.T, weights[ANGLE], back=True).T if ANGLE in weights else values
 
     def synthesised(self, weights: Mapping[str, Tensor], start: int, stop: int) -> Float[Tensor, "n c"]:
         """The values at the sound's samples from ``start`` to ``stop``."""

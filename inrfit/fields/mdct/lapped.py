@@ -85,7 +85,8 @@ def values_on_line(spectrum: Float[Tensor, "c frames hop"], positions: Float[Ten
     """Like ``values_at``, for many increasing positions: by one Fourier transform of each frame, and interpolation."""
     import torch
 
-    return torch.cat([_values_on_line(spectrum, piece) for piece in positions.split(_TOGETHER)])
+    pieces = [_values_on_line(spectrum, piece) for piece in positions.split(_TOGETHER) if len(piece)]
+    return torch.cat([spectrum.new_zeros(0, len(spectrum)), *pieces])
 
 
 def _values_on_line(spectrum: Tensor, positions: Tensor) -> Tensor:
@@ -123,7 +124,8 @@ def _fine_grid(spectrum: Float[Tensor, "c frames hop"]) -> Tensor:
     scaled = spectrum / transformed.to(spectrum)
     padded = spectrum.new_zeros(*spectrum.shape[:-1], 2 * hop)
     padded[..., : hop // 2], padded[..., -(hop // 2) :] = scaled[..., hop // 2 :], scaled[..., : hop // 2]
-    return torch.fft.ifft(padded, norm="forward")
+    found: Tensor = torch.fft.ifft(padded, norm="forward")
+    return found
 
 
 def _kernel(distance: Tensor) -> Tensor:

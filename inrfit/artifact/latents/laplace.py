@@ -1,5 +1,4 @@
-"""Integer tables of Laplace distributions, and the interleaved range coder (rANS) that uses them. All arithmetic is on
-integers, so that every machine decodes the same."""
+"""Integer tables of Laplace distributions, and a coder (``rans``) that uses them."""
 
 from __future__ import annotations
 
@@ -8,6 +7,7 @@ from functools import cache
 import numpy as np
 import numpy.typing as npt
 
+from .. import rans
 from ..sealing import damaged
 from .integer_wavelets import Ints
 
@@ -20,8 +20,6 @@ LARGEST = 1 << 22
 PARTS = 8
 """Parts of a step to which the mean of a distribution is rounded."""
 
-_BITS, _WORD_BITS = 14, 16
-_TOTAL, _LOW = 1 << _BITS, 1 << _WORD_BITS
 _ONE = 1 << 32
 
 _DECAYS = (
@@ -57,23 +55,20 @@ def frequencies(scale: int, part: int) -> Ints:
         tails.append(weights)
     centre = _ONE - (above + below >> 1)
     weights = [*tails[0][::-1], centre, *tails[1], 0]
-    spread = _TOTAL - len(weights)
+    spread = rans.TOTAL - len(weights)
     table = np.array([1 + weight * spread // _ONE for weight in weights])
-    table[radius] += _TOTAL - table.sum()
+    table[radius] += rans.TOTAL - table.sum()
     return table
 
 
-class _Tables:
-    """All tables in arrays, by number: scale * PARTS + part + PARTS / 2. A symbol is a distance plus the radius."""
+class _Tables(rans.Tables):
+    """All tables, by number: scale * PARTS + part + PARTS / 2. A symbol is a distance plus the radius."""
 
     def __init__(self) -> None:
-        tables = [frequencies(scale, part - PARTS // 2) for scale in range(SCALES) for part in range(PARTS)]
-        self.radius = np.array([len(table) // 2 - 1 for table in tables])
-        self.first = np.cumsum([0, *(len(table) for table in tables[:-1])])
-        self.frequency = np.concatenate(tables)
-        self.bits = _BITS - np.log2(self.frequency)
-        self.start = np.concatenate([np.cumsum(table) - table for table in tables])
-        self.symbol = np.concatenate([np.repeat(np.arange(len(t), dtype=np.int16), t) for t in tables])
+        known = [frequencies(scale, part - PARTS // 2) for scale in range(SCALES) for part in range(PARTS)]
+        super().__init__(known)
+        self.radius = np.array([len(table) // 2 - 1 for table in known])
+        self.bits = rans.BITS - np.log2(self.frequency)
 
 
 tables = cache(_Tables)
@@ -85,17 +80,11 @@ def split(means: Ints) -> tuple[Ints, Ints]:
     return centres, means - PARTS * centres + PARTS // 2
 
 
-def lanes(count: int) -> int:
-    """Number of interleaved states for ``count`` integers."""
-    return max(1, min(256, count >> 14))
-
-
 class Encoder:
-    """Collects integers with the tables of their distributions, and codes them."""
+    """Collects integers with the distributions, and codes them."""
 
     def __init__(self, count: int) -> None:
-        self._lanes, self._parts = lanes(count), list[tuple[Ints, Ints]]()
-        self._escapes = bytearray()
+        self._rans, self._escapes = rans.Encoder(count), bytearray()
 
     def add(self, integers: Ints, means: Ints, scales: Ints) -> None:
         """Integers that are decoded together."""
@@ -107,35 +96,20 @@ class Encoder:
         escaped = np.abs(distance) > radius
         for value in distance[escaped].tolist():
             self._escapes += value.to_bytes(4, "little", signed=True)
-        self._parts.append((numbers, np.where(escaped, 2 * radius + 1, distance + radius)))
+        self._rans.add(known, numbers, np.where(escaped, 2 * radius + 1, distance + radius))
 
     def code(self) -> tuple[bytes, bytes]:
         """The code, and the escaped distances."""
-        known, states, words = tables(), np.full(self._lanes, _LOW, np.int64), []
-        for numbers, symbols in reversed(self._parts):
-            places = known.first[numbers] + symbols
-            frequency, start = known.frequency[places], known.start[places]
-            for first in range((len(places) - 1) // self._lanes * self._lanes, -1, -self._lanes):
-                step = slice(first, min(first + self._lanes, len(places)))
-                state = states[: step.stop - first]
-                full = state >= frequency[step] << (32 - _BITS)
-                words.append((state[full] & (_LOW - 1)).astype("<u2"))
-                state[full] >>= _WORD_BITS
-                quotient, remainder = np.divmod(state, frequency[step])
-                state[:] = (quotient << _BITS) + remainder + start[step]
-        parts = [states.astype("<u4"), *reversed(words)]
-        return b"".join(part.tobytes() for part in parts), bytes(self._escapes)
+        return self._rans.code(), bytes(self._escapes)
 
 
 class Decoder:
     """Decodes what an ``Encoder`` coded, part by part. Raises ``UnreadableFile`` for a damaged code."""
 
     def __init__(self, count: int, code: bytes, escapes: bytes) -> None:
-        self._lanes = lanes(count)
-        if len(code) < 4 * self._lanes or len(code) % 2 or len(escapes) % 4:
+        self._rans = rans.Decoder(count, code)
+        if len(escapes) % 4:
             raise damaged()
-        self._states = np.frombuffer(code, "<u4", self._lanes).astype(np.int64)
-        self._words, self._next = np.frombuffer(code, "<u2", offset=4 * self._lanes).astype(np.int64), 0
         self._escapes, self._escaped = np.frombuffer(escapes, "<i4").astype(np.int64), 0
 
     def take(self, means: Ints, scales: Ints) -> Ints:
@@ -143,17 +117,7 @@ class Decoder:
         known = tables()
         centres, parts = split(means)
         numbers = scales * PARTS + parts
-        slots, firsts, symbols = numbers << _BITS, known.first[numbers], np.empty(len(means), np.int64)
-        for first in range(0, len(means), self._lanes):
-            step = slice(first, min(first + self._lanes, len(means)))
-            state = self._states[: step.stop - first]
-            slot = state & (_TOTAL - 1)
-            symbol = known.symbol[slots[step] + slot]
-            place = firsts[step] + symbol
-            state[:] = known.frequency[place] * (state >> _BITS) + slot - known.start[place]
-            self._refill(state)
-            symbols[step] = symbol
-        radius = known.radius[numbers]
+        symbols, radius = self._rans.take(known, numbers), known.radius[numbers]
         distance = symbols - radius
         escaped = np.flatnonzero(symbols > 2 * radius)
         if len(escaped):
@@ -166,17 +130,10 @@ class Decoder:
             raise damaged()
         return found
 
-    def _refill(self, state: Ints) -> None:
-        (small,) = (state < _LOW).nonzero()
-        if len(small):
-            if self._next + len(small) > len(self._words):
-                raise damaged()
-            state[small] = (state[small] << _WORD_BITS) | self._words[self._next : self._next + len(small)]
-            self._next += len(small)
-
     def end(self) -> None:
         """Raises ``UnreadableFile`` unless everything has been decoded."""
-        if self._next < len(self._words) or self._escaped < len(self._escapes) or (self._states != _LOW).any():
+        self._rans.end()
+        if self._escaped < len(self._escapes):
             raise damaged()
 
 

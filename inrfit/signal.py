@@ -235,6 +235,11 @@ class Signal:
         return replace(self, modality=modality)
 
     @property
+    def plain_distances(self) -> bool:
+        """Whether the values are signed distances to a surface, without colours."""
+        return self.surface is not None and self.surface.level == 0 and self.surface.inside_below and self.channels == 1
+
+    @property
     def n(self) -> int:
         """Number of samples."""
         return int(self.samples.shape[0])

@@ -87,7 +87,8 @@ def test_with_every_strategy(modality, arch, sources):
             with pytest.raises(UsageError, match=reason):
                 fitted(sources[modality], modality, arch, sampler)
             continue
-        if traits.grid_axes not in (None, {"image": 2, "audio": 1}.get(modality)):
+        of_other_axes = traits.grid_axes not in (None, {"image": 2, "audio": 1}.get(modality))
+        if of_other_axes or (traits.surfaces_only and modality != "shape"):
             with pytest.raises(UsageError, match=r"works only on.*choose from siren"):
                 fitted(sources[modality], modality, arch, sampler)
             continue

@@ -80,6 +80,10 @@ def coded_for(
     """``artifact`` with its coefficients rounded to multiples of about the largest step with which it has the wanted
     quality, or the smallest with which its code has at most ``room`` bytes. Fewer steps are tried once the seconds are
     over or ``should_stop()`` is true. ``asked`` names the options of the architecture that the user has set."""
+    if artifact.spec.formula.TRAITS.coefficients == "distances":
+        from .distance_rounding import coded_shape
+
+        return coded_shape(artifact, signal, wanted, asked, should_stop)
     started_at = time.monotonic()
     whole = _coefficients(artifact, signal, wanted, asked)
     sample = whole.sampled()

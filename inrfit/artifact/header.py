@@ -162,6 +162,8 @@ def spec_of(field: Mapping[str, Any], modality: str, meta: Mapping[str, Any]) ->
         raise UnreadableFile("header.field.options.grid is not the raster of the signal", "field")
     if spec.formula.TRAITS.grid_axes not in (None, spec.inputs):
         raise UnreadableFile(f"header.field: {spec.architecture} has {spec.formula.TRAITS.grid_axes} inputs", "field")
+    if spec.formula.TRAITS.surfaces_only and (spec.inputs, spec.outputs) != (3, 1):
+        raise UnreadableFile(f"header.field: {spec.architecture} has three inputs and one output", "field")
     implied = MODALITIES[modality].field_size(meta)
     if (spec.inputs, spec.outputs) != implied:
         raise UnreadableFile(

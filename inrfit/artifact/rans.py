@@ -33,10 +33,10 @@ def lanes(count: int) -> int:
 
 
 class Encoder:
-    """Collects symbols with their tables, and codes them."""
+    """Collects symbols with their tables, and codes them with so many interleaved states."""
 
-    def __init__(self, count: int) -> None:
-        self._lanes, self._parts = lanes(count), list[tuple[Ints, Ints]]()
+    def __init__(self, lanes: int) -> None:
+        self._lanes, self._parts = lanes, list[tuple[Ints, Ints]]()
 
     def add(self, tables: Tables, numbers: Ints, symbols: Ints) -> None:
         """Symbols that are decoded together, and the numbers of their tables."""
@@ -62,8 +62,8 @@ class Encoder:
 class Decoder:
     """Decodes what an ``Encoder`` coded, part by part. Raises ``UnreadableFile`` for a damaged code."""
 
-    def __init__(self, count: int, code: bytes) -> None:
-        self._lanes = lanes(count)
+    def __init__(self, lanes: int, code: bytes) -> None:
+        self._lanes = lanes
         if len(code) < 4 * self._lanes or len(code) % 2:
             raise damaged()
         self._states = np.frombuffer(code, "<u4", self._lanes).astype(np.int64)

@@ -90,6 +90,10 @@ def _coded_form(spec: FieldSpec) -> _CodedForm | None:
         from .latents import band_weights
 
         return cast("_CodedForm", band_weights)
+    if kind == "distances":
+        from .distances import distance_weights
+
+        return cast("_CodedForm", distance_weights)
     if kind == "spectrum":
         from .spectra import spectrum_weights
 

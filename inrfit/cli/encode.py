@@ -41,13 +41,13 @@ def encode(  # one option a line
     ] = False,
     budget: shared.Budgets = None,
     target: shared.Target = None,
-    smallest: shared.Smallest = DEFAULTS.smallest,
     bytes: shared.Bytes = None,
     params: shared.Params = None,
     width: shared.Width = None,
     depth: shared.Depth = None,
     store: shared.Store = DEFAULTS.store,
     provenance: shared.Provenance = DEFAULTS.provenance,
+    smallest: shared.Smallest = DEFAULTS.smallest,
     dry_run: Annotated[
         bool,
         shared.flag(

@@ -46,7 +46,7 @@ def flag(*names: str, panel: str, help: str) -> Any:
 
 Budgets = Annotated[list[str] | None, option("budget", metavar="LIMIT", panel=BUDGET)]
 Target = Annotated[str | None, option("target", metavar="QUALITY", panel=BUDGET)]
-Smallest = Annotated[bool, flag("--smallest", panel=BUDGET, help=declared(Settings)["smallest"].help)]
+Smallest = Annotated[bool, flag("--smallest", panel=SIZE, help=declared(Settings)["smallest"].help)]
 Clock = Annotated[str, option("clock", metavar="START", panel=HARDWARE)]
 Bytes = Annotated[str | None, option("bytes", metavar="SIZE", panel=SIZE)]
 Params = Annotated[str | None, option("params", metavar="COUNT", panel=SIZE)]

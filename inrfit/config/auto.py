@@ -38,6 +38,8 @@ def rule_inputs(settings: Settings, signal: Signal, budget: Budget) -> dict[str,
     seconds = math.inf if budget.seconds is None else budget.seconds
     pace = math.inf if budget.seconds is None else signal.n / max(budget.seconds, 1e-9)
     few_bytes = (settings.bytes is not None or settings.smallest) and not _asks_about_steps(settings, signal, budget)
+    if signal.surface is not None:
+        few_bytes = few_bytes and signal.plain_distances
     return {
         "samples": signal.n, "seconds": seconds, "samples_per_second": pace, "weights": weights,
         "few_bytes": float(few_bytes),

@@ -267,13 +267,20 @@ def _check_grid(arch: str, traits: Traits, signal: Signal) -> None:
     problem = ""
     if axes is None and (traits.raster_only or traits.grid_axes is not None):
         problem = "works only on regular grids, such as those of images and sounds, and a source of type {} has none"
+    elif traits.surfaces_only and not signal.plain_distances:
+        problem = "works only on shapes, with -O target=sdf and without colours (-O colours=drop), not on type {}"
     elif traits.grid_axes not in (None, axes):
         of = "1 axis" if traits.grid_axes == 1 else f"{traits.grid_axes} axes"
         problem = f"works only on grids of {of}, and a source of type {{}} has {axes}"
     if problem:
-        free = [name for name, other in FIELDS.items() if not (other.TRAITS.raster_only or other.TRAITS.grid_axes)]
+        free = [name for name, other in FIELDS.items() if not _is_special(other.TRAITS)]
         message = f"--arch {arch} {problem.format(signal.modality)}; choose from {', '.join(free)}"
         raise UsageError(message, "option")
+
+
+def _is_special(traits: Traits) -> bool:
+    """Whether fields of the architecture suit some kinds of signals only."""
+    return traits.raster_only or traits.surfaces_only or traits.grid_axes is not None
 
 
 def _explicit_options(settings: Settings, architecture: Architecture) -> list[str]:

@@ -30,7 +30,8 @@ DecodeBytes = Callable[["FieldSpec", tuple[int, ...], int], int]
 """``decode_bytes(spec, shape, cells)``: bytes for a number of cells of a grid of this shape, in Python integers."""
 
 ClosedForm = Callable[["FieldSpec", "Tensor"], Mapping[str, "Tensor"]]
-"""``closed_form(spec, values)``: weights by the values (n, c) of all cells of the signal's grid, on the CPU."""
+"""``closed_form(spec, values)``: weights by the values (n, c) of all cells of the signal's grid, or of the
+architecture's own (``surfaces_only``), on the CPU."""
 
 MAX_CHUNK_UNITS = 1 << 23
 """Units of the widest layer that are evaluated at a time on a CPU, over all points: 32 MB."""
@@ -50,6 +51,9 @@ class Traits:
     """The field is defined on the cells of one raster only (``raster``)."""
     grid_axes: int | None = None
     """Number of axes of the grids on which the field can be fitted; None: any number, and points too."""
+    surfaces_only: bool = False
+    """The field is that of a shape, as signed distances without colours; ``closed_form`` takes the values at the nodes
+    of ``own_grid``."""
     derivatives: int = 2
     """Order of the highest derivatives with respect to coordinates that exist everywhere: 1 for fields with kinks."""
     planned_bits: float = 5.0
@@ -85,8 +89,9 @@ class Traits:
     closed_form: ClosedForm | None = None
     """The weights for a signal on a grid, from all its values, if no steps are needed to find them."""
     coefficients: str = ""
-    """"bands" or "spectrum": the weights are coefficients of a transform of the signal, which are rounded to multiples
-    of one step, and coded with contexts (``artifact.latents``, ``artifact.spectra``)."""
+    """"bands", "spectrum" or "distances": the weights are coefficients of a transform of the signal, or its values,
+    which are rounded to multiples of one step, and coded with contexts (``artifact.latents``, ``spectra``,
+    ``distances``)."""
     unreliable_on: frozenset[str] = frozenset()
     """Classes of signals that the architecture fits badly (docs/architectures.md)."""
 

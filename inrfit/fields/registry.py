@@ -16,6 +16,7 @@ from .mlp.relu import Ffn, Mlp, PeMlp
 from .mlp.siren import Siren
 from .mlp.wire import Wire
 from .tiles.tiles import Tiles
+from .tsdf.tsdf import Tsdf
 from .wavelet.wavelet import Wavelet
 
 
@@ -44,6 +45,7 @@ FIELDS: Registry[type[Architecture]] = Registry(
         "asmr": Asmr,
         "wavelet": Wavelet,
         "mdct": Mdct,
+        "tsdf": Tsdf,
     },
     fault,
     "architecture",

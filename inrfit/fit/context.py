@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor
@@ -33,6 +34,9 @@ from .point_pool import PointBudget, PointPool
 from .progress import BudgetTracker
 from .recipe import FLOAT32_FINISH_DB, FLOAT32_FINISH_SHARE
 from .state import BestWeights, FitState, restore
+
+if TYPE_CHECKING:
+    from ..fields.tsdf.tsdf import Tsdf
 
 EVALUATION_SHARE = 0.02
 """Maximum share of the arithmetic that is spent on evaluations, besides the first and the last one."""
@@ -266,7 +270,11 @@ def _first_weights(
     the final ones of an architecture that has them in closed form."""
     closed_form = spec.formula.TRAITS.closed_form
     if closed_form is not None:
-        return dict(closed_form(spec, samples.take(samples.all_indices)[1].cpu())), False
+        if spec.formula.TRAITS.surfaces_only:
+            values = _surface_values(signal, spec)
+        else:
+            values = samples.take(samples.all_indices)[1].cpu()
+        return dict(closed_form(spec, values)), False
     weights = spec.formula.initial(spec, generator, evaluator.mean.cpu())
     if initial_weights is not None:
         weights = {name: initial_weights[name].clone() for name in weights}
@@ -274,6 +282,13 @@ def _first_weights(
     if constant:
         weights = spec.formula.constant(weights, evaluator.values[0].cpu())
     return weights, constant
+
+
+def _surface_values(signal: Signal, spec: FieldSpec) -> Tensor:
+    """The values of a surface's signed distances at the nodes of the field."""
+    values_on, formula = MODALITIES[signal.modality].values_on, cast("Tsdf", spec.formula)
+    assert values_on is not None
+    return torch.from_numpy(values_on(signal, formula.nodes, formula.reach))
 
 
 def _initial_state(context: FitContext, pool: PointPool | None, generator: torch.Generator) -> FitState:

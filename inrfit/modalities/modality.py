@@ -204,6 +204,10 @@ class Modality:
     """``decode_need(meta, request)`` returns what ``decode`` and ``write`` need beside the field. None: they are not
     bounded before they start."""
 
+    values_on: Callable[[Signal, int, float], npt.NDArray[np.float32]] | None = None
+    """``values_on(signal, nodes, reach)`` returns the values (nodes^3, 1) of a surface's signed distances at the nodes
+    of a cube, clamped to ``reach``. None: signals are no surfaces."""
+
     streaming: Streaming | None = None
     """How signals are decoded and written part by part. None: they are held in memory."""
 

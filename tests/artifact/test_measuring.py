@@ -67,7 +67,8 @@ def test_the_figure_of_every_kind_and_store_is_confirmed(kind, store, sources, c
 
 @pytest.mark.parametrize("arch", FIELDS)
 def test_the_figure_of_every_architecture_is_confirmed(arch, sources):
-    source = sources["audio" if FIELDS[arch].TRAITS.grid_axes == 1 else "image"]
+    traits = FIELDS[arch].TRAITS
+    source = sources["shape" if traits.surfaces_only else "audio" if traits.grid_axes == 1 else "image"]
     field = encoded(source, "--arch", arch)
     assert run(["measure", str(field), str(source), "-q"]) == 0
 

@@ -108,6 +108,7 @@ def kinds() -> Iterator[tuple[str, str, str]]:
     for store, modality, architecture in itertools.product(STORES, MODALITIES, FIELDS):
         traits = FIELDS[architecture].TRAITS
         of_other_axes = traits.grid_axes not in (None, {"image": 2, "audio": 1}.get(modality))
+        of_other_axes |= traits.surfaces_only and modality != "shape"
         if not (of_other_axes or (modality in ("shape", "points") and traits.raster_only)):
             yield architecture, store, modality
 

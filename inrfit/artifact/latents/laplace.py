@@ -81,10 +81,10 @@ def split(means: Ints) -> tuple[Ints, Ints]:
 
 
 class Encoder:
-    """Collects integers with the distributions, and codes them."""
+    """Collects integers with the distributions, and codes them. ``symbols`` may have other symbols, too."""
 
-    def __init__(self, count: int) -> None:
-        self._rans, self._escapes = rans.Encoder(count), bytearray()
+    def __init__(self, lanes: int) -> None:
+        self.symbols, self._escapes = rans.Encoder(lanes), bytearray()
 
     def add(self, integers: Ints, means: Ints, scales: Ints) -> None:
         """Integers that are decoded together."""
@@ -96,18 +96,18 @@ class Encoder:
         escaped = np.abs(distance) > radius
         for value in distance[escaped].tolist():
             self._escapes += value.to_bytes(4, "little", signed=True)
-        self._rans.add(known, numbers, np.where(escaped, 2 * radius + 1, distance + radius))
+        self.symbols.add(known, numbers, np.where(escaped, 2 * radius + 1, distance + radius))
 
     def code(self) -> tuple[bytes, bytes]:
         """The code, and the escaped distances."""
-        return self._rans.code(), bytes(self._escapes)
+        return self.symbols.code(), bytes(self._escapes)
 
 
 class Decoder:
     """Decodes what an ``Encoder`` coded, part by part. Raises ``UnreadableFile`` for a damaged code."""
 
-    def __init__(self, count: int, code: bytes, escapes: bytes) -> None:
-        self._rans = rans.Decoder(count, code)
+    def __init__(self, lanes: int, code: bytes, escapes: bytes) -> None:
+        self.symbols = rans.Decoder(lanes, code)
         if len(escapes) % 4:
             raise damaged()
         self._escapes, self._escaped = np.frombuffer(escapes, "<i4").astype(np.int64), 0
@@ -117,7 +117,7 @@ class Decoder:
         known = tables()
         centres, parts = split(means)
         numbers = scales * PARTS + parts
-        symbols, radius = self._rans.take(known, numbers), known.radius[numbers]
+        symbols, radius = self.symbols.take(known, numbers), known.radius[numbers]
         distance = symbols - radius
         escaped = np.flatnonzero(symbols > 2 * radius)
         if len(escaped):
@@ -132,7 +132,7 @@ class Decoder:
 
     def end(self) -> None:
         """Raises ``UnreadableFile`` unless everything has been decoded."""
-        self._rans.end()
+        self.symbols.end()
         if self._escaped < len(self._escapes):
             raise damaged()
 

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...fields.wavelet.bands import ORIENTATIONS, Band
-from .. import sealing
+from .. import rans, sealing
 from . import laplace
 from .contexts import PHASES, BandMaps
 from .integer_wavelets import FRACTION, Ints, finer
@@ -105,7 +105,7 @@ def pack(integers: Integers, coefficients: Coefficients) -> bytes:
     """The code of ``integers``."""
     low = integers["low"]
     parts = [(name, channel) for name, channel in coefficients.parts() if integers[name][channel].any()]
-    encoder = laplace.Encoder(coefficients.number(parts))
+    encoder = laplace.Encoder(rans.lanes(coefficients.number(parts)))
     scales = []
     for channel in _low_residuals(low):
         scale = int(np.clip(np.rint(4 * np.log2(32 * np.abs(channel).mean() + 1e-9)), 0, laplace.SCALES - 1))
@@ -137,7 +137,7 @@ def unpack(code: bytes, coefficients: Coefficients) -> dict[str, Ints]:
     parts = {part for part, bit in zip(every, bits, strict=False) if bit}
     scales, number = content[1 : 1 + channels], coefficients.number(parts)
     escapes, rest = sealing.inflated(content[start:], 4 * number)
-    decoder = laplace.Decoder(number, rest, escapes)
+    decoder = laplace.Decoder(rans.lanes(number), rest, escapes)
     zeros = np.zeros(math.prod(shape), np.int64)
     residuals = [decoder.take(zeros, np.full_like(zeros, scale)).reshape(shape) for scale in scales]
     low = _low_of(np.stack(residuals))

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from .. import sealing
+from .. import rans, sealing
 from ..latents import laplace
 from ..latents.integer_wavelets import Ints
 from . import scales
@@ -32,7 +32,7 @@ def pack(integers: Ints) -> bytes:
     parameters = fitted(integers, used)
     numbers = scale_numbers(integers, parameters, used)
     channels, frames, _ = integers.shape
-    encoder = laplace.Encoder(channels * frames * used)
+    encoder = laplace.Encoder(rans.lanes(channels * frames * used))
     for frame in range(frames):
         for channel in range(channels):
             for phase, (start, step) in enumerate(PHASES):
@@ -55,7 +55,7 @@ def unpack(code: bytes, shape: tuple[int, int, int]) -> Ints:
     parameters, start = _parameters(content[3:], channels) if used else ((), 0)
     count = channels * frames * used
     escapes, rest = sealing.inflated(content[3 + start :], 4 * count)
-    decoder = laplace.Decoder(count, rest, escapes)
+    decoder = laplace.Decoder(rans.lanes(count), rest, escapes)
     found = np.zeros(shape, np.int32)
     if used:
         _decode(decoder, found, parameters, used)

@@ -18,13 +18,13 @@ def cubic(raster: Float[Tensor, "c rows columns"], coords: Float[Tensor, "n 2"])
         position = (coords[:, axis] + 1) * (raster.shape[axis + 1] / 2) - 0.5
         first = position.detach().floor()
         cells = (first.long()[:, None] + torch.arange(-1, 3, device=coords.device)).clamp(0, raster.shape[axis + 1] - 1)
-        places.append((cells, _weights(position - first)))
+        places.append((cells, cubic_weights(position - first)))
     (rows, of_rows), (columns, of_columns) = places
     around = raster[:, rows[:, :, None], columns[:, None, :]]  # (c, n, 4, 4)
     return torch.einsum("cnij,ni,nj->nc", around, of_rows, of_columns)
 
 
-def _weights(fraction: Tensor) -> Tensor:
+def cubic_weights(fraction: Tensor) -> Tensor:
     """The weights (n, 4) of four cells at a place ``fraction`` (n,) of the way from the second to the third."""
     import torch
 

@@ -11,7 +11,7 @@
 from __future__ import annotations
 
 from ..modality import ArchitectureRule, Measure, Modality, Quality
-from . import domain, draco, quality, shape
+from . import domain, draco, node_distances, quality, shape
 from .mesh_formats import FORMATS
 
 
@@ -51,6 +51,11 @@ SHAPE = Modality(
     default_sampler="stream",
     architecture_rules=(
         ArchitectureRule(
+            "tsdf",
+            "shapes of an IoU take a fraction of the bytes of a grid (docs/small-files.md)",
+            {"few_bytes": (1, 1)},
+        ),
+        ArchitectureRule(
             "grid",
             "level with SIREN on a mesh in 10 s, and decoded sooner (docs/architectures.md)",
             {"seconds": (0, 8)},
@@ -63,6 +68,7 @@ SHAPE = Modality(
     sniff=shape.sniff,
     load=shape.load,
     estimate=quality.estimate,
+    values_on=node_distances.values_on,
     probe=quality.probe,
     suffix=shape.suffix,
     decode=shape.decode,

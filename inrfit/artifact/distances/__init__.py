@@ -1,0 +1,1 @@
+"""The code of signed distances at the nodes of a cube."""

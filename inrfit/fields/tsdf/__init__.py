@@ -1,0 +1,1 @@
+"""Shapes as signed distances at the nodes of a grid."""

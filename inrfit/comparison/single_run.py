@@ -136,7 +136,8 @@ def execute_run(
 
 
 def warm_up(spec: ComparisonSpec) -> None:
-    """Fits each method to a small noise image for a few steps, so that code loaded at first use is not timed."""
+    """Fits each method that takes steps to a small noise image for a few of them, so that code loaded at first use is
+    not timed."""
     import numpy as np
 
     from ..fit.engine.step import choose_device
@@ -146,6 +147,8 @@ def warm_up(spec: ComparisonSpec) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (WARM_UP_SIDE, WARM_UP_SIDE, 3), np.uint8)
     data = file_of(pixels, {})
     for method in spec.methods:
+        if FIELDS[method.arch].TRAITS.closed_form is not None:
+            continue
         run_settings = spec.settings_for(method, None)
         dropped = {f.name for f in fields(FIELDS[method.arch])}  # options of the architecture may not suit this image
         kept = {name: value for name, value in run_settings.options.items() if name not in dropped}

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
+import soundfile
 from conftest import picture
 from made_comparisons import QuietCallbacks
 from PIL import Image
@@ -199,3 +201,14 @@ def test_python_compares_sizes_with_codecs(small, short):
     assert [p.label for p in table.fields[0].points] == [f"siren:depth=1:bytes={n}kB uniform" for n in (6, 9)]
     assert all(p.bytes <= limit for p, limit in zip(table.fields[0].points, (6000, 9000), strict=True))
     assert len(table.codec_bytes) == 2
+
+
+def test_fields_in_closed_form_stand_beside_codecs(tmp_path):
+    """They are not warmed up, since that is done with a picture, which not all of them take."""
+    time = np.arange(8000) / 8000
+    soundfile.write(sound := tmp_path / "sound.wav", 0.5 * np.sin(900 * time) * np.exp(-3 * time), 8000)
+    found = compare(sound, "uniform", "mdct", seeds=1, codecs=["vorbis"], bytes=["2kB"], budget="1it")
+    (table,) = found.rates()
+    (point,) = table.fields[0].points
+    assert point.bytes <= 2000
+    assert point.quality > 20

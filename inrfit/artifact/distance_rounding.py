@@ -86,16 +86,25 @@ def coded_shape(
         return math.log(max(1 - quality, 1e-9) / max(1 - shape.quality(found), 1e-9))
 
     power = _QUALITY_POWER if room is None else _BYTES_POWER
-    best, nodes, bounds = None, _FIRST, [_FEWEST - 1, MAX_NODES + 1]
+    best, fallback, least, nodes, bounds = None, None, -math.inf, _FIRST, [_FEWEST - 1, MAX_NODES + 1]
     for _ in range(_TRIALS):
+        begun_at = time.monotonic()
         found = shape.rounded(nodes)
         surplus = excess(found)
         if surplus >= 0:
             best = found
+        elif surplus > least:
+            fallback, least = found, surplus
         bounds[(surplus >= 0) == (power > 0)] = nodes
-        over = should_stop() or (best is not None and time.monotonic() - started_at > wanted.seconds)
-        if bounds[1] - bounds[0] < 2 or 0 <= surplus < _NEAR or over:
+        if bounds[1] - bounds[0] < 2 or 0 <= surplus < _NEAR or should_stop():
             break
         target = nodes * math.exp(-surplus / power)
-        nodes = int(np.clip(round(target), bounds[0] + 1, bounds[1] - 1))
-    return best or shape.rounded(_FEWEST if room is not None else bounds[0] if bounds[0] >= _FEWEST else _FIRST)
+        following = int(np.clip(round(target), bounds[0] + 1, bounds[1] - 1))
+        now = time.monotonic()
+        cost = (now - begun_at) * (following / nodes) ** 3
+        if started_at + wanted.seconds < now + cost and (best is not None or room is None):
+            break
+        nodes = following
+    if best is None and room is not None:
+        return shape.rounded(_FEWEST)
+    return best or fallback or shape.rounded(nodes)

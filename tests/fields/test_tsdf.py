@@ -65,6 +65,20 @@ def test_a_small_file_holds_a_good_shape(ball):
     assert inrfit.encode(ball, arch="auto", bytes=1500, budget="60s", device="cpu").spec.architecture == "tsdf"
 
 
+def test_the_budget_ends_the_search_for_a_target_out_of_reach(ball, monkeypatch):
+    from inrfit.artifact import distance_rounding
+
+    tried, rounded = [], distance_rounding.Shape.rounded
+    monkeypatch.setattr(
+        distance_rounding.Shape, "rounded", lambda self, nodes: (tried.append(nodes), rounded(self, nodes))[1]
+    )
+    common = {"arch": "tsdf", "device": "cpu", "options": {"points": 1000}}
+    field = inrfit.encode(ball, target=0.99999, budget="0.01s", **common)
+    assert tried == [96]
+    assert field.quality["iou"] > 0.99
+    assert field.provenance["target_reached"] is False
+
+
 def test_the_nodes_may_be_given(ball):
     field = inrfit.encode(ball, arch="tsdf", budget="1it", device="cpu", options={"points": 1000, "nodes": 21})
     assert field.spec.options["nodes"] == 21
